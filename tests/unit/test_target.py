@@ -1,0 +1,301 @@
+import doctest
+import re
+import string
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline import target
+from towline.reference import quoted
+from towline.target import (
+    ALL,
+    ANY,
+    Hostname,
+    InvalidLabel,
+    InvalidTarget,
+    Label,
+    Target,
+    parse_hostname,
+    parse_label,
+    parse_machine_id,
+    parse_target,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("_any", ANY),
+        ("_all", ALL),
+        ("web-01", Hostname("web-01")),
+        ("Web_01.EU.example.com", Hostname("Web_01.EU.example.com")),
+        ("10.0.0.7", Hostname("10.0.0.7")),
+        ("a" * 64, Hostname("a" * 64)),
+        (f"{'a' * 63}.b", Hostname(f"{'a' * 63}.b")),
+        (".".join(["a" * 62] * 4) + ".b", Hostname(".".join(["a" * 62] * 4) + ".b")),
+        ("3f2504e04f8941d39a0c0305e82c3301", Hostname("3f2504e04f8941d39a0c0305e82c3301")),
+        ("group:web", Label("group", "web")),
+        ("group:web.dev.eu", Label("group", "web.dev.eu")),
+        ("Rack_2-b:-_.9", Label("Rack_2-b", "-_.9")),
+        ("k" * 63 + ":v", Label("k" * 63, "v")),
+        ("k:" + ".".join("abcdefghijklmnop"), Label("k", ".".join("abcdefghijklmnop"))),
+        ("k:" + "v" * 253, Label("k", "v" * 253)),
+    ],
+)
+def test_a_target_is_one_node_any_all_or_those_with_a_label(text: str, expected: Target) -> None:
+    parsed = parse_target(text)
+    assert parsed == expected
+    assert type(parsed) is type(expected)
+    assert str(parsed) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "mend"),
+    [
+        ("", "it is empty", "write a hostname, '_any', '_all' or a label such as 'group:web'"),
+        ("a" * 256, "it has 256 characters", "use at most 255"),
+        ("a" * 5000, "it has 5000 characters", "use at most 255"),
+        (".".join(["a" * 63] * 3) + "." + "b" * 62, "it has 254 characters", "use at most 253"),
+        ("a" * 65, f"'{'a' * 65}' has 65 characters", "use at most 64"),
+        (f"{'a' * 64}.b", f"'{'a' * 64}' has 64 characters", "use at most 63"),
+        ("web/01", "it holds '/'", "write a hostname"),
+        ("../etc", "it holds '/'", "write a hostname"),
+        ("*", "it holds '*'", "'_all' or a label"),
+        ("web-*", "it holds '*'", "'_all' or a label"),
+        (">", "it holds '>'", "'_all' or a label"),
+        ("group:>", "it holds '>'", "write key:value"),
+        ("web 01", "it holds white space (character 4)", "leave that out"),
+        ("web\t01", r"it holds the control character '\t' (character 4)", "leave that out"),
+        ("web\0", r"it holds the control character '\x00' (character 4)", "leave that out"),
+        ("wéb", "'é', which is not ASCII (character 2)", "leave that out"),
+        ("w\u0435b", "which is not ASCII (character 2)", "leave that out"),
+        ("_web", "names that begin with '_' are reserved", "write '_any', '_all' or a hostname"),
+        ("_ANY", "names that begin with '_' are reserved", "write '_any', '_all' or a hostname"),
+        ("_", "names that begin with '_' are reserved", "write '_any', '_all' or a hostname"),
+        (".", "a part between its dots is empty", "leave out the extra '.'"),
+        ("web..eu", "a part between its dots is empty", "leave out the extra '.'"),
+        ("web.eu.", "a part between its dots is empty", "leave out the extra '.'"),
+        ("-web", "'-web' is not allowed as a name", "a letter or digit first and last"),
+        ("web-", "'web-' is not allowed as a name", "a letter or digit first and last"),
+        ("web._eu", "'_eu' is not allowed as a name", "a letter or digit first and last"),
+        ("web%2F01", "'web%2F01' is not allowed as a name", "use letters, digits, '-' and '_'"),
+        ("web,db", "'web,db' is not allowed as a name", "use letters, digits, '-' and '_'"),
+    ],
+)
+def test_a_refused_target_is_shown_with_what_is_wrong_and_how_to_mend_it(
+    text: str, problem: str, mend: str
+) -> None:
+    with pytest.raises(InvalidTarget) as refusal:
+        parse_target(text)
+    message = str(refusal.value)
+    assert re.match(rf"{re.escape(quoted(text))} is not a (target|label): ", message)
+    assert problem in message
+    assert mend in message
+
+
+@pytest.mark.parametrize("parse", [parse_target, parse_label])
+@pytest.mark.parametrize(
+    ("text", "problem", "mend"),
+    [
+        ("group=web", "it has no ':'", "write key:value in place of '='"),
+        ("group:a=b", "'a=b' is not allowed in its value", "use letters, digits, '-' and '_'"),
+        (":web", "it has no key before the ':'", "write key:value"),
+        ("group:", "it has no value after the ':'", "write key:value"),
+        (":", "it has no key before the ':'", "write key:value"),
+        ("k" * 64 + ":v", "its key has 64 characters", "use at most 63"),
+        ("-k:v", "its key '-k' is not allowed", "a letter or digit first and last"),
+        ("_k:v", "its key '_k' is not allowed", "a letter or digit first and last"),
+        ("k_:v", "its key 'k_' is not allowed", "a letter or digit first and last"),
+        ("a.b:v", "its key 'a.b' is not allowed", "use letters, digits, '-' and '_'"),
+        ("k:.a", "a segment between its value's dots is empty", "leave out the extra '.'"),
+        ("k:a.", "a segment between its value's dots is empty", "leave out the extra '.'"),
+        ("k:a..b", "a segment between its value's dots is empty", "leave out the extra '.'"),
+        ("k:a:b", "'a:b' is not allowed in its value", "joined by dots"),
+        ("k:a$b", "'a$b' is not allowed in its value", "joined by dots"),
+        ("k:" + ".".join("abcdefghijklmnopq"), "its value has 17 segments", "use at most 16"),
+        ("k:" + "v" * 254, "it has 256 characters", "use at most 255"),
+    ],
+)
+def test_a_refused_label_is_shown_with_what_is_wrong_and_how_to_mend_it(
+    parse: Callable[[str], object], text: str, problem: str, mend: str
+) -> None:
+    with pytest.raises(InvalidLabel) as refusal:
+        parse(text)
+    message = str(refusal.value)
+    assert message.startswith(f"{quoted(text)} is not a label: ")
+    assert problem in message
+    assert mend in message
+
+
+@pytest.mark.parametrize("text", ["", "group", "_all", "a/b", "k:*", "k:a b", "k:é"])
+def test_what_has_no_key_and_value_is_no_label(text: str) -> None:
+    with pytest.raises(InvalidLabel, match="is not a label"):
+        parse_label(text)
+
+
+@pytest.mark.parametrize("text", ["_any", "_all", "group:web", "group=web"])
+def test_a_node_cannot_be_named_like_another_target(text: str) -> None:
+    with pytest.raises(InvalidTarget, match="is not a target"):
+        parse_hostname(text)
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "_a", "-a", "a-", "a" * 65, "a:b", "a b", "*"])
+def test_a_machine_id_is_a_name_without_dots(text: str) -> None:
+    with pytest.raises(InvalidTarget, match="is not a machine id"):
+        parse_machine_id(text)
+
+
+@pytest.mark.parametrize(
+    ("selector", "carried"),
+    [
+        ("group:web", "group:web"),
+        ("group:web", "group:web.dev.eu"),
+        ("group:web.dev", "group:web.dev.eu"),
+    ],
+)
+def test_a_label_matches_itself_and_what_is_below_it(selector: str, carried: str) -> None:
+    assert parse_label(selector).matches(parse_label(carried))
+
+
+@pytest.mark.parametrize(
+    ("selector", "carried"),
+    [
+        ("group:web", "group:website"),
+        ("group:web", "group:dev.web"),
+        ("group:web", "role:web"),
+        ("group:web", "group:Web"),
+        ("group:web.dev", "group:web"),
+        ("group:web.dev", "group:web.development"),
+    ],
+)
+def test_a_label_matches_by_whole_segments_only(selector: str, carried: str) -> None:
+    assert not parse_label(selector).matches(parse_label(carried))
+
+
+@pytest.mark.parametrize("unit", ["a", "a-", "a.", "a:", "k:.", "=", "*", "\0", "é"])
+def test_a_megabyte_is_refused_at_once(unit: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(InvalidTarget) as refusal:
+        parse_target(unit * (1_000_000 // len(unit)))
+    assert time.perf_counter() - started < 0.5  # takes some milliseconds at worst
+    assert len(str(refusal.value)) < 1000
+
+
+def test_the_examples_in_the_docstrings_are_true() -> None:
+    results = doctest.testmod(target)
+    assert results.attempted
+    assert not results.failed
+
+
+# The rules once more, each as one expression, to hold the parser against.
+
+NAME = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,%d}[A-Za-z0-9])?"
+DOTTED = rf"{NAME % 61}(?:\.{NAME % 61})*"
+HOSTNAME = re.compile(rf"(?={DOTTED}\Z).{{1,253}}|{NAME % 62}")
+MACHINE_ID = re.compile(NAME % 62)
+LABEL = re.compile(rf"(?=.{{3,255}}\Z)({NAME % 61}):([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){{0,15}})")
+
+
+def by_the_rules(text: str) -> Target | None:
+    if text == "_any":
+        return ANY
+    if text == "_all":
+        return ALL
+    if label := LABEL.fullmatch(text):
+        return Label(label[1], label[2])
+    return Hostname(text) if HOSTNAME.fullmatch(text) else None
+
+
+def parsed_or_none(text: str) -> Target | None:
+    try:
+        return parse_target(text)
+    except InvalidTarget:
+        return None
+
+
+SEGMENTS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=14)
+NAMES = st.from_regex(NAME % 61, fullmatch=True)
+VALUES = st.lists(SEGMENTS, min_size=1, max_size=12).map(".".join)
+LABELS = st.builds(Label, NAMES, VALUES)
+# Few letters and segments, so that one is often a prefix of another.
+KINDRED = st.builds(
+    Label,
+    st.sampled_from("kl"),
+    st.lists(st.text("ab", min_size=1, max_size=2), min_size=1, max_size=4).map(".".join),
+)
+HOSTNAMES = st.lists(NAMES, min_size=1, max_size=3).map(".".join).map(Hostname)
+TARGETS = st.sampled_from([ANY, ALL]) | HOSTNAMES | LABELS
+
+
+@st.composite
+def near_the_rules(draw: st.DrawFn) -> str:
+    text = str(draw(TARGETS))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(text)))
+        end = start + draw(st.integers(0, 2))
+        text = text[:start] + draw(st.text("aZ0.-_:=/*> %é\n", max_size=2)) + text[end:]
+    return text
+
+
+@given(TARGETS)
+def test_every_target_is_read_back_from_its_text(original: Target) -> None:
+    assert parse_target(str(original)) == original
+
+
+@given(LABELS)
+def test_every_label_is_read_back_from_its_text(label: Label) -> None:
+    assert parse_label(str(label)) == label
+
+
+@given(TARGETS.map(str) | near_the_rules() | st.text(string.ascii_letters, min_size=60))
+def test_the_parser_agrees_with_the_rules(text: str) -> None:
+    assert parsed_or_none(text) == by_the_rules(text)
+
+
+@given(NAMES | near_the_rules())
+def test_machine_ids_are_the_targets_without_dots_colons_and_reserved_names(text: str) -> None:
+    if MACHINE_ID.fullmatch(text):
+        assert parse_machine_id(text) == text
+        assert parse_target(text) == Hostname(text)
+    else:
+        with pytest.raises(InvalidTarget):
+            parse_machine_id(text)
+
+
+@given(st.text() | st.text(string.printable) | near_the_rules())
+def test_whatever_is_accepted_is_safe_in_a_broker_subject(text: str) -> None:
+    parsed = parsed_or_none(text)
+    if isinstance(parsed, Label):
+        for token in (parsed.key, *parsed.value.split(".")):
+            assert re.fullmatch("[A-Za-z0-9_-]+", token)
+    elif parsed is not None:
+        assert re.fullmatch("[A-Za-z0-9_.-]+", str(parsed))
+
+
+@given(st.text() | st.text(string.printable) | near_the_rules())
+@pytest.mark.parametrize("parse", [parse_target, parse_label, parse_hostname, parse_machine_id])
+def test_any_text_is_either_parsed_or_refused_in_one_line(
+    parse: Callable[[str], object], text: str
+) -> None:
+    message = ""
+    try:
+        parse(text)
+    except InvalidTarget as refusal:
+        message = str(refusal)
+    assert message.isprintable()
+
+
+@given(KINDRED, KINDRED)
+def test_a_label_matches_exactly_when_it_is_a_prefix(selector: Label, carried: Label) -> None:
+    assert selector.matches(carried) == (selector in carried.prefixes())
+
+
+@given(LABELS)
+def test_prefixes_grow_by_one_segment_up_to_the_label_itself(label: Label) -> None:
+    prefixes = label.prefixes()
+    assert [len(prefix.value.split(".")) for prefix in prefixes] == [*range(1, len(prefixes) + 1)]
+    assert prefixes[-1] == label
+    assert all(parse_label(str(prefix)) == prefix for prefix in prefixes)
