@@ -1,0 +1,1 @@
+"""The real parts that the system is tested on: engines, registries, proxies, processes."""
