@@ -13,7 +13,7 @@ die() {
 
 # install_packages NAME...: install Debian packages without starting or enabling their services.
 install_packages() (
-    local service_policy=/usr/sbin/policy-rc.d unit
+    local service_policy=/usr/sbin/policy-rc.d unit log
     local -a new_units=()
     [[ $EUID -eq 0 ]] || die "Please install these packages first, or run this as root: $*."
     command -v apt-get >/dev/null || die "Please install what Debian calls: $*."
@@ -21,20 +21,25 @@ install_packages() (
     for unit in docker.service docker.socket containerd.service docker-registry.service; do
         [[ -e /lib/systemd/system/$unit ]] || new_units+=("$unit")
     done
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
     # The machine's own policy, if it has one, stands. Ours holds only as long as this script
     # runs, should it be killed before it can take it away.
     if [[ ! -e $service_policy ]] || grep -q 'Towline set-up' "$service_policy"; then
-        trap 'rm -f "$service_policy"' EXIT
+        trap 'rm -f "$service_policy" "$log"' EXIT
         printf '#!/bin/sh\n# Towline set-up: no new service starts.\n[ ! -d /proc/%d ] || exit 101\n' \
             $$ >"$service_policy"
         chmod 755 "$service_policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
     local -a apt=(apt-get -qq -o DPkg::Lock::Timeout=120)
-    "${apt[@]}" update >&2
-    "${apt[@]}" install --yes --no-install-recommends "$@" >&2
+    { "${apt[@]}" update && "${apt[@]}" install --yes --no-install-recommends "$@"; } \
+        &>"$log" </dev/null || {
+        cat "$log" >&2
+        die "These packages could not be installed: $*."
+    }
     for unit in "${new_units[@]}"; do
-        [[ ! -e /lib/systemd/system/$unit ]] || systemctl --quiet disable "$unit" >&2 || true
+        [[ ! -e /lib/systemd/system/$unit ]] || systemctl --quiet disable "$unit" &>/dev/null || true
     done
 )
 
