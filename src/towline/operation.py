@@ -1,0 +1,231 @@
+"""What an operation is: one typed function, from which everything else is derived.
+
+The decorator reads the function's signature. From it come the parameters that a request is
+validated against, the HTTP route, the OpenAPI entry, the CLI command, the client's call and the
+agent's dispatch. Adding an operation is writing that function.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
+
+import msgspec
+
+if TYPE_CHECKING:
+    from towline.agent.node import Node
+
+P = ParamSpec("P")
+T = TypeVar("T", bound=msgspec.Struct)
+
+NODE = "node"
+"""The capability that every node has."""
+
+NODE_PREFIX = "/node/{hostname}/"
+
+
+class Effect(enum.Enum):
+    """What running an operation does, and so what an agent that died half-way does with it."""
+
+    READ = "read"
+    """Changes nothing. Runs again after a restart; isn't kept for a node that is away."""
+    CONVERGE = "converge"
+    """The same end state however often it runs. Runs again; kept for a node that is away."""
+    ONCE = "once"
+    """Must not run twice: if it had started, it is reported failed, "interrupted"."""
+
+
+class Check:
+    """Marks a parameter's type with a rule that msgspec has no word for.
+
+    Args:
+        rule: called with the value; raises `ValueError` whose text names the value and the mend.
+    """
+
+    def __init__(self, rule: Callable[[Any], object]) -> None:
+        self.rule = rule
+
+
+class Operation(Generic[P, T]):
+    """One thing that can be done to a node.
+
+    Attributes:
+        name: `domain.verb`, for example `docker.pull`.
+        method: the HTTP method.
+        path: the route below `/node/{hostname}/`.
+        permission: what a token needs, for example `docker:write`.
+        effect: see `Effect`.
+        requires: the capability that a node must have; without it the node answers `skipped`.
+        success: the HTTP status of an accepted request.
+        parameters: a struct type with the function's keyword parameters; unknown ones are refused.
+        result: the struct type that the function returns.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Concatenate[Node, P], Awaitable[T]],
+        *,
+        name: str,
+        route: str,
+        permission: str,
+        effect: Effect,
+        requires: str,
+        success: int | None,
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.domain, _, self.verb = name.partition(".")
+        self.method, _, self.path = route.partition(" ")
+        self.permission = permission
+        self.effect = effect
+        self.requires = requires
+        self.success = success or (200 if effect is Effect.READ else 202)
+        documentation = inspect.getdoc(function) or name
+        self.summary, _, self.description = documentation.partition("\n")
+        self.description = self.description.strip()
+
+        hints = get_type_hints(function, include_extras=True, localns=_forward_names())
+        self.result: type[T] = hints.pop("return")
+        fields: list[Any] = []
+        self.checks: dict[str, Check] = {}
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                continue
+            hint = hints[parameter.name]
+            for extra in getattr(hint, "__metadata__", ()):
+                if isinstance(extra, Check):
+                    self.checks[parameter.name] = extra
+            if parameter.default is inspect.Parameter.empty:
+                fields.append((parameter.name, hint))
+            else:
+                fields.append((parameter.name, hint, parameter.default))
+        self.parameters: type[msgspec.Struct] = msgspec.defstruct(
+            f"{_camel(name)}Parameters",
+            fields,
+            frozen=True,
+            kw_only=True,
+            forbid_unknown_fields=True,
+            omit_defaults=True,
+        )
+
+    def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """Run the body on `node`, as a plain function call."""
+        return self.function(node, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether parameters come as a JSON body; otherwise they stand in the query string."""
+        return self.method in ("POST", "PUT", "PATCH")
+
+    @property
+    def route(self) -> str:
+        """The path of the HTTP route, with its placeholders in braces."""
+        return NODE_PREFIX + self.path
+
+    def read(self, values: object, *, strict: bool = True) -> msgspec.Struct:
+        """Validate `values`, a mapping, as this operation's parameters.
+
+        Args:
+            values: parameter names and values, as decoded JSON or from a query string.
+            strict: whether `"20"` is refused where a number is due; off for query strings.
+
+        Raises:
+            ValueError: a value is missing, unknown, or not valid; the text names it.
+        """
+        parameters = msgspec.convert(values, self.parameters, strict=strict)
+        for name, check in self.checks.items():
+            value = getattr(parameters, name)
+            if value is not None:
+                check.rule(value)
+        return parameters
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.replace("-", "_").replace("_", ".").split("."))
+
+
+def _forward_names() -> dict[str, Any]:
+    # Operations annotate `node: Node` for type checkers alone: importing the agent's code to
+    # resolve that name would pull the Docker client into `towline --help`.
+    return {"Node": object}
+
+
+class Registry:
+    """All operations there are, by name."""
+
+    def __init__(self) -> None:
+        self._operations: dict[str, Operation[..., Any]] = {}
+
+    def add(self, operation: Operation[..., Any]) -> None:
+        """Add an operation; a second one of the same name or route is a programming error."""
+        for other in self._operations.values():
+            same_route = (other.method, other.path) == (operation.method, operation.path)
+            if other.name == operation.name or same_route:
+                raise ValueError(f"{operation!r} clashes with {other!r}")
+        self._operations[operation.name] = operation
+
+    def remove(self, name: str) -> None:
+        """Take an operation out again."""
+        del self._operations[name]
+
+    def get(self, name: str) -> Operation[..., Any] | None:
+        """Return the operation called `name`, or None where this version has none."""
+        return self._operations.get(name)
+
+    def __iter__(self) -> Iterator[Operation[..., Any]]:
+        return iter(sorted(self._operations.values(), key=lambda operation: operation.name))
+
+    def capabilities(self) -> set[str]:
+        """Return what the operations require of nodes, all together."""
+        return {NODE} | {operation.requires for operation in self._operations.values()}
+
+
+registry = Registry()
+"""The one global: every decorated function puts itself here."""
+
+
+def operation(
+    name: str,
+    route: str,
+    *,
+    permission: str,
+    effect: Effect,
+    requires: str = NODE,
+    success: int | None = None,
+) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
+    """Make an async function an operation.
+
+    Args:
+        name: `domain.verb`; the CLI command is `towline domain verb`.
+        route: method and path below `/node/{hostname}/`, for example `"GET load"`.
+        permission: what a token needs, for example `node:read`.
+        effect: see `Effect`.
+        requires: a capability that not every node has, for example `docker`.
+        success: the HTTP status of an accepted request; 200 for reads and 202 otherwise.
+
+    Example:
+        @operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
+        async def load(node: Node) -> Load: ...
+    """
+
+    def decorate(
+        function: Callable[Concatenate[Node, P], Awaitable[T]],
+    ) -> Operation[P, T]:
+        made = Operation(
+            function,
+            name=name,
+            route=route,
+            permission=permission,
+            effect=effect,
+            requires=requires,
+            success=success,
+        )
+        registry.add(made)
+        return made
+
+    return decorate
