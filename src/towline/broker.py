@@ -1,0 +1,337 @@
+"""NATS: a connection that comes back by itself, and JetStream calls with honest errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from towline.errors import BrokerUnreachable, InvalidConfiguration, TowlineError
+
+log = structlog.get_logger()
+
+# A dead server that sends no reset is noticed after two unanswered pings: some 10 s. The client's
+# own default takes six minutes.
+PING_INTERVAL = 5
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
+doubles, so that a fleet does not come back in step."""
+REQUEST_TIMEOUT = 5.0
+
+
+class BrokerRefused(TowlineError):
+    """JetStream answered with an error.
+
+    Attributes:
+        number: JetStream's own error code, for example 10071 for a wrong last sequence.
+    """
+
+    def __init__(self, number: int, description: str) -> None:
+        super().__init__("The broker refused.", f"{description} (JetStream error {number})")
+        self.number = number
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Where the broker is and how to log in.
+
+    Attributes:
+        urls: one or more `nats://host:port` or `tls://host:port`.
+        credentials: a file with a NATS `.creds` text, an nkey seed, or `user:password`.
+        ca: a file with the certificates that sign the servers', where they aren't public.
+    """
+
+    urls: list[str]
+    credentials: Path | None = None
+    ca: Path | None = None
+
+
+def without_password(url: str) -> str:
+    """Return `url` with no user and no password, fit for a log."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: dict[str, Any] | None = None
+
+
+class Connection:
+    """A connection to NATS that is made anew whenever it is lost, for as long as it is open.
+
+    The client's own reconnecting is off: it has no jitter, gives up, and ends for good on a
+    protocol error or when a callback raises. Here one path covers every way of losing a
+    connection: a new client.
+
+    Args:
+        settings: where to connect.
+        name: shown in the server's list of connections.
+        on_change: called with True when connected and with False when lost.
+    """
+
+    def __init__(
+        self, settings: Settings, name: str, on_change: Callable[[bool], None] | None = None
+    ) -> None:
+        self._settings = settings
+        self._name = name
+        self._on_change = on_change
+        self._client: Client | None = None
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._options = self._read_options()
+        self.last_error = "not connected yet"
+
+    async def __aenter__(self) -> Self:
+        self._keeper = asyncio.create_task(self._keep(), name="broker-connection")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._client is not None:
+            client, self._client = self._client, None
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                await asyncio.wait_for(client.close(), 2)
+
+    def _read_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if any(url.startswith("tls://") for url in self._settings.urls):
+            options["tls"] = ssl.create_default_context(
+                cafile=str(self._settings.ca) if self._settings.ca else None
+            )
+        path = self._settings.credentials
+        if path is None:
+            return options
+        try:
+            text = path.read_text().strip()
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"The NATS credentials file {str(path)!r} can't be read.", str(error)
+            ) from error
+        if "BEGIN NATS USER JWT" in text:
+            options["user_credentials"] = str(path)
+        elif text.startswith("SU") and ":" not in text:
+            options["nkeys_seed_str"] = text
+        elif ":" in text:
+            options["user"], _, options["password"] = text.partition(":")
+        else:
+            raise InvalidConfiguration(
+                f"The NATS credentials file {str(path)!r} holds none.",
+                "It takes a NATS .creds text, an nkey seed, or one line user:password.",
+            )
+        return options
+
+    async def _keep(self) -> None:
+        pause = 0.05
+        while True:
+            lost = asyncio.Event()
+            try:
+                client = await self._connect(lost)
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                # The client reports "no servers" after the cause, which it gives to its callback.
+                self.last_error = str(error) or type(error).__name__
+                log.warning(
+                    "broker not reachable",
+                    servers=[without_password(url) for url in self._settings.urls],
+                    reason=self.last_error,
+                )
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = 0.05
+            self._client, self._lost = client, lost
+            self._connected.set()
+            log.info("broker connected", server=_server(client))
+            self._notify(True)
+            await lost.wait()
+            self._client = None
+            self._connected.clear()
+            log.warning("broker connection lost", reason=self.last_error)
+            self._notify(False)
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                await asyncio.wait_for(client.close(), 2)
+            await asyncio.sleep(random.uniform(0, pause))
+
+    async def _connect(self, lost: asyncio.Event) -> Client:
+        client = Client()
+
+        async def on_error(error: Exception) -> None:
+            self.last_error = str(error) or type(error).__name__
+
+        async def on_closed() -> None:
+            lost.set()
+
+        await asyncio.wait_for(
+            client.connect(
+                servers=[random.choice(self._settings.urls)],
+                name=self._name,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                connect_timeout=5,
+                ping_interval=PING_INTERVAL,
+                max_outstanding_pings=1,
+                error_cb=on_error,
+                closed_cb=on_closed,
+                disconnected_cb=on_closed,
+                skip_subject_validation=True,
+                **self._options,
+            ),
+            10,
+        )
+        return client
+
+    def _notify(self, connected: bool) -> None:
+        if self._on_change is not None:
+            self._on_change(connected)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._client is not None
+
+    async def client(self, timeout: float | None = None) -> Client:
+        """Return the live client, waiting up to `timeout` seconds for one (None: for ever).
+
+        Raises:
+            BrokerUnreachable: none came in time.
+        """
+        while True:
+            client = self._client
+            if client is not None:
+                return client
+            try:
+                await asyncio.wait_for(self._connected.wait(), timeout)
+            except TimeoutError:
+                raise BrokerUnreachable(
+                    "The broker is out of reach.", f"NATS: {self.last_error}"
+                ) from None
+
+    async def lost(self) -> None:
+        """Wait until the present connection is lost; at once where there is none."""
+        if self._client is not None:
+            await self._lost.wait()
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> Msg:
+        """Send a request and return the reply.
+
+        Raises:
+            BrokerUnreachable: no connection, no answer within `timeout` seconds, or no JetStream.
+        """
+        client = await self.client(timeout)
+        try:
+            return await client.request(subject, payload, timeout=timeout, headers=headers)
+        except nats.errors.NoRespondersError as error:
+            raise BrokerUnreachable(
+                "The broker is out of reach.", f"nothing there answers on {subject!r}"
+            ) from error
+        except (nats.errors.Error, OSError, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            raise BrokerUnreachable(
+                "The broker is out of reach.", f"NATS: {error or type(error).__name__}"
+            ) from error
+
+    async def call(
+        self, subject: str, body: object = None, *, timeout: float = REQUEST_TIMEOUT
+    ) -> dict[str, Any]:
+        """Call JetStream's API and return its answer.
+
+        Raises:
+            BrokerRefused: it answered with an error.
+            BrokerUnreachable: it did not answer.
+        """
+        payload = b"" if body is None else msgspec.json.encode(body)
+        reply = await self.request(f"$JS.API.{subject}", payload, timeout=timeout)
+        answer: dict[str, Any] = msgspec.json.decode(reply.data)
+        error = answer.get("error")
+        if error:
+            raise BrokerRefused(error.get("err_code", 0), error.get("description", ""))
+        return answer
+
+    async def append(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        first: bool = False,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> int:
+        """Store a message in the stream that holds `subject` and return its sequence.
+
+        Tried again with the same `message_id` until `timeout` seconds are over: a publish that
+        timed out may have been stored, and the id keeps it from being stored twice.
+
+        Args:
+            first: store it only where the stream holds none on this subject.
+
+        Raises:
+            BrokerRefused: JetStream would not store it (10071: `first` and there is one).
+            BrokerUnreachable: it could not be stored in time, or may have been and nobody said so.
+        """
+        headers = {}
+        if message_id is not None:
+            headers["Nats-Msg-Id"] = message_id
+        if first:
+            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        deadline = asyncio.get_running_loop().time() + timeout
+        while True:
+            remaining = deadline - asyncio.get_running_loop().time()
+            try:
+                reply = await self.request(
+                    subject,
+                    payload,
+                    headers=headers or None,
+                    timeout=max(0.05, min(remaining, 2.0)),
+                )
+            except BrokerUnreachable:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                await asyncio.sleep(0.05)
+                continue
+            ack = msgspec.json.decode(reply.data, type=_Ack)
+            if ack.error:
+                number = ack.error.get("err_code", 0)
+                raise BrokerRefused(number, ack.error.get("description", ""))
+            return ack.seq
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Send a message that nothing acknowledges; dropped while there is no connection."""
+        client = self._client
+        if client is not None:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await client.publish(subject, payload)
+
+
+def _server(client: Client) -> str:
+    url = client.connected_url
+    return without_password(url.geturl()) if url is not None else "?"

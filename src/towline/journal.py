@@ -1,0 +1,401 @@
+"""The journal: two streams of jobs and events, and how to follow a stream from a position."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from towline.broker import BrokerRefused, Connection
+from towline.errors import BrokerUnreachable
+from towline.job import Event, Job
+from towline.target import Label
+
+log = structlog.get_logger()
+
+JOBS = "JOBS"
+EVENTS = "EVENTS"
+WHOLE_JOB = "_"
+"""Stands for the machine in the subject of an event of the whole job."""
+
+# nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
+MAX_CONSUMERS = 20_000
+NANOSECONDS = 1_000_000_000
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+STREAM_NAME_IN_USE = 10058
+
+BATCH = 500
+"""Messages asked for in one pull request; the next is sent as the last one arrives."""
+PULL_EXPIRES = 30.0
+HEARTBEAT = 5.0
+"""Seconds between the server's signs of life on an idle pull request; two missed end it."""
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long and how much the journal keeps.
+
+    Attributes:
+        age: seconds.
+        size: bytes, each stream.
+        replicas: copies of each stream in a cluster.
+    """
+
+    age: float = 7 * 86400.0
+    size: int = 4 * 1024**3
+    replicas: int = 1
+
+
+def node_subject(machine: str) -> str:
+    """Return the subject of jobs for one machine."""
+    return f"job.node.{machine}"
+
+
+def label_subject(label: Label) -> str:
+    """Return the subject of jobs for all nodes that carry `label`."""
+    return f"job.label.{label.key}.{label.value}"
+
+
+def any_subject(capability: str) -> str:
+    """Return the subject of jobs for any one node with `capability`."""
+    return f"job.any.{capability}"
+
+
+ALL_SUBJECT = "job.all"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a stream.
+
+    Attributes:
+        sequence: its place in the stream.
+        time: seconds since 1970, by the broker's clock, when it was stored.
+        pending: how many more the stream holds for this follower at the time of delivery.
+    """
+
+    subject: str
+    data: bytes
+    sequence: int
+    time: float
+    pending: int
+    origin: Msg
+
+    async def acknowledge(self) -> None:
+        """Tell the broker not to deliver this again; unconfirmed, so it may come again."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self.origin._client.publish(self.origin.reply, b"+ACK")
+
+    async def extend(self) -> None:
+        """Tell the broker that this is still being worked on."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self.origin._client.publish(self.origin.reply, b"+WPI")
+
+
+class Journal:
+    """The two streams, on one connection."""
+
+    def __init__(self, broker: Connection) -> None:
+        self.broker = broker
+
+    async def create(self, retention: Retention) -> None:
+        """Make the streams where they don't exist; existing ones are left as they are."""
+        for name, subjects in ((JOBS, ["job.>"]), (EVENTS, ["event.>"])):
+            await create_stream(
+                self.broker,
+                {
+                    "name": name,
+                    "subjects": subjects,
+                    "retention": "limits",
+                    "storage": "file",
+                    "discard": "old",
+                    "max_age": int(retention.age * NANOSECONDS),
+                    "max_bytes": retention.size,
+                    "max_msgs": -1,
+                    "max_msg_size": -1,
+                    "max_consumers": MAX_CONSUMERS,
+                    "num_replicas": retention.replicas,
+                    "duplicate_window": 120 * NANOSECONDS,
+                    "allow_direct": True,
+                },
+            )
+
+    async def add_job(self, job: Job, subject: str, *, timeout: float = 5.0) -> int:
+        """Append a job; raises as `Connection.append`."""
+        return await self.broker.append(
+            subject, msgspec.json.encode(job), message_id=job.id, timeout=timeout
+        )
+
+    async def add_event(self, event: Event, *, timeout: float = 5.0) -> int:
+        """Append an event; raises as `Connection.append`."""
+        return await self.broker.append(
+            event_subject(event),
+            msgspec.json.encode(event),
+            message_id=event_id(event),
+            timeout=timeout,
+        )
+
+    async def last_sequence(self, stream: str) -> int:
+        """Return the sequence of the newest message of `stream`."""
+        answer = await self.broker.call(f"STREAM.INFO.{stream}")
+        return int(answer["state"]["last_seq"])
+
+
+def event_subject(event: Event) -> str:
+    """Return the subject that carries `event`."""
+    return f"event.{event.machine}.{event.job}.{event.kind}"
+
+
+def event_id(event: Event) -> str:
+    """Return what makes a second delivery of `event` no second event."""
+    return f"{event.job}.{event.machine}.{event.kind}"
+
+
+async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
+    """Make a stream where there is none of that name."""
+    try:
+        await broker.call(f"STREAM.CREATE.{config['name']}", config)
+    except BrokerRefused as error:
+        # In use: it exists with other settings. Those are an operator's to change, not ours.
+        if error.number != STREAM_NAME_IN_USE:
+            raise
+
+
+class Follower:
+    """Follows a stream, message by message, whatever becomes of connections and servers.
+
+    Without `durable` the broker keeps no position: every (re)start goes on after the last message
+    that was yielded, nothing is acknowledged, and a gap in the deliveries starts over from there.
+    With `durable` the broker keeps the position as messages are acknowledged.
+
+    Args:
+        stream: the stream's name.
+        subjects: which of its messages; empty for all.
+        after: the sequence to go on after; None for only what comes from now on. For a durable
+            follower it counts only where the broker doesn't know it (yet, or any more).
+        durable: a name that the broker keeps the position under.
+        newest: begin with the newest message of each subject (for key-value buckets).
+        batch: how many messages the broker may send ahead.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        stream: str,
+        *,
+        subjects: list[str] | None = None,
+        after: int | None = 0,
+        durable: str | None = None,
+        newest: bool = False,
+        batch: int = BATCH,
+        acknowledge_within: float = 10.0,
+    ) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._subjects = subjects or []
+        self._after = after
+        self._durable = durable
+        self._newest = newest
+        self._batch = batch
+        self._acknowledge_within = acknowledge_within
+        self.ready = asyncio.Event()
+        """Set once the consumer exists: from here on nothing is missed."""
+
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {"replay_policy": "instant"}
+        if self._durable is not None:
+            config |= {
+                "durable_name": self._durable,
+                "ack_policy": "explicit",
+                "ack_wait": int(self._acknowledge_within * NANOSECONDS),
+                "max_deliver": -1,
+                "max_ack_pending": 2 * self._batch,
+                "num_replicas": 1,
+            }
+        else:
+            config |= {
+                "ack_policy": "none",
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 60 * NANOSECONDS,
+            }
+        if len(self._subjects) == 1:
+            config["filter_subject"] = self._subjects[0]
+        elif self._subjects:
+            config["filter_subjects"] = self._subjects
+        if self._newest:
+            config["deliver_policy"] = "last_per_subject"
+        elif self._after is None:
+            config["deliver_policy"] = "new"
+        elif self._after == 0:
+            config["deliver_policy"] = "all"
+        else:
+            config |= {
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": self._after + 1,
+            }
+        return config
+
+    async def _ensure_consumer(self) -> str:
+        config = self._config()
+        if self._durable is None:
+            body = {"stream_name": self._stream, "config": config}
+            answer = await self._broker.call(f"CONSUMER.CREATE.{self._stream}", body)
+            return str(answer["name"])
+        try:
+            info = await self._broker.call(f"CONSUMER.INFO.{self._stream}.{self._durable}")
+            # Where a durable consumer begins can't be changed, only what it is for.
+            kept = info["config"]
+            for key in ("deliver_policy", "opt_start_seq"):
+                config.pop(key, None)
+                if key in kept:
+                    config[key] = kept[key]
+        except BrokerRefused as error:
+            if error.number != CONSUMER_NOT_FOUND:
+                raise
+        await self._broker.call(
+            f"CONSUMER.DURABLE.CREATE.{self._stream}.{self._durable}",
+            {"stream_name": self._stream, "config": config},
+        )
+        return self._durable
+
+    async def prepare(self) -> None:
+        """Make the consumer, so that nothing that is stored from here on is missed.
+
+        Only for durable followers: it waits until the stream exists.
+        """
+        pause = 0.1
+        while True:
+            try:
+                await self._ensure_consumer()
+            except (BrokerRefused, BrokerUnreachable) as error:
+                log.info("waiting for the journal", stream=self._stream, reason=error.details)
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+                pause = min(pause * 2, 5.0)
+                continue
+            self.ready.set()
+            return
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        pause = 0.05
+        while True:
+            try:
+                async for message in self._session():
+                    pause = 0.05
+                    yield message
+            except (BrokerRefused, BrokerUnreachable) as error:
+                log.warning("following stalls", stream=self._stream, reason=error.details)
+            except (nats.errors.Error, OSError) as error:
+                log.warning("following stalls", stream=self._stream, reason=str(error))
+            # Only a failing broker is met with longer and longer pauses: a session that merely
+            # ended (a reconnect) goes on at once.
+            await asyncio.sleep(random.uniform(0, pause))
+            pause = min(pause * 2, 5.0)
+
+    async def _session(self) -> AsyncIterator[Message]:
+        """Yield messages until the connection, the consumer or the order of delivery is lost."""
+        client = await self._broker.client()
+        consumer = await self._ensure_consumer()
+        self.ready.set()
+        inbox = client.new_inbox()
+        queue: asyncio.Queue[Msg | None] = asyncio.Queue()
+
+        async def receive(message: Msg) -> None:
+            queue.put_nowait(message)
+
+        async def watch() -> None:
+            await self._broker.lost()
+            queue.put_nowait(None)
+
+        subscription = await client.subscribe(inbox, cb=receive)
+        watcher = asyncio.create_task(watch())
+        request = msgspec.json.encode(
+            {
+                "batch": self._batch,
+                "expires": int(PULL_EXPIRES * NANOSECONDS),
+                "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
+            }
+        )
+        expected = 1
+        try:
+            outstanding = 0
+            while True:
+                if outstanding == 0:
+                    await client.publish(
+                        f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}",
+                        request,
+                        reply=inbox,
+                    )
+                    outstanding = self._batch
+                try:
+                    # A message that waits already needs no timer.
+                    received = (
+                        queue.get_nowait()
+                        if not queue.empty()
+                        else await asyncio.wait_for(queue.get(), 2 * HEARTBEAT + 1)
+                    )
+                except TimeoutError:
+                    log.warning("no sign of life from the consumer", stream=self._stream)
+                    return
+                if received is None:
+                    return
+                status = (received.headers or {}).get("Status") if received.headers else None
+                if status is not None:
+                    if status == "100":
+                        continue
+                    if status in ("404", "408") or (
+                        status == "409" and "Batch" in received.headers.get("Description", "")
+                    ):
+                        outstanding = 0
+                        continue
+                    log.info(
+                        "consumer ended",
+                        stream=self._stream,
+                        status=status,
+                        reason=received.headers.get("Description", ""),
+                    )
+                    return
+                outstanding -= 1
+                message, delivery = _read(received)
+                if self._durable is None:
+                    if delivery != expected:
+                        return
+                    expected += 1
+                    self._after = message.sequence
+                    self._newest = False
+                yield message
+        finally:
+            watcher.cancel()
+            await _unsubscribe(client, subscription)
+
+
+async def _unsubscribe(client: Client, subscription: Any) -> None:
+    if client.is_connected:
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await subscription.unsubscribe()
+
+
+def _read(received: Msg) -> tuple[Message, int]:
+    """Return the message and its place among this consumer's deliveries, from its reply subject.
+
+    `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<place>.<time>.<pending>[.<token>]`
+    """
+    tokens = received.reply.split(".")
+    start = 4 if len(tokens) == 9 else 6
+    _, sequence, place, moment, pending = tokens[start : start + 5]
+    message = Message(
+        received.subject,
+        received.data,
+        int(sequence),
+        int(moment) / NANOSECONDS,
+        int(pending),
+        received,
+    )
+    return message, int(place)
