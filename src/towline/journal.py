@@ -181,7 +181,8 @@ class Follower:
         after: the sequence to go on after; None for only what comes from now on. For a durable
             follower it counts only where the broker doesn't know it (yet, or any more).
         durable: a name that the broker keeps the position under.
-        newest: begin with the newest message of each subject (for key-value buckets).
+        newest: begin with the newest message of each subject, after every interruption (for
+            key-value buckets, whose sequences start over where they are kept in memory).
         batch: how many messages the broker may send ahead.
     """
 
@@ -346,21 +347,15 @@ class Follower:
                     return
                 if received is None:
                     return
-                status = (received.headers or {}).get("Status") if received.headers else None
-                if status is not None:
+                status = received.headers.get("Status") if received.headers else None
+                if received.headers and status is not None:
+                    reason = received.headers.get("Description", "")
                     if status == "100":
                         continue
-                    if status in ("404", "408") or (
-                        status == "409" and "Batch" in received.headers.get("Description", "")
-                    ):
+                    if status in ("404", "408") or (status == "409" and "Batch" in reason):
                         outstanding = 0
                         continue
-                    log.info(
-                        "consumer ended",
-                        stream=self._stream,
-                        status=status,
-                        reason=received.headers.get("Description", ""),
-                    )
+                    log.info("consumer ended", stream=self._stream, status=status, reason=reason)
                     return
                 outstanding -= 1
                 message, delivery = _read(received)
@@ -369,7 +364,6 @@ class Follower:
                         return
                     expected += 1
                     self._after = message.sequence
-                    self._newest = False
                 yield message
         finally:
             watcher.cancel()

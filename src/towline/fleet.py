@@ -1,0 +1,268 @@
+"""The fleet: which nodes there are, which are here now, and which a target means."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from towline.broker import Connection
+from towline.errors import InvalidRequest, NoNodes
+from towline.job import timestamp
+from towline.journal import NANOSECONDS, Follower, create_stream
+from towline.target import ALL, ANY, Hostname, Label, Target, parse_label
+
+log = structlog.get_logger()
+
+HEARTBEATS = "heartbeats"
+NODES = "nodes"
+MISSED = 3
+"""Heartbeats that a node may miss before it counts as away."""
+TICK = 0.5
+
+
+class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node is; written when its agent starts, kept for good.
+
+    Attributes:
+        machine: the machine id.
+        labels: `key: value`, the value a dotted path.
+        started, registered: seconds since 1970 by the node's clock: this start, the first one.
+        interval: seconds between its heartbeats.
+    """
+
+    machine: str
+    hostname: str
+    version: str
+    started: float
+    registered: float
+    interval: float
+    labels: dict[str, str] = {}
+    architecture: str = ""
+    kernel: str = ""
+    cpu_count: int = 0
+
+
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node's sign of life.
+
+    Attributes:
+        capabilities: what the node can do, each with the reason it can't just now, or "".
+        running: how many tasks.
+        leaving: the agent is stopping, of its own will.
+    """
+
+    capabilities: dict[str, str] = {}
+    running: int = 0
+    leaving: bool = False
+
+
+class Member:
+    """A registered node, as this controller sees it."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        self.labels = [parse_label(f"{k}:{v}") for k, v in registration.labels.items()]
+        self.heartbeat: Heartbeat | None = None
+        self.heard = registration.started
+        """When it was heard last: seconds since 1970, by this controller's clock."""
+        self.here = False
+
+    @property
+    def machine(self) -> str:
+        """The machine id."""
+        return self.registration.machine
+
+    @property
+    def hostname(self) -> str:
+        """The name for people."""
+        return self.registration.hostname
+
+    def can(self, capability: str) -> bool:
+        """Whether the node says it has `capability`, working at this moment or not."""
+        return self.heartbeat is None or capability in self.heartbeat.capabilities
+
+    def trouble(self, capability: str) -> str:
+        """Return why `capability` doesn't work there just now, or ""."""
+        return self.heartbeat.capabilities.get(capability, "") if self.heartbeat else ""
+
+    @property
+    def absence(self) -> str:
+        """Return "not reachable since …", for results and errors."""
+        return f"not reachable since {timestamp(self.heard)}"
+
+
+class Fleet:
+    """All registered nodes, in memory, kept current by following two key-value buckets.
+
+    Args:
+        on_change: called with the machine ids of nodes that came or went.
+    """
+
+    def __init__(self, broker: Connection, on_change: Callable[[set[str]], None]) -> None:
+        self._broker = broker
+        self._on_change = on_change
+        self._members: dict[str, Member] = {}
+        self._by_hostname: dict[str, set[str]] = {}
+        self._early: dict[str, tuple[Heartbeat, float]] = {}
+
+    async def create(self, replicas: int) -> None:
+        """Make the buckets where they don't exist.
+
+        Heartbeats are kept in memory: at 10,000 nodes they would be 1,000 synced writes a second
+        for what is worthless half a minute later.
+        """
+        for bucket, storage, age in ((NODES, "file", 0.0), (HEARTBEATS, "memory", 120.0)):
+            await create_stream(
+                self._broker,
+                {
+                    "name": f"KV_{bucket}",
+                    "subjects": [f"$KV.{bucket}.>"],
+                    "retention": "limits",
+                    "storage": storage,
+                    "max_age": int(age * NANOSECONDS),
+                    "max_msgs_per_subject": 1,
+                    "max_consumers": 1000,
+                    "discard": "new",
+                    "allow_rollup_hdrs": True,
+                    "deny_delete": True,
+                    "allow_direct": True,
+                    "num_replicas": replicas,
+                },
+            )
+
+    async def follow_nodes(self) -> None:
+        """Keep registrations current, for ever."""
+        async for message in Follower(self._broker, f"KV_{NODES}", newest=True):
+            if not message.data:
+                continue
+            try:
+                self._register(msgspec.json.decode(message.data, type=Registration))
+            except (msgspec.MsgspecError, ValueError) as error:
+                log.error("registration not readable", subject=message.subject, reason=str(error))
+
+    async def follow_heartbeats(self) -> None:
+        """Keep signs of life current, for ever."""
+        async for message in Follower(self._broker, f"KV_{HEARTBEATS}", newest=True):
+            machine = message.subject.rpartition(".")[2]
+            try:
+                heartbeat = msgspec.json.decode(message.data, type=Heartbeat)
+            except msgspec.MsgspecError as error:
+                log.error("heartbeat not readable", machine=machine, reason=str(error))
+                continue
+            # A backlog is as old as the broker says; never younger than now.
+            heard = min(time.time(), message.time) if message.pending else time.time()
+            self._hear(machine, heartbeat, heard)
+
+    async def watch(self) -> None:
+        """Notice nodes that have fallen silent, for ever."""
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.time()
+            # While the broker is away nobody can be heard: that says nothing of the nodes.
+            if not self._broker.connected:
+                for member in self._members.values():
+                    if member.here:
+                        member.heard = now
+                continue
+            gone = {
+                member.machine
+                for member in self._members.values()
+                if member.here and now - member.heard > MISSED * member.registration.interval
+            }
+            for machine in gone:
+                member = self._members[machine]
+                member.here = False
+                log.warning("node away", machine=machine, hostname=member.hostname)
+            if gone:
+                self._on_change(gone)
+
+    def _register(self, registration: Registration) -> None:
+        machine = registration.machine
+        old = self._members.get(machine)
+        if old is not None:
+            self._by_hostname[old.hostname].discard(machine)
+        member = self._members[machine] = Member(registration)
+        if old is not None:
+            member.heartbeat, member.heard, member.here = old.heartbeat, old.heard, old.here
+        self._by_hostname.setdefault(registration.hostname, set()).add(machine)
+        early = self._early.pop(machine, None)
+        if early is not None:
+            self._hear(machine, *early)
+
+    def _hear(self, machine: str, heartbeat: Heartbeat, heard: float) -> None:
+        member = self._members.get(machine)
+        if member is None:
+            self._early[machine] = (heartbeat, heard)
+            return
+        member.heartbeat, member.heard = heartbeat, heard
+        here = not heartbeat.leaving and (
+            time.time() - heard <= MISSED * member.registration.interval
+        )
+        if here != member.here:
+            member.here = here
+            log.info(
+                "node here" if here else "node left", machine=machine, hostname=member.hostname
+            )
+            self._on_change({machine})
+
+    def members(self) -> list[Member]:
+        """Return all registered nodes, by hostname."""
+        return sorted(self._members.values(), key=lambda member: member.hostname)
+
+    def get(self, machine: str) -> Member | None:
+        """Return the node with this machine id, or None."""
+        return self._members.get(machine)
+
+    def hostnames(self) -> dict[str, str]:
+        """Return the hostnames of all registered nodes, by machine id."""
+        return {machine: member.hostname for machine, member in self._members.items()}
+
+    def here(self) -> Iterable[Member]:
+        """Return the nodes that are here now."""
+        return [member for member in self._members.values() if member.here]
+
+    def resolve(self, target: Target) -> list[Member]:
+        """Return the nodes that `target` means; for `_any`, all of which one is to act.
+
+        Raises:
+            NoNodes: no node is registered at all.
+            InvalidRequest: no registered node has that name or label, or two have that name.
+        """
+        if not self._members:
+            raise NoNodes(
+                "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
+            )
+        if target in (ANY, ALL):
+            return self.members()
+        if isinstance(target, Hostname):
+            member = self._members.get(target.name)
+            if member is not None:
+                return [member]
+            machines = self._by_hostname.get(target.name, set())
+            if len(machines) > 1:
+                raise InvalidRequest(
+                    f"The hostname {target.name!r} belongs to {len(machines)} nodes.",
+                    f"Name one by its machine id: {', '.join(sorted(machines))}",
+                )
+            if not machines:
+                raise InvalidRequest(
+                    f"No registered node is called {target.name!r}.",
+                    "GET /agent, or towline nodes, lists those that are registered",
+                )
+            return [self._members[machine] for machine in machines]
+        assert isinstance(target, Label)
+        found = [
+            member
+            for member in self.members()
+            if any(target.matches(label) for label in member.labels)
+        ]
+        if not found:
+            raise InvalidRequest(
+                f"No registered node carries the label {str(target)!r}.",
+                "GET /agent, or towline nodes, lists the labels that nodes carry",
+            )
+        return found
