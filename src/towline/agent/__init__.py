@@ -1,0 +1,1 @@
+"""The agent: Towline's process on a node."""

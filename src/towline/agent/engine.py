@@ -1,0 +1,126 @@
+"""The node's Docker Engine, through its own API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import structlog
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+
+from towline.errors import EngineUnreachable, TaskFailed
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+DEFAULT = "unix:///var/run/docker.sock"
+ANSWER_WITHIN = 60.0
+"""Seconds for the engine's quick calls; the pull has no limit."""
+UNREACHABLE = 900
+"""What aiodocker gives as a status where there was no HTTP response."""
+
+
+class EngineRefused(TaskFailed):
+    """The engine answered with an error.
+
+    Attributes:
+        status: the HTTP status of its answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Engine:
+    """A Docker Engine at `url`, with the API version negotiated on first use.
+
+    Args:
+        url: `unix:///path`, `tcp://host:port` or `http://host:port`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._docker: Docker | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether there is any sign of an engine: a remote URL, or a socket's file."""
+        return not self.url.startswith("unix://") or Path(self.url.removeprefix("unix://")).exists()
+
+    def _client(self) -> Docker:
+        if self._docker is None:
+            self._docker = Docker(self.url)
+        return self._docker
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._docker is not None:
+            docker, self._docker = self._docker, None
+            await docker.close()
+
+    async def _ask(self, call: Awaitable[T], seconds: float = ANSWER_WITHIN) -> T:
+        try:
+            return await asyncio.wait_for(call, seconds)
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"the Docker Engine at {self.url} did not answer within {seconds:.0f} s"
+            ) from error
+        except (DockerError, aiohttp.ClientError, OSError) as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: Exception) -> TaskFailed:
+        if isinstance(error, DockerError) and error.status != UNREACHABLE:
+            return EngineRefused(error.status, str(error.message))
+        reason = error.message if isinstance(error, DockerError) else error
+        return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {reason}")
+
+    async def ping(self) -> str:
+        """Return the engine's version; raises `EngineUnreachable`."""
+        # The API version is asked for again after an absence: the engine may have been upgraded.
+        version = await self._ask(self._client().version(), 5.0)
+        self._client().api_version = f"v{version['ApiVersion']}"
+        return str(version["Version"])
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        """Return what the engine knows of a present image (`GET /images/{name}/json`), or None."""
+        try:
+            return await self._ask(self._client().images.inspect(reference))
+        except EngineRefused as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def pull(self, repository: str, tag: str) -> AsyncIterator[dict[str, Any]]:
+        """Pull an image (`POST /images/create`), yielding the engine's progress messages.
+
+        Args:
+            tag: a tag or a digest.
+
+        Raises:
+            TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
+                engine's own words.
+        """
+        try:
+            async for message in self._client().images.pull(repository, tag=tag, stream=True):
+                yield message
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise TaskFailed(f"the Docker Engine's progress stream broke off: {error}") from error
+        except (DockerError, aiohttp.ClientError, OSError) as error:
+            raise self._translate(error) from error
+
+    async def containers(self, *, everything: bool, limit: int, state: str) -> list[dict[str, Any]]:
+        """Return containers (`GET /containers/json`), the newest first."""
+        parameters: dict[str, Any] = {"all": "1" if everything else "0", "limit": str(limit)}
+        if state:
+            parameters["filters"] = json.dumps({"status": state.split(",")})
+        found: list[dict[str, Any]] = await self._ask(
+            self._client()._query_json("containers/json", params=parameters)
+        )
+        return found

@@ -1,0 +1,141 @@
+"""Images and containers on the node's Docker Engine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from towline.errors import TaskFailed
+from towline.operation import Check, Effect, operation
+from towline.reference import Reference
+
+if TYPE_CHECKING:
+    from towline.agent.node import Node
+
+DOCKER = "docker"
+
+ImageReference = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Image reference: [host[:port]/]path[:tag][@digest]",
+        examples=["nginx:latest", "docker.io/library/alpine:3.18"],
+    ),
+    Check(Reference.parse),
+]
+
+
+class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image as it is on the node after a pull.
+
+    Attributes:
+        image_id: the engine's id, `sha256:…`.
+        size: bytes, the engine's own figure.
+        changed: whether the id behind the reference is another than before.
+        tag: the tag asked for; absent for a pull by digest alone.
+        digest: the manifest digest that the registry served.
+    """
+
+    image_id: str
+    size: int
+    changed: bool
+    tag: str | None = None
+    digest: str | None = None
+
+
+@operation(
+    "docker.pull",
+    "POST container/docker/pull",
+    permission="docker:write",
+    effect=Effect.CONVERGE,
+    requires=DOCKER,
+)
+async def pull(node: Node, *, image: ImageReference) -> Pulled:
+    """Pull a container image on the target node.
+
+    Example:
+        towline docker pull nginx:1.27 --on group:web
+    """
+    reference = Reference.parse(image)
+    # A digest alone decides what is pulled; a tag beside it is not set by the engine.
+    name = (
+        f"{reference.repository}@{reference.digest}"
+        if reference.digest
+        else f"{reference.repository}:{reference.tag}"
+    )
+    before = await node.docker.image(name)
+    digest, finished = reference.digest, False
+    async for message in node.docker.pull(
+        reference.repository, reference.digest or reference.tag or "latest"
+    ):
+        status = message.get("status", "")
+        if status.startswith("Digest: "):
+            digest = status.removeprefix("Digest: ")
+        elif status.startswith("Status: "):
+            finished = True
+    if not finished:
+        raise TaskFailed("the Docker Engine's progress stream ended before the pull was complete")
+    after = await node.docker.image(name)
+    if after is None:
+        raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
+    return Pulled(
+        image_id=after["Id"],
+        size=after["Size"],
+        changed=before is None or before["Id"] != after["Id"],
+        tag=reference.tag,
+        digest=digest,
+    )
+
+
+class Container(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A container, running or not."""
+
+    id: str
+    name: str
+    image: str
+    state: str
+    created: str
+
+
+class Containers(msgspec.Struct, frozen=True):
+    """The containers of a node, the newest first."""
+
+    containers: list[Container]
+    changed: bool = False
+
+
+@operation(
+    "docker.list",
+    "GET container/docker",
+    permission="docker:read",
+    effect=Effect.READ,
+    requires=DOCKER,
+)
+async def list_containers(
+    node: Node,
+    *,
+    state: Literal["running", "stopped", "all"] = "all",
+    limit: Annotated[int, Meta(ge=1, le=100, description="At most so many containers.")] = 20,
+) -> Containers:
+    """List the containers on the target node.
+
+    Example:
+        towline docker list --on web-01 --state running
+    """
+    states = {"running": "running", "stopped": "created,exited,dead", "all": ""}[state]
+    found = await node.docker.containers(everything=state != "running", limit=limit, state=states)
+    return Containers([_container(entry) for entry in found])
+
+
+def _container(entry: dict[str, Any]) -> Container:
+    created = datetime.fromtimestamp(entry["Created"], UTC)
+    return Container(
+        id=entry["Id"],
+        name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
+        image=entry["Image"],
+        state=entry["State"],
+        created=created.isoformat().replace("+00:00", "Z"),
+    )

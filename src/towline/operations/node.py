@@ -1,0 +1,41 @@
+"""The machine itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from towline.operation import Effect, operation
+
+if TYPE_CHECKING:
+    from towline.agent.node import Node
+
+
+class LoadAverage(
+    msgspec.Struct,
+    frozen=True,
+    rename={"one_minute": "1min", "five_minutes": "5min", "fifteen_minutes": "15min"},
+):
+    """The mean number of runnable tasks over three spans."""
+
+    one_minute: float
+    five_minutes: float
+    fifteen_minutes: float
+
+
+class Load(msgspec.Struct, frozen=True):
+    """How busy a node is."""
+
+    load_average: LoadAverage
+    changed: bool = False
+
+
+@operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
+async def load(node: Node) -> Load:
+    """Tell a node's load averages.
+
+    Example:
+        towline node load --on _all
+    """
+    return Load(LoadAverage(*node.load_average()))
