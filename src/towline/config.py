@@ -1,0 +1,119 @@
+"""Configuration: flags over environment over a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from towline.duration import parse_duration
+from towline.errors import InvalidConfiguration
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
+    """Everything that can be configured; each key is also `TOWLINE_<KEY>` in the environment.
+
+    Attributes:
+        state: the state directory.
+        listen: `HOST:PORT` of the API.
+        wait, longest_wait: how long a request waits for its nodes, and may ask to.
+        expires: within how long a job for a node that is away must be begun.
+        retention: how long jobs are kept.
+        heartbeat: between a node's signs of life.
+        nats: the brokers' URLs, separated by commas.
+        replicas: copies of each stream in a NATS cluster.
+        roles: permissions by the name of a custom role.
+        operations: modules with further operations.
+        url, token: where the CLI finds the API, and with what.
+    """
+
+    state: str | None = None
+    listen: str = "127.0.0.1:8080"
+    wait: str = "30s"
+    longest_wait: str = "1h"
+    expires: str = "24h"
+    retention: str = "7d"
+    heartbeat: str = "5s"
+    nats: str | None = None
+    nats_credentials: str | None = None
+    nats_ca: str | None = None
+    replicas: int = 1
+    token_key: str | None = None
+    engine: str | None = None
+    hostname: str | None = None
+    machine_id: str | None = None
+    labels: list[str] = []
+    roles: dict[str, list[str]] = {}
+    operations: list[str] = []
+    log_level: str = "info"
+    url: str | None = None
+    token: str | None = None
+
+    def seconds(self, key: str) -> float:
+        """Return the duration at `key` in seconds.
+
+        Raises:
+            InvalidConfiguration: it isn't one.
+        """
+        try:
+            return parse_duration(getattr(self, key))
+        except ValueError as error:
+            name = key.replace("_", "-")
+            raise InvalidConfiguration(f"The setting {name!r} is not valid.", str(error)) from error
+
+
+def load(path: str | None, **flags: Any) -> Settings:
+    """Return the settings.
+
+    Args:
+        path: the TOML file; None for `TOWLINE_CONFIG`, else /etc/towline/towline.toml if there.
+        flags: what the command line says, by field name; None (or an empty list) for nothing.
+
+    Raises:
+        InvalidConfiguration: the file can't be read, or a key in it is unknown or not valid.
+    """
+    values = _from_file(path)
+    for field in msgspec.structs.fields(Settings):
+        text = os.environ.get(f"TOWLINE_{field.name.upper()}")
+        if text is None or field.name == "roles":
+            continue
+        listed = field.name in ("labels", "operations")
+        values[field.encode_name] = (
+            [part for part in text.split(",") if part] if listed else text
+        )
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
+    for name, value in flags.items():
+        if value is not None and value != []:
+            values[names[name]] = value
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidConfiguration("The configuration is not valid.", str(error)) from error
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    named = path or os.environ.get("TOWLINE_CONFIG")
+    file = Path(named or "/etc/towline/towline.toml")
+    try:
+        values = tomllib.loads(file.read_text())
+    except FileNotFoundError as error:
+        if named is None:
+            return {}
+        raise InvalidConfiguration(
+            f"The configuration file {named!r} is not there.", str(error)
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidConfiguration(
+            f"The configuration file {str(file)!r} can't be read.", str(error)
+        ) from error
+    known = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    for key in values:
+        if key not in known:
+            raise InvalidConfiguration(
+                f"The configuration file {str(file)!r} has an unknown key {key!r}.",
+                f"It may have: {', '.join(sorted(known))}",
+            )
+    return values
