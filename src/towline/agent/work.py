@@ -228,7 +228,7 @@ class Agent:
                 JOBS,
                 subjects=[any_subject(capability)],
                 after=None,
-                durable=f"any-{capability}",
+                durable=f"_any-{capability}",
                 batch=1,
             )
             self._any_followers[capability] = asyncio.create_task(

@@ -1,0 +1,1 @@
+"""The controller: the process that serves the HTTP API."""

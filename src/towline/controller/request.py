@@ -1,0 +1,199 @@
+"""Reading requests: body, query, target, token and preferences, each with a clear refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from starlette.requests import Request
+
+from towline.duration import parse_duration
+from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
+from towline.operation import Operation
+from towline.target import InvalidTarget, Target, parse_target
+
+LARGEST_BODY = 1024 * 1024
+JOB_OPTIONS = ("expires",)
+
+_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What `Prefer` asks for (RFC 7240).
+
+    Attributes:
+        wait: seconds to wait for results.
+        applied: the value of `Preference-Applied`, or "".
+    """
+
+    wait: float
+    applied: str
+
+
+def token(request: Request) -> str | None:
+    """Return the token that the request carries, or None."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    return request.headers.get("x-api-key")
+
+
+def preferences(request: Request, default: float, longest: float) -> Preferences:
+    """Return what the request prefers; what can't be understood is ignored, as the RFC asks."""
+    for part in ",".join(request.headers.getlist("prefer")).split(","):
+        match = _PREFERENCE.match(part)
+        if match is None:
+            continue
+        name, value = match[1].lower(), match[2]
+        if name == "respond-async":
+            return Preferences(0.0, "respond-async")
+        if name == "wait" and value and value.isascii() and value.isdigit() and len(value) < 10:
+            seconds = min(int(value), int(longest))
+            return Preferences(float(seconds), f"wait={seconds}")
+    return Preferences(default, "")
+
+
+def target(request: Request) -> Target:
+    """Return the target that the path names.
+
+    Raises:
+        InvalidRequest: it can't name any node.
+    """
+    try:
+        return parse_target(unquote(request.path_params["hostname"]))
+    except InvalidTarget as error:
+        raise InvalidRequest("The target is not valid.", str(error)) from error
+
+
+def query(request: Request) -> dict[str, str]:
+    """Return the query's parameters by name.
+
+    Raises:
+        InvalidRequest: one stands there twice.
+    """
+    values: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=100,
+            errors="strict",
+        )
+    except ValueError as error:
+        raise InvalidRequest("The query string is not valid.", str(error)) from error
+    for name, value in pairs:
+        if name in values:
+            raise InvalidRequest(
+                f"The query parameter {name[:80]!r} stands there twice.", "Leave one out"
+            )
+        values[name] = value
+    return values
+
+
+def expires(values: dict[str, str]) -> float | None:
+    """Take `expires`, a duration, out of a query's parameters; seconds."""
+    text = values.pop("expires", None)
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise InvalidRequest("The job option 'expires' is not valid.", str(error)) from error
+
+
+async def parameters(
+    request: Request, operation: Operation[..., Any], values: dict[str, str]
+) -> dict[str, Any]:
+    """Return the operation's validated parameters, from path, and body or query, as plain data.
+
+    Raises:
+        InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
+    """
+    path = {
+        name: unquote(value) for name, value in request.path_params.items() if name != "hostname"
+    }
+    given: dict[str, Any]
+    if operation.takes_body:
+        if values:
+            raise InvalidRequest(
+                f"The query parameter {next(iter(values))[:80]!r} is unknown.",
+                f"Job options are: {', '.join(JOB_OPTIONS)}; "
+                "the operation's own parameters stand in the body",
+            )
+        given = await _body(request, required=bool(operation.parameters.__struct_fields__))
+    else:
+        given = dict(values)
+    try:
+        read = operation.read(given | path, strict=operation.takes_body)
+    except msgspec.ValidationError as error:
+        where = "body" if operation.takes_body else "query"
+        raise InvalidRequest(f"The request's {where} is not valid.", str(error)) from error
+    except ValueError as error:
+        raise InvalidRequest("A parameter is not valid.", str(error)) from error
+    plain: dict[str, Any] = msgspec.to_builtins(read)
+    return plain
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        BodyTooLarge: it is over 1 MiB; the rest is not read.
+    """
+    length = request.headers.get("content-length", "")
+    received = bytearray()
+    if not (length.isdigit() and int(length) > LARGEST_BODY):
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > LARGEST_BODY:
+                break
+        else:
+            return bytes(received)
+    raise BodyTooLarge(
+        f"The request's body is larger than {LARGEST_BODY} bytes.", "An image reference is short"
+    )
+
+
+async def _body(request: Request, *, required: bool) -> dict[str, Any]:
+    text = await read_body(request)
+    if not text and not required:
+        return {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType(
+            f"The body's type {kind[:80]!r} is not read here."
+            if kind
+            else "The body has no Content-Type.",
+            "Send Content-Type: application/json",
+        )
+    if not text:
+        raise InvalidRequest("The request's body is empty.", 'Send a JSON object: {"image": "…"}')
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_once)
+        # The standard library reads NaN and lone surrogates, which are no JSON.
+        msgspec.json.decode(text)
+    except RecursionError as error:
+        raise InvalidRequest("The request's body is nested too deeply.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The request's body is not UTF-8.", str(error)) from error
+    except (json.JSONDecodeError, msgspec.DecodeError) as error:
+        raise InvalidRequest("The request's body is not valid JSON.", str(error)) from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(
+            "The request's body is not a JSON object.", 'Send for example {"image": "nginx"}'
+        )
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(
+            f"The request's body has the field {double[:80]!r} twice.", "Leave one out"
+        )
+    return values
