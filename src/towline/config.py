@@ -81,9 +81,7 @@ def load(path: str | None, **flags: Any) -> Settings:
         if text is None or field.name == "roles":
             continue
         listed = field.name in ("labels", "operations")
-        values[field.encode_name] = (
-            [part for part in text.split(",") if part] if listed else text
-        )
+        values[field.encode_name] = [part for part in text.split(",") if part] if listed else text
     names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
     for name, value in flags.items():
         if value is not None and value != []:

@@ -146,7 +146,9 @@ class Operation(Generic[P, T]):
 
 
 def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.replace("-", "_").replace("_", ".").split("."))
+    return "".join(
+        part.capitalize() for part in name.replace("-", "_").replace("_", ".").split(".")
+    )
 
 
 def _forward_names() -> dict[str, Any]:

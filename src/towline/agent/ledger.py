@@ -71,7 +71,9 @@ class Ledger:
         self._database.execute("COMMIT")
 
     def _put(self, event: Event) -> None:
-        self._database.execute("INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(event),))
+        self._database.execute(
+            "INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(event),)
+        )
 
     def drop(self, job_id: str) -> None:
         """Forget a task that another node has claimed; it stays known as ended."""

@@ -112,9 +112,7 @@ class Agent:
             subjects = [node_subject(self._machine), ALL_SUBJECT]
             for label in self._labels:
                 subjects += [label_subject(prefix) for prefix in label.prefixes()]
-            own = Follower(
-                self._broker, JOBS, subjects=subjects, after=None, durable=self._machine
-            )
+            own = Follower(self._broker, JOBS, subjects=subjects, after=None, durable=self._machine)
             # Before the first heartbeat: from then on jobs may be made for this node.
             await own.prepare()
             self._resume()
@@ -147,9 +145,7 @@ class Agent:
         subject = f"$KV.{NODES}.{self._machine}"
         registered = time.time()
         with contextlib.suppress(BrokerRefused):
-            answer = await self._broker.request(
-                f"$JS.API.DIRECT.GET.KV_{NODES}.{subject}", b""
-            )
+            answer = await self._broker.request(f"$JS.API.DIRECT.GET.KV_{NODES}.{subject}", b"")
             if answer.data:
                 registered = msgspec.json.decode(answer.data, type=Registration).registered
         registration = Registration(
@@ -392,9 +388,7 @@ class Agent:
         except (msgspec.ValidationError, ValueError) as error:
             return ended(FAILED, f"this agent ({__version__}) can't read the parameters: {error}")
         if ledger is not None and not started:
-            ledger.start(
-                Event(job.id, self._machine, self._hostname, STARTED, time.time())
-            )
+            ledger.start(Event(job.id, self._machine, self._hostname, STARTED, time.time()))
             self._deliver.set()
         node = Node(self._machine, self._hostname, self._engine)
         node.deadline = job.expires
@@ -404,7 +398,7 @@ class Agent:
             if isinstance(error, EngineUnreachable):
                 self._beat.set()
             return ended(FAILED, error.error)
-        except Exception as error:  # noqa: BLE001 - the edge: whatever a body raises is its failure
+        except Exception as error:
             log.exception("operation broke off", job=job.id, operation=job.operation)
             return ended(FAILED, f"unexpected {type(error).__name__}: {error}")
         return ended(COMPLETED, data=msgspec.to_builtins(result))

@@ -364,7 +364,7 @@ class _Edge:
             await refusal(error)(scope, receive, watch)
         except HTTPException as error:
             await refusal(_translate(error, scope["path"]))(scope, receive, watch)
-        except Exception:  # noqa: BLE001 - the edge: nothing may leave without an answer
+        except Exception:
             reference = secrets.token_hex(6)
             log.exception("request broke off", reference=reference, path=scope["path"])
             if status == 0:
@@ -392,5 +392,3 @@ def _translate(error: HTTPException, path: str) -> TowlineError:
     fault = TowlineError("The request can't be answered.", str(error.detail))
     fault.code = error.status_code  # type: ignore[misc]
     return fault
-
-

@@ -133,8 +133,7 @@ HOSTNAME = {
     "in": "path",
     "required": True,
     "description": (
-        "Target agent hostname, reserved routing value (_any, _all), "
-        "or label selector (key:value)."
+        "Target agent hostname, reserved routing value (_any, _all), or label selector (key:value)."
     ),
     "schema": {"type": "string", "minLength": 1},
 }
@@ -217,9 +216,7 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _entry(
-    operation: Operation[..., Any], name: str, parameters: dict[str, Any]
-) -> dict[str, Any]:
+def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     required = parameters.get("required", [])
     listed = [HOSTNAME, EXPIRES, PREFER]
     codes = [400, 401, 403, 500]
@@ -256,9 +253,7 @@ def _entry(
 
 
 def _own_paths() -> dict[str, Any]:
-    def get(
-        name: str, summary: str, schema: str, codes: list[int], **more: Any
-    ) -> dict[str, Any]:
+    def get(name: str, summary: str, schema: str, codes: list[int], **more: Any) -> dict[str, Any]:
         ok = {"description": summary, "content": _json(schema)}
         return {
             "get": {

@@ -1,0 +1,6 @@
+"""`python -m towline`."""
+
+from towline.cli import main
+
+if __name__ == "__main__":
+    main()

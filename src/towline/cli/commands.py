@@ -1,0 +1,336 @@
+"""The commands that are written by hand; those of the operations are made in `generated`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from towline import __version__, config
+from towline.cli import generated
+from towline.cli.connection import connect, duration, with_connection
+from towline.cli.output import print_job, print_json, print_table
+from towline.errors import InvalidConfiguration
+from towline.target import InvalidLabel, Label, parse_label
+
+state_option = click.option("--state", metavar="DIR", help="The state directory.")
+config_option = click.option("--config", "config_file", metavar="FILE", help="A TOML file.")
+listen_option = click.option("--listen", metavar="HOST:PORT", help="Where the API answers.")
+level_option = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+
+
+def node_options(command: Any) -> Any:
+    """Add the options that describe a node."""
+    for option in (
+        click.option("--engine", metavar="URL", help="The Docker Engine; none for no engine."),
+        click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
+        click.option("--machine-id", metavar="ID", help="The node's machine id."),
+        click.option(
+            "--label", "labels", metavar="KEY:VALUE", multiple=True, help="A label; may repeat."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def broker_options(command: Any) -> Any:
+    """Add the options that say where the broker is."""
+    for option in (
+        click.option("--nats", metavar="URL", help="The broker; several separated by commas."),
+        click.option("--nats-credentials", metavar="FILE", help="How to log in there."),
+        click.option("--nats-ca", metavar="FILE", help="Certificates that sign the broker's."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=generated.Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="towline")
+def cli() -> None:
+    """Put container images on machines, and run a fleet of Linux hosts over one API."""
+
+
+def _labels(texts: list[str]) -> list[Label]:
+    try:
+        labels = [parse_label(text) for text in texts]
+    except InvalidLabel as error:
+        raise InvalidConfiguration("A label is not valid.", str(error)) from error
+    keys = [label.key for label in labels]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InvalidConfiguration(f"The label {key!r} is given twice.", "Leave one out")
+    return labels
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise InvalidConfiguration(
+            f"{listen!r} is no address.", "Write HOST:PORT, for example 127.0.0.1:8080"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _broker(settings: config.Settings) -> Any:
+    from towline.broker import Settings
+
+    if settings.nats is None:
+        raise InvalidConfiguration(
+            "No broker is named.", "Give --nats URL, or run towline up, which brings its own"
+        )
+    return Settings(
+        [url.strip() for url in settings.nats.split(",") if url.strip()],
+        Path(settings.nats_credentials) if settings.nats_credentials else None,
+        Path(settings.nats_ca) if settings.nats_ca else None,
+    )
+
+
+def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
+    """Read the settings, set logs up, load further operations; return settings and state."""
+    from towline import logs, operations, state
+
+    settings = config.load(config_file, **flags)
+    try:
+        logs.configure(part, settings.log_level)
+    except ValueError as error:
+        raise InvalidConfiguration("The log level is not valid.", str(error)) from error
+    operations.load_extra(settings.operations)
+    directory = state.open_directory(
+        Path(settings.state) if settings.state else state.default_directory()
+    )
+    return settings, directory
+
+
+@cli.command()
+@state_option
+@listen_option
+@node_options
+@config_option
+@level_option
+def up(config_file: str | None, **flags: Any) -> None:
+    """Run broker, controller and agent on this machine."""
+    from towline import auth, state
+    from towline import up as supervisor
+    from towline.controller.serve import bind
+    from towline.process import run
+
+    flags["labels"] = list(flags["labels"])
+    settings, directory = _start(config_file, "up", **flags)
+    lock = state.Lock(directory, "up")
+    host, port = _address(settings.listen)
+    _labels(settings.labels)
+    state.hostname(settings.hostname)
+    # Refused here, in words, rather than in a child again and again.
+    probe = bind(host, port)
+    port = probe.getsockname()[1]
+    probe.close()
+    auth.load_key(directory / state.TOKEN_KEY, create=True)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    reached = address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
+    url = f"http://{reached}"
+    shared = ["--state", str(directory), "--log-level", settings.log_level]
+    if config_file:
+        shared += ["--config", config_file]
+    agent = list(shared)
+    for name in ("engine", "hostname", "machine_id"):
+        if getattr(settings, name) is not None:
+            agent += [f"--{name.replace('_', '-')}", getattr(settings, name)]
+    for label in settings.labels:
+        agent += ["--label", label]
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    say(f"Towline answers at {url}")
+    say(f"A token: towline token create --subject NAME --role admin --state {directory}")
+    run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, say))
+    lock.close()
+
+
+@cli.command()
+@state_option
+@listen_option
+@broker_options
+@click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@config_option
+@level_option
+def controller(config_file: str | None, **flags: Any) -> None:
+    """Run a controller against a broker that is named."""
+    from towline import auth, state
+    from towline.controller import serve
+    from towline.journal import Retention
+    from towline.process import notify, run
+
+    settings, directory = _start(config_file, "controller", **flags)
+    lock = state.Lock(directory, "controller")
+    host, port = _address(settings.listen)
+    key = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
+    options = serve.Options(
+        host=host,
+        port=port,
+        broker=_broker(settings),
+        index=directory / "index.sqlite",
+        key=auth.load_key(key, create=settings.token_key is None),
+        roles=settings.roles,
+        wait=settings.seconds("wait"),
+        longest_wait=settings.seconds("longest_wait"),
+        expires=settings.seconds("expires"),
+        retention=Retention(age=settings.seconds("retention"), replicas=settings.replicas),
+    )
+
+    def listening(url: str) -> None:
+        print(f"Towline answers at {url}", flush=True)
+        notify("READY=1")
+
+    run(lambda: serve.run(options, listening))
+    lock.close()
+
+
+@cli.command()
+@state_option
+@node_options
+@broker_options
+@config_option
+@level_option
+def agent(config_file: str | None, **flags: Any) -> None:
+    """Run an agent: this machine becomes a node."""
+    from towline import state
+    from towline.agent.engine import DEFAULT, Engine
+    from towline.agent.ledger import Ledger
+    from towline.agent.work import Agent
+    from towline.process import notify, run
+
+    flags["labels"] = list(flags["labels"])
+    settings, directory = _start(config_file, "agent", **flags)
+    lock = state.Lock(directory, "agent")
+    none = settings.engine == "none"
+    broker = _broker(settings)
+
+    async def work() -> None:
+        with Ledger(directory / "ledger.sqlite") as ledger:
+            worker = Agent(
+                broker,
+                ledger,
+                machine=state.machine_id(directory, settings.machine_id),
+                hostname=state.hostname(settings.hostname),
+                labels=_labels(settings.labels),
+                engine=None if none else Engine(settings.engine or DEFAULT),
+                engine_named=settings.engine is not None and not none,
+                interval=settings.seconds("heartbeat"),
+            )
+            notify("READY=1")
+            await worker.run()
+
+    run(work)
+    lock.close()
+
+
+@cli.group()
+def token() -> None:
+    """Make and read tokens."""
+
+
+@token.command("create")
+@click.option("--subject", required=True, metavar="NAME", help="Whom it stands for.")
+@click.option("--role", "roles", multiple=True, required=True, help="admin, write, read, or yours.")
+@click.option("--permission", "permissions", multiple=True, help="Instead of what the role gives.")
+@click.option("--expires", default="90d", show_default=True, help="For how long it holds.")
+@click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@state_option
+@config_option
+def create_token(
+    subject: str,
+    roles: tuple[str, ...],
+    permissions: tuple[str, ...],
+    expires: str,
+    config_file: str | None,
+    **flags: Any,
+) -> None:
+    """Print a new token, and nothing else."""
+    from towline import auth, state
+
+    settings = config.load(config_file, **flags)
+    known = auth.ROLES.keys() | settings.roles.keys()
+    for role in roles:
+        if role not in known:
+            raise InvalidConfiguration(
+                f"There is no role {role!r}.", f"There are: {', '.join(sorted(known))}"
+            )
+    directory = Path(settings.state) if settings.state else state.default_directory()
+    path = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
+    key = auth.load_key(path, create=settings.token_key is None)
+    print(
+        auth.create_token(
+            key,
+            subject=subject,
+            roles=list(roles),
+            permissions=list(permissions) or None,
+            lifetime=duration(expires),
+        )
+    )
+
+
+@token.command("show")
+@click.argument("text", metavar="[TOKEN]", default="-")
+def show_token(text: str) -> None:
+    """Print what a token says (from standard input unless given); its signature isn't checked."""
+    import jwt
+
+    from towline.job import timestamp
+
+    text = (sys.stdin.read() if text == "-" else text).strip()
+    try:
+        claims = jwt.decode(text, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise InvalidConfiguration("This is not a token.", str(error)) from error
+    for name in ("iat", "exp"):
+        if isinstance(claims.get(name), int):
+            claims[name] = timestamp(claims[name])
+    print_json(claims)
+
+
+@with_connection
+@cli.command()
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def nodes(output: str, **where: Any) -> None:
+    """Show who is there."""
+    with connect(**where) as client:
+        found = client.nodes()
+    if output == "json":
+        print_json(found)
+        return
+    print_table(
+        ["HOSTNAME", "STATE", "LABELS", "VERSION", "LAST HEARD", "MACHINE ID"],
+        [
+            [
+                node["hostname"],
+                _state_of(node),
+                " ".join(f"{key}:{value}" for key, value in node["labels"].items()),
+                node["version"],
+                node["last_heard"],
+                node["machine_id"],
+            ]
+            for node in found
+        ],
+    )
+
+
+def _state_of(node: dict[str, Any]) -> str:
+    troubles = [f"{name}: {why}" for name, why in node.get("troubles", {}).items()]
+    return "; ".join([node["status"], *troubles])
+
+
+@with_connection
+@cli.command()
+@click.argument("job_id")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def job(job_id: str, output: str, **where: Any) -> None:
+    """Show one job."""
+    with connect(**where) as client:
+        found = client.job(job_id)
+    if output == "json":
+        print_json(found)
+        return
+    print_job(found)

@@ -1,0 +1,141 @@
+"""Commands made from operations: `towline docker pull IMAGE --on TARGET`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal, get_args, get_origin
+
+import click
+import msgspec
+
+from towline.cli.connection import connect, connection_parameters, duration
+from towline.cli.output import print_json, results_table
+from towline.operation import Operation, registry
+
+SHORT = {"pull": "docker.pull"}
+"""A person's own words for the commands used most."""
+
+LONGEST_WAIT = 3600.0
+
+
+class Commands(click.Group):
+    """The commands written by hand, and one group a domain with the operations' commands."""
+
+    def _domains(self) -> set[str]:
+        from towline import operations
+
+        operations.load_extra()
+        return {operation.domain for operation in registry}
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*self.commands, *SHORT, *self._domains()})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        command = super().get_command(context, name)
+        if command is not None:
+            return command
+        domains = self._domains()
+        if name in SHORT:
+            operation = registry.get(SHORT[name])
+            return None if operation is None else _command(operation, name)
+        if name not in domains:
+            return None
+        group = click.Group(name, help=f"Operations of the domain {name}.")
+        for operation in registry:
+            if operation.domain == name:
+                group.add_command(_command(operation, operation.verb))
+        return group
+
+
+def _command(operation: Operation[..., Any], name: str) -> click.Command:
+    """Return the command of an operation: required parameters are arguments, others options."""
+    parameters: list[click.Parameter] = []
+    for field in msgspec.structs.fields(operation.parameters):
+        kind, extra = _kind(field.type)
+        if field.required:
+            parameters.append(
+                click.Argument([field.name], type=kind, nargs=-1 if extra.get("multiple") else 1)
+            )
+        else:
+            flag = f"--{field.name.replace('_', '-')}"
+            parameters.append(click.Option([flag, field.name], type=kind, **extra))
+    parameters += [
+        click.Option(["--on"], required=True, metavar="TARGET", help="HOSTNAME, _any, _all, K:V."),
+        click.Option(["--wait"], metavar="DURATION", help="How long to wait; until all are done."),
+        click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
+    ]
+
+    def callback(**values: Any) -> None:
+        where = {name: values.pop(name) for name in ("url", "token", "state", "config_file")}
+        rest = {name: values.pop(name) for name in ("on", "wait", "output")}
+        given = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None and value != ()
+        }
+        _run(operation, given, where, **rest)
+
+    return click.Command(
+        name,
+        params=parameters + connection_parameters(),
+        callback=callback,
+        help=f"{operation.summary}\n\n\b\n{operation.description}",
+        short_help=operation.summary,
+    )
+
+
+def _kind(annotation: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the click type of a parameter, and what else its option needs."""
+    if get_origin(annotation) is Literal:
+        return click.Choice([str(value) for value in get_args(annotation)]), {}
+    if get_origin(annotation) is list:
+        return _kind(get_args(annotation)[0])[0], {"multiple": True}
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    if inner and (type(None) in get_args(annotation) or hasattr(annotation, "__metadata__")):
+        return _kind(inner[0])
+    if annotation is bool:
+        return bool, {}
+    return annotation if annotation in (int, float, str) else str, {}
+
+
+def _run(
+    operation: Operation[..., Any],
+    parameters: dict[str, Any],
+    where: dict[str, Any],
+    *,
+    on: str,
+    wait: str | None,
+    output: str,
+) -> None:
+    seconds = LONGEST_WAIT if wait is None else duration(wait)
+    with connect(**where) as client:
+        asked = min(seconds, 30.0)
+        job = client.run_within(asked, operation, on, **parameters)
+        if not job.done and _waitable(job.results):
+            if sys.stderr.isatty():
+                print(f"job {job.id} goes on, waiting …", file=sys.stderr)
+            job.wait(seconds - asked)
+    rows = []
+    for result in job.results:
+        row: dict[str, Any] = {"hostname": result.hostname, "status": result.status}
+        if result.value is not None:
+            row |= msgspec.to_builtins(result.value)
+        if result.error is not None:
+            row["error"] = result.error
+        rows.append(row)
+    if output == "json":
+        print_json({"job_id": job.id, "results": rows})
+    else:
+        results_table(rows)
+    if not job.done:
+        print(f"not done yet: towline job {job.id} tells the rest", file=sys.stderr)
+    if not job.succeeded:
+        sys.exit(1)
+
+
+def _waitable(results: list[Any]) -> bool:
+    # A pending result with an error is a node that is away: nobody waits for those.
+    return any(
+        result.status == "running" or (result.status == "pending" and result.error is None)
+        for result in results
+    )

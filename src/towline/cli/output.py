@@ -1,0 +1,75 @@
+"""What the CLI prints: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def print_json(value: object) -> None:
+    """Print `value` as indented JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    """Print rows under a head, in columns as wide as their widest cell."""
+    lines = [head, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped: an engine's words must not steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def results_table(results: list[dict[str, Any]]) -> None:
+    """Print a job's results, a node a line."""
+    names: list[str] = []
+    for result in results:
+        names += [name for name in result if name not in names]
+    names = [name for name in names if name not in ("hostname", "status", "error")]
+    columns = ["hostname", "status", *names, "error"]
+    if not any("error" in result for result in results):
+        columns.remove("error")
+    print_table(
+        [name.replace("_", " ").upper() for name in columns],
+        [[_cell(result.get(name)) for name in columns] for result in results],
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def print_job(job: dict[str, Any]) -> None:
+    """Print a job for people: what it is, what became of it on each node, and when."""
+    operation = job["operation"]
+    print(f"job        {job['id']}")
+    print(f"status     {job['status']}")
+    print(f"operation  {operation['type']} {json.dumps(operation['data'], ensure_ascii=False)}")
+    print(f"target     {job['target']}")
+    print(f"caller     {printable(job['caller'])}")
+    print(f"created    {job['created']}")
+    print(f"expires    {job['expires']}")
+    print()
+    results_table(job["results"])
+    print()
+    print_table(
+        ["TIME", "EVENT", "NODE", ""],
+        [
+            [
+                moment["timestamp"],
+                moment["event"],
+                moment.get("hostname", ""),
+                moment.get("error") or moment.get("message", ""),
+            ]
+            for moment in job["timeline"]
+        ],
+    )

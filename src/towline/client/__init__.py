@@ -1,0 +1,340 @@
+"""The Python client: every operation, typed to its result.
+
+Example:
+    with towline.Client("http://127.0.0.1:8080", token) as client:
+        job = client.run(docker.pull, on="_all", image="nginx:1.27")
+        for result in job.results:
+            print(result.hostname, result.status, result.value)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from towline.errors import TowlineError
+from towline.operation import Operation
+
+P = ParamSpec("P")
+T = TypeVar("T", bound=msgspec.Struct)
+
+UNFINISHED = ("pending", "running")
+MARGIN = 15.0
+"""Seconds that the HTTP request may take beyond the wait that it asks for."""
+POLL = 30
+"""Seconds that one question for a job asks the controller to wait."""
+
+
+class ApiError(TowlineError):
+    """The API answered with an error.
+
+    Attributes:
+        status: the HTTP status, 0 where there was no answer.
+        job_id: the job that failed, where there is one.
+    """
+
+    def __init__(self, error: str, details: str, status: int, job_id: str | None = None) -> None:
+        super().__init__(error, details, job_id)
+        self.status = status
+
+
+class Result(msgspec.Struct, Generic[T], frozen=True):
+    """What became of a job on one node.
+
+    Attributes:
+        status: ok, failed, skipped, pending, running, cancelled or expired.
+        value: what the operation returned; None unless `status` is ok.
+    """
+
+    hostname: str
+    status: str
+    value: T | None = None
+    error: str | None = None
+
+
+class JobState(msgspec.Struct, Generic[T], frozen=True):
+    """A job as it stood when it was asked for."""
+
+    id: str
+    results: list[Result[T]]
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has ended."""
+        return all(result.status not in UNFINISHED for result in self.results)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node ended well; a node that skipped the job did not."""
+        return bool(self.results) and all(result.status == "ok" for result in self.results)
+
+
+def _request(
+    operation: Operation[..., Any], on: str, values: dict[str, Any], wait: float | None
+) -> tuple[str, str, dict[str, Any]]:
+    """Return method, path and the rest of a request, all but the connection."""
+    try:
+        parameters = operation.read(values)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ApiError(f"{operation.name}: a parameter is not valid.", str(error), 400) from error
+    plain: dict[str, Any] = msgspec.to_builtins(parameters)
+    path = operation.path
+    for name in list(plain):
+        if f"{{{name}}}" in path:
+            path = path.replace(f"{{{name}}}", quote(str(plain.pop(name)), safe=""))
+    rest: dict[str, Any] = {"headers": {}}
+    if operation.takes_body:
+        rest["json"] = plain
+    else:
+        rest["params"] = plain
+    if wait is not None:
+        rest["headers"]["Prefer"] = f"wait={math.ceil(wait)}" if wait else "respond-async"
+    rest["timeout"] = (30.0 if wait is None else wait) + MARGIN
+    return operation.method, f"/node/{quote(on, safe=':')}/{path}", rest
+
+
+def _state(operation: Operation[..., T], job_id: str, results: list[dict[str, Any]]) -> JobState[T]:
+    read = []
+    for result in results:
+        ended_well = result["status"] == "ok"
+        value = msgspec.convert(result, operation.result) if ended_well else None
+        read.append(Result(result["hostname"], result["status"], value, result.get("error")))
+    return JobState(job_id, read)
+
+
+def _check(response: httpx.Response) -> Any:
+    """Return the body of a good answer; raise `ApiError` for any other."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"error": f"{response.status_code} from {response.url.host}", "details": ""}
+    if response.is_success:
+        return body
+    job_id = response.headers.get("location", "").removeprefix("/job/") or None
+    raise ApiError(
+        str(body.get("error", "")), str(body.get("details", "")), response.status_code, job_id
+    )
+
+
+def _unreachable(url: str, error: httpx.HTTPError) -> ApiError:
+    return ApiError(f"The controller at {url} does not answer.", str(error), 0)
+
+
+class Job(Generic[P, T]):
+    """A job's handle; good for waiting further when a wait ran out."""
+
+    def __init__(self, client: Client, operation: Operation[P, T], state: JobState[T]) -> None:
+        self._client = client
+        self._operation = operation
+        self.state = state
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.state.id
+
+    @property
+    def results(self) -> list[Result[T]]:
+        """What is known of each node."""
+        return self.state.results
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has ended."""
+        return self.state.done
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node ended well."""
+        return self.state.succeeded
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.done and (remaining := deadline - time.monotonic()) > 0:
+            body = self._client.job(self.id, wait=min(POLL, remaining))
+            self.state = _state(self._operation, self.id, body["results"])
+            if not self.done:
+                # A node that is away is not waited for by the controller.
+                time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+        return self
+
+
+class AsyncJob(Generic[P, T]):
+    """A job's handle for asyncio."""
+
+    def __init__(self, client: AsyncClient, operation: Operation[P, T], state: JobState[T]) -> None:
+        self._client = client
+        self._operation = operation
+        self.state = state
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.state.id
+
+    @property
+    def results(self) -> list[Result[T]]:
+        """What is known of each node."""
+        return self.state.results
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has ended."""
+        return self.state.done
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node ended well."""
+        return self.state.succeeded
+
+    async def wait(self, timeout: float | None = None) -> Self:
+        """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.done and (remaining := deadline - time.monotonic()) > 0:
+            body = await self._client.job(self.id, wait=min(POLL, remaining))
+            self.state = _state(self._operation, self.id, body["results"])
+            if not self.done:
+                await asyncio.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+        return self
+
+
+class Client:
+    """The API of a controller.
+
+    Args:
+        url: for example `http://127.0.0.1:8080`.
+        token: as `towline token create` prints it.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _ask(self, method: str, path: str, **rest: Any) -> Any:
+        try:
+            return _check(self._http.request(method, path, **rest))
+        except httpx.HTTPError as error:
+            raise _unreachable(self._url, error) from error
+
+    def run(
+        self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[P, T]:
+        """Run an operation and return its job, with the results so far.
+
+        Args:
+            operation: for example `towline.operations.docker.pull`.
+            on: the target: a hostname, `_any`, `_all` or `key:value`.
+            kwargs: the operation's parameters.
+
+        Raises:
+            ApiError: the request was refused, or a single node failed.
+        """
+        return self.run_within(None, operation, on, *args, **kwargs)
+
+    def run_within(
+        self,
+        wait: float | None,
+        operation: Operation[P, T],
+        on: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Job[P, T]:
+        """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
+        method, path, rest = _request(operation, on, dict(kwargs), wait)
+        body = self._ask(method, path, **rest)
+        return Job(self, operation, _state(operation, body["job_id"], body["results"]))
+
+    def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+        """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
+        headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
+        path = f"/job/{quote(job_id, safe='')}"
+        found: dict[str, Any] = self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
+        return found
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the registered nodes (`GET /agent`); raises `ApiError`."""
+        found: list[dict[str, Any]] = self._ask("GET", "/agent")["agents"]
+        return found
+
+
+class AsyncClient:
+    """The API of a controller, for asyncio; as `Client` otherwise."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._http = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"})
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _ask(self, method: str, path: str, **rest: Any) -> Any:
+        try:
+            return _check(await self._http.request(method, path, **rest))
+        except httpx.HTTPError as error:
+            raise _unreachable(self._url, error) from error
+
+    async def run(
+        self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncJob[P, T]:
+        """Run an operation and return its job, as `Client.run`."""
+        return await self.run_within(None, operation, on, *args, **kwargs)
+
+    async def run_within(
+        self,
+        wait: float | None,
+        operation: Operation[P, T],
+        on: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncJob[P, T]:
+        """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
+        method, path, rest = _request(operation, on, dict(kwargs), wait)
+        body = await self._ask(method, path, **rest)
+        return AsyncJob(self, operation, _state(operation, body["job_id"], body["results"]))
+
+    async def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+        """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
+        headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
+        path = f"/job/{quote(job_id, safe='')}"
+        found: dict[str, Any] = await self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
+        return found
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return the registered nodes (`GET /agent`); raises `ApiError`."""
+        found: list[dict[str, Any]] = (await self._ask("GET", "/agent"))["agents"]
+        return found
