@@ -18,10 +18,13 @@ LONGEST_TOKEN = 8192
 REMEMBERED = 4096
 """Verified tokens kept in memory: checking a signature costs more than a look-up."""
 
-DOMAINS = ["agent", "audit", "certificate", "command", "cron", "docker", "file", "group", "health", "hostname", "job", "log", "network", "node", "ntp", "package", "power", "process", "registry", "service", "sysctl", "timezone", "user"]
+WRITABLE = (
+    *("agent", "certificate", "cron", "docker", "file", "job", "network"),
+    *("node", "ntp", "package", "service", "sysctl", "timezone", "user"),
+)
 ADMIN_ONLY = {"docker:execute", "command:execute", "power:execute", "process:execute"}
-READ = {f"{domain}:read" for domain in DOMAINS}
-WRITE = {f"{domain}:write" for domain in DOMAINS}
+READ = {f"{domain}:read" for domain in (*WRITABLE, "audit", "health", "log", "process")}
+WRITE = {f"{domain}:write" for domain in WRITABLE}
 ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset(READ | WRITE | ADMIN_ONLY),
     "write": frozenset((READ | WRITE) - {"audit:read", "agent:write"}),

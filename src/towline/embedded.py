@@ -111,8 +111,6 @@ listen: "127.0.0.1:{self._port}"
 server_name: "towline"
 max_payload: 8388608
 ping_interval: "20s"
-lame_duck_duration: "1s"
-lame_duck_grace_period: "0s"
 authorization {{ user: {json.dumps(user)}, password: {json.dumps(password)}, timeout: 10 }}
 jetstream {{
   store_dir: {json.dumps(str(self._directory / "data"))}

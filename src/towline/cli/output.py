@@ -21,7 +21,7 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped: an engine's words must not steer a terminal."""
+    """Return `text` with control characters escaped, so that they steer no terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -149,7 +149,7 @@ EXPIRES = {
 def document(registry: Registry, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of all operations and of the API's own routes."""
     structs = [part for operation in registry for part in (operation.parameters, operation.result)]
-    schemas, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
+    _, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
     components |= {"Error": ERROR, "Job": JOB, "Agents": AGENTS, "Health": HEALTH}
     for schema in components.values():
         _without_null(schema)
