@@ -95,6 +95,10 @@ class Member:
         return f"not reachable since {timestamp(self.heard)}"
 
 
+def _follow(broker: Connection, bucket: str) -> Follower:
+    return Follower(broker, f"KV_{bucket}", subjects=[f"$KV.{bucket}.>"], newest=True)
+
+
 class Fleet:
     """All registered nodes, in memory, kept current by following two key-value buckets.
 
@@ -136,7 +140,7 @@ class Fleet:
 
     async def follow_nodes(self) -> None:
         """Keep registrations current, for ever."""
-        async for message in Follower(self._broker, f"KV_{NODES}", newest=True):
+        async for message in _follow(self._broker, NODES):
             if not message.data:
                 continue
             try:
@@ -146,7 +150,7 @@ class Fleet:
 
     async def follow_heartbeats(self) -> None:
         """Keep signs of life current, for ever."""
-        async for message in Follower(self._broker, f"KV_{HEARTBEATS}", newest=True):
+        async for message in _follow(self._broker, HEARTBEATS):
             machine = message.subject.rpartition(".")[2]
             try:
                 heartbeat = msgspec.json.decode(message.data, type=Heartbeat)

@@ -9,11 +9,9 @@ from typing import Any
 
 import msgspec
 import structlog
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline import __version__
@@ -105,8 +103,8 @@ class Api:
                 paths.setdefault(prefix + path, {})[method] = handler
         # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
         for path in sorted(paths, key=lambda path: path.replace("{", "~")):
-            routes.append(Route(path, _by_method(paths[path]), methods=None))
-        return _Edge(Starlette(routes=routes))
+            routes.append(Route(path, _ByMethod(paths[path])))
+        return _Edge(Router(routes, redirect_slashes=False, default=_nowhere))
 
     # Operations
 
@@ -314,23 +312,31 @@ def _is_uuid(text: str) -> bool:
     )
 
 
-def _by_method(handlers: dict[str, Handler]) -> ASGIApp:
-    allow = ", ".join(sorted(handlers))
+class _ByMethod:
+    """Picks a path's handler by the request's method."""
 
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, handlers: dict[str, Handler]) -> None:
+        self._handlers = handlers
+        self._allow = ", ".join(sorted(handlers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        handler = handlers.get(request.method)
+        handler = self._handlers.get(request.method)
         if handler is None:
             error = MethodNotAllowed(
-                f"{request.method} is not a method of this path.", f"It has: {allow}"
+                f"{request.method[:20]} is not a method of this path.", f"It has: {self._allow}"
             )
             response = refusal(error)
-            response.headers["Allow"] = allow
+            response.headers["Allow"] = self._allow
         else:
             response = await handler(request)
         await response(scope, receive, send)
 
-    return route
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound(
+        f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json tells what there is"
+    )
 
 
 class _Edge:
@@ -362,8 +368,6 @@ class _Edge:
         except TowlineError as error:
             scope["state"].setdefault("job", error.job_id)
             await refusal(error)(scope, receive, watch)
-        except HTTPException as error:
-            await refusal(_translate(error, scope["path"]))(scope, receive, watch)
         except Exception:
             reference = secrets.token_hex(6)
             log.exception("request broke off", reference=reference, path=scope["path"])
@@ -382,13 +386,3 @@ class _Edge:
             job=state.get("job"),
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
         )
-
-
-def _translate(error: HTTPException, path: str) -> TowlineError:
-    if error.status_code == 404:
-        return NotFound(
-            f"There is nothing at {path[:120]!r}.", "GET /openapi.json tells what there is"
-        )
-    fault = TowlineError("The request can't be answered.", str(error.detail))
-    fault.code = error.status_code  # type: ignore[misc]
-    return fault
