@@ -127,8 +127,8 @@ async def _announce(url: str, say: Callable[[str], None]) -> None:
                 told = trouble
                 await _until_trouble(url)
                 continue
-            say(f"not ready: {trouble}")
-            notify(f"STATUS=not ready: {trouble}")
+            say(f"waiting: {trouble}")
+            notify(f"STATUS=waiting: {trouble}")
             told = trouble
         await asyncio.sleep(ASK_EVERY)
 
