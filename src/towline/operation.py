@@ -141,7 +141,10 @@ class Operation(Generic[P, T]):
         for name, check in self.checks.items():
             value = getattr(parameters, name)
             if value is not None:
-                check.rule(value)
+                try:
+                    check.rule(value)
+                except ValueError as error:
+                    raise ValueError(f"`{name}`: {error}") from error
         return parameters
 
 

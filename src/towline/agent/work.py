@@ -175,7 +175,8 @@ class Agent:
                 if self._offers("docker"):
                     capabilities["docker"] = self._engine_trouble
                 beat = Heartbeat(capabilities, len(self._running))
-                await self._broker.publish(
+                # Acknowledged: right after a broker's restart the bucket may not be there yet.
+                await self._broker.append(
                     f"$KV.{HEARTBEATS}.{self._machine}", msgspec.json.encode(beat)
                 )
             except (BrokerUnreachable, BrokerRefused) as error:

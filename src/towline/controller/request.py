@@ -176,7 +176,9 @@ async def _body(request: Request, *, required: bool) -> dict[str, Any]:
         # The standard library reads NaN and lone surrogates, which are no JSON.
         msgspec.json.decode(text)
     except RecursionError as error:
-        raise InvalidRequest("The request's body is nested too deeply.") from error
+        raise InvalidRequest(
+            "The request's body is nested too deeply.", "It is one flat JSON object"
+        ) from error
     except UnicodeDecodeError as error:
         raise InvalidRequest("The request's body is not UTF-8.", str(error)) from error
     except (json.JSONDecodeError, msgspec.DecodeError) as error:
