@@ -150,6 +150,7 @@ class Fleet:
 
     async def follow_heartbeats(self) -> None:
         """Keep signs of life current, for ever."""
+        live = False
         async for message in _follow(self._broker, HEARTBEATS):
             machine = message.subject.rpartition(".")[2]
             try:
@@ -157,9 +158,10 @@ class Fleet:
             except msgspec.MsgspecError as error:
                 log.error("heartbeat not readable", machine=machine, reason=str(error))
                 continue
-            # A backlog is as old as the broker says; never younger than now.
-            heard = min(time.time(), message.time) if message.pending else time.time()
-            self._hear(machine, heartbeat, heard)
+            # What the bucket held when we came is as old as the broker says; what comes after is
+            # now, whatever the broker's clock.
+            self._hear(machine, heartbeat, time.time() if live else min(time.time(), message.time))
+            live = live or message.pending == 0
 
     async def watch(self) -> None:
         """Notice nodes that have fallen silent, for ever."""

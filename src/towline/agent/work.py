@@ -94,6 +94,8 @@ class Agent:
         self._engine_seen = engine_named
         self._engine_trouble = "not asked yet"
         self._interval = interval
+        self._registered = False
+        self._started = time.time()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._answered: OrderedDict[str, None] = OrderedDict()
         self._deliver = asyncio.Event()
@@ -102,6 +104,8 @@ class Agent:
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
+            # Again on each connection: the broker may have lost what it knew of us.
+            self._registered = False
             self._beat.set()
             self._deliver.set()
 
@@ -152,7 +156,7 @@ class Agent:
             machine=self._machine,
             hostname=self._hostname,
             version=__version__,
-            started=time.time(),
+            started=self._started,
             registered=registered,
             interval=self._interval,
             labels={label.key: label.value for label in self._labels},
@@ -163,14 +167,13 @@ class Agent:
         await self._broker.append(subject, msgspec.json.encode(registration))
 
     async def _heartbeats(self) -> None:
-        registered = False
         while True:
             self._beat.clear()
             try:
-                if not registered:
+                if not self._registered:
                     await self._register()
-                    registered = True
-                    log.info("agent ready", machine=self._machine, hostname=self._hostname)
+                    self._registered = True
+                    log.info("agent registered", machine=self._machine, hostname=self._hostname)
                 capabilities = {NODE: ""}
                 if self._offers("docker"):
                     capabilities["docker"] = self._engine_trouble

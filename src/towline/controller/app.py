@@ -377,7 +377,9 @@ class _Edge:
                 )
                 await refusal(fault)(scope, receive, watch)
         state = scope["state"]
-        log.info(
+        # Probes ask every second: they would drown what matters.
+        record = log.debug if scope["path"].startswith("/health") else log.info
+        record(
             "request",
             method=scope["method"],
             path=scope["path"][:300],
