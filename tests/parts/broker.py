@@ -1,0 +1,88 @@
+"""A real NATS server on loopback, and a look at what it holds."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import nats
+
+from tests.parts.ports import free_port, listening
+from tests.parts.process import Process
+from towline.embedded import server_program
+
+_USER, _PASSWORD = "tests", "broker-secret"
+
+
+class Broker:
+    """A nats-server with JetStream that wants credentials.
+
+    `stop`, `kill` and `start` take it away and bring it back, on the same port with its data.
+
+    Parameters: `directory` holds its data, configuration, credentials and log.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.credentials = directory / "credentials"
+        self.credentials.write_text(f"{_USER}:{_PASSWORD}")
+        configuration = directory / "nats.conf"
+        configuration.write_text(
+            f"""\
+listen: "127.0.0.1:{self.port}"
+max_payload: 8388608
+authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)} }}
+jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: always }}
+"""
+        )
+        self.process = Process(
+            "nats-server", [server_program(), "-c", configuration], logs=directory
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.process.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without credentials."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def password(self) -> str:
+        """What must stand in no log."""
+        return _PASSWORD
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        self.process.start()
+        self.process.wait_for(lambda: listening(self.port), what=f"port {self.port} open")
+
+    def stop(self) -> None:
+        """Stop it as a service manager would."""
+        self.process.stop()
+
+    def last_sequence(self, stream: str) -> int:
+        """Return how many messages a stream has ever been given."""
+
+        async def ask() -> int:
+            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            try:
+                return (await client.jetstream().stream_info(stream)).state.last_seq
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
