@@ -9,7 +9,14 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
-import structlog
+
+# structlog imports rich where it is installed, for colours that lines of JSON never have: 4 MiB of
+# every agent's memory. None makes that import fail, as it does where rich is absent.
+_rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
 
 # What must never be written: passwords in URLs and anything that looks like a JWT.
 _SECRETS = re.compile(r"(?<=//)[^/\s@'\"]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
