@@ -158,12 +158,12 @@ def up(config_file: str | None, **flags: Any) -> None:
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
     """Run a controller against a broker that is named."""
+    settings, directory = _start(config_file, "controller", **flags)
     from towline import auth, state
     from towline.controller import serve
     from towline.journal import Retention
     from towline.process import notify, run
 
-    settings, directory = _start(config_file, "controller", **flags)
     lock = state.Lock(directory, "controller")
     host, port = _address(settings.listen)
     key = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
@@ -196,14 +196,14 @@ def controller(config_file: str | None, **flags: Any) -> None:
 @level_option
 def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent: this machine becomes a node."""
+    flags["labels"] = list(flags["labels"])
+    settings, directory = _start(config_file, "agent", **flags)
     from towline import state
     from towline.agent.engine import DEFAULT, Engine
     from towline.agent.ledger import Ledger
     from towline.agent.work import Agent
     from towline.process import notify, run
 
-    flags["labels"] = list(flags["labels"])
-    settings, directory = _start(config_file, "agent", **flags)
     lock = state.Lock(directory, "agent")
     none = settings.engine == "none"
     broker = _broker(settings)
