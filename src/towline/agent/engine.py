@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,7 +18,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-DEFAULT = "unix:///var/run/docker.sock"
 ANSWER_WITHIN = 60.0
 """Seconds for the engine's quick calls; the pull has no limit."""
 UNREACHABLE = 900
@@ -48,11 +46,6 @@ class Engine:
     def __init__(self, url: str) -> None:
         self.url = url
         self._docker: Docker | None = None
-
-    @property
-    def present(self) -> bool:
-        """Whether there is any sign of an engine: a remote URL, or a socket's file."""
-        return not self.url.startswith("unix://") or Path(self.url.removeprefix("unix://")).exists()
 
     def _client(self) -> Docker:
         if self._docker is None:

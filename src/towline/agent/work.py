@@ -117,9 +117,10 @@ class Agent:
             for label in self._labels:
                 subjects += [label_subject(prefix) for prefix in label.prefixes()]
             own = Follower(self._broker, JOBS, subjects=subjects, after=None, durable=self._machine)
+            # At once: what stands in the ledger needs no broker to be run.
+            self._resume()
             # Before the first heartbeat: from then on jobs may be made for this node.
             await own.prepare()
-            self._resume()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(own, claim=False))

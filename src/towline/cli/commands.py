@@ -15,6 +15,8 @@ from towline.cli.output import print_job, print_json, print_table
 from towline.errors import InvalidConfiguration
 from towline.target import InvalidLabel, Label, parse_label
 
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+
 state_option = click.option("--state", metavar="DIR", help="The state directory.")
 config_option = click.option("--config", "config_file", metavar="FILE", help="A TOML file.")
 listen_option = click.option("--listen", metavar="HOST:PORT", help="Where the API answers.")
@@ -73,6 +75,20 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _engine(url: str | None) -> str | None:
+    """Return the URL of the engine that is to be used, or None where there is to be none."""
+    if url == "none":
+        return None
+    url = url or DEFAULT_ENGINE
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("unix", "tcp", "http", "https") or not separator or not rest:
+        raise InvalidConfiguration(
+            f"{url!r} is no Docker Engine.",
+            "Write unix:///path/to/docker.sock, tcp://host:port, or none",
+        )
+    return url
+
+
 def _broker(settings: config.Settings) -> Any:
     from towline.broker import Settings
 
@@ -121,6 +137,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     lock = state.Lock(directory, "up")
     host, port = _address(settings.listen)
     _labels(settings.labels)
+    _engine(settings.engine)
     state.hostname(settings.hostname)
     # Refused here, in words, rather than in a child again and again.
     probe = bind(host, port)
@@ -199,13 +216,13 @@ def agent(config_file: str | None, **flags: Any) -> None:
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
     from towline import state
-    from towline.agent.engine import DEFAULT, Engine
+    from towline.agent.engine import Engine
     from towline.agent.ledger import Ledger
     from towline.agent.work import Agent
     from towline.process import notify, run
 
     lock = state.Lock(directory, "agent")
-    none = settings.engine == "none"
+    engine = _engine(settings.engine)
     broker = _broker(settings)
 
     async def work() -> None:
@@ -216,8 +233,8 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 machine=state.machine_id(directory, settings.machine_id),
                 hostname=state.hostname(settings.hostname),
                 labels=_labels(settings.labels),
-                engine=None if none else Engine(settings.engine or DEFAULT),
-                engine_named=settings.engine is not None and not none,
+                engine=None if engine is None else Engine(engine),
+                engine_named=settings.engine is not None,
                 interval=settings.seconds("heartbeat"),
             )
             notify("READY=1")
