@@ -127,83 +127,78 @@ def _unreachable(url: str, error: httpx.HTTPError) -> ApiError:
     return ApiError(f"The controller at {url} does not answer.", str(error), 0)
 
 
-class Job(Generic[P, T]):
+class _Handle(Generic[P, T]):
+    """What a job's handle knows, however it asks."""
+
+    def __init__(self, operation: Operation[P, T], state: JobState[T]) -> None:
+        self._operation = operation
+        self.state = state
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.state.id
+
+    @property
+    def results(self) -> list[Result[T]]:
+        """What is known of each node."""
+        return self.state.results
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has ended."""
+        return self.state.done
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every node ended well."""
+        return self.state.succeeded
+
+    def _learn(self, body: dict[str, Any]) -> None:
+        self.state = _state(self._operation, self.id, body["results"])
+
+
+class Job(_Handle[P, T]):
     """A job's handle; good for waiting further when a wait ran out."""
 
     def __init__(self, client: Client, operation: Operation[P, T], state: JobState[T]) -> None:
+        super().__init__(operation, state)
         self._client = client
-        self._operation = operation
-        self.state = state
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.state.id
-
-    @property
-    def results(self) -> list[Result[T]]:
-        """What is known of each node."""
-        return self.state.results
-
-    @property
-    def done(self) -> bool:
-        """Whether every node has ended."""
-        return self.state.done
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether every node ended well."""
-        return self.state.succeeded
 
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while not self.done and (remaining := deadline - time.monotonic()) > 0:
-            body = self._client.job(self.id, wait=min(POLL, remaining))
-            self.state = _state(self._operation, self.id, body["results"])
+            self._learn(self._client.job(self.id, wait=min(POLL, remaining)))
             if not self.done:
-                # A node that is away is not waited for by the controller.
-                time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+                time.sleep(_pause(deadline))
         return self
 
 
-class AsyncJob(Generic[P, T]):
+class AsyncJob(_Handle[P, T]):
     """A job's handle for asyncio."""
 
     def __init__(self, client: AsyncClient, operation: Operation[P, T], state: JobState[T]) -> None:
+        super().__init__(operation, state)
         self._client = client
-        self._operation = operation
-        self.state = state
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.state.id
-
-    @property
-    def results(self) -> list[Result[T]]:
-        """What is known of each node."""
-        return self.state.results
-
-    @property
-    def done(self) -> bool:
-        """Whether every node has ended."""
-        return self.state.done
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether every node ended well."""
-        return self.state.succeeded
 
     async def wait(self, timeout: float | None = None) -> Self:
         """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while not self.done and (remaining := deadline - time.monotonic()) > 0:
-            body = await self._client.job(self.id, wait=min(POLL, remaining))
-            self.state = _state(self._operation, self.id, body["results"])
+            self._learn(await self._client.job(self.id, wait=min(POLL, remaining)))
             if not self.done:
-                await asyncio.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+                await asyncio.sleep(_pause(deadline))
         return self
+
+
+def _deadline(timeout: float | None) -> float:
+    return math.inf if timeout is None else time.monotonic() + timeout
+
+
+def _pause(deadline: float) -> float:
+    # The controller answers at once where only nodes that are away are missing.
+    return min(1.0, max(0.0, deadline - time.monotonic()))
 
 
 class Client:
