@@ -8,7 +8,7 @@ from tests.parts.cluster import Cluster, NodePlan
 from tests.parts.engine import Engine
 from tests.parts.proxy import FaultyProxy
 
-WEB_1, WEB_2, DB_1 = "web-01", "web-02", "db-01"
+WEB_1, WEB_2, DB_1, FRAIL = "web-01", "web-02", "db-01", "frail"
 LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:website"}
 
 
@@ -46,5 +46,5 @@ def proxy(engines: Sequence[Engine]) -> Iterator[FaultyProxy]:
 @pytest.fixture(scope="session")
 def frail(proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node, `frail`, whose engine's answers can be spoilt on the way."""
-    with Cluster(tmp_path_factory.mktemp("frail"), [NodePlan("frail", proxy.url)]) as cluster:
+    with Cluster(tmp_path_factory.mktemp("frail"), [NodePlan(FRAIL, proxy.url)]) as cluster:
         yield cluster
