@@ -181,7 +181,7 @@ async def _body(request: Request, *, required: bool) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise InvalidRequest("The request's body is not UTF-8.", str(error)) from error
-    except (json.JSONDecodeError, msgspec.DecodeError) as error:
+    except (ValueError, msgspec.DecodeError) as error:  # also integers of thousands of digits
         raise InvalidRequest("The request's body is not valid JSON.", str(error)) from error
     if not isinstance(value, dict):
         raise InvalidRequest(
