@@ -204,6 +204,11 @@ def test_a_machine_id_is_a_target(
     assert engines[1].image(image.reference) is not None
 
 
+def test_a_percent_encoded_letter_of_a_target_is_that_letter(cluster: Cluster) -> None:
+    (result,) = cluster.reader.get("/node/%77eb-01/load").json()["results"]
+    assert result["hostname"] == WEB_1
+
+
 def test_the_same_answers_under_api_and_with_an_api_key(
     cluster: Cluster, image: PushedImage
 ) -> None:
