@@ -116,7 +116,7 @@ class Fleet:
     async def create(self, replicas: int) -> None:
         """Make the buckets where they don't exist.
 
-        Heartbeats are kept in memory: at 10,000 nodes they would be 1,000 synced writes a second
+        Heartbeats are kept in memory: at 10,000 nodes they would be 2,000 synced writes a second
         for what is worthless half a minute later.
         """
         for bucket, storage, age in ((NODES, "file", 0.0), (HEARTBEATS, "memory", 120.0)):

@@ -40,6 +40,10 @@ HEARTBEAT = 5.0
 """Seconds between the server's signs of life on an idle pull request; two missed end it."""
 
 
+LONGEST_AGE = 30 * 86400.0
+"""Seconds that a journal may keep jobs: a ledger that forgot one sooner would run it again."""
+
+
 class Retention(msgspec.Struct, frozen=True):
     """How long and how much the journal keeps.
 

@@ -23,6 +23,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 NODE = "node"
 """The capability that every node has."""
 
+RESERVED = frozenset({"on", "operation", "wait", "output"})
+"""Names that the client's and the CLI's calls have for themselves."""
+
 NODE_PREFIX = "/node/{hostname}/"
 
 
@@ -93,6 +96,8 @@ class Operation(Generic[P, T]):
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 continue
+            if parameter.name in RESERVED:
+                raise ValueError(f"{name}: {parameter.name!r} is a job's, not an operation's")
             hint = hints[parameter.name]
             for extra in getattr(hint, "__metadata__", ()):
                 if isinstance(extra, Check):

@@ -30,10 +30,12 @@ from towline.job import (
     STARTED,
     Event,
     Job,
+    timestamp,
 )
 from towline.journal import (
     ALL_SUBJECT,
     JOBS,
+    LONGEST_AGE,
     WHOLE_JOB,
     Follower,
     Journal,
@@ -54,7 +56,7 @@ EXTEND_EVERY = 5.0
 ANSWERED_REMEMBERED = 1000
 """Ids of answered reads kept in memory against a second delivery."""
 OUTBOX_BATCH = 64
-LEDGER_KEEPS = 30 * 86400.0
+LEDGER_KEEPS = LONGEST_AGE + 86400.0
 """Seconds that ended tasks stay known: longer than any journal keeps jobs."""
 WRONG_LAST_SEQUENCE = 10071
 
@@ -117,11 +119,11 @@ class Agent:
             for label in self._labels:
                 subjects += [label_subject(prefix) for prefix in label.prefixes()]
             own = Follower(self._broker, JOBS, subjects=subjects, after=None, durable=self._machine)
-            # At once: what stands in the ledger needs no broker to be run.
-            self._resume()
-            # Before the first heartbeat: from then on jobs may be made for this node.
-            await own.prepare()
             try:
+                # At once: what stands in the ledger needs no broker to be run.
+                self._resume()
+                # Before the first heartbeat: from then on jobs may be made for this node.
+                await own.prepare()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(own, claim=False))
                     group.create_task(self._heartbeats())
@@ -385,7 +387,8 @@ class Agent:
         if started and operation.effect is Effect.ONCE:
             return ended(FAILED, "interrupted: the agent ended while it ran, it is not run again")
         if time.time() > job.expires:
-            return ended(EXPIRED, "the job expired before this node could begin it")
+            reason = "interrupted, and not begun again after" if started else "not begun before"
+            return ended(EXPIRED, f"{reason} the job expired at {timestamp(job.expires)}")
         if not self._offers(operation.requires) and operation.requires != NODE:
             return ended(SKIPPED, f"this node has no {operation.requires}")
         try:

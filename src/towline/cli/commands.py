@@ -10,7 +10,7 @@ import click
 
 from towline import __version__, config
 from towline.cli import generated
-from towline.cli.connection import connect, duration, with_connection
+from towline.cli.connection import connect, duration, take_where, with_connection
 from towline.cli.output import print_job, print_json, print_table
 from towline.errors import InvalidConfiguration
 from towline.target import InvalidLabel, Label, parse_label
@@ -178,9 +178,15 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = _start(config_file, "controller", **flags)
     from towline import auth, state
     from towline.controller import serve
-    from towline.journal import Retention
+    from towline.journal import LONGEST_AGE, Retention
     from towline.process import notify, run
 
+    if settings.seconds("retention") > LONGEST_AGE:
+        raise InvalidConfiguration(
+            f"The retention {settings.retention!r} is too long.",
+            f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
+            "write that, or less",
+        )
     lock = state.Lock(directory, "controller")
     host, port = _address(settings.listen)
     key = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
@@ -311,9 +317,9 @@ def show_token(text: str) -> None:
 @with_connection
 @cli.command()
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def nodes(output: str, **where: Any) -> None:
+def nodes(output: str, **values: Any) -> None:
     """Show who is there."""
-    with connect(**where) as client:
+    with connect(take_where(values)) as client:
         found = client.nodes()
     if output == "json":
         print_json(found)
@@ -343,9 +349,9 @@ def _state_of(node: dict[str, Any]) -> str:
 @cli.command()
 @click.argument("job_id")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def job(job_id: str, output: str, **where: Any) -> None:
+def job(job_id: str, output: str, **values: Any) -> None:
     """Show one job."""
-    with connect(**where) as client:
+    with connect(take_where(values)) as client:
         found = client.job(job_id)
     if output == "json":
         print_json(found)

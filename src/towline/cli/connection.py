@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from towline import config
 from towline.duration import parse_duration
@@ -16,16 +18,42 @@ if TYPE_CHECKING:
     from towline.client import Client
 
 LOCAL_TOKEN_LIFETIME = 3600.0
+PREFIX = "connection_"
+"""Keeps the names of these options apart from those of an operation's parameters."""
 
 
-def connection_parameters() -> list[click.Parameter]:
-    """Return the options `--url`, `--token`, `--state` and `--config`."""
-    return [
-        click.Option(["--url"], help="The controller, for example http://127.0.0.1:8080."),
-        click.Option(["--token"], help="Better in TOWLINE_TOKEN, where others can't see it."),
-        click.Option(["--state"], metavar="DIR", help="What towline up left there is used."),
-        click.Option(["--config", "config_file"], metavar="FILE", help="A TOML file."),
-    ]
+class Where(msgspec.Struct, frozen=True):
+    """What the command line says of where the API is; None for nothing."""
+
+    url: str | None
+    token: str | None
+    state: str | None
+    config: str | None
+
+
+def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
+    """Return the options that say where the API is.
+
+    Args:
+        taken: flags that are the command's own; `--state-dir` always names the state directory.
+    """
+    options = (
+        ("url", ["--url"], None, "The controller, for example http://127.0.0.1:8080."),
+        ("token", ["--token"], None, "Better in TOWLINE_TOKEN, where others can't see it."),
+        ("state", ["--state", "--state-dir"], "DIR", "What towline up left there is used."),
+        ("config", ["--config"], "FILE", "A TOML file."),
+    )
+    parameters: list[click.Parameter] = []
+    for name, flags, metavar, text in options:
+        free = [flag for flag in flags if flag not in taken]
+        if free:
+            parameters.append(click.Option([*free, f"{PREFIX}{name}"], metavar=metavar, help=text))
+    return parameters
+
+
+def take_where(values: dict[str, Any]) -> Where:
+    """Take what `connection_parameters` brought out of a command's values."""
+    return Where(*(values.pop(f"{PREFIX}{name}", None) for name in Where.__struct_fields__))
 
 
 def with_connection(command: click.Command) -> click.Command:
@@ -42,9 +70,7 @@ def duration(text: str) -> float:
         raise InvalidConfiguration("The duration is not valid.", str(error)) from error
 
 
-def connect(
-    *, url: str | None, token: str | None, state: str | None, config_file: str | None
-) -> Client:
+def connect(where: Where) -> Client:
     """Return a client, from flags, else environment or file, else what `towline up` left.
 
     Raises:
@@ -54,7 +80,7 @@ def connect(
     from towline import state as states
     from towline.client import Client
 
-    settings = config.load(config_file, url=url, token=token, state=state)
+    settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
     directory = Path(settings.state) if settings.state else states.default_directory()
     found_url, found_token = settings.url, settings.token
     if found_url is None:
@@ -66,7 +92,7 @@ def connect(
                 f"Give --url, set TOWLINE_URL, or start towline up ({error})",
             ) from error
     if found_token is None:
-        key = directory / states.TOKEN_KEY
+        key = Path(settings.token_key) if settings.token_key else directory / states.TOKEN_KEY
         if not key.exists():
             raise InvalidConfiguration(
                 "There is no token.", "Give --token or set TOWLINE_TOKEN; towline token create"

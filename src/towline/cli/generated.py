@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from typing import Any, Literal, get_args, get_origin
+import time
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 import msgspec
 
-from towline.cli.connection import connect, connection_parameters, duration
+from towline import config
+from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation, registry
+
+if TYPE_CHECKING:
+    from towline.client import Client, Job, Result
 
 SHORT = {"pull": "docker.pull"}
 """A person's own words for the commands used most."""
 
-LONGEST_WAIT = 3600.0
+FIRST_WAIT = 30.0
+"""Seconds that one request waits; past it a person is told that the job goes on."""
 
 
 class Commands(click.Group):
@@ -24,7 +31,7 @@ class Commands(click.Group):
     def _domains(self) -> set[str]:
         from towline import operations
 
-        operations.load_extra()
+        operations.load_extra(config.load(None).operations)
         return {operation.domain for operation in registry}
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -59,14 +66,15 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
         else:
             flag = f"--{field.name.replace('_', '-')}"
             parameters.append(click.Option([flag, field.name], type=kind, **extra))
+    taken = {flag for parameter in parameters for flag in parameter.opts}
     parameters += [
         click.Option(["--on"], required=True, metavar="TARGET", help="HOSTNAME, _any, _all, K:V."),
-        click.Option(["--wait"], metavar="DURATION", help="How long to wait; until all are done."),
+        click.Option(["--wait"], metavar="DURATION", help="At most so long; else until the end."),
         click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
     ]
 
     def callback(**values: Any) -> None:
-        where = {name: values.pop(name) for name in ("url", "token", "state", "config_file")}
+        where = take_where(values)
         rest = {name: values.pop(name) for name in ("on", "wait", "output")}
         given = {
             name: list(value) if isinstance(value, tuple) else value
@@ -77,7 +85,7 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
 
     return click.Command(
         name,
-        params=parameters + connection_parameters(),
+        params=parameters + connection_parameters(taken),
         callback=callback,
         help=f"{operation.summary}\n\n\b\n{operation.description}",
         short_help=operation.summary,
@@ -101,39 +109,65 @@ def _kind(annotation: Any) -> tuple[Any, dict[str, Any]]:
 def _run(
     operation: Operation[..., Any],
     parameters: dict[str, Any],
-    where: dict[str, Any],
+    where: Where,
     *,
     on: str,
     wait: str | None,
     output: str,
 ) -> None:
-    seconds = LONGEST_WAIT if wait is None else duration(wait)
-    with connect(**where) as client:
-        asked = min(seconds, 30.0)
-        job = client.run_within(asked, operation, on, **parameters)
-        if not job.done and _waitable(job.results):
-            if sys.stderr.isatty():
-                print(f"job {job.id} goes on, waiting …", file=sys.stderr)
-            job.wait(seconds - asked)
-    rows = []
-    for result in job.results:
-        row: dict[str, Any] = {"hostname": result.hostname, "status": result.status}
-        if result.value is not None:
-            row |= msgspec.to_builtins(result.value)
-        if result.error is not None:
-            row["error"] = result.error
-        rows.append(row)
+    from towline.client import ApiError
+
+    with connect(where) as client:
+        try:
+            job = _follow(client, operation, on, parameters, wait)
+            job_id, done, succeeded = job.id, job.done, job.succeeded
+            rows = [_row(result) for result in job.results]
+        except ApiError as error:
+            if error.job_id is None:
+                raise
+            # A single node failed: shown like every other failure, a node a line.
+            job_id, done, succeeded = error.job_id, True, False
+            rows = client.job(job_id)["results"]
     if output == "json":
-        print_json({"job_id": job.id, "results": rows})
+        print_json({"job_id": job_id, "results": rows})
     else:
         results_table(rows)
-    if not job.done:
-        print(f"not done yet: towline job {job.id} tells the rest", file=sys.stderr)
-    if not job.succeeded:
+    if not done:
+        print(f"not done yet: towline job {job_id} tells the rest", file=sys.stderr)
+    if not succeeded:
         sys.exit(1)
 
 
-def _waitable(results: list[Any]) -> bool:
+def _follow(
+    client: Client,
+    operation: Operation[..., Any],
+    on: str,
+    parameters: dict[str, Any],
+    wait: str | None,
+) -> Job[..., Any]:
+    """Run the operation and wait for the nodes that are there."""
+    deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
+    job = client.run_within(
+        min(FIRST_WAIT, deadline - time.monotonic()), operation, on, **parameters
+    )
+    while _waitable(job.results) and (remaining := deadline - time.monotonic()) > 0:
+        if sys.stderr.isatty():
+            going = sum(result.status in ("pending", "running") for result in job.results)
+            print(f"job {job.id}: {going} of {len(job.results)} not done yet", file=sys.stderr)
+        job.wait(min(FIRST_WAIT, remaining))
+    return job
+
+
+def _row(result: Result[Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"hostname": result.hostname, "status": result.status}
+    if result.value is not None:
+        row |= msgspec.to_builtins(result.value)
+    if result.error is not None:
+        row["error"] = result.error
+    return row
+
+
+def _waitable(results: list[Result[Any]]) -> bool:
     # A pending result with an error is a node that is away: nobody waits for those.
     return any(
         result.status == "running" or (result.status == "pending" and result.error is None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 
 from towline.errors import InvalidConfiguration
 from towline.operations import docker, node
@@ -11,17 +10,12 @@ from towline.operations import docker, node
 __all__ = ["docker", "load_extra", "node"]
 
 
-def load_extra(modules: list[str] | None = None) -> None:
+def load_extra(modules: list[str]) -> None:
     """Import modules with further operations.
-
-    Args:
-        modules: their names; by default those in `TOWLINE_OPERATIONS`, separated by commas.
 
     Raises:
         InvalidConfiguration: one can't be imported.
     """
-    if modules is None:
-        modules = [name for name in os.environ.get("TOWLINE_OPERATIONS", "").split(",") if name]
     for name in modules:
         try:
             importlib.import_module(name)

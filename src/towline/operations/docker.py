@@ -57,7 +57,7 @@ async def pull(node: Node, *, image: ImageReference) -> Pulled:
     """Pull a container image on the target node.
 
     Example:
-        towline docker pull nginx:1.27 --on group:web
+        towline pull nginx:1.27 --on group:web
     """
     reference = Reference.parse(image)
     # A digest alone decides what is pulled; a tag beside it is not set by the engine.
