@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from tests.parts.broker import Broker
+from tests.parts.ports import free_port
 from tests.parts.process import TowlineProcess, wait_until
 from towline.auth import create_token, load_key
 
@@ -65,10 +66,12 @@ class Cluster:
 
     def _start(self) -> None:
         self.broker = self._parts.enter_context(Broker(self.directory))
-        self.controller = self._process("controller", "--listen", "127.0.0.1:0")
+        listen = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{listen}"
+        self.controller = self._process("controller", "--listen", listen)
         for plan in self._plans:
             self.add_node(plan)
-        self.url = self.controller.wait_for_output(r"answers at (\S+)")[1]
+        self.controller.wait_for_output("answers at")
         self.admin = self.client(self.token("admin"))
         self.writer = self.client(self.token("write"))
         self.reader = self.client(self.token("read"))

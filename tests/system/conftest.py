@@ -1,15 +1,30 @@
 """Towline on its real parts."""
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.parts.cluster import Cluster, NodePlan
 from tests.parts.engine import Engine
 from tests.parts.proxy import FaultyProxy
+from tests.parts.registry import PushedImage, Registry, random_layer
 
 WEB_1, WEB_2, DB_1, FRAIL = "web-01", "web-02", "db-01", "frail"
 LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:website"}
+
+
+def results(answer: httpx.Response) -> dict[str, dict[str, Any]]:
+    """Return the results of an accepted pull by hostname."""
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert answer.headers["Location"] == f"/job/{body['job_id']}"
+    by_name = {result["hostname"]: result for result in body["results"]}
+    assert len(by_name) == len(body["results"])
+    return by_name
 
 
 @pytest.fixture(scope="session")
@@ -37,14 +52,30 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def proxy(engines: Sequence[Engine]) -> Iterator[FaultyProxy]:
-    """What stands between the node `frail` and its engine, the first of the three."""
+def _proxy(engines: Sequence[Engine]) -> Iterator[FaultyProxy]:
     with FaultyProxy.before_engine(engines[0]) as proxy:
         yield proxy
 
 
+@pytest.fixture
+def proxy(_proxy: FaultyProxy) -> Iterator[FaultyProxy]:
+    """What stands between the node `frail` and its engine, the first of the three.
+
+    Whatever a test does to it ends with the test.
+    """
+    yield _proxy
+    _proxy.fault = None
+
+
+@pytest.fixture
+def image(registry: Registry, request: pytest.FixtureRequest) -> PushedImage:
+    """An image that no engine has seen."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return registry.push_image(f"system/{name}", "1.0", [random_layer(request.node.name)])
+
+
 @pytest.fixture(scope="session")
-def frail(proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def frail(_proxy: FaultyProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node, `frail`, whose engine's answers can be spoilt on the way."""
-    with Cluster(tmp_path_factory.mktemp("frail"), [NodePlan(FRAIL, proxy.url)]) as cluster:
+    with Cluster(tmp_path_factory.mktemp("frail"), [NodePlan(FRAIL, _proxy.url)]) as cluster:
         yield cluster

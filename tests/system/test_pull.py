@@ -1,9 +1,7 @@
 """The pull, from the HTTP request to the engine and back, on both kinds of engine."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -13,25 +11,7 @@ from tests.parts.engine import Engine, pull_errors
 from tests.parts.process import wait_until
 from tests.parts.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
 from tests.parts.registry import PushedImage, Registry, random_layer
-from tests.system.conftest import DB_1, FRAIL, WEB_1, WEB_2
-
-
-@pytest.fixture
-def image(registry: Registry, request: pytest.FixtureRequest) -> PushedImage:
-    """An image that no engine has seen."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    return registry.push_image(f"pull/{name}", "1.0", [random_layer(request.node.name)])
-
-
-def results(answer: httpx.Response) -> dict[str, dict[str, Any]]:
-    """Return the results of an accepted pull by hostname."""
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert answer.headers["Location"] == f"/job/{body['job_id']}"
-    by_name = {result["hostname"]: result for result in body["results"]}
-    assert len(by_name) == len(body["results"])
-    return by_name
+from tests.system.conftest import DB_1, FRAIL, WEB_1, WEB_2, results
 
 
 def failure(answer: httpx.Response, cluster: Cluster) -> str:
@@ -55,14 +35,6 @@ def failure(answer: httpx.Response, cluster: Cluster) -> str:
     assert result["error"] in body["details"]
     details: str = body["details"]
     return details
-
-
-@pytest.fixture(autouse=True)
-def no_fault(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did to the proxy ends with it."""
-    yield
-    if "proxy" in request.fixturenames:
-        request.getfixturevalue("proxy").fault = None
 
 
 def test_a_pull_tells_exactly_what_the_engine_now_has(
