@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import jwt
@@ -62,11 +65,7 @@ def load_key(path: Path, *, create: bool) -> bytes:
     """
     try:
         if create and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        key = path.read_bytes().strip()
-    except FileExistsError:
+            _make_key(path)
         key = path.read_bytes().strip()
     except OSError as error:
         raise InvalidConfiguration(
@@ -78,6 +77,19 @@ def load_key(path: Path, *, create: bool) -> bytes:
             f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
         )
     return key
+
+
+def _make_key(path: Path) -> None:
+    """Make the key, whole at once: another process may be about to read or to make it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def create_token(
@@ -106,18 +118,39 @@ def create_token(
     return jwt.encode(claims, key, algorithm=ALGORITHM)
 
 
+def roles_with(permissions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the built-in roles where operations ask for further `permissions`.
+
+    `admin` holds them all, `write` those to read and write, `read` those to read.
+    """
+    further = frozenset(permissions) - ROLES["admin"]
+    reads = {permission for permission in further if permission.endswith(":read")}
+    writes = {permission for permission in further if permission.endswith(":write")}
+    return {
+        "admin": ROLES["admin"] | further,
+        "write": ROLES["write"] | reads | writes,
+        "read": ROLES["read"] | reads,
+    }
+
+
 class Authenticator:
     """Checks tokens.
 
     Args:
         key: what they are signed with.
         roles: custom roles by name, beside `admin`, `write` and `read`.
+        permissions: what the operations ask for.
     """
 
-    def __init__(self, key: bytes, roles: dict[str, list[str]] | None = None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        roles: dict[str, list[str]] | None = None,
+        permissions: Iterable[str] = (),
+    ) -> None:
         self._key = key
         custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
-        self._roles = ROLES | custom
+        self._roles = roles_with(permissions) | custom
         self._known: dict[str, Caller] = {}
 
     def authenticate(self, token: str | None) -> Caller:

@@ -22,6 +22,7 @@ from towline.dispatch import Dispatch
 from towline.errors import InvalidConfiguration, TowlineError
 from towline.index import Index
 from towline.journal import EVENTS, JOBS, Retention
+from towline.operation import registry
 
 log = structlog.get_logger()
 
@@ -88,7 +89,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a name that can be no host's
         raise InvalidConfiguration(
             f"Can't listen on {host}:{port}.", f"{error}; name another with --listen HOST:PORT"
         ) from error
@@ -102,7 +103,9 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
         listening: called with the URL once requests are accepted.
     """
     listener = bind(options.host, options.port)
-    authenticator = Authenticator(options.key, options.roles)
+    authenticator = Authenticator(
+        options.key, options.roles, {operation.permission for operation in registry}
+    )
     with Index(options.index) as index:
         async with Connection(options.broker, "controller") as broker:
             dispatch = Dispatch(
