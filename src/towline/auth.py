@@ -113,7 +113,7 @@ def create_token(
         "iat": now,
         "exp": now + int(lifetime),
     }
-    if permissions:
+    if permissions is not None:
         claims["permissions"] = permissions
     return jwt.encode(claims, key, algorithm=ALGORITHM)
 
