@@ -21,6 +21,9 @@ LONGEST_TOKEN = 8192
 REMEMBERED = 4096
 """Verified tokens kept in memory: checking a signature costs more than a look-up."""
 
+CLOCKS_APART = 60.0
+"""Seconds that the clock of whoever signed a token may be ahead of ours."""
+
 WRITABLE = (
     *("agent", "certificate", "cron", "docker", "file", "job", "network"),
     *("node", "ntp", "package", "service", "sysctl", "timezone", "user"),
@@ -186,6 +189,7 @@ class Authenticator:
                 self._key,
                 algorithms=[ALGORITHM],
                 options={"require": ["sub", "exp"]},
+                leeway=CLOCKS_APART,  # for `iat` and `nbf`: `authenticate` reads `exp` by itself
             )
             return self._caller(claims)
         except jwt.ExpiredSignatureError as error:
