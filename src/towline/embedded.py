@@ -76,7 +76,11 @@ class EmbeddedBroker:
         await self._end_orphan()
         self._port = self._remembered_port()
         self._write_configuration()
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(
