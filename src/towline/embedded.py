@@ -19,6 +19,7 @@ import structlog
 
 from towline.broker import Settings
 from towline.errors import InvalidConfiguration
+from towline.process import child_environment
 from towline.state import write_private
 
 log = structlog.get_logger()
@@ -152,6 +153,7 @@ jetstream {{
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=child_environment(),
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_WITHIN

@@ -14,6 +14,19 @@ SUPERVISED = "TOWLINE_SUPERVISED"
 """Set for children of `towline up`: they end when their standard input does."""
 
 
+def child_environment() -> dict[str, str]:
+    """Return the environment for a child of `towline up`.
+
+    It has neither the service manager's socket, on which a part would speak for the whole, nor
+    a token, which no part needs.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("NOTIFY_SOCKET", "TOWLINE_TOKEN")
+    }
+
+
 def notify(text: str) -> None:
     """Tell the service manager, if any, of a change of state (sd_notify(3))."""
     path = os.environ.get("NOTIFY_SOCKET")
