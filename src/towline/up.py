@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -14,7 +13,8 @@ from pathlib import Path
 import structlog
 
 from towline.embedded import EmbeddedBroker
-from towline.process import SUPERVISED, notify
+from towline.errors import InvalidConfiguration
+from towline.process import SUPERVISED, child_environment, notify
 from towline.state import URL, write_private
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class Part:
                 *self._arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=sys.stderr,
-                env=os.environ | {SUPERVISED: "1"},
+                env=child_environment() | {SUPERVISED: "1"},
                 start_new_session=True,
             )
             status = await self._process.wait()
@@ -112,7 +112,10 @@ async def _keep_broker(broker: EmbeddedBroker) -> None:
         status = await broker.wait()
         log.error("part ended", name="broker", status=status)
         await asyncio.sleep(0.5)
-        await broker.start()
+        try:
+            await broker.start()
+        except InvalidConfiguration as error:
+            log.error("broker not started", reason=error.details)
 
 
 async def _announce(url: str, say: Callable[[str], None]) -> None:
