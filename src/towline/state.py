@@ -28,7 +28,7 @@ def default_directory() -> Path:
 
 
 def open_directory(path: Path) -> Path:
-    """Make the directory where it is absent, for its owner alone.
+    """Make the directory where it is absent, for its owner alone, and return its absolute path.
 
     Raises:
         InvalidConfiguration: it can't be made or written.
@@ -37,12 +37,12 @@ def open_directory(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(f"{str(path)!r} is not writable")
+        return path.resolve()
     except OSError as error:
         raise InvalidConfiguration(
             f"The state directory {str(path)!r} can't be used.",
             f"{error}; name another with --state",
         ) from error
-    return path
 
 
 class Lock:
