@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 
@@ -27,6 +28,8 @@ RESERVED = frozenset({"on", "operation", "wait", "output"})
 """Names that the client's and the CLI's calls have for themselves."""
 
 NODE_PREFIX = "/node/{hostname}/"
+
+_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 class Effect(enum.Enum):
@@ -63,6 +66,8 @@ class Operation(Generic[P, T]):
         requires: the capability that a node must have; without it the node answers `skipped`.
         success: the HTTP status of an accepted request.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
+        placeholders: a struct type with those of them that stand in the path.
+        needs_body: whether a request without a body can't be valid.
         result: the struct type that the function returns.
     """
 
@@ -114,6 +119,15 @@ class Operation(Generic[P, T]):
             forbid_unknown_fields=True,
             omit_defaults=True,
         )
+        required = {field[0]: field for field in fields if len(field) == 2}
+        placeholders = _PLACEHOLDER.findall(self.path)
+        for placeholder in placeholders:
+            if placeholder not in required:
+                raise ValueError(f"{name}: {{{placeholder}}} in the path is no required parameter")
+        self.placeholders: type[msgspec.Struct] = msgspec.defstruct(
+            f"{_camel(name)}Placeholders", [required[placeholder] for placeholder in placeholders]
+        )
+        self.needs_body = self.takes_body and len(required) > len(placeholders)
 
     def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Run the body on `node`, as a plain function call."""

@@ -159,9 +159,9 @@ def document(registry: Registry, version: str) -> dict[str, Any]:
         result = components[operation.result.__name__]
         name = operation.parameters.__name__.removesuffix("Parameters")
         components[f"{name}Collection"] = _collection(result)
+        entry = _entry(operation, name, parameters)
         if not operation.takes_body:
             del components[operation.parameters.__name__]
-        entry = _entry(operation, name, parameters)
         paths.setdefault(operation.route, {})[operation.method.lower()] = entry
     paths |= _own_paths()
     return {
@@ -217,7 +217,6 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    required = parameters.get("required", [])
     listed = [HOSTNAME, EXPIRES, PREFER]
     codes = [400, 401, 403, 500]
     entry: dict[str, Any] = {
@@ -227,22 +226,28 @@ def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]
         "tags": [operation.domain],
         "parameters": listed,
     }
-    if operation.takes_body:
-        entry["requestBody"] = {
-            "required": bool(required),
-            "content": _json(f"{name}Parameters"),
-        }
-        codes += [413, 415]
-    else:
-        listed += [
+    required = parameters.get("required", [])
+    for parameter, schema in list(parameters["properties"].items()):
+        placed = parameter in operation.placeholders.__struct_fields__
+        if operation.takes_body and not placed:
+            continue
+        listed.append(
             {
                 "name": parameter,
-                "in": "path" if f"{{{parameter}}}" in operation.path else "query",
+                "in": "path" if placed else "query",
                 "required": parameter in required,
                 "schema": schema,
             }
-            for parameter, schema in parameters["properties"].items()
-        ]
+        )
+        if operation.takes_body:
+            del parameters["properties"][parameter]
+            required.remove(parameter)
+    if operation.takes_body:
+        entry["requestBody"] = {
+            "required": operation.needs_body,
+            "content": _json(f"{name}Parameters"),
+        }
+        codes += [413, 415]
     accepted = {
         "description": "Accepted: the results so far, and the job's id for the rest.",
         "headers": {"Location": {"schema": TEXT}, "Preference-Applied": {"schema": TEXT}},

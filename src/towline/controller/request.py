@@ -112,9 +112,6 @@ async def parameters(
     Raises:
         InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
     """
-    path = {
-        name: unquote(value) for name, value in request.path_params.items() if name != "hostname"
-    }
     given: dict[str, Any]
     if operation.takes_body:
         if values:
@@ -123,18 +120,41 @@ async def parameters(
                 f"Job options are: {', '.join(JOB_OPTIONS)}; "
                 "the operation's own parameters stand in the body",
             )
-        given = await _body(request, required=bool(operation.parameters.__struct_fields__))
+        given = await _body(request, required=operation.needs_body)
     else:
         given = dict(values)
+    where = "body" if operation.takes_body else "query"
+    placed = _placed(request, operation)
+    for name in placed:
+        if name in given:
+            raise InvalidRequest(
+                f"The parameter {name!r} stands in the path already.",
+                f"Leave out that in the {where}",
+            )
     try:
-        read = operation.read(given | path, strict=operation.takes_body)
+        read = operation.read(given | placed, strict=operation.takes_body)
     except msgspec.ValidationError as error:
-        where = "body" if operation.takes_body else "query"
         raise InvalidRequest(f"The request's {where} is not valid.", str(error)) from error
     except ValueError as error:
         raise InvalidRequest("A parameter is not valid.", str(error)) from error
     plain: dict[str, Any] = msgspec.to_builtins(read)
     return plain
+
+
+def _placed(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
+    """Return the parameters that stand in the path, text made into what they are."""
+    texts: dict[str, str] = {}
+    for name in operation.placeholders.__struct_fields__:
+        try:
+            texts[name] = unquote(request.path_params[name], errors="strict")
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"The parameter {name!r} in the path is not UTF-8.", str(error)
+            ) from error
+    try:
+        return msgspec.structs.asdict(msgspec.convert(texts, operation.placeholders, strict=False))
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("A parameter in the path is not valid.", str(error)) from error
 
 
 async def read_body(request: Request) -> bytes:
