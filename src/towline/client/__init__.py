@@ -88,7 +88,7 @@ def _request(
     path = operation.path
     for name in list(plain):
         if f"{{{name}}}" in path:
-            path = path.replace(f"{{{name}}}", quote(str(plain.pop(name)), safe=""))
+            path = path.replace(f"{{{name}}}", _segment(str(plain.pop(name))))
     rest: dict[str, Any] = {"headers": {}}
     if operation.takes_body:
         rest["json"] = plain
@@ -97,7 +97,12 @@ def _request(
     if wait is not None:
         rest["headers"]["Prefer"] = f"wait={math.ceil(wait)}" if wait else "respond-async"
     rest["timeout"] = (30.0 if wait is None else wait) + MARGIN
-    return operation.method, f"/node/{quote(on, safe=':')}/{path}", rest
+    return operation.method, f"/node/{_segment(on)}/{path}", rest
+
+
+def _segment(text: str) -> str:
+    """Return `text` as one segment of a path; dots alone would be taken for a step."""
+    return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
 
 
 def _state(operation: Operation[..., T], job_id: str, results: list[dict[str, Any]]) -> JobState[T]:
@@ -265,7 +270,7 @@ class Client:
     def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
         headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
-        path = f"/job/{quote(job_id, safe='')}"
+        path = f"/job/{_segment(job_id)}"
         found: dict[str, Any] = self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
         return found
 
@@ -325,7 +330,7 @@ class AsyncClient:
     async def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
         headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
-        path = f"/job/{quote(job_id, safe='')}"
+        path = f"/job/{_segment(job_id)}"
         found: dict[str, Any] = await self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
         return found
 
