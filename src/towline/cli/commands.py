@@ -68,7 +68,7 @@ def _labels(texts: list[str]) -> list[Label]:
 
 def _address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidConfiguration(
             f"{listen!r} is no address.", "Write HOST:PORT, for example 127.0.0.1:8080"
         )
