@@ -89,6 +89,29 @@ def _engine(url: str | None) -> str | None:
     return url
 
 
+def _token_key(settings: config.Settings, directory: Path) -> bytes:
+    """Return the key that signs tokens: of the file that is named, else the directory's own."""
+    from towline import auth, state
+
+    if settings.token_key is None:
+        return auth.load_key(directory / state.TOKEN_KEY, create=True)
+    return auth.load_key(Path(settings.token_key), create=False)
+
+
+def _retention(settings: config.Settings) -> float:
+    """Return for how long jobs are kept, in seconds."""
+    from towline.journal import LONGEST_AGE
+
+    seconds = settings.seconds("retention")
+    if seconds > LONGEST_AGE:
+        raise InvalidConfiguration(
+            f"The retention {settings.retention!r} is too long.",
+            f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
+            "write that, or less",
+        )
+    return seconds
+
+
 def _broker(settings: config.Settings) -> Any:
     from towline.broker import Settings
 
@@ -127,7 +150,7 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
 @level_option
 def up(config_file: str | None, **flags: Any) -> None:
     """Run broker, controller and agent on this machine."""
-    from towline import auth, state
+    from towline import state
     from towline import up as supervisor
     from towline.controller.serve import bind
     from towline.process import run
@@ -135,15 +158,19 @@ def up(config_file: str | None, **flags: Any) -> None:
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "up", **flags)
     lock = state.Lock(directory, "up")
+    # Refused here, in words, rather than in a child again and again.
     host, port = _address(settings.listen)
+    for name in ("wait", "longest_wait", "expires", "heartbeat"):
+        settings.seconds(name)
+    _retention(settings)
     _labels(settings.labels)
     _engine(settings.engine)
     state.hostname(settings.hostname)
-    # Refused here, in words, rather than in a child again and again.
+    state.machine_id(directory, settings.machine_id)
+    _token_key(settings, directory)
     probe = bind(host, port)
     port = probe.getsockname()[1]
     probe.close()
-    auth.load_key(directory / state.TOKEN_KEY, create=True)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     reached = address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
     url = f"http://{reached}"
@@ -176,31 +203,24 @@ def up(config_file: str | None, **flags: Any) -> None:
 def controller(config_file: str | None, **flags: Any) -> None:
     """Run a controller against a broker that is named."""
     settings, directory = _start(config_file, "controller", **flags)
-    from towline import auth, state
+    from towline import state
     from towline.controller import serve
-    from towline.journal import LONGEST_AGE, Retention
+    from towline.journal import Retention
     from towline.process import notify, run
 
-    if settings.seconds("retention") > LONGEST_AGE:
-        raise InvalidConfiguration(
-            f"The retention {settings.retention!r} is too long.",
-            f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
-            "write that, or less",
-        )
     lock = state.Lock(directory, "controller")
     host, port = _address(settings.listen)
-    key = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
     options = serve.Options(
         host=host,
         port=port,
         broker=_broker(settings),
         index=directory / "index.sqlite",
-        key=auth.load_key(key, create=settings.token_key is None),
+        key=_token_key(settings, directory),
         roles=settings.roles,
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
-        retention=Retention(age=settings.seconds("retention"), replicas=settings.replicas),
+        retention=Retention(age=_retention(settings), replicas=settings.replicas),
     )
 
     def listening(url: str) -> None:
@@ -282,11 +302,9 @@ def create_token(
                 f"There is no role {role!r}.", f"There are: {', '.join(sorted(known))}"
             )
     directory = Path(settings.state) if settings.state else state.default_directory()
-    path = Path(settings.token_key) if settings.token_key else directory / state.TOKEN_KEY
-    key = auth.load_key(path, create=settings.token_key is None)
     print(
         auth.create_token(
-            key,
+            _token_key(settings, directory),
             subject=subject,
             roles=list(roles),
             permissions=list(permissions) or None,
