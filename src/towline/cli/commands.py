@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,8 @@ def up(config_file: str | None, **flags: Any) -> None:
         print(text, flush=True)
 
     say(f"Towline answers at {url}")
-    say(f"A token: towline token create --subject NAME --role admin --state {directory}")
+    made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
+    say(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
     run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, say))
     lock.close()
 
