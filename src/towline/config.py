@@ -80,8 +80,10 @@ def load(path: str | None, **flags: Any) -> Settings:
         text = os.environ.get(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name == "roles":
             continue
-        listed = field.name in ("labels", "operations")
-        values[field.encode_name] = [part for part in text.split(",") if part] if listed else text
+        if field.name in ("labels", "operations"):
+            values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]
+        else:
+            values[field.encode_name] = text
     names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
     for name, value in flags.items():
         if value is not None and value != []:
