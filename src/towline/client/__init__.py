@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from towline.errors import TowlineError
+from towline.errors import InvalidConfiguration, TowlineError
 from towline.operation import Operation
 
 P = ParamSpec("P")
@@ -114,18 +114,45 @@ def _state(operation: Operation[..., T], job_id: str, results: list[dict[str, An
     return JobState(job_id, read)
 
 
-def _check(response: httpx.Response) -> Any:
-    """Return the body of a good answer; raise `ApiError` for any other."""
+def _connection(url: str, token: str) -> dict[str, Any]:
+    """Return what an HTTP client of the API is made with.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
+    """
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL:
+        base = httpx.URL()
+    # A user name in it would take the place of the token.
+    if base.scheme not in ("http", "https") or not base.host or base.userinfo:
+        raise InvalidConfiguration(
+            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
+        )
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise InvalidConfiguration(
+            "The token is not valid.", "It is one line of ASCII, as towline token create prints it"
+        )
+    return {"base_url": base, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+def _check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
+    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
     try:
         body = response.json()
     except ValueError:
-        body = {"error": f"{response.status_code} from {response.url.host}", "details": ""}
-    if response.is_success:
-        return body
-    job_id = response.headers.get("location", "").removeprefix("/job/") or None
-    raise ApiError(
-        str(body.get("error", "")), str(body.get("details", "")), response.status_code, job_id
-    )
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    if not response.is_success:
+        job_id = response.headers.get("location", "").removeprefix("/job/") or None
+        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
+        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
+    if any(name not in body for name in expected):
+        where = response.url.copy_with(raw_path=b"/")
+        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
+    return body
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> ApiError:
@@ -212,11 +239,14 @@ class Client:
     Args:
         url: for example `http://127.0.0.1:8080`.
         token: as `towline token create` prints it.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid.
     """
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"})
+        self._http = httpx.Client(**_connection(url, token))
 
     def __enter__(self) -> Self:
         return self
@@ -233,9 +263,9 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _ask(self, method: str, path: str, **rest: Any) -> Any:
+    def _ask(self, method: str, path: str, *expected: str, **rest: Any) -> dict[str, Any]:
         try:
-            return _check(self._http.request(method, path, **rest))
+            return _check(self._http.request(method, path, **rest), expected)
         except httpx.HTTPError as error:
             raise _unreachable(self._url, error) from error
 
@@ -264,19 +294,18 @@ class Client:
     ) -> Job[P, T]:
         """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
-        body = self._ask(method, path, **rest)
+        body = self._ask(method, path, "job_id", "results", **rest)
         return Job(self, operation, _state(operation, body["job_id"], body["results"]))
 
     def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
         headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
         path = f"/job/{_segment(job_id)}"
-        found: dict[str, Any] = self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
-        return found
+        return self._ask("GET", path, "id", "results", headers=headers, timeout=wait + MARGIN)
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
-        found: list[dict[str, Any]] = self._ask("GET", "/agent")["agents"]
+        found: list[dict[str, Any]] = self._ask("GET", "/agent", "agents")["agents"]
         return found
 
 
@@ -285,7 +314,7 @@ class AsyncClient:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
-        self._http = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"})
+        self._http = httpx.AsyncClient(**_connection(url, token))
 
     async def __aenter__(self) -> Self:
         return self
@@ -302,9 +331,9 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _ask(self, method: str, path: str, **rest: Any) -> Any:
+    async def _ask(self, method: str, path: str, *expected: str, **rest: Any) -> dict[str, Any]:
         try:
-            return _check(await self._http.request(method, path, **rest))
+            return _check(await self._http.request(method, path, **rest), expected)
         except httpx.HTTPError as error:
             raise _unreachable(self._url, error) from error
 
@@ -324,17 +353,16 @@ class AsyncClient:
     ) -> AsyncJob[P, T]:
         """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
-        body = await self._ask(method, path, **rest)
+        body = await self._ask(method, path, "job_id", "results", **rest)
         return AsyncJob(self, operation, _state(operation, body["job_id"], body["results"]))
 
     async def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
         headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
         path = f"/job/{_segment(job_id)}"
-        found: dict[str, Any] = await self._ask("GET", path, headers=headers, timeout=wait + MARGIN)
-        return found
+        return await self._ask("GET", path, "id", "results", headers=headers, timeout=wait + MARGIN)
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
-        found: list[dict[str, Any]] = (await self._ask("GET", "/agent"))["agents"]
+        found: list[dict[str, Any]] = (await self._ask("GET", "/agent", "agents"))["agents"]
         return found
