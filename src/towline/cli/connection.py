@@ -93,12 +93,15 @@ def connect(where: Where) -> Client:
             ) from error
     if found_token is None:
         key = Path(settings.token_key) if settings.token_key else directory / states.TOKEN_KEY
-        if not key.exists():
+        try:
+            signing = auth.load_key(key, create=False)
+        except InvalidConfiguration as error:
             raise InvalidConfiguration(
-                "There is no token.", "Give --token or set TOWLINE_TOKEN; towline token create"
-            )
+                "There is no token, and no key to make one with.",
+                f"Give --token, set TOWLINE_TOKEN, or see towline token create ({error.details})",
+            ) from error
         found_token = auth.create_token(
-            auth.load_key(key, create=False),
+            signing,
             subject=f"local:{getpass.getuser()}",
             roles=["admin"],
             lifetime=LOCAL_TOKEN_LIFETIME,
