@@ -142,7 +142,7 @@ EXPIRES = {
     "in": "query",
     "required": False,
     "description": "Within how long a node must begin the job: 30s, 5m, 12h, 7d.",
-    "schema": {"type": "string", "pattern": r"^[0-9]+(ms|s|m|h|d)?$"},
+    "schema": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$"},
 }
 
 
