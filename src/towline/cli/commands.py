@@ -114,14 +114,17 @@ def _retention(settings: config.Settings) -> float:
 
 
 def _broker(settings: config.Settings) -> Any:
-    from towline.broker import Settings
+    from towline.broker import Settings, check_url
 
-    if settings.nats is None:
+    urls = [url.strip() for url in (settings.nats or "").split(",") if url.strip()]
+    if not urls:
         raise InvalidConfiguration(
             "No broker is named.", "Give --nats URL, or run towline up, which brings its own"
         )
+    for url in urls:
+        check_url(url)
     return Settings(
-        [url.strip() for url in settings.nats.split(",") if url.strip()],
+        urls,
         Path(settings.nats_credentials) if settings.nats_credentials else None,
         Path(settings.nats_ca) if settings.nats_ca else None,
     )
