@@ -90,6 +90,20 @@ class _Ack(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
+class _Client(Client):
+    """Keeps to encryption where the URL says `tls`.
+
+    The library alone encrypts if the server's greeting asks for it. To a server that doesn't, or
+    to somebody between who strikes that out, it would send the credentials in the clear.
+    """
+
+    def _connect_command(self) -> bytes:
+        encrypted = self._server_info.get("tls_required", False)
+        if self._current_server and self._current_server.uri.scheme == "tls" and not encrypted:
+            raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
+        return super()._connect_command()
+
+
 class Connection:
     """A connection to NATS that is made anew whenever it is lost, for as long as it is open.
 
@@ -195,7 +209,7 @@ class Connection:
             await asyncio.sleep(random.uniform(0, pause))
 
     async def _connect(self, lost: asyncio.Event) -> Client:
-        client = Client()
+        client = _Client()
 
         async def on_error(error: Exception) -> None:
             self.last_error = str(error) or type(error).__name__
