@@ -138,10 +138,12 @@ class Progress:
             task = self.tasks[event.machine] = Task(event.machine, event.hostname)
         if event.kind == CLAIMED:
             self.planned = True
+        if event.kind == STARTED and task.started is None:
+            task.started = event.time
         if task.ended is not None:
             return
         if event.kind == STARTED:
-            task.status, task.started = "running", event.time
+            task.status = "running"
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.status = RESULT_STATUS[event.kind]
