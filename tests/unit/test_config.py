@@ -87,6 +87,7 @@ def test_a_list_in_the_environment_is_separated_by_commas(
 def test_each_setting_can_stand_in_the_file_the_environment_and_a_flag(
     write: Write, monkeypatch: pytest.MonkeyPatch, field: msgspec.structs.FieldInfo
 ) -> None:
+    value: object
     if field.name == "replicas":
         toml, text, value = "3", "3", 3
     elif field.name in ("labels", "operations"):
