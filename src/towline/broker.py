@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
 doubles, so that a fleet does not come back in step."""
 REQUEST_TIMEOUT = 5.0
+
+_SEED = re.compile("SU[A-Z2-7]{56}")
 
 
 class BrokerRefused(TowlineError):
@@ -152,23 +155,26 @@ class Connection:
     def _read_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if any(url.startswith("tls://") for url in self._settings.urls):
-            options["tls"] = ssl.create_default_context(
-                cafile=str(self._settings.ca) if self._settings.ca else None
-            )
+            try:
+                options["tls"] = ssl.create_default_context(cafile=self._settings.ca)
+            except OSError as error:
+                raise InvalidConfiguration(
+                    f"The certificates in {str(self._settings.ca)!r} can't be read.", str(error)
+                ) from error
         path = self._settings.credentials
         if path is None:
             return options
         try:
             text = path.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfiguration(
                 f"The NATS credentials file {str(path)!r} can't be read.", str(error)
             ) from error
         if "BEGIN NATS USER JWT" in text:
             options["user_credentials"] = str(path)
-        elif text.startswith("SU") and ":" not in text:
+        elif _SEED.fullmatch(text):
             options["nkeys_seed_str"] = text
-        elif ":" in text:
+        elif ":" in text and "\n" not in text:
             options["user"], _, options["password"] = text.partition(":")
         else:
             raise InvalidConfiguration(
