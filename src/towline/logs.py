@@ -19,18 +19,21 @@ if _rich is None:
     del sys.modules["rich"]
 
 # What must never be written: passwords in URLs and anything that looks like a JWT.
-_SECRETS = re.compile(r"(?<=//)[^/\s@'\"]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
-
-
-def _redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, str) and ("@" in value or "eyJ" in value):
-            event[key] = _SECRETS.sub("***", value)
-    return event
+_SECRETS = re.compile(rb"(?<=//)[^/\s'\"]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+    line = msgspec.json.encode(event, enc_hook=str)
+    return _SECRETS.sub(b"***", line) if b"@" in line or b"eyJ" in line else line
+
+
+class _Forward(logging.Handler):
+    """Brings what libraries log into the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
 
 
 def configure(part: str, level: str = "info") -> None:
@@ -48,7 +51,6 @@ def configure(part: str, level: str = "info") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
-            _redact,
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -57,4 +59,4 @@ def configure(part: str, level: str = "info") -> None:
     )
     structlog.contextvars.bind_contextvars(part=part)
     # Libraries log through the standard library: nothing of theirs below a warning.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
