@@ -105,13 +105,35 @@ def _segment(text: str) -> str:
     return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
 
 
-def _state(operation: Operation[..., T], job_id: str, results: list[dict[str, Any]]) -> JobState[T]:
-    read = []
-    for result in results:
-        ended_well = result["status"] == "ok"
-        value = msgspec.convert(result, operation.result) if ended_well else None
-        read.append(Result(result["hostname"], result["status"], value, result.get("error")))
-    return JobState(job_id, read)
+class _Outcome(msgspec.Struct, frozen=True):
+    """What every operation's result has."""
+
+    hostname: str
+    status: str
+    error: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    id: str
+    results: list[_Outcome]
+
+
+def _state(operation: Operation[..., T], job_id: str, results: Any, status: int) -> JobState[T]:
+    try:
+        answer = msgspec.convert({"id": job_id, "results": results}, _Answer)
+        values = [
+            msgspec.convert(result, operation.result) if outcome.status == "ok" else None
+            for outcome, result in zip(answer.results, results, strict=True)
+        ]
+    except msgspec.ValidationError as error:
+        raise ApiError(
+            f"{operation.name}: the answer can't be read.", str(error), status
+        ) from error
+    read = [
+        Result(outcome.hostname, outcome.status, value, outcome.error)
+        for outcome, value in zip(answer.results, values, strict=True)
+    ]
+    return JobState(answer.id, read)
 
 
 def _connection(url: str, token: str) -> dict[str, Any]:
@@ -187,7 +209,7 @@ class _Handle(Generic[P, T]):
         return self.state.succeeded
 
     def _learn(self, body: dict[str, Any]) -> None:
-        self.state = _state(self._operation, self.id, body["results"])
+        self.state = _state(self._operation, self.id, body["results"], 200)
 
 
 class Job(_Handle[P, T]):
@@ -295,7 +317,8 @@ class Client:
         """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
         body = self._ask(method, path, "job_id", "results", **rest)
-        return Job(self, operation, _state(operation, body["job_id"], body["results"]))
+        state = _state(operation, body["job_id"], body["results"], operation.success)
+        return Job(self, operation, state)
 
     def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
@@ -354,7 +377,8 @@ class AsyncClient:
         """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
         body = await self._ask(method, path, "job_id", "results", **rest)
-        return AsyncJob(self, operation, _state(operation, body["job_id"], body["results"]))
+        state = _state(operation, body["job_id"], body["results"], operation.success)
+        return AsyncJob(self, operation, state)
 
     async def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
