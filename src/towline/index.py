@@ -11,12 +11,16 @@ from typing import Self
 import msgspec
 import structlog
 
-from towline.job import Event, Job, PlannedNode, Progress
+from towline.job import Event, Job, PlannedNode, Progress, first_id
+from towline.journal import EVENTS, JOBS
 
 log = structlog.get_logger()
 
 VERSION = 1
 """Raised whenever the tables change: an index of another version is built anew."""
+
+APPLICATION = 0x746F776C
+"""Marks the file as ours (SQLite's `application_id`)."""
 
 SCHEMA = f"""
 CREATE TABLE job (
@@ -29,8 +33,12 @@ CREATE TABLE event (
     PRIMARY KEY (job, machine, kind)
 ) WITHOUT ROWID;
 CREATE TABLE position (stream TEXT PRIMARY KEY, created TEXT, sequence INTEGER);
+PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
+
+TABLES = {JOBS: "job", EVENTS: "event"}
+"""Where each stream is folded to."""
 
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
@@ -55,30 +63,20 @@ class Index:
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        try:
-            database = self._connect()
-            found = database.execute("PRAGMA user_version").fetchone()[0]
-            intact = database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
-            if found == VERSION and intact:
-                return database
-            empty = not database.execute("SELECT 1 FROM sqlite_master").fetchone()
-            database.close()
-            if not empty:
-                log.warning("index built anew", reason=f"version {found}, intact: {intact}")
-        except sqlite3.DatabaseError as error:
-            log.warning("index built anew", reason=str(error))
-        return self._make()
-
-    def _connect(self) -> sqlite3.Connection:
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            return self._make()
         database = sqlite3.connect(self._path, isolation_level=None)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = OFF")
-        return database
+        problem = _problem(database)
+        if problem is None:
+            return _prepared(database)
+        log.warning("index built anew", reason=problem)
+        database.close()
+        return self._make()
 
     def _make(self) -> sqlite3.Connection:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        database = self._connect()
+        database = _prepared(sqlite3.connect(self._path, isolation_level=None))
         database.executescript(SCHEMA)
         return database
 
@@ -100,7 +98,8 @@ class Index:
 
         Args:
             created: when the stream was made, as the broker says it. A stream that was made
-                anew, or that ends before our position, is another one: the index starts over.
+                anew, or that ends before our position, is another one: what was folded from the
+                former is dropped.
             last: the stream's newest sequence.
         """
         row = self._database.execute(
@@ -110,9 +109,8 @@ class Index:
             return int(row[1])
         if row is not None:
             log.warning("index built anew", reason=f"the stream {stream} is another one now")
-            self._database.close()
-            self._database = self._make()
-        self._database.execute("INSERT INTO position VALUES (?, ?, 0)", (stream, created))
+            self._database.execute(f"DELETE FROM {TABLES[stream]}")
+        self._database.execute("REPLACE INTO position VALUES (?, ?, 0)", (stream, created))
         return 0
 
     def add_job(self, job: Job, machine: str | None, body: bytes) -> None:
@@ -175,13 +173,34 @@ class Index:
     def forget(self, before: float) -> int:
         """Delete jobs made before `before` (seconds since 1970); return how many."""
         self.flush()
+        oldest = first_id(before)
         database = self._database
         database.execute("BEGIN")
-        database.execute(
-            "DELETE FROM event WHERE job IN (SELECT id FROM job WHERE created < ?)", (before,)
-        )
-        gone = database.execute("DELETE FROM job WHERE created < ?", (before,)).rowcount
+        # By id, since an event's job may be gone, or may never have come.
+        database.execute("DELETE FROM event WHERE job < ?", (oldest,))
+        gone = database.execute("DELETE FROM job WHERE id < ?", (oldest,)).rowcount
         database.execute("COMMIT")
         if gone:
             log.info("index pruned", jobs=gone)
         return gone
+
+
+def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = OFF")
+    return database
+
+
+def _problem(database: sqlite3.Connection) -> str | None:
+    """Return why a file is no index to go on with, or None."""
+    try:
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (check,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if application != APPLICATION:
+        return "it is not an index"
+    if version != VERSION:
+        return f"it is of version {version}"
+    return None if check == "ok" else str(check)

@@ -188,6 +188,12 @@ def new_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def first_id(seconds: float) -> str:
+    """Return what no id of a job made at `seconds` since 1970, or later, comes before."""
+    text = f"{int(seconds * 1000):012x}"
+    return f"{text[:8]}-{text[8:]}-7000-8000-000000000000"
+
+
 def timestamp(seconds: float) -> str:
     """Return seconds since 1970 as RFC 3339 text in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(seconds, UTC)
