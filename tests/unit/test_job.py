@@ -23,6 +23,7 @@ from towline.job import (
     Job,
     PlannedNode,
     Progress,
+    first_id,
     new_id,
     timestamp,
 )
@@ -255,6 +256,14 @@ def test_an_id_is_a_uuid_of_version_7_that_tells_when_it_was_made() -> None:
     assert str(made) == text
     assert (made.version, made.variant) == (7, uuid.RFC_4122)
     assert before <= made.int >> 80 <= after
+
+
+@given(st.integers(1, 2**42))
+def test_the_first_id_of_a_moment_divides_the_ids_before_from_those_after(moment: int) -> None:
+    for made, before in ((moment - 1, True), (moment, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda made=made: made * 1_000_000)
+            assert (new_id() < first_id((moment + 0.5) / 1000)) == before
 
 
 @given(st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=20, unique=True))
