@@ -28,6 +28,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 UNFINISHED = ("pending", "running")
 MARGIN = 15.0
 """Seconds that the HTTP request may take beyond the wait that it asks for."""
+WAIT = 30.0
+"""Seconds that a request waits for results unless told otherwise: asked for, not left to what the
+controller is configured to, which may be longer than the request may take."""
 POLL = 30
 """Seconds that one question for a job asks the controller to wait."""
 
@@ -77,7 +80,7 @@ class JobState(msgspec.Struct, Generic[T], frozen=True):
 
 
 def _request(
-    operation: Operation[..., Any], on: str, values: dict[str, Any], wait: float | None
+    operation: Operation[..., Any], on: str, values: dict[str, Any], wait: float
 ) -> tuple[str, str, dict[str, Any]]:
     """Return method, path and the rest of a request, all but the connection."""
     try:
@@ -89,14 +92,12 @@ def _request(
     for name in list(plain):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", _segment(str(plain.pop(name))))
-    rest: dict[str, Any] = {"headers": {}}
+    prefer = f"wait={math.ceil(wait)}" if wait else "respond-async"
+    rest: dict[str, Any] = {"headers": {"Prefer": prefer}, "timeout": wait + MARGIN}
     if operation.takes_body:
         rest["json"] = plain
     else:
         rest["params"] = plain
-    if wait is not None:
-        rest["headers"]["Prefer"] = f"wait={math.ceil(wait)}" if wait else "respond-async"
-    rest["timeout"] = (30.0 if wait is None else wait) + MARGIN
     return operation.method, f"/node/{_segment(on)}/{path}", rest
 
 
@@ -294,7 +295,7 @@ class Client:
     def run(
         self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
     ) -> Job[P, T]:
-        """Run an operation and return its job, with the results so far.
+        """Run an operation and return its job, with the results within 30 seconds.
 
         Args:
             operation: for example `towline.operations.docker.pull`.
@@ -304,17 +305,17 @@ class Client:
         Raises:
             ApiError: the request was refused, or a single node failed.
         """
-        return self.run_within(None, operation, on, *args, **kwargs)
+        return self.run_within(WAIT, operation, on, *args, **kwargs)
 
     def run_within(
         self,
-        wait: float | None,
+        wait: float,
         operation: Operation[P, T],
         on: str,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Job[P, T]:
-        """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
+        """Run an operation, waiting up to `wait` seconds for its results."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
         body = self._ask(method, path, "job_id", "results", **rest)
         state = _state(operation, body["job_id"], body["results"], operation.success)
@@ -364,17 +365,17 @@ class AsyncClient:
         self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncJob[P, T]:
         """Run an operation and return its job, as `Client.run`."""
-        return await self.run_within(None, operation, on, *args, **kwargs)
+        return await self.run_within(WAIT, operation, on, *args, **kwargs)
 
     async def run_within(
         self,
-        wait: float | None,
+        wait: float,
         operation: Operation[P, T],
         on: str,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> AsyncJob[P, T]:
-        """Run an operation, waiting `wait` seconds for its results (None: as configured there)."""
+        """Run an operation, waiting up to `wait` seconds for its results."""
         method, path, rest = _request(operation, on, dict(kwargs), wait)
         body = await self._ask(method, path, "job_id", "results", **rest)
         state = _state(operation, body["job_id"], body["results"], operation.success)
