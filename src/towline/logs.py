@@ -19,12 +19,24 @@ if _rich is None:
     del sys.modules["rich"]
 
 # What must never be written: passwords in URLs and anything that looks like a JWT.
-_SECRETS = re.compile(rb"(?<=//)[^/\s'\"]+(?=@)|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
+_SECRETS = re.compile(r"(?<=//)[^/\s\"]+(?=@)|(?:\b|(?<=\\[nrt]))eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+def _clean(value: Any) -> Any:
+    """Return `value` as plain data, without secrets and without what UTF-8 can't carry."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {_clean(str(name)): _clean(inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(inner) for inner in value]
+    return _SECRETS.sub("***", str(value).encode(errors="backslashreplace").decode())
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    line = msgspec.json.encode(event, enc_hook=str)
-    return _SECRETS.sub(b"***", line) if b"@" in line or b"eyJ" in line else line
+    # Before JSON escapes line ends and quotes: a secret right after one would not be seen.
+    return msgspec.json.encode(_clean(event))
 
 
 class _Forward(logging.Handler):
