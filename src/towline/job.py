@@ -65,6 +65,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         machine: the node's machine id; `_` for an event of the whole job.
         kind: one of the constants above; newer agents may know kinds that we don't.
         time: seconds since 1970, UTC, by the clock of whoever wrote it.
+        started: when the task that this ends was begun, likewise; where it was.
         data: what the operation returned, as JSON, for `completed`.
         nodes: which nodes the job is for, for `planned`.
     """
@@ -74,6 +75,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     hostname: str
     kind: str
     time: float
+    started: float | None = None
     data: dict[str, Any] | None = None
     error: str | None = None
     nodes: list[PlannedNode] | None = None
@@ -147,7 +149,7 @@ class Progress:
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.status = RESULT_STATUS[event.kind]
-            task.ended = event.time
+            task.started, task.ended = event.started or task.started, event.time
             task.data = event.data or {}
             task.error = event.error
 

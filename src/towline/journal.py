@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
-from towline.job import Event, Job
+from towline.job import RESULT_STATUS, Event, Job
 from towline.target import Label
 
 log = structlog.get_logger()
@@ -32,6 +32,11 @@ NANOSECONDS = 1_000_000_000
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 STREAM_NAME_IN_USE = 10058
+WRONG_LAST_SEQUENCE = (10071, 10164)
+"""A message that was to be the first on its subject is not."""
+
+ENDED = "ended"
+"""Ends the subject of the event that ends a task, whatever its kind."""
 
 BATCH = 500
 """Messages asked for in one pull request; the next is sent as the last one arrives."""
@@ -137,14 +142,23 @@ class Journal:
             subject, msgspec.json.encode(job), message_id=job.id, timeout=timeout
         )
 
-    async def add_event(self, event: Event, *, timeout: float = 5.0) -> int:
-        """Append an event; raises as `Connection.append`."""
-        return await self.broker.append(
-            event_subject(event),
-            msgspec.json.encode(event),
-            message_id=event_id(event),
-            timeout=timeout,
-        )
+    async def add_event(self, event: Event, *, timeout: float = 5.0) -> None:
+        """Append an event, unless the journal has it; raises as `Connection.append`.
+
+        Each has a subject of its own, which takes one message only: that holds beyond the time
+        for which the broker remembers message ids.
+        """
+        try:
+            await self.broker.append(
+                event_subject(event),
+                msgspec.json.encode(event),
+                message_id=event_id(event),
+                first=True,
+                timeout=timeout,
+            )
+        except BrokerRefused as error:
+            if error.number not in WRONG_LAST_SEQUENCE:
+                raise
 
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the newest message of `stream`."""
@@ -152,14 +166,19 @@ class Journal:
         return int(answer["state"]["last_seq"])
 
 
+def _slot(event: Event) -> str:
+    """Return what there is one of: a task ends once, however it ends."""
+    return ENDED if event.kind in RESULT_STATUS else event.kind
+
+
 def event_subject(event: Event) -> str:
     """Return the subject that carries `event`."""
-    return f"event.{event.machine}.{event.job}.{event.kind}"
+    return f"event.{event.machine}.{event.job}.{_slot(event)}"
 
 
 def event_id(event: Event) -> str:
     """Return what makes a second delivery of `event` no second event."""
-    return f"{event.job}.{event.machine}.{event.kind}"
+    return f"{event.job}.{event.machine}.{_slot(event)}"
 
 
 async def create_stream(broker: Connection, config: dict[str, Any]) -> None:

@@ -154,11 +154,13 @@ def test_a_request_does_not_wait_for_a_node_that_goes_away_and_the_pull_is_taken
     frail: Cluster, proxy: FaultyProxy, image: PushedImage
 ) -> None:
     agent = frail.agents[FRAIL]
-    before = len(proxy.requests)
+    told = frail.broker.last_sequence("EVENTS")
     proxy.fault = Freeze(match="images/create")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(frail.pull, FRAIL, image.reference, prefer=LONG)
-        under_way(proxy, before)
+        wait_until(
+            lambda: frail.broker.last_sequence("EVENTS") > told, what="word that it was started"
+        )
         agent.kill()
         try:
             answer = asked.result()

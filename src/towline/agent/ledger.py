@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,28 +16,37 @@ from towline.job import Event, Job
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (
-    job TEXT PRIMARY KEY, received REAL, started INTEGER DEFAULT 0, ended INTEGER DEFAULT 0,
-    body BLOB
+    job TEXT PRIMARY KEY, received REAL, started REAL, ended INTEGER DEFAULT 0, body BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS task_open ON task (job) WHERE ended = 0;
-CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB);
+CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 """
 
 
 class Ledger:
-    """The agent's own record, on the node's disk. Every change is synced before it counts.
+    """The agent's own record, on the node's disk.
+
+    Changes are made at once and count once `commit` has returned: then they are synced. What
+    several tasks change in one turn of the event loop is synced together, by a thread of its own:
+    a slow disk holds up nobody who doesn't wait for it.
 
     Args:
         path: the database file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         self._database.execute("PRAGMA journal_mode = WAL")
         # In WAL mode only FULL syncs each commit: an acknowledged job survives a power cut.
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(SCHEMA)
+        self._batch: asyncio.Future[None] | None = None
+        self._committing: tuple[asyncio.Future[None], Future[None]] | None = None
+        # Never used twice, whatever is undone: what is struck is struck by its number.
+        self._number = self._database.execute("SELECT max(id) FROM outbox").fetchone()[0] or 0
+        self._delivered: list[tuple[int]] = []
+        self._thread = ThreadPoolExecutor(1, "ledger")
 
     def __enter__(self) -> Self:
         return self
@@ -46,61 +57,102 @@ class Ledger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._thread.shutdown()
+        if self._database.in_transaction:
+            self._database.execute("COMMIT")
+        self._strike()
         self._database.close()
+
+    # Changes
+
+    async def commit(self) -> None:
+        """Return when all changes made so far are on the disk.
+
+        Raises:
+            sqlite3.Error: they are not, and are undone: the disk is full, for example.
+        """
+        batch = self._batch or (self._committing and self._committing[0])
+        if batch is not None:
+            await asyncio.shield(batch)
+
+    def _write(self, statement: str, *values: object) -> sqlite3.Cursor:
+        if self._batch is None:
+            if self._committing is not None:
+                wait([self._committing[1]])
+            self._database.execute("BEGIN IMMEDIATE")
+            loop = asyncio.get_running_loop()
+            self._batch = loop.create_future()
+            loop.call_soon(self._end_batch)
+        elif not self._database.in_transaction:
+            # A full disk ends a transaction by itself: alone, this statement would count.
+            raise sqlite3.OperationalError("what was to be written with this could not be")
+        return self._database.execute(statement, values)
+
+    def _end_batch(self) -> None:
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        loop = asyncio.get_running_loop()
+        work = self._thread.submit(self._commit)
+        own = self._committing = (batch, work)
+
+        def committed(_: Future[None]) -> None:
+            loop.call_soon_threadsafe(self._committed, own)
+
+        work.add_done_callback(committed)
+
+    def _commit(self) -> None:
+        try:
+            self._database.execute("COMMIT")
+        except sqlite3.Error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _committed(self, own: tuple[asyncio.Future[None], Future[None]]) -> None:
+        if self._committing is own:
+            self._committing = None
+        batch, work = own
+        error = work.exception()
+        if error is None:
+            batch.set_result(None)
+        else:
+            batch.set_exception(error)
+            batch.exception()  # heard by whoever waits; perhaps nobody does
 
     def accept(self, job: Job) -> bool:
         """Take a job on; False where it was taken on before."""
-        cursor = self._database.execute(
+        cursor = self._write(
             "INSERT OR IGNORE INTO task (job, received, body) VALUES (?, ?, ?)",
-            (job.id, time.time(), msgspec.json.encode(job)),
+            *(job.id, time.time(), msgspec.json.encode(job)),
         )
         return cursor.rowcount == 1
 
-    def start(self, event: Event) -> None:
-        """Record that a task begins, with the event that says so."""
-        self._database.execute("BEGIN")
-        self._database.execute("UPDATE task SET started = 1 WHERE job = ?", (event.job,))
-        self._put(event)
-        self._database.execute("COMMIT")
+    def start(self, job_id: str, moment: float) -> None:
+        """Record that a task begins; `moment` in seconds since 1970."""
+        self._write("UPDATE task SET started = ? WHERE job = ?", moment, job_id)
 
-    def end(self, event: Event) -> None:
-        """Record that a task has ended, with the event that says how."""
-        self._database.execute("BEGIN")
-        self._database.execute("UPDATE task SET ended = 1 WHERE job = ?", (event.job,))
-        self._put(event)
-        self._database.execute("COMMIT")
-
-    def _put(self, event: Event) -> None:
-        self._database.execute(
-            "INSERT INTO outbox (body) VALUES (?)", (msgspec.json.encode(event),)
-        )
+    def end(self, event: Event) -> int:
+        """Record that a task has ended, with the event that says how; return its number."""
+        self.drop(event.job)
+        self._number += 1
+        self._write("INSERT INTO outbox VALUES (?, ?)", self._number, msgspec.json.encode(event))
+        self._strike()
+        return self._number
 
     def drop(self, job_id: str) -> None:
         """Forget a task that another node has claimed; it stays known as ended."""
-        self._database.execute("UPDATE task SET ended = 1 WHERE job = ?", (job_id,))
+        self._write("UPDATE task SET ended = 1 WHERE job = ?", job_id)
 
-    def unfinished(self) -> list[tuple[Job, bool]]:
-        """Return the tasks that have not ended, oldest first, each with whether it had started."""
-        rows = self._database.execute(
-            "SELECT body, started FROM task WHERE ended = 0 ORDER BY received"
-        )
-        return [(msgspec.json.decode(body, type=Job), bool(started)) for body, started in rows]
+    def delivered(self, number: int) -> None:
+        """Strike an event: JetStream has it.
 
-    def undelivered(self, limit: int) -> list[tuple[int, Event]]:
-        """Return the oldest events that JetStream doesn't have yet, with their numbers."""
-        rows = self._database.execute("SELECT id, body FROM outbox ORDER BY id LIMIT ?", (limit,))
-        return [(number, msgspec.json.decode(body, type=Event)) for number, body in rows]
-
-    def delivered(self, numbers: list[int]) -> None:
-        """Strike events that JetStream has.
-
-        Losing this in a crash costs a second delivery, which changes nothing.
+        Written with the next event: losing it costs a second delivery, which changes nothing.
         """
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "DELETE FROM outbox WHERE id = ?", [(number,) for number in numbers]
-        )
-        self._database.execute("COMMIT")
+        self._delivered.append((number,))
+
+    def _strike(self) -> None:
+        self._database.executemany("DELETE FROM outbox WHERE id = ?", self._delivered)
+        self._delivered.clear()
 
     def forget(self, before: float) -> None:
         """Delete ended tasks taken on before `before` (seconds since 1970).
@@ -108,3 +160,18 @@ class Ledger:
         It must be further back than the journal keeps jobs, or one could be taken on again.
         """
         self._database.execute("DELETE FROM task WHERE ended = 1 AND received < ?", (before,))
+
+    # Questions
+
+    def unfinished(self) -> list[tuple[Job, float | None]]:
+        """Return the tasks that have not ended, oldest first, each with when it was started."""
+        rows = self._database.execute(
+            "SELECT body, started FROM task WHERE ended = 0 ORDER BY received"
+        )
+        return [(msgspec.json.decode(body, type=Job), started) for body, started in rows]
+
+    def undelivered(self, limit: int) -> list[tuple[int, Event]]:
+        """Return the oldest events that JetStream doesn't have yet, with their numbers."""
+        self._strike()
+        rows = self._database.execute("SELECT id, body FROM outbox ORDER BY id LIMIT ?", (limit,))
+        return [(number, msgspec.json.decode(body, type=Event)) for number, body in rows]

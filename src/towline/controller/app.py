@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from towline.errors import (
     TowlineError,
 )
 from towline.fleet import Member
-from towline.job import Event, Progress, timestamp
+from towline.job import STARTED, Event, Progress, timestamp
 from towline.operation import Operation, registry
 from towline.target import ANY, Hostname
 
@@ -202,7 +202,7 @@ class Api:
             "agent_states": states,
             "timeline": [
                 {"timestamp": timestamp(job.created), "event": "submitted", "hostname": job.target},
-                *(_moment(event) for event in events),
+                *_timeline(events),
             ],
         }
         if any("changed" in task.data for task in tasks):
@@ -289,6 +289,17 @@ def _agent(member: Member) -> dict[str, Any]:
         if troubles:
             described["troubles"] = troubles
     return described
+
+
+def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
+    """Return what happened; a task that was soon over tells of its start with its end."""
+    told = {event.machine for event in events if event.kind == STARTED}
+    for event in events:
+        if event.started is not None and event.machine not in told:
+            yield _moment(
+                msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
+            )
+        yield _moment(event)
 
 
 def _moment(event: Event) -> dict[str, Any]:

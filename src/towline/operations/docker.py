@@ -60,6 +60,10 @@ async def pull(node: Node, *, image: ImageReference) -> Pulled:
         towline pull nginx:1.27 --on group:web
     """
     reference = Reference.parse(image)
+    return await node.together((pull.name, reference), lambda: _pull(node, reference))
+
+
+async def _pull(node: Node, reference: Reference) -> Pulled:
     # A digest alone decides what is pulled; a tag beside it is not set by the engine.
     name = (
         f"{reference.repository}@{reference.digest}"

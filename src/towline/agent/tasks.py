@@ -1,0 +1,406 @@
+"""This node's tasks: taken on, run, and reported, each through the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import sqlite3
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline import __version__
+from towline.agent.ledger import Ledger
+from towline.agent.node import Node
+from towline.agent.presence import Presence
+from towline.broker import BrokerRefused
+from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
+from towline.job import (
+    CLAIMED,
+    COMPLETED,
+    EXPIRED,
+    FAILED,
+    SKIPPED,
+    STARTED,
+    Event,
+    Job,
+    timestamp,
+)
+from towline.journal import LONGEST_AGE, WHOLE_JOB, WRONG_LAST_SEQUENCE, Journal, Message
+from towline.operation import Effect, registry
+from towline.target import ANY
+
+log = structlog.get_logger()
+
+ANNOUNCED_AFTER = 0.05
+"""Seconds that a task must run before the fleet is told that it was started: what ends sooner
+says so with its end, and costs one event less."""
+EXTEND_EVERY = 5.0
+"""Seconds between signs to the broker that a read goes on; it waits 10 s for one."""
+ANSWERED_REMEMBERED = 1000
+"""Ids of answered reads kept in memory against a second delivery."""
+OUTBOX_BATCH = 64
+RETRY_EVERY = 0.5
+LEDGER_RETRY_EVERY = 1.0
+LEDGER_KEEPS = LONGEST_AGE + 86400.0
+"""Seconds that ended tasks stay known: longer than any journal keeps jobs."""
+
+
+class Tasks:
+    """Runs what this node has been given to do.
+
+    Args:
+        presence: what this node offers, and whom to tell that its engine went away.
+    """
+
+    def __init__(self, journal: Journal, ledger: Ledger, node: Node, presence: Presence) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._node = node
+        self._presence = presence
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._deliver = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """How many tasks there are just now."""
+        return len(self._running)
+
+    def connected(self) -> None:
+        """Deliver what waits: the broker is there."""
+        self._deliver.set()
+
+    # In
+
+    async def take(self, job: Job, message: Message) -> None:
+        """Begin a job that was delivered, unless it has been already.
+
+        The message is acknowledged once the job stands in the ledger, or, for a read, once it is
+        answered.
+        """
+        if job.id in self._running:
+            # A second delivery of what is under way: its task acknowledges for both.
+            return
+        if job.id in self._answered or self._node.machine in job.excluded:
+            await message.acknowledge()
+            return
+        operation = registry.get(job.operation)
+        if operation is not None and operation.effect is Effect.READ:
+            self._spawn(job, self._answer(job, message))
+        else:
+            self._spawn(job, self._take_on(job, message))
+
+    def resume(self) -> None:
+        """Go on with what was under way when the agent ended."""
+        self._ledger.forget(time.time() - LEDGER_KEEPS)
+        for job, started in self._ledger.unfinished():
+            self._spawn(job, self._resume(job, started))
+
+    def _spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=job.id)
+        self._running[job.id] = task
+
+        def finished(task: asyncio.Task[None]) -> None:
+            self._running.pop(job.id, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("task broke off", job=job.id, exc_info=error)
+
+        task.add_done_callback(finished)
+
+    async def stop(self) -> None:
+        """Leave what runs to the next start, and deliver what is known."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        with contextlib.suppress(TowlineError):
+            await self._deliver_events(timeout=2.0)
+
+    # Through the ledger
+
+    async def _take_on(self, job: Job, message: Message) -> None:
+        try:
+            known = not self._ledger.accept(job)
+            if known or job.target == str(ANY):
+                await self._ledger.commit()
+                mine = not known and await self._claim(job)
+                if not mine:
+                    await message.acknowledge()
+                    return
+            await self._perform(job, None, message)
+        except sqlite3.Error as error:
+            # Not acknowledged: it is delivered again in a while.
+            log.error("job not taken on", job=job.id, reason=str(error))
+
+    async def _resume(self, job: Job, started: float | None) -> None:
+        if started is None and job.target == str(ANY) and not await self._claim(job):
+            return
+        await self._perform(job, started)
+
+    async def _claim(self, job: Job) -> bool:
+        """Make an `_any` job this node's own; False where another one has it.
+
+        Its subject holds one claim for good, so that a second delivery to another node, after an
+        acknowledgement that was lost, is no second run.
+        """
+        claim = Event(job.id, self._node.machine, self._node.hostname, CLAIMED, time.time())
+        subject = f"event.{WHOLE_JOB}.{job.id}.{CLAIMED}"
+        while True:
+            try:
+                await self._journal.broker.append(
+                    subject,
+                    msgspec.json.encode(claim),
+                    message_id=f"{job.id}.{self._node.machine}.{CLAIMED}",
+                    first=True,
+                )
+                return True
+            except BrokerUnreachable as error:
+                log.warning("claim not made yet", job=job.id, reason=error.details)
+            except BrokerRefused as error:
+                if error.number not in WRONG_LAST_SEQUENCE:
+                    log.warning("claim not made yet", job=job.id, reason=error.details)
+                    await asyncio.sleep(RETRY_EVERY)
+                else:
+                    break
+        if await self._claimed_by(subject) == self._node.machine:
+            return True
+        self._ledger.drop(job.id)
+        await self._ledger.commit()
+        return False
+
+    async def _claimed_by(self, subject: str) -> str:
+        while True:
+            try:
+                answer = await self._journal.broker.call(
+                    "STREAM.MSG.GET.EVENTS", {"last_by_subj": subject}
+                )
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("claim not read yet", subject=subject, reason=error.details)
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            body = base64.b64decode(answer["message"]["data"])
+            return msgspec.json.decode(body, type=Event).machine
+
+    async def _perform(
+        self, job: Job, started: float | None, message: Message | None = None
+    ) -> None:
+        """Run a task that stands in the ledger, and put its end there.
+
+        Raises:
+            sqlite3.Error: the ledger could not be written; nothing was begun, and `message` not
+                acknowledged.
+        """
+        begun = time.monotonic()
+        ended = self._refused(job, started)
+        if ended is None and started is None:
+            started = time.time()
+            self._ledger.start(job.id, started)
+        settled = asyncio.create_task(self._settle(message))
+        try:
+            if ended is None:
+                operation = registry.get(job.operation)
+                if operation is not None and operation.effect is Effect.ONCE:
+                    await settled
+                ended = await self._run(job, started)
+            await settled
+        finally:
+            settled.cancel()
+        self._log(job, ended, begun)
+        await self._record(ended)
+
+    async def _settle(self, message: Message | None) -> None:
+        """Acknowledge what the ledger has on the disk.
+
+        What may run twice need not wait for this: if it is lost, the job is delivered again.
+        """
+        await self._ledger.commit()
+        if message is not None:
+            await message.acknowledge()
+
+    async def _record(self, event: Event) -> None:
+        """Put a task's end into the ledger, however long that takes, and deliver it.
+
+        Both at once: should the ledger lose it, the broker has it first and keeps no second one.
+        """
+        while True:
+            sending = asyncio.create_task(self._send(event))
+            try:
+                number = self._ledger.end(event)
+                await self._ledger.commit()
+            except sqlite3.Error as error:
+                log.error("end of task not recorded yet", job=event.job, reason=str(error))
+                await asyncio.sleep(LEDGER_RETRY_EVERY)
+                continue
+            if await sending:
+                self._ledger.delivered(number)
+            else:
+                self._deliver.set()
+            return
+
+    async def _send(self, event: Event) -> bool:
+        if not self._journal.broker.connected:
+            return False
+        try:
+            await self._journal.add_event(event)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.warning("event waits in the ledger", job=event.job, reason=error.details)
+            return False
+        return True
+
+    async def _announce(self, job: Job, started: float | None) -> None:
+        """Tell the fleet that a task was started."""
+        event = self._event(job, STARTED, moment=started)
+        while True:
+            try:
+                await self._journal.add_event(event)
+                return
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("start of task not told yet", job=job.id, reason=error.details)
+                await asyncio.sleep(RETRY_EVERY)
+
+    # Past the ledger
+
+    async def _answer(self, job: Job, message: Message) -> None:
+        """Answer a read, and acknowledge it when the journal has the answer."""
+
+        async def extend() -> None:
+            while True:
+                await asyncio.sleep(EXTEND_EVERY)
+                await message.extend()
+
+        begun = time.monotonic()
+        keeper = asyncio.create_task(extend())
+        try:
+            event = self._refused(job, None) or await self._run(job, None)
+            self._log(job, event, begun)
+            await self._journal.add_event(event)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            # Not acknowledged: it is delivered again when the broker is back, if still wanted.
+            log.warning("answer not delivered", job=job.id, reason=error.details)
+            return
+        finally:
+            keeper.cancel()
+        self._answered[job.id] = None
+        if len(self._answered) > ANSWERED_REMEMBERED:
+            self._answered.popitem(last=False)
+        await message.acknowledge()
+
+    # Running
+
+    def _event(
+        self,
+        job: Job,
+        kind: str,
+        *,
+        moment: float | None = None,
+        started: float | None = None,
+        error: str | None = None,
+        data: Any = None,
+    ) -> Event:
+        return Event(
+            job.id,
+            self._node.machine,
+            self._node.hostname,
+            kind,
+            time.time() if moment is None else moment,
+            started=started,
+            data=data,
+            error=error,
+        )
+
+    def _refused(self, job: Job, started: float | None) -> Event | None:
+        """Return the event that ends a task which is not to be begun (again), or None."""
+
+        def ended(kind: str, error: str) -> Event:
+            return self._event(job, kind, started=started, error=error)
+
+        operation = registry.get(job.operation)
+        if operation is None:
+            return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
+        if started is not None and operation.effect is Effect.ONCE:
+            return ended(FAILED, "interrupted: the agent ended while it ran, it is not run again")
+        if time.time() > job.expires:
+            reason = (
+                "not begun before" if started is None else "interrupted, and not begun again after"
+            )
+            return ended(EXPIRED, f"{reason} the job expired at {timestamp(job.expires)}")
+        if not self._presence.offers(operation.requires):
+            return ended(SKIPPED, f"this node has no {operation.requires}")
+        return None
+
+    async def _run(self, job: Job, started: float | None) -> Event:
+        """Run the operation and return the event that ends the task."""
+        announcing: list[asyncio.Task[None]] = []
+
+        def announce() -> None:
+            announcing.append(asyncio.create_task(self._announce(job, started)))
+
+        timer = asyncio.get_running_loop().call_later(ANNOUNCED_AFTER, announce)
+        try:
+            return await self._call(job, started)
+        finally:
+            timer.cancel()
+            for task in announcing:
+                task.cancel()
+
+    async def _call(self, job: Job, started: float | None) -> Event:
+        def failed(error: str) -> Event:
+            return self._event(job, FAILED, started=started, error=error)
+
+        operation = registry.get(job.operation)
+        assert operation is not None
+        try:
+            parameters = operation.read(job.parameters)
+        except (msgspec.ValidationError, ValueError) as error:
+            return failed(f"this agent ({__version__}) can't read the parameters: {error}")
+        node = self._node.until(job.expires)
+        try:
+            result = await operation.function(node, **msgspec.structs.asdict(parameters))
+        except TowlineError as error:
+            if isinstance(error, EngineUnreachable):
+                self._presence.soon()
+            return failed(error.error)
+        except Exception as error:
+            log.exception("operation broke off", job=job.id, operation=job.operation)
+            return failed(f"unexpected {type(error).__name__}: {error}")
+        return self._event(job, COMPLETED, started=started, data=msgspec.to_builtins(result))
+
+    def _log(self, job: Job, ended: Event, begun: float) -> None:
+        log.info(
+            "task ended",
+            job=job.id,
+            node=self._node.hostname,
+            operation=job.operation,
+            outcome=ended.kind,
+            error=ended.error,
+            milliseconds=round((time.monotonic() - begun) * 1000, 1),
+            trace=job.trace,
+        )
+
+    # Out
+
+    async def report(self) -> None:
+        """Deliver events from the ledger, for ever."""
+        while True:
+            await self._deliver.wait()
+            self._deliver.clear()
+            try:
+                await self._deliver_events()
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("events wait in the ledger", reason=error.details)
+                await asyncio.sleep(RETRY_EVERY)
+                self._deliver.set()
+
+    async def _deliver_events(self, timeout: float = 5.0) -> None:
+        while events := self._ledger.undelivered(OUTBOX_BATCH):
+            # Sent in order and all at once; each is stored once, and folding minds no order.
+            await asyncio.gather(
+                *(self._journal.add_event(event, timeout=timeout) for _, event in events)
+            )
+            for number, _ in events:
+                self._ledger.delivered(number)
