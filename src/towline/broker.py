@@ -129,6 +129,7 @@ class Connection:
         self._client: Client | None = None
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
+        self._asking: set[asyncio.Timeout] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._options = self._read_options()
         self.last_error = "not connected yet"
@@ -208,6 +209,9 @@ class Connection:
             await lost.wait()
             self._client = None
             self._connected.clear()
+            # What was asked over this connection is answered by nobody any more.
+            for scope in self._asking:
+                scope.reschedule(0)
             log.warning("broker connection lost", reason=self.last_error)
             self._notify(False)
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
@@ -287,8 +291,11 @@ class Connection:
             BrokerUnreachable: no connection, no answer within `timeout` seconds, or no JetStream.
         """
         client = await self.client(timeout)
+        scope = asyncio.timeout(None)
+        self._asking.add(scope)
         try:
-            return await client.request(subject, payload, timeout=timeout, headers=headers)
+            async with scope:
+                return await client.request(subject, payload, timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError as error:
             raise BrokerUnreachable(
                 "The broker is out of reach.", f"nothing there answers on {subject!r}"
@@ -300,6 +307,8 @@ class Connection:
             raise BrokerUnreachable(
                 "The broker is out of reach.", f"NATS: {error or type(error).__name__}"
             ) from error
+        finally:
+            self._asking.discard(scope)
 
     async def call(
         self, subject: str, body: object = None, *, timeout: float = REQUEST_TIMEOUT

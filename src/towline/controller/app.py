@@ -293,12 +293,16 @@ def _agent(member: Member) -> dict[str, Any]:
 
 def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
     """Return what happened; a task that was soon over tells of its start with its end."""
-    told = {event.machine for event in events if event.kind == STARTED}
+    told: set[str] = set()
     for event in events:
+        if event.kind == STARTED and event.machine in told:
+            continue
         if event.started is not None and event.machine not in told:
             yield _moment(
                 msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
             )
+        if event.kind == STARTED or event.started is not None:
+            told.add(event.machine)
         yield _moment(event)
 
 

@@ -147,18 +147,10 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
 
 
 async def _background(dispatch: Dispatch, retention: Retention) -> None:
-    """Make what the broker has to hold, then keep index and fleet current."""
-    pause = 0.1
-    while True:
-        try:
-            await dispatch.journal.create(retention)
-            await dispatch.fleet.create(retention.replicas)
-            break
-        except TowlineError as error:
-            log.warning("journal not made yet", reason=error.details)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
+    """Keep what the broker has to hold there, and index and fleet current."""
+    await _provide(dispatch, retention)
     loops: list[Any] = [
+        _keep_providing(dispatch, retention),
         dispatch.fold(JOBS),
         dispatch.fold(EVENTS),
         dispatch.flush(),
@@ -169,3 +161,25 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
     async with asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(loop)
+
+
+async def _provide(dispatch: Dispatch, retention: Retention) -> None:
+    """Make streams and buckets where the broker has none."""
+    pause = 0.1
+    while True:
+        try:
+            await dispatch.journal.create(retention)
+            await dispatch.fleet.create(retention.replicas)
+            return
+        except TowlineError as error:
+            log.warning("journal not made yet", reason=error.details)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+async def _keep_providing(dispatch: Dispatch, retention: Retention) -> None:
+    # What is kept in memory is gone after a restart of the broker.
+    while True:
+        await dispatch.broker.lost()
+        await dispatch.broker.client()
+        await _provide(dispatch, retention)
