@@ -27,7 +27,7 @@ from towline.journal import (
     node_subject,
 )
 from towline.operation import Effect, Operation
-from towline.target import ALL, ANY, Hostname, Label, Target
+from towline.target import ALL, ANY, Label, Target
 
 log = structlog.get_logger()
 
@@ -48,10 +48,9 @@ _event = msgspec.json.Decoder(Event)
 class _Wait:
     """A request that waits for a job."""
 
-    def __init__(self, progress: Progress, capability: str, one: bool) -> None:
+    def __init__(self, progress: Progress, capability: str) -> None:
         self.progress = progress
         self.capability = capability
-        self.one = one
         self.done = asyncio.get_running_loop().create_future()
 
     def finish(self) -> None:
@@ -224,9 +223,8 @@ class Dispatch:
             trace=trace,
             excluded=[] if target == ANY else [member.machine for member in refused],
         )
-        one = isinstance(target, Hostname) or target == ANY
         progress = Progress(job, None if target == ANY else self._plan(members, refused))
-        waiting = _Wait(progress, operation.requires, one)
+        waiting = _Wait(progress, operation.requires)
         self._waits.setdefault(job.id, []).append(waiting)
         try:
             await self._append(job, operation, target, members, refused)
@@ -319,7 +317,7 @@ class Dispatch:
             return None
         progress, events = found
         if wait > 0 and not progress.done:
-            waiting = _Wait(progress, "", False)
+            waiting = _Wait(progress, "")
             self._waits.setdefault(job_id, []).append(waiting)
             try:
                 await self._wait_for(waiting, wait)

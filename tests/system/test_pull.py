@@ -235,6 +235,32 @@ def test_a_client_that_hangs_up_does_not_stop_the_job(
     wait_until(lambda: engines[0].image(image.reference) is not None, what="the image")
 
 
+def test_pulls_of_the_same_image_at_the_same_time_are_one_at_the_engine(
+    frail: Cluster, proxy: FaultyProxy, image: PushedImage
+) -> None:
+    def pulls_begun() -> int:
+        return sum("images/create" in line for line in proxy.requests[before:])
+
+    before = len(proxy.requests)
+    proxy.fault = Freeze(match="images/create")
+    ids = [frail.pull(FRAIL, image.reference, prefer="respond-async").json()["job_id"]]
+    wait_until(lambda: pulls_begun() == 1, what="a pull under way")
+    ids += [
+        frail.pull(FRAIL, image.reference, prefer="respond-async").json()["job_id"]
+        for _ in range(5)
+    ]
+    wait_until(
+        lambda: all(frail.job(i, wait=0)["status"] == "processing" for i in ids),
+        what="all to be started",
+    )
+    proxy.fault = None
+    ends = [frail.ended(job_id)["results"][0] for job_id in ids]
+    assert {end["status"] for end in ends} == {"ok"}
+    # The tag may have moved while the first pull was under way: the others share a second one.
+    assert [end["changed"] for end in ends] == [True] + [False] * 5
+    assert pulls_begun() == 2
+
+
 def test_of_a_missing_image_the_caller_learns_the_engines_own_words(
     cluster: Cluster, engines: Sequence[Engine], registry: Registry
 ) -> None:
