@@ -11,7 +11,19 @@ import enum
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -24,11 +36,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 NODE = "node"
 """The capability that every node has."""
 
-RESERVED = frozenset({"on", "operation", "wait", "output"})
-"""Names that the client's and the CLI's calls have for themselves."""
+RESERVED = frozenset({"on", "operation", "wait", "output", "expires"})
+"""Names that calls of the client, the CLI and the API have for the job itself."""
+
+RESULT_RESERVED = frozenset({"hostname", "status", "error"})
+"""Names that every node's result has beside what the operation returned."""
 
 NODE_PREFIX = "/node/{hostname}/"
 
+_NAME = re.compile(r"[a-z][a-z0-9_-]*\.[a-z][a-z0-9_-]*")
+_ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:[\w.-]+|{\w+})(?:/(?:[\w.-]+|{\w+}))*")
+_PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
@@ -69,6 +87,9 @@ class Operation(Generic[P, T]):
         placeholders: a struct type with those of them that stand in the path.
         needs_body: whether a request without a body can't be valid.
         result: the struct type that the function returns.
+
+    Raises:
+        ValueError: name, route, permission or the function's signature can't be an operation's.
     """
 
     def __init__(
@@ -94,19 +115,20 @@ class Operation(Generic[P, T]):
         self.summary, _, self.description = documentation.partition("\n")
         self.description = self.description.strip()
 
+        for text, form in ((name, _NAME), (route, _ROUTE), (permission, _PERMISSION)):
+            if not form.fullmatch(text):
+                raise ValueError(f"{name}: {text!r} does not match {form.pattern}")
         hints = get_type_hints(function, include_extras=True, localns=_forward_names())
-        self.result: type[T] = hints.pop("return")
+        self.result: type[T] = _result(name, function, hints)
         fields: list[Any] = []
-        self.checks: dict[str, Check] = {}
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-                continue
-            if parameter.name in RESERVED:
-                raise ValueError(f"{name}: {parameter.name!r} is a job's, not an operation's")
+        self.checks: dict[str, list[Check]] = {}
+        for parameter in _parameters(name, function):
+            if parameter.name not in hints:
+                raise ValueError(f"{name}: the parameter {parameter.name!r} has no type")
             hint = hints[parameter.name]
-            for extra in getattr(hint, "__metadata__", ()):
-                if isinstance(extra, Check):
-                    self.checks[parameter.name] = extra
+            checks = _checks(hint)
+            if checks:
+                self.checks[parameter.name] = checks
             if parameter.default is inspect.Parameter.empty:
                 fields.append((parameter.name, hint))
             else:
@@ -122,6 +144,8 @@ class Operation(Generic[P, T]):
         required = {field[0]: field for field in fields if len(field) == 2}
         placeholders = _PLACEHOLDER.findall(self.path)
         for placeholder in placeholders:
+            if placeholder == "hostname" or placeholders.count(placeholder) > 1:
+                raise ValueError(f"{name}: {{{placeholder}}} stands in the route twice")
             if placeholder not in required:
                 raise ValueError(f"{name}: {{{placeholder}}} in the path is no required parameter")
         self.placeholders: type[msgspec.Struct] = msgspec.defstruct(
@@ -157,14 +181,60 @@ class Operation(Generic[P, T]):
             ValueError: a value is missing, unknown, or not valid; the text names it.
         """
         parameters = msgspec.convert(values, self.parameters, strict=strict)
-        for name, check in self.checks.items():
+        for name, checks in self.checks.items():
             value = getattr(parameters, name)
             if value is not None:
                 try:
-                    check.rule(value)
+                    for check in checks:
+                        check.rule(value)
                 except ValueError as error:
                     raise ValueError(f"`{name}`: {error}") from error
         return parameters
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the function's parameters but the node."""
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        raise ValueError(f"{name}: the first parameter is the node")
+    rest = parameters[1:]
+    for parameter in rest:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise ValueError(f"{name}: the parameter {parameter.name!r} has to stand after a '*'")
+        if parameter.name in RESERVED:
+            raise ValueError(f"{name}: {parameter.name!r} is a job's, not an operation's")
+    return rest
+
+
+def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> Any:
+    """Return the struct type that the function returns."""
+    if not inspect.iscoroutinefunction(function):
+        raise ValueError(f"{name}: the function has to be async")
+    result = hints.get("return")
+    if not (isinstance(result, type) and issubclass(result, msgspec.Struct)):
+        raise ValueError(f"{name}: the function has to return a msgspec.Struct")
+    for field in result.__struct_encode_fields__:
+        if field in RESULT_RESERVED:
+            raise ValueError(f"{name}: {field!r} is every result's, not an operation's")
+    return result
+
+
+def _checks(hint: Any) -> list[Check]:
+    """Return the rules on a parameter's type, an optional one's too."""
+    if hasattr(hint, "__metadata__"):
+        own = [extra for extra in hint.__metadata__ if isinstance(extra, Check)]
+        return _checks(hint.__origin__) + own
+    inner = [part for part in get_args(hint) if part is not NoneType]
+    found = [check for part in inner for check in _checks(part)]
+    if found and (get_origin(hint) not in (Union, UnionType) or len(inner) > 1):
+        raise ValueError(f"a Check inside {hint} would not be seen, put it on the whole parameter")
+    return found
+
+
+def _identity(operation: Operation[..., Any]) -> set[str]:
+    """Return what no other operation may share: the name as the API's description writes it, and
+    the route whatever its placeholders are called."""
+    return {_camel(operation.name), f"{operation.method} {_PLACEHOLDER.sub('{}', operation.path)}"}
 
 
 def _camel(name: str) -> str:
@@ -188,8 +258,7 @@ class Registry:
     def add(self, operation: Operation[..., Any]) -> None:
         """Add an operation; a second one of the same name or route is a programming error."""
         for other in self._operations.values():
-            same_route = (other.method, other.path) == (operation.method, operation.path)
-            if other.name == operation.name or same_route:
+            if _identity(other) & _identity(operation):
                 raise ValueError(f"{operation!r} clashes with {other!r}")
         self._operations[operation.name] = operation
 
