@@ -1,0 +1,419 @@
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from towline import operations
+from towline.agent.node import Node
+from towline.errors import InvalidConfiguration
+from towline.operation import (
+    NODE,
+    RESERVED,
+    Check,
+    Effect,
+    Operation,
+    Registry,
+    operation,
+    registry,
+)
+from towline.operations import docker
+from towline.operations.node import load
+
+
+class Done(msgspec.Struct):
+    changed: bool = False
+
+
+def shout(text: str) -> None:
+    if text != text.upper():
+        raise ValueError(f"{text!r} is too low, write it in capitals")
+
+
+def short(text: str) -> None:
+    if len(text) > 5:
+        raise ValueError(f"{text!r} is too long, use at most 5 characters")
+
+
+Loud = Annotated[str, Meta(min_length=1), Check(shout), Check(short)]
+
+
+def make(
+    function: Callable[..., Any],
+    name: str = "ship.sail",
+    route: str = "POST ship",
+    permission: str = "ship:write",
+    effect: Effect = Effect.CONVERGE,
+    **more: Any,
+) -> Operation[..., Any]:
+    """Make an operation that no registry knows."""
+    options: dict[str, Any] = {"requires": NODE, "success": None, **more}
+    return Operation(
+        function, name=name, route=route, permission=permission, effect=effect, **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_before() -> Iterator[None]:
+    before = {each.name for each in registry}
+    yield
+    for each in list(registry):
+        if each.name not in before:
+            registry.remove(each.name)
+
+
+async def sail(node: Any, *, name: Loud, knots: int = 8) -> Done:
+    """Set sail.
+
+    Example:
+        towline ship sail ARGO
+    """
+    return Done(bool(name) and knots > 0)
+
+
+def test_the_signature_is_all_that_an_operation_needs() -> None:
+    made = make(sail)
+    assert (made.domain, made.verb) == ("ship", "sail")
+    assert (made.method, made.path, made.route) == ("POST", "ship", "/node/{hostname}/ship")
+    assert (made.summary, made.description) == (
+        "Set sail.",
+        "Example:\n    towline ship sail ARGO",
+    )
+    assert made.result is Done
+    assert made.requires == NODE
+    fields = {field.name: field for field in msgspec.structs.fields(made.parameters)}
+    assert fields["name"].required
+    assert fields["knots"].default == 8
+
+
+async def test_an_operation_is_still_a_function() -> None:
+    decorated = operation(
+        "ship.sail", "POST ship", permission="ship:write", effect=Effect.CONVERGE
+    )(sail)
+    assert registry.get("ship.sail") is decorated
+    node = Node("0" * 32, "web-01", None)
+    assert await decorated(node, name="ARGO") == Done(True)
+    assert await decorated(node, name="ARGO", knots=0) == Done(False)
+
+
+@pytest.mark.parametrize(
+    ("effect", "success", "status"),
+    [
+        (Effect.READ, None, 200),
+        (Effect.CONVERGE, None, 202),
+        (Effect.ONCE, None, 202),
+        (Effect.READ, 206, 206),
+        (Effect.ONCE, 201, 201),
+    ],
+)
+def test_the_effect_decides_the_status_unless_another_is_named(
+    effect: Effect, success: int | None, status: int
+) -> None:
+    assert make(sail, effect=effect, success=success).success == status
+
+
+@pytest.mark.parametrize(
+    ("method", "takes_body"),
+    [("GET", False), ("DELETE", False), ("POST", True), ("PUT", True), ("PATCH", True)],
+)
+def test_the_method_decides_where_parameters_stand(method: str, takes_body: bool) -> None:
+    made = make(sail, route=f"{method} ship")
+    assert made.takes_body == takes_body
+    assert made.needs_body == takes_body
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, "missing required field `name`"),
+        ({"name": "ARGO", "mast": 1}, "unknown field `mast`"),
+        ({"name": 7}, "$.name"),
+        ({"name": ""}, "$.name"),
+        ({"name": "ARGO", "knots": "9"}, "$.knots"),
+        ({"name": "ARGO", "knots": None}, "$.knots"),
+        ({"name": "Argo"}, "`name`: 'Argo' is too low"),
+        ({"name": "ARGONAUT"}, "`name`: 'ARGONAUT' is too long"),
+        (["ARGO"], "object"),
+        (None, "object"),
+    ],
+)
+def test_values_that_do_not_fit_the_signature_are_named(values: object, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        make(sail).read(values)
+
+
+def test_values_that_fit_are_read_with_defaults() -> None:
+    made = make(sail)
+    assert msgspec.structs.asdict(made.read({"name": "ARGO"})) == {"name": "ARGO", "knots": 8}
+    assert msgspec.to_builtins(made.read({"name": "ARGO", "knots": 8})) == {"name": "ARGO"}
+
+
+def test_numbers_may_be_text_in_a_query_only() -> None:
+    made = make(sail)
+    assert msgspec.to_builtins(made.read({"name": "A", "knots": "9"}, strict=False))["knots"] == 9
+    with pytest.raises(ValueError, match=r"\$\.knots"):
+        made.read({"name": "A", "knots": "fast"}, strict=False)
+
+
+async def optional(node: Any, *, name: Loud | None = None) -> Done:
+    return Done()
+
+
+async def optional_as_a_whole(
+    node: Any, *, name: Annotated[str | None, Check(shout)] = None
+) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize("function", [optional, optional_as_a_whole])
+def test_the_rule_of_an_optional_parameter_holds_where_it_is_given(
+    function: Callable[..., Any],
+) -> None:
+    made = make(function)
+    made.read({})
+    made.read({"name": None})
+    made.read({"name": "ARGO"})
+    with pytest.raises(ValueError, match="`name`: 'argo' is too low"):
+        made.read({"name": "argo"})
+
+
+async def in_a_list(node: Any, *, names: list[Loud]) -> Done:
+    return Done()
+
+
+async def in_a_union(node: Any, *, name: Loud | int) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize("function", [in_a_list, in_a_union])
+def test_a_rule_that_would_not_be_seen_is_refused(function: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="put it on the whole parameter"):
+        make(function)
+
+
+def test_a_fault_in_a_rule_is_not_taken_for_a_refusal() -> None:
+    def broken(text: str) -> None:
+        raise LookupError(text)
+
+    async def function(node: Any, *, name: Annotated[str, Check(broken)]) -> Done:
+        return Done()
+
+    with pytest.raises(LookupError):
+        make(function).read({"name": "ARGO"})
+
+
+async def untyped(node, *, name) -> Done:  # type: ignore[no-untyped-def]
+    return Done()
+
+
+async def no_node() -> Done:
+    return Done()
+
+
+async def node_by_name(*, node: Any) -> Done:
+    return Done()
+
+
+async def by_place(node: Any, name: str) -> Done:
+    return Done()
+
+
+async def more_by_place(node: Any, *names: str) -> Done:
+    return Done()
+
+
+async def more_by_name(node: Any, **names: str) -> Done:
+    return Done()
+
+
+async def returns_nothing(node: Any) -> None:
+    return None
+
+
+async def says_nothing(node: Any):  # type: ignore[no-untyped-def]
+    return Done()
+
+
+async def returns_a_dict(node: Any) -> dict[str, int]:
+    return {}
+
+
+async def returns_perhaps(node: Any) -> Done | None:
+    return None
+
+
+class Posing(msgspec.Struct):
+    hostname: str
+
+
+class Renamed(msgspec.Struct, rename={"state": "status"}):
+    state: str
+
+
+async def poses(node: Any) -> Posing:
+    return Posing("other")
+
+
+async def poses_renamed(node: Any) -> Renamed:
+    return Renamed("ok")
+
+
+def not_async(node: Any) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (untyped, "'name' has no type"),
+        (no_node, "the first parameter is the node"),
+        (node_by_name, "the first parameter is the node"),
+        (by_place, "'name' has to stand after a '*'"),
+        (more_by_place, "'names' has to stand after a '*'"),
+        (more_by_name, "'names' has to stand after a '*'"),
+        (returns_nothing, "has to return a msgspec.Struct"),
+        (says_nothing, "has to return a msgspec.Struct"),
+        (returns_a_dict, "has to return a msgspec.Struct"),
+        (returns_perhaps, "has to return a msgspec.Struct"),
+        (poses, "'hostname' is every result's"),
+        (poses_renamed, "'status' is every result's"),
+        (not_async, "has to be async"),
+    ],
+)
+def test_a_function_that_can_be_no_operation_is_refused_with_the_reason(
+    function: Callable[..., Any], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"ship\.sail: .*{re.escape(problem)}"):
+        make(function)
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_parameter_cannot_be_called_like_what_belongs_to_the_job(name: str) -> None:
+    scope: dict[str, Any] = {"Done": Done}
+    exec(f"async def function(node, *, {name}: str) -> Done: ...", scope)
+    with pytest.raises(ValueError, match=f"{name!r} is a job's, not an operation's"):
+        make(scope["function"])
+
+
+@pytest.mark.parametrize("name", ["ship", "ship.", ".sail", "Ship.sail", "ship.sail.far", "a b.c"])
+def test_a_name_is_a_domain_and_a_verb(name: str) -> None:
+    with pytest.raises(ValueError, match="does not match"):
+        make(sail, name=name)
+
+
+@pytest.mark.parametrize(
+    "route", ["ship", "GET", "GET ", "get ship", "GET /ship", "GET ship/", "FETCH ship", "GET {"]
+)
+def test_a_route_is_a_method_and_a_path(route: str) -> None:
+    with pytest.raises(ValueError, match="does not match"):
+        make(sail, route=route)
+
+
+@pytest.mark.parametrize("permission", ["", "ship", "ship:", ":write", "ship:write:all"])
+def test_a_permission_is_a_domain_and_a_verb(permission: str) -> None:
+    with pytest.raises(ValueError, match="does not match"):
+        make(sail, permission=permission)
+
+
+def test_a_placeholder_is_the_required_parameter_of_that_name() -> None:
+    made = make(sail, route="PUT ship/{name}")
+    assert made.route == "/node/{hostname}/ship/{name}"
+    assert made.placeholders.__struct_fields__ == ("name",)
+    assert not made.needs_body
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        ("GET ship/{mast}", "{mast} in the path is no required parameter"),
+        ("GET ship/{knots}", "{knots} in the path is no required parameter"),
+        ("GET ship/{name}/{name}", "{name} stands in the route twice"),
+        ("GET ship/{hostname}", "{hostname} stands in the route twice"),
+    ],
+)
+def test_a_placeholder_that_is_no_required_parameter_is_refused(route: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"ship.sail: {problem}")):
+        make(sail, route=route)
+
+
+async def moor(node: Any, *, berth: str) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        make(moor, name="ship.sail", route="GET berth"),
+        make(moor, name="ship.moor", route="POST ship/{berth}"),
+        make(moor, name="ship-sail.x", route="GET x"),
+    ],
+    ids=["name", "route", "camel"],
+)
+def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., Any]) -> None:
+    known = Registry()
+    known.add(make(sail, route="POST ship/{name}"))
+    known.add(make(sail, name="ship.sail-x", route="GET y"))
+    with pytest.raises(ValueError, match=f"{second!r} clashes with <operation ship.sail"):
+        known.add(second)
+    assert len(list(known)) == 2
+
+
+def test_another_method_on_the_same_path_is_another_route() -> None:
+    known = Registry()
+    known.add(make(sail, route="POST ship"))
+    known.add(make(moor, name="ship.moor", route="GET ship"))
+    assert [each.name for each in known] == ["ship.moor", "ship.sail"]
+
+
+def test_a_registry_knows_what_it_was_given_and_what_that_requires() -> None:
+    known = Registry()
+    made = make(sail, requires="wind")
+    known.add(made)
+    assert known.get("ship.sail") is made
+    assert known.get("ship.sink") is None
+    assert known.capabilities() == {NODE, "wind"}
+    known.remove("ship.sail")
+    assert known.capabilities() == {NODE}
+
+
+def test_the_operations_there_are_have_the_effects_that_their_names_promise() -> None:
+    assert docker.pull.effect is Effect.CONVERGE
+    assert docker.list_containers.effect is Effect.READ
+    assert load.effect is Effect.READ
+    for each in registry:
+        assert (each.effect is Effect.READ) == each.permission.endswith(":read")
+        assert "Example:" in each.description
+
+
+def test_a_module_of_further_operations_that_cannot_be_imported_is_named() -> None:
+    with pytest.raises(InvalidConfiguration, match="can't be imported") as refused:
+        operations.load_extra(["no.such.module"])
+    assert "'no.such.module'" in refused.value.error
+    assert "No module named 'no'" in refused.value.details
+
+
+def test_every_operation_stands_in_the_documentation() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    text = page.read_text()
+    for each in registry:
+        assert f"| `{each.name}` | `{each.method} {each.path}` | `{each.permission}` |" in text
+
+
+Sails = Literal["main", "fore"]
+
+
+async def trim(node: Any, *, sail: Sails = "main", reefs: list[int] = []) -> Done:  # noqa: B006
+    return Done()
+
+
+def test_choices_and_lists_are_read_as_their_types_say() -> None:
+    made = make(trim, route="PUT sail")
+    assert msgspec.structs.asdict(made.read({})) == {"sail": "main", "reefs": []}
+    assert not made.needs_body
+    with pytest.raises(ValueError, match=r"\$\.sail"):
+        made.read({"sail": "mizzen"})
+    with pytest.raises(ValueError, match=r"\$\.reefs\[1\]"):
+        made.read({"reefs": [1, "2"]})
