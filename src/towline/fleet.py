@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from towline.broker import Connection
-from towline.errors import InvalidRequest, NoNodes, TowlineError
+from towline.errors import InvalidRequest, NoNodes
 from towline.job import timestamp
 from towline.journal import NANOSECONDS, Follower, create_stream
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_label
@@ -137,21 +137,6 @@ class Fleet:
                     "num_replicas": replicas,
                 },
             )
-
-    async def keep(self, replicas: int) -> None:
-        """Make the buckets on each new connection, for ever.
-
-        A broker that was started again no longer has what it kept in memory.
-        """
-        while True:
-            await self._broker.client()
-            try:
-                await self.create(replicas)
-            except TowlineError as error:
-                log.warning("buckets not made yet", reason=error.details)
-                await asyncio.sleep(0.5)
-                continue
-            await self._broker.lost()
 
     async def follow_nodes(self) -> None:
         """Keep registrations current, for ever."""

@@ -154,7 +154,6 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
         dispatch.fold(JOBS),
         dispatch.fold(EVENTS),
         dispatch.flush(),
-        dispatch.fleet.keep(retention.replicas),
         dispatch.fleet.follow_nodes(),
         dispatch.fleet.follow_heartbeats(),
         dispatch.fleet.watch(),
