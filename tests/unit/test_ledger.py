@@ -1,13 +1,16 @@
+import asyncio
 import resource
 import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.parts.process import Process
 from towline.agent.ledger import Ledger
-from towline.job import COMPLETED, FAILED, STARTED, Event, Job, new_id
+from towline.job import COMPLETED, FAILED, Event, Job, new_id
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def a_job(id: str | None = None) -> Job:
     return Job(id or new_id(), "docker.pull", {"image": "nginx"}, "_all", "ci", 1.0, 2.0)
 
 
-def an_event(job: Job, kind: str) -> Event:
+def an_end(job: Job, kind: str = COMPLETED) -> Event:
     return Event(job.id, "a", "host-a", kind, 3.0)
 
 
@@ -35,77 +38,106 @@ def outbox(ledger: Ledger) -> list[Event]:
     return [event for _, event in ledger.undelivered(10_000)]
 
 
-def test_a_job_is_taken_on_once(path: Path) -> None:
+def on_disk(path: Path) -> tuple[set[str], set[str]]:
+    """Return the jobs of the tasks and events that another process would find."""
+    with closing(sqlite3.connect(path)) as database:
+        tasks = {job for (job,) in database.execute("SELECT job FROM task")}
+        bodies = [body for (body,) in database.execute("SELECT body FROM outbox")]
+    return tasks, {msgspec.json.decode(body, type=Event).job for body in bodies}
+
+
+async def test_a_job_is_taken_on_once(path: Path) -> None:
     job = a_job()
     with Ledger(path) as ledger:
         assert ledger.accept(job)
         assert not ledger.accept(job)
-        assert ledger.accept(a_job())
-        ledger.start(an_event(job, STARTED))
+        await ledger.commit()
         assert not ledger.accept(job)
-        ledger.end(an_event(job, COMPLETED))
+        assert ledger.accept(a_job())
+        ledger.start(job.id, 5.0)
+        ledger.end(an_end(job))
+        await ledger.commit()
         assert not ledger.accept(job)
     with Ledger(path) as ledger:
         assert not ledger.accept(job)
 
 
-def test_what_has_not_ended_is_known_after_reopening_oldest_first(path: Path) -> None:
+async def test_what_has_not_ended_is_known_after_reopening_oldest_first(path: Path) -> None:
     jobs = [a_job() for _ in range(4)]
     with Ledger(path) as ledger:
         for job in reversed(jobs):
             ledger.accept(job)
-        ledger.start(an_event(jobs[0], STARTED))
-        ledger.start(an_event(jobs[1], STARTED))
-        ledger.end(an_event(jobs[1], COMPLETED))
-        ledger.end(an_event(jobs[2], FAILED))
+            await ledger.commit()
+        ledger.start(jobs[0].id, 5.0)
+        ledger.start(jobs[1].id, 6.0)
+        ledger.end(an_end(jobs[1]))
+        ledger.end(an_end(jobs[2], FAILED))
+        await ledger.commit()
     with Ledger(path) as ledger:
-        assert ledger.unfinished() == [(jobs[3], False), (jobs[0], True)]
+        assert ledger.unfinished() == [(jobs[3], None), (jobs[0], 5.0)]
 
 
-def test_events_leave_in_the_order_they_were_written(path: Path) -> None:
-    jobs = [a_job() for _ in range(3)]
+async def test_ends_leave_in_the_order_they_were_written(path: Path) -> None:
+    jobs = [a_job() for _ in range(4)]
+    written = [an_end(job) for job in jobs]
     with Ledger(path) as ledger:
-        for job in jobs:
-            ledger.accept(job)
-            ledger.start(an_event(job, STARTED))
-        for job in reversed(jobs):
-            ledger.end(an_event(job, COMPLETED))
-    written = [an_event(job, STARTED) for job in jobs]
-    written += [an_event(job, COMPLETED) for job in reversed(jobs)]
+        numbers = []
+        for event in written:
+            numbers.append(ledger.end(event))
+            await ledger.commit()
     with Ledger(path) as ledger:
-        assert outbox(ledger) == written
-        numbers = [number for number, _ in ledger.undelivered(2)]
-        assert [event for _, event in ledger.undelivered(2)] == written[:2]
-        ledger.delivered(numbers)
-        assert outbox(ledger) == written[2:]
-        ledger.delivered(numbers)
-        ledger.delivered([])
-        assert outbox(ledger) == written[2:]
+        assert ledger.undelivered(2) == list(zip(numbers, written, strict=True))[:2]
+        ledger.delivered(numbers[0])
+        ledger.delivered(numbers[2])
+        assert outbox(ledger) == [written[1], written[3]]
+    with Ledger(path) as ledger:
+        assert outbox(ledger) == [written[1], written[3]]
+        ledger.delivered(numbers[0])
+        ledger.delivered(10**6)
+        assert outbox(ledger) == [written[1], written[3]]
 
 
-def test_a_number_is_never_given_to_two_events(path: Path) -> None:
-    job = a_job()
+async def test_what_was_delivered_is_struck_when_the_ledger_is_closed(path: Path) -> None:
+    with Ledger(path) as ledger:
+        number = ledger.end(an_end(a_job()))
+        await ledger.commit()
+        ledger.delivered(number)
+    assert on_disk(path)[1] == set()
+
+
+async def test_while_it_is_open_no_number_is_given_to_two_events(path: Path) -> None:
     numbers = []
-    for _ in range(3):
-        with Ledger(path) as ledger:
-            ledger.start(an_event(job, STARTED))
-            ((number, _),) = ledger.undelivered(10)
-            ledger.delivered([number])
-            numbers.append(number)
-    assert len(set(numbers)) == 3
+    with Ledger(path) as ledger:
+        for _ in range(5):
+            numbers.append(ledger.end(an_end(a_job())))
+            await ledger.commit()
+            ledger.delivered(numbers[-1])
+            assert not outbox(ledger)
+    assert len(set(numbers)) == 5
 
 
-def test_a_task_that_another_node_has_claimed_is_dropped_without_an_event(path: Path) -> None:
+async def test_a_number_is_not_given_again_while_its_event_waits(path: Path) -> None:
+    with Ledger(path) as ledger:
+        first = ledger.end(an_end(a_job()))
+        await ledger.commit()
+    with Ledger(path) as ledger:
+        assert ledger.end(an_end(a_job())) != first
+        await ledger.commit()
+        assert len(outbox(ledger)) == 2
+
+
+async def test_a_task_that_another_node_has_claimed_is_dropped_without_an_event(path: Path) -> None:
     job = a_job()
     with Ledger(path) as ledger:
         ledger.accept(job)
         ledger.drop(job.id)
+        await ledger.commit()
         assert not ledger.unfinished()
         assert not outbox(ledger)
         assert not ledger.accept(job)
 
 
-def test_only_ended_tasks_are_forgotten_and_only_old_ones(
+async def test_only_ended_tasks_are_forgotten_and_only_old_ones(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_ended, old_running, new_ended = a_job(), a_job(), a_job()
@@ -114,115 +146,208 @@ def test_only_ended_tasks_are_forgotten_and_only_old_ones(
             monkeypatch.setattr(time, "time", lambda received=received: received)
             ledger.accept(job)
         for job in (old_ended, new_ended):
-            ledger.end(an_event(job, COMPLETED))
+            ledger.end(an_end(job))
+        await ledger.commit()
         ledger.forget(200.0)
-        assert ledger.unfinished() == [(old_running, False)]
+        assert ledger.unfinished() == [(old_running, None)]
         assert len(outbox(ledger)) == 2
-        assert [ledger.accept(job) for job in (old_ended, old_running, new_ended)] == [
-            True,
-            False,
-            False,
-        ]
+        assert ledger.accept(old_ended)
+        assert not ledger.accept(old_running)
+        assert not ledger.accept(new_ended)
 
 
-def test_the_ledger_is_its_owners_alone(path: Path) -> None:
+async def test_the_ledger_is_its_owners_alone(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.accept(a_job())
-        files = sorted(path.parent.iterdir())
+        await ledger.commit()
+        files = list(path.parent.iterdir())
         assert len(files) == 3  # the database, its log and the log's index
         for file in files:
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_each_change_is_committed_when_its_call_returns(path: Path) -> None:
+async def test_a_change_is_on_the_disk_when_the_commit_returns_and_not_before(path: Path) -> None:
     job = a_job()
-    with Ledger(path) as ledger, Ledger(path) as other:
+    with Ledger(path) as ledger:
         ledger.accept(job)
-        assert other.unfinished() == [(job, False)]
-        ledger.start(an_event(job, STARTED))
-        assert other.unfinished() == [(job, True)]
-        assert outbox(other) == [an_event(job, STARTED)]
+        ledger.end(an_end(job))
+        assert on_disk(path) == (set(), set())
+        await ledger.commit()
+        assert on_disk(path) == ({job.id}, {job.id})
+
+
+async def test_what_many_tasks_write_at_once_is_on_the_disk_for_each_that_waited(
+    path: Path,
+) -> None:
+    async def work(ledger: Ledger, number: int) -> None:
+        job = a_job()
+        assert ledger.accept(job)
+        await ledger.commit()
+        assert job.id in on_disk(path)[0]
+        for _ in range(number % 3):
+            await asyncio.sleep(0)
+        ledger.start(job.id, 5.0)
+        if number % 2:
+            ended = ledger.end(an_end(job))
+            await ledger.commit()
+            assert job.id in on_disk(path)[1]
+            ledger.delivered(ended)
+
+    with Ledger(path) as ledger:
+        await asyncio.gather(*(work(ledger, number) for number in range(60)))
+        assert [started for _, started in ledger.unfinished()] == [5.0] * 30
+        assert not outbox(ledger)
+        await ledger.commit()
+        assert len(on_disk(path)[0]) == 60
+
+
+async def test_a_commit_without_changes_returns(path: Path) -> None:
+    with Ledger(path) as ledger:
+        await ledger.commit()
+        ledger.accept(a_job())
+        await ledger.commit()
+        await ledger.commit()
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_leaves_the_others_their_commit(
+    path: Path,
+) -> None:
+    jobs = [a_job(), a_job()]
+
+    async def accept(job: Job) -> None:
+        assert ledger.accept(job)
+        await ledger.commit()
+
+    with Ledger(path) as ledger:
+        first, second = (asyncio.create_task(accept(job)) for job in jobs)
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert first.cancelled()
+        assert on_disk(path)[0] == {job.id for job in jobs}
+
+
+def test_what_was_written_last_is_kept_though_the_loop_has_ended(path: Path) -> None:
+    job = a_job()
+    with Ledger(path) as ledger:
+
+        async def write() -> None:
+            ledger.accept(job)
+            ledger.end(an_end(job))
+
+        asyncio.run(write())
+    assert on_disk(path) == ({job.id}, {job.id})
 
 
 WORK = """
-import pathlib, sys
+import asyncio, pathlib, sys
 from towline.agent.ledger import Ledger
 from towline.job import Event, Job
-with Ledger(pathlib.Path(sys.argv[1])) as ledger:
-    for number in range(10**9):
-        job = Job(f"job-{number:09}", "node.load", {}, "_all", "ci", 1.0, 2.0)
-        ledger.accept(job)
-        ledger.start(Event(job.id, "a", "host-a", "started", 3.0))
-        if number % 2 == 0:
-            ledger.end(Event(job.id, "a", "host-a", "completed", 3.0))
-        if number % 10 == 0:
-            ledger.delivered([n for n, _ in ledger.undelivered(5)])
-        print(number, flush=True)
+
+async def work(ledger, number):
+    job = Job(f"job-{number:09}", "node.load", {}, "_all", "ci", 1.0, 2.0)
+    ledger.accept(job)
+    ledger.start(job.id, 5.0)
+    if number % 2 == 0:
+        ledger.end(Event(job.id, "a", "host-a", "completed", 3.0))
+    await ledger.commit()
+    print(number, flush=True)
+
+async def main():
+    with Ledger(pathlib.Path(sys.argv[1])) as ledger:
+        for first in range(0, 10**9, 5):
+            await asyncio.gather(*(work(ledger, first + n) for n in range(5)))
+
+asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("reached", [1, 5, 50, 200])
-def test_a_process_killed_amid_its_work_leaves_the_ledger_intact(
+@pytest.mark.parametrize("reached", [0, 50, 500])
+async def test_a_process_killed_amid_its_work_leaves_the_ledger_intact(
     path: Path, tmp_path: Path, reached: int
 ) -> None:
     command: list[str | Path] = [sys.executable, "-c", WORK, path]
     with Process("work", command, logs=tmp_path) as process:
         process.wait_for_output(rf"^{reached}$")
         process.kill()
-    told = int(process.stdout.split()[-1])
+    told = [int(line) for line in process.stdout.split("\n")[:-1]]
     with Ledger(path) as ledger:
-        unfinished = {job.id: started for job, started in ledger.unfinished()}
-        written = {(event.job, event.kind) for event in outbox(ledger)}
-        for number in range(told + 1):
+        started = {job.id: moment for job, moment in ledger.unfinished()}
+        ended = {event.job for event in outbox(ledger)}
+        assert set(started.values()) <= {5.0}
+        for number in told:
             job = a_job(f"job-{number:09}")
             assert not ledger.accept(job)
-            assert (job.id in unfinished) == (number % 2 == 1)
-            assert unfinished.get(job.id, True)
-        # What it was at when it was killed: each event is there if and only if its task says so.
-        last = f"job-{told + 1:09}"
-        if last in unfinished:
-            assert unfinished[last] == ((last, STARTED) in written)
-        else:
-            assert ledger.accept(a_job(last)) != ((last, COMPLETED) in written)
-    with sqlite3.connect(path) as database:
+            assert (job.id in started, job.id in ended) == (number % 2 == 1, number % 2 == 0)
+        # Nothing half: each task that is there has started, and has ended where it says so.
+        tasks, events = on_disk(path)
+        assert tasks == started.keys() | ended
+        assert events == ended
+        await ledger.commit()
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    database.close()
 
 
 @contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Let the ledger's log grow no more."""
-    room = Path(f"{path}-wal").stat().st_size
+def full_disk(path: Path, room: int = 0) -> Iterator[None]:
+    """Let the ledger's log grow by no more than `room` bytes."""
+    size = Path(f"{path}-wal").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_refuses_a_change_as_a_whole_and_those_after_it_are_taken(path: Path) -> None:
-    job, other, done = a_job(), a_job(), a_job()
+def long_job() -> Job:
+    """A job that does not fit into SQLite's cache with many others."""
+    return Job(new_id(), "docker.pull", {"image": "x" * 20_000}, "_all", "ci", 1.0, 2.0)
+
+
+@pytest.mark.parametrize("count", [1, 500], ids=["at the commit", "at a change"])
+async def test_a_full_disk_fails_whoever_waits_and_what_comes_after_is_taken(
+    path: Path, count: int
+) -> None:
+    job, jobs = a_job(), [long_job() for _ in range(count)]
     with Ledger(path) as ledger:
         ledger.accept(job)
-        ledger.end(an_event(done, COMPLETED))
+        await ledger.commit()
         with full_disk(path):
-            for change in (
-                lambda: ledger.accept(other),
-                lambda: ledger.start(an_event(job, STARTED)),
-                lambda: ledger.end(an_event(job, COMPLETED)),
-                lambda: ledger.delivered([1]),
-            ):
-                with pytest.raises(sqlite3.OperationalError):
-                    change()
-        assert ledger.unfinished() == [(job, False)]
-        assert outbox(ledger) == [an_event(done, COMPLETED)]
-        assert ledger.accept(other)
-        ledger.start(an_event(job, STARTED))
-        ledger.end(an_event(job, COMPLETED))
-        ledger.delivered([1])
-        assert ledger.unfinished() == [(other, False)]
-        assert outbox(ledger) == [an_event(job, STARTED), an_event(job, COMPLETED)]
+            refused = 0
+            for each in jobs:
+                try:
+                    ledger.accept(each)
+                except sqlite3.OperationalError:
+                    refused += 1
+            assert bool(refused) == (count > 1)
+            with pytest.raises(sqlite3.OperationalError):
+                await ledger.commit()
+        assert ledger.unfinished() == [(job, None)]
+        ledger.start(job.id, 5.0)
+        assert ledger.accept(jobs[0])
+        ledger.end(an_end(job))
+        await ledger.commit()
+        assert ledger.unfinished() == [(jobs[0], None)]
+        assert outbox(ledger) == [an_end(job)]
+    assert on_disk(path) == ({job.id, jobs[0].id}, {job.id})
+
+
+async def test_an_event_that_a_full_disk_refused_is_not_thought_delivered_by_its_number(
+    path: Path,
+) -> None:
+    with Ledger(path) as ledger:
+        ledger.accept(a_job())
+        await ledger.commit()
+        with full_disk(path):
+            lost = ledger.end(an_end(a_job()))
+            with pytest.raises(sqlite3.OperationalError):
+                await ledger.commit()
+        kept = ledger.end(an_end(job := a_job()))
+        await ledger.commit()
+        ledger.delivered(lost)
+        assert kept != lost
+        assert outbox(ledger) == [an_end(job)]
 
 
 class AnyWork(RuleBasedStateMachine):
@@ -230,42 +355,48 @@ class AnyWork(RuleBasedStateMachine):
 
     jobs = st.sampled_from([a_job(f"job-{number}") for number in range(4)])
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: dict[str, str] = {}
-        self.order: list[Job] = []
-        self.written: list[Event] = []
-
     @initialize()
     def open(self) -> None:
+        self.loop = asyncio.Runner()
         self.held = TemporaryDirectory()
         self.path = Path(self.held.name, "ledger.sqlite")
         self.ledger = Ledger(self.path)
+        self.known: dict[str, float | str | None] = {}
+        self.order: list[Job] = []
+        self.written: list[Event] = []
+
+    def change(self, what: Callable[[], object]) -> Any:
+        async def change() -> Any:
+            answer = what()
+            await self.ledger.commit()
+            return answer
+
+        return self.loop.run(change())
 
     @rule(job=jobs)
     def accept(self, job: Job) -> None:
-        assert self.ledger.accept(job) == (job.id not in self.known)
+        assert self.change(lambda: self.ledger.accept(job)) == (job.id not in self.known)
         if job.id not in self.known:
-            self.known[job.id] = "accepted"
+            self.known[job.id] = None
             self.order.append(job)
 
-    @rule(job=jobs)
-    def start(self, job: Job) -> None:
-        if self.known.get(job.id) == "accepted":
-            self.known[job.id] = "started"
-            self.written.append(an_event(job, STARTED))
-            self.ledger.start(self.written[-1])
+    @rule(job=jobs, moment=st.floats(1, 2))
+    def start(self, job: Job, moment: float) -> None:
+        if self.known.get(job.id, "") is None:
+            self.known[job.id] = moment
+            self.change(lambda: self.ledger.start(job.id, moment))
 
     @rule(job=jobs)
     def end(self, job: Job) -> None:
-        if self.known.get(job.id) in ("accepted", "started"):
+        if self.known.get(job.id, "ended") != "ended":
             self.known[job.id] = "ended"
-            self.written.append(an_event(job, COMPLETED))
-            self.ledger.end(self.written[-1])
+            self.written.append(an_end(job))
+            self.change(lambda: self.ledger.end(an_end(job)))
 
     @rule(count=st.integers(0, 3))
     def deliver(self, count: int) -> None:
-        self.ledger.delivered([number for number, _ in self.ledger.undelivered(count)])
+        for number, _ in self.ledger.undelivered(count):
+            self.ledger.delivered(number)
         del self.written[:count]
 
     @rule()
@@ -276,15 +407,14 @@ class AnyWork(RuleBasedStateMachine):
     @invariant()
     def knows_what_it_was_told(self) -> None:
         expected = [
-            (job, self.known[job.id] == "started")
-            for job in self.order
-            if self.known[job.id] != "ended"
+            (job, self.known[job.id]) for job in self.order if self.known[job.id] != "ended"
         ]
         assert self.ledger.unfinished() == expected
         assert outbox(self.ledger) == self.written
 
     def teardown(self) -> None:
         self.ledger.__exit__(None, None, None)
+        self.loop.close()
         self.held.cleanup()
 
 
