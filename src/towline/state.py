@@ -91,7 +91,7 @@ def machine_id(directory: Path, given: str | None) -> str:
     keeps its name; where the machine has no id it is drawn at random.
 
     Raises:
-        InvalidConfiguration: `given` can't be a machine id.
+        InvalidConfiguration: `given`, or what stands in the directory, can't be a machine id.
     """
     if given is not None:
         try:
@@ -100,7 +100,13 @@ def machine_id(directory: Path, given: str | None) -> str:
             raise InvalidConfiguration("The machine id is not valid.", str(error)) from error
     path = directory / "machine-id"
     if path.exists():
-        return parse_machine_id(path.read_text().strip())
+        try:
+            return parse_machine_id(path.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"The machine id in {str(path)!r} is not valid.",
+                f"{error}; where the file is removed it is made again, the same on this machine",
+            ) from error
     try:
         seed = Path("/etc/machine-id").read_text().strip()
     except OSError:
