@@ -90,7 +90,7 @@ def test_a_pull_is_known_by_what_the_engine_has(
     assert value == docker.Pulled(on_node["Id"], on_node["Size"], True, "1.0", image.digest)
 
 
-async def test_containers_are_listed_with_query_parameters(cluster: Cluster) -> None:
+async def test_containers_of_all_nodes_are_listed(cluster: Cluster) -> None:
     async with AsyncClient(cluster.url, cluster.token("read")) as client:
         job = await client.run(docker.list_containers, on="_all", state="running", limit=5)
     assert [result.value for result in job.results] == 3 * [docker.Containers([])]
@@ -241,7 +241,7 @@ def test_a_wait_that_ran_out_can_be_gone_on_with(
         assert not job.done
 
         proxy.fault = None
-        assert job.wait().succeeded
+        assert job.wait(60).succeeded
         (result,) = job.results
         value = assert_type(result.value, docker.Pulled | None)
         assert value is not None
@@ -259,7 +259,7 @@ async def test_a_wait_that_ran_out_can_be_gone_on_with_in_asyncio(
         assert await job.wait(0.1) is job
         assert not job.done
 
-        waiting = asyncio.create_task(job.wait())
+        waiting = asyncio.create_task(job.wait(60))
         load = await client.run(node.load, on=FRAIL)
         assert load.succeeded
         assert not waiting.done()
@@ -288,7 +288,7 @@ def test_of_a_job_that_failed_meanwhile_the_wait_returns_the_failure(
     with Client(frail.url, frail.token("write")) as client:
         job = client.run_within(0, docker.pull, FRAIL, image=image.reference)
         proxy.fault = Cut(match="images/create")
-        job.wait()
+        job.wait(60)
     (result,) = job.results
     assert (result.status, result.value) == ("failed", None)
     assert result.error
@@ -329,7 +329,7 @@ def test_a_wait_outlives_nodes_and_controllers_that_are_away(
             cluster.controller.start()
             cluster.controller.wait_for_output("answers at")
             agent.start()
-            assert job.wait().done
+            assert job.wait(60).done
             assert job.results[0].status == "skipped"
 
 
