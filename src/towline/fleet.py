@@ -188,12 +188,12 @@ class Fleet:
 
     def _register(self, registration: Registration) -> None:
         machine = registration.machine
+        member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
             self._by_hostname[old.hostname].discard(machine)
-        member = self._members[machine] = Member(registration)
-        if old is not None:
             member.heartbeat, member.heard, member.here = old.heartbeat, old.heard, old.here
+        self._members[machine] = member
         self._by_hostname.setdefault(registration.hostname, set()).add(machine)
         early = self._early.pop(machine, None)
         if early is not None:
