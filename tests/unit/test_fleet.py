@@ -1,0 +1,186 @@
+import time
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline.broker import Connection, Settings
+from towline.errors import InvalidRequest, NoNodes, TowlineError
+from towline.fleet import Fleet, Heartbeat, Member, Registration
+from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
+
+MACHINES = ["m1", "m2", "m3", "web-01"]
+HOSTNAMES = ["web-01", "web-02", "m2"]
+KEYS = ["group", "rack"]
+# Few segments, one the beginning of another, so that labels often nearly match.
+PATHS = st.lists(st.sampled_from(["web", "we", "website", "eu"]), min_size=1, max_size=3)
+
+
+def registration(
+    machine: str, hostname: str, labels: dict[str, str] | None = None, started: float = 1.0
+) -> Registration:
+    return Registration(machine, hostname, "0.1.0", started, started, 5.0, labels or {})
+
+
+def a_fleet(registrations: Iterable[Registration]) -> Fleet:
+    """A fleet that has followed these, in order; its broker is never asked."""
+    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"), lambda _: None)
+    for each in registrations:
+        fleet._register(each)
+    return fleet
+
+
+def resolved(fleet: Fleet, target: Target) -> list[str] | type[TowlineError]:
+    try:
+        return sorted(member.machine for member in fleet.resolve(target))
+    except TowlineError as error:
+        return type(error)
+
+
+def by_the_rules(known: list[Registration], target: Target) -> list[str] | type[TowlineError]:
+    nodes = {each.machine: each for each in known}
+    if not nodes:
+        return NoNodes
+    match target:
+        case Hostname(name) if name in nodes:
+            found = [name]
+        case Hostname(name):
+            found = [machine for machine, node in nodes.items() if node.hostname == name]
+            if len(found) > 1:
+                return InvalidRequest
+        case Label(key, value):
+            wanted = value.split(".")
+            found = [
+                machine
+                for machine, node in nodes.items()
+                if key in node.labels and node.labels[key].split(".")[: len(wanted)] == wanted
+            ]
+        case _:
+            found = list(nodes)
+    return sorted(found) or InvalidRequest
+
+
+REGISTRATIONS = st.lists(
+    st.builds(
+        registration,
+        st.sampled_from(MACHINES),
+        st.sampled_from(HOSTNAMES),
+        st.dictionaries(st.sampled_from(KEYS), PATHS.map(".".join), max_size=2),
+    ),
+    max_size=6,
+)
+TARGETS = (
+    st.sampled_from([ANY, ALL])
+    | st.sampled_from([*MACHINES, *HOSTNAMES, "absent"]).map(Hostname)
+    | st.builds(Label, st.sampled_from(KEYS), PATHS.map(".".join))
+)
+
+
+@given(REGISTRATIONS, TARGETS)
+def test_a_target_means_the_nodes_that_the_rules_say(
+    known: list[Registration], target: Target
+) -> None:
+    assert resolved(a_fleet(known), target) == by_the_rules(known, target)
+
+
+def test_the_machine_id_goes_before_another_nodes_hostname() -> None:
+    fleet = a_fleet([registration("a", "b"), registration("b", "c")])
+    assert resolved(fleet, Hostname("b")) == ["b"]
+
+
+def test_a_name_of_two_nodes_is_refused_with_their_machine_ids() -> None:
+    fleet = a_fleet([registration("b", "web-01"), registration("a", "web-01")])
+    with pytest.raises(InvalidRequest, match="'web-01' belongs to 2 nodes") as refused:
+        fleet.resolve(Hostname("web-01"))
+    assert refused.value.details.endswith("a, b")
+    assert resolved(fleet, Hostname("a")) == ["a"]
+
+
+def test_a_node_that_was_renamed_is_known_by_its_new_name_alone() -> None:
+    fleet = a_fleet([registration("a", "old"), registration("a", "new")])
+    assert resolved(fleet, Hostname("new")) == ["a"]
+    assert resolved(fleet, Hostname("old")) is InvalidRequest
+
+
+def test_a_registration_that_cannot_be_read_leaves_the_node_as_it_was() -> None:
+    fleet = a_fleet([registration("a", "old")])
+    with pytest.raises(ValueError, match="is not a label"):
+        fleet._register(registration("a", "new", {"group": "web.*"}))
+    assert resolved(fleet, Hostname("old")) == ["a"]
+    assert resolved(fleet, Hostname("new")) is InvalidRequest
+
+
+@pytest.mark.parametrize("target", ["nobody", "group:nobody"])
+def test_a_target_that_means_no_node_is_repeated_with_where_to_look(target: str) -> None:
+    fleet = a_fleet([registration("a", "web-01", {"group": "web"})])
+    with pytest.raises(InvalidRequest) as refused:
+        fleet.resolve(parse_target(target))
+    assert repr(target) in refused.value.error
+    assert "towline nodes" in refused.value.details
+
+
+@pytest.mark.parametrize("target", ["_any", "_all", "web-01", "group:web"])
+def test_without_any_node_one_is_told_how_to_start_one(target: str) -> None:
+    with pytest.raises(NoNodes) as refused:
+        a_fleet([]).resolve(parse_target(target))
+    assert "towline agent" in refused.value.details
+
+
+def test_members_are_listed_by_hostname() -> None:
+    fleet = a_fleet([registration("1", "c"), registration("2", "a"), registration("3", "b")])
+    assert [member.hostname for member in fleet.members()] == ["a", "b", "c"]
+    assert fleet.hostnames() == {"1": "c", "2": "a", "3": "b"}
+
+
+def test_a_node_is_here_while_it_is_heard_and_gone_when_it_says_so() -> None:
+    changes: list[set[str]] = []
+    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"), changes.append)
+    fleet._register(registration("a", "web-01"))
+    assert not list(fleet.here())
+    fleet._hear("a", Heartbeat({"node": ""}), time.time())
+    assert [member.machine for member in fleet.here()] == ["a"]
+    fleet._hear("a", Heartbeat({"node": ""}), time.time())
+    fleet._hear("a", Heartbeat(leaving=True), time.time())
+    assert not list(fleet.here())
+    assert changes == [{"a"}, {"a"}]
+
+
+def test_a_heartbeat_of_long_ago_brings_nobody_back() -> None:
+    fleet = a_fleet([registration("a", "web-01")])
+    fleet._hear("a", Heartbeat(), time.time() - 60)
+    assert not list(fleet.here())
+
+
+def test_a_heartbeat_that_comes_before_its_registration_counts_when_that_comes() -> None:
+    fleet = a_fleet([])
+    fleet._hear("a", Heartbeat({"docker": ""}), time.time())
+    assert resolved(fleet, ALL) is NoNodes
+    fleet._register(registration("a", "web-01"))
+    (member,) = fleet.here()
+    assert member.can("docker")
+
+
+def test_a_registration_anew_does_not_make_a_node_silent() -> None:
+    fleet = a_fleet([registration("a", "web-01")])
+    fleet._hear("a", Heartbeat({"docker": "refused"}), time.time())
+    fleet._register(registration("a", "web-01", {"group": "web"}, started=2.0))
+    (member,) = fleet.here()
+    assert member.trouble("docker") == "refused"
+    assert resolved(fleet, Label("group", "web")) == ["a"]
+
+
+def test_what_a_node_can_do_is_what_its_heartbeat_says() -> None:
+    member = Member(registration("a", "web-01"))
+    assert member.can("docker")  # nothing is known of it yet
+    member.heartbeat = Heartbeat({"node": "", "docker": "no such file"})
+    assert member.can("node")
+    assert member.can("docker")
+    assert not member.can("podman")
+    assert member.trouble("docker") == "no such file"
+    assert not member.trouble("node")
+
+
+def test_a_node_that_is_away_tells_since_when() -> None:
+    member = Member(registration("a", "web-01", started=1_700_000_000.0))
+    assert member.absence == "not reachable since 2023-11-14T22:13:20.000Z"
