@@ -54,7 +54,11 @@ JOB = {
         "created": TIME,
         "updated_at": TIME,
         "expires": TIME,
-        "operation": {"type": "object"},
+        "operation": {
+            "type": "object",
+            "required": ["type", "data"],
+            "properties": {"type": TEXT, "data": {"type": "object"}},
+        },
         "target": TEXT,
         "caller": TEXT,
         "result": {"type": "object"},
@@ -63,10 +67,36 @@ JOB = {
         "hostname": TEXT,
         "results": {
             "type": "array",
-            "items": {"type": "object", "required": ["hostname", "status"]},
+            "description": "As the request that made the job was answered, and further since.",
+            "items": {
+                "type": "object",
+                "required": ["hostname", "status"],
+                "properties": {"hostname": TEXT, "status": STATUS, "error": TEXT},
+                "additionalProperties": True,
+            },
         },
-        "responses": {"type": "object", "additionalProperties": {"type": "object"}},
-        "agent_states": {"type": "object", "additionalProperties": {"type": "object"}},
+        "responses": {
+            "type": "object",
+            "description": "By hostname; by machine id where two nodes share one.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "hostname": TEXT,
+                    "status": STATUS,
+                    "data": {"type": "object"},
+                    "changed": {"type": "boolean"},
+                    "error": TEXT,
+                },
+            },
+        },
+        "agent_states": {
+            "type": "object",
+            "description": "As `responses`.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"status": STATUS, "error": TEXT, "duration": TEXT},
+            },
+        },
         "timeline": {
             "type": "array",
             "items": {
@@ -121,6 +151,8 @@ HEALTH = {
     "properties": {"status": TEXT, "error": TEXT},
 }
 
+LOCATION = {"description": "The job: /job/{id}.", "schema": TEXT}
+APPLIED = {"Preference-Applied": {"description": "What of Prefer was followed.", "schema": TEXT}}
 PREFER = {
     "name": "Prefer",
     "in": "header",
@@ -250,10 +282,12 @@ def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]
         codes += [413, 415]
     accepted = {
         "description": "Accepted: the results so far, and the job's id for the rest.",
-        "headers": {"Location": {"schema": TEXT}, "Preference-Applied": {"schema": TEXT}},
+        "headers": {"Location": LOCATION | {"required": True}, **APPLIED},
         "content": _json(f"{name}Collection"),
     }
-    entry["responses"] = {str(operation.success): accepted, **_errors(codes)}
+    errors = _errors(codes)
+    errors["500"]["headers"] = {"Location": LOCATION, **APPLIED}
+    entry["responses"] = {str(operation.success): accepted, **errors}
     return entry
 
 
@@ -280,17 +314,19 @@ def _own_paths() -> dict[str, Any]:
         "required": True,
         "schema": {"type": "string", "format": "uuid"},
     }
+    job = get(
+        "job.get",
+        "One job, and what became of it on each node.",
+        "Job",
+        [400, 401, 403, 404, 500],
+        parameters=[job_id, PREFER],
+    )
+    job["get"]["responses"]["200"]["headers"] = APPLIED
     return {
         "/health": get("health", "Whether the controller is alive.", "Health", [], security=[]),
         "/health/ready": ready,
         "/agent": get("agent.list", "All registered nodes.", "Agents", [401, 403, 500]),
-        "/job/{id}": get(
-            "job.get",
-            "One job, and what became of it on each node.",
-            "Job",
-            [400, 401, 403, 404, 500],
-            parameters=[job_id, PREFER],
-        ),
+        "/job/{id}": job,
     }
 
 
@@ -303,7 +339,7 @@ def _errors(codes: list[int]) -> dict[str, Any]:
     for code in codes:
         errors[str(code)] = {"description": RESPONSES[code], "content": _json("Error")}
         if code == 401:
-            errors["401"]["headers"] = {"WWW-Authenticate": {"schema": TEXT}}
+            errors["401"]["headers"] = {"WWW-Authenticate": {"required": True, "schema": TEXT}}
     return errors
 
 
