@@ -1,0 +1,438 @@
+"""The OpenAPI document is valid and true of every answer; and so is the page that shows it."""
+
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+
+from tests.parts.cluster import PULL, Cluster, NodePlan
+from tests.parts.process import Process
+from tests.parts.registry import PushedImage
+from tests.system.conftest import WEB_1
+
+PULL_PATH = f"/node/{{hostname}}/{PULL}"
+LIST_PATH = "/node/{hostname}/container/docker"
+LOAD_PATH = "/node/{hostname}/load"
+JOB_PATH = "/job/{id}"
+
+# What the page lists of a result, and of an error; its example has each of these types.
+PAGE_RESULT = {
+    "hostname": "string",
+    "image_id": "string",
+    "tag": "string",
+    "size": "integer",
+    "changed": "boolean",
+    "error": "string",
+}
+PAGE_ERROR = {"error": "string", "details": "string", "code": "integer"}
+PAGE_CODES = {"202", "400", "401", "403", "500"}
+
+
+@pytest.fixture(scope="module")
+def api(fleet: Cluster) -> dict[str, Any]:
+    """The document as it is served."""
+    answer = fleet.anyone.get("/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def entries(api: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, method and entry of all there is."""
+    for path, methods in api["paths"].items():
+        for method, entry in methods.items():
+            yield path, method, entry
+
+
+def everything(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a document."""
+    if isinstance(part, dict):
+        yield part
+    for value in part.values() if isinstance(part, dict) else part:
+        if isinstance(value, dict | list):
+            yield from everything(value)
+
+
+def content(api: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a body."""
+    assert holder["content"].keys() == {"application/json"}
+    reference = holder["content"]["application/json"]["schema"]["$ref"]
+    found: dict[str, Any] = resolved(api, reference)
+    return found
+
+
+def resolved(api: dict[str, Any], reference: str) -> Any:
+    """Return what a reference within the document means; KeyError if it is not there."""
+    found: Any = api
+    head, *keys = reference.split("/")
+    assert head == "#"
+    for key in keys:
+        found = found[key]
+    return found
+
+
+def closed(part: Any) -> Any:
+    """Return a schema that refuses every property it doesn't name."""
+    if isinstance(part, list):
+        return [closed(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    shut = {key: closed(value) for key, value in part.items()}
+    if isinstance(part.get("properties"), dict):
+        shut.setdefault("additionalProperties", False)
+    return shut
+
+
+def conforms(api: dict[str, Any], path: str, answer: httpx.Response) -> None:
+    """Check an answer against what is documented of it: status, headers, each field."""
+    entry = api["paths"][path][answer.request.method.lower()]
+    documented = entry["responses"][str(answer.status_code)]
+    assert answer.headers["Content-Type"] in documented["content"]
+    headers = documented.get("headers", {})
+    told = {name.lower() for name in answer.headers} - {"content-type", "content-length", "date"}
+    assert told <= {name.lower() for name in headers}
+    assert told >= {name.lower() for name, each in headers.items() if each.get("required")}
+    holds(api, documented["content"]["application/json"]["schema"], answer.json())
+
+
+def holds(api: dict[str, Any], schema: dict[str, Any], value: object) -> None:
+    """Check a value against a schema of the document that allows nothing beyond it."""
+    whole = {**schema, "components": {"schemas": closed(api["components"]["schemas"])}}
+    jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(value)
+
+
+# The document itself
+
+
+def test_the_document_is_valid_openapi(api: dict[str, Any]) -> None:
+    assert api["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(api).validate()
+    for schema in api["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
+
+
+def test_every_reference_leads_somewhere(api: dict[str, Any]) -> None:
+    references = {part["$ref"] for part in everything(api) if "$ref" in part}
+    assert references
+    for reference in references:
+        resolved(api, reference)
+
+
+def test_every_placeholder_is_a_parameter_and_every_name_stands_once(api: dict[str, Any]) -> None:
+    names = [entry["operationId"] for _, _, entry in entries(api)]
+    assert len(set(names)) == len(names)
+    for path, _, entry in entries(api):
+        listed = [(each["in"], each["name"]) for each in entry.get("parameters", [])]
+        assert len(set(listed)) == len(listed)
+        placed = {name for place, name in listed if place == "path"}
+        assert placed == set(re.findall(r"{(\w+)}", path))
+        assert all(each["required"] for each in entry.get("parameters", []) if each["in"] == "path")
+
+
+def test_the_document_is_the_same_under_api(fleet: Cluster, api: dict[str, Any]) -> None:
+    assert fleet.anyone.get("/api/openapi.json").json() == api
+
+
+# The page
+
+
+def test_the_pull_is_that_of_the_page(api: dict[str, Any]) -> None:
+    entry = api["paths"][PULL_PATH]["post"]
+    assert entry["summary"] == "Pull a container image on the target node."
+    (hostname,) = (each for each in entry["parameters"] if each["in"] == "path")
+    assert (hostname["name"], hostname["required"]) == ("hostname", True)
+    assert hostname["schema"] == {"type": "string", "minLength": 1}
+    assert not any(each["required"] for each in entry["parameters"] if each["in"] != "path")
+
+    assert entry["requestBody"]["required"] is True
+    body = content(api, entry["requestBody"])
+    assert body["properties"].keys() == {"image"}
+    assert body["required"] == ["image"]
+    assert body["properties"]["image"]["type"] == "string"
+
+
+def test_the_answer_is_that_of_the_page(api: dict[str, Any]) -> None:
+    responses = api["paths"][PULL_PATH]["post"]["responses"]
+    assert responses.keys() >= PAGE_CODES
+    accepted = content(api, responses["202"])
+    assert "results" in accepted["required"]
+    assert accepted["properties"]["job_id"].items() >= {"type": "string", "format": "uuid"}.items()
+    assert accepted["properties"]["results"]["type"] == "array"
+    result = accepted["properties"]["results"]["items"]
+    assert result["required"] == ["hostname", "status"]
+    types = {name: field["type"] for name, field in result["properties"].items()}
+    assert types == PAGE_RESULT | {"status": "string", "digest": "string"}
+
+
+def test_every_error_is_that_of_the_page(api: dict[str, Any]) -> None:
+    for path, _, entry in entries(api):
+        for code, response in entry["responses"].items():
+            if code < "400" or (path, code) == ("/health/ready", "503"):
+                continue
+            body = content(api, response)
+            assert {name: field["type"] for name, field in body["properties"].items()} == PAGE_ERROR
+
+
+def test_what_needs_a_token_says_so_and_nothing_else_does(
+    fleet: Cluster, api: dict[str, Any]
+) -> None:
+    schemes = api["components"]["securitySchemes"]
+    assert api["security"] == [{name: []} for name in schemes]
+    kinds = {(each["type"], each.get("scheme") or each["name"]) for each in schemes.values()}
+    assert kinds == {("http", "bearer"), ("apiKey", "X-API-Key")}
+    for path, method, entry in entries(api):
+        answer = fleet.anyone.request(method, re.sub("{.*?}", "x", path))
+        is_open = entry.get("security") == []
+        assert (answer.status_code != 401) is is_open, path
+        assert ("401" not in entry["responses"]) is is_open, path
+
+
+# Answers
+
+IMAGE = {"json": {"image": "nginx:1.27"}}
+READER, NOBODY = {"role": "read"}, {"role": None}
+BARE = {"permissions": ["none:read"]}
+LARGE = {"json": {"image": "a" * 2**20}}
+TEXT = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
+NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
+
+ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
+    (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}?expires=1h", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/group:web/{PULL}", 202, {**IMAGE, "prefer": "wait=5"}),
+    (PULL_PATH, "POST", f"/node/group:web/{PULL}", 202, {**IMAGE, "prefer": "respond-async"}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 400, {"json": {}}),
+    (PULL_PATH, "POST", f"/node/nobody/{PULL}", 400, IMAGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 401, {**IMAGE, **NOBODY}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 403, {**IMAGE, **READER}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 413, LARGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 415, TEXT),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}?expires=0s", 500, IMAGE),
+    (LIST_PATH, "GET", "/node/_all/container/docker?state=running&limit=1", 200, {}),
+    (LIST_PATH, "GET", "/node/_all/container/docker?limit=0", 400, {}),
+    (LIST_PATH, "GET", "/node/_all/container/docker", 401, NOBODY),
+    (LIST_PATH, "GET", "/node/_all/container/docker", 403, BARE),
+    (LIST_PATH, "GET", f"/node/{WEB_1}/container/docker?expires=0s", 500, {}),
+    (LOAD_PATH, "GET", "/node/_all/load", 200, {}),
+    (LOAD_PATH, "GET", "/node/_any/load", 200, {"prefer": "respond-async"}),
+    (LOAD_PATH, "GET", "/node/_none/load", 400, {}),
+    (LOAD_PATH, "GET", "/node/_all/load", 401, NOBODY),
+    (LOAD_PATH, "GET", "/node/_all/load", 403, BARE),
+    (LOAD_PATH, "GET", f"/node/{WEB_1}/load?expires=0s", 500, {}),
+    (JOB_PATH, "GET", "/job/x", 400, {}),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 401, NOBODY),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 403, BARE),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 404, {"prefer": "wait=1"}),
+    ("/agent", "GET", "/agent", 200, {}),
+    ("/agent", "GET", "/agent", 401, NOBODY),
+    ("/agent", "GET", "/agent", 403, BARE),
+    ("/health", "GET", "/health", 200, NOBODY),
+    ("/health/ready", "GET", "/health/ready", 503, NOBODY),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "url", "status", "more"),
+    ANSWERS,
+    ids=[f"{status}-{method}-{url}" for _, method, url, status, _ in ANSWERS],
+)
+def test_an_answer_is_as_documented(
+    fleet: Cluster,
+    api: dict[str, Any],
+    path: str,
+    method: str,
+    url: str,
+    status: int,
+    more: dict[str, Any],
+) -> None:
+    rest = dict(more)
+    headers = dict(rest.pop("headers", {}))
+    role, permissions = rest.pop("role", "admin"), rest.pop("permissions", None)
+    if role is not None:
+        headers["Authorization"] = f"Bearer {fleet.token(role, permissions=permissions)}"
+    if "prefer" in rest:
+        headers["Prefer"] = rest.pop("prefer")
+    answer = fleet.anyone.request(method, url, headers=headers, **rest)
+    assert answer.status_code == status, answer.text
+    conforms(api, path, answer)
+
+
+def test_a_pulls_answers_are_as_documented(
+    cluster: Cluster, api: dict[str, Any], image: PushedImage
+) -> None:
+    for target in ("_all", WEB_1):
+        for reference in (image.reference, image.by_digest, f"{image.repository}/missing"):
+            answer = cluster.pull(target, reference)
+            conforms(api, PULL_PATH, answer)
+            conforms(api, JOB_PATH, cluster.admin.get(answer.headers["Location"]))
+    listed = cluster.admin.get("/node/_all/container/docker")
+    conforms(api, LIST_PATH, listed)
+    conforms(api, "/agent", cluster.admin.get("/agent"))
+    ready = cluster.anyone.get("/health/ready")
+    assert ready.status_code == 200
+    conforms(api, "/health/ready", ready)
+
+
+def test_jobs_and_nodes_are_as_documented_whatever_becomes_of_them(
+    api: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with Cluster(
+        tmp_path_factory.mktemp("openapi"), [NodePlan(WEB_1, labels=("group:web",))]
+    ) as cluster:
+        made = [
+            cluster.pull("_all", "nginx"),
+            cluster.pull("_any", "nginx", prefer="respond-async"),
+            cluster.pull(WEB_1, "nginx", query="?expires=0s"),
+            cluster.admin.get("/node/group:web/load"),
+        ]
+        cluster.agents[WEB_1].stop()
+        cluster.wait_away(WEB_1)
+        made += [cluster.pull("_all", "nginx"), cluster.pull(WEB_1, "nginx")]
+        for answer in made:
+            path = LOAD_PATH if answer.request.method == "GET" else PULL_PATH
+            conforms(api, path, answer)
+            job = cluster.admin.get(answer.headers["Location"], headers={"Prefer": "wait=0"})
+            assert job.status_code == 200
+            conforms(api, JOB_PATH, job)
+        conforms(api, LOAD_PATH, cluster.admin.get(f"/node/{WEB_1}/load"))
+        conforms(api, "/agent", cluster.admin.get("/agent"))
+
+        cluster.broker.stop()
+        job = cluster.admin.get(f"/job/{NO_JOB}")
+        assert job.status_code == 500
+        conforms(api, JOB_PATH, job)
+        conforms(api, "/health/ready", cluster.anyone.get("/health/ready"))
+
+
+def test_every_documented_answer_is_among_those_tried(api: dict[str, Any]) -> None:
+    tried = {(path, method.lower(), str(status)) for path, method, _, status, _ in ANSWERS}
+    tried |= {(JOB_PATH, "get", "200"), (JOB_PATH, "get", "500"), ("/health/ready", "get", "200")}
+    documented = {
+        (path, method, code) for path, method, entry in entries(api) for code in entry["responses"]
+    }
+    # Nodes are answered from memory: only a fault of our own makes that fail.
+    assert documented - tried == {("/agent", "get", "500")}
+    assert tried <= documented
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nothing"), ("DELETE", "/agent"), ("PUT", f"/node/{WEB_1}/{PULL}"), ("GET", "/%ff")],
+)
+def test_errors_beside_the_routes_have_the_documented_body(
+    fleet: Cluster, api: dict[str, Any], method: str, path: str
+) -> None:
+    answer = fleet.admin.request(method, path)
+    assert answer.status_code in (404, 405)
+    holds(api, {"$ref": "#/components/schemas/Error"}, answer.json())
+
+
+CONFIGURATION = """\
+[dictionaries.targets]
+values = ["_all", "_any", "web-01", "group:web"]
+[dictionaries.jobs]
+values = ["{job}"]
+[parameters]
+"path.hostname" = {{ dictionary = "targets", probability = 0.7 }}
+"path.id" = {{ dictionary = "jobs", probability = 0.5 }}
+[generation]
+deterministic = true
+max-examples = 80
+[checks]
+# A node that failed is a 500, and a target that no node carries a 400: both are documented.
+not_a_server_error.enabled = false
+positive_data_acceptance.enabled = false
+"""
+
+
+def test_generated_requests_good_and_bad_are_answered_as_documented(
+    fleet: Cluster, tmp_path: Path
+) -> None:
+    job = fleet.admin.get(f"/node/{WEB_1}/load").json()["job_id"]
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION.format(job=job))
+    process = Process(
+        "schemathesis",
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("--config-file", configuration, "run", f"{fleet.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {fleet.token('admin')}"),
+        ],
+        logs=tmp_path,
+        cwd=tmp_path,
+    )
+    with process:
+        status = process.wait(timeout=120)
+    assert status == 0, process.stdout
+    assert re.search(r"Tested: +7\b", process.stdout)
+
+
+# The page that shows it
+
+
+class Links(HTMLParser):
+    """All that an HTML page refers to, and the text of its scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.code = ""
+        self._in_code = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_code = tag in ("script", "style")
+        links = ("src", "href", "action", "srcset", "data", "poster", "manifest")
+        self.links += [value or "" for name, value in attrs if name in links]
+        self.code += "".join(
+            value or "" for name, value in attrs if name.startswith(("style", "on"))
+        )
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_code = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_code:
+            self.code += data
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_the_documentation_needs_nothing_from_elsewhere(fleet: Cluster, prefix: str) -> None:
+    answer = fleet.anyone.get(f"{prefix}/docs")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    page = Links(answer.text)
+    fetched = re.findall(
+        r"""(?:fetch\(|url\(|import\s*\(?|@import)\s*["']?([^"')\s;]+)""", page.code
+    )
+    assert fetched == ["openapi.json"]
+    assert not re.search(r"""["'(]\s*(https?:)?//""", page.code)
+    for link in page.links + fetched:
+        assert urljoin(str(answer.url), link) == f"{fleet.url}{prefix}/openapi.json"
+    assert fleet.anyone.get(f"{prefix}/openapi.json").status_code == 200
+
+
+def test_the_documentation_finds_in_the_document_what_it_shows(
+    fleet: Cluster, api: dict[str, Any]
+) -> None:
+    page = Links(fleet.anyone.get("/docs").text)
+    for name in ("info.description", "info.version", "components.schemas", "paths"):
+        assert f"api.{name}" in page.code
+        resolved(api, f"#/{name.replace('.', '/')}")
+    for _, _, entry in entries(api):
+        assert entry["summary"]
+        for response in entry["responses"].values():
+            assert response["description"]
+            assert content(api, response)
