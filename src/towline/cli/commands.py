@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -333,7 +334,9 @@ def show_token(text: str) -> None:
         raise InvalidConfiguration("This is not a token.", str(error)) from error
     for name in ("iat", "exp"):
         if isinstance(claims.get(name), int):
-            claims[name] = timestamp(claims[name])
+            # A moment past all calendars stays the number that it is.
+            with contextlib.suppress(OverflowError, ValueError, OSError):
+                claims[name] = timestamp(claims[name])
     print_json(claims)
 
 
