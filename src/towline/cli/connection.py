@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,13 @@ def duration(text: str) -> float:
         raise InvalidConfiguration("The duration is not valid.", str(error)) from error
 
 
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have them
+        return str(os.getuid())
+
+
 def connect(where: Where) -> Client:
     """Return a client, from flags, else environment or file, else what `towline up` left.
 
@@ -102,7 +110,7 @@ def connect(where: Where) -> Client:
             ) from error
         found_token = auth.create_token(
             signing,
-            subject=f"local:{getpass.getuser()}",
+            subject=f"local:{_person()}",
             roles=["admin"],
             lifetime=LOCAL_TOKEN_LIFETIME,
         )
