@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,13 @@ class CommandLine:
     """Runs `towline` with no settings but those given here; fails if it ever breaks off.
 
     Parameters: `state` is what it takes for the machine's state directory; `env` is added to the
-    environment of each command.
+    environment of each command; `prefix` is a program with arguments that runs it.
     """
 
-    def __init__(self, state: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state: Path, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
+        self._prefix = prefix
         clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWLINE_")}
         # In place of /etc/towline/towline.toml, which this machine may have.
         here = {"STATE_DIRECTORY": str(state), "TOWLINE_CONFIG": "/dev/null"}
@@ -39,7 +42,7 @@ class CommandLine:
     ) -> Finished:
         """Run a command to its end."""
         done = subprocess.run(
-            [_SCRIPT, *arguments],
+            [*self._prefix, _SCRIPT, *arguments],
             input=stdin,
             env={**self._env, **(env or {})},
             capture_output=True,
