@@ -24,7 +24,7 @@ from tests.parts.command import CommandLine, Finished
 from tests.parts.engine import Engine, EngineKind, running_engines
 from tests.parts.ports import free_port
 from tests.parts.process import TowlineProcess, wait_until
-from tests.parts.proxy import FaultyProxy, Freeze
+from tests.parts.proxy import Answer, FaultyProxy, Freeze
 from tests.parts.registry import PushedImage
 from tests.system.conftest import DB_1, WEB_1, WEB_2
 from towline.cli.commands import cli
@@ -259,18 +259,19 @@ def test_an_interrupt_ends_the_command_and_not_the_job(
     wait_until(lambda: ended() > ended_before, what="the end of the pull")
 
 
-def test_what_came_from_others_steers_no_terminal(mixed: Cluster, towline: CommandLine) -> None:
-    token = mixed.client(
-        jwt.encode(
-            {"sub": "al\x1b[2Jice", "roles": ["admin"], "exp": time.time() + 3600},
-            mixed.key,
-            algorithm="HS256",
-        )
-    )
-    job_id = token.get(f"/node/{DB_1}/load").json()["job_id"]
-    done = towline("job", job_id)
-    assert "al\\x1b[2Jice" in done.stdout
-    assert all(character.isprintable() for character in done.stdout.replace("\n", ""))
+def test_what_came_from_others_steers_no_terminal(
+    mixed: Cluster, towline: CommandLine, proxy: FaultyProxy
+) -> None:
+    claims = {"sub": "al\x1b[2Jice", "roles": ["admin"], "exp": time.time() + 3600}
+    client = mixed.client(jwt.encode(claims, mixed.key, algorithm="HS256"))
+    words = json.dumps({"message": "bo\x1b[2Jom"}).encode()
+    proxy.fault = Answer(match="images/create", body=words)
+    answer = client.post(f"/node/_all/{PULL}", json={"image": "localhost:1/steering"})
+
+    printed = towline("job", answer.json()["job_id"]).stdout
+    assert "al\\x1b[2Jice" in printed
+    assert printed.count("bo\\x1b[2Jom") == 2
+    assert all(character.isprintable() for character in printed.replace("\n", ""))
 
 
 # Errors
