@@ -26,6 +26,9 @@ log = structlog.get_logger()
 # A dead server that sends no reset is noticed after two unanswered pings: some 10 s. The client's
 # own default takes six minutes.
 PING_INTERVAL = 5
+CONNECT_TIMEOUT = 5
+"""Seconds that each step of connecting may take, and half of what all may take together."""
+SHORTEST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
 doubles, so that a fleet does not come back in step."""
@@ -94,17 +97,48 @@ class _Ack(msgspec.Struct):
 
 
 class _Client(Client):
-    """Keeps to encryption where the URL says `tls`.
+    """One connection to one server, which tells at once when it is lost.
 
-    The library alone encrypts if the server's greeting asks for it. To a server that doesn't, or
-    to somebody between who strikes that out, it would send the credentials in the clear.
+    Left to itself the library tries a server twice, two seconds apart, and tells of a loss when
+    it has sent what was left to send: to a server that is gone without a word, after a quarter of
+    an hour.
+
+    Args:
+        lost: set when the connection is lost, or closed.
     """
 
+    def __init__(self, lost: asyncio.Event) -> None:
+        super().__init__()
+        self._lost = lost
+
+    async def _select_next_server(self) -> None:
+        (self._current_server,) = self._server_pool
+        await self._connect_to_server(self._current_server)
+
     def _connect_command(self) -> bytes:
+        # The library encrypts only if the server's greeting asks for it. To a server that doesn't,
+        # or to somebody between who strikes that out, it would send the credentials in the clear.
         encrypted = self._server_info.get("tls_required", False)
         if self._current_server and self._current_server.uri.scheme == "tls" and not encrypted:
             raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
         return super()._connect_command()
+
+    async def _process_op_err(self, error: Exception) -> None:
+        if self.is_connected:
+            self.drop()
+        await super()._process_op_err(error)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._lost.set()
+        await super()._close(status, do_cbs)
+
+    def drop(self) -> None:
+        """Let go of the connection: what is still to be sent would reach nobody."""
+        self._lost.set()
+        self._pending, self._pending_data_size = [], 0
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
 
 
 class Connection:
@@ -126,7 +160,7 @@ class Connection:
         self._settings = settings
         self._name = name
         self._on_change = on_change
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._asking: set[asyncio.Timeout] = set()
@@ -150,8 +184,9 @@ class Connection:
                 await self._keeper
         if self._client is not None:
             client, self._client = self._client, None
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            with contextlib.suppress(nats.errors.Error, OSError):
                 await asyncio.wait_for(client.close(), 2)
+            client.drop()
 
     def _read_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
@@ -185,70 +220,79 @@ class Connection:
         return options
 
     async def _keep(self) -> None:
-        pause = 0.05
+        pause = SHORTEST_PAUSE
+        loop = asyncio.get_running_loop()
+        servers = [without_password(url) for url in self._settings.urls]
         while True:
             lost = asyncio.Event()
             try:
                 client = await self._connect(lost)
-            except (OSError, nats.errors.Error, TimeoutError) as error:
-                # The client reports "no servers" after the cause, which it gives to its callback.
-                self.last_error = str(error) or type(error).__name__
-                log.warning(
-                    "broker not reachable",
-                    servers=[without_password(url) for url in self._settings.urls],
-                    reason=self.last_error,
-                )
-                await asyncio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, LONGEST_PAUSE)
-                continue
-            pause = 0.05
-            self._client, self._lost = client, lost
-            self._connected.set()
-            log.info("broker connected", server=_server(client))
-            self._notify(True)
-            await lost.wait()
-            self._client = None
-            self._connected.clear()
-            # What was asked over this connection is answered by nobody any more.
-            for scope in self._asking:
-                scope.reschedule(0)
-            log.warning("broker connection lost", reason=self.last_error)
-            self._notify(False)
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                await asyncio.wait_for(client.close(), 2)
-            await asyncio.sleep(random.uniform(0, pause))
+            except (OSError, nats.errors.Error) as error:
+                self.last_error = _reason(error)
+                log.warning("broker not reachable", servers=servers, reason=self.last_error)
+            except Exception as error:
+                self.last_error = _reason(error)
+                log.exception("broker not understood", servers=servers)
+            else:
+                since = loop.time()
+                await self._until_lost(client, lost)
+                if loop.time() - since > LONGEST_PAUSE:
+                    pause = SHORTEST_PAUSE
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _connect(self, lost: asyncio.Event) -> Client:
-        client = _Client()
+    async def _until_lost(self, client: _Client, lost: asyncio.Event) -> None:
+        self._client, self._lost = client, lost
+        self._connected.set()
+        log.info("broker connected", server=_server(client))
+        self._notify(True)
+        await lost.wait()
+        self._client = None
+        self._connected.clear()
+        # What was asked over this connection is answered by nobody any more.
+        for scope in self._asking:
+            scope.reschedule(0)
+        if client.last_error is not None:
+            self.last_error = _reason(client.last_error)
+        log.warning("broker connection lost", reason=self.last_error)
+        client.drop()
+        self._notify(False)
+
+    async def _connect(self, lost: asyncio.Event) -> _Client:
+        client = _Client(lost)
 
         async def on_error(error: Exception) -> None:
-            self.last_error = str(error) or type(error).__name__
+            self.last_error = _reason(error)
 
-        async def on_closed() -> None:
-            lost.set()
-
-        await asyncio.wait_for(
-            client.connect(
-                servers=[random.choice(self._settings.urls)],
-                name=self._name,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                connect_timeout=5,
-                ping_interval=PING_INTERVAL,
-                max_outstanding_pings=1,
-                error_cb=on_error,
-                closed_cb=on_closed,
-                disconnected_cb=on_closed,
-                skip_subject_validation=True,
-                **self._options,
-            ),
-            10,
-        )
+        try:
+            await asyncio.wait_for(
+                client.connect(
+                    servers=[random.choice(self._settings.urls)],
+                    name=self._name,
+                    allow_reconnect=False,
+                    connect_timeout=CONNECT_TIMEOUT,
+                    ping_interval=PING_INTERVAL,
+                    max_outstanding_pings=1,
+                    error_cb=on_error,
+                    skip_subject_validation=True,
+                    **self._options,
+                ),
+                2 * CONNECT_TIMEOUT,
+            )
+            if not client.is_connected:
+                raise nats.errors.Error("nats: the server ended the connection at once")
+        except BaseException:
+            client.drop()
+            raise
         return client
 
     def _notify(self, connected: bool) -> None:
-        if self._on_change is not None:
+        if self._on_change is None:
+            return
+        try:
             self._on_change(connected)
+        except Exception:
+            log.exception("listener broke off", connected=connected)
 
     @property
     def connected(self) -> bool:
@@ -380,6 +424,10 @@ class Connection:
         if client is not None:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await client.publish(subject, payload)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _server(client: Client) -> str:
