@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.parts.cluster import Cluster, NodePlan
 from tests.parts.process import TowlineProcess, wait_until
 from tests.system.conftest import DB_1, WEB_1, WEB_2, results
+from tests.system.test_openapi import generated
 from tests.system.test_refusals import refused
 from towline.client import ApiError, AsyncClient, Client
 from towline.operation import registry
@@ -73,11 +75,13 @@ async def assign(
         raise TaskFailed("nobody wants to go aboard")
     return Cabin(name, berth, guests)
 
+Bell = Annotated[str, Meta(pattern="^[a-z]+$")]
+
 class Struck(msgspec.Struct):
     strokes: int
 
 @operation("ship.bell", "POST ship/{name}/bell", permission="ship:execute", effect=Effect.ONCE)
-async def bell(node, *, name: str) -> Struck:
+async def bell(node, *, name: Bell) -> Struck:
     file = Path(__file__).with_name(f"{node.hostname}-{name}")
     with file.open("a") as strokes:
         strokes.write("*")
@@ -492,6 +496,10 @@ def test_the_document_has_no_placeholder_in_the_body(api: dict[str, Any]) -> Non
     assert not schema(api, body).get("required")
     bell = api["paths"]["/node/{hostname}/ship/{name}/bell"]["post"]
     assert bell.get("requestBody", {"required": False})["required"] is False
+
+
+def test_generated_requests_are_answered_as_documented(extended: Cluster, tmp_path: Path) -> None:
+    assert re.search(r"Tested: +12\b", generated(extended, tmp_path))
 
 
 # Client and command line
