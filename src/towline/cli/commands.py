@@ -88,6 +88,12 @@ def _engine(url: str | None) -> str | None:
             f"{url!r} is no Docker Engine.",
             "Write unix:///path/to/docker.sock, tcp://host:port, or none",
         )
+    if scheme != "unix" and "@" in rest:
+        # It is shown wherever the engine is: in errors, in the fleet, in the arguments of agents.
+        raise InvalidConfiguration(
+            "The URL of the Docker Engine has a user name in it.",
+            "An engine asks for none: write tcp://host:port",
+        )
     return url
 
 
