@@ -44,6 +44,9 @@ EXTEND_EVERY = 5.0
 """Seconds between signs to the broker that a read goes on; it waits 10 s for one."""
 ANSWERED_REMEMBERED = 1000
 """Ids of answered reads kept in memory against a second delivery."""
+LONG_PAST = 60.0
+"""Seconds past which an expired read that any node could have answered is no news: a shared
+consumer that was made anew brings those that were answered long ago again."""
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
 LEDGER_RETRY_EVERY = 1.0
@@ -92,6 +95,9 @@ class Tasks:
             return
         operation = registry.get(job.operation)
         if operation is not None and operation.effect is Effect.READ:
+            if job.target == ANY and time.time() > job.expires + LONG_PAST:
+                await message.acknowledge()
+                return
             self._spawn(job, self._answer(job, message))
         else:
             self._spawn(job, self._take_on(job, message))

@@ -117,7 +117,8 @@ class Agent:
                     self._broker,
                     JOBS,
                     subjects=[any_subject(capability)],
-                    after=None,
+                    # The first node that can do it finds what was asked before it came.
+                    after=0,
                     durable=f"_any-{capability}",
                     batch=1,
                 )
