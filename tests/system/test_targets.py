@@ -1,0 +1,129 @@
+"""Which nodes a target means while nodes come, change and go."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.parts.cluster import Cluster, NodePlan
+from tests.parts.engine import Engine
+from tests.parts.process import wait_until
+from tests.parts.registry import PushedImage
+from tests.system.conftest import DB_1, WEB_1, WEB_2, results
+from tests.system.test_refusals import refused
+from towline.broker import Connection, Settings
+from towline.job import Job, new_id
+from towline.journal import Journal, any_subject
+from towline.operation import NODE
+
+LOAD = "/node/{}/load"
+
+
+@pytest.fixture
+def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A node without an engine, and more to come."""
+    plan = NodePlan(WEB_1, labels=("group:web.dev", "rack:r12"))
+    with Cluster(tmp_path_factory.mktemp("changing"), [plan]) as cluster:
+        yield cluster
+
+
+def meant(cluster: Cluster, target: str) -> list[str]:
+    """Return the nodes that have answered."""
+    answer = cluster.reader.get(LOAD.format(target))
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["results"]
+    assert {result["status"] for result in found} == {"ok"}
+    return [result["hostname"] for result in found]
+
+
+def test_a_node_that_joins_is_meant_from_then_on(changing: Cluster) -> None:
+    earlier = changing.pull("_all", "nginx").json()["job_id"]
+    assert meant(changing, "_all") == [WEB_1]
+    changing.add_node(NodePlan(DB_1, labels=("group:db",)))
+    changing.wait_here(DB_1)
+    assert meant(changing, "_all") == [DB_1, WEB_1]
+    assert meant(changing, DB_1) == meant(changing, "group:db") == [DB_1]
+    assert [result["hostname"] for result in changing.job(earlier)["results"]] == [WEB_1]
+
+
+def test_a_node_may_carry_several_labels(changing: Cluster) -> None:
+    for label in ("group:web", "group:web.dev", "rack:r12"):
+        assert meant(changing, label) == [WEB_1]
+    for label in ("rack:web", "group:r12", "rack:r1"):
+        refused(changing.reader.get(LOAD.format(label)), 400)
+
+
+def test_a_node_that_comes_back_with_other_labels_is_meant_by_those_alone(
+    changing: Cluster,
+) -> None:
+    assert meant(changing, "group:web") == [WEB_1]
+    assert changing.agents[WEB_1].stop() == 0
+    changing.wait_away(WEB_1)
+    changing.add_node(NodePlan(WEB_1, labels=("group:db.eu",)))
+
+    def relabelled() -> bool:
+        node = changing.node(WEB_1)
+        return node is not None and (node["status"], node["labels"]) == (
+            "Ready",
+            {"group": "db.eu"},
+        )
+
+    wait_until(relabelled, what="the node with its new label")
+    assert meant(changing, "group:db") == meant(changing, "group:db.eu") == [WEB_1]
+    for label in ("group:web", "group:web.dev", "rack:r12"):
+        refused(changing.reader.get(LOAD.format(label)), 400)
+
+
+def test_two_nodes_of_one_name_are_told_apart_by_their_machine_ids(changing: Cluster) -> None:
+    changing.add_node(NodePlan(WEB_2))
+    changing.wait_here(WEB_2)
+    machines = [node["machine_id"] for node in changing.admin.get("/agent").json()["agents"]]
+    assert changing.agents[WEB_2].stop() == 0
+    changing.wait_away(WEB_2)
+    twin = changing.agents[WEB_2]
+    twin.command[twin.command.index(WEB_2)] = WEB_1
+    twin.start()
+
+    def both_here() -> bool:
+        agents = changing.admin.get("/agent").json()["agents"]
+        return [(a["hostname"], a["status"]) for a in agents] == 2 * [(WEB_1, "Ready")]
+
+    wait_until(both_here, what="two nodes of one name")
+    said = refused(changing.reader.get(LOAD.format(WEB_1)), 400)
+    assert all(machine in said for machine in machines)
+    for machine in machines:
+        assert meant(changing, machine) == [WEB_1]
+    assert meant(changing, "_all") == [WEB_1, WEB_1]
+    job = changing.job(changing.reader.get(LOAD.format("_all")).json()["job_id"])
+    assert job["responses"].keys() == set(machines)
+
+
+def test_any_is_a_node_that_can_do_it(
+    changing: Cluster, engines: Sequence[Engine], image: PushedImage
+) -> None:
+    answer = changing.pull("_any", image.reference)
+    (result,) = results(answer).values()
+    assert (result["hostname"], result["status"]) == ("_any", "pending")
+    assert "runs on the first that can" in result["error"]
+
+    changing.add_node(NodePlan(DB_1, engines[0].url))
+    job = changing.ended(answer.json()["job_id"])
+    assert job["status"] == "completed"
+    (end,) = job["results"]
+    assert (end["hostname"], end["changed"]) == (DB_1, True)
+    assert end["image_id"] == engines[0].image_id(image.reference)
+
+    for _ in range(5):
+        assert results(changing.pull("_any", image.reference)).keys() == {DB_1}
+
+
+async def test_an_old_read_that_any_node_could_have_answered_is_no_news(changing: Cluster) -> None:
+    hours_ago = time.time() - 7200
+    old = Job(new_id(), "node.load", {}, "_any", "tests", hours_ago, hours_ago + 60)
+    settings = Settings([changing.broker.url], changing.broker.credentials)
+    async with Connection(settings, "tests") as connection:
+        await Journal(connection).add_job(old, any_subject(NODE))
+    # Jobs reach the nodes in the order in which they were made.
+    assert meant(changing, "_any") == [WEB_1]
+    (result,) = changing.job(old.id)["results"]
+    assert (result["hostname"], result["status"]) == ("_any", "expired")
