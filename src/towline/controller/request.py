@@ -120,7 +120,7 @@ async def parameters(
                 f"Job options are: {', '.join(JOB_OPTIONS)}; "
                 "the operation's own parameters stand in the body",
             )
-        given = await _body(request, required=operation.needs_body)
+        given = await _body(request, operation)
     else:
         given = dict(values)
     where = "body" if operation.takes_body else "query"
@@ -173,13 +173,13 @@ async def read_body(request: Request) -> bytes:
         else:
             return bytes(received)
     raise BodyTooLarge(
-        f"The request's body is larger than {LARGEST_BODY} bytes.", "An image reference is short"
+        f"The request's body is larger than {LARGEST_BODY} bytes.", "It is parameters, not data"
     )
 
 
-async def _body(request: Request, *, required: bool) -> dict[str, Any]:
+async def _body(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
     text = await read_body(request)
-    if not text and not required:
+    if not text and not operation.needs_body:
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -190,7 +190,7 @@ async def _body(request: Request, *, required: bool) -> dict[str, Any]:
             "Send Content-Type: application/json",
         )
     if not text:
-        raise InvalidRequest("The request's body is empty.", 'Send a JSON object: {"image": "…"}')
+        raise InvalidRequest("The request's body is empty.", _wanted(operation))
     try:
         value = json.loads(text.decode(), object_pairs_hook=_once)
         # The standard library reads NaN and lone surrogates, which are no JSON.
@@ -204,10 +204,14 @@ async def _body(request: Request, *, required: bool) -> dict[str, Any]:
     except (ValueError, msgspec.DecodeError) as error:  # also integers of thousands of digits
         raise InvalidRequest("The request's body is not valid JSON.", str(error)) from error
     if not isinstance(value, dict):
-        raise InvalidRequest(
-            "The request's body is not a JSON object.", 'Send for example {"image": "nginx"}'
-        )
+        raise InvalidRequest("The request's body is not a JSON object.", _wanted(operation))
     return value
+
+
+def _wanted(operation: Operation[..., Any]) -> str:
+    placed = operation.placeholders.__struct_fields__
+    names = [name for name in operation.parameters.__struct_fields__ if name not in placed]
+    return f"Send a JSON object with the parameters of {operation.name}: {', '.join(names) or '-'}"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
