@@ -247,14 +247,17 @@ def test_the_roles_have_its_permission_by_its_verb(extended: Cluster) -> None:
         ({"text": ["ahoy"]}, "text"),
         ({"text": "ahoy", "loud": True}, "loud"),
         ({"Text": "ahoy"}, "Text"),
-        (["ahoy"], "object"),
+        (["ahoy"], "text"),
+        ("ahoy", "text"),
     ],
 )
 def test_a_body_that_does_not_fit_the_signature_is_refused(
     extended: Cluster, body: object, word: str
 ) -> None:
     before = extended.jobs_made()
-    assert word in refused(extended.admin.post(f"/node/{WEB_1}/signal", json=body), 400)
+    said = refused(extended.admin.post(f"/node/{WEB_1}/signal", json=body), 400)
+    assert word in said
+    assert "image" not in said
     assert extended.jobs_made() == before
 
 

@@ -91,6 +91,7 @@ def test_two_nodes_of_one_name_are_told_apart_by_their_machine_ids(changing: Clu
     wait_until(both_here, what="two nodes of one name")
     said = refused(changing.reader.get(LOAD.format(WEB_1)), 400)
     assert all(machine in said for machine in machines)
+    refused(changing.reader.get(LOAD.format(WEB_2)), 400)
     for machine in machines:
         assert meant(changing, machine) == [WEB_1]
     assert meant(changing, "_all") == [WEB_1, WEB_1]
