@@ -1,6 +1,8 @@
 """The OpenAPI document is valid and true of every answer; and so is the page that shows it."""
 
+import json
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ import pytest
 import schemathesis
 
 from tests.parts.cluster import PULL, Cluster, NodePlan
-from tests.parts.process import Process
+from tests.parts.process import Process, wait_until
 from tests.parts.registry import PushedImage
 from tests.system.conftest import WEB_1
 
@@ -337,6 +339,26 @@ def test_errors_beside_the_routes_have_the_documented_body(
     answer = fleet.admin.request(method, path)
     assert answer.status_code in (404, 405)
     holds(api, {"$ref": "#/components/schemas/Error"}, answer.json())
+
+
+def test_a_client_that_hangs_up_amid_its_body_is_no_fault_of_the_controller(
+    fleet: Cluster,
+) -> None:
+    url = httpx.URL(fleet.url)
+    with socket.create_connection((url.host, url.port or 0)) as connection:
+        connection.sendall(
+            f"POST /node/hung-up/{PULL} HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {fleet.token('write')}\r\n"
+            'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"image": '.encode()
+        )
+
+    def logged() -> list[dict[str, Any]]:
+        whole, _, _ = fleet.controller.stderr.rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return [line for line in lines if "/hung-up/" in line.get("path", "")]
+
+    wait_until(lambda: bool(logged()), what="a line in the log")
+    assert [(line["event"], line["status"]) for line in logged()] == [("request", 400)]
 
 
 CONFIGURATION = """\
