@@ -96,10 +96,13 @@ class Client(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one client does again and again: requests in a row, on one connection of its own."""
+    """What one client does again and again: requests in a row, on one connection of its own.
+
+    Each client does one of the variants.
+    """
 
     address: Path | int
-    steps: Sequence[tuple[bytes, int, bytes]]
+    variants: Sequence[Sequence[tuple[bytes, int, bytes]]]
 
     async def connect(self) -> Client:
         """Open a connection to do it on."""
@@ -108,10 +111,10 @@ class Exchange:
             return (await loop.create_unix_connection(Client, str(self.address)))[1]
         return (await loop.create_connection(Client, "127.0.0.1", self.address))[1]
 
-    async def run(self, client: Client) -> float:
-        """Do it once, and return the seconds it took."""
+    async def run(self, client: Client, number: int = 0) -> float:
+        """Do it once, as this client does it, and return the seconds it took."""
         begun = time.perf_counter()
-        for request, status, promise in self.steps:
+        for request, status, promise in self.variants[number % len(self.variants)]:
             await client.ask(request, status, promise)
         return time.perf_counter() - begun
 
@@ -147,13 +150,13 @@ async def at_once(
     taken: list[float] = []
     begun = time.perf_counter()
 
-    async def work(client: Client) -> None:
+    async def work(number: int, client: Client) -> None:
         nonlocal count
         while count > 0 and time.perf_counter() - begun < seconds:
             count -= 1
-            taken.append(await exchange.run(client))
+            taken.append(await exchange.run(client, number))
 
-    await asyncio.gather(*(work(client) for client in connections))
+    await asyncio.gather(*(work(*each) for each in enumerate(connections)))
     elapsed = time.perf_counter() - begun
     for client in connections:
         client.close()
@@ -247,6 +250,8 @@ class Bench:
     load: Exchange
     pull: Exchange
     direct: Exchange
+    pull_each: Exchange
+    direct_each: Exchange
     pids: dict[str, int]
     extent: Extent
     run: Callable[[Coroutine[Any, Any, Any]], Any]
@@ -257,7 +262,10 @@ class Bench:
         engine = parts.enter_context(Engine())
         registry = parts.enter_context(Registry())
         layers = [random_layer("bench", size=1_000_000), random_layer("bench-2")]
-        image = registry.push_image("bench/image", "1.0", layers).reference
+        images = [
+            registry.push_image("bench/image", f"1.{number}", layers).reference
+            for number in range(CLIENTS)
+        ]
         state, port = directory / "state", free_port()
         towline = TowlineProcess(
             *("up", "--state", state, "--listen", f"127.0.0.1:{port}"),
@@ -274,24 +282,30 @@ class Bench:
         if create.run():
             raise Failed(create.tail())
         token = f"Authorization: Bearer {create.stdout.strip()}"
-        repository, _, tag = image.rpartition(":")
-        create_path = f"/images/create?fromImage={quote(repository, safe='')}&tag={tag}"
-        pull = request(
-            *("POST", f"/node/{NODE}/container/docker/pull", token),
-            "Content-Type: application/json",
-            body=f'{{"image": "{image}"}}',
-        )
+
+        def direct(image: str) -> list[tuple[bytes, int, bytes]]:
+            repository, _, tag = image.rpartition(":")
+            create = f"/images/create?fromImage={quote(repository, safe='')}&tag={tag}"
+            return [
+                (request("POST", create), 200, b"Status: "),
+                (request("GET", f"/images/{image}/json"), 200, b'"Id"'),
+            ]
+
+        def pull(image: str) -> list[tuple[bytes, int, bytes]]:
+            asked = request(
+                *("POST", f"/node/{NODE}/container/docker/pull", token),
+                "Content-Type: application/json",
+                body=f'{{"image": "{image}"}}',
+            )
+            return [(asked, 202, b'"ok"')]
+
         runner = parts.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         return cls(
-            load=Exchange(port, [(request("GET", f"/node/{NODE}/load", token), 200, b'"ok"')]),
-            pull=Exchange(port, [(pull, 202, b'"ok"')]),
-            direct=Exchange(
-                engine.socket,
-                [
-                    (request("POST", create_path), 200, b"Status: "),
-                    (request("GET", f"/images/{image}/json"), 200, b'"Id"'),
-                ],
-            ),
+            load=Exchange(port, [[(request("GET", f"/node/{NODE}/load", token), 200, b'"ok"')]]),
+            pull=Exchange(port, [pull(images[0])]),
+            direct=Exchange(engine.socket, [direct(images[0])]),
+            pull_each=Exchange(port, [pull(image) for image in images]),
+            direct_each=Exchange(engine.socket, [direct(image) for image in images]),
             pids=processes([state, engine.directory, registry.directory]),
             extent=extent,
             run=runner.run,
@@ -359,8 +373,12 @@ def measure(extent: Extent) -> str:
         direct_one, pull_one = bench.run(in_turn([bench.direct, bench.pull], extent.exchanges))
         say(f"The same, {CLIENTS} clients ...")
         direct, pull = bench.rounds(bench.direct, bench.pull)
+        say("The same, an image each ...")
+        bench.run(at_once(bench.pull_each, CLIENTS, count=CLIENTS))
+        direct_each, pull_each = bench.rounds(bench.direct_each, bench.pull_each)
         final = bench.memory()
     jobs = JOBS + len(load_one) + len(load.seconds) + len(pull_one) + len(pull.seconds)
+    jobs += len(pull_each.seconds)
     say("The command line ...")
     towline = str(Path(sys.executable).with_name("towline"))
     python, help_all, help_pull = command_seconds(
@@ -372,8 +390,13 @@ def measure(extent: Extent) -> str:
     goals = [
         goal("pull of a present image, one client: added at p50", added, "ms", most=3),
         goal(
-            f"pull, {CLIENTS} clients: of the engine's own rate",
+            f"pull, {CLIENTS} clients, one image: of the engine's own rate",
             pull.rate / direct.rate,
+            least=0.85,
+        ),
+        goal(
+            f"pull, {CLIENTS} clients, an image each: of the engine's own rate",
+            pull_each.rate / direct_each.rate,
             least=0.85,
         ),
         goal("`GET …/load`, one client: p50", milliseconds(load_one), "ms", most=2),
@@ -402,7 +425,9 @@ def measure(extent: Extent) -> str:
             f"One client sends one request after another; {CLIENTS} clients do so side by side, "
             f"for {extent.rounds} rounds of {extent.seconds:g} s each. A pull made directly is "
             "`POST /images/create` and an inspect on the engine's own socket; direct pulls and "
-            "pulls through Towline take turns.",
+            "pulls through Towline take turns. Tasks of a node that wait for the same image share "
+            "one pull, which the engine doesn't do for its own clients: hence also a measurement "
+            "where every client has an image of its own.",
             "",
             *table(
                 ["", "p50 ms, 1 client", "p99", f"p50 ms, {CLIENTS} clients", "p99", "per second"],
@@ -410,6 +435,8 @@ def measure(extent: Extent) -> str:
                     latency_row("`GET …/load`", load_one, load),
                     latency_row("pull, directly", direct_one, direct),
                     latency_row("pull, through Towline", pull_one, pull),
+                    latency_row("pull, an image each, directly", None, direct_each),
+                    latency_row("pull, an image each, through Towline", None, pull_each),
                 ],
             ),
             "",
@@ -423,6 +450,8 @@ def measure(extent: Extent) -> str:
                     cpu_row("`GET …/load`", load, bench.pids),
                     cpu_row("pull, directly", direct, bench.pids),
                     cpu_row("pull, through Towline", pull, bench.pids),
+                    cpu_row("pull, an image each, directly", direct_each, bench.pids),
+                    cpu_row("pull, an image each, through Towline", pull_each, bench.pids),
                 ],
             ),
             "",
@@ -480,10 +509,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def latency_row(name: str, one: Sequence[float], rounds: Rounds) -> list[str]:
-    """Return a row of percentiles and the rate."""
-    times = [milliseconds(sample, p) for sample in (one, rounds.seconds) for p in (50, 99)]
-    return [name, *(f"{value:.2f}" for value in times), f"{rounds.rate:,.0f}"]
+def latency_row(name: str, one: Sequence[float] | None, rounds: Rounds) -> list[str]:
+    """Return a row of percentiles and the rate; `one` of a single client, where measured."""
+    samples = (one, rounds.seconds)
+    times = [
+        "" if sample is None else f"{milliseconds(sample, percent):.2f}"
+        for sample in samples
+        for percent in (50, 99)
+    ]
+    return [name, *times, f"{rounds.rate:,.0f}"]
 
 
 def cpu_row(name: str, rounds: Rounds, pids: dict[str, int]) -> list[str]:
