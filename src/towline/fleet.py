@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from towline.broker import Connection
+from towline.broker import LONGEST_PAUSE, Connection
 from towline.errors import InvalidRequest, NoNodes
 from towline.job import timestamp
 from towline.journal import NANOSECONDS, Follower, create_stream
@@ -22,6 +22,8 @@ NODES = "nodes"
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
 TICK = 0.5
+GRACE = LONGEST_PAUSE + 2.0
+"""Seconds after a connection of ours within which agents may still be on their way back."""
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -165,11 +167,15 @@ class Fleet:
 
     async def watch(self) -> None:
         """Notice nodes that have fallen silent, for ever."""
+        patient_until = 0.0
         while True:
             await asyncio.sleep(TICK)
             now = time.time()
-            # While the broker is away nobody can be heard: that says nothing of the nodes.
+            # While the broker is away nobody can be heard, and soon after it only who was as quick
+            # as we: that says nothing of the nodes.
             if not self._broker.connected:
+                patient_until = time.monotonic() + GRACE
+            if time.monotonic() < patient_until:
                 for member in self._members.values():
                     if member.here:
                         member.heard = now
