@@ -178,14 +178,16 @@ class Connection:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._keeper is not None:
+        # Again and again: the library waits with wait_for, which in Python 3.11 drops a
+        # cancellation that comes together with what is waited for.
+        while self._keeper is not None and not self._keeper.done():
             self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait([self._keeper], timeout=0.1)
         if self._client is not None:
             client, self._client = self._client, None
             with contextlib.suppress(nats.errors.Error, OSError):
-                await asyncio.wait_for(client.close(), 2)
+                async with asyncio.timeout(2):
+                    await client.close()
             client.drop()
 
     def _read_options(self) -> dict[str, Any]:
@@ -265,8 +267,8 @@ class Connection:
             self.last_error = _reason(error)
 
         try:
-            await asyncio.wait_for(
-                client.connect(
+            async with asyncio.timeout(2 * CONNECT_TIMEOUT):
+                await client.connect(
                     servers=[random.choice(self._settings.urls)],
                     name=self._name,
                     allow_reconnect=False,
@@ -276,9 +278,7 @@ class Connection:
                     error_cb=on_error,
                     skip_subject_validation=True,
                     **self._options,
-                ),
-                2 * CONNECT_TIMEOUT,
-            )
+                )
             if not client.is_connected:
                 raise nats.errors.Error("nats: the server ended the connection at once")
         except BaseException:
@@ -310,7 +310,8 @@ class Connection:
             if client is not None:
                 return client
             try:
-                await asyncio.wait_for(self._connected.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._connected.wait()
             except TimeoutError:
                 raise BrokerUnreachable(
                     "The broker is out of reach.", f"NATS: {self.last_error}"
@@ -335,24 +336,24 @@ class Connection:
             BrokerUnreachable: no connection, no answer within `timeout` seconds, or no JetStream.
         """
         client = await self.client(timeout)
+        before = _cancellations()
         scope = asyncio.timeout(None)
         self._asking.add(scope)
         try:
             async with scope:
-                return await client.request(subject, payload, timeout=timeout, headers=headers)
-        except nats.errors.NoRespondersError as error:
-            raise BrokerUnreachable(
-                "The broker is out of reach.", f"nothing there answers on {subject!r}"
-            ) from error
+                reply = await client.request(subject, payload, timeout=timeout, headers=headers)
         except (nats.errors.Error, OSError, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            raise BrokerUnreachable(
-                "The broker is out of reach.", f"NATS: {error or type(error).__name__}"
-            ) from error
+            if _cancellations() > before:
+                raise asyncio.CancelledError from error
+            reason = f"NATS: {_reason(error)}"
+            if isinstance(error, nats.errors.NoRespondersError):
+                reason = f"nothing there answers on {subject!r}"
+            raise BrokerUnreachable("The broker is out of reach.", reason) from error
         finally:
             self._asking.discard(scope)
+        if _cancellations() > before:
+            raise asyncio.CancelledError
+        return reply
 
     async def call(
         self, subject: str, body: object = None, *, timeout: float = REQUEST_TIMEOUT
@@ -424,6 +425,16 @@ class Connection:
         if client is not None:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await client.publish(subject, payload)
+
+
+def _cancellations() -> int:
+    """Return how often the current task was asked to end.
+
+    The library's own waiting drops such a wish when it comes together with the answer, and its
+    closing cancels futures of which nobody wished an end.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _reason(error: BaseException) -> str:

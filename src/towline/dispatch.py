@@ -180,7 +180,8 @@ class Dispatch:
     async def _wait_for(self, wait: _Wait, seconds: float) -> None:
         if self._worth_waiting(wait):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wait.done, seconds)
+                async with asyncio.timeout(seconds):
+                    await wait.done
 
     # Making jobs
 
@@ -340,4 +341,5 @@ class Dispatch:
                 )
             self._advanced.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._advanced.wait(), remaining)
+                async with asyncio.timeout(remaining):
+                    await self._advanced.wait()

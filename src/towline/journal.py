@@ -360,11 +360,11 @@ class Follower:
                     outstanding = self._batch
                 try:
                     # A message that waits already needs no timer.
-                    received = (
-                        queue.get_nowait()
-                        if not queue.empty()
-                        else await asyncio.wait_for(queue.get(), 2 * HEARTBEAT + 1)
-                    )
+                    if not queue.empty():
+                        received = queue.get_nowait()
+                    else:
+                        async with asyncio.timeout(2 * HEARTBEAT + 1):
+                            received = await queue.get()
                 except TimeoutError:
                     log.warning("no sign of life from the consumer", stream=self._stream)
                     return

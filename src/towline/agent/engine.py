@@ -60,7 +60,8 @@ class Engine:
 
     async def _ask(self, call: Awaitable[T], seconds: float = ANSWER_WITHIN) -> T:
         try:
-            return await asyncio.wait_for(call, seconds)
+            async with asyncio.timeout(seconds):
+                return await call
         except TimeoutError as error:
             raise EngineUnreachable(
                 f"the Docker Engine at {self.url} did not answer within {seconds:.0f} s"

@@ -92,7 +92,8 @@ class Presence:
             except (BrokerUnreachable, BrokerRefused) as error:
                 log.warning("heartbeat not sent", reason=error.details)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._beat.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._beat.wait()
 
     async def leave(self) -> None:
         """Say good-bye."""
