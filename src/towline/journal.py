@@ -27,6 +27,7 @@ WHOLE_JOB = "_"
 """Stands for the machine in the subject of an event of the whole job."""
 
 # nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
+# It also lets no more than 512 agents wait at one consumer unless that names a higher limit.
 MAX_CONSUMERS = 20_000
 NANOSECONDS = 1_000_000_000
 STREAM_NOT_FOUND = 10059
@@ -241,6 +242,7 @@ class Follower:
                 "ack_wait": int(self._acknowledge_within * NANOSECONDS),
                 "max_deliver": -1,
                 "max_ack_pending": 2 * self._batch,
+                "max_waiting": MAX_CONSUMERS,
                 "num_replicas": 1,
             }
         else:
@@ -277,7 +279,7 @@ class Follower:
             info = await self._broker.call(f"CONSUMER.INFO.{self._stream}.{self._durable}")
             # Where a durable consumer begins can't be changed, only what it is for.
             kept = info["config"]
-            for key in ("deliver_policy", "opt_start_seq"):
+            for key in ("deliver_policy", "opt_start_seq", "max_waiting"):
                 config.pop(key, None)
                 if key in kept:
                     config[key] = kept[key]
