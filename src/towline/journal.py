@@ -203,7 +203,8 @@ class Follower:
         stream: the stream's name.
         subjects: which of its messages; empty for all.
         after: the sequence to go on after; None for only what comes from now on. For a durable
-            follower it counts only where the broker doesn't know it (yet, or any more).
+            follower it counts only where the broker doesn't know it (yet, or any more). A stream
+            that is made anew meanwhile is followed from its start.
         durable: a name that the broker keeps the position under.
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
@@ -230,6 +231,7 @@ class Follower:
         self._newest = newest
         self._batch = batch
         self._acknowledge_within = acknowledge_within
+        self._created: str | None = None
         self.ready = asyncio.Event()
         """Set once the consumer exists: from here on nothing is missed."""
 
@@ -270,27 +272,45 @@ class Follower:
         return config
 
     async def _ensure_consumer(self) -> str:
-        config = self._config()
         if self._durable is None:
-            body = {"stream_name": self._stream, "config": config}
+            if not self._newest:
+                await self._locate()
+            body = {"stream_name": self._stream, "config": self._config()}
             answer = await self._broker.call(f"CONSUMER.CREATE.{self._stream}", body)
             return str(answer["name"])
+        if self._created is None:
+            await self._locate()
         try:
             info = await self._broker.call(f"CONSUMER.INFO.{self._stream}.{self._durable}")
-            # Where a durable consumer begins can't be changed, only what it is for.
             kept = info["config"]
+        except BrokerRefused as error:
+            if error.number != CONSUMER_NOT_FOUND:
+                raise
+            await self._locate()
+            kept = None
+        config = self._config()
+        if kept is not None:
+            # Where a durable consumer begins can't be changed, only what it is for.
             for key in ("deliver_policy", "opt_start_seq", "max_waiting"):
                 config.pop(key, None)
                 if key in kept:
                     config[key] = kept[key]
-        except BrokerRefused as error:
-            if error.number != CONSUMER_NOT_FOUND:
-                raise
         await self._broker.call(
             f"CONSUMER.DURABLE.CREATE.{self._stream}.{self._durable}",
             {"stream_name": self._stream, "config": config},
         )
         return self._durable
+
+    async def _locate(self) -> None:
+        """Find where to go on: the stream may have been made anew since, or have lost its end."""
+        info = await self._broker.call(f"STREAM.INFO.{self._stream}")
+        if self._created not in (None, info["created"]):
+            log.warning("stream made anew", stream=self._stream)
+            self._after = 0
+        elif self._durable is None:
+            last = int(info["state"]["last_seq"])
+            self._after = last if self._after is None else min(self._after, last)
+        self._created = info["created"]
 
     async def prepare(self) -> None:
         """Make the consumer, so that nothing that is stored from here on is missed.
