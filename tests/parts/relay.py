@@ -123,6 +123,8 @@ class Relay:
             for way in rest:
                 way.cancel()
             await asyncio.gather(*done, *rest, return_exceptions=True)
+        except asyncio.CancelledError:  # by the end; nobody waits for this task's word
+            pass
         finally:
             pair.abort()
             self._pairs.discard(pair)
