@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,15 @@ async def make_stream(connection: Connection, **more: Any) -> None:
 
 async def until(predicate: Callable[[], bool], what: str) -> None:
     await asyncio.to_thread(wait_until, predicate, what=what)
+
+
+async def until_answered(ask: Callable[[], Awaitable[bool]]) -> None:
+    """Ask the broker until it says yes, and bear with it while it can't answer."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(BrokerUnreachable, BrokerRefused):
+                if await ask():
+                    return
 
 
 async def last_sequence(connection: Connection) -> int:
@@ -262,6 +272,23 @@ async def test_a_request_that_is_cancelled_is_cancelled(
     assert asking.cancelled()
 
 
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_request_that_is_cancelled_as_its_answer_arrives_is_cancelled(
+    connection: Connection, ticks: int
+) -> None:
+    client = await connection.client()
+    for _ in range(10):
+        received = client.stats["in_msgs"]
+        asking = asyncio.create_task(connection.call("INFO"))
+        while client.stats["in_msgs"] == received:
+            await asyncio.sleep(0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        if asking.cancel():
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+
+
 async def test_what_was_asked_over_a_connection_that_is_lost_fails_at_once(
     connection: Connection, relay: Relay
 ) -> None:
@@ -335,6 +362,8 @@ async def test_a_stall_is_noticed_though_more_waits_to_be_sent_than_any_buffer_h
     sending.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await sending
+    del client
+    gc.collect()  # tells of tasks that ended with an error which nobody has seen
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
@@ -350,16 +379,13 @@ async def test_a_broker_that_was_killed_is_found_again_with_all_that_it_had(
     for _ in range(2):
         broker.process.kill()
         await asyncio.to_thread(broker.start)
-        assert await last_sequence_in_time(connection) == 20
+
+        async def has_all() -> bool:
+            return await last_sequence(connection) == 20
+
+        await until_answered(has_all)
     await fill(connection, 20, 21)
     assert await last_sequence(connection) == 21
-
-
-async def last_sequence_in_time(connection: Connection) -> int:
-    """Ask until the broker is back and has found its streams."""
-    while True:
-        with contextlib.suppress(BrokerUnreachable, BrokerRefused):
-            return await last_sequence(connection)
 
 
 async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
@@ -468,8 +494,9 @@ async def test_what_is_no_broker_or_none_for_us_is_told_and_tried_again_with_pau
     assert "eyJh" not in str(logs)
 
 
+@pytest.mark.parametrize("welcome", [False, True])
 async def test_pauses_between_attempts_double_up_to_a_bound_and_are_drawn_at_random(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, welcome: bool
 ) -> None:
     drawn: list[tuple[float, float]] = []
 
@@ -477,11 +504,22 @@ async def test_pauses_between_attempts_double_up_to_a_bound_and_are_drawn_at_ran
         drawn.append((low, high))
         return 0.0
 
+    async def dismiss(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if welcome:
+            writer.write(b"INFO {}\r\n")
+            await reader.readuntil(b"PING\r\n")
+            writer.write(b"PONG\r\n")
+        writer.close()
+
     monkeypatch.setattr(random, "uniform", uniform)
     monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.3)
-    async with Connection(Settings([f"nats://127.0.0.1:{free_port()}"]), "tests"):
-        await until(lambda: len(drawn) >= 5, "five attempts")
+    server = await asyncio.start_server(dismiss, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with capture_logs() as logs:
+        async with server, Connection(Settings([url]), "tests"):
+            await until(lambda: len(drawn) >= 5, "five attempts")
     assert drawn[:5] == [(0.025, 0.05), (0.05, 0.1), (0.1, 0.2), (0.15, 0.3), (0.15, 0.3)]
+    assert welcome == ("broker connected" in [entry["event"] for entry in logs])
 
 
 async def test_a_broker_that_accepts_and_says_nothing_is_left_again(
@@ -638,10 +676,12 @@ async def test_a_durable_follower_goes_on_where_it_was_in_an_earlier_life(
 
 async def acknowledged(connection: Connection, sequence: int) -> None:
     """Wait until the broker knows that all up to a message has been acknowledged."""
-    while True:
+
+    async def known() -> bool:
         info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
-        if info["ack_floor"]["stream_seq"] >= sequence:
-            return
+        return int(info["ack_floor"]["stream_seq"]) >= sequence
+
+    await until_answered(known)
 
 
 async def test_a_durable_follower_may_ask_for_other_subjects_and_keeps_its_place(
@@ -818,12 +858,12 @@ async def test_a_thousand_may_wait_at_one_durable_consumer(connection: Connectio
         async for _ in durable(connection, batch=1):
             pass
 
+    async def all_wait() -> bool:
+        info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
+        return bool(info["num_waiting"] == 1000)
+
     waiting = [asyncio.create_task(wait()) for _ in range(1000)]
-    while True:
-        with contextlib.suppress(BrokerRefused):
-            info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
-            if info["num_waiting"] == 1000:
-                break
+    await until_answered(all_wait)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
