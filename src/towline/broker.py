@@ -123,11 +123,6 @@ class _Client(Client):
             raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
         return super()._connect_command()
 
-    async def _process_op_err(self, error: Exception) -> None:
-        if self.is_connected:
-            self.drop()
-        await super()._process_op_err(error)
-
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._lost.set()
         await super()._close(status, do_cbs)
