@@ -1,56 +1,94 @@
-"""Dispatch: make a job, wait for its results, and answer for it afterwards."""
+"""Dispatch: make jobs, wait for their results, steer them, and answer for them afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import structlog
 
-from towline.broker import Connection
-from towline.errors import BrokerUnreachable, NoNodes, TowlineError
+from towline.broker import BrokerRefused, Connection
+from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, NotFound
 from towline.fleet import Fleet, Member
+from towline.fold import Fold
+from towline.idempotency import Keys, digest
 from towline.index import Index
-from towline.job import PLANNED, Event, Job, PlannedNode, Progress, new_id, timestamp
+from towline.job import (
+    ANY_NODE,
+    BAD,
+    CANCEL,
+    CANCELLED,
+    CANCELLING,
+    DELETED,
+    NOBODY,
+    PLANNED,
+    Event,
+    Job,
+    PlannedNode,
+    Progress,
+    new_id,
+    timestamp,
+)
 from towline.journal import (
     ALL_SUBJECT,
     EVENTS,
     JOBS,
-    WHOLE_JOB,
-    Follower,
     Journal,
     any_subject,
+    event_subject,
     label_subject,
     node_subject,
 )
-from towline.operation import Effect, Operation
-from towline.target import ALL, ANY, Label, Target
+from towline.operation import NODE, Effect, Operation, registry
+from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
 
 log = structlog.get_logger()
 
-FLUSH_EVERY = 0.2
-"""Seconds that folded messages may wait in memory before the index writes them."""
-FLUSH_AT = 2000
-PRUNE_EVERY = 600.0
-CATCH_UP = 3.0
-"""Seconds that a question for an unknown job may wait for the index to catch up."""
 SOON = 60.0
 """Seconds within which a read or an operation that runs once must be begun: nobody wants
 yesterday's reboot to happen today."""
 
-_job = msgspec.json.Decoder(Job)
-_event = msgspec.json.Decoder(Event)
+
+class Submission(msgspec.Struct, frozen=True):
+    """A request for a job.
+
+    Attributes:
+        parameters: the operation's, validated, as plain data.
+        caller: the token's subject.
+        expires: seconds within which a node must begin it; None for what is usual.
+        trace: the caller's `traceparent`.
+        key: the caller's `Idempotency-Key`.
+        retries: the job that this is to retry, and only on the machines `only`.
+    """
+
+    operation: Operation[..., Any]
+    parameters: dict[str, Any]
+    target: Target
+    caller: str
+    expires: float | None = None
+    trace: str | None = None
+    key: str | None = None
+    retries: str | None = None
+    only: frozenset[str] | None = None
 
 
 class _Wait:
-    """A request that waits for a job."""
+    """A request that waits for a job.
+
+    Attributes:
+        missing: the machine ids of the nodes that it waits for.
+        armed: whether `missing` is known.
+    """
 
     def __init__(self, progress: Progress, capability: str) -> None:
         self.progress = progress
         self.capability = capability
+        self.missing: set[str] = set()
+        self.armed = False
         self.done = asyncio.get_running_loop().create_future()
 
     def finish(self) -> None:
@@ -58,8 +96,27 @@ class _Wait:
             self.done.set_result(None)
 
 
+class _Plan(msgspec.Struct):
+    """Which nodes a job is for.
+
+    Attributes:
+        members: all of them.
+        refused: by machine id, with the status and the reason: those that will not run it.
+    """
+
+    members: list[Member]
+    refused: dict[str, tuple[str, str]] = {}
+
+    def nodes(self) -> list[PlannedNode]:
+        planned = []
+        for member in self.members:
+            status, reason = self.refused.get(member.machine, ("failed", None))
+            planned.append(PlannedNode(member.machine, member.hostname, reason, status))
+        return planned
+
+
 class Dispatch:
-    """Makes jobs, folds the journal, and wakes the requests that wait.
+    """Makes jobs, wakes the requests that wait for them, and steers them.
 
     Args:
         expires: seconds within which a converging operation must be begun.
@@ -73,205 +130,187 @@ class Dispatch:
         self.journal = Journal(broker)
         self.index = index
         self.fleet = Fleet(broker, self._fleet_changed)
+        self.fold = Fold(broker, index, self._happened, retention=retention)
+        self.keys = Keys(broker)
         self._expires = expires
-        self._retention = retention
         self._waits: dict[str, list[_Wait]] = {}
-        self._folded: dict[str, int] = {}
-        self._behind = {JOBS, EVENTS}
-        self._caught_up = asyncio.Event()
-        self._advanced = asyncio.Event()
+        self.stopping = False
 
-    # Folding
-
-    async def fold(self, stream: str) -> None:
-        """Follow `stream` into the index, for ever."""
-        info = await self._stream_info(stream)
-        last = int(info["state"]["last_seq"])
-        after = self.index.position(stream, info["created"], last)
-        self._folded[stream] = after
-        if after >= last:
-            self._up_to_date(stream)
-        unwritten = 0
-        async for message in Follower(self.broker, stream, after=after):
-            try:
-                if stream == JOBS:
-                    self._fold_job(message.subject, message.data)
-                else:
-                    self._fold_event(message.data, message.sequence)
-            except msgspec.MsgspecError as error:
-                log.error(
-                    "message not readable",
-                    stream=stream,
-                    sequence=message.sequence,
-                    reason=str(error),
-                )
-            self.index.advance(stream, message.sequence)
-            self._folded[stream] = message.sequence
-            self._advanced.set()
-            unwritten += 1
-            if unwritten >= FLUSH_AT:
-                self.index.flush()
-                unwritten = 0
-            if message.pending == 0 and stream in self._behind:
-                self._up_to_date(stream)
-
-    async def _stream_info(self, stream: str) -> dict[str, Any]:
-        while True:
-            try:
-                return await self.broker.call(f"STREAM.INFO.{stream}")
-            except TowlineError as error:
-                log.warning("index waits for the broker", stream=stream, reason=error.details)
-                await asyncio.sleep(0.5)
-
-    def _up_to_date(self, stream: str) -> None:
-        self._behind.discard(stream)
-        if not self._behind:
-            self._caught_up.set()
-
-    def _fold_job(self, subject: str, data: bytes) -> None:
-        job = _job.decode(data)
-        machine = subject[9:] if subject.startswith("job.node.") else None
-        self.index.add_job(job, machine, data)
-
-    def _fold_event(self, data: bytes, sequence: int) -> None:
-        event = _event.decode(data)
-        self.index.add_event(event, sequence, data)
-        for wait in self._waits.get(event.job, ()):
-            wait.progress.apply(event)
-            if not self._worth_waiting(wait):
-                wait.finish()
-
-    async def flush(self) -> None:
-        """Write the index now and then, and forget what the journal has forgotten, for ever."""
-        pruned = time.monotonic() - PRUNE_EVERY
-        while True:
-            await asyncio.sleep(FLUSH_EVERY)
-            self.index.flush()
-            if time.monotonic() - pruned >= PRUNE_EVERY:
-                self.index.forget(time.time() - self._retention)
-                pruned = time.monotonic()
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether the index has folded all that the streams held when it began."""
-        return self._caught_up.is_set()
+    def stop(self) -> None:
+        """End the streams of events: they would hold the controller up."""
+        self.stopping = True
+        self.fold.pulse.beat()
 
     # Waiting
+
+    def _happened(self, event: Event) -> None:
+        for wait in self._waits.get(event.job, ()):
+            wait.progress.apply(event)
+            wait.missing.discard(event.machine)
+            if event.machine in wait.progress.unfinished:
+                wait.missing.add(event.machine)
+            self._consider(wait)
 
     def _fleet_changed(self, machines: set[str]) -> None:
         for waits in self._waits.values():
             for wait in waits:
-                if not self._worth_waiting(wait):
-                    wait.finish()
+                for machine in machines & wait.progress.unfinished:
+                    member = self.fleet.get(machine)
+                    if member is not None and member.here:
+                        wait.missing.add(machine)
+                    else:
+                        wait.missing.discard(machine)
+                self._consider(wait)
 
-    def _worth_waiting(self, wait: _Wait) -> bool:
-        progress = wait.progress
-        if progress.done:
-            return False
-        if not progress.planned:
-            return any(member.can(wait.capability) for member in self.fleet.here())
-        for task in progress.tasks.values():
-            if task.ended is None:
-                member = self.fleet.get(task.machine)
+    def _consider(self, wait: _Wait) -> None:
+        """End a wait that would wait for nobody who is there."""
+        if not wait.armed:
+            return
+        if wait.progress.planned:
+            if not wait.missing:
+                wait.finish()
+        elif not any(member.can(wait.capability) for member in self.fleet.here()):
+            wait.finish()
+
+    async def _wait(
+        self,
+        progress: Progress,
+        capability: str,
+        seconds: float,
+        act: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Wait for the nodes that are there; nothing that happens after `act` is missed."""
+        job_id, wait = progress.job.id, _Wait(progress, capability)
+        self._waits.setdefault(job_id, []).append(wait)
+        try:
+            if act is not None:
+                await act()
+            for machine in progress.unfinished:
+                member = self.fleet.get(machine)
                 if member is not None and member.here:
-                    return True
-        return False
-
-    async def _wait_for(self, wait: _Wait, seconds: float) -> None:
-        if self._worth_waiting(wait):
+                    wait.missing.add(machine)
+            wait.armed = True
+            self._consider(wait)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await wait.done
+        finally:
+            waits = self._waits[job_id]
+            waits.remove(wait)
+            if not waits:
+                del self._waits[job_id]
 
     # Making jobs
 
-    async def submit(
-        self,
-        operation: Operation[..., Any],
-        parameters: dict[str, Any],
-        *,
-        target: Target,
-        caller: str,
-        wait: float,
-        expires: float | None = None,
-        trace: str | None = None,
-    ) -> Progress:
+    async def submit(self, request: Submission, *, wait: float) -> Progress:
         """Make a job and wait up to `wait` seconds for the nodes that are there.
 
         Raises:
-            InvalidRequest, NoNodes: the target means no node.
+            InvalidRequest, NoNodes: the target means no node that could do it.
+            Conflict: the request's key came with another request before.
             BrokerUnreachable: the job may not have been stored; `job_id` says which.
         """
-        members = self.fleet.resolve(target)
-        now = time.time()
-        kept = operation.effect is Effect.CONVERGE
-        lifetime = expires if expires is not None else self._expires if kept else SOON
-        if not kept and not any(member.here for member in members):
-            raise NoNodes(
-                f"No node that {str(target)!r} means is reachable.",
-                f"{members[0].hostname} is {members[0].absence}; {operation.name} is not kept "
-                "for nodes that are away",
-            )
-        refused = [] if kept else [member for member in members if not member.here]
-        job = Job(
-            id=new_id(),
-            operation=operation.name,
-            parameters=parameters,
-            target=str(target),
-            caller=caller,
-            created=now,
-            expires=now + lifetime,
-            trace=trace,
-            excluded=[] if target == ANY else [member.machine for member in refused],
-        )
-        progress = Progress(job, None if target == ANY else self._plan(members, refused))
-        waiting = _Wait(progress, operation.requires)
-        self._waits.setdefault(job.id, []).append(waiting)
-        try:
-            await self._append(job, operation, target, members, refused)
-            await self._wait_for(waiting, wait)
-        finally:
-            self._forget(job.id, waiting)
+        plan = self._plan(request)
+        job = self._job(request, plan)
+        if request.key is not None:
+            held = await self._hold(request, job.id)
+            if held != job.id:
+                found = await self.job(held, wait=wait)
+                if found is not None:
+                    return found[0]
+                if self.index.deleted(held):
+                    raise Conflict(
+                        f"The job of the Idempotency-Key {request.key!r} was deleted.",
+                        "Use another key to make another job",
+                    )
+                # Whoever held the key didn't come to make the job.
+                job = msgspec.structs.replace(job, id=held)
+        progress = Progress(job, None if request.target == ANY else plan.nodes())
+
+        async def append() -> None:
+            await self._append(job, request.operation, request.target, plan)
+
+        await self._wait(progress, request.operation.requires, wait, append)
         self._explain(progress)
         return progress
 
-    def _plan(self, members: list[Member], refused: list[Member]) -> list[PlannedNode]:
-        gone = {member.machine for member in refused}
-        return [
-            PlannedNode(
-                member.machine,
-                member.hostname,
-                f"{member.absence}; not kept for nodes that are away"
-                if member.machine in gone
-                else None,
+    def _plan(self, request: Submission) -> _Plan:
+        target, operation = request.target, request.operation
+        plan = _Plan(self.fleet.resolve(target), {})
+        if request.only is not None:
+            plan.members = [member for member in plan.members if member.machine in request.only]
+            if not plan.members:
+                raise InvalidRequest(
+                    f"None of the nodes to retry on is meant by {str(target)!r} any more.",
+                    "Name another with target_hostname",
+                )
+        if operation.effect is not Effect.READ:
+            for member in plan.members:
+                if member.drained is not None:
+                    reason = f"drained since {timestamp(member.drained)}"
+                    plan.refused[member.machine] = ("skipped", reason)
+            if len(plan.refused) == len(plan.members):
+                member = plan.members[0]
+                raise InvalidRequest(
+                    f"{member.hostname} is {plan.refused[member.machine][1]}: it takes no work."
+                    if len(plan.members) == 1
+                    else f"All nodes that {str(target)!r} means are drained.",
+                    f"POST /agent/{member.hostname}/undrain lets it work again",
+                )
+        if operation.effect is Effect.CONVERGE:
+            return plan
+        if not any(member.here for member in plan.members if member.machine not in plan.refused):
+            member = plan.members[0]
+            raise NoNodes(
+                f"No node that {str(target)!r} means is reachable.",
+                f"{member.hostname} is {member.absence}; {operation.name} is not kept "
+                "for nodes that are away",
             )
-            for member in members
-        ]
+        for member in plan.members:
+            if not member.here:
+                reason = f"{member.absence}; not kept for nodes that are away"
+                plan.refused.setdefault(member.machine, ("failed", reason))
+        return plan
+
+    def _job(self, request: Submission, plan: _Plan) -> Job:
+        now = time.time()
+        kept = request.operation.effect is Effect.CONVERGE
+        usual = self._expires if kept else SOON
+        refused = plan.refused
+        if request.target == ANY:
+            # One that is away asks for no work; one that is drained may not know it yet.
+            refused = {machine: why for machine, why in refused.items() if why[0] == "skipped"}
+        return Job(
+            id=new_id(),
+            operation=request.operation.name,
+            parameters=request.parameters,
+            target=str(request.target),
+            caller=request.caller,
+            created=now,
+            expires=now + (usual if request.expires is None else request.expires),
+            trace=request.trace,
+            excluded=list(refused),
+            only=None if request.only is None else [m.machine for m in plan.members],
+            retries=request.retries,
+        )
+
+    async def _hold(self, request: Submission, job_id: str) -> str:
+        assert request.key is not None
+        asked = digest(
+            request.operation.name, request.parameters, str(request.target), request.expires
+        )
+        return await self.keys.hold(request.caller, request.key, asked, job_id)
 
     async def _append(
-        self,
-        job: Job,
-        operation: Operation[..., Any],
-        target: Target,
-        members: list[Member],
-        refused: list[Member],
+        self, job: Job, operation: Operation[..., Any], target: Target, plan: _Plan
     ) -> None:
-        if target == ANY:
-            subject = any_subject(operation.requires)
-        elif target == ALL:
-            subject = ALL_SUBJECT
-        elif isinstance(target, Label):
-            subject = label_subject(target)
-        else:
-            subject = node_subject(members[0].machine)
         try:
             if target == ALL or isinstance(target, Label):
                 # Before the job: a job whose plan is missing could never be said to be done,
                 # while a plan without its job is noticed by nobody.
-                nodes = self._plan(members, refused)
-                plan = Event(job.id, WHOLE_JOB, "", PLANNED, job.created, nodes=nodes)
-                await self.journal.add_event(plan)
-            await self.journal.add_job(job, subject)
+                event = Event(job.id, NOBODY, "", PLANNED, job.created, nodes=plan.nodes())
+                await self.journal.add_event(event)
+            await self.journal.add_job(job, _subject(target, plan.members, operation))
         except BrokerUnreachable as error:
             raise BrokerUnreachable(
                 error.error,
@@ -280,21 +319,16 @@ class Dispatch:
                 job_id=job.id,
             ) from error
 
-    def _forget(self, job_id: str, wait: _Wait) -> None:
-        waits = self._waits[job_id]
-        waits.remove(wait)
-        if not waits:
-            del self._waits[job_id]
-
     def _explain(self, progress: Progress) -> None:
         """Say of each node that hasn't ended why, where that is known."""
         progress.expire(time.time())
         until = f"runs when it returns, until {timestamp(progress.job.expires)}"
-        for task in progress.tasks.values():
-            if task.ended is None:
-                member = self.fleet.get(task.machine)
-                if member is not None and not member.here:
-                    task.error = f"{member.absence}, {until}"
+        if progress.cancelling:
+            until = "is cancelled when it returns"
+        for machine in progress.unfinished:
+            member = self.fleet.get(machine)
+            if member is not None and not member.here:
+                progress.tasks[machine].error = f"{member.absence}, {until}"
 
     # Asking for jobs
 
@@ -310,36 +344,134 @@ class Dispatch:
         Raises:
             BrokerUnreachable: the job isn't known here, and the journal can't be asked.
         """
-        found = self.index.find(job_id, self.fleet.hostnames())
+        found = self.index.find(job_id, self.fleet.hostnames)
         if found is None:
-            await self._catch_up()
-            found = self.index.find(job_id, self.fleet.hostnames())
+            await self.fold.catch_up()
+            found = self.index.find(job_id, self.fleet.hostnames)
         if found is None:
             return None
         progress, events = found
         if wait > 0 and not progress.done:
-            waiting = _Wait(progress, "")
-            self._waits.setdefault(job_id, []).append(waiting)
-            try:
-                await self._wait_for(waiting, wait)
-            finally:
-                self._forget(job_id, waiting)
-            again = self.index.find(job_id, self.fleet.hostnames())
-            if again is not None:
-                progress, events = again
+            operation = registry.get(progress.job.operation)
+            await self._wait(progress, operation.requires if operation else NODE, wait)
+            progress, events = self.index.find(job_id, self.fleet.hostnames) or found
         self._explain(progress)
         return progress, events
 
-    async def _catch_up(self) -> None:
-        ends = {stream: await self.journal.last_sequence(stream) for stream in (JOBS, EVENTS)}
-        deadline = time.monotonic() + CATCH_UP
-        while any(self._folded.get(stream, 0) < end for stream, end in ends.items()):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise BrokerUnreachable(
-                    "The index is behind the journal.", "try again in a few seconds"
+    async def known(self, job_id: str, *, wait: float = 0.0) -> tuple[Progress, list[Event]]:
+        """As `job`, but raises `NotFound` where there is no such job."""
+        found = await self.job(job_id, wait=wait)
+        if found is None:
+            raise NotFound(f"There is no job {job_id}.", "It may be older than the journal keeps")
+        return found
+
+    # Steering jobs
+
+    async def cancel(self, progress: Progress, *, caller: str, wait: float) -> Progress:
+        """Stop a job wherever it has not ended, and wait up to `wait` seconds for that.
+
+        Raises:
+            Conflict: it has ended, and not because it was cancelled.
+            BrokerUnreachable: the nodes may not have been told.
+        """
+        job = progress.job
+        if progress.done:
+            if progress.cancelling:
+                return progress
+            raise Conflict(
+                f"Job {job.id} has ended already: {progress.status}.", "There is nothing to cancel"
+            )
+
+        async def tell() -> None:
+            now = time.time()
+            data = {"caller": caller}
+            await self.journal.add_event(Event(job.id, NOBODY, "", CANCELLING, now, data=data))
+            subject = await self._reaches(progress, f"cancelled by {caller}")
+            if subject is not None:
+                message = Job(
+                    f"{job.id}.cancel",
+                    *(CANCEL, {"job": job.id}, job.target, caller, now),
+                    expires=max(job.expires, now + SOON),
                 )
-            self._advanced.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(remaining):
-                    await self._advanced.wait()
+                await self.journal.add_job(message, subject)
+
+        await self._wait(progress, NODE, wait, tell)
+        self._explain(progress)
+        return progress
+
+    async def _reaches(self, progress: Progress, reason: str) -> str | None:
+        """Return the subject that reaches all nodes that a job is for; None where no node is."""
+        job, target = progress.job, parse_target(progress.job.target)
+        if target == ALL:
+            return ALL_SUBJECT
+        if isinstance(target, Label):
+            return label_subject(target)
+        machine = next(iter(progress.tasks), None)
+        if machine is None:
+            end = Event(job.id, NOBODY, ANY_NODE, CANCELLED, time.time(), error=reason)
+            machine = await self.journal.claim(end)
+        return None if machine == NOBODY else node_subject(machine)
+
+    def retry(self, progress: Progress, *, caller: str, target: Target | None) -> Submission:
+        """Return the request that does a job again.
+
+        Args:
+            target: where; None for the nodes on which it failed, expired or was cancelled.
+
+        Raises:
+            InvalidRequest: there is nothing to retry, or nothing here can do that any more.
+        """
+        job = progress.job
+        operation = registry.get(job.operation)
+        if operation is None:
+            raise InvalidRequest(
+                f"This controller does not know the operation {job.operation}.",
+                "It may be one of a newer version",
+            )
+        only = None
+        if target is None:
+            failed = {task.machine for task in progress.tasks.values() if task.status in BAD}
+            if not failed:
+                raise InvalidRequest(
+                    f"Job {job.id} has failed nowhere.",
+                    "Name a target_hostname to run it there again",
+                )
+            target = parse_target(job.target)
+            if target == ALL or isinstance(target, Label):
+                only = frozenset(failed)
+        return Submission(operation, job.parameters, target, caller, retries=job.id, only=only)
+
+    async def delete(self, progress: Progress) -> None:
+        """Delete a job that has ended from the journal, and so from every index.
+
+        Raises:
+            InvalidRequest: it goes on.
+            BrokerUnreachable: it may not have been deleted.
+        """
+        job = progress.job
+        if not progress.done:
+            raise InvalidRequest(
+                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+            )
+        sequence = self.index.sequence(job.id)
+        # First, so that every index forgets the job even if nothing below comes to be done.
+        tombstone = Event(job.id, NOBODY, "", DELETED, time.time())
+        await self.journal.add_event(tombstone)
+        last = await self.journal.last_of(event_subject(tombstone))
+        await self.broker.call(
+            f"STREAM.PURGE.{EVENTS}", {"filter": f"event.*.{job.id}.*", "seq": last}
+        )
+        with contextlib.suppress(BrokerRefused):  # gone already
+            await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
+        await self.fold.catch_up()
+
+
+def _subject(target: Target, members: list[Member], operation: Operation[..., Any]) -> str:
+    if target == ANY:
+        return any_subject(operation.requires)
+    if target == ALL:
+        return ALL_SUBJECT
+    if isinstance(target, Label):
+        return label_subject(target)
+    assert isinstance(target, Hostname)
+    return node_subject(members[0].machine)

@@ -53,6 +53,12 @@ class MethodNotAllowed(TowlineError):
     code = 405
 
 
+class Conflict(TowlineError):
+    """What was asked for goes against what is there by now."""
+
+    code = 409
+
+
 class BodyTooLarge(TowlineError):
     """The request's body is over the limit."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import structlog
 
 from towline.broker import LONGEST_PAUSE, Connection
-from towline.errors import InvalidRequest, NoNodes
+from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.job import timestamp
 from towline.journal import NANOSECONDS, Follower, create_stream
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_label
@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 HEARTBEATS = "heartbeats"
 NODES = "nodes"
+STATES = "states"
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
 TICK = 0.5
@@ -33,6 +34,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         machine: the machine id.
         labels: `key: value`, the value a dotted path.
         started, registered: seconds since 1970 by the node's clock: this start, the first one.
+        booted: when the machine was started, likewise.
         interval: seconds between its heartbeats.
     """
 
@@ -46,6 +48,9 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     architecture: str = ""
     kernel: str = ""
     cpu_count: int = 0
+    distribution: str = ""
+    os_version: str = ""
+    booted: float | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,11 +60,29 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
         capabilities: what the node can do, each with the reason it can't just now, or "".
         running: how many tasks.
         leaving: the agent is stopping, of its own will.
+        load: the mean number of runnable tasks over 1, 5 and 15 minutes.
+        memory: bytes: total, free, used.
     """
 
     capabilities: dict[str, str] = {}
     running: int = 0
     leaving: bool = False
+    load: tuple[float, float, float] | None = None
+    memory: tuple[int, int, int] | None = None
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What people have decided about a node.
+
+    Attributes:
+        drained: since when it takes no work, in seconds since 1970; None for one that does.
+        by: who said so.
+        changed: when the last such decision was.
+    """
+
+    drained: float | None = None
+    by: str = ""
+    changed: float = 0.0
 
 
 class Member:
@@ -72,6 +95,12 @@ class Member:
         self.heard = registration.started
         """When it was heard last: seconds since 1970, by this controller's clock."""
         self.here = False
+        self.state = State()
+
+    @property
+    def drained(self) -> float | None:
+        """Since when it takes no work, in seconds since 1970; None for one that does."""
+        return self.state.drained
 
     @property
     def machine(self) -> str:
@@ -97,6 +126,11 @@ class Member:
         return f"not reachable since {timestamp(self.heard)}"
 
 
+def state_subject(machine: str) -> str:
+    """Return the plain subject on which an agent hears that its state may have changed."""
+    return f"state.{machine}"
+
+
 def _follow(broker: Connection, bucket: str) -> Follower:
     return Follower(broker, f"KV_{bucket}", subjects=[f"$KV.{bucket}.>"], newest=True)
 
@@ -113,6 +147,10 @@ class Fleet:
         self._on_change = on_change
         self._members: dict[str, Member] = {}
         self._by_hostname: dict[str, set[str]] = {}
+        self.hostnames: dict[str, str] = {}
+        """Of all registered nodes, by machine id."""
+        self._states: dict[str, State] = {}
+        self._sorted: list[Member] | None = None
         self._early: dict[str, tuple[Heartbeat, float]] = {}
 
     async def create(self, replicas: int) -> None:
@@ -121,7 +159,11 @@ class Fleet:
         Heartbeats are kept in memory: at 10,000 nodes they would be 2,000 synced writes a second
         for what is worthless half a minute later.
         """
-        for bucket, storage, age in ((NODES, "file", 0.0), (HEARTBEATS, "memory", 120.0)):
+        for bucket, storage, age in (
+            (NODES, "file", 0.0),
+            (STATES, "file", 0.0),
+            (HEARTBEATS, "memory", 120.0),
+        ):
             await create_stream(
                 self._broker,
                 {
@@ -150,10 +192,37 @@ class Fleet:
             except (msgspec.MsgspecError, ValueError) as error:
                 log.error("registration not readable", subject=message.subject, reason=str(error))
 
+    async def follow_states(self) -> None:
+        """Keep what people have decided about nodes current, for ever."""
+        async for message in _follow(self._broker, STATES):
+            machine = message.subject.rpartition(".")[2]
+            try:
+                state = msgspec.json.decode(message.data, type=State)
+            except msgspec.MsgspecError as error:
+                log.error("state not readable", machine=machine, reason=str(error))
+                continue
+            self._states[machine] = state
+            member = self._members.get(machine)
+            if member is not None:
+                member.state = state
+
+    async def decide(self, member: Member, state: State) -> None:
+        """Keep a decision about a node, and tell its agent of it.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it may not have been kept.
+        """
+        key = f"$KV.{STATES}.{member.machine}"
+        await self._broker.append(key, msgspec.json.encode(state))
+        self._states[member.machine] = member.state = state
+        await self._broker.publish(state_subject(member.machine), b"")
+
     async def follow_heartbeats(self) -> None:
         """Keep signs of life current, for ever."""
-        live = False
-        async for message in _follow(self._broker, HEARTBEATS):
+        follower, session, live = _follow(self._broker, HEARTBEATS), 0, False
+        async for message in follower:
+            if session != follower.sessions:
+                session, live = follower.sessions, False
             machine = message.subject.rpartition(".")[2]
             try:
                 heartbeat = msgspec.json.decode(message.data, type=Heartbeat)
@@ -199,7 +268,10 @@ class Fleet:
         if old is not None:
             self._by_hostname[old.hostname].discard(machine)
             member.heartbeat, member.heard, member.here = old.heartbeat, old.heard, old.here
+        member.state = self._states.get(machine, member.state)
         self._members[machine] = member
+        self.hostnames[machine] = member.hostname
+        self._sorted = None
         self._by_hostname.setdefault(registration.hostname, set()).add(machine)
         early = self._early.pop(machine, None)
         if early is not None:
@@ -223,19 +295,31 @@ class Fleet:
 
     def members(self) -> list[Member]:
         """Return all registered nodes, by hostname."""
-        return sorted(self._members.values(), key=lambda member: member.hostname)
+        if self._sorted is None:
+            self._sorted = sorted(self._members.values(), key=lambda member: member.hostname)
+        return list(self._sorted)
 
     def get(self, machine: str) -> Member | None:
         """Return the node with this machine id, or None."""
         return self._members.get(machine)
 
-    def hostnames(self) -> dict[str, str]:
-        """Return the hostnames of all registered nodes, by machine id."""
-        return {machine: member.hostname for machine, member in self._members.items()}
+    def here(self) -> Iterator[Member]:
+        """Yield the nodes that are here now."""
+        return (member for member in self._members.values() if member.here)
 
-    def here(self) -> Iterable[Member]:
-        """Return the nodes that are here now."""
-        return [member for member in self._members.values() if member.here]
+    def one(self, name: str) -> Member:
+        """Return the node of this hostname or machine id.
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: several have that hostname.
+        """
+        if name not in self._members and not self._by_hostname.get(name):
+            raise NotFound(
+                f"No registered node is called {name!r}.",
+                "GET /agent, or towline nodes, lists those that are registered",
+            )
+        return self.resolve(Hostname(name))[0]
 
     def resolve(self, target: Target) -> list[Member]:
         """Return the nodes that `target` means; for `_any`, all of which one is to act.

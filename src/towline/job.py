@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +19,8 @@ CANCELLED = "cancelled"
 EXPIRED = "expired"
 PLANNED = "planned"
 CLAIMED = "claimed"
+CANCELLING = "cancelling"
+DELETED = "deleted"
 
 RESULT_STATUS = {
     COMPLETED: "ok",
@@ -27,6 +31,14 @@ RESULT_STATUS = {
 }
 """A result's status by the kind of the event that ended the task."""
 
+UNFINISHED = ("pending", "running")
+BAD = ("failed", "cancelled", "expired")
+
+NOBODY = "_"
+"""Stands for the machine of a job for any node that none has taken, and of events of whole jobs."""
+ANY_NODE = "_any"
+"""Stands for that machine's hostname."""
+
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     """One operation with its parameters, aimed at one target by one caller.
@@ -36,7 +48,9 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         created, expires: seconds since 1970, UTC, by the controller's clock. Past `expires`
             no node begins it.
         trace: the caller's W3C `traceparent`, where it sent one.
-        excluded: machine ids that were away and were told to be failed: they must not run it.
+        excluded: machine ids that must not run it: they were away, and were told to be failed.
+        only: machine ids that may run it, where not all are meant that the subject reaches.
+        retries: the id of the job whose failed nodes this is for.
     """
 
     id: str
@@ -48,14 +62,30 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     expires: float
     trace: str | None = None
     excluded: list[str] = []
+    only: list[str] | None = None
+    retries: str | None = None
+
+    def is_for(self, machine: str) -> bool:
+        """Whether a machine that this reaches is to run it."""
+        return machine not in self.excluded and (self.only is None or machine in self.only)
+
+
+CANCEL = "job.cancel"
+"""The operation of a message that tells nodes to stop job `parameters["job"]`."""
 
 
 class PlannedNode(msgspec.Struct, frozen=True, array_like=True):
-    """A node that a job is for; `refused` says why it will not run there."""
+    """A node that a job is for.
+
+    Attributes:
+        refused: why it will not run there.
+        status: what the result's status is then.
+    """
 
     machine: str
     hostname: str
     refused: str | None = None
+    status: str = "failed"
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +136,9 @@ class Task:
 class Progress:
     """What is known of a job: which nodes, and how far each is.
 
+    Attributes:
+        unfinished: the machine ids of the nodes that have not ended.
+
     Args:
         job: the job.
         nodes: the nodes it is for, where its subject says so already (a single machine);
@@ -115,7 +148,9 @@ class Progress:
     def __init__(self, job: Job, nodes: list[PlannedNode] | None = None) -> None:
         self.job = job
         self.tasks: dict[str, Task] = {}
+        self.unfinished: set[str] = set()
         self.planned = False
+        self.cancelling = False
         self.updated = job.created
         if nodes is not None:
             self._plan(nodes)
@@ -123,21 +158,32 @@ class Progress:
     def _plan(self, nodes: list[PlannedNode]) -> None:
         self.planned = True
         for node in nodes:
-            task = self.tasks.setdefault(node.machine, Task(node.machine, node.hostname))
+            task = self._task(node.machine, node.hostname)
             if node.refused is not None and task.ended is None:
-                task.status, task.error, task.ended = "failed", node.refused, self.job.created
+                self._end(task, node.status, self.job.created, node.refused)
+
+    def _task(self, machine: str, hostname: str) -> Task:
+        task = self.tasks.get(machine)
+        if task is None:
+            task = self.tasks[machine] = Task(machine, hostname)
+            self.unfinished.add(machine)
+        return task
+
+    def _end(self, task: Task, status: str, moment: float, error: str | None) -> None:
+        task.status, task.ended, task.error = status, moment, error
+        self.unfinished.discard(task.machine)
 
     def apply(self, event: Event) -> None:
         """Fold one event; a second delivery, or one that comes late, changes nothing."""
         self.updated = max(self.updated, event.time)
         if event.kind == PLANNED:
             self._plan(event.nodes or [])
-            return
-        task = self.tasks.get(event.machine)
-        if task is None:
-            if event.machine == "_":
-                return
-            task = self.tasks[event.machine] = Task(event.machine, event.hostname)
+        elif event.kind == CANCELLING:
+            self.cancelling = True
+        elif event.machine != NOBODY or event.kind in RESULT_STATUS:
+            self._apply(self._task(event.machine, event.hostname), event)
+
+    def _apply(self, task: Task, event: Event) -> None:
         if event.kind == CLAIMED:
             self.planned = True
         if event.kind == STARTED and task.started is None:
@@ -148,35 +194,49 @@ class Progress:
             task.status = "running"
         elif event.kind in RESULT_STATUS:
             self.planned = True
-            task.status = RESULT_STATUS[event.kind]
-            task.started, task.ended = event.started or task.started, event.time
+            task.started = event.started or task.started
             task.data = event.data or {}
-            task.error = event.error
+            self._end(task, RESULT_STATUS[event.kind], event.time, event.error)
 
     @property
     def done(self) -> bool:
         """Whether it is known which nodes the job is for, and each has ended."""
-        return self.planned and all(task.ended is not None for task in self.tasks.values())
+        return self.planned and not self.unfinished
 
     def expire(self, now: float) -> None:
         """Mark what nobody began in time; the deadline is the controllers' business."""
-        if now <= self.job.expires:
+        expires = self.job.expires
+        if now <= expires:
             return
-        for task in self.tasks.values():
+        if not self.planned and not self.tasks:
+            self._plan([PlannedNode(NOBODY, ANY_NODE)])
+        for machine in list(self.unfinished):
+            task = self.tasks[machine]
             if task.status == "pending":
-                task.status, task.ended = "expired", self.job.expires
-                task.error = f"not begun before the job expired at {timestamp(self.job.expires)}"
+                reason = f"not begun before the job expired at {timestamp(expires)}"
+                self._end(task, "expired", expires, reason)
 
     @property
     def status(self) -> str:
         """Return the job's status: submitted, processing, completed, failed or partial_failure."""
-        states = [task.status for task in self.tasks.values()]
-        if not self.done:
-            return "submitted" if all(state == "pending" for state in states) else "processing"
-        bad = sum(state in ("failed", "cancelled", "expired") for state in states)
-        if not bad:
-            return "completed"
-        return "failed" if bad == len(states) else "partial_failure"
+        counts = Counter(task.status for task in self.tasks.values())
+        return overall(counts, done=self.done)
+
+
+def overall(counts: Mapping[str, int], *, done: bool) -> str:
+    """Return a job's status.
+
+    Args:
+        counts: how many of its tasks have which status.
+        done: whether all of them are known and have ended.
+    """
+    total = sum(counts.values())
+    if not done:
+        return "submitted" if counts.get("pending", 0) == total else "processing"
+    bad = sum(counts.get(status, 0) for status in BAD)
+    if not bad:
+        return "completed"
+    return "failed" if bad == total else "partial_failure"
 
 
 def new_id() -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -16,15 +17,13 @@ from nats.aio.msg import Msg
 
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
-from towline.job import RESULT_STATUS, Event, Job
+from towline.job import CANCELLING, CLAIMED, NOBODY, RESULT_STATUS, Event, Job
 from towline.target import Label
 
 log = structlog.get_logger()
 
 JOBS = "JOBS"
 EVENTS = "EVENTS"
-WHOLE_JOB = "_"
-"""Stands for the machine in the subject of an event of the whole job."""
 
 # nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
 # It also lets no more than 512 agents wait at one consumer unless that names a higher limit.
@@ -33,6 +32,7 @@ NANOSECONDS = 1_000_000_000
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 STREAM_NAME_IN_USE = 10058
+NO_MESSAGE = 10037
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """A message that was to be the first on its subject is not."""
 
@@ -103,6 +103,11 @@ class Message(msgspec.Struct, frozen=True):
         with contextlib.suppress(nats.errors.Error, OSError):
             await self.origin._client.publish(self.origin.reply, b"+ACK")
 
+    async def refuse(self) -> None:
+        """Tell the broker to deliver this again, to another one if there is one."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self.origin._client.publish(self.origin.reply, b"-NAK")
+
     async def extend(self) -> None:
         """Tell the broker that this is still being worked on."""
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -161,6 +166,65 @@ class Journal:
             if error.number not in WRONG_LAST_SEQUENCE:
                 raise
 
+    async def claim(self, event: Event) -> str:
+        """Claim a job for any node, unless it is claimed; return the machine that has it then.
+
+        Args:
+            event: the claim; or an end of the job for nobody, which keeps it from being claimed.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known who has it.
+        """
+        subject = claim_subject(event.job)
+        try:
+            await self.broker.append(
+                subject,
+                msgspec.json.encode(event),
+                message_id=f"{event.job}.{event.machine}.{CLAIMED}",
+                first=True,
+            )
+        except BrokerRefused as error:
+            if error.number not in WRONG_LAST_SEQUENCE:
+                raise
+        else:
+            return event.machine
+        held = await self.last_event(subject)
+        if held is None:
+            raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
+        return held.machine
+
+    async def last_event(self, subject: str) -> Event | None:
+        """Return the event on `subject`, or None; raises as `Connection.call`."""
+        message = await self._last(subject)
+        if message is None:
+            return None
+        return msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
+
+    async def last_of(self, subject: str) -> int:
+        """Return the sequence of the event on `subject`, or 0; raises as `Connection.call`."""
+        message = await self._last(subject)
+        return 0 if message is None else int(message["seq"])
+
+    async def _last(self, subject: str) -> dict[str, Any] | None:
+        try:
+            answer = await self.broker.call(f"STREAM.MSG.GET.{EVENTS}", {"last_by_subj": subject})
+        except BrokerRefused as error:
+            if error.number == NO_MESSAGE:
+                return None
+            raise
+        found: dict[str, Any] = answer["message"]
+        return found
+
+    async def delivered(self, durable: str) -> tuple[str, int]:
+        """Return up to where a follower has its jobs for good; raises as `Connection.call`.
+
+        Returns:
+            when the stream was made, as the broker says it, and the sequence.
+        """
+        stream = await self.broker.call(f"STREAM.INFO.{JOBS}")
+        consumer = await self.broker.call(f"CONSUMER.INFO.{JOBS}.{durable}")
+        return str(stream["created"]), int(consumer["ack_floor"]["stream_seq"])
+
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the newest message of `stream`."""
         answer = await self.broker.call(f"STREAM.INFO.{stream}")
@@ -180,6 +244,16 @@ def event_subject(event: Event) -> str:
 def event_id(event: Event) -> str:
     """Return what makes a second delivery of `event` no second event."""
     return f"{event.job}.{event.machine}.{_slot(event)}"
+
+
+def claim_subject(job_id: str) -> str:
+    """Return the subject that takes the one claim of a job for any node."""
+    return f"event.{NOBODY}.{job_id}.{CLAIMED}"
+
+
+def cancelling_subject(job_id: str) -> str:
+    """Return the subject of the event that says that a job is to be stopped."""
+    return f"event.{NOBODY}.{job_id}.{CANCELLING}"
 
 
 async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
@@ -205,6 +279,8 @@ class Follower:
         after: the sequence to go on after; None for only what comes from now on. For a durable
             follower it counts only where the broker doesn't know it (yet, or any more). A stream
             that is made anew meanwhile is followed from its start.
+        resume: asked instead, where given, when a durable follower has to be made: with when the
+            stream was made, as the broker says it.
         durable: a name that the broker keeps the position under.
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
@@ -219,6 +295,7 @@ class Follower:
         subjects: list[str] | None = None,
         after: int | None = 0,
         durable: str | None = None,
+        resume: Callable[[str], int | None] | None = None,
         newest: bool = False,
         batch: int = BATCH,
         acknowledge_within: float = 10.0,
@@ -228,10 +305,14 @@ class Follower:
         self._subjects = subjects or []
         self._after = after
         self._durable = durable
+        self._resume = resume
         self._newest = newest
         self._batch = batch
         self._acknowledge_within = acknowledge_within
-        self._created: str | None = None
+        self.created: str | None = None
+        """When the stream that is followed was made, as the broker says it."""
+        self.sessions = 0
+        """How often it has begun."""
         self.ready = asyncio.Event()
         """Set once the consumer exists: from here on nothing is missed."""
 
@@ -278,7 +359,7 @@ class Follower:
             body = {"stream_name": self._stream, "config": self._config()}
             answer = await self._broker.call(f"CONSUMER.CREATE.{self._stream}", body)
             return str(answer["name"])
-        if self._created is None:
+        if self.created is None:
             await self._locate()
         try:
             info = await self._broker.call(f"CONSUMER.INFO.{self._stream}.{self._durable}")
@@ -287,6 +368,8 @@ class Follower:
             if error.number != CONSUMER_NOT_FOUND:
                 raise
             await self._locate()
+            if self._resume is not None:
+                self._after = self._resume(str(self.created))
             kept = None
         config = self._config()
         if kept is not None:
@@ -304,13 +387,13 @@ class Follower:
     async def _locate(self) -> None:
         """Find where to go on: the stream may have been made anew since, or have lost its end."""
         info = await self._broker.call(f"STREAM.INFO.{self._stream}")
-        if self._created not in (None, info["created"]):
+        if self.created not in (None, info["created"]):
             log.warning("stream made anew", stream=self._stream)
             self._after = 0
         elif self._durable is None:
             last = int(info["state"]["last_seq"])
             self._after = last if self._after is None else min(self._after, last)
-        self._created = info["created"]
+        self.created = info["created"]
 
     async def prepare(self) -> None:
         """Make the consumer, so that nothing that is stored from here on is missed.
@@ -349,6 +432,7 @@ class Follower:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
         client = await self._broker.client()
         consumer = await self._ensure_consumer()
+        self.sessions += 1
         self.ready.set()
         inbox = client.new_inbox()
         queue: asyncio.Queue[Msg | None] = asyncio.Queue()

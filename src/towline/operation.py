@@ -36,7 +36,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 NODE = "node"
 """The capability that every node has."""
 
-RESERVED = frozenset({"on", "operation", "wait", "output", "expires"})
+RESERVED = frozenset({"on", "operation", "wait", "output", "expires", "idempotency_key"})
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
 RESULT_RESERVED = frozenset({"hostname", "status", "error"})

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import nats
+from nats.js.api import StreamState
 
 from tests.parts.ports import free_port, listening
 from tests.parts.process import Process
@@ -32,7 +33,8 @@ class Broker:
             f"""\
 listen: "127.0.0.1:{self.port}"
 max_payload: 8388608
-authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)} }}
+authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)}, timeout: 10 }}
+ping_interval: "20s"
 jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: always }}
 """
         )
@@ -77,11 +79,17 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
 
     def last_sequence(self, stream: str) -> int:
         """Return how many messages a stream has ever been given."""
+        return self._state(stream).last_seq
 
-        async def ask() -> int:
+    def subjects(self, stream: str, wanted: str = ">") -> set[str]:
+        """Return the subjects on which a stream holds messages, of those that are wanted."""
+        return set(self._state(stream, wanted).subjects or {})
+
+    def _state(self, stream: str, subjects: str | None = None) -> StreamState:
+        async def ask() -> StreamState:
             client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
             try:
-                return (await client.jetstream().stream_info(stream)).state.last_seq
+                return (await client.jetstream().stream_info(stream, subjects)).state
             finally:
                 await client.close()
 

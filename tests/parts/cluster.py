@@ -47,6 +47,9 @@ class Cluster:
         self._plans = nodes
         self._parts = ExitStack()
         self.agents: dict[str, TowlineProcess] = {}
+        self.controllers: list[TowlineProcess] = []
+        self.others: list[httpx.Client] = []
+        """Clients of further controllers, with a token that may do everything."""
 
     def __enter__(self) -> Self:
         try:
@@ -102,21 +105,40 @@ class Cluster:
         self.agents[plan.hostname] = agent
         return agent
 
+    def add_controller(self) -> None:
+        """Start one more controller on the same broker, with the same key."""
+        listen = f"127.0.0.1:{free_port()}"
+        name = f"controller-{len(self.controllers)}"
+        key = str(self.directory / "controller" / "token.key")
+        process = self._process("controller", "--listen", listen, "--token-key", key, name=name)
+        process.wait_for_output("answers at")
+        self.controllers.append(process)
+        client = self.client(self.token("admin"), url=f"http://{listen}")
+        self.others.append(client)
+
+        def knows_all() -> bool:
+            known = client.get("/agent").json()["agents"]
+            return [node["status"] for node in known] == ["Ready"] * len(self.agents)
+
+        wait_until(knows_all, what=f"{name} to know all nodes")
+
     @property
     def key(self) -> bytes:
         """What the controller signs tokens with."""
         return load_key(self.directory / "controller" / "token.key", create=False)
 
-    def token(self, *roles: str, permissions: list[str] | None = None) -> str:
+    def token(
+        self, *roles: str, permissions: list[str] | None = None, subject: str = "tests"
+    ) -> str:
         """Return a token that holds for an hour."""
         return create_token(
-            self.key, subject="tests", roles=list(roles), permissions=permissions, lifetime=3600
+            self.key, subject=subject, roles=list(roles), permissions=permissions, lifetime=3600
         )
 
-    def client(self, token: str | None) -> httpx.Client:
+    def client(self, token: str | None, url: str | None = None) -> httpx.Client:
         """Return an HTTP client of the API that lasts as long as the cluster."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        client = httpx.Client(base_url=url or self.url, headers=headers, timeout=60)
         return self._parts.enter_context(client)
 
     def pull(

@@ -233,7 +233,7 @@ def test_a_wait_that_ran_out_can_be_gone_on_with(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     with Client(frail.url, frail.token("write")) as client:
-        job = client.run_within(1, docker.pull, FRAIL, image=image.reference)
+        job = client.with_options(wait=1).run(docker.pull, FRAIL, image=image.reference)
         assert_type(job.results, list[Result[docker.Pulled]])
         assert job.results == [Result(FRAIL, "running")]
         assert (job.done, job.succeeded) == (False, False)
@@ -254,7 +254,7 @@ async def test_a_wait_that_ran_out_can_be_gone_on_with_in_asyncio(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     async with AsyncClient(frail.url, frail.token("write")) as client:
-        job = await client.run_within(1, docker.pull, FRAIL, image=image.reference)
+        job = await client.with_options(wait=1).run(docker.pull, FRAIL, image=image.reference)
         assert job.results == [Result(FRAIL, "running")]
         assert await job.wait(0.1) is job
         assert not job.done
@@ -275,7 +275,7 @@ def test_without_a_wait_the_answer_comes_at_once(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     with Client(frail.url, frail.token("write")) as client:
-        job = client.run_within(0, docker.pull, FRAIL, image=image.reference)
+        job = client.with_options(wait=0).run(docker.pull, FRAIL, image=image.reference)
         assert job.results[0].status in ("pending", "running")
         proxy.fault = None
         assert job.wait(60).succeeded
@@ -286,7 +286,7 @@ def test_of_a_job_that_failed_meanwhile_the_wait_returns_the_failure(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     with Client(frail.url, frail.token("write")) as client:
-        job = client.run_within(0, docker.pull, FRAIL, image=image.reference)
+        job = client.with_options(wait=0).run(docker.pull, FRAIL, image=image.reference)
         proxy.fault = Cut(match="images/create")
         job.wait(60)
     (result,) = job.results

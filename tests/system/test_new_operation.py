@@ -446,7 +446,7 @@ def test_the_document_has_it(api: dict[str, Any]) -> None:
     assert entry["operationId"] == "signal.hoist"
     assert entry["summary"] == "Hoist a text in flags."
     assert "`signal:write`" in entry["description"]
-    assert entry["responses"].keys() == {"202", "400", "401", "403", "413", "415", "500"}
+    assert entry["responses"].keys() == {*("202", "400", "401", "403", "409", "413", "415", "500")}
     assert entry["requestBody"]["required"] is True
     body = schema(api, entry["requestBody"])
     assert body["properties"] == {"text": {"type": "string"}}
@@ -471,7 +471,9 @@ def test_the_document_has_a_querys_parameters_bounds_and_defaults(api: dict[str,
     entry = api["paths"]["/node/{hostname}/ship/course"]["get"]
     assert "requestBody" not in entry
     listed = parameters(entry)
-    assert listed.keys() == {"hostname", "expires", "Prefer", "heading", "knots"}
+    assert listed.keys() == {
+        *("hostname", "expires", "Prefer", "Idempotency-Key", "heading", "knots")
+    }
     knots, heading = listed["knots"], listed["heading"]
     assert (knots["in"], knots["required"]) == ("query", False)
     assert {name: knots["schema"][name] for name in ("type", "minimum", "maximum", "default")} == {
@@ -502,7 +504,7 @@ def test_the_document_has_no_placeholder_in_the_body(api: dict[str, Any]) -> Non
 
 
 def test_generated_requests_are_answered_as_documented(extended: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +12\b", generated(extended, tmp_path))
+    assert re.search(r"Tested: +18\b", generated(extended, tmp_path))
 
 
 # Client and command line

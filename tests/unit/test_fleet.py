@@ -130,7 +130,7 @@ def test_without_any_node_one_is_told_how_to_start_one(target: str) -> None:
 def test_members_are_listed_by_hostname() -> None:
     fleet = a_fleet([registration("1", "c"), registration("2", "a"), registration("3", "b")])
     assert [member.hostname for member in fleet.members()] == ["a", "b", "c"]
-    assert fleet.hostnames() == {"1": "c", "2": "a", "3": "b"}
+    assert fleet.hostnames == {"1": "c", "2": "a", "3": "b"}
 
 
 def test_a_node_is_here_while_it_is_heard_and_gone_when_it_says_so() -> None:

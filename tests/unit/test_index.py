@@ -1,7 +1,9 @@
+import random
 import resource
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +11,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.parts.process import Process
 from towline import index as index_module
-from towline.index import VERSION, Index
+from towline.index import VERSION, Filter, Index
 from towline.job import (
+    CANCELLED,
+    CLAIMED,
     COMPLETED,
+    DELETED,
+    FAILED,
+    NOBODY,
     PLANNED,
     STARTED,
     Event,
@@ -47,7 +56,7 @@ def an_event(job: Job, kind: str, machine: str = "a", **more: Any) -> Event:
 
 
 def add_job(index: Index, job: Job, sequence: int, machine: str | None = None) -> None:
-    index.add_job(job, machine, msgspec.json.encode(job))
+    index.add_job(job, machine, sequence, msgspec.json.encode(job))
     index.advance(JOBS, sequence)
 
 
@@ -111,14 +120,16 @@ def test_a_second_delivery_changes_nothing(path: Path) -> None:
     first = an_event(job, COMPLETED, data={"size": 7})
     with Index(path) as index:
         begin(index)
-        for sequence in (1, 2):
-            add_job(index, job, sequence, machine="a")
-            add_event(index, first, sequence)
-        index.flush()
-        add_event(index, an_event(job, COMPLETED, data={"size": 8}), 3)
+        for _ in range(2):
+            add_job(index, job, 1, machine="a")
+            add_event(index, first, 1)
+            index.flush()
         progress, events = found(index, job)
-    assert events == [first]
-    assert progress.tasks["a"].data == {"size": 7}
+        assert events == [first]
+        add_event(index, an_event(job, FAILED), 2)
+        progress, _ = found(index, job)
+        assert progress.tasks["a"].data == {"size": 7}
+        assert index.statuses() == {"completed": 1}
 
 
 def test_the_only_node_of_a_job_is_pending_until_it_tells_something(path: Path) -> None:
@@ -178,7 +189,7 @@ with Index(pathlib.Path(sys.argv[1])) as index:
     index.position("JOBS", sys.argv[2], 10**9)
     for sequence in range(1, 10**9):
         job = Job(f"job-{sequence}", "node.load", {}, "_all", "ci", 1.0, 2.0)
-        index.add_job(job, None, msgspec.json.encode(job))
+        index.add_job(job, None, sequence, msgspec.json.encode(job))
         index.advance("JOBS", sequence)
         if sequence % 7 == 0:
             index.flush()
@@ -375,3 +386,190 @@ def test_a_copied_index_is_as_good(path: Path, tmp_path: Path) -> None:
     with Index(copy) as index:
         assert index.position(JOBS, CREATED, 50) == 50
         assert all(index.find(job.id, {}) for job in jobs)
+
+
+def test_the_status_of_a_job_follows_its_tasks(path: Path) -> None:
+    job = a_job(time.time())
+    nodes = [PlannedNode(machine, f"host-{machine}") for machine in "ab"]
+    nodes.append(PlannedNode("c", "host-c", "drained", "skipped"))
+    with Index(path) as index:
+        begin(index)
+
+        def state() -> tuple[str, bool, dict[str, int]]:
+            found = index.state(job.id)
+            assert found is not None
+            return found.status, found.done, found.nodes
+
+        add_event(index, an_event(job, PLANNED, NOBODY, nodes=nodes), 1)
+        add_job(index, job, 1)
+        assert state() == ("processing", False, {"pending": 2, "skipped": 1})
+        add_event(index, an_event(job, STARTED, "a"), 2)
+        assert state() == ("processing", False, {"pending": 1, "running": 1, "skipped": 1})
+        add_event(index, an_event(job, COMPLETED, "a"), 3)
+        add_event(index, an_event(job, STARTED, "a"), 4)
+        assert state() == ("processing", False, {"ok": 1, "pending": 1, "skipped": 1})
+        add_event(index, an_event(job, FAILED, "b"), 5)
+        assert state() == ("partial_failure", True, {"failed": 1, "ok": 1, "skipped": 1})
+        assert index.statuses() == {"partial_failure": 1}
+
+
+def test_a_job_for_any_node_is_that_of_its_claim(path: Path) -> None:
+    taken, cancelled = a_job(time.time()), a_job(time.time())
+    with Index(path) as index:
+        begin(index)
+        add_job(index, taken, 1)
+        add_job(index, cancelled, 2)
+        add_event(index, an_event(taken, CLAIMED, "a"), 1)
+        add_event(index, an_event(cancelled, CANCELLED, NOBODY), 2)
+        add_event(index, an_event(taken, COMPLETED, "a"), 3)
+        assert [(job.status, job.nodes) for job in index.jobs(Filter(), limit=9)] == [
+            ("failed", {"cancelled": 1}),
+            ("completed", {"ok": 1}),
+        ]
+
+
+def test_a_job_that_nobody_began_in_time_has_expired(path: Path) -> None:
+    job, unclaimed = a_job(1_000.0), a_job(2_000.0)
+    with Index(path) as index:
+        begin(index)
+        add_job(index, job, 1, machine="a")
+        add_job(index, unclaimed, 2)
+        index.flush()
+        index.expire()
+        assert index.statuses() == {"failed": 2}
+        assert {str(listed.nodes) for listed in index.jobs(Filter(), limit=9)} == {"{'expired': 1}"}
+
+
+def test_a_deleted_job_is_gone_and_stays_so(path: Path) -> None:
+    job, other = a_job(), a_job()
+    with Index(path) as index:
+        begin(index)
+        for sequence, each in enumerate((job, other), 1):
+            add_job(index, each, sequence, machine="a")
+            add_event(index, an_event(each, COMPLETED), sequence)
+        assert not index.deleted(job.id)
+        add_event(index, an_event(job, DELETED, NOBODY), 3)
+        assert index.deleted(job.id)
+        assert index.find(job.id, {}) is None
+        # As a rebuilt index meets it: the journal's two streams are in no order to each other.
+        add_job(index, job, 7, machine="a")
+        assert index.find(job.id, {}) is None
+        assert index.count(Filter()) == 1
+        assert len(found(index, other)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("jobs_from", "events_from", "kept"), [(2, 0, "bc"), (0, 3, "c"), (3, 1, "c"), (0, 0, "abc")]
+)
+def test_what_the_journal_dropped_for_want_of_room_is_forgotten(
+    path: Path, jobs_from: int, events_from: int, kept: str
+) -> None:
+    jobs = {name: a_job(time.time()) for name in "abc"}
+    with Index(path) as index:
+        begin(index)
+        for sequence, job in enumerate(jobs.values(), 1):
+            add_job(index, job, sequence)
+            add_event(index, an_event(job, COMPLETED), sequence)
+        index.forget(0.0, jobs_from=jobs_from, events_from=events_from)
+        assert "".join(name for name, job in jobs.items() if index.find(job.id, {})) == kept
+        assert index.count(Filter()) == len(kept)
+        assert len(index.events_after(0, 9)) == len(kept)
+
+
+class Sample:
+    """Jobs of many kinds, in an index and in a list."""
+
+    def __init__(self, index: Index) -> None:
+        begin(index)
+        self.index = index
+        self.jobs: list[tuple[Job, str, str]] = []
+        choose = random.Random(7)
+        for sequence in range(1, 301):
+            made = 1_000.0 + sequence
+            job = msgspec.structs.replace(
+                a_job(made),
+                operation=choose.choice(["docker.pull", "node.load"]),
+                target=choose.choice(["_all", "web-01"]),
+                caller=choose.choice(["ann", "bob", "eve"]),
+                expires=1e12,
+            )
+            machine = choose.choice("ab")
+            kind = choose.choice([STARTED, COMPLETED, FAILED])
+            add_job(index, job, sequence, machine)
+            add_event(index, an_event(job, kind, machine), sequence)
+            status = {STARTED: "processing", COMPLETED: "completed", FAILED: "failed"}[kind]
+            self.jobs.insert(0, (job, machine, status))
+
+    def wanted(self, wanted: Filter) -> list[str]:
+        return [
+            job.id
+            for job, machine, status in self.jobs
+            if wanted.status in (None, status)
+            and wanted.operation in (None, job.operation)
+            and wanted.target in (None, job.target)
+            and wanted.caller in (None, job.caller)
+            and wanted.machine in (None, machine)
+            and (wanted.since is None or job.created >= wanted.since)
+            and (wanted.until is None or job.created < wanted.until)
+        ]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    with Index(tmp_path_factory.mktemp("sample") / "index.sqlite") as index:
+        yield Sample(index)
+
+
+def maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+@given(
+    wanted=st.builds(
+        Filter,
+        status=maybe("processing", "completed", "failed", "submitted"),
+        operation=maybe("docker.pull", "node.load", "none"),
+        target=maybe("_all", "web-01"),
+        caller=maybe("ann", "bob"),
+        machine=maybe("a", "z"),
+        since=maybe(1_100.0, 5_000.0),
+        until=maybe(1_200.0, 0.0),
+    ),
+    limit=st.integers(1, 50),
+)
+def test_pages_hold_all_jobs_that_are_wanted_and_no_others(
+    sample: Sample, wanted: Filter, limit: int
+) -> None:
+    expected = sample.wanted(wanted)
+    assert sample.index.count(wanted) == len(expected)
+    by_cursor: list[str] = []
+    cursor = None
+    while page := sample.index.jobs(wanted, limit=limit, before=cursor):
+        by_cursor += [listed.job.id for listed in page]
+        cursor = page[-1].sequence
+    assert by_cursor == expected
+    by_offset = [
+        listed.job.id
+        for offset in range(0, len(expected) + 1, limit)
+        for listed in sample.index.jobs(wanted, limit=limit, offset=offset)
+    ]
+    assert by_offset == expected
+
+
+def test_events_are_handed_on_from_a_place_in_the_journal(path: Path) -> None:
+    job, other = a_job(1_000.0), a_job(2_000.0)
+    with Index(path) as index:
+        begin(index)
+        add_job(index, job, 4)
+        add_job(index, other, 6)
+        for sequence, each in enumerate((job, job, other, other), 10):
+            add_event(index, an_event(each, STARTED, str(sequence)), sequence)
+        assert [number for number, _ in index.jobs_after(4, 9)] == [6]
+        assert [number for number, _ in index.events_after(10, 2)] == [11, 12]
+        assert [number for number, _ in index.events_after(0, 9, job_id=other.id)] == [12, 13]
+        assert index.newest() == [6, 13]
+        assert index.before(first_id(1_500.0)) == [5, 11]
+        assert index.before(first_id(9_000.0)) == [6, 13]
+        assert index.sequence(other.id) == 6
+        assert index.made(job.id) == job
+        assert index.made("none") is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,11 +16,19 @@ from towline.job import Event, Job
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (
-    job TEXT PRIMARY KEY, received REAL, started REAL, ended INTEGER DEFAULT 0, body BLOB
+    job TEXT PRIMARY KEY, sequence INTEGER, received REAL, started REAL,
+    ended INTEGER DEFAULT 0, body BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS task_open ON task (job) WHERE ended = 0;
+CREATE TABLE IF NOT EXISTS position (
+    one INTEGER PRIMARY KEY CHECK (one = 1), stream TEXT, sequence INTEGER
+);
 CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 """
+
+
+REFUSED = 2
+"""In `ended`: the task was cancelled before its job came."""
 
 
 class Ledger:
@@ -32,9 +40,10 @@ class Ledger:
 
     Args:
         path: the database file.
+        thread: what commits; one of its own unless given.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, thread: Executor | None = None) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         self._database.execute("PRAGMA journal_mode = WAL")
@@ -46,7 +55,8 @@ class Ledger:
         # Never used twice, whatever is undone: what is struck is struck by its number.
         self._number = self._database.execute("SELECT max(id) FROM outbox").fetchone()[0] or 0
         self._delivered: list[tuple[int]] = []
-        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._shares_thread = thread is not None
+        self._thread = thread or ThreadPoolExecutor(1, "ledger")
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +67,10 @@ class Ledger:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._thread.shutdown()
+        if self._committing is not None:
+            wait([self._committing[1]])
+        if not self._shares_thread:
+            self._thread.shutdown()
         if self._database.in_transaction:
             self._database.execute("COMMIT")
         self._strike()
@@ -119,11 +132,15 @@ class Ledger:
             batch.set_exception(error)
             batch.exception()  # heard by whoever waits; perhaps nobody does
 
-    def accept(self, job: Job) -> bool:
-        """Take a job on; False where it was taken on before."""
+    def accept(self, job: Job, sequence: int | None = None) -> bool:
+        """Take a job on; False where it was taken on before.
+
+        Args:
+            sequence: its place in the journal; None where other nodes could be delivered it too.
+        """
         cursor = self._write(
-            "INSERT OR IGNORE INTO task (job, received, body) VALUES (?, ?, ?)",
-            *(job.id, time.time(), msgspec.json.encode(job)),
+            "INSERT OR IGNORE INTO task (job, sequence, received, body) VALUES (?, ?, ?, ?)",
+            *(job.id, sequence, time.time(), msgspec.json.encode(job)),
         )
         return cursor.rowcount == 1
 
@@ -139,9 +156,16 @@ class Ledger:
         self._strike()
         return self._number
 
+    def refuse(self, job_id: str) -> None:
+        """Remember a job that was cancelled before it came, so that it isn't begun when it does."""
+        self._write(
+            "INSERT OR IGNORE INTO task (job, received, ended) VALUES (?, ?, ?)",
+            *(job_id, time.time(), REFUSED),
+        )
+
     def drop(self, job_id: str) -> None:
         """Forget a task that another node has claimed; it stays known as ended."""
-        self._write("UPDATE task SET ended = 1 WHERE job = ?", job_id)
+        self._write("UPDATE task SET ended = 1, body = NULL WHERE job = ?", job_id)
 
     def delivered(self, number: int) -> None:
         """Strike an event: JetStream has it.
@@ -161,7 +185,38 @@ class Ledger:
         """
         self._database.execute("DELETE FROM task WHERE ended = 1 AND received < ?", (before,))
 
+    def settle(self, stream: str, sequence: int) -> None:
+        """Learn that the broker will not deliver this node's jobs up to `sequence` again.
+
+        Ended tasks of jobs that it said so of before are forgotten now: what it says of an
+        acknowledgement reaches its disk a moment later.
+
+        Args:
+            stream: when the stream was made, as the broker says it: another one begins anew.
+        """
+        known = self.settled(stream) or 0
+        self._write("REPLACE INTO position VALUES (1, ?, ?)", stream, max(known, sequence))
+        # Those for any node come over a consumer that all nodes share: their age decides.
+        self._write("DELETE FROM task WHERE ended = 1 AND sequence <= ?", known)
+
     # Questions
+
+    def settled(self, stream: str) -> int | None:
+        """Return up to where the broker will not deliver this node's jobs again.
+
+        That is 0 where the last one known was of another stream, None where none was.
+        """
+        row = self._database.execute("SELECT stream, sequence FROM position").fetchone()
+        if row is None:
+            return None
+        return int(row[1]) if row[0] == stream else 0
+
+    def refused(self, job_id: str) -> bool:
+        """Whether a job was cancelled before it came, and has not been told of since."""
+        row = self._database.execute(
+            "SELECT 1 FROM task WHERE job = ? AND ended = ?", (job_id, REFUSED)
+        ).fetchone()
+        return row is not None
 
     def unfinished(self) -> list[tuple[Job, float | None]]:
         """Return the tasks that have not ended, oldest first, each with when it was started."""

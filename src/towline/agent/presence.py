@@ -8,21 +8,33 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
+import nats.errors
 import structlog
+from nats.aio.msg import Msg
 
 from towline import __version__
 from towline.agent.engine import Engine
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable, TowlineError
-from towline.fleet import HEARTBEATS, NODES, Heartbeat, Registration
+from towline.fleet import (
+    HEARTBEATS,
+    NODES,
+    STATES,
+    Heartbeat,
+    Registration,
+    State,
+    state_subject,
+)
 from towline.operation import NODE
 from towline.target import Label
 
 log = structlog.get_logger()
 
 DOCKER = "docker"
+RETRY_EVERY = 0.5
 PROBE_EVERY = 2.0
 """Seconds between looks at the engine: a node says so soon when it goes or comes back."""
 
@@ -62,6 +74,10 @@ class Presence:
         self._registered = False
         self._started = time.time()
         self._beat = asyncio.Event()
+        self._doubt = asyncio.Event()
+        self.told = asyncio.Event()
+        """Set once the fleet has been told that the node is here."""
+        self.drained = False
 
     def connected(self) -> None:
         """Tell the fleet all again: the broker may have lost what it knew of us."""
@@ -84,16 +100,59 @@ class Presence:
                 capabilities = {NODE: ""}
                 if self.offers(DOCKER):
                     capabilities[DOCKER] = self._engine_trouble
-                # Acknowledged: right after a broker's restart the bucket may not be there yet.
-                await self._broker.append(
-                    self._subject(HEARTBEATS),
-                    msgspec.json.encode(Heartbeat(capabilities, self._running())),
+                beat = Heartbeat(
+                    capabilities, self._running(), load=os.getloadavg(), memory=memory()
                 )
+                # Acknowledged: right after a broker's restart the bucket may not be there yet.
+                await self._broker.append(self._subject(HEARTBEATS), msgspec.json.encode(beat))
+                self.told.set()
             except (BrokerUnreachable, BrokerRefused) as error:
                 log.warning("heartbeat not sent", reason=error.details)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._beat.wait()
+
+    async def know_state(self, changed: Callable[[], None]) -> None:
+        """Learn whether this node is drained: at each connection and when told, for ever.
+
+        Args:
+            changed: called when it has changed.
+        """
+
+        async def tell(_: Msg) -> None:
+            self._doubt.set()
+
+        while True:
+            client = await self._broker.client()
+            lost = asyncio.create_task(self._broker.lost())
+            lost.add_done_callback(lambda _: self._doubt.set())
+            try:
+                await client.subscribe(state_subject(self._machine), cb=tell)
+                while not lost.done():
+                    self._doubt.clear()
+                    drained = await self._is_drained()
+                    if drained != self.drained:
+                        self.drained = drained
+                        log.info("node drained" if drained else "node undrained")
+                        changed()
+                    await self._doubt.wait()
+            except (BrokerUnreachable, nats.errors.Error, OSError) as error:
+                log.warning("state not known", reason=str(error))
+                await asyncio.sleep(RETRY_EVERY)
+            finally:
+                lost.cancel()
+
+    def doubt_state(self) -> None:
+        """Ask again whether this node is drained: a job says that it is."""
+        self._doubt.set()
+
+    async def _is_drained(self) -> bool:
+        answer = await self._broker.request(
+            f"$JS.API.DIRECT.GET.KV_{STATES}.{self._subject(STATES)}", b""
+        )
+        if not answer.data:
+            return False
+        return msgspec.json.decode(answer.data, type=State).drained is not None
 
     async def leave(self) -> None:
         """Say good-bye."""
@@ -110,6 +169,9 @@ class Presence:
             answer = await self._broker.request(f"$JS.API.DIRECT.GET.KV_{NODES}.{subject}", b"")
             if answer.data:
                 registered = msgspec.json.decode(answer.data, type=Registration).registered
+        system = {}
+        with contextlib.suppress(OSError):
+            system = platform.freedesktop_os_release()
         registration = Registration(
             machine=self._machine,
             hostname=self._hostname,
@@ -121,6 +183,9 @@ class Presence:
             architecture=platform.machine(),
             kernel=platform.release(),
             cpu_count=os.cpu_count() or 0,
+            distribution=system.get("ID", ""),
+            os_version=system.get("VERSION_ID", ""),
+            booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
         )
         await self._broker.append(subject, msgspec.json.encode(registration))
 
@@ -156,5 +221,23 @@ class Presence:
         return capability == NODE
 
     def works(self, capability: str) -> bool:
-        """Whether `capability` works at this moment."""
-        return self.offers(capability) and (capability != DOCKER or not self._engine_trouble)
+        """Whether `capability` works at this moment, and the node takes work."""
+        return (
+            not self.drained
+            and self.offers(capability)
+            and (capability != DOCKER or not self._engine_trouble)
+        )
+
+
+def memory() -> tuple[int, int, int] | None:
+    """Return the machine's memory in bytes: total, free and used; None where it isn't told.
+
+    Source: proc_meminfo(5). Free is what programs can have without swapping (MemAvailable).
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}
+        total, free = 1024 * found["MemTotal"], 1024 * found["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        return None
+    return total, free, total - free

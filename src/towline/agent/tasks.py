@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import sqlite3
 import time
@@ -21,6 +20,8 @@ from towline.agent.presence import Presence
 from towline.broker import BrokerRefused
 from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
 from towline.job import (
+    CANCEL,
+    CANCELLED,
     CLAIMED,
     COMPLETED,
     EXPIRED,
@@ -31,7 +32,7 @@ from towline.job import (
     Job,
     timestamp,
 )
-from towline.journal import LONGEST_AGE, WHOLE_JOB, WRONG_LAST_SEQUENCE, Journal, Message
+from towline.journal import LONGEST_AGE, Journal, Message, cancelling_subject
 from towline.operation import Effect, registry
 from towline.target import ANY
 
@@ -47,6 +48,9 @@ ANSWERED_REMEMBERED = 1000
 LONG_PAST = 60.0
 """Seconds past which an expired read that any node could have answered is no news: a shared
 consumer that was made anew brings those that were answered long ago again."""
+TIDY_EVERY = 3600.0
+LATE = 5.0
+"""Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
 LEDGER_RETRY_EVERY = 1.0
@@ -67,6 +71,9 @@ class Tasks:
         self._node = node
         self._presence = presence
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._stoppable: dict[str, asyncio.Task[Event]] = {}
+        self._cancelled: dict[str, str] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self._answered: OrderedDict[str, None] = OrderedDict()
         self._deliver = asyncio.Event()
 
@@ -87,10 +94,18 @@ class Tasks:
         The message is acknowledged once the job stands in the ledger, or, for a read, once it is
         answered.
         """
+        if job.operation == CANCEL:
+            self._stop(str(job.parameters["job"]), job.caller, message)
+            return
         if job.id in self._running:
             # A second delivery of what is under way: its task acknowledges for both.
             return
-        if job.id in self._answered or self._node.machine in job.excluded:
+        if not job.is_for(self._node.machine) and job.target == str(ANY):
+            # This node is drained, and doesn't know it yet.
+            self._presence.doubt_state()
+            await message.refuse()
+            return
+        if job.id in self._answered or not job.is_for(self._node.machine):
             await message.acknowledge()
             return
         operation = registry.get(job.operation)
@@ -114,14 +129,46 @@ class Tasks:
 
         def finished(task: asyncio.Task[None]) -> None:
             self._running.pop(job.id, None)
+            self._cancelled.pop(job.id, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("task broke off", job=job.id, exc_info=error)
 
         task.add_done_callback(finished)
 
+    def _stop(self, job_id: str, caller: str, message: Message) -> None:
+        """Stop a task; acknowledged once its end stands in the ledger."""
+        running = self._running.get(job_id)
+        if running is not None:
+            self._cancelled[job_id] = caller
+            if job_id in self._stoppable:
+                self._stoppable[job_id].cancel()
+
+        async def settle() -> None:
+            if running is not None:
+                await asyncio.wait([running])
+            else:
+                self._ledger.refuse(job_id)
+                await self._ledger.commit()
+            await message.acknowledge()
+
+        task = asyncio.create_task(settle())
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def tidy(self) -> None:
+        """Learn now and then what will not be delivered again, and forget it, for ever."""
+        while True:
+            try:
+                stream, floor = await self._journal.delivered(self._node.machine)
+                self._ledger.settle(stream, floor)
+                await self._ledger.commit()
+            except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
+                log.warning("ledger not tidied", reason=str(error))
+            await asyncio.sleep(TIDY_EVERY)
+
     async def stop(self) -> None:
         """Leave what runs to the next start, and deliver what is known."""
-        for task in self._running.values():
+        for task in (*self._running.values(), *self._settling):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         with contextlib.suppress(TowlineError):
@@ -131,13 +178,19 @@ class Tasks:
 
     async def _take_on(self, job: Job, message: Message) -> None:
         try:
-            known = not self._ledger.accept(job)
-            if known or job.target == str(ANY):
+            shared = job.target == str(ANY)
+            if not self._ledger.accept(job, None if shared else message.sequence):
+                if self._ledger.refused(job.id):
+                    await self._record(self._event(job, CANCELLED, error="cancelled"))
+                await message.acknowledge()
+                return
+            if shared:
                 await self._ledger.commit()
-                mine = not known and await self._claim(job)
-                if not mine:
+                if not await self._claim(job):
                     await message.acknowledge()
                     return
+            elif time.time() - job.created > LATE:
+                await self._ask_whether_cancelled(job)
             await self._perform(job, None, message)
         except sqlite3.Error as error:
             # Not acknowledged: it is delivered again in a while.
@@ -148,6 +201,17 @@ class Tasks:
             return
         await self._perform(job, started)
 
+    async def _ask_whether_cancelled(self, job: Job) -> None:
+        """Learn of a cancellation that comes right behind a job that has waited for this node."""
+        try:
+            event = await self._journal.last_event(cancelling_subject(job.id))
+        except (BrokerUnreachable, BrokerRefused) as error:
+            # Then the cancellation stops it when it comes.
+            log.warning("not known whether cancelled", job=job.id, reason=error.details)
+            return
+        if event is not None:
+            self._cancelled[job.id] = str((event.data or {}).get("caller", "?"))
+
     async def _claim(self, job: Job) -> bool:
         """Make an `_any` job this node's own; False where another one has it.
 
@@ -155,42 +219,18 @@ class Tasks:
         acknowledgement that was lost, is no second run.
         """
         claim = Event(job.id, self._node.machine, self._node.hostname, CLAIMED, time.time())
-        subject = f"event.{WHOLE_JOB}.{job.id}.{CLAIMED}"
         while True:
             try:
-                await self._journal.broker.append(
-                    subject,
-                    msgspec.json.encode(claim),
-                    message_id=f"{job.id}.{self._node.machine}.{CLAIMED}",
-                    first=True,
-                )
-                return True
-            except BrokerUnreachable as error:
-                log.warning("claim not made yet", job=job.id, reason=error.details)
-            except BrokerRefused as error:
-                if error.number not in WRONG_LAST_SEQUENCE:
-                    log.warning("claim not made yet", job=job.id, reason=error.details)
-                    await asyncio.sleep(RETRY_EVERY)
-                else:
-                    break
-        if await self._claimed_by(subject) == self._node.machine:
-            return True
-        self._ledger.drop(job.id)
-        await self._ledger.commit()
-        return False
-
-    async def _claimed_by(self, subject: str) -> str:
-        while True:
-            try:
-                answer = await self._journal.broker.call(
-                    "STREAM.MSG.GET.EVENTS", {"last_by_subj": subject}
-                )
+                holder = await self._journal.claim(claim)
             except (BrokerUnreachable, BrokerRefused) as error:
-                log.warning("claim not read yet", subject=subject, reason=error.details)
+                log.warning("claim not made yet", job=job.id, reason=error.details)
                 await asyncio.sleep(RETRY_EVERY)
                 continue
-            body = base64.b64decode(answer["message"]["data"])
-            return msgspec.json.decode(body, type=Event).machine
+            if holder == self._node.machine:
+                return True
+            self._ledger.drop(job.id)
+            await self._ledger.commit()
+            return False
 
     async def _perform(
         self, job: Job, started: float | None, message: Message | None = None
@@ -212,7 +252,7 @@ class Tasks:
                 operation = registry.get(job.operation)
                 if operation is not None and operation.effect is Effect.ONCE:
                     await settled
-                ended = await self._run(job, started)
+                ended = await self._run_unless_cancelled(job, started)
             await settled
         finally:
             settled.cancel()
@@ -282,7 +322,7 @@ class Tasks:
         begun = time.monotonic()
         keeper = asyncio.create_task(extend())
         try:
-            event = self._refused(job, None) or await self._run(job, None)
+            event = self._refused(job, None) or await self._run_unless_cancelled(job, None)
             self._log(job, event, begun)
             await self._journal.add_event(event)
         except (BrokerUnreachable, BrokerRefused) as error:
@@ -325,6 +365,8 @@ class Tasks:
         def ended(kind: str, error: str) -> Event:
             return self._event(job, kind, started=started, error=error)
 
+        if job.id in self._cancelled:
+            return self._was_cancelled(job, started)
         operation = registry.get(job.operation)
         if operation is None:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
@@ -338,6 +380,25 @@ class Tasks:
         if not self._presence.offers(operation.requires):
             return ended(SKIPPED, f"this node has no {operation.requires}")
         return None
+
+    async def _run_unless_cancelled(self, job: Job, started: float | None) -> Event:
+        if job.id in self._cancelled:
+            return self._was_cancelled(job, started)
+        task = asyncio.create_task(self._run(job, started))
+        self._stoppable[job.id] = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if job.id not in self._cancelled or (own is not None and own.cancelling()):
+                raise
+            return self._was_cancelled(job, started)
+        finally:
+            del self._stoppable[job.id]
+
+    def _was_cancelled(self, job: Job, started: float | None) -> Event:
+        reason = f"cancelled by {self._cancelled[job.id]}"
+        return self._event(job, CANCELLED, started=started, error=reason)
 
     async def _run(self, job: Job, started: float | None) -> Event:
         """Run the operation and return the event that ends the task."""

@@ -55,6 +55,7 @@ class Agent:
         interval: float,
     ) -> None:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
+        self._ledger = ledger
         self._machine = machine
         self._labels = labels
         self._engine = engine
@@ -72,6 +73,10 @@ class Agent:
         self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence)
         self._shared: dict[str, asyncio.Task[None]] = {}
 
+    async def ready(self) -> None:
+        """Return once the fleet has been told that this node is here."""
+        await self._presence.told.wait()
+
     def _connection_changed(self, connected: bool) -> None:
         if connected:
             self._presence.connected()
@@ -84,7 +89,13 @@ class Agent:
             subjects = [node_subject(self._machine), ALL_SUBJECT]
             for label in self._labels:
                 subjects += [label_subject(prefix) for prefix in label.prefixes()]
-            own = Follower(self._broker, JOBS, subjects=subjects, after=None, durable=self._machine)
+            own = Follower(
+                self._broker,
+                JOBS,
+                subjects=subjects,
+                durable=self._machine,
+                resume=self._ledger.settled,
+            )
             try:
                 # At once: what stands in the ledger needs no broker to be run.
                 self._tasks.resume()
@@ -94,7 +105,9 @@ class Agent:
                     group.create_task(self._follow(own))
                     group.create_task(self._presence.keep())
                     group.create_task(self._presence.watch_engine(self._follow_shared))
+                    group.create_task(self._presence.know_state(self._follow_shared))
                     group.create_task(self._tasks.report())
+                    group.create_task(self._tasks.tidy())
             finally:
                 await self._leave()
 

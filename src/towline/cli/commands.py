@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from towline import __version__, config
-from towline.cli import generated
-from towline.cli.connection import connect, duration, take_where, with_connection
-from towline.cli.output import print_job, print_json, print_table
+from towline.cli import generated, jobs, nodes
+from towline.cli.connection import duration
+from towline.cli.output import print_json
 from towline.errors import InvalidConfiguration
 from towline.target import InvalidLabel, Label, parse_label
 
@@ -346,46 +346,5 @@ def show_token(text: str) -> None:
     print_json(claims)
 
 
-@with_connection
-@cli.command()
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def nodes(output: str, **values: Any) -> None:
-    """Show who is there."""
-    with connect(take_where(values)) as client:
-        found = client.nodes()
-    if output == "json":
-        print_json(found)
-        return
-    print_table(
-        ["HOSTNAME", "STATE", "LABELS", "VERSION", "LAST HEARD", "MACHINE ID"],
-        [
-            [
-                node["hostname"],
-                _state_of(node),
-                " ".join(f"{key}:{value}" for key, value in node["labels"].items()),
-                node["version"],
-                node["last_heard"],
-                node["machine_id"],
-            ]
-            for node in found
-        ],
-    )
-
-
-def _state_of(node: dict[str, Any]) -> str:
-    troubles = [f"{name}: {why}" for name, why in node.get("troubles", {}).items()]
-    return "; ".join([node["status"], *troubles])
-
-
-@with_connection
-@cli.command()
-@click.argument("job_id")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-def job(job_id: str, output: str, **values: Any) -> None:
-    """Show one job."""
-    with connect(take_where(values)) as client:
-        found = client.job(job_id)
-    if output == "json":
-        print_json(found)
-        return
-    print_job(found)
+for command in (*jobs.COMMANDS, *nodes.COMMANDS):
+    cli.add_command(command)

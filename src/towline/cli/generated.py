@@ -70,12 +70,15 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
     parameters += [
         click.Option(["--on"], required=True, metavar="TARGET", help="HOSTNAME, _any, _all, K:V."),
         click.Option(["--wait"], metavar="DURATION", help="At most so long; else until the end."),
+        click.Option(["--expires"], metavar="DURATION", help="Within how long a node must begin."),
+        click.Option(["--idempotency-key"], metavar="KEY", help="Once, however often it is sent."),
         click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
     ]
 
     def callback(**values: Any) -> None:
         where = take_where(values)
-        rest = {name: values.pop(name) for name in ("on", "wait", "output")}
+        names = ("on", "wait", "expires", "idempotency_key", "output")
+        rest = {name: values.pop(name) for name in names}
         given = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
@@ -113,11 +116,14 @@ def _run(
     *,
     on: str,
     wait: str | None,
+    expires: str | None,
+    idempotency_key: str | None,
     output: str,
 ) -> None:
     from towline.client import ApiError
 
     with connect(where) as client:
+        client = client.with_options(expires=expires, idempotency_key=idempotency_key)
         try:
             job = _follow(client, operation, on, parameters, wait)
             job_id, done, succeeded = job.id, job.done, job.succeeded
@@ -147,9 +153,8 @@ def _follow(
 ) -> Job[..., Any]:
     """Run the operation and wait for the nodes that are there."""
     deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
-    job = client.run_within(
-        min(FIRST_WAIT, deadline - time.monotonic()), operation, on, **parameters
-    )
+    first = min(FIRST_WAIT, deadline - time.monotonic())
+    job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
     while _waitable(job.results) and (remaining := deadline - time.monotonic()) > 0:
         if sys.stderr.isatty():
             going = sum(result.status in ("pending", "running") for result in job.results)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from towline.client import JobView
 
 
-def print_json(value: object) -> None:
-    """Print `value` as indented JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print `value` as JSON; without `indent` on one line."""
+    print(json.dumps(value, indent=indent, ensure_ascii=False), flush=indent is None)
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
@@ -48,7 +51,7 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def print_job(job: dict[str, Any]) -> None:
+def print_job(job: JobView) -> None:
     """Print a job for people: what it is, what became of it on each node, and when."""
     operation = job["operation"]
     print(f"job        {job['id']}")

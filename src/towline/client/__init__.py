@@ -10,176 +10,85 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import time
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import httpx
+import httpx_sse
 import msgspec
 
-from towline.errors import InvalidConfiguration, TowlineError
+from towline.client import calls
+from towline.client.calls import Call, Options
+from towline.client.models import (
+    ApiError,
+    Cancelled,
+    JobEvent,
+    JobPage,
+    JobState,
+    JobView,
+    NodeView,
+    Result,
+    Retried,
+)
 from towline.operation import Operation
 
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncJob",
+    "Cancelled",
+    "Client",
+    "Job",
+    "JobEvent",
+    "JobPage",
+    "JobState",
+    "JobView",
+    "NodeView",
+    "Options",
+    "Result",
+    "Retried",
+]
+
 P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T", bound=msgspec.Struct)
 
-UNFINISHED = ("pending", "running")
-MARGIN = 15.0
-"""Seconds that the HTTP request may take beyond the wait that it asks for."""
-WAIT = 30.0
-"""Seconds that a request waits for results unless told otherwise: asked for, not left to what the
-controller is configured to, which may be longer than the request may take."""
 POLL = 30
 """Seconds that one question for a job asks the controller to wait."""
+SILENCE = 60.0
+"""Seconds without a sign of life after which a stream of events is asked for again."""
+AGAIN_AFTER = 1.0
+LAST = "end"
 
 
-class ApiError(TowlineError):
-    """The API answered with an error.
+class JobFilters(TypedDict, total=False):
+    """Which jobs a page is of; times by RFC 3339, or as a duration: that long ago."""
 
-    Attributes:
-        status: the HTTP status, 0 where there was no answer.
-        job_id: the job that failed, where there is one.
-    """
-
-    def __init__(self, error: str, details: str, status: int, job_id: str | None = None) -> None:
-        super().__init__(error, details, job_id)
-        self.status = status
-
-
-class Result(msgspec.Struct, Generic[T], frozen=True):
-    """What became of a job on one node.
-
-    Attributes:
-        status: ok, failed, skipped, pending, running, cancelled or expired.
-        value: what the operation returned; None unless `status` is ok.
-    """
-
-    hostname: str
-    status: str
-    value: T | None = None
-    error: str | None = None
+    status: str | None
+    operation: str | None
+    target: str | None
+    node: str | None
+    caller: str | None
+    since: str | None
+    until: str | None
+    limit: int
+    offset: int
+    cursor: str | None
 
 
-class JobState(msgspec.Struct, Generic[T], frozen=True):
-    """A job as it stood when it was asked for."""
+class EventFilters(TypedDict, total=False):
+    """Which events a stream is of; `event` takes several kinds, separated by commas."""
 
-    id: str
-    results: list[Result[T]]
-
-    @property
-    def done(self) -> bool:
-        """Whether every node has ended."""
-        return all(result.status not in UNFINISHED for result in self.results)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether every node ended well; a node that skipped the job did not."""
-        return bool(self.results) and all(result.status == "ok" for result in self.results)
-
-
-def _request(
-    operation: Operation[..., Any], on: str, values: dict[str, Any], wait: float
-) -> tuple[str, str, dict[str, Any]]:
-    """Return method, path and the rest of a request, all but the connection."""
-    try:
-        parameters = operation.read(values)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise ApiError(f"{operation.name}: a parameter is not valid.", str(error), 400) from error
-    plain: dict[str, Any] = msgspec.to_builtins(parameters)
-    path = operation.path
-    for name in list(plain):
-        if f"{{{name}}}" in path:
-            path = path.replace(f"{{{name}}}", _segment(str(plain.pop(name))))
-    prefer = f"wait={math.ceil(wait)}" if wait else "respond-async"
-    rest: dict[str, Any] = {"headers": {"Prefer": prefer}, "timeout": wait + MARGIN}
-    if operation.takes_body:
-        rest["json"] = plain
-    else:
-        rest["params"] = plain
-    return operation.method, f"/node/{_segment(on)}/{path}", rest
-
-
-def _segment(text: str) -> str:
-    """Return `text` as one segment of a path; dots alone would be taken for a step."""
-    return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
-
-
-class _Outcome(msgspec.Struct, frozen=True):
-    """What every operation's result has."""
-
-    hostname: str
-    status: str
-    error: str | None = None
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    id: str
-    results: list[_Outcome]
-
-
-def _state(operation: Operation[..., T], job_id: str, results: Any, status: int) -> JobState[T]:
-    try:
-        answer = msgspec.convert({"id": job_id, "results": results}, _Answer)
-        values = [
-            msgspec.convert(result, operation.result) if outcome.status == "ok" else None
-            for outcome, result in zip(answer.results, results, strict=True)
-        ]
-    except msgspec.ValidationError as error:
-        raise ApiError(
-            f"{operation.name}: the answer can't be read.", str(error), status
-        ) from error
-    read = [
-        Result(outcome.hostname, outcome.status, value, outcome.error)
-        for outcome, value in zip(answer.results, values, strict=True)
-    ]
-    return JobState(answer.id, read)
-
-
-def _connection(url: str, token: str) -> dict[str, Any]:
-    """Return what an HTTP client of the API is made with.
-
-    Raises:
-        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
-    """
-    try:
-        base = httpx.URL(url)
-    except httpx.InvalidURL:
-        base = httpx.URL()
-    # A user name in it would take the place of the token.
-    if base.scheme not in ("http", "https") or not base.host or base.userinfo:
-        raise InvalidConfiguration(
-            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
-        )
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise InvalidConfiguration(
-            "The token is not valid.", "It is one line of ASCII, as towline token create prints it"
-        )
-    return {"base_url": base, "headers": {"Authorization": f"Bearer {token}"}}
-
-
-def _check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        body = {}
-    if not response.is_success:
-        job_id = response.headers.get("location", "").removeprefix("/job/") or None
-        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
-        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
-    if any(name not in body for name in expected):
-        where = response.url.copy_with(raw_path=b"/")
-        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
-    return body
-
-
-def _unreachable(url: str, error: httpx.HTTPError) -> ApiError:
-    return ApiError(f"The controller at {url} does not answer.", str(error), 0)
+    operation: str | None
+    target: str | None
+    node: str | None
+    caller: str | None
+    event: str | None
+    since: str | None
 
 
 class _Handle(Generic[P, T]):
@@ -209,8 +118,8 @@ class _Handle(Generic[P, T]):
         """Whether every node ended well."""
         return self.state.succeeded
 
-    def _learn(self, body: dict[str, Any]) -> None:
-        self.state = _state(self._operation, self.id, body["results"], 200)
+    def _learn(self, results: list[dict[str, Any]]) -> None:
+        self.state = calls.state(self._operation, self.id, results, 200)
 
 
 class Job(_Handle[P, T]):
@@ -224,10 +133,19 @@ class Job(_Handle[P, T]):
         """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
         deadline = _deadline(timeout)
         while not self.done and (remaining := deadline - time.monotonic()) > 0:
-            self._learn(self._client.job(self.id, wait=min(POLL, remaining)))
+            self._learn(self._client.job(self.id, wait=min(POLL, remaining))["results"])
             if not self.done:
                 time.sleep(_pause(deadline))
         return self
+
+    def cancel(self) -> Self:
+        """Stop it wherever it has not ended; raises `ApiError`."""
+        self._learn(self._client.cancel(self.id)["results"])
+        return self
+
+    def events(self) -> Iterator[JobEvent]:
+        """Yield what has happened, then what happens, until its end; raises `ApiError`."""
+        return self._client.job_events(self.id)
 
 
 class AsyncJob(_Handle[P, T]):
@@ -241,10 +159,19 @@ class AsyncJob(_Handle[P, T]):
         """Wait until every node has ended, or `timeout` seconds are over; raises `ApiError`."""
         deadline = _deadline(timeout)
         while not self.done and (remaining := deadline - time.monotonic()) > 0:
-            self._learn(await self._client.job(self.id, wait=min(POLL, remaining)))
+            self._learn((await self._client.job(self.id, wait=min(POLL, remaining)))["results"])
             if not self.done:
                 await asyncio.sleep(_pause(deadline))
         return self
+
+    async def cancel(self) -> Self:
+        """Stop it wherever it has not ended; raises `ApiError`."""
+        self._learn((await self._client.cancel(self.id))["results"])
+        return self
+
+    def events(self) -> AsyncIterator[JobEvent]:
+        """Yield what has happened, then what happens, until its end; raises `ApiError`."""
+        return self._client.job_events(self.id)
 
 
 def _deadline(timeout: float | None) -> float:
@@ -254,6 +181,45 @@ def _deadline(timeout: float | None) -> float:
 def _pause(deadline: float) -> float:
     # The controller answers at once where only nodes that are away are missing.
     return min(1.0, max(0.0, deadline - time.monotonic()))
+
+
+class _Streaming:
+    """A stream of events that goes on after every interruption."""
+
+    def __init__(self, path: str, params: dict[str, Any], after: str | None) -> None:
+        self._path = path
+        self._params = {name: value for name, value in params.items() if value is not None}
+        self._after = after
+        self.begun = False
+        self.ended = False
+
+    def request(self) -> dict[str, Any]:
+        """Return what the next request takes."""
+        headers = {} if self._after is None else {"Last-Event-ID": self._after}
+        timeout = httpx.Timeout(calls.MARGIN, read=SILENCE)
+        return {
+            "method": "GET",
+            "url": self._path,
+            "params": self._params,
+            "headers": headers,
+            "timeout": timeout,
+        }
+
+    def check(self, response: httpx.Response) -> bool:
+        """Whether there is more to come; for a refusal, read before, raises `ApiError`."""
+        if not response.is_success:
+            calls.check(response, ())
+        self.begun = True
+        self.ended = response.status_code == 204
+        return not self.ended
+
+    def read(self, event: httpx_sse.ServerSentEvent) -> JobEvent | None:
+        """Return an event, and remember its place."""
+        if not event.data:
+            return None
+        self._after = event.id or self._after
+        self.ended = event.event == LAST
+        return JobEvent(event.id, event.event, event.json())
 
 
 class Client:
@@ -269,7 +235,8 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
-        self._http = httpx.Client(**_connection(url, token))
+        self._options = Options()
+        self._http = httpx.Client(**calls.connection(url, token))
 
     def __enter__(self) -> Self:
         return self
@@ -286,11 +253,23 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _ask(self, method: str, path: str, *expected: str, **rest: Any) -> dict[str, Any]:
+    def with_options(
+        self,
+        *,
+        wait: float | None = None,
+        expires: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Self:
+        """Return this client with other job options, on the same connections; as `Options`."""
+        other = copy.copy(self)
+        other._options = _changed(self._options, wait, expires, idempotency_key)
+        return other
+
+    def _do(self, call: Call[R]) -> R:
         try:
-            return _check(self._http.request(method, path, **rest), expected)
+            return call.read(calls.check(self._http.request(**call.arguments()), call.expected))
         except httpx.HTTPError as error:
-            raise _unreachable(self._url, error) from error
+            raise calls.unreachable(self._url, error) from error
 
     def run(
         self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
@@ -305,32 +284,70 @@ class Client:
         Raises:
             ApiError: the request was refused, or a single node failed.
         """
-        return self.run_within(WAIT, operation, on, *args, **kwargs)
+        return Job(self, operation, self._do(calls.run(operation, on, dict(kwargs), self._options)))
 
-    def run_within(
-        self,
-        wait: float,
-        operation: Operation[P, T],
-        on: str,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Job[P, T]:
-        """Run an operation, waiting up to `wait` seconds for its results."""
-        method, path, rest = _request(operation, on, dict(kwargs), wait)
-        body = self._ask(method, path, "job_id", "results", **rest)
-        state = _state(operation, body["job_id"], body["results"], operation.success)
-        return Job(self, operation, state)
-
-    def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+    def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
-        headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
-        path = f"/job/{_segment(job_id)}"
-        return self._ask("GET", path, "id", "results", headers=headers, timeout=wait + MARGIN)
+        return self._do(calls.job(job_id, wait))
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
+        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`."""
+        return self._do(calls.jobs(dict(filters)))
+
+    def cancel(self, job_id: str, *, wait: float = calls.WAIT) -> Cancelled:
+        """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
+        return self._do(calls.cancel(job_id, wait))
+
+    def retry(self, job_id: str, *, on: str | None = None) -> Retried:
+        """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
+        return self._do(calls.retry(job_id, on, self._options))
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended; raises `ApiError`."""
+        self._do(calls.delete_job(job_id))
+
+    def job_events(self, job_id: str, *, after: str | None = None) -> Iterator[JobEvent]:
+        """Yield a job's events until its end, over all interruptions; raises `ApiError`."""
+        return self._events(_Streaming(f"/job/{calls.segment(job_id)}/events", {}, after))
+
+    def events(
+        self, *, after: str | None = None, **filters: Unpack[EventFilters]
+    ) -> Iterator[JobEvent]:
+        """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
+        return self._events(_Streaming("/event", dict(filters), after))
+
+    def _events(self, stream: _Streaming) -> Iterator[JobEvent]:
+        while not stream.ended:
+            try:
+                with httpx_sse.connect_sse(self._http, **stream.request()) as source:
+                    if not source.response.is_success:
+                        source.response.read()
+                    if not stream.check(source.response):
+                        return
+                    for received in source.iter_sse():
+                        event = stream.read(received)
+                        if event is not None:
+                            yield event
+            except httpx.TransportError as error:
+                if not stream.begun:
+                    raise calls.unreachable(self._url, error) from error
+                time.sleep(AGAIN_AFTER)
+
+    def nodes(self) -> list[NodeView]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
-        found: list[dict[str, Any]] = self._ask("GET", "/agent", "agents")["agents"]
-        return found
+        return self._do(calls.nodes())
+
+    def node(self, name: str) -> NodeView:
+        """Return a node by its hostname or machine id; raises `ApiError`."""
+        return self._do(calls.node(name))
+
+    def drain(self, name: str) -> str:
+        """Let a node take no more work; return what to tell people; raises `ApiError`."""
+        return self._do(calls.drain(name, back=False))
+
+    def undrain(self, name: str) -> str:
+        """Let a node take work again; return what to tell people; raises `ApiError`."""
+        return self._do(calls.drain(name, back=True))
 
 
 class AsyncClient:
@@ -338,7 +355,8 @@ class AsyncClient:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url
-        self._http = httpx.AsyncClient(**_connection(url, token))
+        self._options = Options()
+        self._http = httpx.AsyncClient(**calls.connection(url, token))
 
     async def __aenter__(self) -> Self:
         return self
@@ -355,39 +373,101 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _ask(self, method: str, path: str, *expected: str, **rest: Any) -> dict[str, Any]:
+    def with_options(
+        self,
+        *,
+        wait: float | None = None,
+        expires: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Self:
+        """Return this client with other job options, on the same connections; as `Options`."""
+        other = copy.copy(self)
+        other._options = _changed(self._options, wait, expires, idempotency_key)
+        return other
+
+    async def _do(self, call: Call[R]) -> R:
         try:
-            return _check(await self._http.request(method, path, **rest), expected)
+            response = await self._http.request(**call.arguments())
         except httpx.HTTPError as error:
-            raise _unreachable(self._url, error) from error
+            raise calls.unreachable(self._url, error) from error
+        return call.read(calls.check(response, call.expected))
 
     async def run(
         self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncJob[P, T]:
         """Run an operation and return its job, as `Client.run`."""
-        return await self.run_within(WAIT, operation, on, *args, **kwargs)
+        call = calls.run(operation, on, dict(kwargs), self._options)
+        return AsyncJob(self, operation, await self._do(call))
 
-    async def run_within(
-        self,
-        wait: float,
-        operation: Operation[P, T],
-        on: str,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> AsyncJob[P, T]:
-        """Run an operation, waiting up to `wait` seconds for its results."""
-        method, path, rest = _request(operation, on, dict(kwargs), wait)
-        body = await self._ask(method, path, "job_id", "results", **rest)
-        state = _state(operation, body["job_id"], body["results"], operation.success)
-        return AsyncJob(self, operation, state)
-
-    async def job(self, job_id: str, *, wait: float = 0.0) -> dict[str, Any]:
+    async def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
         """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
-        headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else {}
-        path = f"/job/{_segment(job_id)}"
-        return await self._ask("GET", path, "id", "results", headers=headers, timeout=wait + MARGIN)
+        return await self._do(calls.job(job_id, wait))
 
-    async def nodes(self) -> list[dict[str, Any]]:
+    async def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
+        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`."""
+        return await self._do(calls.jobs(dict(filters)))
+
+    async def cancel(self, job_id: str, *, wait: float = calls.WAIT) -> Cancelled:
+        """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
+        return await self._do(calls.cancel(job_id, wait))
+
+    async def retry(self, job_id: str, *, on: str | None = None) -> Retried:
+        """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
+        return await self._do(calls.retry(job_id, on, self._options))
+
+    async def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended; raises `ApiError`."""
+        await self._do(calls.delete_job(job_id))
+
+    def job_events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """Yield a job's events until its end, over all interruptions; raises `ApiError`."""
+        return self._events(_Streaming(f"/job/{calls.segment(job_id)}/events", {}, after))
+
+    def events(
+        self, *, after: str | None = None, **filters: Unpack[EventFilters]
+    ) -> AsyncIterator[JobEvent]:
+        """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
+        return self._events(_Streaming("/event", dict(filters), after))
+
+    async def _events(self, stream: _Streaming) -> AsyncIterator[JobEvent]:
+        while not stream.ended:
+            try:
+                async with httpx_sse.aconnect_sse(self._http, **stream.request()) as source:
+                    if not source.response.is_success:
+                        await source.response.aread()
+                    if not stream.check(source.response):
+                        return
+                    async for received in source.aiter_sse():
+                        event = stream.read(received)
+                        if event is not None:
+                            yield event
+            except httpx.TransportError as error:
+                if not stream.begun:
+                    raise calls.unreachable(self._url, error) from error
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def nodes(self) -> list[NodeView]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
-        found: list[dict[str, Any]] = (await self._ask("GET", "/agent", "agents"))["agents"]
-        return found
+        return await self._do(calls.nodes())
+
+    async def node(self, name: str) -> NodeView:
+        """Return a node by its hostname or machine id; raises `ApiError`."""
+        return await self._do(calls.node(name))
+
+    async def drain(self, name: str) -> str:
+        """Let a node take no more work; return what to tell people; raises `ApiError`."""
+        return await self._do(calls.drain(name, back=False))
+
+    async def undrain(self, name: str) -> str:
+        """Let a node take work again; return what to tell people; raises `ApiError`."""
+        return await self._do(calls.drain(name, back=True))
+
+
+def _changed(
+    options: Options, wait: float | None, expires: str | None, idempotency_key: str | None
+) -> Options:
+    return Options(
+        wait=options.wait if wait is None else wait,
+        expires=options.expires if expires is None else expires,
+        idempotency_key=(options.idempotency_key if idempotency_key is None else idempotency_key),
+    )

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 import structlog
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline import __version__
 from towline.auth import Authenticator, Caller
+from towline.controller import queries, stream, views
 from towline.controller import request as reading
 from towline.controller.documentation import DOCUMENTATION_PAGE
 from towline.controller.openapi import document
-from towline.dispatch import Dispatch
+from towline.dispatch import Dispatch, Submission
 from towline.errors import (
+    Conflict,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     TowlineError,
 )
-from towline.fleet import Member
-from towline.job import STARTED, Event, Progress, timestamp
+from towline.fleet import Member, State
+from towline.index import Filter, Listed
+from towline.job import BAD, Progress, timestamp
 from towline.operation import Operation, registry
 from towline.target import ANY, Hostname
 
@@ -35,6 +38,8 @@ log = structlog.get_logger()
 
 JSON = "application/json"
 DOCKER = "docker"
+FEW = 20
+"""Nodes up to which a list tells everything of a job."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -91,7 +96,16 @@ class Api:
             ("GET", "/health", self._health),
             ("GET", "/health/ready", self._ready),
             ("GET", "/agent", self._guarded("agent:read", self._agents)),
+            ("GET", "/agent/{hostname}", self._guarded("agent:read", self._agent)),
+            ("POST", "/agent/{hostname}/drain", self._guarded("agent:write", self._drain)),
+            ("POST", "/agent/{hostname}/undrain", self._guarded("agent:write", self._undrain)),
+            ("GET", "/job", self._guarded("job:read", self._jobs)),
             ("GET", "/job/{id}", self._guarded("job:read", self._job)),
+            ("DELETE", "/job/{id}", self._guarded("job:write", self._delete)),
+            ("POST", "/job/{id}/retry", self._guarded("job:write", self._retry)),
+            ("POST", "/job/{id}/cancel", self._guarded(None, self._cancel)),
+            ("GET", "/job/{id}/events", self._guarded("job:read", self._job_events)),
+            ("GET", "/event", self._guarded("job:read", self._events)),
             ("GET", "/openapi.json", serve_openapi),
             ("GET", "/docs", serve_page),
         ]
@@ -116,109 +130,193 @@ class Api:
             expires = reading.expires(values)
             parameters = await reading.parameters(request, operation, values)
             preferences = reading.preferences(request, self._wait, self._longest_wait)
-            progress = await self._dispatch.submit(
+            asked = Submission(
                 operation,
                 parameters,
-                target=target,
-                caller=caller.subject,
-                wait=preferences.wait,
+                target,
+                caller.subject,
                 expires=expires,
                 trace=request.headers.get("traceparent"),
+                key=reading.idempotency_key(request),
             )
+            progress = await self._dispatch.submit(asked, wait=preferences.wait)
             request.state.job = progress.job.id
-            headers = {"Location": f"/job/{progress.job.id}"}
-            if preferences.applied:
-                headers["Preference-Applied"] = preferences.applied
+            headers = _headers(progress, preferences)
             single = target == ANY or isinstance(target, Hostname)
             if single and progress.done:
                 failed = next(iter(progress.tasks.values()))
-                if failed.status in ("failed", "expired", "cancelled"):
+                if failed.status in BAD:
                     error = {
                         "error": f"{operation.name} {failed.status} on {failed.hostname}.",
                         "details": f"{failed.error} (job {progress.job.id})",
                         "code": 500,
                     }
                     return answer(error, 500, headers)
-            body = {"job_id": progress.job.id, "results": self._results(progress)}
+            body = {"job_id": progress.job.id, "results": views.results(progress)}
             return answer(body, operation.success, headers)
 
         return handle
 
-    def _results(self, progress: Progress) -> list[dict[str, Any]]:
-        if not progress.tasks and progress.job.target == ANY:
-            until = timestamp(progress.job.expires)
-            reason = f"no node has taken it yet; it runs on the first that can, until {until}"
-            if time.time() > progress.job.expires:
-                reason = f"no node had taken it when it expired at {until}"
-                return [{"hostname": ANY, "status": "expired", "error": reason}]
-            return [{"hostname": ANY, "status": "pending", "error": reason}]
-        return [task.result() for task in progress.tasks.values()]
-
     # Jobs and agents
 
+    async def _jobs(self, request: Request, caller: Caller) -> Response:
+        query = queries.query_as(request, queries.JobQuery)
+        cursor = queries.given(query.cursor)
+        if cursor is not None and query.offset:
+            raise InvalidRequest("A page has a cursor or an offset.", "Leave one out")
+        index = self._dispatch.index
+        wanted = Filter(
+            status=queries.given(query.status),
+            **self._common(query),
+            since=queries.moment("since", query.since),
+            until=queries.moment("until", query.until),
+        )
+        total = index.count(wanted)
+        found = []
+        if total > query.offset:
+            found = index.jobs(wanted, limit=query.limit, before=cursor, offset=query.offset)
+        body: dict[str, Any] = {
+            "total_items": total,
+            "status_counts": index.statuses(),
+            "items": [self._listed(job) for job in found],
+        }
+        if len(found) == query.limit:
+            body["next_cursor"] = str(found[-1].sequence)
+        return answer(body)
+
+    def _listed(self, job: Listed) -> dict[str, Any]:
+        if sum(job.nodes.values()) <= FEW:
+            known = self._dispatch.index.find(job.job.id, self._dispatch.fleet.hostnames)
+            if known is not None:
+                known[0].expire(time.time())
+                return views.job(*known)
+        return views.listed(job)
+
+    def _common(self, query: queries.JobQuery | queries.EventQuery) -> dict[str, Any]:
+        return {
+            "operation": queries.given(query.operation),
+            "target": queries.given(query.target),
+            "caller": queries.given(query.caller),
+            "machine": self._machine(queries.given(query.node)),
+        }
+
+    def _machine(self, node: str | None) -> str | None:
+        if node is None:
+            return None
+        try:
+            return self._dispatch.fleet.one(node).machine
+        except NotFound as error:
+            raise InvalidRequest(error.error, error.details) from error
+
     async def _job(self, request: Request, caller: Caller) -> Response:
-        job_id = request.path_params["id"]
-        if not _is_uuid(job_id):
-            raise InvalidRequest(f"{job_id[:80]!r} is not a job id.", "A job id is a UUID")
         preferences = reading.preferences(request, 0.0, self._longest_wait)
-        found = await self._dispatch.job(job_id.lower(), wait=preferences.wait)
-        if found is None:
-            raise NotFound(f"There is no job {job_id}.", "It may be older than the journal keeps")
+        found = await self._dispatch.known(_job_id(request), wait=preferences.wait)
         headers = {}
         if preferences.applied:
             headers["Preference-Applied"] = preferences.applied
-        return answer(self._describe(*found), headers=headers)
+        return answer(views.job(*found), headers=headers)
 
-    def _describe(self, progress: Progress, events: list[Event]) -> dict[str, Any]:
-        job = progress.job
-        tasks = list(progress.tasks.values())
-        names = [task.hostname for task in tasks]
-        responses: dict[str, dict[str, Any]] = {}
-        states: dict[str, dict[str, Any]] = {}
-        for task in tasks:
-            name = task.hostname if names.count(task.hostname) == 1 else task.machine
-            state: dict[str, Any] = {"status": task.status}
-            if task.error is not None:
-                state["error"] = task.error
-            response = state | {"hostname": task.hostname}
-            if task.data:
-                response["data"] = task.data
-            if "changed" in task.data:
-                response["changed"] = task.data["changed"]
-            if task.started is not None and task.ended is not None:
-                state["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
-            responses[name], states[name] = response, state
-        described: dict[str, Any] = {
-            "id": job.id,
-            "status": progress.status,
-            "created": timestamp(job.created),
-            "updated_at": timestamp(progress.updated),
-            "expires": timestamp(job.expires),
-            "operation": {"type": job.operation, "data": job.parameters},
-            "target": job.target,
-            "caller": job.caller,
-            "results": self._results(progress),
-            "responses": responses,
-            "agent_states": states,
-            "timeline": [
-                {"timestamp": timestamp(job.created), "event": "submitted", "hostname": job.target},
-                *_timeline(events),
-            ],
+    async def _delete(self, request: Request, caller: Caller) -> Response:
+        progress, _ = await self._dispatch.known(_job_id(request))
+        request.state.job = progress.job.id
+        await self._dispatch.delete(progress)
+        return Response(status_code=204)
+
+    async def _retry(self, request: Request, caller: Caller) -> Response:
+        target = await reading.retry_target(request)
+        progress, _ = await self._dispatch.known(_job_id(request))
+        asked = self._dispatch.retry(progress, caller=caller.subject, target=target)
+        caller.require(asked.operation.permission)
+        asked = msgspec.structs.replace(
+            asked,
+            key=reading.idempotency_key(request),
+            trace=request.headers.get("traceparent"),
+        )
+        preferences = reading.preferences(request, 0.0, self._longest_wait)
+        made = await self._dispatch.submit(asked, wait=preferences.wait)
+        request.state.job = made.job.id
+        body = {
+            "job_id": made.job.id,
+            "status": made.status,
+            "timestamp": timestamp(made.job.created),
         }
-        if any("changed" in task.data for task in tasks):
-            described["changed"] = any(task.data.get("changed") for task in tasks)
-        if len(tasks) == 1:
-            described["hostname"] = tasks[0].hostname
-            if tasks[0].data:
-                described["result"] = tasks[0].data
-        errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
-        if errors:
-            described["error"] = "; ".join(errors[:10])
-        return described
+        return answer(body, 201, _headers(made, preferences))
+
+    async def _cancel(self, request: Request, caller: Caller) -> Response:
+        progress, _ = await self._dispatch.known(_job_id(request))
+        operation = registry.get(progress.job.operation)
+        if "docker:write" not in caller.permissions:
+            caller.require(operation.permission if operation else "docker:write")
+        preferences = reading.preferences(request, self._wait, self._longest_wait)
+        request.state.job = progress.job.id
+        progress = await self._dispatch.cancel(
+            progress, caller=caller.subject, wait=preferences.wait
+        )
+        body = {
+            "job_id": progress.job.id,
+            "status": progress.status,
+            "results": views.results(progress),
+        }
+        return answer(body, headers=_headers(progress, preferences))
+
+    async def _job_events(self, request: Request, caller: Caller) -> Response:
+        after = stream.place(request.headers.get("last-event-id"), 1)
+        progress, _ = await self._dispatch.known(_job_id(request))
+        job = progress.job
+        if after is not None and progress.done:
+            (last,) = after
+            if not self._dispatch.index.events_after(last, 1, job_id=job.id):
+                # Else a browser that has heard the end would come back for ever.
+                return Response(status_code=204)
+        told = stream.of_job(self._dispatch, job, after[0] if after else None)
+        return _streaming(told)
+
+    async def _events(self, request: Request, caller: Caller) -> Response:
+        query = queries.query_as(request, queries.EventQuery)
+        wanted = Filter(**self._common(query))
+        named = queries.given(query.event) or ""
+        kinds = frozenset(kind for kind in named.split(",") if kind)
+        begin = stream.place(request.headers.get("last-event-id"), 2) or stream.beginning(
+            self._dispatch, queries.moment("since", query.since)
+        )
+        return _streaming(stream.of_all(self._dispatch, wanted, kinds, begin))
 
     async def _agents(self, request: Request, caller: Caller) -> Response:
         members = self._dispatch.fleet.members()
-        return answer({"agents": [_agent(member) for member in members], "total": len(members)})
+        return answer(
+            {"agents": [views.agent(member) for member in members], "total": len(members)}
+        )
+
+    async def _agent(self, request: Request, caller: Caller) -> Response:
+        return answer(views.agent(self._member(request)))
+
+    async def _drain(self, request: Request, caller: Caller) -> Response:
+        member = self._member(request)
+        if member.drained is not None:
+            raise Conflict(
+                f"{member.hostname} is drained already.",
+                f"Since {timestamp(member.drained)}, by {member.state.by}",
+            )
+        now = time.time()
+        await self._dispatch.fleet.decide(member, State(now, caller.subject, now))
+        running = member.heartbeat.running if member.heartbeat else 0
+        rest = f"; {running} tasks run to their end" if running else ""
+        return answer({"message": f"{member.hostname} takes no more work{rest}."})
+
+    async def _undrain(self, request: Request, caller: Caller) -> Response:
+        member = self._member(request)
+        if member.drained is None:
+            raise Conflict(f"{member.hostname} is not drained.", "It takes work already")
+        await self._dispatch.fleet.decide(member, State(None, caller.subject, time.time()))
+        return answer({"message": f"{member.hostname} takes work again."})
+
+    def _member(self, request: Request) -> Member:
+        target = reading.target(request)
+        if not isinstance(target, Hostname):
+            raise InvalidRequest(
+                f"{str(target)!r} is not one node.", "Name it by its hostname or its machine id"
+            )
+        return self._dispatch.fleet.one(target.name)
 
     # Health
 
@@ -236,7 +334,9 @@ class Api:
         dispatch = self._dispatch
         if not dispatch.broker.connected:
             return f"the broker is out of reach: {dispatch.broker.last_error}"
-        if not dispatch.caught_up:
+        if dispatch.fold.trouble:
+            return dispatch.fold.trouble
+        if not dispatch.fold.caught_up:
             return "the index is still catching up with the journal"
         here = [member for member in dispatch.fleet.here() if member.heartbeat is not None]
         if not here:
@@ -251,14 +351,15 @@ class Api:
 
     # Permissions
 
-    def _allowed(self, request: Request, permission: str) -> Caller:
+    def _allowed(self, request: Request, permission: str | None) -> Caller:
         caller = self._authenticator.authenticate(reading.token(request))
         request.state.caller = caller.subject
-        caller.require(permission)
+        if permission is not None:
+            caller.require(permission)
         return caller
 
     def _guarded(
-        self, permission: str, handler: Callable[[Request, Caller], Awaitable[Response]]
+        self, permission: str | None, handler: Callable[[Request, Caller], Awaitable[Response]]
     ) -> Handler:
         async def guarded(request: Request) -> Response:
             return await handler(request, self._allowed(request, permission))
@@ -266,58 +367,23 @@ class Api:
         return guarded
 
 
-def _agent(member: Member) -> dict[str, Any]:
-    registration = member.registration
-    described: dict[str, Any] = {
-        "machine_id": member.machine,
-        "hostname": member.hostname,
-        "status": "Ready" if member.here else "NotReady",
-        "state": "Ready",
-        "labels": registration.labels,
-        "registered_at": timestamp(registration.registered),
-        "started_at": timestamp(registration.started),
-        "architecture": registration.architecture,
-        "kernel_version": registration.kernel,
-        "cpu_count": registration.cpu_count,
-        "version": registration.version,
-        "last_heard": timestamp(member.heard),
-    }
-    if member.heartbeat is not None:
-        described["capabilities"] = sorted(member.heartbeat.capabilities)
-        described["running"] = member.heartbeat.running
-        troubles = {name: why for name, why in member.heartbeat.capabilities.items() if why}
-        if troubles:
-            described["troubles"] = troubles
-    return described
+def _headers(progress: Progress, preferences: reading.Preferences) -> dict[str, str]:
+    headers = {"Location": f"/job/{progress.job.id}"}
+    if preferences.applied:
+        headers["Preference-Applied"] = preferences.applied
+    return headers
 
 
-def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
-    """Return what happened; a task that was soon over tells of its start with its end."""
-    told: set[str] = set()
-    for event in events:
-        if event.kind == STARTED and event.machine in told:
-            continue
-        if event.started is not None and event.machine not in told:
-            yield _moment(
-                msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
-            )
-        if event.kind == STARTED or event.started is not None:
-            told.add(event.machine)
-        yield _moment(event)
+def _streaming(told: AsyncIterator[bytes]) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(told, media_type=stream.MEDIA_TYPE, headers=headers)
 
 
-def _moment(event: Event) -> dict[str, Any]:
-    moment = {
-        "timestamp": timestamp(event.time),
-        "event": event.kind,
-    }
-    if event.hostname:
-        moment["hostname"] = event.hostname
-    if event.nodes is not None:
-        moment["message"] = f"for {len(event.nodes)} nodes"
-    if event.error is not None:
-        moment["error"] = event.error
-    return moment
+def _job_id(request: Request) -> str:
+    text: str = request.path_params["id"]
+    if not _is_uuid(text):
+        raise InvalidRequest(f"{text[:80]!r} is not a job id.", "A job id is a UUID")
+    return text.lower()
 
 
 def _is_uuid(text: str) -> bool:

@@ -17,6 +17,7 @@ from towline.target import InvalidTarget, Target, parse_target
 
 LARGEST_BODY = 1024 * 1024
 JOB_OPTIONS = ("expires",)
+LONGEST_KEY = 255
 
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
 
@@ -104,6 +105,50 @@ def expires(values: dict[str, str]) -> float | None:
         raise InvalidRequest("The job option 'expires' is not valid.", str(error)) from error
 
 
+def idempotency_key(request: Request) -> str | None:
+    """Return the request's `Idempotency-Key`, or None.
+
+    Raises:
+        InvalidRequest: it is empty, too long, or not of printable ASCII.
+    """
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    key = keys[0].strip()
+    if (
+        len(keys) > 1
+        or not 0 < len(key) <= LONGEST_KEY
+        or not (key.isascii() and key.isprintable())
+    ):
+        raise InvalidRequest(
+            "The Idempotency-Key is not valid.",
+            f"Send one, of 1 to {LONGEST_KEY} printable ASCII characters: a UUID, for example",
+        )
+    return key
+
+
+class RetryBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of a request to retry a job."""
+
+    target_hostname: str | None = None
+
+
+async def retry_target(request: Request) -> Target | None:
+    """Return the target that a request to retry names, or None.
+
+    Raises:
+        InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
+    """
+    given = await _body(request, 'Send {}, or {"target_hostname": "web-01"}')
+    try:
+        body = msgspec.convert(given, RetryBody)
+        return None if body.target_hostname is None else parse_target(body.target_hostname)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("The request's body is not valid.", str(error)) from error
+    except InvalidTarget as error:
+        raise InvalidRequest("The target is not valid.", str(error)) from error
+
+
 async def parameters(
     request: Request, operation: Operation[..., Any], values: dict[str, str]
 ) -> dict[str, Any]:
@@ -120,7 +165,7 @@ async def parameters(
                 f"Job options are: {', '.join(JOB_OPTIONS)}; "
                 "the operation's own parameters stand in the body",
             )
-        given = await _body(request, operation)
+        given = await _body(request, _wanted(operation), required=operation.needs_body)
     else:
         given = dict(values)
     where = "body" if operation.takes_body else "query"
@@ -181,9 +226,10 @@ async def read_body(request: Request) -> bytes:
     )
 
 
-async def _body(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
+async def _body(request: Request, wanted: str, *, required: bool = False) -> dict[str, Any]:
+    """Return the body, a JSON object; `wanted` says in a refusal what to send."""
     text = await read_body(request)
-    if not text and not operation.needs_body:
+    if not text and not required:
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -194,7 +240,7 @@ async def _body(request: Request, operation: Operation[..., Any]) -> dict[str, A
             "Send Content-Type: application/json",
         )
     if not text:
-        raise InvalidRequest("The request's body is empty.", _wanted(operation))
+        raise InvalidRequest("The request's body is empty.", wanted)
     try:
         value = json.loads(text.decode(), object_pairs_hook=_once)
         # The standard library reads NaN and lone surrogates, which are no JSON.
@@ -208,7 +254,7 @@ async def _body(request: Request, operation: Operation[..., Any]) -> dict[str, A
     except (ValueError, msgspec.DecodeError) as error:  # also integers of thousands of digits
         raise InvalidRequest("The request's body is not valid JSON.", str(error)) from error
     if not isinstance(value, dict):
-        raise InvalidRequest("The request's body is not a JSON object.", _wanted(operation))
+        raise InvalidRequest("The request's body is not a JSON object.", wanted)
     return value
 
 

@@ -139,6 +139,7 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
                 try:
                     await asyncio.shield(serving)
                 except asyncio.CancelledError:
+                    dispatch.stop()
                     server.should_exit = True
                     await asyncio.wait([serving], timeout=STOP_WITHIN + 2)
                     raise
@@ -151,10 +152,11 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
     await _provide(dispatch, retention)
     loops: list[Any] = [
         _keep_providing(dispatch, retention),
-        dispatch.fold(JOBS),
-        dispatch.fold(EVENTS),
-        dispatch.flush(),
+        dispatch.fold.follow(JOBS),
+        dispatch.fold.follow(EVENTS),
+        dispatch.fold.write(),
         dispatch.fleet.follow_nodes(),
+        dispatch.fleet.follow_states(),
         dispatch.fleet.follow_heartbeats(),
         dispatch.fleet.watch(),
     ]
@@ -170,6 +172,7 @@ async def _provide(dispatch: Dispatch, retention: Retention) -> None:
         try:
             await dispatch.journal.create(retention)
             await dispatch.fleet.create(retention.replicas)
+            await dispatch.keys.create(retention.replicas)
             return
         except TowlineError as error:
             log.warning("journal not made yet", reason=error.details)

@@ -1,0 +1,246 @@
+"""Many nodes on one machine: light agents in few processes, with a real broker and controllers."""
+
+import argparse
+import asyncio
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from tests.parts.broker import Broker
+from tests.parts.ports import free_port
+from tests.parts.process import Failed, Process, TowlineProcess, wait_until
+
+from towline import logs, operations
+from towline.agent.engine import Engine
+from towline.agent.ledger import Ledger
+from towline.agent.work import Agent
+from towline.auth import create_token, load_key
+from towline.broker import Settings
+from towline.duration import parse_duration
+from towline.process import run
+from towline.target import parse_label
+
+MEMORY = Path("/dev/shm")
+"""Where ledgers are: in reality each node syncs a disk of its own."""
+GROUPS = 10
+AT_ONCE = 200
+"""Agents of a process that start at the same time."""
+
+
+def hostname(number: int) -> str:
+    """Return the name of a node."""
+    return f"node-{number:05}"
+
+
+class InstantEngine(Engine):
+    """A Docker Engine that has every image at once."""
+
+    def __init__(self) -> None:
+        super().__init__("none://")
+        self._images: dict[str, dict[str, Any]] = {}
+
+    async def ping(self) -> str:
+        return "0"
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        return self._images.get(reference)
+
+    async def pull(self, repository: str, tag: str) -> AsyncIterator[dict[str, Any]]:
+        digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
+        separator = "@" if ":" in tag else ":"
+        self._images[f"{repository}{separator}{tag}"] = {"Id": digest, "Size": 1_000_000}
+        yield {"status": f"Digest: {digest}"}
+        yield {"status": "Status: Downloaded newer image"}
+
+
+def agents(
+    first: int, count: int, url: str, credentials: Path, directory: Path, interval: float
+) -> None:
+    """Run agents until told to stop; a line on standard output says that all have begun."""
+    logs.configure("fleet", "error")
+    operations.load_extra([])
+    settings = Settings([url], credentials)
+
+    async def main() -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+        threads = ThreadPoolExecutor(2, "ledgers")
+
+        async def one(number: int) -> None:
+            with Ledger(directory / f"{hostname(number)}.sqlite", threads) as ledger:
+                agent = Agent(
+                    settings,
+                    ledger,
+                    machine=hashlib.md5(hostname(number).encode()).hexdigest(),
+                    hostname=hostname(number),
+                    labels=[parse_label(f"group:g{number % GROUPS}")],
+                    engine=InstantEngine(),
+                    engine_named=True,
+                    interval=interval,
+                )
+                async with gate:
+                    running = asyncio.create_task(agent.run())
+                    await agent.ready()
+                await running
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(first, first + count):
+                group.create_task(one(number))
+
+    run(main)
+
+
+class Fleet:
+    """A broker, controllers and `nodes` light agents.
+
+    Parameters: `directory` holds state and logs, `processes` share the agents among them,
+    `heartbeat` is a duration.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        nodes: int,
+        *,
+        controllers: int = 1,
+        processes: int = 2,
+        heartbeat: str = "5s",
+    ) -> None:
+        self.directory = directory
+        self.nodes = nodes
+        self._controllers = controllers
+        self._processes = processes
+        self._heartbeat = heartbeat
+        self._parts = ExitStack()
+        self.controllers: list[TowlineProcess] = []
+        self.clients: list[httpx.Client] = []
+        self.urls: list[str] = []
+        self.workers: list[Process] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._parts.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._parts.close()
+
+    def _start(self) -> None:
+        self.broker = self._parts.enter_context(Broker(self.directory))
+        key = self.directory / "token.key"
+        load_key(key, create=True)
+        self.token = create_token(
+            load_key(key, create=False), subject="fleet", roles=["admin"], lifetime=86400
+        )
+        for number in range(self._controllers):
+            listen, name = f"127.0.0.1:{free_port()}", f"controller-{number}"
+            controller = TowlineProcess(
+                *("controller", "--state", self.directory / name, "--listen", listen),
+                *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+                *("--token-key", key, "--log-level", "warning"),
+                logs=self.directory,
+                name=name,
+            )
+            self.controllers.append(self._parts.enter_context(controller))
+            controller.wait_for_output("answers at")
+            self.urls.append(f"http://{listen}")
+            client = httpx.Client(
+                base_url=self.urls[-1],
+                headers={"Authorization": f"Bearer {self.token}"},
+                timeout=300,
+            )
+            self.clients.append(self._parts.enter_context(client))
+        ledgers = Path(
+            self._parts.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix="towline-fleet-", dir=MEMORY if MEMORY.is_dir() else self.directory
+                )
+            )
+        )
+        share = -(-self.nodes // self._processes)
+        for first in range(0, self.nodes, share):
+            worker = Process(
+                f"agents-{first}",
+                [
+                    *(sys.executable, __file__, "--worker", str(first)),
+                    *(str(min(share, self.nodes - first)), self.broker.url),
+                    *(self.broker.credentials, ledgers, self._heartbeat),
+                ],
+                logs=self.directory,
+            )
+            self.workers.append(self._parts.enter_context(worker))
+
+    def here(self, client: httpx.Client) -> int:
+        """Return how many nodes a controller counts as here."""
+        known = client.get("/agent").json()["agents"]
+        return sum(node["status"] == "Ready" for node in known)
+
+    def wait_until_here(self, timeout: float = 900.0) -> float:
+        """Wait until every controller counts all nodes as here; return the seconds it took."""
+        begun = time.monotonic()
+        for client in self.clients:
+
+            def complete(client: httpx.Client = client) -> bool:
+                time.sleep(0.5)
+                return self.here(client) == self.nodes
+
+            wait_until(complete, timeout=timeout, what=f"{self.nodes} nodes to be here")
+        return time.monotonic() - begun
+
+
+def main() -> int:
+    """Run a fleet until interrupted; return the exit status."""
+    if sys.argv[1:2] == ["--worker"]:
+        first, count, url, credentials, directory, heartbeat = sys.argv[2:]
+        agents(
+            *(int(first), int(count), url, Path(credentials), Path(directory)),
+            parse_duration(heartbeat),
+        )
+        return 0
+    arguments = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
+    arguments.add_argument("nodes", type=int, metavar="N")
+    arguments.add_argument("--controllers", type=int, default=1, metavar="COUNT")
+    arguments.add_argument("--processes", type=int, default=2, metavar="COUNT")
+    arguments.add_argument("--heartbeat", default="5s", metavar="DURATION")
+    options = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="towline-fleet-") as directory:
+        fleet = Fleet(
+            Path(directory),
+            options.nodes,
+            controllers=options.controllers,
+            processes=options.processes,
+            heartbeat=options.heartbeat,
+        )
+        try:
+            with fleet:
+                seconds = fleet.wait_until_here()
+                print(f"{options.nodes} nodes are here, after {seconds:.1f} s", flush=True)
+                for url in fleet.urls:
+                    print(f"export TOWLINE_URL={url} TOWLINE_TOKEN={fleet.token}", flush=True)
+                print("^C ends it", flush=True)
+                while True:
+                    time.sleep(3600)
+        except KeyboardInterrupt:
+            return 0
+        except Failed as failure:
+            print(f"The fleet failed: {failure}", file=sys.stderr)
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

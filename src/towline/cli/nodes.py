@@ -1,0 +1,68 @@
+"""The commands about nodes: who is there, and who takes work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from towline.client import NodeView
+
+
+@with_connection
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def nodes(output: str, **values: Any) -> None:
+    """Show who is there."""
+    with connect(take_where(values)) as client:
+        found = client.nodes()
+    if output == "json":
+        print_json(found)
+        return
+    print_table(
+        ["HOSTNAME", "STATE", "LABELS", "VERSION", "LAST HEARD", "MACHINE ID"],
+        [
+            [
+                node["hostname"],
+                _state_of(node),
+                " ".join(f"{key}:{value}" for key, value in node["labels"].items()),
+                node["version"],
+                node["last_heard"],
+                node["machine_id"],
+            ]
+            for node in found
+        ],
+    )
+
+
+def _state_of(node: NodeView) -> str:
+    states = [node["status"]]
+    if node["state"] != "Ready":
+        states.append(node["state"])
+    states += [f"{name}: {why}" for name, why in node.get("troubles", {}).items()]
+    return "; ".join(states)
+
+
+@with_connection
+@click.command()
+@click.argument("node")
+def drain(node: str, **values: Any) -> None:
+    """Let a node take no more work; what runs there runs to its end."""
+    with connect(take_where(values)) as client:
+        print(client.drain(node))
+
+
+@with_connection
+@click.command()
+@click.argument("node")
+def undrain(node: str, **values: Any) -> None:
+    """Let a drained node take work again."""
+    with connect(take_where(values)) as client:
+        print(client.undrain(node))
+
+
+COMMANDS = (nodes, drain, undrain)

@@ -1,0 +1,275 @@
+"""The calls of the API: what to ask for and how to read the answer, without the connection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from towline.client.models import (
+    ApiError,
+    Cancelled,
+    JobPage,
+    JobState,
+    JobView,
+    NodeView,
+    Result,
+    Retried,
+)
+from towline.errors import InvalidConfiguration
+from towline.operation import Operation
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=msgspec.Struct)
+
+MARGIN = 15.0
+"""Seconds that the HTTP request may take beyond the wait that it asks for."""
+WAIT = 30.0
+"""Seconds that a request waits for results unless told otherwise: asked for, not left to what the
+controller is configured to, which may be longer than the request may take."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How jobs are carried out.
+
+    Attributes:
+        wait: seconds to wait for results, at most.
+        expires: within how long a node must begin: `30s`, `12h`; None for what is usual there.
+        idempotency_key: the same key with the same request means the same job, for a day.
+    """
+
+    wait: float = WAIT
+    expires: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Call(Generic[R]):
+    """One request.
+
+    Attributes:
+        wait: seconds that it asks the controller to wait; None for an answer at once.
+        expected: the fields that the answer must have.
+        read: makes the answer's body what the caller gets.
+    """
+
+    method: str
+    path: str
+    read: Callable[[dict[str, Any]], R]
+    expected: tuple[str, ...] = ()
+    wait: float | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    json: dict[str, Any] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what an HTTP client's `request` takes."""
+        headers = dict(self.headers)
+        if self.wait is not None:
+            headers["Prefer"] = f"wait={math.ceil(self.wait)}" if self.wait else "respond-async"
+        return {
+            "method": self.method,
+            "url": self.path,
+            "headers": headers,
+            "params": self.params,
+            "json": self.json,
+            "timeout": (self.wait or 0.0) + MARGIN,
+        }
+
+
+def segment(text: str) -> str:
+    """Return `text` as one segment of a path; dots alone would be taken for a step."""
+    return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
+
+
+def run(
+    operation: Operation[..., S], on: str, values: dict[str, Any], options: Options
+) -> Call[JobState[S]]:
+    """Return the call that runs an operation; raises `ApiError` for a parameter that is wrong."""
+    try:
+        parameters = operation.read(values)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ApiError(f"{operation.name}: a parameter is not valid.", str(error), 400) from error
+    plain: dict[str, Any] = msgspec.to_builtins(parameters)
+    path = operation.path
+    for name in list(plain):
+        if f"{{{name}}}" in path:
+            path = path.replace(f"{{{name}}}", segment(str(plain.pop(name))))
+    query = {} if options.expires is None else {"expires": options.expires}
+    return Call(
+        operation.method,
+        f"/node/{segment(on)}/{path}",
+        lambda body: state(operation, body["job_id"], body["results"], operation.success),
+        expected=("job_id", "results"),
+        wait=options.wait,
+        headers=_key(options.idempotency_key),
+        params=query if operation.takes_body else query | plain,
+        json=plain if operation.takes_body else None,
+    )
+
+
+def _key(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Idempotency-Key": key}
+
+
+def job(job_id: str, wait: float) -> Call[JobView]:
+    """Return the call for one job."""
+    return Call(
+        "GET",
+        f"/job/{segment(job_id)}",
+        lambda body: cast(JobView, body),
+        expected=("id", "results"),
+        wait=wait or None,
+    )
+
+
+def jobs(filters: dict[str, Any]) -> Call[JobPage]:
+    """Return the call for a page of jobs."""
+    params = {name: value for name, value in filters.items() if value is not None}
+    return Call(
+        "GET",
+        "/job",
+        lambda body: cast(JobPage, body),
+        expected=("items", "total_items"),
+        params=params,
+    )
+
+
+def cancel(job_id: str, wait: float) -> Call[Cancelled]:
+    """Return the call that stops a job."""
+    return Call(
+        "POST",
+        f"/job/{segment(job_id)}/cancel",
+        lambda body: cast(Cancelled, body),
+        expected=("job_id", "results"),
+        wait=wait,
+    )
+
+
+def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
+    """Return the call that does a job again."""
+    return Call(
+        "POST",
+        f"/job/{segment(job_id)}/retry",
+        lambda body: cast(Retried, body),
+        expected=("job_id", "status"),
+        wait=options.wait,
+        headers=_key(options.idempotency_key),
+        json={} if on is None else {"target_hostname": on},
+    )
+
+
+def delete_job(job_id: str) -> Call[None]:
+    """Return the call that deletes a job."""
+    return Call("DELETE", f"/job/{segment(job_id)}", lambda body: None)
+
+
+def nodes() -> Call[list[NodeView]]:
+    """Return the call for all registered nodes."""
+    return Call(
+        "GET", "/agent", lambda body: cast(list[NodeView], body["agents"]), expected=("agents",)
+    )
+
+
+def node(name: str) -> Call[NodeView]:
+    """Return the call for one node."""
+    return Call(
+        "GET",
+        f"/agent/{segment(name)}",
+        lambda body: cast(NodeView, body),
+        expected=("hostname", "status"),
+    )
+
+
+def drain(name: str, *, back: bool) -> Call[str]:
+    """Return the call that lets a node take no work, or take work again."""
+    return Call(
+        "POST",
+        f"/agent/{segment(name)}/{'undrain' if back else 'drain'}",
+        lambda body: str(body["message"]),
+        expected=("message",),
+    )
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What every operation's result has."""
+
+    hostname: str
+    status: str
+    error: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    id: str
+    results: list[_Outcome]
+
+
+def state(operation: Operation[..., S], job_id: str, results: Any, status: int) -> JobState[S]:
+    """Read the results of a job; raises `ApiError` where they aren't those of this operation."""
+    try:
+        answer = msgspec.convert({"id": job_id, "results": results}, _Answer)
+        values = [
+            msgspec.convert(result, operation.result) if outcome.status == "ok" else None
+            for outcome, result in zip(answer.results, results, strict=True)
+        ]
+    except msgspec.ValidationError as error:
+        raise ApiError(
+            f"{operation.name}: the answer can't be read.", str(error), status
+        ) from error
+    read = [
+        Result(outcome.hostname, outcome.status, value, outcome.error)
+        for outcome, value in zip(answer.results, values, strict=True)
+    ]
+    return JobState(answer.id, read)
+
+
+def connection(url: str, token: str) -> dict[str, Any]:
+    """Return what an HTTP client of the API is made with.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
+    """
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL:
+        base = httpx.URL()
+    # A user name in it would take the place of the token.
+    if base.scheme not in ("http", "https") or not base.host or base.userinfo:
+        raise InvalidConfiguration(
+            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
+        )
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise InvalidConfiguration(
+            "The token is not valid.", "It is one line of ASCII, as towline token create prints it"
+        )
+    return {"base_url": base, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
+    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    if not response.is_success:
+        job_id = response.headers.get("location", "").removeprefix("/job/") or None
+        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
+        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
+    if any(name not in body for name in expected):
+        where = response.url.copy_with(raw_path=b"/")
+        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
+    return body
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
+    """Return the error of a controller that gave no answer."""
+    return ApiError(f"The controller at {url} does not answer.", str(error), 0)

@@ -1,0 +1,250 @@
+"""The schemas of what the API has of its own: jobs, nodes, events, errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+REFERENCE = "#/components/schemas/{name}"
+TIME = {"type": "string", "format": "date-time"}
+TEXT = {"type": "string"}
+STATUS = {
+    "type": "string",
+    "enum": ["ok", "failed", "skipped", "pending", "running", "cancelled", "expired"],
+}
+
+JOB_STATUS = {
+    "type": "string",
+    "enum": ["submitted", "processing", "completed", "failed", "partial_failure"],
+}
+MOMENT = {
+    "type": "object",
+    "properties": {
+        "timestamp": TIME,
+        "event": TEXT,
+        "hostname": TEXT,
+        "message": TEXT,
+        "error": TEXT,
+    },
+}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
+RESULTS = {
+    "type": "array",
+    "description": "As the request that made the job was answered, and further since.",
+    "items": {
+        "type": "object",
+        "required": ["hostname", "status"],
+        "properties": {"hostname": TEXT, "status": STATUS, "error": TEXT},
+        "additionalProperties": True,
+    },
+}
+
+ERROR = {
+    "type": "object",
+    "required": ["error", "code"],
+    "properties": {
+        "error": {"type": "string", "description": "A description of the error that occurred."},
+        "details": {"type": "string", "description": "Additional details about the error."},
+        "code": {"type": "integer", "description": "The error code."},
+    },
+    "examples": [
+        {
+            "error": "The request's body is not valid.",
+            "details": "Object missing required field `image`",
+            "code": 400,
+        }
+    ],
+}
+
+RESPONSES = {
+    400: "Invalid request payload.",
+    401: "Unauthorized - API key required",
+    403: "Forbidden - Insufficient permissions",
+    404: "Not found.",
+    409: "It goes against what is there by now; the details say how.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    500: "It failed; the details say why, in the engine's or the registry's own words.",
+}
+
+JOB = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "status": JOB_STATUS,
+        "created": TIME,
+        "updated_at": TIME,
+        "expires": TIME,
+        "operation": {
+            "type": "object",
+            "required": ["type", "data"],
+            "properties": {"type": TEXT, "data": {"type": "object"}},
+        },
+        "target": TEXT,
+        "caller": TEXT,
+        "result": {"type": "object"},
+        "changed": {"type": "boolean"},
+        "error": TEXT,
+        "hostname": TEXT,
+        "nodes": COUNTS | {"description": "How many nodes have which status."},
+        "retry_of": {"type": "string", "format": "uuid"},
+        "results": RESULTS,
+        "responses": {
+            "type": "object",
+            "description": "By hostname; by machine id where two nodes share one.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "hostname": TEXT,
+                    "status": STATUS,
+                    "data": {"type": "object"},
+                    "changed": {"type": "boolean"},
+                    "error": TEXT,
+                },
+            },
+        },
+        "agent_states": {
+            "type": "object",
+            "description": "As `responses`.",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"status": STATUS, "error": TEXT, "duration": TEXT},
+            },
+        },
+        "timeline": {"type": "array", "items": MOMENT},
+    },
+}
+
+JOBS = {
+    "type": "object",
+    "required": ["total_items", "status_counts", "items"],
+    "properties": {
+        "total_items": {"type": "integer", "description": "How many the filters leave."},
+        "status_counts": COUNTS | {"description": "How many there are in all, by status."},
+        "items": {
+            "type": "array",
+            "description": "The newest first. Of a job for many nodes a list tells `nodes` "
+            "rather than results and timeline.",
+            "items": {"$ref": REFERENCE.format(name="Job")},
+        },
+        "next_cursor": {
+            "type": "string",
+            "description": "What `cursor` of the next page is; absent where there is none.",
+        },
+    },
+}
+
+CANCELLED = {
+    "type": "object",
+    "required": ["job_id", "status", "results"],
+    "properties": {
+        "job_id": {"type": "string", "format": "uuid"},
+        "status": JOB_STATUS,
+        "results": RESULTS,
+    },
+}
+
+RETRIED = {
+    "type": "object",
+    "required": ["job_id", "status"],
+    "properties": {
+        "job_id": {"type": "string", "format": "uuid"},
+        "status": JOB_STATUS,
+        "timestamp": TIME,
+    },
+}
+
+RETRY = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "target_hostname": {
+            "type": "string",
+            "description": "Where; otherwise where it failed, expired or was cancelled.",
+        },
+    },
+}
+
+MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": TEXT}}
+
+AGENT = {
+    "type": "object",
+    "required": ["hostname", "status"],
+    "properties": {
+        "machine_id": TEXT,
+        "hostname": TEXT,
+        "status": {"type": "string", "enum": ["Ready", "NotReady"]},
+        "state": {"type": "string", "enum": ["Ready", "Draining", "Cordoned"]},
+        "labels": {"type": "object", "additionalProperties": TEXT},
+        "registered_at": TIME,
+        "started_at": TIME,
+        "last_heard": TIME,
+        "version": TEXT,
+        "os_info": {
+            "type": "object",
+            "required": ["distribution", "version"],
+            "properties": {"distribution": TEXT, "version": TEXT},
+        },
+        "uptime": TEXT,
+        "load_average": {
+            "type": "object",
+            "required": ["1min", "5min", "15min"],
+            "properties": {span: {"type": "number"} for span in ("1min", "5min", "15min")},
+        },
+        "memory": {
+            "type": "object",
+            "description": "Bytes.",
+            "required": ["total", "free", "used"],
+            "properties": {name: {"type": "integer"} for name in ("total", "free", "used")},
+        },
+        "architecture": TEXT,
+        "kernel_version": TEXT,
+        "cpu_count": {"type": "integer"},
+        "capabilities": {"type": "array", "items": TEXT},
+        "running": {"type": "integer"},
+        "troubles": {"type": "object", "additionalProperties": TEXT},
+        "timeline": {"type": "array", "items": MOMENT},
+    },
+}
+
+AGENTS = {
+    "type": "object",
+    "required": ["agents", "total"],
+    "properties": {
+        "total": {"type": "integer"},
+        "agents": {"type": "array", "items": {"$ref": REFERENCE.format(name="Agent")}},
+    },
+}
+
+HEALTH = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": TEXT, "error": TEXT},
+}
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Error": ERROR,
+    "Job": JOB,
+    "Jobs": JOBS,
+    "Cancelled": CANCELLED,
+    "Retried": RETRIED,
+    "Retry": RETRY,
+    "Agent": AGENT,
+    "Agents": AGENTS,
+    "Message": MESSAGE,
+    "Health": HEALTH,
+}
+
+
+def content(name: str) -> dict[str, Any]:
+    """Return the content of a body that has the schema `name`."""
+    return {"application/json": {"schema": {"$ref": REFERENCE.format(name=name)}}}
+
+
+def errors(codes: list[int]) -> dict[str, Any]:
+    """Return the responses for these statuses."""
+    responses: dict[str, Any] = {}
+    for code in codes:
+        responses[str(code)] = {"description": RESPONSES[code], "content": content("Error")}
+        if code == 401:
+            responses["401"]["headers"] = {"WWW-Authenticate": {"required": True, "schema": TEXT}}
+    return responses
