@@ -152,7 +152,11 @@ class Presence:
         )
         if not answer.data:
             return False
-        return msgspec.json.decode(answer.data, type=State).drained is not None
+        try:
+            return msgspec.json.decode(answer.data, type=State).drained is not None
+        except msgspec.MsgspecError as error:
+            log.error("state not readable", reason=str(error))
+            return self.drained
 
     async def leave(self) -> None:
         """Say good-bye."""
@@ -165,7 +169,7 @@ class Presence:
     async def _register(self) -> None:
         subject = self._subject(NODES)
         registered = time.time()
-        with contextlib.suppress(BrokerRefused):
+        with contextlib.suppress(BrokerRefused, msgspec.MsgspecError):
             answer = await self._broker.request(f"$JS.API.DIRECT.GET.KV_{NODES}.{subject}", b"")
             if answer.data:
                 registered = msgspec.json.decode(answer.data, type=Registration).registered

@@ -95,7 +95,11 @@ class Tasks:
         answered.
         """
         if job.operation == CANCEL:
-            self._stop(str(job.parameters["job"]), job.caller, message)
+            if "job" in job.parameters:
+                self._stop(str(job.parameters["job"]), job.caller, message)
+            else:
+                log.error("cancellation not understood", job=job.id)
+                await message.acknowledge()
             return
         if job.id in self._running:
             # A second delivery of what is under way: its task acknowledges for both.
