@@ -180,7 +180,8 @@ class Progress:
             self._plan(event.nodes or [])
         elif event.kind == CANCELLING:
             self.cancelling = True
-        elif event.machine != NOBODY or event.kind in RESULT_STATUS:
+        elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED):
+            # Of kinds that only newer agents know nothing follows, not even a share in the job.
             self._apply(self._task(event.machine, event.hostname), event)
 
     def _apply(self, task: Task, event: Event) -> None:
