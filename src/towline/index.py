@@ -160,6 +160,7 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         if not self._path.exists() or self._path.stat().st_size == 0:
+            log.info("index built anew", reason="there is none")
             return self._make()
         database = sqlite3.connect(self._path, isolation_level=None)
         problem = _problem(database)
