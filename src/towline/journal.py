@@ -44,6 +44,8 @@ BATCH = 500
 PULL_EXPIRES = 30.0
 HEARTBEAT = 5.0
 """Seconds between the server's signs of life on an idle pull request; two missed end it."""
+STRANDED_AFTER = 3.0
+"""Seconds without an answer of a consumer, after which the server that keeps it may be gone."""
 
 
 LONGEST_AGE = 30 * 86400.0
@@ -285,6 +287,8 @@ class Follower:
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
         batch: how many messages the broker may send ahead.
+        replicas: copies of a durable consumer in a cluster; 0 for as many as its stream has. One
+            that has no copy is made anew where `resume` says when its server is gone.
     """
 
     def __init__(
@@ -299,6 +303,7 @@ class Follower:
         newest: bool = False,
         batch: int = BATCH,
         acknowledge_within: float = 10.0,
+        replicas: int = 1,
     ) -> None:
         self._broker = broker
         self._stream = stream
@@ -309,6 +314,7 @@ class Follower:
         self._newest = newest
         self._batch = batch
         self._acknowledge_within = acknowledge_within
+        self._replicas = replicas
         self.created: str | None = None
         """When the stream that is followed was made, as the broker says it."""
         self.sessions = 0
@@ -326,7 +332,7 @@ class Follower:
                 "max_deliver": -1,
                 "max_ack_pending": 2 * self._batch,
                 "max_waiting": MAX_CONSUMERS,
-                "num_replicas": 1,
+                "num_replicas": self._replicas,
             }
         else:
             config |= {
@@ -362,8 +368,14 @@ class Follower:
         if self.created is None:
             await self._locate()
         try:
-            info = await self._broker.call(f"CONSUMER.INFO.{self._stream}.{self._durable}")
+            info = await self._broker.call(
+                f"CONSUMER.INFO.{self._stream}.{self._durable}", timeout=STRANDED_AFTER
+            )
             kept = info["config"]
+        except BrokerUnreachable:
+            if not await self._strand():
+                raise
+            kept = None
         except BrokerRefused as error:
             if error.number != CONSUMER_NOT_FOUND:
                 raise
@@ -384,8 +396,24 @@ class Follower:
         )
         return self._durable
 
-    async def _locate(self) -> None:
-        """Find where to go on: the stream may have been made anew since, or have lost its end."""
+    async def _strand(self) -> bool:
+        """Give up a consumer without copies whose server is gone; False where it isn't one."""
+        info = await self._locate()
+        after = self._resume(str(self.created)) if self._resume is not None else None
+        if info["config"].get("num_replicas", 1) == 1 or self._replicas != 1 or after is None:
+            return False
+        log.warning("consumer made anew", stream=self._stream, reason="its server does not answer")
+        # The cluster strikes it; nobody is left to say so.
+        with contextlib.suppress(BrokerUnreachable):
+            await self._broker.call(f"CONSUMER.DELETE.{self._stream}.{self._durable}", timeout=1.0)
+        self._after = after
+        return True
+
+    async def _locate(self) -> dict[str, Any]:
+        """Find where to go on: the stream may have been made anew since, or have lost its end.
+
+        Returns what the broker tells of the stream.
+        """
         info = await self._broker.call(f"STREAM.INFO.{self._stream}")
         if self.created not in (None, info["created"]):
             log.warning("stream made anew", stream=self._stream)
@@ -394,6 +422,7 @@ class Follower:
             last = int(info["state"]["last_seq"])
             self._after = last if self._after is None else min(self._after, last)
         self.created = info["created"]
+        return info
 
     async def prepare(self) -> None:
         """Make the consumer, so that nothing that is stored from here on is missed.

@@ -134,6 +134,8 @@ class Agent:
                     after=0,
                     durable=f"_any-{capability}",
                     batch=1,
+                    # Few, and all nodes depend on them.
+                    replicas=0,
                 )
                 self._shared[capability] = asyncio.create_task(self._follow(follower))
             elif not works and task is not None:
