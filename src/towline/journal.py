@@ -41,8 +41,8 @@ ENDED = "ended"
 
 BATCH = 500
 """Messages asked for in one pull request; the next is sent as the last one arrives."""
-PULL_EXPIRES = 30.0
-HEARTBEAT = 5.0
+PULL_EXPIRES = 60.0
+HEARTBEAT = 15.0
 """Seconds between the server's signs of life on an idle pull request; two missed end it."""
 STRANDED_AFTER = 3.0
 """Seconds without an answer of a consumer, after which the server that keeps it may be gone."""
@@ -282,7 +282,8 @@ class Follower:
             follower it counts only where the broker doesn't know it (yet, or any more). A stream
             that is made anew meanwhile is followed from its start.
         resume: asked instead, where given, when a durable follower has to be made: with when the
-            stream was made, as the broker says it.
+            stream was made, as the broker says it. The broker then keeps the position in memory
+            only.
         durable: a name that the broker keeps the position under.
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
@@ -334,6 +335,10 @@ class Follower:
                 "max_waiting": MAX_CONSUMERS,
                 "num_replicas": self._replicas,
             }
+            if self._resume is not None:
+                # On file the server writes and syncs a file of its own for each consumer, each
+                # time that something is acknowledged: most of what a broadcast would cost it.
+                config["mem_storage"] = True
         else:
             config |= {
                 "ack_policy": "none",
@@ -386,7 +391,7 @@ class Follower:
         config = self._config()
         if kept is not None:
             # Where a durable consumer begins can't be changed, only what it is for.
-            for key in ("deliver_policy", "opt_start_seq", "max_waiting"):
+            for key in ("deliver_policy", "opt_start_seq", "max_waiting", "mem_storage"):
                 config.pop(key, None)
                 if key in kept:
                     config[key] = kept[key]

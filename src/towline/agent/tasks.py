@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 import time
 from collections import OrderedDict
@@ -46,9 +47,9 @@ EXTEND_EVERY = 5.0
 ANSWERED_REMEMBERED = 1000
 """Ids of answered reads kept in memory against a second delivery."""
 LONG_PAST = 60.0
-"""Seconds past which an expired read that any node could have answered is no news: a shared
-consumer that was made anew brings those that were answered long ago again."""
-TIDY_EVERY = 3600.0
+"""Seconds past which an expired read is no news: a consumer that was made anew brings those that
+were answered long ago again."""
+TIDY_EVERY = 300.0
 LATE = 5.0
 """Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
 OUTBOX_BATCH = 64
@@ -114,7 +115,7 @@ class Tasks:
             return
         operation = registry.get(job.operation)
         if operation is not None and operation.effect is Effect.READ:
-            if job.target == ANY and time.time() > job.expires + LONG_PAST:
+            if time.time() > job.expires + LONG_PAST:
                 await message.acknowledge()
                 return
             self._spawn(job, self._answer(job, message))
@@ -162,13 +163,17 @@ class Tasks:
     async def tidy(self) -> None:
         """Learn now and then what will not be delivered again, and forget it, for ever."""
         while True:
-            try:
-                stream, floor = await self._journal.delivered(self._node.machine)
-                self._ledger.settle(stream, floor)
-                await self._ledger.commit()
-            except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
-                log.warning("ledger not tidied", reason=str(error))
-            await asyncio.sleep(TIDY_EVERY)
+            await asyncio.sleep(random.uniform(TIDY_EVERY / 2, TIDY_EVERY))
+            await self.learn_position()
+
+    async def learn_position(self) -> None:
+        """Learn up to where the broker will not deliver this node's jobs again."""
+        try:
+            stream, floor = await self._journal.delivered(self._node.machine)
+            self._ledger.settle(stream, floor)
+            await self._ledger.commit()
+        except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
+            log.warning("position not known", reason=str(error))
 
     async def stop(self) -> None:
         """Leave what runs to the next start, and deliver what is known."""

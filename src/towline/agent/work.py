@@ -101,6 +101,7 @@ class Agent:
                 self._tasks.resume()
                 # Before the first heartbeat: from then on jobs may be made for this node.
                 await own.prepare()
+                await self._tasks.learn_position()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(own))
                     group.create_task(self._presence.keep())
