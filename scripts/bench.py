@@ -532,6 +532,23 @@ def memory_row(name: str, memory: dict[str, float]) -> list[str]:
 
 def describe_machine(directory: Path, pids: dict[str, int]) -> list[str]:
     """Return what the figures were measured on."""
+    kind = output("df", "--output=fstype", str(directory)).splitlines()[-1]
+    # Each says its version after words of its own.
+    versions = {
+        part: output(f"/proc/{pids[part]}/exe", "--version").splitlines()[0].split()
+        for part in ("engine", "registry", "broker")
+    }
+    return [
+        *describe_system(),
+        f"- State on {kind}; appending and syncing 512 bytes there takes "
+        f"{sync_milliseconds(directory):.2f} ms. The broker syncs every message it acknowledges.",
+        f"- Docker Engine {versions['engine'][2].rstrip(',')}, "
+        f"registry {versions['registry'][-1]}, nats-server {versions['broker'][-1]}",
+    ]
+
+
+def describe_system() -> list[str]:
+    """Return the machine's processor, memory and system."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -542,19 +559,9 @@ def describe_machine(directory: Path, pids: dict[str, int]) -> list[str]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
     system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    kind = output("df", "--output=fstype", str(directory)).splitlines()[-1]
-    # Each says its version after words of its own.
-    versions = {
-        part: output(f"/proc/{pids[part]}/exe", "--version").splitlines()[0].split()
-        for part in ("engine", "registry", "broker")
-    }
     return [
         f"- {os.cpu_count()} cores of {cpu}, {memory:.0f} GiB of memory",
         f"- {system}, Linux {platform.release()}, Python {platform.python_version()}",
-        f"- State on {kind}; appending and syncing 512 bytes there takes "
-        f"{sync_milliseconds(directory):.2f} ms. The broker syncs every message it acknowledges.",
-        f"- Docker Engine {versions['engine'][2].rstrip(',')}, "
-        f"registry {versions['registry'][-1]}, nats-server {versions['broker'][-1]}",
     ]
 
 

@@ -177,7 +177,7 @@ class Fleet:
             worker = Process(
                 f"agents-{first}",
                 [
-                    *(sys.executable, __file__, "--worker", str(first)),
+                    *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
                     *(self.broker.credentials, ledgers, self._heartbeat),
                 ],
