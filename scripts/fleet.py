@@ -31,6 +31,8 @@ from towline.target import parse_label
 MEMORY = Path("/dev/shm")
 """Where ledgers are: in reality each node syncs a disk of its own."""
 GROUPS = 10
+MOST_A_PROCESS = 2500
+"""Agents of a process: each takes four file descriptors."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
 
@@ -110,13 +112,13 @@ class Fleet:
         nodes: int,
         *,
         controllers: int = 1,
-        processes: int = 2,
+        processes: int | None = None,
         heartbeat: str = "5s",
     ) -> None:
         self.directory = directory
         self.nodes = nodes
         self._controllers = controllers
-        self._processes = processes
+        self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._parts = ExitStack()
         self.controllers: list[TowlineProcess] = []
@@ -215,7 +217,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
     arguments.add_argument("nodes", type=int, metavar="N")
     arguments.add_argument("--controllers", type=int, default=1, metavar="COUNT")
-    arguments.add_argument("--processes", type=int, default=2, metavar="COUNT")
+    arguments.add_argument("--processes", type=int, metavar="COUNT")
     arguments.add_argument("--heartbeat", default="5s", metavar="DURATION")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="towline-fleet-") as directory:
