@@ -149,6 +149,8 @@ class Dispatch:
             wait.missing.discard(event.machine)
             if event.machine in wait.progress.unfinished:
                 wait.missing.add(event.machine)
+            if wait.progress.done:
+                wait.missing.clear()
             self._consider(wait)
 
     def _fleet_changed(self, machines: set[str]) -> None:

@@ -28,6 +28,7 @@ from towline.job import (
     overall,
 )
 from towline.journal import JOBS
+from towline.target import ANY
 
 log = structlog.get_logger()
 
@@ -317,16 +318,20 @@ class Index:
         database, now = self._database, time.time()
         for job_id in jobs:
             row = database.execute(
-                "SELECT sequence, expires FROM job WHERE id = ?", (job_id,)
+                "SELECT sequence, expires, target FROM job WHERE id = ?", (job_id,)
             ).fetchone()
             if row is None:
                 continue
-            sequence, expires = row
+            sequence, expires, target = row
             counts = dict(
                 database.execute(
                     "SELECT status, count(*) FROM task WHERE job = ? GROUP BY status", (job_id,)
                 )
             )
+            if target == ANY and not counts.keys() <= set(UNFINISHED):
+                # Who began it, and died, doesn't count once another node has ended it.
+                for status in UNFINISHED:
+                    counts.pop(status, None)
             if now > expires:
                 waiting = counts.pop("pending", 0) if counts else 1
                 if waiting:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from towline.target import ANY
+
 STARTED = "started"
 COMPLETED = "completed"
 FAILED = "failed"
@@ -183,6 +185,15 @@ class Progress:
         elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED):
             # Of kinds that only newer agents know nothing follows, not even a share in the job.
             self._apply(self._task(event.machine, event.hostname), event)
+            if self.job.target == ANY:
+                self._take_over()
+
+    def _take_over(self) -> None:
+        """Forget of a job for any node who began it, and died, once another one has ended it."""
+        if len(self.unfinished) < len(self.tasks):
+            for machine in self.unfinished:
+                del self.tasks[machine]
+            self.unfinished.clear()
 
     def _apply(self, task: Task, event: Event) -> None:
         if event.kind == CLAIMED:
