@@ -154,7 +154,7 @@ def answering(process: TowlineProcess, client: httpx.Client, nodes: int = 2) -> 
 
     def here() -> bool:
         known = client.get("/agent").json()["agents"]
-        return sum(node["status"] == "Ready" for node in known) >= nodes
+        return [node["status"] for node in known].count("Ready") >= nodes
 
     wait_until(here, what="the nodes to be known")
 
@@ -238,6 +238,29 @@ def test_an_end_that_an_agent_had_reported_before_it_died_stays_the_only_one(
     assert system.broker.last_sequence("EVENTS") == told + 1
     assert end(system, job) == ("ok", None)
     assert counts(gate, name, "once") == (1, 1)
+
+
+def test_a_read_for_any_node_ends_with_the_answer_of_who_takes_it_over(
+    system: Cluster, gate: Gate, name: str
+) -> None:
+    gate.hold(f"{name}-look")
+    job = ask(system.admin, "_any", "look", name).json()["job_id"]
+
+    def started() -> bool:
+        return bool(system.admin.get(f"/job/{job}").json()["status"] == "processing")
+
+    wait_until(started, what="word that it was started")
+    (first,) = (node for node in (ONE, TWO) if counts(gate, name, "look", node)[0])
+    other_node = TWO if first == ONE else ONE
+    system.agents[first].kill()
+    try:
+        gate.open(f"{name}-look")
+        assert end(system, job, other_node) == ("ok", None)
+        listed = system.admin.get("/job?limit=1").json()["items"][0]
+        assert (listed["id"], listed["status"], listed["nodes"]) == (job, "completed", {"ok": 1})
+    finally:
+        system.agents[first].start()
+        system.wait_here(first)
 
 
 def test_an_agent_that_is_told_to_end_leaves_what_runs_to_its_next_start(
