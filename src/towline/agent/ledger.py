@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 """
 
 
+ROOM = 256 * 1024
+"""Bytes that must be free on the disk for the ledger to count as writable."""
+
 REFUSED = 2
 """In `ended`: the task was cancelled before its job came."""
 
@@ -44,6 +48,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, thread: Executor | None = None) -> None:
+        self._room = path.with_name(f"{path.name}.room")
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         self._database.execute("PRAGMA journal_mode = WAL")
@@ -75,6 +80,20 @@ class Ledger:
             self._database.execute("COMMIT")
         self._strike()
         self._database.close()
+
+    async def trouble(self) -> str:
+        """Return why the ledger's disk takes no more just now, or ""."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._try_disk)
+
+    def _try_disk(self) -> str:
+        try:
+            with self._room.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, ROOM)
+        except OSError as error:
+            return f"the ledger can't be written: {error.strerror}"
+        finally:
+            self._room.unlink(missing_ok=True)
+        return ""
 
     # Changes
 

@@ -78,6 +78,8 @@ class Presence:
         self.told = asyncio.Event()
         """Set once the fleet has been told that the node is here."""
         self.drained = False
+        self.ledger_trouble = ""
+        """Why this node can take no work on just now."""
 
     def connected(self) -> None:
         """Tell the fleet all again: the broker may have lost what it knew of us."""
@@ -97,9 +99,9 @@ class Presence:
                     await self._register()
                     self._registered = True
                     log.info("agent registered", machine=self._machine, hostname=self._hostname)
-                capabilities = {NODE: ""}
+                capabilities = {NODE: self.ledger_trouble}
                 if self.offers(DOCKER):
-                    capabilities[DOCKER] = self._engine_trouble
+                    capabilities[DOCKER] = self.ledger_trouble or self._engine_trouble
                 beat = Heartbeat(
                     capabilities, self._running(), load=os.getloadavg(), memory=memory()
                 )
@@ -228,6 +230,7 @@ class Presence:
         """Whether `capability` works at this moment, and the node takes work."""
         return (
             not self.drained
+            and not self.ledger_trouble
             and self.offers(capability)
             and (capability != DOCKER or not self._engine_trouble)
         )

@@ -8,7 +8,7 @@ import random
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -55,6 +55,9 @@ LATE = 5.0
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
 LEDGER_RETRY_EVERY = 1.0
+LEDGER_LOOK_EVERY = 2.0
+"""Seconds between looks at the ledger's disk: the fleet is told that it is full before, not when,
+a job can't be taken on."""
 LEDGER_KEEPS = LONGEST_AGE + 86400.0
 """Seconds that ended tasks stay known: longer than any journal keeps jobs."""
 
@@ -174,6 +177,24 @@ class Tasks:
             await self._ledger.commit()
         except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
             log.warning("position not known", reason=str(error))
+
+    async def watch_ledger(self, changed: Callable[[], None]) -> None:
+        """Tell the fleet when the ledger can't be written, and when it can again, for ever.
+
+        Args:
+            changed: called when that has changed.
+        """
+        while True:
+            trouble = await self._ledger.trouble()
+            if trouble != self._presence.ledger_trouble:
+                if trouble:
+                    log.error("ledger not writable", reason=trouble)
+                else:
+                    log.info("ledger writable again")
+                self._presence.ledger_trouble = trouble
+                self._presence.soon()
+                changed()
+            await asyncio.sleep(LEDGER_LOOK_EVERY)
 
     async def stop(self) -> None:
         """Leave what runs to the next start, and deliver what is known."""

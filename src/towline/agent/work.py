@@ -109,6 +109,7 @@ class Agent:
                     group.create_task(self._presence.know_state(self._follow_shared))
                     group.create_task(self._tasks.report())
                     group.create_task(self._tasks.tidy())
+                    group.create_task(self._tasks.watch_ledger(self._follow_shared))
             finally:
                 await self._leave()
 

@@ -31,7 +31,7 @@ from towline.errors import (
 from towline.fleet import Member, State
 from towline.index import Filter, Listed
 from towline.job import BAD, Progress, timestamp
-from towline.operation import Operation, registry
+from towline.operation import NODE, Operation, registry
 from towline.target import ANY, Hostname
 
 log = structlog.get_logger()
@@ -341,6 +341,9 @@ class Api:
         here = [member for member in dispatch.fleet.here() if member.heartbeat is not None]
         if not here:
             return "no node is reachable"
+        troubles = [member.trouble(NODE) for member in here]
+        if all(troubles):
+            return troubles[0]
         able = [member for member in here if member.can(DOCKER)]
         if not able:
             return "no reachable node has a Docker Engine"
