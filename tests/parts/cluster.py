@@ -1,6 +1,6 @@
 """Towline itself: broker, controller and agents, each a process of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class Cluster:
     `admin`, `writer` and `reader` are HTTP clients with a token of that role, `anyone` has none.
 
     Parameters: `directory` holds all state and logs; `env` is added to the environment of
-    controller and agents.
+    controller and agents; `broker` makes the broker.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class Cluster:
         directory: Path,
         nodes: Sequence[NodePlan],
         env: Mapping[str, str | None] | None = None,
+        broker: Callable[[Path], Broker] = Broker,
     ) -> None:
         self.directory = directory
+        self._make_broker = broker
         self._env = {"TOWLINE_HEARTBEAT": "1s", **(env or {})}
         self._plans = nodes
         self._parts = ExitStack()
@@ -68,7 +70,7 @@ class Cluster:
         self._parts.close()
 
     def _start(self) -> None:
-        self.broker = self._parts.enter_context(Broker(self.directory))
+        self.broker = self._parts.enter_context(self._make_broker(self.directory))
         listen = f"127.0.0.1:{free_port()}"
         self.url = f"http://{listen}"
         self.controller = self._process("controller", "--listen", listen)
