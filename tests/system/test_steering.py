@@ -1,0 +1,227 @@
+"""Jobs and nodes, seen and steered by the command line and the Python client."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.cluster import Cluster, NodePlan
+from tests.parts.command import CommandLine
+from tests.parts.gate import Gate
+from tests.parts.process import wait_until
+from tests.system.test_cli import rows
+from towline.client import ApiError, AsyncClient, Client, JobEvent
+
+NODES = ("one", "two")
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """What holds operations back."""
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def pair(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes."""
+    plans = [NodePlan(name) for name in NODES]
+    with Cluster(tmp_path_factory.mktemp("pair"), plans, env=gate.env) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def towline(pair: Cluster, gate: Gate, tmp_path: Path) -> CommandLine:
+    """Commands that know the cluster, with a token that may do everything."""
+    env = {"TOWLINE_URL": pair.url, "TOWLINE_TOKEN": pair.token("admin")}
+    return CommandLine(tmp_path, env | gate.env)
+
+
+@pytest.fixture
+def client(pair: Cluster) -> Iterator[Client]:
+    with Client(pair.url, pair.token("admin")) as client:
+        yield client
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest, gate: Gate) -> Iterator[str]:
+    """What nothing has passed under yet."""
+    name = request.node.name.replace("[", "-").replace("]", "")
+    yield name
+    gate.open(name)
+
+
+def made(pair: Cluster, name: str, target: str = "_all", *, wait: int = 0) -> str:
+    headers = {"Prefer": f"wait={wait}"}
+    answer = pair.admin.post(f"/node/{target}/gate/pass", json={"name": name}, headers=headers)
+    return str(answer.headers["Location"].removeprefix("/job/"))
+
+
+def test_jobs_are_listed_with_filters_and_pages(
+    pair: Cluster, towline: CommandLine, name: str
+) -> None:
+    first, second = made(pair, name, "one", wait=9), made(pair, name, wait=9)
+    listed = rows(towline("jobs", "--operation", "gate.pass", "--limit", "2").stdout)
+    assert [row["JOB"] for row in listed] == [second, first]
+    assert listed[0]["NODES"] == "2 ok"
+    assert listed[0]["STATUS"] == "completed"
+    told = towline("jobs", "--limit", "1", "-o", "json")
+    page = json.loads(told.stdout)
+    assert page["items"][0]["id"] == second
+    on = towline("jobs", "--limit", "1", "--cursor", page["next_cursor"])
+    assert rows(on.stdout)[0]["JOB"] == first
+    assert "--cursor" in towline("jobs", "--limit", "1").stderr
+    assert "nobody" in towline("jobs", "--node", "nobody").stderr
+    assert towline("jobs", "--status", "bad").status == 2
+
+
+def test_a_job_is_followed_to_its_end(
+    pair: Cluster, gate: Gate, towline: CommandLine, name: str
+) -> None:
+    gate.hold(name)
+    job = made(pair, name)
+    wait_until(lambda: all(gate.begun(name, node) for node in NODES))
+    threading.Timer(0.5, gate.open, [name]).start()
+    told = towline("job", job, "--follow")
+    assert told.status == 0
+    kinds = [line.split()[1] for line in told.stdout.splitlines() if not line.startswith("end")]
+    assert kinds[0] == "submitted"
+    assert sorted(kinds[2:]) == ["completed", "completed", "started", "started"]
+    assert "completed: 2 ok" in told.stdout.splitlines()[-1]
+
+    gate.damage(name)
+    failed = towline("job", made(pair, name, wait=9), "--follow", "-o", "json")
+    assert failed.status == 1
+    events = [json.loads(line) for line in failed.stdout.splitlines()]
+    assert (events[-1]["event"], events[-1]["status"]) == ("end", "failed")
+    gate.mend(name)
+
+
+def test_a_job_is_cancelled_and_retried(
+    pair: Cluster, gate: Gate, towline: CommandLine, name: str
+) -> None:
+    gate.hold(name)
+    job = made(pair, name)
+    wait_until(lambda: all(gate.begun(name, node) for node in NODES))
+    stopped = towline("cancel", job)
+    assert stopped.status == 0
+    assert {row["STATUS"] for row in rows(stopped.stdout)} == {"cancelled"}
+    gate.open(name)
+    again = towline("retry", job)
+    assert again.status == 0
+    assert {row["STATUS"] for row in rows(again.stdout)} == {"ok"}
+    nothing = towline("cancel", json.loads(towline("jobs", "-o", "json").stdout)["items"][0]["id"])
+    assert nothing.status == 1
+    assert "ended already" in nothing.stderr
+    gate.damage(name)
+    broken = towline("retry", job, "--on", "one", "-o", "json")
+    assert broken.status == 1
+    assert json.loads(broken.stdout)["results"][0]["status"] == "failed"
+
+
+def test_a_node_is_drained_and_undrained(towline: CommandLine, name: str) -> None:
+    assert "two" in towline("drain", "two").stdout
+    try:
+        states = {row["HOSTNAME"]: row["STATE"] for row in rows(towline("nodes").stdout)}
+        assert states == {"one": "Ready", "two": "Ready; Cordoned"}
+        again = towline("drain", "two")
+        assert (again.status, "already" in again.stderr) == (1, True)
+        assert "drained" in towline("gate", "pass", name, "--on", "two").stderr
+    finally:
+        assert towline("undrain", "two").status == 0
+    assert towline("gate", "pass", name, "--on", "two").status == 0
+
+
+def test_a_key_makes_a_command_one_job(gate: Gate, towline: CommandLine, name: str) -> None:
+    command = ("gate", "pass", name, "--on", "_all", "--idempotency-key", name, "-o", "json")
+    first, second = towline(*command), towline(*command)
+    assert json.loads(first.stdout)["job_id"] == json.loads(second.stdout)["job_id"]
+    assert [gate.begun(name, node) for node in NODES] == [1, 1]
+
+
+def test_the_client_sees_and_steers(pair: Cluster, gate: Gate, client: Client, name: str) -> None:
+    gate.hold(name)
+    job = made(pair, name)
+    wait_until(lambda: all(gate.begun(name, node) for node in NODES))
+    told: list[JobEvent] = []
+    listener = threading.Thread(target=lambda: told.extend(client.job_events(job)))
+    listener.start()
+    wait_until(
+        lambda: (
+            [each["id"] for each in client.jobs(status="processing", limit=1)["items"]] == [job]
+        ),
+        what="the job among those that go on",
+    )
+    assert client.cancel(job)["status"] == "failed"
+    listener.join()
+    assert [told[0].kind, told[-1].kind] == ["submitted", "end"]
+    assert {event.job_id for event in told} == {job}
+    assert list(client.job_events(job, after=told[-1].id)) == []
+    gate.open(name)
+    again = client.with_options(wait=9).retry(job)
+    assert again["status"] == "completed"
+    assert client.job(again["job_id"])["retry_of"] == job
+    client.delete_job(job)
+    with pytest.raises(ApiError) as refused:
+        client.job(job)
+    assert refused.value.status == 404
+    assert client.node("one")["state"] == "Ready"
+    assert "one" in client.drain("one")
+    assert "one" in client.undrain("one")
+
+
+async def test_the_asyncio_client_sees_and_steers(pair: Cluster, gate: Gate, name: str) -> None:
+    gate.hold(name)
+    job = made(pair, name)
+    async with AsyncClient(pair.url, pair.token("admin")) as client:
+        kinds = []
+        async for event in client.job_events(job):
+            kinds.append(event.kind)
+            if event.kind == "started" and kinds.count("started") == len(NODES):
+                await client.cancel(job)
+        assert kinds[-1] == "end"
+        assert kinds.count("cancelled") == len(NODES)
+        gate.open(name)
+        again = await client.with_options(wait=9).retry(job)
+        assert again["status"] == "completed"
+        page = await client.jobs(limit=1)
+        assert page["items"][0]["id"] == again["job_id"]
+        await client.delete_job(job)
+        assert (await client.node("two"))["hostname"] == "two"
+        assert "two" in await client.drain("two")
+        assert "two" in await client.undrain("two")
+
+
+def test_a_stream_goes_on_when_the_controller_comes_back(
+    pair: Cluster, gate: Gate, client: Client, name: str
+) -> None:
+    gate.hold(name)
+    job = made(pair, name)
+    wait_until(lambda: all(gate.begun(name, node) for node in NODES))
+    kinds: list[str] = []
+
+    def listen() -> None:
+        for event in client.job_events(job):
+            kinds.append(event.kind)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    wait_until(lambda: "submitted" in kinds, what="the stream's beginning")
+    events = client.job_events(job)
+    assert next(events).kind == "submitted"
+    pair.controller.kill()
+    pair.controller.start()
+    pair.controller.wait_for_output("answers at")
+    gate.open(name)
+    listener.join()
+    assert kinds.count("completed") == len(NODES)
+    assert kinds.count("submitted") == 1
+    assert [event.kind for event in events][-1] == "end"
+    pair.wait_here(*NODES)
+
+
+def test_a_stream_of_a_controller_that_is_not_there_is_an_error(name: str) -> None:
+    with Client("http://127.0.0.1:9", "x") as client, pytest.raises(ApiError) as refused:
+        next(client.events())
+    assert refused.value.status == 0
