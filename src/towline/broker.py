@@ -29,6 +29,8 @@ PING_INTERVAL = 5
 CONNECT_TIMEOUT = 5
 """Seconds that each step of connecting may take, and half of what all may take together."""
 SHORTEST_PAUSE = 0.05
+PATIENCE = 3.0
+"""Seconds for which one of several servers may store nothing before another one is tried."""
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
 doubles, so that a fleet does not come back in step."""
@@ -162,6 +164,10 @@ class Connection:
         self._keeper: asyncio.Task[None] | None = None
         self._options = self._read_options()
         self.last_error = "not connected yet"
+        self.trouble = ""
+        """Why the broker did not store what it was given last."""
+        self._failing_since: float | None = None
+        self._chosen = self._given_up = ""
 
     async def __aenter__(self) -> Self:
         self._keeper = asyncio.create_task(self._keep(), name="broker-connection")
@@ -264,7 +270,7 @@ class Connection:
         try:
             async with asyncio.timeout(2 * CONNECT_TIMEOUT):
                 await client.connect(
-                    servers=[random.choice(self._settings.urls)],
+                    servers=[self._choose()],
                     name=self._name,
                     allow_reconnect=False,
                     connect_timeout=CONNECT_TIMEOUT,
@@ -280,6 +286,28 @@ class Connection:
             client.drop()
             raise
         return client
+
+    def _choose(self) -> str:
+        """Return a server to connect to: another one than that which was given up."""
+        urls = [url for url in self._settings.urls if url != self._given_up]
+        self._chosen = random.choice(urls or self._settings.urls)
+        return self._chosen
+
+    def _stored(self) -> None:
+        self.trouble, self._failing_since, self._given_up = "", None, ""
+
+    def _not_stored(self, reason: str) -> None:
+        """Leave a server that is there but stores nothing: it may be cut off from the others."""
+        now = asyncio.get_running_loop().time()
+        self.trouble = reason
+        if self._client is None or len(self._settings.urls) == 1:
+            return
+        if self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since > PATIENCE:
+            log.warning("broker given up", server=_server(self._client), reason=reason)
+            self._given_up, self._failing_since = self._chosen, None
+            self._client.drop()
 
     def _notify(self, connected: bool) -> None:
         if self._on_change is None:
@@ -403,7 +431,8 @@ class Connection:
                     headers=headers or None,
                     timeout=max(0.05, min(remaining, 2.0)),
                 )
-            except BrokerUnreachable:
+            except BrokerUnreachable as error:
+                self._not_stored(error.details)
                 if asyncio.get_running_loop().time() >= deadline:
                     raise
                 await asyncio.sleep(0.05)
@@ -412,6 +441,7 @@ class Connection:
             if ack.error:
                 number = ack.error.get("err_code", 0)
                 raise BrokerRefused(number, ack.error.get("description", ""))
+            self._stored()
             return ack.seq
 
     async def publish(self, subject: str, payload: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -334,6 +335,8 @@ class Api:
         dispatch = self._dispatch
         if not dispatch.broker.connected:
             return f"the broker is out of reach: {dispatch.broker.last_error}"
+        if dispatch.broker.trouble:
+            return f"the broker did not store what it was given last: {dispatch.broker.trouble}"
         if dispatch.fold.trouble:
             return dispatch.fold.trouble
         if not dispatch.fold.caught_up:
@@ -452,6 +455,13 @@ class _Edge:
         except TowlineError as error:
             scope["state"].setdefault("job", error.job_id)
             await refusal(error)(scope, receive, watch)
+        except sqlite3.Error as error:
+            log.error("request needs the index", path=scope["path"], reason=str(error))
+            if status == 0:
+                fault = TowlineError(
+                    "The index can't be written.", f"{error}; nothing that was accepted is lost"
+                )
+                await refusal(fault)(scope, receive, watch)
         except Exception:
             reference = secrets.token_hex(6)
             log.exception("request broke off", reference=reference, path=scope["path"])
