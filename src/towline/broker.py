@@ -7,7 +7,9 @@ import contextlib
 import random
 import re
 import ssl
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -138,6 +140,28 @@ class _Client(Client):
             writer.transport.abort()
 
 
+class Clock:
+    """The broker's clock, as far as it has told us: by it jobs expire, whatever ours says."""
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+        self.known = asyncio.Event()
+
+    def tell(self, moment: str) -> None:
+        """Learn what time it is at the broker now."""
+        self._ahead = datetime.fromisoformat(moment).timestamp() - _running()
+        self.known.set()
+
+    def now(self) -> float:
+        """Return seconds since 1970; by our own clock while the broker has told nothing."""
+        return time.time() if self._ahead is None else self._ahead + _running()
+
+
+def _running() -> float:
+    # Unlike the monotonic clock it goes on while the machine sleeps, and nobody sets it.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Connection:
     """A connection to NATS that is made anew whenever it is lost, for as long as it is open.
 
@@ -164,6 +188,7 @@ class Connection:
         self._keeper: asyncio.Task[None] | None = None
         self._options = self._read_options()
         self.last_error = "not connected yet"
+        self.clock = Clock()
         self.trouble = ""
         """Why the broker did not store what it was given last."""
         self._failing_since: float | None = None
@@ -393,6 +418,8 @@ class Connection:
         error = answer.get("error")
         if error:
             raise BrokerRefused(error.get("err_code", 0), error.get("description", ""))
+        if "ts" in answer:
+            self.clock.tell(answer["ts"])
         return answer
 
     async def append(

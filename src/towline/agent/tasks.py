@@ -71,6 +71,7 @@ class Tasks:
 
     def __init__(self, journal: Journal, ledger: Ledger, node: Node, presence: Presence) -> None:
         self._journal = journal
+        self._clock = journal.broker.clock
         self._ledger = ledger
         self._node = node
         self._presence = presence
@@ -118,7 +119,7 @@ class Tasks:
             return
         operation = registry.get(job.operation)
         if operation is not None and operation.effect is Effect.READ:
-            if time.time() > job.expires + LONG_PAST:
+            if self._clock.now() > job.expires + LONG_PAST:
                 await message.acknowledge()
                 return
             self._spawn(job, self._answer(job, message))
@@ -219,7 +220,7 @@ class Tasks:
                 if not await self._claim(job):
                     await message.acknowledge()
                     return
-            elif time.time() - job.created > LATE:
+            elif self._clock.now() - job.created > LATE:
                 await self._ask_whether_cancelled(job)
             await self._perform(job, None, message)
         except sqlite3.Error as error:
@@ -227,6 +228,9 @@ class Tasks:
             log.error("job not taken on", job=job.id, reason=str(error))
 
     async def _resume(self, job: Job, started: float | None) -> None:
+        if self._clock.now() > job.expires:
+            # Perhaps only by this node's clock; nobody could be told now anyway.
+            await self._clock.known.wait()
         if started is None and job.target == str(ANY) and not await self._claim(job):
             return
         await self._perform(job, started)
@@ -402,7 +406,7 @@ class Tasks:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
         if started is not None and operation.effect is Effect.ONCE:
             return ended(FAILED, "interrupted: the agent ended while it ran, it is not run again")
-        if time.time() > job.expires:
+        if self._clock.now() > job.expires:
             reason = (
                 "not begun before" if started is None else "interrupted, and not begun again after"
             )
