@@ -95,9 +95,9 @@ class Load:
         self.over.wait(held)
         if answer is None or job is None:
             return
-        if steps < 0.2:
+        if steps < 0.25:
             self._steer(chance, job, "cancel")
-        elif steps < 0.4:
+        if 0.15 < steps < 0.35:
             self._gate.open(passage.name)
             answer = self._steer(chance, job, "retry")
             if answer is not None and answer.status_code == 201:
