@@ -32,7 +32,7 @@ CONNECT_TIMEOUT = 5
 """Seconds that each step of connecting may take, and half of what all may take together."""
 SHORTEST_PAUSE = 0.05
 PATIENCE = 8.0
-"""Seconds for which one of several servers may store nothing before another one is tried: longer than
+"""Seconds for which one of several servers may store nothing before another one is tried: more than
 an election takes."""
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that

@@ -146,7 +146,7 @@ cluster {{
         for server, port in zip(self.servers, self.ports, strict=True):
             if not server.running:
                 server.start()
-                
+
                 def open_(port: int = port) -> bool:
                     return listening(port)
 
