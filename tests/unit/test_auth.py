@@ -302,6 +302,7 @@ def test_more_tokens_than_are_remembered_are_all_good(monkeypatch: pytest.Monkey
     for token in tokens * 2:
         authenticator.authenticate(token)
     assert [authenticator.authenticate(token).subject for token in tokens] == list("01234567")
+    assert len(authenticator._known) <= 3
 
 
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

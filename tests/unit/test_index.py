@@ -4,14 +4,16 @@ import shutil
 import sqlite3
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -347,6 +349,9 @@ def test_a_stream_that_was_made_anew_is_folded_from_its_start_and_the_other_stay
             assert found(index, job)[1] == []
             add_event(index, an_event(job, STARTED), 1)
             assert found(index, job)[0].status == "processing"
+            state = index.state(job.id)
+            assert state is not None
+            assert (state.status, state.nodes) == ("processing", {"running": 1})
     with Index(path) as index:
         assert index.position(stream, created, max(last, 1)) == 1
         assert index.position(other, CREATED, 50) == 50
@@ -411,6 +416,52 @@ def test_the_status_of_a_job_follows_its_tasks(path: Path) -> None:
         add_event(index, an_event(job, FAILED, "b"), 5)
         assert state() == ("partial_failure", True, {"failed": 1, "ok": 1, "skipped": 1})
         assert index.statuses() == {"partial_failure": 1}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[Job, list[Event]]:
+    """A job with events that can be of it, in any order."""
+    target = draw(st.sampled_from(["_all", "_any"]))
+    job = msgspec.structs.replace(
+        a_job(draw(st.sampled_from([time.time(), 1_000.0]))), target=target
+    )
+    machines = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1))
+    events = []
+    if target == "_all":
+        refused = draw(st.sets(st.sampled_from(machines)))
+        nodes = [
+            PlannedNode(machine, f"host-{machine}", "away" if machine in refused else None)
+            for machine in machines
+        ]
+        events.append(an_event(job, PLANNED, NOBODY, nodes=nodes))
+        machines = [machine for machine in machines if machine not in refused]
+    else:
+        events.append(an_event(job, CLAIMED, machines[0]))
+    for machine in machines:
+        kinds = [STARTED, draw(st.sampled_from([COMPLETED, FAILED, CANCELLED]))]
+        events += [an_event(job, kind, machine) for kind in kinds[: draw(st.integers(0, 2))]]
+    return job, draw(st.permutations(events))
+
+
+@settings(deadline=None)
+@given(histories(), st.integers(0, 8))
+def test_a_list_says_of_a_job_what_the_job_says_of_itself(
+    history: tuple[Job, list[Event]], flushed: int
+) -> None:
+    job, events = history
+    with TemporaryDirectory() as directory, Index(Path(directory, "index.sqlite")) as index:
+        begin(index)
+        add_job(index, job, 1)
+        for sequence, event in enumerate(events, 1):
+            add_event(index, event, sequence)
+            if sequence == flushed:
+                index.flush()
+        index.expire()
+        (listed,) = index.jobs(Filter(), limit=2)
+        progress, _ = found(index, job)
+    progress.expire(time.time())
+    statuses = Counter(task.status for task in progress.tasks.values())
+    assert (listed.status, listed.nodes) == (progress.status, statuses)
 
 
 def test_a_job_for_any_node_is_that_of_its_claim(path: Path) -> None:

@@ -53,8 +53,8 @@ def event(machine: str, kind: str, at: float = 1.0, **more: Any) -> Event:
     return Event(JOB.id, machine, f"host-{machine}", kind, CREATED + at, **more)
 
 
-def folded(*events: Event, nodes: list[PlannedNode] | None = None) -> Progress:
-    progress = Progress(JOB, nodes)
+def folded(*events: Event, nodes: list[PlannedNode] | None = None, job: Job = JOB) -> Progress:
+    progress = Progress(job, nodes)
     for each in events:
         progress.apply(each)
     return progress
@@ -62,6 +62,8 @@ def folded(*events: Event, nodes: list[PlannedNode] | None = None) -> Progress:
 
 def picture(progress: Progress) -> dict[str, Any]:
     """Everything that a fold knows, whatever order it came in."""
+    not_ended = {machine for machine, task in progress.tasks.items() if task.ended is None}
+    assert progress.unfinished == not_ended
     return {
         "tasks": {
             machine: {slot: getattr(task, slot) for slot in task.__slots__}
@@ -102,6 +104,15 @@ def histories_of_any(draw: st.DrawFn) -> list[Event]:
     return history[: draw(st.integers(0, 3))]
 
 
+@st.composite
+def histories_of_a_taken_over_read(draw: st.DrawFn) -> list[Event]:
+    """The same of a read for any node, which another one runs when the first has died."""
+    history = [event("a", STARTED, 1), event("b", STARTED, 2)]
+    history.append(event("b", draw(st.sampled_from(ENDS)), 3))
+    history.append(event("a", draw(st.sampled_from(ENDS)), 4))
+    return history[: draw(st.integers(0, 4))]
+
+
 @given(histories() | histories_of_any(), st.randoms(use_true_random=False))
 def test_events_in_any_order_and_more_than_once_give_the_same_result(
     history: list[Event], chance: random.Random
@@ -109,6 +120,20 @@ def test_events_in_any_order_and_more_than_once_give_the_same_result(
     shuffled = history + [each for each in history for _ in range(chance.randrange(3))]
     chance.shuffle(shuffled)
     assert picture(folded(*shuffled)) == picture(folded(*history))
+
+
+@given(histories_of_a_taken_over_read(), st.randoms(use_true_random=False))
+def test_a_read_that_was_taken_over_is_the_same_in_whatever_order_its_events_come(
+    history: list[Event], chance: random.Random
+) -> None:
+    shuffled = history + [each for each in history for _ in range(chance.randrange(3))]
+    chance.shuffle(shuffled)
+    job = msgspec.structs.replace(JOB, target="_any")
+    one, other = folded(*shuffled, job=job), folded(*history, job=job)
+    for progress in (one, other):
+        for task in progress.tasks.values():
+            task.started = None  # of a node that was given up it is not remembered
+    assert picture(one) == picture(other)
 
 
 @given(histories(), st.lists(st.sampled_from([STARTED, CLAIMED, "heated", *ENDS]), max_size=4))

@@ -5,7 +5,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -239,6 +239,15 @@ def test_what_was_written_last_is_kept_though_the_loop_has_ended(path: Path) -> 
     assert on_disk(path) == ({job.id}, {job.id})
 
 
+async def test_what_was_written_last_is_kept_when_the_ledger_is_closed_at_once(path: Path) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: None)
+    job = a_job()
+    with Ledger(path) as ledger:
+        ledger.accept(job)
+        ledger.end(an_end(job))
+    assert on_disk(path) == ({job.id}, {job.id})
+
+
 WORK = """
 import asyncio, pathlib, sys
 from towline.agent.ledger import Ledger
@@ -331,6 +340,23 @@ async def test_a_full_disk_fails_whoever_waits_and_what_comes_after_is_taken(
         assert ledger.unfinished() == [(jobs[0], None)]
         assert outbox(ledger) == [an_end(job)]
     assert on_disk(path) == ({job.id, jobs[0].id}, {job.id})
+
+
+async def test_what_is_written_with_what_a_full_disk_refused_does_not_count_alone(
+    path: Path,
+) -> None:
+    jobs = [long_job() for _ in range(500)]
+    with Ledger(path) as ledger:
+        ledger.accept(a_job("job-0"))
+        await ledger.commit()
+        with full_disk(path), suppress(sqlite3.OperationalError):
+            for job in jobs:
+                ledger.accept(job)
+        with pytest.raises(sqlite3.OperationalError):
+            ledger.end(an_end(a_job("job-0")))
+        with pytest.raises(sqlite3.OperationalError):
+            await ledger.commit()
+        assert on_disk(path) == ({"job-0"}, set())
 
 
 async def test_an_event_that_a_full_disk_refused_is_not_thought_delivered_by_its_number(

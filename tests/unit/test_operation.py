@@ -168,7 +168,13 @@ async def optional_as_a_whole(
     return Done()
 
 
-@pytest.mark.parametrize("function", [optional, optional_as_a_whole])
+async def optional_with_a_bound(
+    node: Any, *, name: Annotated[Loud | None, Meta(description="Any")] = None
+) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize("function", [optional, optional_as_a_whole, optional_with_a_bound])
 def test_the_rule_of_an_optional_parameter_holds_where_it_is_given(
     function: Callable[..., Any],
 ) -> None:

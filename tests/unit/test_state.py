@@ -81,8 +81,9 @@ def test_by_default_state_is_where_the_platform_has_it(
 
 
 def test_a_lock_is_held_by_one_and_names_the_holder(tmp_path: Path) -> None:
+    (tmp_path / "agent.lock").write_text("12345678901234567890\n")
     lock = Lock(tmp_path, "agent")
-    with pytest.raises(StateInUse, match=f"process {os.getpid()}") as refused:
+    with pytest.raises(StateInUse, match=rf"\(process {os.getpid()}\)") as refused:
         Lock(tmp_path, "agent")
     assert repr(str(tmp_path)) in refused.value.error
     assert "--state" in refused.value.details
