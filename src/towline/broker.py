@@ -441,7 +441,8 @@ class Connection:
             first: store it only where the stream holds none on this subject.
 
         Raises:
-            BrokerRefused: JetStream would not store it (10071: `first` and there is one).
+            BrokerRefused: JetStream would not store it (10071: `first` and there is one, perhaps
+                this very message, stored by an attempt whose acknowledgement was lost).
             BrokerUnreachable: it could not be stored in time, or may have been and nobody said so.
         """
         headers = {}
