@@ -192,6 +192,7 @@ def test_all_servers_may_be_killed_together(
     load.check()
 
 
+@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes half a minute")
 def test_the_leader_may_be_cut_off_from_the_others_and_return(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:

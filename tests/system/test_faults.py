@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import math
+import os
 import shutil
 import signal
 import socket
@@ -604,6 +605,7 @@ class Cable:
         self._do(self.relay.cut)
 
 
+@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes half a minute")
 def test_an_agent_that_is_cut_off_is_away_and_what_it_did_meanwhile_arrives_once(
     system: Cluster, gate: Gate, name: str
 ) -> None:
