@@ -149,11 +149,41 @@ async def test_only_ended_tasks_are_forgotten_and_only_old_ones(
             ledger.end(an_end(job))
         await ledger.commit()
         ledger.forget(200.0)
+        await ledger.commit()
         assert ledger.unfinished() == [(old_running, None)]
         assert len(outbox(ledger)) == 2
         assert ledger.accept(old_ended)
         assert not ledger.accept(old_running)
         assert not ledger.accept(new_ended)
+
+
+async def test_what_was_cancelled_before_it_came_is_remembered_for_as_long_as_it_could_come(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job()
+    with Ledger(path) as ledger:
+        monkeypatch.setattr(time, "time", lambda: 100.0)
+        ledger.refuse(job.id)
+        ledger.forget(100.0)
+        await ledger.commit()
+        assert ledger.refused(job.id)
+        assert not ledger.accept(job)
+        ledger.forget(101.0)
+        await ledger.commit()
+        assert ledger.accept(job)
+
+
+async def test_what_is_written_as_the_ledger_is_closed_is_kept(path: Path) -> None:
+    job = a_job()
+    trouble: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+    with Ledger(path) as ledger:
+        ledger.accept(job)
+        committed = asyncio.create_task(ledger.commit())
+    await committed
+    assert not trouble
+    with Ledger(path) as ledger:
+        assert ledger.unfinished() == [(job, None)]
 
 
 async def test_the_ledger_is_its_owners_alone(path: Path) -> None:

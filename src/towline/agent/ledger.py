@@ -76,8 +76,10 @@ class Ledger:
             wait([self._committing[1]])
         if not self._shares_thread:
             self._thread.shutdown()
-        if self._database.in_transaction:
-            self._database.execute("COMMIT")
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            self._commit()
+            batch.set_result(None)
         self._strike()
         self._database.close()
 
@@ -122,7 +124,8 @@ class Ledger:
 
     def _end_batch(self) -> None:
         batch, self._batch = self._batch, None
-        assert batch is not None
+        if batch is None:  # closed since
+            return
         loop = asyncio.get_running_loop()
         work = self._thread.submit(self._commit)
         own = self._committing = (batch, work)
@@ -198,11 +201,11 @@ class Ledger:
         self._delivered.clear()
 
     def forget(self, before: float) -> None:
-        """Delete ended tasks taken on before `before` (seconds since 1970).
+        """Delete ended and refused tasks of before `before` (seconds since 1970).
 
         It must be further back than the journal keeps jobs, or one could be taken on again.
         """
-        self._database.execute("DELETE FROM task WHERE ended = 1 AND received < ?", (before,))
+        self._write("DELETE FROM task WHERE ended <> 0 AND received < ?", before)
 
     def settle(self, stream: str, sequence: int) -> None:
         """Learn that the broker will not deliver this node's jobs up to `sequence` again.
