@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -208,13 +208,25 @@ class Index:
         ).fetchone()
         if row is not None and row[0] == created and row[1] <= last:
             return int(row[1])
-        database.execute("BEGIN")
-        if row is not None:
-            log.warning("index built anew", reason=f"the stream {stream} is another one now")
-            self._drop(stream)
-        database.execute("REPLACE INTO position VALUES (?, ?, 0)", (stream, created))
-        database.execute("COMMIT")
+        with self._transaction():
+            if row is not None:
+                log.warning("index built anew", reason=f"the stream {stream} is another one now")
+                self._drop(stream)
+            database.execute("REPLACE INTO position VALUES (?, ?, 0)", (stream, created))
         return 0
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Make changes together, or none of them."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            # A full disk ends a transaction by itself.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
 
     def _drop(self, stream: str) -> None:
         database = self._database
@@ -245,14 +257,8 @@ class Index:
         """Write what has arrived, in one transaction."""
         if not self._positions:
             return
-        database = self._database
-        database.execute("BEGIN")
-        try:
+        with self._transaction():
             self._write()
-        except sqlite3.Error:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
         self._jobs.clear()
         self._events.clear()
         self._positions.clear()
@@ -303,7 +309,6 @@ class Index:
             "UPDATE position SET sequence = ? WHERE stream = ?",
             [(sequence, stream) for stream, sequence in self._positions.items()],
         )
-        database.execute("COMMIT")
 
     def _delete(self, jobs: list[tuple[str]]) -> None:
         if not jobs:
@@ -351,9 +356,8 @@ class Index:
             "SELECT id FROM job WHERE NOT done AND expires < ?", (time.time(),)
         ).fetchall()
         if rows:
-            self._database.execute("BEGIN")
-            self._derive(job_id for (job_id,) in rows)
-            self._database.execute("COMMIT")
+            with self._transaction():
+                self._derive(job_id for (job_id,) in rows)
 
     def forget(self, before: float, *, jobs_from: int = 0, events_from: int = 0) -> int:
         """Delete jobs that the journal no longer holds; return how many.
@@ -366,19 +370,18 @@ class Index:
         self.flush()
         oldest = first_id(before)
         database = self._database
-        database.execute("BEGIN")
-        gone = database.execute(
-            "DELETE FROM job WHERE id < ? OR sequence < ?"
-            " OR id IN (SELECT job FROM event WHERE sequence < ?) RETURNING id",
-            (oldest, jobs_from, events_from),
-        ).fetchall()
-        for table in ("event", "task"):
-            database.executemany(f"DELETE FROM {table} WHERE job = ?", gone)
-            # By age too, since an event's job may be gone, or may never have come.
-            database.execute(f"DELETE FROM {table} WHERE job < ?", (oldest,))
-        database.execute("DELETE FROM event WHERE sequence < ?", (events_from,))
-        database.execute("DELETE FROM deleted WHERE job < ?", (oldest,))
-        database.execute("COMMIT")
+        with self._transaction():
+            gone = database.execute(
+                "DELETE FROM job WHERE id < ? OR sequence < ?"
+                " OR id IN (SELECT job FROM event WHERE sequence < ?) RETURNING id",
+                (oldest, jobs_from, events_from),
+            ).fetchall()
+            for table in ("event", "task"):
+                database.executemany(f"DELETE FROM {table} WHERE job = ?", gone)
+                # By age too, since an event's job may be gone, or may never have come.
+                database.execute(f"DELETE FROM {table} WHERE job < ?", (oldest,))
+            database.execute("DELETE FROM event WHERE sequence < ?", (events_from,))
+            database.execute("DELETE FROM deleted WHERE job < ?", (oldest,))
         if gone:
             log.info("index pruned", jobs=len(gone))
         return len(gone)
