@@ -212,19 +212,18 @@ class Dispatch:
             Conflict: the request's key came with another request before.
             BrokerUnreachable: the job may not have been stored; `job_id` says which.
         """
+        if request.key is not None:
+            # Before the target: what it means may have changed since the job was made.
+            held = await self.keys.held(request.caller, request.key, _digest(request))
+            if held is not None and (found := await self._made(request, held, wait)) is not None:
+                return found
         plan = self._plan(request)
         job = self._job(request, plan)
         if request.key is not None:
-            held = await self._hold(request, job.id)
+            held = await self.keys.hold(request.caller, request.key, _digest(request), job.id)
             if held != job.id:
-                found = await self.job(held, wait=wait)
-                if found is not None:
-                    return found[0]
-                if self.index.deleted(held):
-                    raise Conflict(
-                        f"The job of the Idempotency-Key {request.key!r} was deleted.",
-                        "Use another key to make another job",
-                    )
+                if (found := await self._made(request, held, wait)) is not None:
+                    return found
                 # Whoever held the key didn't come to make the job.
                 job = msgspec.structs.replace(job, id=held)
         progress = Progress(job, None if request.target == ANY else plan.nodes())
@@ -296,12 +295,15 @@ class Dispatch:
             retries=request.retries,
         )
 
-    async def _hold(self, request: Submission, job_id: str) -> str:
-        assert request.key is not None
-        asked = digest(
-            request.operation.name, request.parameters, str(request.target), request.expires
-        )
-        return await self.keys.hold(request.caller, request.key, asked, job_id)
+    async def _made(self, request: Submission, held: str, wait: float) -> Progress | None:
+        """Return the job that a request's key stands for, None where it was not made yet."""
+        found = await self.job(held, wait=wait)
+        if found is None and self.index.deleted(held):
+            raise Conflict(
+                f"The job of the Idempotency-Key {request.key!r} was deleted.",
+                "Use another key to make another job",
+            )
+        return None if found is None else found[0]
 
     async def _append(
         self, job: Job, operation: Operation[..., Any], target: Target, plan: _Plan
@@ -466,6 +468,10 @@ class Dispatch:
         with contextlib.suppress(BrokerRefused):  # gone already
             await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
         await self.fold.catch_up()
+
+
+def _digest(request: Submission) -> str:
+    return digest(request.operation.name, request.parameters, str(request.target), request.expires)
 
 
 def _subject(target: Target, members: list[Member], operation: Operation[..., Any]) -> str:

@@ -8,8 +8,8 @@ import hashlib
 import msgspec
 
 from towline.broker import BrokerRefused, Connection
-from towline.errors import Conflict
-from towline.journal import NANOSECONDS, WRONG_LAST_SEQUENCE, create_stream
+from towline.errors import BrokerUnreachable, Conflict
+from towline.journal import NANOSECONDS, NO_MESSAGE, WRONG_LAST_SEQUENCE, create_stream
 
 BUCKET = "requests"
 HELD = 86400.0
@@ -24,6 +24,10 @@ class _Held(msgspec.Struct, frozen=True):
 def digest(*parts: object) -> str:
     """Return what two requests share only if they ask for the same."""
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+def _subject(caller: str, key: str) -> str:
+    return f"$KV.{BUCKET}.{digest(caller, key)}"
 
 
 class Keys:
@@ -62,7 +66,7 @@ class Keys:
             Conflict: the key came with another request before.
             BrokerUnreachable, BrokerRefused: it isn't known.
         """
-        subject = f"$KV.{BUCKET}.{digest(caller, key)}"
+        subject = _subject(caller, key)
         try:
             await self._broker.append(
                 subject, msgspec.json.encode(_Held(job_id, request)), first=True
@@ -72,7 +76,21 @@ class Keys:
                 raise
         else:
             return job_id
-        answer = await self._broker.call(f"STREAM.MSG.GET.KV_{BUCKET}", {"last_by_subj": subject})
+        held = await self.held(caller, key, request)
+        if held is None:
+            raise BrokerUnreachable("The broker is out of reach.", f"no key on {subject!r}")
+        return held
+
+    async def held(self, caller: str, key: str, request: str) -> str | None:
+        """Return the job that a key stands for, None for none; raises as `hold`."""
+        try:
+            answer = await self._broker.call(
+                f"STREAM.MSG.GET.KV_{BUCKET}", {"last_by_subj": _subject(caller, key)}
+            )
+        except BrokerRefused as error:
+            if error.number == NO_MESSAGE:
+                return None
+            raise
         held = msgspec.json.decode(base64.b64decode(answer["message"]["data"]), type=_Held)
         if held.digest != request:
             raise Conflict(

@@ -294,6 +294,21 @@ def test_the_same_key_with_the_same_request_means_the_same_job(
     assert [gate.begun(name, node) for node in NODES] == [1, 1, 1]
 
 
+def test_a_key_is_known_though_its_node_takes_no_work_any_more(
+    jobs: Cluster, gate: Gate, ask: Ask, name: str
+) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    job = job_id(ask("two", headers=key))
+    jobs.admin.post("/agent/two/drain")
+    try:
+        again = ask("two", headers=key)
+        assert job_id(again) == job
+        assert statuses(again.json()) == {"two": "ok"}
+    finally:
+        jobs.admin.post("/agent/two/undrain")
+    assert gate.begun(name, "two") == 1
+
+
 def test_many_requests_with_one_key_at_once_make_one_job(
     jobs: Cluster, gate: Gate, ask: Ask, name: str
 ) -> None:
