@@ -128,7 +128,6 @@ class Tasks:
 
     def resume(self) -> None:
         """Go on with what was under way when the agent ended."""
-        self._ledger.forget(time.time() - LEDGER_KEEPS)
         for job, started in self._ledger.unfinished():
             self._spawn(job, self._resume(job, started))
 
@@ -171,8 +170,12 @@ class Tasks:
             await self.learn_position()
 
     async def learn_position(self) -> None:
-        """Learn up to where the broker will not deliver this node's jobs again."""
+        """Learn up to where the broker will not deliver this node's jobs again; forget the rest.
+
+        That is what is known for its age only: jobs for any node, and refused ones.
+        """
         try:
+            self._ledger.forget(time.time() - LEDGER_KEEPS)
             stream, floor = await self._journal.delivered(self._node.machine)
             self._ledger.settle(stream, floor)
             await self._ledger.commit()
@@ -363,6 +366,10 @@ class Tasks:
             # Not acknowledged: it is delivered again when the broker is back, if still wanted.
             log.warning("answer not delivered", job=job.id, reason=error.details)
             return
+        except asyncio.CancelledError:
+            # This agent ends: another node may take it over at once.
+            await message.refuse()
+            raise
         finally:
             keeper.cancel()
         self._answered[job.id] = None
