@@ -11,8 +11,9 @@ import structlog
 
 from towline.broker import LONGEST_PAUSE, Connection
 from towline.errors import InvalidRequest, NoNodes, NotFound
+from towline.follower import Follower
 from towline.job import timestamp
-from towline.journal import NANOSECONDS, Follower, create_stream
+from towline.journal import NANOSECONDS, create_stream
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_label
 
 log = structlog.get_logger()

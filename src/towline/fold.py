@@ -14,9 +14,10 @@ import structlog
 
 from towline.broker import Connection
 from towline.errors import BrokerUnreachable, TowlineError
+from towline.follower import Follower
 from towline.index import Index
 from towline.job import CANCEL, Event, Job
-from towline.journal import EVENTS, JOBS, Follower, Journal
+from towline.journal import EVENTS, JOBS, Journal
 
 log = structlog.get_logger()
 

@@ -17,20 +17,15 @@ from tests.parts.ports import free_port
 from tests.parts.process import wait_until
 from tests.parts.relay import Relay
 from towline import broker as broker_module
-from towline import journal as journal_module
+from towline import follower as follower_module
 from towline.broker import BrokerRefused, Connection, Settings
 from towline.errors import BrokerUnreachable
+from towline.follower import Follower, Message
 from towline.job import Event
-from towline.journal import (
-    STREAM_NOT_FOUND,
-    WRONG_LAST_SEQUENCE,
-    Follower,
-    Journal,
-    Message,
-    create_stream,
-)
+from towline.journal import WRONG_LAST_SEQUENCE, Journal, create_stream
 
 STREAM = "TESTS"
+STREAM_NOT_FOUND = 10059
 
 T = TypeVar("T")
 
@@ -40,7 +35,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice silence sooner than is good elsewhere."""
     monkeypatch.setattr(broker_module, "PING_INTERVAL", 0.3)
     monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(journal_module, "HEARTBEAT", 0.5)
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.5)
 
 
 @pytest.fixture
@@ -930,8 +925,8 @@ async def test_a_connection_that_is_left_while_it_connects_ends(
 async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
     connection: Connection, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "HEARTBEAT", 600.0)
-    monkeypatch.setattr(journal_module, "PULL_EXPIRES", 3600.0)
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 600.0)
+    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 3600.0)
     async with Following(ephemeral(connection)) as following:
         await fill(connection, 1, 1)
         await following.until(1)
@@ -943,8 +938,8 @@ async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
 async def test_signs_of_life_and_the_end_of_a_request_leave_the_consumer_as_it_is(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(journal_module, "PULL_EXPIRES", 0.5)
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 0.5)
     client = await connection.client()
     with capture_logs() as logs:
         async with Following(ephemeral(connection)) as following:

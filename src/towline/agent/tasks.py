@@ -20,6 +20,7 @@ from towline.agent.node import Node
 from towline.agent.presence import Presence
 from towline.broker import BrokerRefused
 from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
+from towline.follower import Message
 from towline.job import (
     CANCEL,
     CANCELLED,
@@ -33,7 +34,7 @@ from towline.job import (
     Job,
     timestamp,
 )
-from towline.journal import LONGEST_AGE, Journal, Message, cancelling_subject
+from towline.journal import LONGEST_AGE, Journal, cancelling_subject
 from towline.operation import Effect, registry
 from towline.target import ANY
 

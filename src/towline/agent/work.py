@@ -13,11 +13,11 @@ from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
 from towline.agent.tasks import Tasks
 from towline.broker import Connection, Settings
+from towline.follower import Follower
 from towline.job import Job
 from towline.journal import (
     ALL_SUBJECT,
     JOBS,
-    Follower,
     Journal,
     any_subject,
     label_subject,
