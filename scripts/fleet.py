@@ -8,12 +8,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
+from tests.parts.assembly import Assembly
 from tests.parts.broker import Broker
 from tests.parts.ports import free_port
 from tests.parts.process import Failed, Process, TowlineProcess, wait_until
@@ -99,7 +98,7 @@ def agents(
     run(main)
 
 
-class Fleet:
+class Fleet(Assembly):
     """A broker, controllers and `nodes` light agents.
 
     Parameters: `directory` holds state and logs, `processes` share the agents among them,
@@ -115,32 +114,16 @@ class Fleet:
         processes: int | None = None,
         heartbeat: str = "5s",
     ) -> None:
+        super().__init__()
         self.directory = directory
         self.nodes = nodes
         self._controllers = controllers
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
-        self._parts = ExitStack()
         self.controllers: list[TowlineProcess] = []
         self.clients: list[httpx.Client] = []
         self.urls: list[str] = []
         self.workers: list[Process] = []
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._parts.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._parts.close()
 
     def _start(self) -> None:
         self.broker = self._parts.enter_context(Broker(self.directory))

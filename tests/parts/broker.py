@@ -3,12 +3,11 @@
 import asyncio
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import nats
 from nats.js.api import StreamState
 
+from tests.parts.assembly import Assembly
 from tests.parts.ports import free_port, listening
 from tests.parts.process import Process
 from towline.embedded import server_program
@@ -16,7 +15,7 @@ from towline.embedded import server_program
 _USER, _PASSWORD = "tests", "broker-secret"
 
 
-class Broker:
+class Broker(Assembly):
     """A nats-server with JetStream that wants credentials.
 
     `stop`, `kill` and `start` take it away and bring it back, on the same port with its data.
@@ -25,6 +24,7 @@ class Broker:
     """
 
     def __init__(self, directory: Path) -> None:
+        super().__init__()
         self.port = free_port()
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{_USER}:{_PASSWORD}")
@@ -42,21 +42,9 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
             "nats-server", [server_program(), "-c", configuration], logs=directory
         )
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.process.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.process.close()
+    def _start(self) -> None:
+        self._parts.callback(self.process.close)
+        self.start()
 
     @property
     def url(self) -> str:

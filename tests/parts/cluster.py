@@ -1,14 +1,13 @@
 """Towline itself: broker, controller and agents, each a process of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from tests.parts.assembly import Assembly
 from tests.parts.broker import Broker
 from tests.parts.ports import free_port
 from tests.parts.process import TowlineProcess, wait_until
@@ -27,7 +26,7 @@ class NodePlan:
     labels: tuple[str, ...] = ()
 
 
-class Cluster:
+class Cluster(Assembly):
     """A broker, a controller and one agent a node, on loopback.
 
     `admin`, `writer` and `reader` are HTTP clients with a token of that role, `anyone` has none.
@@ -43,31 +42,15 @@ class Cluster:
         env: Mapping[str, str | None] | None = None,
         broker: Callable[[Path], Broker] = Broker,
     ) -> None:
+        super().__init__()
         self.directory = directory
         self._make_broker = broker
         self._env = {"TOWLINE_HEARTBEAT": "1s", **(env or {})}
         self._plans = nodes
-        self._parts = ExitStack()
         self.agents: dict[str, TowlineProcess] = {}
         self.controllers: list[TowlineProcess] = []
         self.others: list[httpx.Client] = []
         """Clients of further controllers, with a token that may do everything."""
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._parts.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._parts.close()
 
     def _start(self) -> None:
         self.broker = self._parts.enter_context(self._make_broker(self.directory))

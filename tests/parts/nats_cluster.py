@@ -4,14 +4,13 @@ import asyncio
 import json
 import threading
 from collections.abc import Coroutine
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import nats
 from nats.aio.client import Client
 
+from tests.parts.assembly import Assembly
 from tests.parts.broker import Broker
 from tests.parts.ports import free_port, listening
 from tests.parts.process import Process, wait_until
@@ -69,39 +68,26 @@ class NatsCluster(Broker):
     """
 
     def __init__(self, directory: Path) -> None:
+        Assembly.__init__(self)
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{_USER}:{_PASSWORD}")
         self.ports = [free_port() for _ in range(SIZE)]
         self._directory = directory
         self._routes = [free_port() for _ in range(SIZE)]
         self._between: dict[tuple[int, int], Relay] = {}
-        self._parts = ExitStack()
         self.servers: list[Process] = []
 
-    def __enter__(self) -> Self:
-        try:
-            relays = _Relays()
-            self._parts.callback(relays.close)
-            self._relays = relays
-            for one in range(SIZE):
-                for other in range(SIZE):
-                    if one != other:
-                        self._between[one, other] = relays.add(self._routes[other])
-            for number in range(SIZE):
-                self.servers.append(self._parts.enter_context(self._server(number)))
-            self.wait_whole()
-        except BaseException:
-            self._parts.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._parts.close()
+    def _start(self) -> None:
+        relays = _Relays()
+        self._parts.callback(relays.close)
+        self._relays = relays
+        for one in range(SIZE):
+            for other in range(SIZE):
+                if one != other:
+                    self._between[one, other] = relays.add(self._routes[other])
+        for number in range(SIZE):
+            self.servers.append(self._parts.enter_context(self._server(number)))
+        self.wait_whole()
 
     def _server(self, number: int) -> Process:
         name = f"nats-{number}"
