@@ -23,6 +23,10 @@ PLANNED = "planned"
 CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
+ATTEMPT = "attempt"
+
+REPEATED = frozenset({ATTEMPT})
+"""Kinds that a task may have several events of; of the others there is one each."""
 
 RESULT_STATUS = {
     COMPLETED: "ok",

@@ -10,7 +10,7 @@ import structlog
 
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
-from towline.job import CANCELLING, CLAIMED, NOBODY, RESULT_STATUS, Event, Job
+from towline.job import CANCELLING, CLAIMED, NOBODY, REPEATED, RESULT_STATUS, Event, Job
 from towline.target import Label
 
 log = structlog.get_logger()
@@ -186,6 +186,8 @@ class Journal:
 
 def _slot(event: Event) -> str:
     """Return what there is one of: a task ends once, however it ends."""
+    if event.kind in REPEATED:
+        return f"{event.kind}-{int(event.time * 1_000_000)}"
     return ENDED if event.kind in RESULT_STATUS else event.kind
 
 

@@ -173,6 +173,10 @@ class Ledger:
     def end(self, event: Event) -> int:
         """Record that a task has ended, with the event that says how; return its number."""
         self.drop(event.job)
+        return self.tell(event)
+
+    def tell(self, event: Event) -> int:
+        """Keep an event until it is delivered; return its number."""
         self._number += 1
         self._write("INSERT INTO outbox VALUES (?, ?)", self._number, msgspec.json.encode(event))
         self._strike()

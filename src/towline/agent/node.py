@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Self, TypeVar
+from collections.abc import Callable
+from typing import Self
 
 from towline.agent.engine import Engine
-from towline.agent.together import Together
+from towline.agent.pulling.pulls import Pulls
 from towline.errors import TaskFailed
+from towline.job import Job
 
-T = TypeVar("T")
+NO_ENGINE = "this node has no Docker Engine"
 
 
 class Node:
@@ -19,20 +20,26 @@ class Node:
 
     Attributes:
         machine, hostname: the node's machine id and its name for people.
-        deadline: seconds since 1970 past which the job need not be begun; None outside a job.
+        job: what this is done for; None outside a job.
     """
 
     def __init__(self, machine: str, hostname: str, engine: Engine | None) -> None:
         self.machine = machine
         self.hostname = hostname
-        self.deadline: float | None = None
+        self.job: Job | None = None
         self._engine = engine
-        self._together = Together()
+        self._pulls = Pulls(engine) if engine is not None else None
+        self._note: Callable[[str, str], None] | None = None
 
-    def until(self, deadline: float) -> Self:
-        """Return the same machine for a job with this deadline."""
+    def serving(self, job: Job, note: Callable[[str, str], None]) -> Self:
+        """Return the same machine for one job.
+
+        Args:
+            note: tells of a step of the task; see `note`.
+        """
         node = copy.copy(self)
-        node.deadline = deadline
+        node.job = job
+        node._note = note
         return node
 
     @property
@@ -43,16 +50,24 @@ class Node:
             TaskFailed: the node has none.
         """
         if self._engine is None:
-            raise TaskFailed("this node has no Docker Engine")
+            raise TaskFailed(NO_ENGINE)
         return self._engine
 
-    async def together(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` once for all tasks that want it at the same time, as `Together.join`.
+    @property
+    def pulls(self) -> Pulls:
+        """What pulls images on that engine; raises as `docker`."""
+        if self._pulls is None:
+            raise TaskFailed(NO_ENGINE)
+        return self._pulls
+
+    def note(self, kind: str, message: str) -> None:
+        """Tell of a step of the task, for the job's timeline; it goes through the ledger.
 
         Args:
-            key: says which work is the same: the operation's name and what it works on.
+            kind: what happened: one of `towline.job.REPEATED`, which may happen several times.
         """
-        return await self._together.join(key, work)
+        if self._note is not None:
+            self._note(kind, message)
 
     def load_average(self) -> tuple[float, float, float]:
         """Return the mean number of runnable tasks over 1, 5 and 15 minutes (getloadavg(3))."""

@@ -326,6 +326,16 @@ class Tasks:
                 self._deliver.set()
             return
 
+    def _note(self, job: Job, kind: str, message: str) -> None:
+        """Put a step of a task into the ledger, to be delivered like its end."""
+        try:
+            self._ledger.tell(self._event(job, kind, error=message))
+        except sqlite3.Error as error:
+            # Its end will wait until there is room; this step is told by the log only.
+            log.error("step not recorded", job=job.id, kind=kind, step=message, reason=str(error))
+            return
+        self._deliver.set()
+
     async def _send(self, event: Event) -> bool:
         if not self._journal.broker.connected:
             return False
@@ -467,7 +477,7 @@ class Tasks:
             parameters = operation.read(job.parameters)
         except (msgspec.ValidationError, ValueError) as error:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
-        node = self._node.until(job.expires)
+        node = self._node.serving(job, lambda kind, message: self._note(job, kind, message))
         try:
             result = await operation.function(node, **msgspec.structs.asdict(parameters))
         except TowlineError as error:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from towline.errors import TaskFailed
 from towline.operation import Check, Effect, operation
 from towline.reference import Reference
 
@@ -60,37 +59,13 @@ async def pull(node: Node, *, image: ImageReference) -> Pulled:
         towline pull nginx:1.27 --on group:web
     """
     reference = Reference.parse(image)
-    return await node.together((pull.name, reference), lambda: _pull(node, reference))
-
-
-async def _pull(node: Node, reference: Reference) -> Pulled:
-    # A digest alone decides what is pulled; a tag beside it is not set by the engine.
-    name = (
-        f"{reference.repository}@{reference.digest}"
-        if reference.digest
-        else f"{reference.repository}:{reference.tag}"
-    )
-    before = await node.docker.image(name)
-    digest, finished = reference.digest, False
-    async for message in node.docker.pull(
-        reference.repository, reference.digest or reference.tag or "latest"
-    ):
-        status = message.get("status", "")
-        if status.startswith("Digest: "):
-            digest = status.removeprefix("Digest: ")
-        elif status.startswith("Status: "):
-            finished = True
-    if not finished:
-        raise TaskFailed("the Docker Engine's progress stream ended before the pull was complete")
-    after = await node.docker.image(name)
-    if after is None:
-        raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
+    found = await node.pulls.pull(reference)
     return Pulled(
-        image_id=after["Id"],
-        size=after["Size"],
-        changed=before is None or before["Id"] != after["Id"],
+        image_id=found.id,
+        size=found.size,
+        changed=found.changed,
         tag=reference.tag,
-        digest=digest,
+        digest=found.digest,
     )
 
 
