@@ -1,65 +1,35 @@
-"""The HTTP application: routes, answers and errors."""
+"""The HTTP application: routes and their handlers."""
 
 from __future__ import annotations
 
-import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from towline import __version__
 from towline.auth import Authenticator, Caller
 from towline.controller import queries, stream, views
 from towline.controller import request as reading
 from towline.controller.documentation import DOCUMENTATION_PAGE
+from towline.controller.edge import JSON, ByMethod, Edge, Handler, answer, nowhere
 from towline.controller.openapi import document
 from towline.dispatch import Dispatch, Submission
-from towline.errors import (
-    Conflict,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    TowlineError,
-)
+from towline.errors import Conflict, InvalidRequest, NotFound
 from towline.fleet import Member, State
 from towline.index import Filter, Listed
 from towline.job import BAD, Progress, timestamp
 from towline.operation import NODE, Operation, registry
 from towline.target import ANY, Hostname
 
-log = structlog.get_logger()
-
-JSON = "application/json"
 DOCKER = "docker"
 FEW = 20
 """Nodes up to which a list tells everything of a job."""
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return a JSON response."""
-    return Response(msgspec.json.encode(body), status, headers, JSON)
-
-
-def refusal(error: TowlineError) -> Response:
-    """Return the answer that tells of `error`: `error`, `details` and `code`."""
-    headers = {}
-    if error.code == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    details = error.details
-    if error.job_id is not None:
-        headers["Location"] = f"/job/{error.job_id}"
-    body = {"error": error.error, "details": details, "code": error.code}
-    return answer(body, error.code, headers)
 
 
 class Api:
@@ -118,8 +88,8 @@ class Api:
                 paths.setdefault(prefix + path, {})[method] = handler
         # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
         for path in sorted(paths, key=lambda path: path.replace("{", "~")):
-            routes.append(Route(path, _ByMethod(paths[path])))
-        return _Edge(Router(routes, redirect_slashes=False, default=_nowhere))
+            routes.append(Route(path, ByMethod(paths[path])))
+        return Edge(Router(routes, redirect_slashes=False, default=nowhere))
 
     # Operations
 
@@ -397,88 +367,3 @@ def _is_uuid(text: str) -> bool:
     return [len(group) for group in groups] == [8, 4, 4, 4, 12] and all(
         character in "0123456789abcdefABCDEF" for character in "".join(groups)
     )
-
-
-class _ByMethod:
-    """Picks a path's handler by the request's method."""
-
-    def __init__(self, handlers: dict[str, Handler]) -> None:
-        self._handlers = handlers
-        self._allow = ", ".join(sorted(handlers))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
-        handler = self._handlers.get(request.method)
-        if handler is None:
-            error = MethodNotAllowed(
-                f"{request.method[:20]} is not a method of this path.", f"It has: {self._allow}"
-            )
-            response = refusal(error)
-            response.headers["Allow"] = self._allow
-        else:
-            response = await handler(request)
-        await response(scope, receive, send)
-
-
-async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFound(
-        f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json tells what there is"
-    )
-
-
-class _Edge:
-    """Around everything: paths as they were sent, one log line a request, no error unanswered."""
-
-    def __init__(self, application: ASGIApp) -> None:
-        self._application = application
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
-        # Routes match the path as it was sent: a %2F inside a target is no separator.
-        raw = scope.get("raw_path")
-        if raw and b"%" in raw:
-            scope["path"] = raw.decode("ascii", "replace")
-        scope["state"] = {}
-        started = time.perf_counter()
-        status = 0
-
-        async def watch(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._application(scope, receive, watch)
-        except TowlineError as error:
-            scope["state"].setdefault("job", error.job_id)
-            await refusal(error)(scope, receive, watch)
-        except sqlite3.Error as error:
-            log.error("request needs the index", path=scope["path"], reason=str(error))
-            if status == 0:
-                fault = TowlineError(
-                    "The index can't be written.", f"{error}; nothing that was accepted is lost"
-                )
-                await refusal(fault)(scope, receive, watch)
-        except Exception:
-            reference = secrets.token_hex(6)
-            log.exception("request broke off", reference=reference, path=scope["path"])
-            if status == 0:
-                fault = TowlineError(
-                    "Something unexpected went wrong.", f"The log has it under {reference}"
-                )
-                await refusal(fault)(scope, receive, watch)
-        state = scope["state"]
-        # Probes ask every second: they would drown what matters.
-        record = log.debug if scope["path"].startswith("/health") else log.info
-        record(
-            "request",
-            method=scope["method"],
-            path=scope["path"][:300],
-            status=status,
-            caller=state.get("caller"),
-            job=state.get("job"),
-            milliseconds=round((time.perf_counter() - started) * 1000, 2),
-        )
