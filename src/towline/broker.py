@@ -430,6 +430,7 @@ class Connection:
         *,
         message_id: str | None = None,
         first: bool = False,
+        last: int | None = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> int:
         """Store a message in the stream that holds `subject` and return its sequence.
@@ -439,17 +440,18 @@ class Connection:
 
         Args:
             first: store it only where the stream holds none on this subject.
+            last: store it only where this is the sequence of the newest on this subject.
 
         Raises:
-            BrokerRefused: JetStream would not store it (10071: `first` and there is one, perhaps
+            BrokerRefused: JetStream would not store it (10071: there is a newer one, perhaps
                 this very message, stored by an attempt whose acknowledgement was lost).
             BrokerUnreachable: it could not be stored in time, or may have been and nobody said so.
         """
         headers = {}
         if message_id is not None:
             headers["Nats-Msg-Id"] = message_id
-        if first:
-            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        if first or last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
             remaining = deadline - asyncio.get_running_loop().time()

@@ -12,6 +12,8 @@ import msgspec
 import structlog
 
 from towline.broker import BrokerRefused, Connection
+from towline.decisions import Decisions, explain
+from towline.driver import SOON, Driver
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, NotFound
 from towline.fleet import Fleet, Member
 from towline.fold import Fold
@@ -42,15 +44,13 @@ from towline.journal import (
     event_subject,
     label_subject,
     node_subject,
+    wave_subject,
 )
 from towline.operation import NODE, Effect, Operation, registry
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
+from towline.waves import Waves
 
 log = structlog.get_logger()
-
-SOON = 60.0
-"""Seconds within which a read or an operation that runs once must be begun: nobody wants
-yesterday's reboot to happen today."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -63,6 +63,7 @@ class Submission(msgspec.Struct, frozen=True):
         trace: the caller's `traceparent`.
         key: the caller's `Idempotency-Key`.
         retries: the job that this is to retry, and only on the machines `only`.
+        waves: how its nodes get their turns; None for all at once.
     """
 
     operation: Operation[..., Any]
@@ -74,6 +75,7 @@ class Submission(msgspec.Struct, frozen=True):
     key: str | None = None
     retries: str | None = None
     only: frozenset[str] | None = None
+    waves: Waves | None = None
 
 
 class _Wait:
@@ -130,7 +132,11 @@ class Dispatch:
         self.journal = Journal(broker)
         self.index = index
         self.fleet = Fleet(broker, self._fleet_changed)
-        self.fold = Fold(broker, index, self._happened, retention=retention)
+        self.fold = Fold(
+            broker, index, self._happened, lambda: self.driver.made(), retention=retention
+        )
+        self.decisions = Decisions(self.journal, index, self.fleet, self.fold)
+        self.driver = Driver(broker, index, self.fleet, self.fold, self.decisions)
         self.keys = Keys(broker)
         self._expires = expires
         self._waits: dict[str, list[_Wait]] = {}
@@ -144,6 +150,7 @@ class Dispatch:
     # Waiting
 
     def _happened(self, event: Event) -> None:
+        self.driver.happened(event)
         for wait in self._waits.get(event.job, ()):
             wait.progress.apply(event)
             wait.missing.discard(event.machine)
@@ -154,6 +161,7 @@ class Dispatch:
             self._consider(wait)
 
     def _fleet_changed(self, machines: set[str]) -> None:
+        self.driver.fleet_changed()
         for waits in self._waits.values():
             for wait in waits:
                 for machine in machines & wait.progress.unfinished:
@@ -237,6 +245,12 @@ class Dispatch:
 
     def _plan(self, request: Submission) -> _Plan:
         target, operation = request.target, request.operation
+        if request.waves is not None and not (target == ALL or isinstance(target, Label)):
+            given = ", ".join(msgspec.to_builtins(request.waves))
+            raise InvalidRequest(
+                f"{str(target)!r} is one node, and {given} tells how several get their turns.",
+                f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
+            )
         plan = _Plan(self.fleet.resolve(target), {})
         if request.only is not None:
             plan.members = [member for member in plan.members if member.machine in request.only]
@@ -275,7 +289,8 @@ class Dispatch:
 
     def _job(self, request: Submission, plan: _Plan) -> Job:
         now = time.time()
-        kept = request.operation.effect is Effect.CONVERGE
+        # With waves it may be long until the last node's turn; from then on it has its own time.
+        kept = request.operation.effect is Effect.CONVERGE or request.waves is not None
         usual = self._expires if kept else SOON
         refused = plan.refused
         if request.target == ANY:
@@ -293,6 +308,7 @@ class Dispatch:
             excluded=list(refused),
             only=None if request.only is None else [m.machine for m in plan.members],
             retries=request.retries,
+            waves=request.waves,
         )
 
     async def _made(self, request: Submission, held: str, wait: float) -> Progress | None:
@@ -314,7 +330,8 @@ class Dispatch:
                 # while a plan without its job is noticed by nobody.
                 event = Event(job.id, NOBODY, "", PLANNED, job.created, nodes=plan.nodes())
                 await self.journal.add_event(event)
-            await self.journal.add_job(job, _subject(target, plan.members, operation))
+            subject = _subject(target, plan.members, operation)
+            await self.journal.add_job(job, subject if job.waves is None else wave_subject(job.id))
         except BrokerUnreachable as error:
             raise BrokerUnreachable(
                 error.error,
@@ -327,12 +344,13 @@ class Dispatch:
         """Say of each node that hasn't ended why, where that is known."""
         progress.expire(time.time())
         until = f"runs when it returns, until {timestamp(progress.job.expires)}"
-        if progress.cancelling:
+        if progress.cancelled:
             until = "is cancelled when it returns"
         for machine in progress.unfinished:
             member = self.fleet.get(machine)
             if member is not None and not member.here:
                 progress.tasks[machine].error = f"{member.absence}, {until}"
+        explain(progress)
 
     # Asking for jobs
 
@@ -380,7 +398,7 @@ class Dispatch:
         """
         job = progress.job
         if progress.done:
-            if progress.cancelling:
+            if progress.cancelled:
                 return progress
             raise Conflict(
                 f"Job {job.id} has ended already: {progress.status}.", "There is nothing to cancel"
@@ -389,8 +407,11 @@ class Dispatch:
         async def tell() -> None:
             now = time.time()
             data = {"caller": caller}
+            reason = f"cancelled by {caller}"
             await self.journal.add_event(Event(job.id, NOBODY, "", CANCELLING, now, data=data))
-            subject = await self._reaches(progress, f"cancelled by {caller}")
+            if job.waves is not None:
+                await self.decisions.cancel(job.id, reason)
+            subject = await self._reaches(progress, reason)
             if subject is not None:
                 message = Job(
                     f"{job.id}.cancel",
@@ -402,6 +423,14 @@ class Dispatch:
         await self._wait(progress, NODE, wait, tell)
         self._explain(progress)
         return progress
+
+    async def pause(self, progress: Progress, *, caller: str) -> Progress:
+        """Let no more nodes of a job have their turn; raises as `Decisions.pause`."""
+        return await self.decisions.pause(progress.job.id, caller) or progress
+
+    async def resume(self, progress: Progress, *, caller: str) -> Progress:
+        """Let nodes of a paused job have their turn again; raises as `Decisions.resume`."""
+        return await self.decisions.resume(progress.job.id, caller) or progress
 
     async def _reaches(self, progress: Progress, reason: str) -> str | None:
         """Return the subject that reaches all nodes that a job is for; None where no node is."""
@@ -416,11 +445,20 @@ class Dispatch:
             machine = await self.journal.claim(end)
         return None if machine == NOBODY else node_subject(machine)
 
-    def retry(self, progress: Progress, *, caller: str, target: Target | None) -> Submission:
+    def retry(
+        self,
+        progress: Progress,
+        *,
+        caller: str,
+        target: Target | None,
+        expires: float | None = None,
+        waves: Waves | None = None,
+    ) -> Submission:
         """Return the request that does a job again.
 
         Args:
             target: where; None for the nodes on which it failed, expired or was cancelled.
+            waves: how; None for as the job was done, where that is for several nodes too.
 
         Raises:
             InvalidRequest: there is nothing to retry, or nothing here can do that any more.
@@ -443,7 +481,15 @@ class Dispatch:
             target = parse_target(job.target)
             if target == ALL or isinstance(target, Label):
                 only = frozenset(failed)
-        return Submission(operation, job.parameters, target, caller, retries=job.id, only=only)
+        if waves is None and (target == ALL or isinstance(target, Label)):
+            waves = job.waves
+        return Submission(
+            *(operation, job.parameters, target, caller),
+            expires=expires,
+            retries=job.id,
+            only=only,
+            waves=waves,
+        )
 
     async def delete(self, progress: Progress) -> None:
         """Delete a job that has ended from the journal, and so from every index.
@@ -457,7 +503,7 @@ class Dispatch:
             raise InvalidRequest(
                 f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
             )
-        sequence = self.index.sequence(job.id)
+        sequences = [self.index.sequence(job.id), *self.index.turns(job.id).values()]
         # First, so that every index forgets the job even if nothing below comes to be done.
         tombstone = Event(job.id, NOBODY, "", DELETED, time.time())
         await self.journal.add_event(tombstone)
@@ -465,13 +511,16 @@ class Dispatch:
         await self.broker.call(
             f"STREAM.PURGE.{EVENTS}", {"filter": f"event.*.{job.id}.*", "seq": last}
         )
-        with contextlib.suppress(BrokerRefused):  # gone already
-            await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
+        for sequence in sequences:
+            with contextlib.suppress(BrokerRefused):  # gone already
+                await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
         await self.fold.catch_up()
 
 
 def _digest(request: Submission) -> str:
-    return digest(request.operation.name, request.parameters, str(request.target), request.expires)
+    parts = [request.operation.name, request.parameters, str(request.target), request.expires]
+    # Without waves it is what a controller gets that knows none.
+    return digest(*parts) if request.waves is None else digest(*parts, request.waves)
 
 
 def _subject(target: Target, members: list[Member], operation: Operation[..., Any]) -> str:

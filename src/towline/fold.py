@@ -60,6 +60,7 @@ class Fold:
 
     Args:
         on_event: called with each new event.
+        on_waves: called when a job with waves was made.
         retention: seconds that the journal keeps jobs.
     """
 
@@ -68,6 +69,7 @@ class Fold:
         broker: Connection,
         index: Index,
         on_event: Callable[[Event], None],
+        on_waves: Callable[[], None],
         *,
         retention: float,
     ) -> None:
@@ -75,6 +77,7 @@ class Fold:
         self._journal = Journal(broker)
         self._index = index
         self._on_event = on_event
+        self._on_waves = on_waves
         self._retention = retention
         self._folded: dict[str, int] = {}
         self._behind = {JOBS, EVENTS}
@@ -141,7 +144,13 @@ class Fold:
         if job.operation == CANCEL:
             return
         machine = subject[9:] if subject.startswith("job.node.") else None
-        self._index.add_job(job, machine, sequence, data)
+        if job.waves is None:
+            self._index.add_job(job, machine, sequence, data)
+        elif machine is not None:
+            self._index.add_turn(job.id, machine, sequence)
+        else:
+            self._index.add_job(job, None, sequence, data)
+            self._on_waves()
 
     def _fold_event(self, data: bytes, sequence: int) -> None:
         event = _event.decode(data)

@@ -17,9 +17,11 @@ from towline.job import (
     CLAIMED,
     DELETED,
     PLANNED,
+    RELEASED,
     RESULT_STATUS,
     STARTED,
     UNFINISHED,
+    WITHHELD,
     Event,
     Job,
     PlannedNode,
@@ -32,7 +34,7 @@ from towline.target import ANY
 
 log = structlog.get_logger()
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -52,7 +54,8 @@ def _count(row: str, change: str) -> str:
 SCHEMA = f"""
 CREATE TABLE job (
     sequence INTEGER PRIMARY KEY, id TEXT UNIQUE, created REAL, expires REAL, operation TEXT,
-    target TEXT, caller TEXT, machine TEXT, status TEXT, done INTEGER, nodes TEXT, body BLOB
+    target TEXT, caller TEXT, machine TEXT, status TEXT, done INTEGER, nodes TEXT, waves INTEGER,
+    body BLOB
 );
 CREATE INDEX job_created ON job (created);
 CREATE INDEX job_status ON job (status);
@@ -60,12 +63,17 @@ CREATE INDEX job_operation ON job (operation);
 CREATE INDEX job_target ON job (target);
 CREATE INDEX job_caller ON job (caller);
 CREATE INDEX job_open ON job (expires) WHERE NOT done;
+CREATE INDEX job_waves ON job (id) WHERE waves AND NOT done;
 CREATE TABLE event (sequence INTEGER PRIMARY KEY, job TEXT, body BLOB);
 CREATE INDEX event_job ON event (job);
 CREATE TABLE task (
-    job TEXT, machine TEXT, status TEXT, PRIMARY KEY (job, machine)
+    job TEXT, machine TEXT, status TEXT, until REAL, PRIMARY KEY (job, machine)
 ) WITHOUT ROWID;
 CREATE INDEX task_machine ON task (machine, job);
+CREATE INDEX task_until ON task (until) WHERE until IS NOT NULL AND status = 'pending';
+-- What nodes were given of jobs with waves, as their turn came.
+CREATE TABLE turn (sequence INTEGER PRIMARY KEY, job TEXT, machine TEXT);
+CREATE INDEX turn_job ON turn (job);
 CREATE TABLE deleted (job TEXT PRIMARY KEY) WITHOUT ROWID;
 -- How many jobs there are of each kind: counting them one by one would take too long.
 CREATE TABLE tally (
@@ -156,6 +164,7 @@ class Index:
         self._path = path
         self._jobs: list[tuple[int, Job, str | None, bytes]] = []
         self._events: list[tuple[int, Event, bytes]] = []
+        self._turns: list[tuple[int, str, str]] = []
         self._positions: dict[str, int] = {}
         self._database = self._open()
 
@@ -232,18 +241,24 @@ class Index:
         database = self._database
         if stream == JOBS:
             database.execute("DELETE FROM job")
+            database.execute("DELETE FROM turn")
             return
         database.execute("DELETE FROM event")
         database.execute("DELETE FROM deleted")
         database.execute("DELETE FROM task")
         database.execute(
-            "INSERT INTO task SELECT id, machine, 'pending' FROM job WHERE machine IS NOT NULL"
+            "INSERT INTO task (job, machine, status)"
+            " SELECT id, machine, 'pending' FROM job WHERE machine IS NOT NULL"
         )
         database.execute("UPDATE job SET status = 'submitted', done = 0, nodes = '{}'")
 
     def add_job(self, job: Job, machine: str | None, sequence: int, body: bytes) -> None:
         """Fold a job; `machine` is the only node it is for, where its subject says so."""
         self._jobs.append((sequence, job, machine, body))
+
+    def add_turn(self, job_id: str, machine: str, sequence: int) -> None:
+        """Fold that a node was given a job with waves."""
+        self._turns.append((sequence, job_id, machine))
 
     def add_event(self, event: Event, sequence: int, body: bytes) -> None:
         """Fold an event; a second delivery of one changes nothing."""
@@ -261,17 +276,18 @@ class Index:
             self._write()
         self._jobs.clear()
         self._events.clear()
+        self._turns.clear()
         self._positions.clear()
 
     def _write(self) -> None:
         database = self._database
         database.executemany(
-            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, '{}', ?"
+            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, '{}', ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE job = ?2)",
             [
                 (
                     *(sequence, job.id, job.created, job.expires, job.operation),
-                    *(job.target, job.caller, machine, body),
+                    *(job.target, job.caller, machine, job.waves is not None, body),
                 )
                 for sequence, job, machine, body in self._jobs
             ],
@@ -280,8 +296,10 @@ class Index:
             "INSERT OR IGNORE INTO event VALUES (?, ?, ?)",
             [(sequence, event.job, body) for sequence, event, body in self._events],
         )
+        database.executemany("INSERT OR IGNORE INTO turn VALUES (?, ?, ?)", self._turns)
         planned = [(job.id, machine, "pending") for _, job, machine, _ in self._jobs if machine]
         changed: list[tuple[str, str, str]] = []
+        limited: list[tuple[str, str, float]] = []
         deleted: list[tuple[str]] = []
         for _, event, _ in self._events:
             if event.kind == PLANNED:
@@ -289,6 +307,10 @@ class Index:
                     (event.job, node.machine, node.status if node.refused else "pending")
                     for node in event.nodes or []
                 ]
+            elif event.kind == WITHHELD:
+                changed += [(event.job, node.machine, node.status) for node in event.nodes or []]
+            elif event.kind == RELEASED and event.until is not None:
+                limited += [(event.job, node.machine, event.until) for node in event.nodes or []]
             elif event.kind == DELETED:
                 deleted.append((event.job,))
             elif event.kind in RESULT_STATUS:
@@ -297,11 +319,17 @@ class Index:
                 changed.append((event.job, event.machine, "running"))
             elif event.kind == CLAIMED:
                 planned.append((event.job, event.machine, "pending"))
-        database.executemany("INSERT OR IGNORE INTO task VALUES (?, ?, ?)", planned)
+        insert = "INTO task (job, machine, status) VALUES (?, ?, ?)"
+        database.executemany(f"INSERT OR IGNORE {insert}", planned)
         database.executemany(
-            "INSERT INTO task VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status"
+            f"INSERT {insert} ON CONFLICT DO UPDATE SET status = excluded.status"
             " WHERE status = 'pending' OR (status = 'running' AND excluded.status <> 'running')",
             changed,
+        )
+        database.executemany(
+            "INSERT INTO task (job, machine, status, until) VALUES (?, ?, 'pending', ?)"
+            " ON CONFLICT DO UPDATE SET until = excluded.until",
+            limited,
         )
         self._delete(deleted)
         self._derive({job.id for _, job, _, _ in self._jobs} | {e.job for _, e, _ in self._events})
@@ -315,7 +343,8 @@ class Index:
             return
         database = self._database
         database.executemany("INSERT OR IGNORE INTO deleted VALUES (?)", jobs)
-        for table, column in (("job", "id"), ("event", "job"), ("task", "job")):
+        tables = (("job", "id"), ("event", "job"), ("task", "job"), ("turn", "job"))
+        for table, column in tables:
             database.executemany(f"DELETE FROM {table} WHERE {column} = ?", jobs)
 
     def _derive(self, jobs: Iterable[str]) -> None:
@@ -330,7 +359,9 @@ class Index:
             sequence, expires, target = row
             counts = dict(
                 database.execute(
-                    "SELECT status, count(*) FROM task WHERE job = ? GROUP BY status", (job_id,)
+                    "SELECT iif(status = 'pending' AND until < ?, 'expired', status) AS now,"
+                    " count(*) FROM task WHERE job = ? GROUP BY now",
+                    (now, job_id),
                 )
             )
             if target == ANY and not counts.keys() <= set(UNFINISHED):
@@ -353,7 +384,10 @@ class Index:
         """Bring jobs up to date that have expired since somebody looked."""
         self.flush()
         rows = self._database.execute(
-            "SELECT id FROM job WHERE NOT done AND expires < ?", (time.time(),)
+            "SELECT id FROM job WHERE NOT done AND expires < ?1 UNION"
+            " SELECT job.id FROM task JOIN job ON job.id = task.job"
+            " WHERE task.status = 'pending' AND task.until < ?1 AND NOT job.done",
+            (time.time(),),
         ).fetchall()
         if rows:
             with self._transaction():
@@ -376,11 +410,12 @@ class Index:
                 " OR id IN (SELECT job FROM event WHERE sequence < ?) RETURNING id",
                 (oldest, jobs_from, events_from),
             ).fetchall()
-            for table in ("event", "task"):
+            for table in ("event", "task", "turn"):
                 database.executemany(f"DELETE FROM {table} WHERE job = ?", gone)
                 # By age too, since an event's job may be gone, or may never have come.
                 database.execute(f"DELETE FROM {table} WHERE job < ?", (oldest,))
             database.execute("DELETE FROM event WHERE sequence < ?", (events_from,))
+            database.execute("DELETE FROM turn WHERE sequence < ?", (jobs_from,))
             database.execute("DELETE FROM deleted WHERE job < ?", (oldest,))
         if gone:
             log.info("index pruned", jobs=len(gone))
@@ -487,6 +522,18 @@ class Index:
         self.flush()
         row = self._database.execute("SELECT sequence FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else int(row[0])
+
+    def waves(self) -> list[str]:
+        """Return the ids of the jobs with waves that go on."""
+        self.flush()
+        rows = self._database.execute("SELECT id FROM job WHERE waves AND NOT done ORDER BY id")
+        return [job_id for (job_id,) in rows]
+
+    def turns(self, job_id: str) -> dict[str, int]:
+        """Return which machines were given a job with waves, each with its place in the journal."""
+        self.flush()
+        rows = self._database.execute("SELECT machine, sequence FROM turn WHERE job = ?", (job_id,))
+        return dict(rows.fetchall())
 
     def deleted(self, job_id: str) -> bool:
         """Whether a job was there and has been deleted."""

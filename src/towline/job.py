@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from towline.target import ANY
+from towline.waves import Pause, Turns, Waves
 
 STARTED = "started"
 COMPLETED = "completed"
@@ -24,6 +25,13 @@ CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
 ATTEMPT = "attempt"
+RELEASED = "released"
+WITHHELD = "withheld"
+PAUSED = "paused"
+RESUMED = "resumed"
+
+TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
+"""Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
 
 REPEATED = frozenset({ATTEMPT})
 """Kinds that a task may have several events of; of the others there is one each."""
@@ -57,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         excluded: machine ids that must not run it: they were away, and were told to be failed.
         only: machine ids that may run it, where not all are meant that the subject reaches.
         retries: the id of the job whose failed nodes this is for.
+        waves: how its nodes get their turns; None for all at once. What a node is given when it
+            has its turn is the same job, on that node's subject.
     """
 
     id: str
@@ -70,6 +80,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     excluded: list[str] = []
     only: list[str] | None = None
     retries: str | None = None
+    waves: Waves | None = None
 
     def is_for(self, machine: str) -> bool:
         """Whether a machine that this reaches is to run it."""
@@ -103,7 +114,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         time: seconds since 1970, UTC, by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
         data: what the operation returned, as JSON, for `completed`.
-        nodes: which nodes the job is for, for `planned`.
+        nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
+            will have none, for `withheld`.
+        until: past which moment those nodes don't begin it, for `released`, where that is before
+            the job expires; seconds since 1970.
+        canary: whether those nodes go first, alone, for `released`.
     """
 
     job: str
@@ -115,12 +130,21 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     data: dict[str, Any] | None = None
     error: str | None = None
     nodes: list[PlannedNode] | None = None
+    until: float | None = None
+    canary: bool = False
 
 
 class Task:
-    """A job's share on one node, folded from its events."""
+    """A job's share on one node, folded from its events.
 
-    __slots__ = ("data", "ended", "error", "hostname", "machine", "started", "status")
+    Attributes:
+        until: past which moment it isn't begun, where that is before the job expires.
+        waits: what it waits for, where it has not had its turn: see `towline.waves.waits_for`.
+    """
+
+    __slots__ = (
+        *("data", "ended", "error", "hostname", "machine", "started", "status", "until", "waits"),
+    )
 
     def __init__(self, machine: str, hostname: str) -> None:
         self.machine = machine
@@ -130,12 +154,16 @@ class Task:
         self.error: str | None = None
         self.started: float | None = None
         self.ended: float | None = None
+        self.until: float | None = None
+        self.waits: str | None = None
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
         answer: dict[str, Any] = {"hostname": self.hostname, "status": self.status, **self.data}
         if self.error is not None:
             answer["error"] = self.error
+        if self.waits is not None:
+            answer["waits"] = self.waits
         return answer
 
 
@@ -144,6 +172,8 @@ class Progress:
 
     Attributes:
         unfinished: the machine ids of the nodes that have not ended.
+        turns: of a job with waves, which nodes have had theirs.
+        cancelled: why it is stopped wherever it has not ended, where it is.
 
     Args:
         job: the job.
@@ -156,8 +186,9 @@ class Progress:
         self.tasks: dict[str, Task] = {}
         self.unfinished: set[str] = set()
         self.planned = False
-        self.cancelling = False
+        self.cancelled: str | None = None
         self.updated = job.created
+        self.turns = Turns() if job.waves is not None else None
         if nodes is not None:
             self._plan(nodes)
 
@@ -165,8 +196,11 @@ class Progress:
         self.planned = True
         for node in nodes:
             task = self._task(node.machine, node.hostname)
-            if node.refused is not None and task.ended is None:
-                self._end(task, node.status, self.job.created, node.refused)
+            if node.refused is not None:
+                if task.ended is None:
+                    self._end(task, node.status, self.job.created, node.refused)
+            elif self.turns is not None:
+                self.turns.plan(node.machine)
 
     def _task(self, machine: str, hostname: str) -> Task:
         task = self.tasks.get(machine)
@@ -178,6 +212,8 @@ class Progress:
     def _end(self, task: Task, status: str, moment: float, error: str | None) -> None:
         task.status, task.ended, task.error = status, moment, error
         self.unfinished.discard(task.machine)
+        if self.turns is not None:
+            self.turns.end(task.machine, status)
 
     def apply(self, event: Event) -> None:
         """Fold one event; a second delivery, or one that comes late, changes nothing."""
@@ -185,12 +221,31 @@ class Progress:
         if event.kind == PLANNED:
             self._plan(event.nodes or [])
         elif event.kind == CANCELLING:
-            self.cancelling = True
+            self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
+        elif event.kind in TURNS:
+            self._turn(event)
         elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED):
             # Of kinds that only newer agents know nothing follows, not even a share in the job.
             self._apply(self._task(event.machine, event.hostname), event)
             if self.job.target == ANY:
                 self._take_over()
+
+    def _turn(self, event: Event) -> None:
+        """Fold a decision about turns; that of a pause in the order of the journal."""
+        if event.kind == WITHHELD:
+            for node in event.nodes or []:
+                task = self._task(node.machine, node.hostname)
+                if task.ended is None:
+                    self._end(task, node.status, event.time, node.refused)
+        elif self.turns is None:
+            return
+        elif event.kind == RELEASED:
+            for node in event.nodes or []:
+                self._task(node.machine, node.hostname).until = event.until
+                self.turns.release(node.machine, canary=event.canary)
+        else:
+            by = str((event.data or {}).get("caller", "?"))
+            self.turns.paused = Pause(by, event.time) if event.kind == PAUSED else None
 
     def _take_over(self) -> None:
         """Forget of a job for any node who began it, and died, once another one has ended it."""
@@ -208,6 +263,8 @@ class Progress:
             return
         if event.kind == STARTED:
             task.status = "running"
+            if self.turns is not None:
+                self.turns.begin(task.machine)
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.started = event.started or task.started
@@ -223,14 +280,27 @@ class Progress:
         """Mark what nobody began in time; the deadline is the controllers' business."""
         expires = self.job.expires
         if now <= expires:
+            self._expire_turns(now)
             return
         if not self.planned and not self.tasks:
             self._plan([PlannedNode(NOBODY, ANY_NODE)])
         for machine in list(self.unfinished):
             task = self.tasks[machine]
             if task.status == "pending":
-                reason = f"not begun before the job expired at {timestamp(expires)}"
-                self._end(task, "expired", expires, reason)
+                self._end(task, "expired", expires, self.expiry)
+
+    @property
+    def expiry(self) -> str:
+        """Why a node that did not begin in time has expired."""
+        return f"not begun before the job expired at {timestamp(self.job.expires)}"
+
+    def _expire_turns(self, now: float) -> None:
+        """Mark what was not begun within the time that its turn had."""
+        for machine in list(self.turns.under_way) if self.turns is not None else ():
+            task = self.tasks[machine]
+            if task.status == "pending" and task.until is not None and now > task.until:
+                reason = f"not begun before its turn was over at {timestamp(task.until)}"
+                self._end(task, "expired", task.until, reason)
 
     @property
     def status(self) -> str:

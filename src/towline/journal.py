@@ -10,7 +10,7 @@ import structlog
 
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
-from towline.job import CANCELLING, CLAIMED, NOBODY, REPEATED, RESULT_STATUS, Event, Job
+from towline.job import CANCELLING, CLAIMED, NOBODY, REPEATED, RESULT_STATUS, TURNS, Event, Job
 from towline.target import Label
 
 log = structlog.get_logger()
@@ -29,6 +29,10 @@ WRONG_LAST_SEQUENCE = (10071, 10164)
 
 ENDED = "ended"
 """Ends the subject of the event that ends a task, whatever its kind."""
+
+
+TURN = "turn"
+"""Ends the subject that takes all decisions about the turns of a job's nodes, one after another."""
 
 
 LONGEST_AGE = 30 * 86400.0
@@ -62,6 +66,11 @@ def label_subject(label: Label) -> str:
 def any_subject(capability: str) -> str:
     """Return the subject of jobs for any one node with `capability`."""
     return f"job.any.{capability}"
+
+
+def wave_subject(job_id: str) -> str:
+    """Return the subject of a job with waves: no agent follows it."""
+    return f"job.wave.{job_id}"
 
 
 ALL_SUBJECT = "job.all"
@@ -118,6 +127,25 @@ class Journal:
         except BrokerRefused as error:
             if error.number not in WRONG_LAST_SEQUENCE:
                 raise
+
+    async def hand(self, job: Job, machine: str) -> int:
+        """Give a job with waves to a node whose turn it is; raises as `Connection.append`."""
+        return await self.broker.append(
+            node_subject(machine), msgspec.json.encode(job), message_id=f"{job.id}.{machine}"
+        )
+
+    async def decide(self, event: Event, last: int) -> int:
+        """Append a decision about the turns of a job's nodes; return its sequence.
+
+        Args:
+            last: the sequence of the job's last decision that this one knows of, 0 for none.
+
+        Raises:
+            BrokerRefused: there is another one by now (see `WRONG_LAST_SEQUENCE`): perhaps this
+                very one, stored by an attempt whose acknowledgement was lost.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        return await self.broker.append(event_subject(event), msgspec.json.encode(event), last=last)
 
     async def claim(self, event: Event) -> str:
         """Claim a job for any node, unless it is claimed; return the machine that has it then.
@@ -188,6 +216,8 @@ def _slot(event: Event) -> str:
     """Return what there is one of: a task ends once, however it ends."""
     if event.kind in REPEATED:
         return f"{event.kind}-{int(event.time * 1_000_000)}"
+    if event.kind in TURNS:
+        return TURN
     return ENDED if event.kind in RESULT_STATUS else event.kind
 
 
@@ -204,6 +234,11 @@ def event_id(event: Event) -> str:
 def claim_subject(job_id: str) -> str:
     """Return the subject that takes the one claim of a job for any node."""
     return f"event.{NOBODY}.{job_id}.{CLAIMED}"
+
+
+def turns_subject(job_id: str) -> str:
+    """Return the subject of the decisions about the turns of a job's nodes."""
+    return f"event.{NOBODY}.{job_id}.{TURN}"
 
 
 def cancelling_subject(job_id: str) -> str:

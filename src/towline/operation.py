@@ -36,10 +36,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 NODE = "node"
 """The capability that every node has."""
 
-RESERVED = frozenset({"on", "operation", "wait", "output", "expires", "idempotency_key"})
+RESERVED = frozenset(
+    {"on", "operation", "wait", "output", "expires", "idempotency_key"}
+    | {"max_parallel", "canary", "max_failures"}
+)
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
-RESULT_RESERVED = frozenset({"hostname", "status", "error"})
+RESULT_RESERVED = frozenset({"hostname", "status", "error", "waits"})
 """Names that every node's result has beside what the operation returned."""
 
 NODE_PREFIX = "/node/{hostname}/"

@@ -1,11 +1,13 @@
 """A real NATS server on loopback, and a look at what it holds."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
 import nats
 from nats.js.api import StreamState
+from nats.js.errors import NotFoundError
 
 from tests.parts.assembly import Assembly
 from tests.parts.ports import free_port, listening
@@ -72,6 +74,25 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def subjects(self, stream: str, wanted: str = ">") -> set[str]:
         """Return the subjects on which a stream holds messages, of those that are wanted."""
         return set(self._state(stream, wanted).subjects or {})
+
+    def messages(self, stream: str) -> list[tuple[str, bytes]]:
+        """Return subject and body of all messages that a stream holds."""
+
+        async def ask() -> list[tuple[str, bytes]]:
+            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            try:
+                known = client.jetstream()
+                state = (await known.stream_info(stream)).state
+                found = []
+                for sequence in range(state.first_seq, state.last_seq + 1):
+                    with contextlib.suppress(NotFoundError):
+                        message = await known.get_msg(stream, sequence)
+                        found.append((message.subject or "", message.data or b""))
+                return found
+            finally:
+                await client.close()
+
+        return asyncio.run(ask())
 
     def _state(self, stream: str, subjects: str | None = None) -> StreamState:
         async def ask() -> StreamState:

@@ -28,13 +28,13 @@ async def _pass(node, name, fail):
         file.flush()
         os.fsync(file.fileno())
     try:
-        while (here / f"{name}.held").exists():
+        while any((here / f"{held}.held").exists() for held in (name, log.name)):
             await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         with log.open("a") as file:
             file.write("stopped\\n")
         raise
-    if fail or (here / f"{name}.broken").exists():
+    if fail or any((here / f"{broken}.broken").exists() for broken in (name, log.name)):
         raise TaskFailed(f"{name} is broken")
     with log.open("a") as file:
         file.write("passed\\n")
@@ -59,6 +59,8 @@ async def look(node, *, name: str) -> Passed:
 
 class Gate:
     """Holds operations back by name, and tells what became of them.
+
+    What is held or damaged under `<name>@<hostname>` is so on that node only.
 
     Parameters: `directory` is where the module and its files are.
     """

@@ -453,7 +453,7 @@ def test_the_document_has_it(api: dict[str, Any]) -> None:
     assert body["required"] == ["text"]
     assert body["additionalProperties"] is False
     result = schema(api, entry["responses"]["202"])["properties"]["results"]["items"]
-    assert result["properties"].keys() == {"hostname", "status", "flags", "error"}
+    assert result["properties"].keys() == {"hostname", "status", "flags", "error", "waits"}
     assert result["properties"]["flags"] == {"type": "string"}
 
 
@@ -472,7 +472,8 @@ def test_the_document_has_a_querys_parameters_bounds_and_defaults(api: dict[str,
     assert "requestBody" not in entry
     listed = parameters(entry)
     assert listed.keys() == {
-        *("hostname", "expires", "Prefer", "Idempotency-Key", "heading", "knots")
+        *("hostname", "expires", "max_parallel", "canary", "max_failures"),
+        *("Prefer", "Idempotency-Key", "heading", "knots"),
     }
     knots, heading = listed["knots"], listed["heading"]
     assert (knots["in"], knots["required"]) == ("query", False)
@@ -504,7 +505,7 @@ def test_the_document_has_no_placeholder_in_the_body(api: dict[str, Any]) -> Non
 
 
 def test_generated_requests_are_answered_as_documented(extended: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +18\b", generated(extended, tmp_path))
+    assert re.search(r"Tested: +20\b", generated(extended, tmp_path))
 
 
 # Client and command line

@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,7 @@ def test_the_answer_is_that_of_the_page(api: dict[str, Any]) -> None:
     result = accepted["properties"]["results"]["items"]
     assert result["required"] == ["hostname", "status"]
     types = {name: field["type"] for name, field in result["properties"].items()}
-    assert types == PAGE_RESULT | {"status": "string", "digest": "string"}
+    assert types == PAGE_RESULT | dict.fromkeys(("status", "digest", "waits"), "string")
 
 
 def test_every_error_is_that_of_the_page(api: dict[str, Any]) -> None:
@@ -218,10 +219,14 @@ LARGE = {"json": {"image": "a" * 2**20}}
 TEXT = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
 NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
 KEY = {"headers": {"Idempotency-Key": "taken"}}
+JOB_STEPS = ("cancel", "pause", "resume")
+"""They take the permission of the job's operation, which is asked for once the job is known."""
 STEERED_JOBS = [
     (JOB_PATH, "DELETE"),
     (f"{JOB_PATH}/retry", "POST"),
     (f"{JOB_PATH}/cancel", "POST"),
+    (f"{JOB_PATH}/pause", "POST"),
+    (f"{JOB_PATH}/resume", "POST"),
     (f"{JOB_PATH}/events", "GET"),
 ]
 STEERED_NODES = [
@@ -269,7 +274,7 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
         (path, method, path.format(id=NO_JOB, hostname=WEB_1), status, more)
         for path, method in STEERED
         for status, more in ((401, NOBODY), (403, BARE))
-        if (path, method, status) != (f"{JOB_PATH}/cancel", "POST", 403)
+        if status != 403 or path.rpartition("/")[2] not in JOB_STEPS
     ),
     *((path, method, path.format(id="x"), 400, {}) for path, method in STEERED_JOBS),
     *((path, method, path.format(id=NO_JOB), 404, {}) for path, method in STEERED_JOBS),
@@ -378,7 +383,8 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
         done = admin.get("/node/_all/load", headers={"Prefer": "wait=9"}).json()["job_id"]
         holds_of(f"{JOB_PATH}/cancel", admin.post(f"/job/{done}/cancel"), 409)
         poor = cluster.client(cluster.token("admin", permissions=["job:write"]))
-        holds_of(f"{JOB_PATH}/cancel", poor.post(f"/job/{done}/cancel"), 403)
+        for step in JOB_STEPS:
+            holds_of(f"{JOB_PATH}/{step}", poor.post(f"/job/{done}/{step}"), 403)
         elsewhere = {"target_hostname": "_any"}
         headers = {"Prefer": "wait=9"}
         answer = admin.post(f"/job/{done}/retry", json=elsewhere, headers=headers)
@@ -412,11 +418,23 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
         cluster.wait_away(WEB_1)
         waiting = cluster.pull(WEB_1, "nginx").json()["job_id"]
         holds_of(f"{JOB_PATH}/cancel", admin.post(f"/job/{waiting}/cancel"), 200)
+        waves = cluster.pull("_all", "nginx", query="?max_parallel=1&canary=10%25&max_failures=0")
+        conforms(api, PULL_PATH, waves)
+        waiting = waves.json()["job_id"]
+        for step in ("pause", "resume"):
+            for status in (200, 409):
+                holds_of(f"{JOB_PATH}/{step}", admin.post(f"/job/{waiting}/{step}"), status)
+            conforms(api, JOB_PATH, admin.get(f"/job/{waiting}"))
 
         cluster.broker.stop()
-        for path, method in STEERED_JOBS:
-            url = path.format(id=NO_JOB)
-            holds_of(path, admin.request(method, url), 500)
+        # Each waits for the broker for some seconds: together they wait once.
+        with ThreadPoolExecutor(len(STEERED_JOBS)) as callers:
+            answers = [
+                (path, callers.submit(admin.request, method, path.format(id=NO_JOB)))
+                for path, method in STEERED_JOBS
+            ]
+        for path, late in answers:
+            holds_of(path, late.result(), 500)
         for way in ("undrain", "drain"):
             path = f"/agent/{{hostname}}/{way}"
             answer = admin.post(f"/agent/{WEB_1}/{way}")
@@ -426,7 +444,11 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
 
 
 STEERED_ELSEWHERE = {
-    *((f"{JOB_PATH}/cancel", "post", status) for status in ("200", "403", "409", "500")),
+    *(
+        (f"{JOB_PATH}/{step}", "post", status)
+        for step in JOB_STEPS
+        for status in ("200", "403", "409", "500")
+    ),
     *((f"{JOB_PATH}/retry", "post", status) for status in ("201", "409", "500")),
     *((f"{JOB_PATH}/events", "get", status) for status in ("200", "204", "500")),
     *((JOB_PATH, "delete", status) for status in ("204", "500")),
@@ -530,7 +552,7 @@ def generated(cluster: Cluster, directory: Path) -> str:
 
 
 def test_generated_requests_are_answered_as_documented(fleet: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +13\b", generated(fleet, tmp_path))
+    assert re.search(r"Tested: +15\b", generated(fleet, tmp_path))
 
 
 # The page that shows it

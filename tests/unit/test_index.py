@@ -28,7 +28,9 @@ from towline.job import (
     FAILED,
     NOBODY,
     PLANNED,
+    RELEASED,
     STARTED,
+    WITHHELD,
     Event,
     Job,
     PlannedNode,
@@ -37,6 +39,7 @@ from towline.job import (
     new_id,
 )
 from towline.journal import EVENTS, JOBS
+from towline.waves import Waves
 
 CREATED = "2030-01-01T00:00:00Z"
 LATER = "2030-02-02T00:00:00Z"
@@ -422,8 +425,9 @@ def test_the_status_of_a_job_follows_its_tasks(path: Path) -> None:
 def histories(draw: st.DrawFn) -> tuple[Job, list[Event]]:
     """A job with events that can be of it, in any order."""
     target = draw(st.sampled_from(["_all", "_any"]))
+    waves = Waves(max_parallel="1") if target == "_all" and draw(st.booleans()) else None
     job = msgspec.structs.replace(
-        a_job(draw(st.sampled_from([time.time(), 1_000.0]))), target=target
+        a_job(draw(st.sampled_from([time.time(), 1_000.0]))), target=target, waves=waves
     )
     machines = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1))
     events = []
@@ -437,6 +441,17 @@ def histories(draw: st.DrawFn) -> tuple[Job, list[Event]]:
         machines = [machine for machine in machines if machine not in refused]
     else:
         events.append(an_event(job, CLAIMED, machines[0]))
+    if waves is not None:
+        released = draw(st.sets(st.sampled_from(machines))) if machines else set()
+        withheld = [machine for machine in machines if machine not in released]
+        until = draw(st.sampled_from([None, 1_001.0, time.time() + 60]))
+        nodes = [PlannedNode(machine, f"host-{machine}") for machine in released]
+        events.append(an_event(job, RELEASED, NOBODY, nodes=nodes, until=until))
+        if draw(st.booleans()):
+            status = draw(st.sampled_from(["cancelled", "skipped"]))
+            nodes = [PlannedNode(each, f"host-{each}", "why", status) for each in withheld]
+            events.append(an_event(job, WITHHELD, NOBODY, nodes=nodes))
+        machines = [machine for machine in machines if machine in released]
     for machine in machines:
         kinds = [STARTED, draw(st.sampled_from([COMPLETED, FAILED, CANCELLED]))]
         events += [an_event(job, kind, machine) for kind in kinds[: draw(st.integers(0, 2))]]
@@ -462,6 +477,52 @@ def test_a_list_says_of_a_job_what_the_job_says_of_itself(
     progress.expire(time.time())
     statuses = Counter(task.status for task in progress.tasks.values())
     assert (listed.status, listed.nodes) == (progress.status, statuses)
+
+
+def test_jobs_with_waves_that_go_on_are_known_with_the_turns_that_were_given(path: Path) -> None:
+    waves = Waves(canary="1")
+    open_, done = (
+        msgspec.structs.replace(a_job(time.time() + more), waves=waves) for more in (0, 1)
+    )
+    plain = a_job(time.time())
+    node = [PlannedNode("a", "host-a")]
+    with Index(path) as index:
+        begin(index)
+        for sequence, job in enumerate((open_, done, plain), 1):
+            add_job(index, job, sequence)
+            add_event(index, an_event(job, PLANNED, NOBODY, nodes=node), sequence)
+        for sequence, machine in ((4, "a"), (5, "b")):
+            index.add_turn(open_.id, machine, sequence)
+            index.advance(JOBS, sequence)
+        assert index.waves() == [open_.id, done.id]
+        add_event(index, an_event(done, COMPLETED), 4)
+        assert index.waves() == [open_.id]
+        assert index.turns(open_.id) == {"a": 4, "b": 5}
+        assert index.turns(done.id) == {}
+        assert index.forget(0, jobs_from=5) == 3
+        assert index.turns(open_.id) == {}
+
+
+def test_a_turn_that_was_over_before_its_node_began_has_expired(path: Path) -> None:
+    job = msgspec.structs.replace(a_job(time.time()), waves=Waves(max_parallel="1"))
+    nodes = [PlannedNode(machine, f"host-{machine}") for machine in "ab"]
+    with Index(path) as index:
+        begin(index)
+        add_job(index, job, 1)
+        add_event(index, an_event(job, PLANNED, NOBODY, nodes=nodes), 1)
+        soon = time.time() + 0.05
+        add_event(index, an_event(job, RELEASED, NOBODY, nodes=nodes[:1], until=soon), 2)
+        index.flush()
+        while time.time() <= soon:
+            time.sleep(0.01)
+        index.expire()
+        state = index.state(job.id)
+        assert state is not None
+        assert state.nodes == {"expired": 1, "pending": 1}
+        progress, _ = found(index, job)
+        progress.expire(time.time())
+        assert progress.tasks["a"].status == "expired"
+        assert "its turn was over" in str(progress.tasks["a"].error)
 
 
 def test_a_job_for_any_node_is_that_of_its_claim(path: Path) -> None:

@@ -16,9 +16,13 @@ from towline.job import (
     COMPLETED,
     EXPIRED,
     FAILED,
+    PAUSED,
     PLANNED,
+    RELEASED,
+    RESUMED,
     SKIPPED,
     STARTED,
+    WITHHELD,
     Event,
     Job,
     PlannedNode,
@@ -27,6 +31,7 @@ from towline.job import (
     new_id,
     timestamp,
 )
+from towline.waves import Pause, Waves
 
 CREATED = 1_700_000_000.0
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]
@@ -39,6 +44,7 @@ JOB = Job(
     created=CREATED,
     expires=CREATED + 60,
 )
+IN_WAVES = msgspec.structs.replace(JOB, waves=Waves(max_parallel="1"))
 
 
 def planned(*machines: str, refused: Sequence[str] = ()) -> Event:
@@ -94,6 +100,60 @@ def histories(draw: st.DrawFn) -> list[Event]:
             error = None if kind == COMPLETED else f"{kind} on {machine}"
             events.append(event(machine, kind, draw(st.floats(6, 9)), data=data, error=error))
     return events
+
+
+@st.composite
+def histories_in_waves(draw: st.DrawFn) -> list[Event]:
+    """The same of a job whose nodes are released or withheld one after another."""
+    history = draw(histories())
+    machines = [node.machine for node in history[0].nodes or [] if node.refused is None]
+    acted = {each.machine for each in history[1:]}
+    for machine in machines:
+        nodes = [PlannedNode(machine, f"host-{machine}")]
+        if machine in acted or draw(st.booleans()):
+            canary, until = draw(st.booleans()), draw(st.sampled_from([None, CREATED + 30]))
+            history.append(event("_", RELEASED, 1, nodes=nodes, canary=canary, until=until))
+        elif draw(st.booleans()):
+            nodes = [PlannedNode(machine, f"host-{machine}", "too many failed", "cancelled")]
+            history.append(event("_", WITHHELD, 5, nodes=nodes))
+    return history
+
+
+@given(histories_in_waves(), st.randoms(use_true_random=False))
+def test_a_job_in_waves_is_the_same_in_whatever_order_its_events_come(
+    history: list[Event], chance: random.Random
+) -> None:
+    shuffled = history + [each for each in history for _ in range(chance.randrange(3))]
+    chance.shuffle(shuffled)
+    one, other = folded(*shuffled, job=IN_WAVES), folded(*history, job=IN_WAVES)
+    assert picture(one) == picture(other)
+    for progress in (one, other):
+        progress.expire(CREATED + 31)
+    assert picture(one) == picture(other)
+    assert one.turns is not None
+    assert other.turns is not None
+    assert set(one.turns.waiting) == set(other.turns.waiting)
+    assert set(one.turns.waiting) | set(one.turns.under_way) == one.unfinished
+    for field in ("under_way", "canaries", "failed", "total"):
+        assert getattr(one.turns, field) == getattr(other.turns, field)
+
+
+def test_a_controller_that_knows_no_waves_sees_plain_tasks() -> None:
+    older = msgspec.structs.replace(IN_WAVES, waves=None)
+    node = [PlannedNode("a", "host-a")]
+    progress = folded(planned("a"), event("_", PAUSED), event("_", RELEASED, nodes=node), job=older)
+    assert progress.tasks["a"].status == "pending"
+    progress.apply(event("a", COMPLETED))
+    assert progress.status == "completed"
+
+
+def test_a_pause_is_told_with_who_said_so_until_it_is_over() -> None:
+    pause = event("_", PAUSED, 3, data={"caller": "ann"})
+    progress = folded(planned("a"), pause, job=IN_WAVES)
+    assert progress.turns is not None
+    assert progress.turns.paused == Pause("ann", CREATED + 3)
+    progress.apply(event("_", RESUMED, 4, data={"caller": "bob"}))
+    assert progress.turns.paused is None
 
 
 @st.composite

@@ -12,6 +12,7 @@ import msgspec
 
 from towline import config
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
+from towline.cli.options import JobOptions, job_option_parameters, take_job_options
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation, registry
 
@@ -70,21 +71,21 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
     parameters += [
         click.Option(["--on"], required=True, metavar="TARGET", help="HOSTNAME, _any, _all, K:V."),
         click.Option(["--wait"], metavar="DURATION", help="At most so long; else until the end."),
-        click.Option(["--expires"], metavar="DURATION", help="Within how long a node must begin."),
-        click.Option(["--idempotency-key"], metavar="KEY", help="Once, however often it is sent."),
+        *job_option_parameters(),
         click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
     ]
 
     def callback(**values: Any) -> None:
         where = take_where(values)
-        names = ("on", "wait", "expires", "idempotency_key", "output")
+        options = take_job_options(values)
+        names = ("on", "wait", "output")
         rest = {name: values.pop(name) for name in names}
         given = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
             if value is not None and value != ()
         }
-        _run(operation, given, where, **rest)
+        _run(operation, given, where, options, **rest)
 
     return click.Command(
         name,
@@ -113,17 +114,16 @@ def _run(
     operation: Operation[..., Any],
     parameters: dict[str, Any],
     where: Where,
+    options: JobOptions,
     *,
     on: str,
     wait: str | None,
-    expires: str | None,
-    idempotency_key: str | None,
     output: str,
 ) -> None:
     from towline.client import ApiError
 
     with connect(where) as client:
-        client = client.with_options(expires=expires, idempotency_key=idempotency_key)
+        client = client.with_options(**options)
         try:
             job = _follow(client, operation, on, parameters, wait)
             job_id, done, succeeded = job.id, job.done, job.succeeded
@@ -169,12 +169,15 @@ def _row(result: Result[Any]) -> dict[str, Any]:
         row |= msgspec.to_builtins(result.value)
     if result.error is not None:
         row["error"] = result.error
+    if result.waits is not None:
+        row["waits"] = result.waits
     return row
 
 
 def _waitable(results: list[Result[Any]]) -> bool:
-    # A pending result with an error is a node that is away: nobody waits for those.
+    # A pending node with an error that doesn't wait for its turn is away: nobody waits for those.
     return any(
-        result.status == "running" or (result.status == "pending" and result.error is None)
+        result.status == "running"
+        or (result.status == "pending" and (result.error is None or result.waits is not None))
         for result in results
     )

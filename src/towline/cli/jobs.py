@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towline.cli.connection import connect, duration, take_where, with_connection
+from towline.cli.options import take_job_options, with_job_options
 from towline.cli.output import print_job, print_json, print_table, printable, results_table
 
 if TYPE_CHECKING:
@@ -128,16 +129,49 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
 @with_connection
 @click.command()
 @click.argument("job_id")
+@output_option
+def pause(job_id: str, output: str, **values: Any) -> None:
+    """Let no more nodes of a job have their turn; what runs goes on.
+
+    For jobs made with --max-parallel or --canary.
+    """
+    _steer(job_id, output, values, back=False)
+
+
+@with_connection
+@click.command()
+@click.argument("job_id")
+@output_option
+def resume(job_id: str, output: str, **values: Any) -> None:
+    """Let nodes of a paused job have their turn again."""
+    _steer(job_id, output, values, back=True)
+
+
+def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> None:
+    with connect(take_where(values)) as client:
+        told = client.resume(job_id) if back else client.pause(job_id)
+    if output == "json":
+        print_json(told)
+    else:
+        print(told["message"])
+
+
+@with_connection
+@click.command()
+@click.argument("job_id")
 @click.option("--on", metavar="TARGET", help="There, rather than where it failed.")
 @click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
+@with_job_options
 @output_option
 def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) -> None:
     """Do a job again on the nodes where it failed, expired or was cancelled.
 
-    The exit status is 0 only if it succeeded on all of them.
+    Nodes get their turns as in that job, unless --max-parallel, --canary or --max-failures say
+    otherwise. The exit status is 0 only if it succeeded on all of them.
     """
+    options = take_job_options(values)
     with connect(take_where(values)) as client:
-        made = client.with_options(wait=duration(wait)).retry(job_id, on=on)
+        made = client.with_options(wait=duration(wait), **options).retry(job_id, on=on)
         found = client.job(made["job_id"])
     if output == "json":
         print_json({"job_id": made["job_id"], "results": found["results"]})
@@ -149,4 +183,4 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
         sys.exit(1)
 
 
-COMMANDS = (jobs, job, cancel, retry)
+COMMANDS = (jobs, job, cancel, pause, resume, retry)

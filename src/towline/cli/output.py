@@ -33,7 +33,7 @@ def results_table(results: list[dict[str, Any]]) -> None:
     names: list[str] = []
     for result in results:
         names += [name for name in result if name not in names]
-    names = [name for name in names if name not in ("hostname", "status", "error")]
+    names = [name for name in names if name not in ("hostname", "status", "error", "waits")]
     columns = ["hostname", "status", *names, "error"]
     if not any("error" in result for result in results):
         columns.remove("error")

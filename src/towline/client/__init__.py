@@ -33,6 +33,7 @@ from towline.client.models import (
     NodeView,
     Result,
     Retried,
+    Steered,
 )
 from towline.operation import Operation
 
@@ -51,6 +52,7 @@ __all__ = [
     "Options",
     "Result",
     "Retried",
+    "Steered",
 ]
 
 P = ParamSpec("P")
@@ -259,10 +261,21 @@ class Client:
         wait: float | None = None,
         expires: str | None = None,
         idempotency_key: str | None = None,
+        max_parallel: int | str | None = None,
+        canary: int | str | None = None,
+        max_failures: int | str | None = None,
     ) -> Self:
         """Return this client with other job options, on the same connections; as `Options`."""
         other = copy.copy(self)
-        other._options = _changed(self._options, wait, expires, idempotency_key)
+        other._options = _changed(
+            self._options,
+            wait=wait,
+            expires=expires,
+            idempotency_key=idempotency_key,
+            max_parallel=max_parallel,
+            canary=canary,
+            max_failures=max_failures,
+        )
         return other
 
     def _do(self, call: Call[R]) -> R:
@@ -297,6 +310,14 @@ class Client:
     def cancel(self, job_id: str, *, wait: float = calls.WAIT) -> Cancelled:
         """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
         return self._do(calls.cancel(job_id, wait))
+
+    def pause(self, job_id: str) -> Steered:
+        """Let no more nodes of a job have their turn; raises `ApiError`."""
+        return self._do(calls.pause(job_id, back=False))
+
+    def resume(self, job_id: str) -> Steered:
+        """Let nodes of a paused job have their turn again; raises `ApiError`."""
+        return self._do(calls.pause(job_id, back=True))
 
     def retry(self, job_id: str, *, on: str | None = None) -> Retried:
         """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
@@ -379,10 +400,21 @@ class AsyncClient:
         wait: float | None = None,
         expires: str | None = None,
         idempotency_key: str | None = None,
+        max_parallel: int | str | None = None,
+        canary: int | str | None = None,
+        max_failures: int | str | None = None,
     ) -> Self:
         """Return this client with other job options, on the same connections; as `Options`."""
         other = copy.copy(self)
-        other._options = _changed(self._options, wait, expires, idempotency_key)
+        other._options = _changed(
+            self._options,
+            wait=wait,
+            expires=expires,
+            idempotency_key=idempotency_key,
+            max_parallel=max_parallel,
+            canary=canary,
+            max_failures=max_failures,
+        )
         return other
 
     async def _do(self, call: Call[R]) -> R:
@@ -410,6 +442,14 @@ class AsyncClient:
     async def cancel(self, job_id: str, *, wait: float = calls.WAIT) -> Cancelled:
         """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
         return await self._do(calls.cancel(job_id, wait))
+
+    async def pause(self, job_id: str) -> Steered:
+        """Let no more nodes of a job have their turn; raises `ApiError`."""
+        return await self._do(calls.pause(job_id, back=False))
+
+    async def resume(self, job_id: str) -> Steered:
+        """Let nodes of a paused job have their turn again; raises `ApiError`."""
+        return await self._do(calls.pause(job_id, back=True))
 
     async def retry(self, job_id: str, *, on: str | None = None) -> Retried:
         """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
@@ -463,11 +503,7 @@ class AsyncClient:
         return await self._do(calls.drain(name, back=True))
 
 
-def _changed(
-    options: Options, wait: float | None, expires: str | None, idempotency_key: str | None
-) -> Options:
-    return Options(
-        wait=options.wait if wait is None else wait,
-        expires=options.expires if expires is None else expires,
-        idempotency_key=(options.idempotency_key if idempotency_key is None else idempotency_key),
-    )
+def _changed(options: Options, **given: Any) -> Options:
+    """Return options in which those given take the place of others."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(options, **changes)

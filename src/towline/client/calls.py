@@ -20,6 +20,7 @@ from towline.client.models import (
     NodeView,
     Result,
     Retried,
+    Steered,
 )
 from towline.errors import InvalidConfiguration
 from towline.operation import Operation
@@ -42,11 +43,23 @@ class Options(msgspec.Struct, frozen=True):
         wait: seconds to wait for results, at most.
         expires: within how long a node must begin: `30s`, `12h`; None for what is usual there.
         idempotency_key: the same key with the same request means the same job, for a day.
+        max_parallel: so many nodes at a time: a number, or a percentage of them: `"10%"`.
+        canary: so many nodes first, alone, likewise.
+        max_failures: so many nodes may fail, likewise: past it those that wait are cancelled.
     """
 
     wait: float = WAIT
     expires: str | None = None
     idempotency_key: str | None = None
+    max_parallel: int | str | None = None
+    canary: int | str | None = None
+    max_failures: int | str | None = None
+
+    def query(self) -> dict[str, str]:
+        """Return what of this stands in a request's query."""
+        names = ("expires", "max_parallel", "canary", "max_failures")
+        given = {name: getattr(self, name) for name in names}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ def run(
     for name in list(plain):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", segment(str(plain.pop(name))))
-    query = {} if options.expires is None else {"expires": options.expires}
+    query: dict[str, Any] = dict(options.query())
     return Call(
         operation.method,
         f"/node/{segment(on)}/{path}",
@@ -152,6 +165,16 @@ def cancel(job_id: str, wait: float) -> Call[Cancelled]:
     )
 
 
+def pause(job_id: str, *, back: bool) -> Call[Steered]:
+    """Return the call that lets no more nodes of a job have their turn, or lets them again."""
+    return Call(
+        "POST",
+        f"/job/{segment(job_id)}/{'resume' if back else 'pause'}",
+        lambda body: cast(Steered, body),
+        expected=("job_id", "message"),
+    )
+
+
 def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
     """Return the call that does a job again."""
     return Call(
@@ -161,6 +184,7 @@ def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
         expected=("job_id", "status"),
         wait=options.wait,
         headers=_key(options.idempotency_key),
+        params=dict(options.query()),
         json={} if on is None else {"target_hostname": on},
     )
 
@@ -203,6 +227,7 @@ class _Outcome(msgspec.Struct, frozen=True):
     hostname: str
     status: str
     error: str | None = None
+    waits: str | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -223,7 +248,7 @@ def state(operation: Operation[..., S], job_id: str, results: Any, status: int) 
             f"{operation.name}: the answer can't be read.", str(error), status
         ) from error
     read = [
-        Result(outcome.hostname, outcome.status, value, outcome.error)
+        Result(outcome.hostname, outcome.status, value, outcome.error, outcome.waits)
         for outcome, value in zip(answer.results, values, strict=True)
     ]
     return JobState(answer.id, read)

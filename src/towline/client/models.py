@@ -32,12 +32,14 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         status: ok, failed, skipped, pending, running, cancelled or expired.
         value: what the operation returned; None unless `status` is ok.
+        waits: what a pending node that is here waits for: max_parallel, canary or paused.
     """
 
     hostname: str
     status: str
     value: T | None = None
     error: str | None = None
+    waits: str | None = None
 
 
 class JobState(msgspec.Struct, Generic[T], frozen=True):
@@ -74,6 +76,13 @@ class Moment(TypedDict, total=False):
     error: str
 
 
+class PauseView(TypedDict):
+    """That no more nodes of a job get their turn."""
+
+    by: str
+    since: str
+
+
 class JobView(TypedDict, total=False):
     """A job as `GET /job/{id}` tells of it; what isn't known is left out.
 
@@ -90,6 +99,8 @@ class JobView(TypedDict, total=False):
     target: str
     caller: str
     retry_of: str
+    waves: dict[str, str]
+    paused: PauseView
     nodes: dict[str, int]
     results: list[dict[str, Any]]
     result: dict[str, Any]
@@ -120,6 +131,14 @@ class Cancelled(TypedDict):
     job_id: str
     status: str
     results: list[dict[str, Any]]
+
+
+class Steered(TypedDict):
+    """A job that was paused or resumed, with what to tell people."""
+
+    job_id: str
+    status: str
+    message: str
 
 
 class Retried(TypedDict):

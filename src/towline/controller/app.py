@@ -75,6 +75,8 @@ class Api:
             ("DELETE", "/job/{id}", self._guarded("job:write", self._delete)),
             ("POST", "/job/{id}/retry", self._guarded("job:write", self._retry)),
             ("POST", "/job/{id}/cancel", self._guarded(None, self._cancel)),
+            ("POST", "/job/{id}/pause", self._guarded(None, self._pause)),
+            ("POST", "/job/{id}/resume", self._guarded(None, self._resume)),
             ("GET", "/job/{id}/events", self._guarded("job:read", self._job_events)),
             ("GET", "/event", self._guarded("job:read", self._events)),
             ("GET", "/openapi.json", serve_openapi),
@@ -98,7 +100,7 @@ class Api:
             caller = self._allowed(request, operation.permission)
             target = reading.target(request)
             values = reading.query(request)
-            expires = reading.expires(values)
+            options = reading.job_options(values)
             parameters = await reading.parameters(request, operation, values)
             preferences = reading.preferences(request, self._wait, self._longest_wait)
             asked = Submission(
@@ -106,7 +108,8 @@ class Api:
                 parameters,
                 target,
                 caller.subject,
-                expires=expires,
+                expires=options.expires,
+                waves=options.waves,
                 trace=request.headers.get("traceparent"),
                 key=reading.idempotency_key(request),
             )
@@ -194,9 +197,16 @@ class Api:
         return Response(status_code=204)
 
     async def _retry(self, request: Request, caller: Caller) -> Response:
+        options = reading.retry_options(request)
         target = await reading.retry_target(request)
         progress, _ = await self._dispatch.known(_job_id(request))
-        asked = self._dispatch.retry(progress, caller=caller.subject, target=target)
+        asked = self._dispatch.retry(
+            progress,
+            caller=caller.subject,
+            target=target,
+            expires=options.expires,
+            waves=options.waves,
+        )
         caller.require(asked.operation.permission)
         asked = msgspec.structs.replace(
             asked,
@@ -214,12 +224,8 @@ class Api:
         return answer(body, 201, _headers(made, preferences))
 
     async def _cancel(self, request: Request, caller: Caller) -> Response:
-        progress, _ = await self._dispatch.known(_job_id(request))
-        operation = registry.get(progress.job.operation)
-        if "docker:write" not in caller.permissions:
-            caller.require(operation.permission if operation else "docker:write")
+        progress = await self._steered(request, caller)
         preferences = reading.preferences(request, self._wait, self._longest_wait)
-        request.state.job = progress.job.id
         progress = await self._dispatch.cancel(
             progress, caller=caller.subject, wait=preferences.wait
         )
@@ -229,6 +235,23 @@ class Api:
             "results": views.results(progress),
         }
         return answer(body, headers=_headers(progress, preferences))
+
+    async def _pause(self, request: Request, caller: Caller) -> Response:
+        progress = await self._steered(request, caller)
+        return answer(views.turns(await self._dispatch.pause(progress, caller=caller.subject)))
+
+    async def _resume(self, request: Request, caller: Caller) -> Response:
+        progress = await self._steered(request, caller)
+        return answer(views.turns(await self._dispatch.resume(progress, caller=caller.subject)))
+
+    async def _steered(self, request: Request, caller: Caller) -> Progress:
+        """Return the job that a caller wants to steer, and may."""
+        progress, _ = await self._dispatch.known(_job_id(request))
+        operation = registry.get(progress.job.operation)
+        if "docker:write" not in caller.permissions:
+            caller.require(operation.permission if operation else "docker:write")
+        request.state.job = progress.job.id
+        return progress
 
     async def _job_events(self, request: Request, caller: Caller) -> Response:
         after = stream.place(request.headers.get("last-event-id"), 1)

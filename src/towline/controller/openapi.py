@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from towline.controller.paths import APPLIED, KEY, LOCATION, PREFER, own_paths
-from towline.controller.schemas import REFERENCE, SCHEMAS, STATUS, content, errors
+from towline.controller.paths import APPLIED, JOB_OPTIONS, KEY, LOCATION, PREFER, own_paths
+from towline.controller.schemas import REFERENCE, SCHEMAS, STATUS, WAITS, content, errors
 from towline.operation import Operation, Registry
 
 HOSTNAME = {
@@ -18,13 +18,6 @@ HOSTNAME = {
         "Target agent hostname, reserved routing value (_any, _all), or label selector (key:value)."
     ),
     "schema": {"type": "string", "minLength": 1},
-}
-EXPIRES = {
-    "name": "expires",
-    "in": "query",
-    "required": False,
-    "description": "Within how long a node must begin the job: 30s, 5m, 12h, 7d.",
-    "schema": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$"},
 }
 
 
@@ -91,6 +84,7 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
                             "type": "string",
                             "description": "Error message if the agent failed.",
                         },
+                        "waits": WAITS,
                     },
                 },
             },
@@ -99,7 +93,7 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    listed = [HOSTNAME, EXPIRES, PREFER, KEY]
+    listed = [HOSTNAME, *JOB_OPTIONS, PREFER, KEY]
     codes = [400, 401, 403, 409, 500]
     entry: dict[str, Any] = {
         "operationId": operation.name,

@@ -107,6 +107,37 @@ def _ok(description: str, schema: str, code: int = 200, **headers: Any) -> dict[
     return {str(code): answer}
 
 
+EXPIRES = {
+    "name": "expires",
+    "in": "query",
+    "required": False,
+    "description": "Within how long a node must begin the job: 30s, 5m, 12h, 7d.",
+    "schema": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$"},
+}
+_SEVERAL = "For `_all` and labels."
+JOB_OPTIONS = [
+    EXPIRES,
+    _query(
+        "max_parallel",
+        f"So many nodes at a time, a number or a percentage of them: 50, 10%. {_SEVERAL}",
+        {"type": "string", "pattern": "^[0-9]+%?$"},
+    ),
+    _query(
+        "canary",
+        f"So many nodes first, alone: the others wait until these have ended. {_SEVERAL} Unless "
+        "`max_failures` is given, none follows once one of these has failed.",
+        {"type": "string", "pattern": "^[0-9]+%?$"},
+    ),
+    _query(
+        "max_failures",
+        "So many nodes may fail: past it those that wait are cancelled. Only beside "
+        "`max_parallel` or `canary`.",
+        {"type": "string", "pattern": "^[0-9]+%?$"},
+    ),
+]
+"""How a job is carried out, whatever it does."""
+
+
 def own_paths() -> dict[str, Any]:
     """Return the entries of all routes that are no operation's."""
     asked = [400, 401, 403, 404, 500]
@@ -197,7 +228,7 @@ def own_paths() -> dict[str, Any]:
                 "`job:write`, and that of the job's operation",
                 _ok("The other job is made.", "Retried", 201, **told),
                 [*steered, 413, 415],
-                *(JOB_ID, PREFER, KEY),
+                *(JOB_ID, *JOB_OPTIONS, PREFER, KEY),
                 requestBody={"required": False, "content": content("Retry")},
             )
         },
@@ -210,6 +241,26 @@ def own_paths() -> dict[str, Any]:
                 steered,
                 JOB_ID,
                 PREFER,
+            )
+        },
+        "/job/{id}/pause": {
+            "post": _entry(
+                "job.pause",
+                "Let no more nodes of a job have their turn; what runs goes on.",
+                "that of the job's operation, or `docker:write`",
+                _ok("It is paused.", "Steered"),
+                steered,
+                JOB_ID,
+            )
+        },
+        "/job/{id}/resume": {
+            "post": _entry(
+                "job.resume",
+                "Let nodes of a paused job have their turn again.",
+                "that of the job's operation, or `docker:write`",
+                _ok("It goes on.", "Steered"),
+                steered,
+                JOB_ID,
             )
         },
         "/job/{id}/events": {

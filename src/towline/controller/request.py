@@ -10,13 +10,14 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from towline import waves
 from towline.duration import parse_duration
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
 from towline.target import InvalidTarget, Target, parse_target
 
 LARGEST_BODY = 1024 * 1024
-JOB_OPTIONS = ("expires",)
+JOB_OPTIONS = ("expires", *waves.OPTIONS)
 LONGEST_KEY = 255
 
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
@@ -94,15 +95,35 @@ def query(request: Request) -> dict[str, str]:
     return values
 
 
-def expires(values: dict[str, str]) -> float | None:
-    """Take `expires`, a duration, out of a query's parameters; seconds."""
-    text = values.pop("expires", None)
-    if text is None:
-        return None
+class JobOptions(msgspec.Struct, frozen=True):
+    """How a job is to be carried out, whatever it does.
+
+    Attributes:
+        expires: seconds within which a node must begin it; None for what is usual.
+        waves: how its nodes get their turns; None for all at once.
+    """
+
+    expires: float | None = None
+    waves: waves.Waves | None = None
+
+
+def job_options(values: dict[str, str]) -> JobOptions:
+    """Take the options of a job out of a query's parameters.
+
+    Raises:
+        InvalidRequest: one is not valid.
+    """
+    text, expires = values.pop("expires", None), None
+    given = {name: values.pop(name) for name in waves.OPTIONS if name in values}
+    if text is not None:
+        try:
+            expires = parse_duration(text)
+        except ValueError as error:
+            raise InvalidRequest("The job option 'expires' is not valid.", str(error)) from error
     try:
-        return parse_duration(text)
+        return JobOptions(expires, waves.Waves.of(given))
     except ValueError as error:
-        raise InvalidRequest("The job option 'expires' is not valid.", str(error)) from error
+        raise InvalidRequest("A job option is not valid.", str(error)) from error
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -131,6 +152,18 @@ class RetryBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The body of a request to retry a job."""
 
     target_hostname: str | None = None
+
+
+def retry_options(request: Request) -> JobOptions:
+    """Return the options that a request to retry names in its query; raises as `job_options`."""
+    values = query(request)
+    options = job_options(values)
+    if values:
+        raise InvalidRequest(
+            f"The query parameter {next(iter(values))[:80]!r} is unknown.",
+            f"Job options are: {', '.join(JOB_OPTIONS)}",
+        )
+    return options
 
 
 async def retry_target(request: Request) -> Target | None:

@@ -26,6 +26,17 @@ MOMENT = {
         "error": TEXT,
     },
 }
+WAITS = {
+    "type": "string",
+    "enum": ["max_parallel", "canary", "paused"],
+    "description": "What a pending node that is here waits for; the error says it in words.",
+}
+SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
+WAVES = {
+    "type": "object",
+    "description": "How the nodes get their turns, as the job was asked for.",
+    "properties": {"max_parallel": SHARE, "canary": SHARE, "max_failures": SHARE},
+}
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 RESULTS = {
     "type": "array",
@@ -33,7 +44,7 @@ RESULTS = {
     "items": {
         "type": "object",
         "required": ["hostname", "status"],
-        "properties": {"hostname": TEXT, "status": STATUS, "error": TEXT},
+        "properties": {"hostname": TEXT, "status": STATUS, "error": TEXT, "waits": WAITS},
         "additionalProperties": True,
     },
 }
@@ -87,6 +98,13 @@ JOB = {
         "hostname": TEXT,
         "nodes": COUNTS | {"description": "How many nodes have which status."},
         "retry_of": {"type": "string", "format": "uuid"},
+        "waves": WAVES,
+        "paused": {
+            "type": "object",
+            "description": "That no more nodes get their turn, while that is so.",
+            "required": ["by", "since"],
+            "properties": {"by": TEXT, "since": TIME},
+        },
         "results": RESULTS,
         "responses": {
             "type": "object",
@@ -140,6 +158,16 @@ CANCELLED = {
         "job_id": {"type": "string", "format": "uuid"},
         "status": JOB_STATUS,
         "results": RESULTS,
+    },
+}
+
+STEERED = {
+    "type": "object",
+    "required": ["job_id", "status", "message"],
+    "properties": {
+        "job_id": {"type": "string", "format": "uuid"},
+        "status": JOB_STATUS,
+        "message": TEXT,
     },
 }
 
@@ -227,6 +255,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Jobs": JOBS,
     "Cancelled": CANCELLED,
     "Retried": RETRIED,
+    "Steered": STEERED,
     "Retry": RETRY,
     "Agent": AGENT,
     "Agents": AGENTS,

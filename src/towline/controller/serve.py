@@ -159,6 +159,7 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
         dispatch.fleet.follow_states(),
         dispatch.fleet.follow_heartbeats(),
         dispatch.fleet.watch(),
+        dispatch.driver.drive(),
     ]
     async with asyncio.TaskGroup() as group:
         for loop in loops:
@@ -173,6 +174,7 @@ async def _provide(dispatch: Dispatch, retention: Retention) -> None:
             await dispatch.journal.create(retention)
             await dispatch.fleet.create(retention.replicas)
             await dispatch.keys.create(retention.replicas)
+            await dispatch.driver.lease.create(retention.replicas)
             return
         except TowlineError as error:
             log.warning("journal not made yet", reason=error.details)

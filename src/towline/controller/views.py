@@ -11,9 +11,11 @@ import msgspec
 
 from towline.fleet import Member
 from towline.index import Listed
-from towline.job import STARTED, Event, Job, Progress, timestamp
+from towline.job import STARTED, TURNS, Event, Job, Progress, timestamp
 from towline.target import ANY
 
+MOST_NAMES = 5
+"""Nodes that a moment of the timeline names; of more it tells how many."""
 MOST_ERRORS = 10
 """Errors that a job's own `error` tells; each node's stands with the node."""
 
@@ -39,6 +41,8 @@ def _head(job: Job, status: str) -> dict[str, Any]:
     }
     if job.retries is not None:
         head["retry_of"] = job.retries
+    if job.waves is not None:
+        head["waves"] = job.waves
     return head
 
 
@@ -84,10 +88,27 @@ def job(progress: Progress, events: list[Event]) -> dict[str, Any]:
         described["hostname"] = tasks[0].hostname
         if tasks[0].data:
             described["result"] = tasks[0].data
+    if progress.turns is not None and progress.turns.paused is not None:
+        pause = progress.turns.paused
+        described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
     errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
     if errors:
         described["error"] = "; ".join(errors[:MOST_ERRORS])
     return described
+
+
+def turns(progress: Progress) -> dict[str, Any]:
+    """Return how far the turns of a job's nodes are, for whoever paused or resumed it."""
+    turns = progress.turns
+    waiting = len(turns.waiting) if turns is not None else 0
+    going = len(progress.unfinished) - waiting
+    paused = turns is not None and turns.paused is not None
+    return {
+        "job_id": progress.job.id,
+        "status": progress.status,
+        "message": f"{'Paused' if paused else 'Resumed'}: {waiting} of {len(progress.tasks)} nodes "
+        f"wait for their turn, {going} go on.",
+    }
 
 
 def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
@@ -110,12 +131,23 @@ def _moment(event: Event) -> dict[str, Any]:
     if event.hostname:
         moment["hostname"] = event.hostname
     if event.nodes is not None:
-        moment["message"] = f"for {len(event.nodes)} nodes"
+        moment["message"] = _nodes(event)
     elif event.data is not None and "caller" in event.data:
         moment["message"] = f"by {event.data['caller']}"
     if event.error is not None:
         moment["error"] = event.error
     return moment
+
+
+def _nodes(event: Event) -> str:
+    nodes = event.nodes or []
+    if event.kind not in TURNS:
+        return f"for {len(nodes)} nodes"
+    what = "canary" if event.canary else "node"
+    counted = f"{len(nodes)} {what}{'' if len(nodes) == 1 or event.canary else 's'}"
+    if len(nodes) > MOST_NAMES:
+        return counted
+    return f"{counted}: {', '.join(node.hostname for node in nodes)}"
 
 
 def submitted(job: Job) -> dict[str, Any]:
