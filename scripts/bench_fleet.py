@@ -38,6 +38,10 @@ REPEATS = 7
 CLIENTS = 16
 ANY_NODES = 150
 INDEXED = 100_000
+WAVE_NODES, WAVE_PARALLEL, WAVE_PULL = 1000, 50, 0.5
+WAVE_REPEATS = 3
+WAVE_GOAL = 10
+"""Per cent that a wave may take beyond nodes / nodes at a time x one pull."""
 GOALS = {100: 0.1, 1000: 0.6, 10_000: 6.0}
 """Seconds within which all of so many nodes have answered."""
 
@@ -103,6 +107,34 @@ def measure_any() -> list[list[str]]:
         goal(f"`_any` of {ANY_NODES} nodes, one client: p50", milliseconds(one), "ms", most=5),
         goal(f"`_any`, {CLIENTS} clients", len(taken) / elapsed, "/s", least=500),
     ]
+
+
+def measure_wave() -> list[list[str]]:
+    """Return the row of a wave: how much longer it takes than its pulls by themselves."""
+    say(f"A wave of {WAVE_NODES:,} nodes, {WAVE_PARALLEL} at a time ...")
+    with (
+        tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
+        Fleet(Path(directory), WAVE_NODES, heartbeat="5s", pull=f"{WAVE_PULL}s") as fleet,
+    ):
+        fleet.wait_until_here()
+        seconds = []
+        for number in range(WAVE_REPEATS):
+            begun = time.perf_counter()
+            answer = fleet.clients[0].post(
+                f"/node/_all/container/docker/pull?max_parallel={WAVE_PARALLEL}",
+                json={"image": f"nginx:1.{number}"},
+                headers={"Prefer": "wait=300"},
+            )
+            seconds.append(time.perf_counter() - begun)
+            results = answer.json()["results"]
+            if [result["status"] for result in results] != ["ok"] * WAVE_NODES:
+                raise Failed(f"not all of {WAVE_NODES} nodes answered well")
+    ideal = WAVE_NODES / WAVE_PARALLEL * WAVE_PULL
+    overhead = 100 * (statistics.median(seconds) / ideal - 1)
+    name = (
+        f"a wave of {WAVE_NODES:,}, {WAVE_PARALLEL} at a time, pulls of {WAVE_PULL:g} s: overhead"
+    )
+    return [goal(name, overhead, "%", most=WAVE_GOAL)]
 
 
 def fill(index: Index) -> float:
@@ -199,6 +231,7 @@ def measure(sizes: list[int]) -> str:
         rows.append(row)
         goals += met
     goals += measure_any()
+    goals += measure_wave()
     indexed, questions = measure_index()
     goals += indexed
     return "\n".join(

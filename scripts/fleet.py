@@ -42,10 +42,14 @@ def hostname(number: int) -> str:
 
 
 class InstantEngine(Engine):
-    """A Docker Engine that has every image at once."""
+    """A Docker Engine that has every image at once.
 
-    def __init__(self) -> None:
+    Parameters: `seconds` is how long a pull takes all the same.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
         super().__init__("none://")
+        self._seconds = seconds
         self._images: dict[str, dict[str, Any]] = {}
 
     async def ping(self) -> str:
@@ -55,6 +59,7 @@ class InstantEngine(Engine):
         return self._images.get(reference)
 
     async def pull(self, repository: str, tag: str) -> AsyncIterator[dict[str, Any]]:
+        await asyncio.sleep(self._seconds)
         digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
         separator = "@" if ":" in tag else ":"
         self._images[f"{repository}{separator}{tag}"] = {"Id": digest, "Size": 1_000_000}
@@ -63,9 +68,18 @@ class InstantEngine(Engine):
 
 
 def agents(
-    first: int, count: int, url: str, credentials: Path, directory: Path, interval: float
+    first: int,
+    count: int,
+    url: str,
+    credentials: Path,
+    directory: Path,
+    interval: float,
+    pull: float,
 ) -> None:
-    """Run agents until told to stop; a line on standard output says that all have begun."""
+    """Run agents until told to stop; a line on standard output says that all have begun.
+
+    Parameters: `interval` is that of the heartbeats and `pull` how long one takes, in seconds.
+    """
     logs.configure("fleet", "error")
     operations.load_extra([])
     settings = Settings([url], credentials)
@@ -82,7 +96,7 @@ def agents(
                     machine=hashlib.md5(hostname(number).encode()).hexdigest(),
                     hostname=hostname(number),
                     labels=[parse_label(f"group:g{number % GROUPS}")],
-                    engine=InstantEngine(),
+                    engine=InstantEngine(pull),
                     engine_named=True,
                     interval=interval,
                 )
@@ -102,7 +116,7 @@ class Fleet(Assembly):
     """A broker, controllers and `nodes` light agents.
 
     Parameters: `directory` holds state and logs, `processes` share the agents among them,
-    `heartbeat` is a duration.
+    `heartbeat` is a duration, and `pull` how long one takes.
     """
 
     def __init__(
@@ -113,6 +127,7 @@ class Fleet(Assembly):
         controllers: int = 1,
         processes: int | None = None,
         heartbeat: str = "5s",
+        pull: str = "0s",
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -120,6 +135,7 @@ class Fleet(Assembly):
         self._controllers = controllers
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
+        self._pull = pull
         self.controllers: list[TowlineProcess] = []
         self.clients: list[httpx.Client] = []
         self.urls: list[str] = []
@@ -164,7 +180,7 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.credentials, ledgers, self._heartbeat),
+                    *(self.broker.credentials, ledgers, self._heartbeat, self._pull),
                 ],
                 logs=self.directory,
             )
@@ -191,10 +207,10 @@ class Fleet(Assembly):
 def main() -> int:
     """Run a fleet until interrupted; return the exit status."""
     if sys.argv[1:2] == ["--worker"]:
-        first, count, url, credentials, directory, heartbeat = sys.argv[2:]
+        first, count, url, credentials, directory, heartbeat, pull = sys.argv[2:]
         agents(
             *(int(first), int(count), url, Path(credentials), Path(directory)),
-            parse_duration(heartbeat),
+            *(parse_duration(heartbeat), parse_duration(pull)),
         )
         return 0
     arguments = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
@@ -202,6 +218,7 @@ def main() -> int:
     arguments.add_argument("--controllers", type=int, default=1, metavar="COUNT")
     arguments.add_argument("--processes", type=int, metavar="COUNT")
     arguments.add_argument("--heartbeat", default="5s", metavar="DURATION")
+    arguments.add_argument("--pull", default="0s", metavar="DURATION")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="towline-fleet-") as directory:
         fleet = Fleet(
@@ -210,6 +227,7 @@ def main() -> int:
             controllers=options.controllers,
             processes=options.processes,
             heartbeat=options.heartbeat,
+            pull=options.pull,
         )
         try:
             with fleet:
