@@ -6,7 +6,7 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,9 @@ class InstantEngine(Engine):
     async def image(self, reference: str) -> dict[str, Any] | None:
         return self._images.get(reference)
 
-    async def pull(self, repository: str, tag: str) -> AsyncIterator[dict[str, Any]]:
+    async def pull(
+        self, repository: str, tag: str, auth: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         await asyncio.sleep(self._seconds)
         digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
         separator = "@" if ":" in tag else ":"

@@ -83,6 +83,10 @@ class TaskFailed(TowlineError):
     """A node's share of a job failed; raised by operations, with the reason in `error`."""
 
 
+class Hopeless(TaskFailed):
+    """A node's share failed in a way that trying again would not change."""
+
+
 class EngineUnreachable(TaskFailed):
     """The node's Docker Engine does not answer."""
 

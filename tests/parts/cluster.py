@@ -127,12 +127,12 @@ class Cluster(Assembly):
         return self._parts.enter_context(client)
 
     def pull(
-        self, target: str, image: str, *, prefer: str | None = None, query: str = ""
+        self, target: str, image: str, *, prefer: str | None = None, query: str = "", **more: Any
     ) -> httpx.Response:
-        """Ask for a pull, with a token that may."""
+        """Ask for a pull, with a token that may; `more` stands in the body beside the image."""
         headers = {"Prefer": prefer} if prefer else {}
         return self.writer.post(
-            f"/node/{target}/{PULL}{query}", json={"image": image}, headers=headers
+            f"/node/{target}/{PULL}{query}", json={"image": image, **more}, headers=headers
         )
 
     def node(self, hostname: str) -> dict[str, Any] | None:

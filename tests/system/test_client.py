@@ -286,7 +286,8 @@ def test_of_a_job_that_failed_meanwhile_the_wait_returns_the_failure(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     with Client(frail.url, frail.token("write")) as client:
-        job = client.with_options(wait=0).run(docker.pull, FRAIL, image=image.reference)
+        patient = client.with_options(wait=0)
+        job = patient.run(docker.pull, FRAIL, image=image.reference, retries=0)
         proxy.fault = Cut(match="images/create")
         job.wait(60)
     (result,) = job.results

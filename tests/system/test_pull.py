@@ -276,7 +276,7 @@ def test_of_a_registry_that_is_down_the_caller_learns_the_engines_own_words(
     with Registry() as other:
         image = other.push_image("pull/down", "1.0")
         other.stop()
-        details = failure(cluster.pull(WEB_1, image.reference), cluster)
+        details = failure(cluster.pull(WEB_1, image.reference, retries=0), cluster)
         assert "connection refused" in details
         assert str(other.port) in details
 
@@ -305,7 +305,9 @@ def test_a_corrupt_layer_fails_the_pull(
     cluster: Cluster, engines: Sequence[Engine], image: PushedImage, registry: Registry
 ) -> None:
     registry.corrupt_blob(image.layer_digests[0])
-    assert image.layer_digests[0] in failure(cluster.pull(WEB_1, image.reference), cluster)
+    assert image.layer_digests[0] in failure(
+        cluster.pull(WEB_1, image.reference, retries=0), cluster
+    )
     assert engines[0].image(image.reference) is None
 
 
@@ -316,7 +318,7 @@ def test_a_corrupt_layer_fails_the_pull_though_an_older_image_is_there(
     layer = random_layer(f"newer {image.repository}")
     newer = registry.push_image(image.repository, "1.0", [layer])
     registry.corrupt_blob(newer.layer_digests[0])
-    failure(cluster.pull(WEB_1, image.reference), cluster)
+    failure(cluster.pull(WEB_1, image.reference, retries=0), cluster)
     assert engines[0].image_id(image.reference) == older["image_id"]
 
 
@@ -330,7 +332,7 @@ def test_a_progress_stream_that_stops_early_is_a_failure(
     lines: int,
 ) -> None:
     proxy.fault = fault(match="images/create", after=lines, unit="line")
-    failure(frail.pull(FRAIL, image.reference), frail)
+    failure(frail.pull(FRAIL, image.reference, retries=0), frail)
 
 
 def test_a_stream_that_stops_early_is_a_failure_though_the_image_is_there(
@@ -338,7 +340,7 @@ def test_a_stream_that_stops_early_is_a_failure_though_the_image_is_there(
 ) -> None:
     assert results(frail.pull(FRAIL, image.reference))[FRAIL]["changed"] is True
     proxy.fault = EndEarly(match="images/create", after=1, unit="line")
-    assert "ended" in failure(frail.pull(FRAIL, image.reference), frail)
+    assert "ended" in failure(frail.pull(FRAIL, image.reference, retries=0), frail)
     proxy.fault = None
     assert results(frail.pull(FRAIL, image.reference))[FRAIL]["changed"] is False
 
@@ -348,7 +350,7 @@ def test_an_image_that_cannot_be_inspected_afterwards_is_a_failure(
 ) -> None:
     proxy.fault = Freeze(match="images/create")
     before = len(proxy.requests)
-    answer = frail.pull(FRAIL, image.reference, prefer="respond-async")
+    answer = frail.pull(FRAIL, image.reference, prefer="respond-async", retries=0)
     wait_until(lambda: any("images/create" in line for line in proxy.requests[before:]))
     proxy.fault = Answer(match="GET .*/images/.*/json", status=500, body=b'{"message": "no luck"}')
 
@@ -372,12 +374,12 @@ def test_a_node_whose_engine_is_down_says_so_and_recovers(
     assert trouble() == ""
     engine.stop()
     try:
-        words = failure(cluster.pull(DB_1, image.reference), cluster)
+        words = failure(cluster.pull(DB_1, image.reference, retries=0), cluster)
         assert "cannot connect" in words
         assert str(engine.socket) in words
         wait_until(lambda: "cannot connect" in trouble(), what="the node's word of its engine")
 
-        answer = cluster.pull("_all", image.reference)
+        answer = cluster.pull("_all", image.reference, retries=0)
         found = results(answer)
         assert found[DB_1].keys() == {"hostname", "status", "error"}
         assert found[DB_1]["status"] == "failed"

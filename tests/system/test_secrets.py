@@ -129,7 +129,7 @@ def sent(talkative: Cluster, proxy: FaultyProxy, registry: Registry) -> set[str]
         answer_with = json.dumps({"message": words}).encode()
         for match in ("images/create", "GET"):
             proxy.fault = Answer(match=match, body=answer_with)
-            assert talkative.pull(WEB_1, image).status_code == 500
+            assert talkative.pull(WEB_1, image, retries=0).status_code == 500
         wait_until(lambda: bool((talkative.node(WEB_1) or {}).get("troubles")))
         proxy.fault = None
         wait_until(lambda: not (talkative.node(WEB_1) or {}).get("troubles"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import structlog
@@ -91,19 +92,26 @@ class Engine:
                 return None
             raise
 
-    async def pull(self, repository: str, tag: str) -> AsyncIterator[dict[str, Any]]:
+    async def pull(
+        self, repository: str, tag: str, auth: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Pull an image (`POST /images/create`), yielding the engine's progress messages.
+
+        Closed before its end, it closes the connection: the engine breaks the pull off.
 
         Args:
             tag: a tag or a digest.
+            auth: an `AuthConfig` of the Docker Engine API, sent as `X-Registry-Auth`.
 
         Raises:
             TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
                 engine's own words.
         """
         try:
-            async for message in self._client().images.pull(repository, tag=tag, stream=True):
-                yield message
+            stream = self._client().images.pull(repository, tag=tag, stream=True, auth=auth)
+            async with aclosing(cast(AsyncGenerator[dict[str, Any], None], stream)) as messages:
+                async for message in messages:
+                    yield message
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TaskFailed(f"the Docker Engine's progress stream broke off: {error}") from error
         except (DockerError, aiohttp.ClientError, OSError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from towline.duration import parse_duration
 from towline.operation import Check, Effect, operation
 from towline.reference import Reference
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from towline.agent.node import Node
 
 DOCKER = "docker"
+
+SHORTEST_STALL = 1.0
+"""Seconds: less would fail pulls that only wait for their turn at a registry."""
+
+
+def _stall_timeout(text: str) -> None:
+    if parse_duration(text) < SHORTEST_STALL:
+        raise ValueError(f"{text[:40]!r} is too short, write 1s or more")
+
 
 ImageReference = Annotated[
     str,
@@ -24,6 +34,32 @@ ImageReference = Annotated[
         examples=["nginx:latest", "docker.io/library/alpine:3.18"],
     ),
     Check(Reference.parse),
+]
+
+Retries = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=100,
+        description="How often a pull that failed is tried again, where that may help.",
+    ),
+]
+
+StallTimeout = Annotated[
+    str,
+    Meta(
+        description="An attempt fails when no byte arrives for so long: 90s, 5m. Ten times that "
+        "without an extraction step.",
+        examples=["5m", "90s"],
+    ),
+    Check(_stall_timeout),
+]
+
+Policy = Annotated[
+    Literal["always", "missing"],
+    Meta(
+        description="always asks the registry; missing leaves an image alone that is there.",
+    ),
 ]
 
 
@@ -52,14 +88,25 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     effect=Effect.CONVERGE,
     requires=DOCKER,
 )
-async def pull(node: Node, *, image: ImageReference) -> Pulled:
+async def pull(
+    node: Node,
+    *,
+    image: ImageReference,
+    retries: Retries = 4,
+    stall_timeout: StallTimeout = "5m",
+    policy: Policy = "always",
+) -> Pulled:
     """Pull a container image on the target node.
 
     Example:
         towline pull nginx:1.27 --on group:web
     """
+    # The agent's own: it is not there where requests are read.
+    from towline.agent.pulling.attempts import Order
+
     reference = Reference.parse(image)
-    found = await node.pulls.pull(reference)
+    order = Order(reference, retries, parse_duration(stall_timeout), policy)
+    found = await node.pulls.pull(order, node)
     return Pulled(
         image_id=found.id,
         size=found.size,

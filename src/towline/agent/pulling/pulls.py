@@ -2,71 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
 import msgspec
 
 from towline.agent.engine import Engine
-from towline.agent.together import Together
+from towline.agent.pulling import attempts
+from towline.agent.pulling.attempts import Image, Order, Step, present
+from towline.agent.together import Round, Together
 from towline.errors import TaskFailed
-from towline.reference import Reference
 
 
-class Image(msgspec.Struct, frozen=True):
-    """An image as it is on the node after a pull.
+class Listener(Protocol):
+    """Who is told how a pull goes on: the node as one task has it."""
 
-    Attributes:
-        id: the engine's id, `sha256:…`.
-        size: bytes, the engine's own figure.
-        changed: whether the id behind the reference is another than before.
-        digest: the manifest digest that the registry served.
-    """
-
-    id: str
-    size: int
-    changed: bool
-    digest: str | None
+    def note(self, kind: str, message: str) -> None:
+        """Take a step of the pull, for the job's timeline."""
 
 
 class Pulls:
     """Pulls images on one Docker Engine.
 
-    Tasks that ask for the same reference at the same time share the next pull of it.
+    Args:
+        steps: what has a say in each attempt, in this order.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, steps: Sequence[Step] = ()) -> None:
         self._engine = engine
-        self._together = Together()
+        self._steps = steps
+        self._together: Together[Order] = Together()
 
-    async def pull(self, reference: Reference) -> Image:
+    async def pull(self, order: Order, listener: Listener) -> Image:
         """Pull an image; return what the engine has then.
+
+        Tasks that want the same image share a pull: one that has not begun, or one under way
+        that can't but bring what they want. Otherwise they wait for it to end.
 
         Raises:
             TaskFailed: it could not be pulled; with the engine's own words.
         """
-        return await self._together.join(reference, lambda: self._pull(reference))
-
-    async def _pull(self, reference: Reference) -> Image:
-        # A digest alone decides what is pulled; a tag beside it is not set by the engine.
-        name = (
-            f"{reference.repository}@{reference.digest}"
-            if reference.digest
-            else f"{reference.repository}:{reference.tag}"
+        if order.policy == "missing":
+            # Not only in its turn: a pull of the same name may be under way for hours.
+            with contextlib.suppress(TaskFailed):
+                found = await self._engine.image(order.name)
+                if found is not None:
+                    return present(order, found)
+        return await self._together.join(
+            order.name,
+            order,
+            self._pull,
+            serves=lambda round: _serves(round, order),
+            member=listener,
         )
-        before = await self._engine.image(name)
-        digest, finished = reference.digest, False
-        async for message in self._engine.pull(
-            reference.repository, reference.digest or reference.tag or "latest"
-        ):
-            status = message.get("status", "")
-            if status.startswith("Digest: "):
-                digest = status.removeprefix("Digest: ")
-            elif status.startswith("Status: "):
-                finished = True
-        if not finished:
-            raise TaskFailed(
-                "the Docker Engine's progress stream ended before the pull was complete"
-            )
-        after = await self._engine.image(name)
-        if after is None:
-            raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
-        changed = before is None or before["Id"] != after["Id"]
-        return Image(after["Id"], after["Size"], changed, digest)
+
+    async def _pull(self, round: Round[Order]) -> Image:
+        def note(kind: str, message: str) -> None:
+            for listener in round.members:
+                listener.note(kind, message)
+
+        return await attempts.pull(self._engine, round.wanted, self._steps, note)
+
+
+def _serves(round: Round[Order], order: Order) -> bool:
+    """Whether a pull brings what `order` asks for, in the way in which it asks.
+
+    One under way does if what it pulls can't have become another: a digest, not a tag.
+    """
+    alike = msgspec.structs.replace(round.wanted, policy=order.policy) == order
+    if order.policy == "always":
+        alike = alike and round.wanted.policy == "always"
+    return alike and (not round.begun or order.reference.digest is not None)

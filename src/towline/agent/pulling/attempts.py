@@ -1,0 +1,239 @@
+"""Trying until it is there: a pull as often as it takes, and as it makes sense."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from towline.agent.engine import Engine
+from towline.agent.pulling.faults import Fault, Kind, classify
+from towline.agent.pulling.stall import Clocks
+from towline.errors import EngineUnreachable, TaskFailed, TowlineError
+from towline.job import ATTEMPT
+from towline.reference import Reference
+
+log = structlog.get_logger()
+
+Policy = Literal["always", "missing"]
+
+RETRIES = 4
+STALL_TIMEOUT = 300.0
+FIRST_PAUSE = 2.0
+"""Seconds that the pause after the first attempt is at most; it doubles with each."""
+LONGEST_PAUSE = 120.0
+ENGINE_BACK_WITHIN = 30.0
+"""Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
+LOOK_EVERY = 0.5
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is asked of a node's engine.
+
+    Attributes:
+        reference: the image.
+        retries: how often it is tried again after a first attempt that failed.
+        stall_timeout: seconds without a byte after which an attempt counts as failed.
+        policy: `missing` leaves a present image alone and doesn't ask the registry.
+    """
+
+    reference: Reference
+    retries: int = RETRIES
+    stall_timeout: float = STALL_TIMEOUT
+    policy: Policy = "always"
+
+    @property
+    def name(self) -> str:
+        """What the engine knows the image by when it is there."""
+        # A digest alone decides what is pulled; a tag beside it is not set by the engine.
+        reference = self.reference
+        if reference.digest:
+            return f"{reference.repository}@{reference.digest}"
+        return f"{reference.repository}:{reference.tag}"
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image as it is on the node after a pull.
+
+    Attributes:
+        id: the engine's id, `sha256:…`.
+        size: bytes, the engine's own figure.
+        changed: whether the id behind the reference is another than before.
+        digest: the manifest digest that the registry served.
+    """
+
+    id: str
+    size: int
+    changed: bool
+    digest: str | None
+
+
+class Attempt:
+    """One try of a pull, as the steps around it see it.
+
+    Attributes:
+        order: what is asked.
+        number: 1 for the first.
+        auth: what the engine is to log in to the registry with, in the form of the Docker Engine
+            API (`AuthConfig`); None for nothing.
+        note: tells of a step to all jobs that share the pull: a kind of `towline.job.REPEATED`,
+            and words.
+    """
+
+    def __init__(self, order: Order, number: int, note: Callable[[str, str], None]) -> None:
+        self.order = order
+        self.number = number
+        self.auth: dict[str, str] | None = None
+        self.note = note
+
+
+class Step:
+    """What has a say in each attempt; a method that isn't overridden has none."""
+
+    async def before(self, attempt: Attempt) -> None:
+        """Called before the engine is asked: may wait, set `auth`, or refuse.
+
+        Raises:
+            TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
+        """
+
+    def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
+        """Called with each of the engine's progress messages; raises as `before` to stop it."""
+
+    async def failed(self, attempt: Attempt, fault: Fault) -> None:
+        """Called when an attempt has failed, before the pause."""
+
+
+async def pull(
+    engine: Engine, order: Order, steps: Sequence[Step], note: Callable[[str, str], None]
+) -> Image:
+    """Pull an image, trying again where that may help.
+
+    Args:
+        steps: what has a say in each attempt, in this order.
+        note: tells of a failed attempt, for the jobs' timelines.
+
+    Raises:
+        TaskFailed: it could not be pulled; with the engine's own words.
+    """
+    before: dict[str, Any] | None = None
+    looked = False
+    faults: list[Fault] = []
+    while True:
+        attempt = Attempt(order, len(faults) + 1, note)
+        try:
+            if not looked:
+                # Once: an attempt whose end never reached us may have changed it.
+                before, looked = await engine.image(order.name), True
+                if before is not None and order.policy == "missing":
+                    return present(order, before)
+            return await _try(engine, attempt, steps, before)
+        except TaskFailed as error:
+            fault = classify(error)
+            faults.append(fault)
+            for step in steps:
+                await step.failed(attempt, fault)
+            pause = _pause(order, faults)
+            _tell(attempt, fault, pause)
+            if pause is None:
+                raise _ended(error, len(faults)) from error
+            away = isinstance(error, EngineUnreachable)
+        await asyncio.sleep(pause)
+        if away:
+            await _engine_back(engine)
+
+
+def _pause(order: Order, faults: Sequence[Fault]) -> float | None:
+    """Return for how many seconds to wait after these faults; None to give up."""
+    kinds = [fault.kind for fault in faults]
+    if len(faults) > order.retries or kinds[-1] is Kind.PERMANENT or kinds.count(Kind.CORRUPT) > 1:
+        return None
+    # Full jitter: nodes whose pulls failed together must not come back together.
+    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (len(faults) - 1)))
+
+
+def _tell(attempt: Attempt, fault: Fault, pause: float | None) -> None:
+    what = f"attempt {attempt.number} of {attempt.order.retries + 1} failed: {fault.reason}"
+    then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
+    log.warning("attempt failed", image=attempt.order.name, fault=fault.kind.value, reason=what)
+    attempt.note(ATTEMPT, f"{what} ({fault.kind.value}; {then})")
+
+
+def _ended(error: TaskFailed, attempts: int) -> TaskFailed:
+    """Return the failure that ends a pull: the last one's, and how many there were."""
+    if attempts == 1:
+        return error
+    words = f"{error.error} (attempt {attempts} of {attempts}; job timeline: the others)"
+    return EngineUnreachable(words) if isinstance(error, EngineUnreachable) else TaskFailed(words)
+
+
+async def _engine_back(engine: Engine) -> None:
+    """Return when the engine answers, or has not for long enough: it may be restarting."""
+    deadline = time.monotonic() + ENGINE_BACK_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            await engine.ping()
+            return
+        except TowlineError:
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def _try(
+    engine: Engine, attempt: Attempt, steps: Sequence[Step], before: dict[str, Any] | None
+) -> Image:
+    order = attempt.order
+    reference = order.reference
+    for step in steps:
+        await step.before(attempt)
+    digest, finished = reference.digest, False
+    clocks = Clocks(order.stall_timeout, time.monotonic())
+    tag = reference.digest or reference.tag or "latest"
+    # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
+    async with aclosing(engine.pull(reference.repository, tag, attempt.auth)) as messages:
+        while (message := await _next(messages, clocks)) is not None:
+            for step in steps:
+                step.during(attempt, message)
+            status = message.get("status", "")
+            if status.startswith("Digest: "):
+                digest = status.removeprefix("Digest: ")
+            elif status.startswith("Status: "):
+                finished = True
+    if not finished:
+        raise TaskFailed("the Docker Engine's progress stream ended before the pull was complete")
+    after = await engine.image(order.name)
+    if after is None:
+        raise TaskFailed(f"the Docker Engine reported success, but knows no image {order.name}")
+    changed = before is None or before["Id"] != after["Id"]
+    return Image(after["Id"], after["Size"], changed, digest)
+
+
+async def _next(
+    messages: AsyncGenerator[dict[str, Any], None], clocks: Clocks
+) -> dict[str, Any] | None:
+    """Return the engine's next message, None at the end; `TaskFailed` when nothing moves."""
+    try:
+        async with asyncio.timeout(max(0.0, clocks.left(time.monotonic()))):
+            message = await anext(messages)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as error:
+        raise TaskFailed(clocks.words) from error
+    clocks.fold(message, time.monotonic())
+    return message
+
+
+def present(order: Order, found: dict[str, Any]) -> Image:
+    """Return an image that was there already; its digest where the engine knows one."""
+    repository = order.reference.repository
+    digest = order.reference.digest
+    for known in found.get("RepoDigests") or ():
+        name, _, value = known.partition("@")
+        if Reference.parse(name).repository == repository:
+            digest = value
+    return Image(found["Id"], found["Size"], False, digest)
