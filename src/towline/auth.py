@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +11,7 @@ import jwt
 import msgspec
 
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
+from towline.state import keep_private
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32
@@ -26,7 +24,7 @@ CLOCKS_APART = 60.0
 
 WRITABLE = (
     *("agent", "certificate", "cron", "docker", "file", "job", "network"),
-    *("node", "ntp", "package", "service", "sysctl", "timezone", "user"),
+    *("node", "ntp", "package", "registry", "service", "sysctl", "timezone", "user"),
 )
 ADMIN_ONLY = {"docker:execute", "command:execute", "power:execute", "process:execute"}
 READ = {f"{domain}:read" for domain in (*WRITABLE, "audit", "health", "log", "process")}
@@ -68,7 +66,7 @@ def load_key(path: Path, *, create: bool) -> bytes:
     """
     try:
         if create and not path.exists():
-            _make_key(path)
+            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
         key = path.read_bytes().strip()
     except OSError as error:
         raise InvalidConfiguration(
@@ -80,19 +78,6 @@ def load_key(path: Path, *, create: bool) -> bytes:
             f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
         )
     return key
-
-
-def _make_key(path: Path) -> None:
-    """Make the key, whole at once: another process may be about to read or to make it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
 
 
 def create_token(

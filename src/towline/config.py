@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     nats_ca: str | None = None
     replicas: int = 1
     token_key: str | None = None
+    credentials_key: str | None = None
     engine: str | None = None
     hostname: str | None = None
     machine_id: str | None = None

@@ -47,7 +47,9 @@ from towline.journal import (
     wave_subject,
 )
 from towline.operation import NODE, Effect, Operation, registry
+from towline.registries import Registries
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
+from towline.vault import Vault
 from towline.waves import Waves
 
 log = structlog.get_logger()
@@ -121,12 +123,13 @@ class Dispatch:
     """Makes jobs, wakes the requests that wait for them, and steers them.
 
     Args:
+        vault: what locks the credentials that are kept.
         expires: seconds within which a converging operation must be begun.
         retention: seconds that the journal keeps jobs.
     """
 
     def __init__(
-        self, broker: Connection, index: Index, *, expires: float, retention: float
+        self, broker: Connection, index: Index, vault: Vault, *, expires: float, retention: float
     ) -> None:
         self.broker = broker
         self.journal = Journal(broker)
@@ -138,6 +141,7 @@ class Dispatch:
         self.decisions = Decisions(self.journal, index, self.fleet, self.fold)
         self.driver = Driver(broker, index, self.fleet, self.fold, self.decisions)
         self.keys = Keys(broker)
+        self.registries = Registries(broker, vault)
         self._expires = expires
         self._waits: dict[str, list[_Wait]] = {}
         self.stopping = False

@@ -10,6 +10,7 @@ DEFAULT_TAG = "latest"
 
 # Docker Hub's name from the days of the "Docker Index"; still found in old scripts.
 _LEGACY_DOCKER_HUB = "index.docker.io"
+_DOCKER_HUBS = (_LEGACY_DOCKER_HUB, "registry-1.docker.io")
 _OFFICIAL = "library/"
 
 # The grammar limits path, tag and digest but no host. A DNS name ends at 253 characters, so what
@@ -116,6 +117,28 @@ class Reference(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.name
+
+
+def parse_registry(text: str) -> str:
+    """Read the name of a registry alone, `host[:port]`; Docker Hub's other names are `docker.io`.
+
+        >>> parse_registry("index.docker.io")
+        'docker.io'
+
+    Raises `InvalidReference` when the text is none. What could be a password in it is not
+    repeated in the message.
+    """
+    if "@" in text:
+        raise InvalidReference("what has an '@' in it is no registry, write HOST or HOST:PORT")
+    if len(text) > _LONGEST_REFERENCE or not _HOST.fullmatch(text):
+        raise InvalidReference(f"{quoted(text)} is not a registry, write HOST or HOST:PORT")
+    if not _reads_as_host(text):
+        raise InvalidReference(
+            f"{quoted(text)} would be a repository's name in an image reference, write the "
+            "registry as references do: with its domain, or with its port"
+        )
+    name = text.lower()
+    return DOCKER_HUB if name in _DOCKER_HUBS else name
 
 
 def quoted(text: str) -> str:

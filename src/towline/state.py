@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import socket
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -81,6 +83,22 @@ def write_private(path: Path, text: str) -> None:
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     temporary.replace(path)
+
+
+def keep_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole at once, unless it is there by then.
+
+    For keys: another process may be about to read the file, or to make it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def machine_id(directory: Path, given: str | None) -> str:

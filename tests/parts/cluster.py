@@ -90,12 +90,18 @@ class Cluster(Assembly):
         self.agents[plan.hostname] = agent
         return agent
 
-    def add_controller(self) -> None:
-        """Start one more controller on the same broker, with the same key."""
+    def add_controller(self, *, stranger: bool = False) -> None:
+        """Start one more controller on the same broker, with the same keys.
+
+        A `stranger` doesn't have the one that credentials are kept with.
+        """
         listen = f"127.0.0.1:{free_port()}"
         name = f"controller-{len(self.controllers)}"
-        key = str(self.directory / "controller" / "token.key")
-        process = self._process("controller", "--listen", listen, "--token-key", key, name=name)
+        keys = ["--token-key", str(self.directory / "controller" / "token.key")]
+        if not stranger:
+            key = self.directory / "controller" / "credentials.key"
+            keys += ["--credentials-key", str(key)]
+        process = self._process("controller", "--listen", listen, *keys, name=name)
         process.wait_for_output("answers at")
         self.controllers.append(process)
         client = self.client(self.token("admin"), url=f"http://{listen}")

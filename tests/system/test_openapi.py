@@ -25,6 +25,7 @@ PULL_PATH = f"/node/{{hostname}}/{PULL}"
 LIST_PATH = "/node/{hostname}/container/docker"
 LOAD_PATH = "/node/{hostname}/load"
 JOB_PATH = "/job/{id}"
+REGISTRY_PATH = "/registry/{host}"
 
 # What the page lists of a result, and of an error; its example has each of these types.
 PAGE_RESULT = {
@@ -236,6 +237,15 @@ STEERED_NODES = [
 ]
 STEERED = [*STEERED_JOBS, *STEERED_NODES, ("/job", "GET"), ("/event", "GET")]
 
+REGISTRY = "registry.internal:5000"
+CREDENTIAL = {"json": {"username": "puller", "password": "s3cret"}}
+REGISTRIES = [
+    ("/registry", "GET"),
+    (REGISTRY_PATH, "GET"),
+    (REGISTRY_PATH, "PUT"),
+    (REGISTRY_PATH, "DELETE"),
+]
+
 ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
     (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
@@ -287,6 +297,21 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/job", "GET", "/job?status=completed&limit=100&since=1d", 200, {}),
     ("/job", "GET", "/job?limit=0", 400, {}),
     ("/event", "GET", "/event?since=x", 400, {}),
+    *(
+        (path, method, path.format(host=REGISTRY), status, more)
+        for path, method in REGISTRIES
+        for status, more in ((401, NOBODY), (403, BARE))
+    ),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 201, CREDENTIAL),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 200, CREDENTIAL),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 413, LARGE),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 415, TEXT),
+    (REGISTRY_PATH, "PUT", "/registry/docker.io", 201, {"json": {"identity_token": "s3cret"}}),
+    (REGISTRY_PATH, "GET", f"/registry/{REGISTRY}", 200, {}),
+    ("/registry", "GET", "/registry", 200, {}),
+    *((path, method, "/registry/nginx", 400, CREDENTIAL) for path, method in REGISTRIES[1:]),
+    *((REGISTRY_PATH, "DELETE", f"/registry/{host}", 204, {}) for host in ("docker.io", REGISTRY)),
+    *((REGISTRY_PATH, method, f"/registry/{REGISTRY}", 404, {}) for method in ("GET", "DELETE")),
     ("/health", "GET", "/health", 200, NOBODY),
     ("/health/ready", "GET", "/health/ready", 503, NOBODY),
 ]
@@ -380,6 +405,10 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
 
     with Cluster(tmp_path_factory.mktemp("steering"), [NodePlan(WEB_1)]) as cluster:
         admin = cluster.admin
+        cluster.add_controller(stranger=True)
+        admin.put(f"/registry/{REGISTRY}", json=CREDENTIAL["json"])
+        answer = cluster.others[0].put("/registry/docker.io", json=CREDENTIAL["json"])
+        holds_of(REGISTRY_PATH, answer, 409)
         done = admin.get("/node/_all/load", headers={"Prefer": "wait=9"}).json()["job_id"]
         holds_of(f"{JOB_PATH}/cancel", admin.post(f"/job/{done}/cancel"), 409)
         poor = cluster.client(cluster.token("admin", permissions=["job:write"]))
@@ -428,10 +457,16 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
 
         cluster.broker.stop()
         # Each waits for the broker for some seconds: together they wait once.
-        with ThreadPoolExecutor(len(STEERED_JOBS)) as callers:
+        asked: list[tuple[str, str, str, Any]]
+        asked = [(path, method, path.format(id=NO_JOB), {}) for path, method in STEERED_JOBS]
+        asked += [
+            (path, method, path.format(host=REGISTRY), CREDENTIAL if method == "PUT" else {})
+            for path, method in REGISTRIES
+        ]
+        with ThreadPoolExecutor(len(asked)) as callers:
             answers = [
-                (path, callers.submit(admin.request, method, path.format(id=NO_JOB)))
-                for path, method in STEERED_JOBS
+                (path, callers.submit(admin.request, method, url, **more))
+                for path, method, url, more in asked
             ]
         for path, late in answers:
             holds_of(path, late.result(), 500)
@@ -453,6 +488,8 @@ STEERED_ELSEWHERE = {
     *((f"{JOB_PATH}/events", "get", status) for status in ("200", "204", "500")),
     *((JOB_PATH, "delete", status) for status in ("204", "500")),
     ("/event", "get", "200"),
+    (REGISTRY_PATH, "put", "409"),
+    *((path, method.lower(), "500") for path, method in REGISTRIES),
     *(
         (f"/agent/{{hostname}}/{way}", "post", status)
         for way in ("drain", "undrain")
@@ -511,9 +548,12 @@ CONFIGURATION = """\
 values = ["_all", "_any", "web-01", "group:web"]
 [dictionaries.jobs]
 values = ["{job}"]
+[dictionaries.registries]
+values = ["docker.io", "localhost:5000", "registry.internal"]
 [parameters]
 "path.hostname" = {{ dictionary = "targets", probability = 0.7 }}
 "path.id" = {{ dictionary = "jobs", probability = 0.5 }}
+"path.host" = {{ dictionary = "registries", probability = 0.7 }}
 [generation]
 deterministic = true
 max-examples = 40
@@ -552,7 +592,7 @@ def generated(cluster: Cluster, directory: Path) -> str:
 
 
 def test_generated_requests_are_answered_as_documented(fleet: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +15\b", generated(fleet, tmp_path))
+    assert re.search(r"Tested: +19\b", generated(fleet, tmp_path))
 
 
 # The page that shows it

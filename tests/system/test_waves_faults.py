@@ -37,6 +37,7 @@ from towline.index import Index
 from towline.job import NOBODY, PLANNED, RELEASED, Event, Job, PlannedNode, new_id
 from towline.journal import EVENTS, JOBS, Journal, wave_subject
 from towline.lease import Lease
+from towline.vault import open_vault
 from towline.waves import Waves
 
 TAKEN = "waves taken over"
@@ -246,7 +247,8 @@ class Reckless:
         settings = Settings([broker.url], broker.credentials)
         with Index(self._directory / "index.sqlite") as index:
             async with Connection(settings, "reckless") as connection, asyncio.TaskGroup() as group:
-                dispatch = Dispatch(connection, index, expires=600, retention=86400)
+                vault = open_vault(self._directory / "credentials.key", create=True)
+                dispatch = Dispatch(connection, index, vault, expires=600, retention=86400)
                 dispatch.driver.lease = Taken(connection, "reckless")
                 loops = [
                     *(dispatch.fold.follow(stream) for stream in (JOBS, EVENTS)),

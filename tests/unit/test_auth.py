@@ -24,7 +24,7 @@ HOUR = 3600.0
 
 DOMAINS = [
     *("agent", "certificate", "cron", "docker", "file", "job", "network"),
-    *("node", "ntp", "package", "service", "sysctl", "timezone", "user"),
+    *("node", "ntp", "package", "registry", "service", "sysctl", "timezone", "user"),
 ]
 READS = {f"{domain}:read" for domain in (*DOMAINS, "health", "log", "process")}
 WRITES = {f"{domain}:write" for domain in DOMAINS}

@@ -6,16 +6,19 @@ import contextlib
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from towline import __version__, config
-from towline.cli import generated, jobs, nodes
+from towline.cli import generated, jobs, nodes, registries
 from towline.cli.connection import duration
 from towline.cli.output import print_json
 from towline.errors import InvalidConfiguration
 from towline.target import InvalidLabel, Label, parse_label
+
+if TYPE_CHECKING:
+    from towline.vault import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
@@ -106,6 +109,15 @@ def _token_key(settings: config.Settings, directory: Path) -> bytes:
     return auth.load_key(Path(settings.token_key), create=False)
 
 
+def _vault(settings: config.Settings, directory: Path) -> Vault:
+    """Return what locks credentials, by the key in the file named, else the directory's own."""
+    from towline import vault
+
+    if settings.credentials_key is None:
+        return vault.open_vault(directory / vault.CREDENTIALS_KEY, create=True)
+    return vault.open_vault(Path(settings.credentials_key), create=False)
+
+
 def _retention(settings: config.Settings) -> float:
     """Return for how long jobs are kept, in seconds."""
     from towline.journal import LONGEST_AGE
@@ -179,6 +191,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     state.hostname(settings.hostname)
     state.machine_id(directory, settings.machine_id)
     _token_key(settings, directory)
+    _vault(settings, directory)
     probe = bind(host, port)
     port = probe.getsockname()[1]
     probe.close()
@@ -210,6 +223,7 @@ def up(config_file: str | None, **flags: Any) -> None:
 @listen_option
 @broker_options
 @click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@click.option("--credentials-key", metavar="FILE", help="The key that credentials are kept with.")
 @config_option
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
@@ -228,6 +242,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         broker=_broker(settings),
         index=directory / "index.sqlite",
         key=_token_key(settings, directory),
+        vault=_vault(settings, directory),
         roles=settings.roles,
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),
@@ -346,5 +361,5 @@ def show_token(text: str) -> None:
     print_json(claims)
 
 
-for command in (*jobs.COMMANDS, *nodes.COMMANDS):
+for command in (*jobs.COMMANDS, *nodes.COMMANDS, *registries.COMMANDS):
     cli.add_command(command)

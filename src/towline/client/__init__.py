@@ -31,6 +31,7 @@ from towline.client.models import (
     JobState,
     JobView,
     NodeView,
+    RegistryView,
     Result,
     Retried,
     Steered,
@@ -50,6 +51,7 @@ __all__ = [
     "JobView",
     "NodeView",
     "Options",
+    "RegistryView",
     "Result",
     "Retried",
     "Steered",
@@ -370,6 +372,35 @@ class Client:
         """Let a node take work again; return what to tell people; raises `ApiError`."""
         return self._do(calls.drain(name, back=True))
 
+    def registries(self) -> list[RegistryView]:
+        """Return the registries that a credential is kept for; raises `ApiError`."""
+        return self._do(calls.registries())
+
+    def registry(self, host: str) -> RegistryView:
+        """Return what is kept for a registry, but the secret; raises `ApiError`."""
+        return self._do(calls.registry(host))
+
+    def set_registry(
+        self,
+        host: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        identity_token: str | None = None,
+    ) -> RegistryView:
+        """Keep a credential for a registry, in place of that before; raises `ApiError`.
+
+        Args:
+            host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
+            identity_token: in place of user and password.
+        """
+        given = {"username": username, "password": password, "identity_token": identity_token}
+        return self._do(calls.set_registry(host, given))
+
+    def remove_registry(self, host: str) -> None:
+        """Forget the credential of a registry; raises `ApiError`."""
+        self._do(calls.remove_registry(host))
+
 
 class AsyncClient:
     """The API of a controller, for asyncio; as `Client` otherwise."""
@@ -501,6 +532,35 @@ class AsyncClient:
     async def undrain(self, name: str) -> str:
         """Let a node take work again; return what to tell people; raises `ApiError`."""
         return await self._do(calls.drain(name, back=True))
+
+    async def registries(self) -> list[RegistryView]:
+        """Return the registries that a credential is kept for; raises `ApiError`."""
+        return await self._do(calls.registries())
+
+    async def registry(self, host: str) -> RegistryView:
+        """Return what is kept for a registry, but the secret; raises `ApiError`."""
+        return await self._do(calls.registry(host))
+
+    async def set_registry(
+        self,
+        host: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        identity_token: str | None = None,
+    ) -> RegistryView:
+        """Keep a credential for a registry, in place of that before; raises `ApiError`.
+
+        Args:
+            host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
+            identity_token: in place of user and password.
+        """
+        given = {"username": username, "password": password, "identity_token": identity_token}
+        return await self._do(calls.set_registry(host, given))
+
+    async def remove_registry(self, host: str) -> None:
+        """Forget the credential of a registry; raises `ApiError`."""
+        await self._do(calls.remove_registry(host))
 
 
 def _changed(options: Options, **given: Any) -> Options:

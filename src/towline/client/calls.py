@@ -18,6 +18,7 @@ from towline.client.models import (
     JobState,
     JobView,
     NodeView,
+    RegistryView,
     Result,
     Retried,
     Steered,
@@ -219,6 +220,42 @@ def drain(name: str, *, back: bool) -> Call[str]:
         lambda body: str(body["message"]),
         expected=("message",),
     )
+
+
+def registries() -> Call[list[RegistryView]]:
+    """Return the call for all registries that a credential is kept for."""
+    return Call(
+        "GET",
+        "/registry",
+        lambda body: cast(list[RegistryView], body["registries"]),
+        expected=("registries",),
+    )
+
+
+def registry(host: str) -> Call[RegistryView]:
+    """Return the call for one registry."""
+    return Call(
+        "GET",
+        f"/registry/{segment(host)}",
+        lambda body: cast(RegistryView, body),
+        expected=("registry",),
+    )
+
+
+def set_registry(host: str, given: dict[str, str | None]) -> Call[RegistryView]:
+    """Return the call that keeps a credential for a registry."""
+    return Call(
+        "PUT",
+        f"/registry/{segment(host)}",
+        lambda body: cast(RegistryView, body),
+        expected=("registry",),
+        json={name: value for name, value in given.items() if value is not None},
+    )
+
+
+def remove_registry(host: str) -> Call[None]:
+    """Return the call that forgets a registry's credential."""
+    return Call("DELETE", f"/registry/{segment(host)}", lambda body: None)
 
 
 class _Outcome(msgspec.Struct, frozen=True):

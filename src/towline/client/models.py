@@ -174,6 +174,20 @@ class NodeView(TypedDict, total=False):
     timeline: list[Moment]
 
 
+class RegistryView(TypedDict, total=False):
+    """What is kept for a registry: never the secret.
+
+    `readable` says whether the controller that answered has the key it is kept with.
+    """
+
+    registry: str
+    username: str
+    type: str
+    updated_at: str
+    updated_by: str
+    readable: bool
+
+
 class JobEvent(msgspec.Struct, frozen=True):
     """An event of a stream.
 

@@ -25,6 +25,7 @@ from towline.fleet import Member, State
 from towline.index import Filter, Listed
 from towline.job import BAD, Progress, timestamp
 from towline.operation import NODE, Operation, registry
+from towline.registries import Kept
 from towline.target import ANY, Hostname
 
 DOCKER = "docker"
@@ -79,6 +80,10 @@ class Api:
             ("POST", "/job/{id}/resume", self._guarded(None, self._resume)),
             ("GET", "/job/{id}/events", self._guarded("job:read", self._job_events)),
             ("GET", "/event", self._guarded("job:read", self._events)),
+            ("GET", "/registry", self._guarded("registry:read", self._registries)),
+            ("GET", "/registry/{host}", self._guarded("registry:read", self._registry)),
+            ("PUT", "/registry/{host}", self._guarded("registry:write", self._put_registry)),
+            ("DELETE", "/registry/{host}", self._guarded("registry:write", self._forget_registry)),
             ("GET", "/openapi.json", serve_openapi),
             ("GET", "/docs", serve_page),
         ]
@@ -312,6 +317,34 @@ class Api:
             )
         return self._dispatch.fleet.one(target.name)
 
+    # Registries
+
+    async def _registries(self, request: Request, caller: Caller) -> Response:
+        found = [self._kept(kept) for kept in await self._dispatch.registries.all()]
+        return answer({"registries": found, "total": len(found)})
+
+    async def _registry(self, request: Request, caller: Caller) -> Response:
+        registry = reading.registry(request)
+        kept = await self._dispatch.registries.get(registry)
+        if kept is None:
+            raise _no_credential(registry)
+        return answer(self._kept(kept))
+
+    async def _put_registry(self, request: Request, caller: Caller) -> Response:
+        registry = reading.registry(request)
+        credential = await reading.credential(request)
+        kept, new = await self._dispatch.registries.put(registry, credential, caller.subject)
+        return answer(self._kept(kept), 201 if new else 200)
+
+    async def _forget_registry(self, request: Request, caller: Caller) -> Response:
+        registry = reading.registry(request)
+        if not await self._dispatch.registries.remove(registry):
+            raise _no_credential(registry)
+        return Response(status_code=204)
+
+    def _kept(self, kept: Kept) -> dict[str, Any]:
+        return views.registry(kept, readable=self._dispatch.registries.readable(kept))
+
     # Health
 
     async def _health(self, request: Request) -> Response:
@@ -376,6 +409,13 @@ def _headers(progress: Progress, preferences: reading.Preferences) -> dict[str, 
 def _streaming(told: AsyncIterator[bytes]) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(told, media_type=stream.MEDIA_TYPE, headers=headers)
+
+
+def _no_credential(registry: str) -> NotFound:
+    return NotFound(
+        f"No credential is kept for {registry!r}.",
+        "GET /registry, or towline registry list, lists the registries that have one",
+    )
 
 
 def _job_id(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 import time
@@ -19,6 +20,7 @@ from towline.errors import MethodNotAllowed, NotFound, TowlineError
 log = structlog.get_logger()
 
 JSON = "application/json"
+_BEFORE_AT = re.compile("[^/]+(?:@|%40)", re.IGNORECASE)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -68,6 +70,11 @@ async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
     )
 
 
+def _shown(path: str) -> str:
+    """Return a path as logs may have it: what stands before an '@' may be a password."""
+    return _BEFORE_AT.sub("***@", path[:300])
+
+
 class Edge:
     """Around everything: paths as they were sent, one log line a request, no error unanswered."""
 
@@ -98,7 +105,7 @@ class Edge:
             scope["state"].setdefault("job", error.job_id)
             await refusal(error)(scope, receive, watch)
         except sqlite3.Error as error:
-            log.error("request needs the index", path=scope["path"], reason=str(error))
+            log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
             if status == 0:
                 fault = TowlineError(
                     "The index can't be written.", f"{error}; nothing that was accepted is lost"
@@ -106,7 +113,7 @@ class Edge:
                 await refusal(fault)(scope, receive, watch)
         except Exception:
             reference = secrets.token_hex(6)
-            log.exception("request broke off", reference=reference, path=scope["path"])
+            log.exception("request broke off", reference=reference, path=_shown(scope["path"]))
             if status == 0:
                 fault = TowlineError(
                     "Something unexpected went wrong.", f"The log has it under {reference}"
@@ -118,7 +125,7 @@ class Edge:
         record(
             "request",
             method=scope["method"],
-            path=scope["path"][:300],
+            path=_shown(scope["path"]),
             status=status,
             caller=state.get("caller"),
             job=state.get("job"),

@@ -44,6 +44,13 @@ NODE = {
     "description": "The node's hostname or machine id.",
     "schema": {"type": "string", "minLength": 1},
 }
+REGISTRY = {
+    "name": "host",
+    "in": "path",
+    "required": True,
+    "description": "The registry, HOST or HOST:PORT, as image references name it.",
+    "schema": {"type": "string", "minLength": 1, "examples": ["docker.io", "localhost:5000"]},
+}
 STREAM: dict[str, Any] = {"text/event-stream": {}}
 
 
@@ -276,6 +283,43 @@ def own_paths() -> dict[str, Any]:
                 JOB_ID,
                 LAST_EVENT,
             )
+        },
+        "/registry": {
+            "get": _entry(
+                "registry.list",
+                "The registries for which a credential is kept; the secrets are never told.",
+                "`registry:read`",
+                _ok("The registries.", "Registries"),
+                [401, 403, 500],
+            )
+        },
+        "/registry/{host}": {
+            "get": _entry(
+                "registry.get",
+                "What is kept for a registry; the secret is never told.",
+                "`registry:read`",
+                _ok("It.", "Registry"),
+                asked,
+                REGISTRY,
+            ),
+            "put": _entry(
+                "registry.put",
+                "Keep a credential for a registry, in place of that before: pulls use it.",
+                "`registry:write`",
+                _ok("It is kept instead of another one.", "Registry")
+                | _ok("It is kept.", "Registry", 201),
+                [400, 401, 403, 409, 413, 415, 500],
+                REGISTRY,
+                requestBody={"required": True, "content": content("RegistryCredential")},
+            ),
+            "delete": _entry(
+                "registry.delete",
+                "Forget the credential that is kept for a registry.",
+                "`registry:write`",
+                {"204": {"description": "It is forgotten."}},
+                asked,
+                REGISTRY,
+            ),
         },
         "/event": {
             "get": _entry(

@@ -11,9 +11,11 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from towline import waves
+from towline.credential import Credential
 from towline.duration import parse_duration
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
+from towline.reference import InvalidReference, parse_registry
 from towline.target import InvalidTarget, Target, parse_target
 
 LARGEST_BODY = 1024 * 1024
@@ -180,6 +182,49 @@ async def retry_target(request: Request) -> Target | None:
         raise InvalidRequest("The request's body is not valid.", str(error)) from error
     except InvalidTarget as error:
         raise InvalidRequest("The target is not valid.", str(error)) from error
+
+
+def registry(request: Request) -> str:
+    """Return the registry that the path names.
+
+    Raises:
+        InvalidRequest: it can't name one.
+    """
+    try:
+        return parse_registry(unquote(request.path_params["host"]))
+    except InvalidReference as error:
+        raise InvalidRequest("The registry is not valid.", str(error)) from error
+
+
+class CredentialBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of a request to keep a registry's credential."""
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+
+async def credential(request: Request) -> Credential:
+    """Return the credential that the body brings.
+
+    Raises:
+        InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
+    """
+    wanted = 'Send {"username": "…", "password": "…"}, or {"identity_token": "…"}'
+    given = await _body(request, wanted, required=True)
+    try:
+        body = msgspec.convert(given, CredentialBody)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("The request's body is not valid.", str(error)) from error
+    if body.password and body.identity_token:
+        problem = "It has a password and an identity token."
+    elif not (body.password or body.identity_token):
+        problem = "It has neither a password nor an identity token."
+    elif body.password and not body.username:
+        problem = "It has a password, but no user name."
+    else:
+        return Credential(body.username, body.password, body.identity_token)
+    raise InvalidRequest("The request's body is no credential.", f"{problem} {wanted}")
 
 
 async def parameters(

@@ -243,6 +243,56 @@ AGENTS = {
     },
 }
 
+REGISTRY = {
+    "type": "object",
+    "required": ["registry", "type", "updated_at", "updated_by", "readable"],
+    "properties": {
+        "registry": {"type": "string", "description": "As image references name it."},
+        "username": TEXT,
+        "type": {"type": "string", "enum": ["password", "identity_token"]},
+        "updated_at": TIME,
+        "updated_by": {"type": "string", "description": "The caller who set it."},
+        "readable": {
+            "type": "boolean",
+            "description": "Whether the controller that answers has the key it is kept with.",
+        },
+    },
+}
+
+REGISTRIES = {
+    "type": "object",
+    "required": ["registries", "total"],
+    "properties": {
+        "total": {"type": "integer"},
+        "registries": {"type": "array", "items": {"$ref": REFERENCE.format(name="Registry")}},
+    },
+}
+
+REGISTRY_CREDENTIAL = {
+    "type": "object",
+    "description": "A user's name and password, or an identity token.",
+    "additionalProperties": False,
+    "properties": {
+        "username": TEXT,
+        "password": {"type": "string", "writeOnly": True},
+        "identity_token": {"type": "string", "writeOnly": True},
+    },
+    "oneOf": [
+        {
+            "required": ["username", "password"],
+            "properties": {
+                "username": {"minLength": 1},
+                "password": {"minLength": 1},
+                "identity_token": {"maxLength": 0},
+            },
+        },
+        {
+            "required": ["identity_token"],
+            "properties": {"identity_token": {"minLength": 1}, "password": {"maxLength": 0}},
+        },
+    ],
+}
+
 HEALTH = {
     "type": "object",
     "required": ["status"],
@@ -260,6 +310,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Agent": AGENT,
     "Agents": AGENTS,
     "Message": MESSAGE,
+    "Registry": REGISTRY,
+    "Registries": REGISTRIES,
+    "RegistryCredential": REGISTRY_CREDENTIAL,
     "Health": HEALTH,
 }
 

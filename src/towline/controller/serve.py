@@ -23,6 +23,7 @@ from towline.errors import InvalidConfiguration, TowlineError
 from towline.index import Index
 from towline.journal import EVENTS, JOBS, Retention
 from towline.operation import registry
+from towline.vault import Vault
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True):
     broker: Settings
     index: Path
     key: bytes
+    vault: Vault
     roles: dict[str, list[str]]
     wait: float
     longest_wait: float
@@ -109,7 +111,11 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
     with Index(options.index) as index:
         async with Connection(options.broker, "controller") as broker:
             dispatch = Dispatch(
-                broker, index, expires=options.expires, retention=options.retention.age
+                broker,
+                index,
+                options.vault,
+                expires=options.expires,
+                retention=options.retention.age,
             )
             api = Api(
                 dispatch,
@@ -174,6 +180,7 @@ async def _provide(dispatch: Dispatch, retention: Retention) -> None:
             await dispatch.journal.create(retention)
             await dispatch.fleet.create(retention.replicas)
             await dispatch.keys.create(retention.replicas)
+            await dispatch.registries.create(retention.replicas)
             await dispatch.driver.lease.create(retention.replicas)
             return
         except TowlineError as error:

@@ -12,6 +12,7 @@ import msgspec
 from towline.fleet import Member
 from towline.index import Listed
 from towline.job import STARTED, TURNS, Event, Job, Progress, timestamp
+from towline.registries import Kept
 from towline.target import ANY
 
 MOST_NAMES = 5
@@ -164,6 +165,19 @@ def happened(event: Event) -> dict[str, Any]:
     if event.data is not None and event.hostname:
         told["data"] = event.data
     return told
+
+
+def registry(kept: Kept, *, readable: bool) -> dict[str, Any]:
+    """Return what may be known of a credential that is kept for a registry: never the secret."""
+    described: dict[str, Any] = {"registry": kept.registry}
+    if kept.username:
+        described["username"] = kept.username
+    return described | {
+        "type": kept.kind,
+        "updated_at": timestamp(kept.updated),
+        "updated_by": kept.by,
+        "readable": readable,
+    }
 
 
 def agent(member: Member) -> dict[str, Any]:

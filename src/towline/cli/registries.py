@@ -1,0 +1,104 @@
+"""The commands about registries: whose credentials are kept."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.output import print_json, print_table
+from towline.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from towline.client import RegistryView
+
+
+@click.group()
+def registry() -> None:
+    """Keep the credentials that pulls use."""
+
+
+def read_secret(what: str) -> str:
+    """Return a secret: typed by a person, who doesn't see it, or all of standard input.
+
+    Never an argument or a variable, which other users of the machine, or other programs, can see.
+
+    Raises:
+        InvalidConfiguration: there is none.
+    """
+    if sys.stdin.isatty():
+        secret = str(click.prompt(what, hide_input=True, err=True))
+    else:
+        secret = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise InvalidConfiguration(
+            f"There is no {what.lower()}.", "Write it to standard input, or at the prompt"
+        )
+    return secret
+
+
+@registry.command("set")
+@click.argument("host")
+@click.option("-u", "--username", metavar="NAME", help="The user at the registry.")
+@click.option("--identity-token", is_flag=True, help="It is an identity token, not a password.")
+def set_(host: str, username: str | None, identity_token: bool, **values: Any) -> None:
+    """Keep a credential for a registry, in place of that before.
+
+    The password is read from standard input, or typed at a prompt.
+
+    \b
+    Example:
+        towline registry set registry.internal:5000 -u puller < password
+    """
+    if username is None and not identity_token:
+        raise click.UsageError("Give --username NAME, or --identity-token.")
+    secret = read_secret("Identity token" if identity_token else "Password")
+    with connect(take_where(values)) as client:
+        kept = client.set_registry(
+            host,
+            username=username,
+            password=None if identity_token else secret,
+            identity_token=secret if identity_token else None,
+        )
+    print(f"Kept for {kept['registry']}: {_whose(kept)}.")
+
+
+@registry.command("list")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+def list_(output: str, **values: Any) -> None:
+    """List the registries that a credential is kept for."""
+    with connect(take_where(values)) as client:
+        found = client.registries()
+    if output == "json":
+        print_json(found)
+        return
+    print_table(
+        ["REGISTRY", "CREDENTIAL", "UPDATED", "BY"],
+        [
+            [kept["registry"], _whose(kept), kept["updated_at"], kept["updated_by"]]
+            for kept in found
+        ],
+    )
+
+
+def _whose(kept: RegistryView) -> str:
+    name = f" of {kept['username']}" if "username" in kept else ""
+    unreadable = "" if kept["readable"] else ", kept with a key that this controller does not have"
+    return f"{kept['type'].replace('_', ' ')}{name}{unreadable}"
+
+
+@registry.command()
+@click.argument("host")
+def remove(host: str, **values: Any) -> None:
+    """Forget the credential of a registry."""
+    with connect(take_where(values)) as client:
+        client.remove_registry(host)
+    print(f"Nothing is kept for {host} any more.")
+
+
+for command in (set_, list_, remove):
+    with_connection(command)
+
+COMMANDS = (registry,)
