@@ -13,8 +13,9 @@ import msgspec
 import structlog
 
 from towline.agent.engine import Engine
+from towline.agent.pulling import stall
 from towline.agent.pulling.faults import Fault, Kind, classify
-from towline.agent.pulling.stall import Clocks
+from towline.agent.pulling.layers import Layers
 from towline.errors import EngineUnreachable, TaskFailed, TowlineError
 from towline.job import ATTEMPT
 from towline.reference import Reference
@@ -28,6 +29,10 @@ STALL_TIMEOUT = 300.0
 FIRST_PAUSE = 2.0
 """Seconds that the pause after the first attempt is at most; it doubles with each."""
 LONGEST_PAUSE = 120.0
+DISCARDED_AFTER = 1.0
+"""Seconds that a containerd image store is given, beyond the pause, to throw a layer away that came
+wrong: it does with its next garbage collection, at most some 0.3 s later where there are few
+images. Until then it fails by that layer again."""
 ENGINE_BACK_WITHIN = 30.0
 """Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
 LOOK_EVERY = 0.5
@@ -84,6 +89,7 @@ class Attempt:
             API (`AuthConfig`); None for nothing.
         note: tells of a step to all jobs that share the pull: a kind of `towline.job.REPEATED`,
             and words.
+        layers: what the engine has told of it so far.
     """
 
     def __init__(self, order: Order, number: int, note: Callable[[str, str], None]) -> None:
@@ -91,6 +97,7 @@ class Attempt:
         self.number = number
         self.auth: dict[str, str] | None = None
         self.note = note
+        self.layers = Layers(time.monotonic())
 
 
 class Step:
@@ -125,6 +132,7 @@ async def pull(
     before: dict[str, Any] | None = None
     looked = False
     faults: list[Fault] = []
+    corrupt = 0
     while True:
         attempt = Attempt(order, len(faults) + 1, note)
         try:
@@ -135,11 +143,13 @@ async def pull(
                     return present(order, before)
             return await _try(engine, attempt, steps, before)
         except TaskFailed as error:
-            fault = classify(error)
+            fault = classify(error, order.reference)
             faults.append(fault)
             for step in steps:
                 await step.failed(attempt, fault)
-            pause = _pause(order, faults)
+            corrupt += fault.kind is Kind.CORRUPT
+            hopeless = fault.kind is Kind.PERMANENT or corrupt > 1
+            pause = None if hopeless or len(faults) > order.retries else _pause(fault, len(faults))
             _tell(attempt, fault, pause)
             if pause is None:
                 raise _ended(error, len(faults)) from error
@@ -149,13 +159,11 @@ async def pull(
             await _engine_back(engine)
 
 
-def _pause(order: Order, faults: Sequence[Fault]) -> float | None:
-    """Return for how many seconds to wait after these faults; None to give up."""
-    kinds = [fault.kind for fault in faults]
-    if len(faults) > order.retries or kinds[-1] is Kind.PERMANENT or kinds.count(Kind.CORRUPT) > 1:
-        return None
+def _pause(fault: Fault, attempts: int) -> float:
+    """Return for how many seconds to wait after so many attempts, the last one with this fault."""
     # Full jitter: nodes whose pulls failed together must not come back together.
-    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (len(faults) - 1)))
+    pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1)))
+    return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
 
 
 def _tell(attempt: Attempt, fault: Fault, pause: float | None) -> None:
@@ -192,11 +200,12 @@ async def _try(
     for step in steps:
         await step.before(attempt)
     digest, finished = reference.digest, False
-    clocks = Clocks(order.stall_timeout, time.monotonic())
+    # Its clocks begin now: before, it has waited for others than the engine.
+    attempt.layers = Layers(time.monotonic())
     tag = reference.digest or reference.tag or "latest"
     # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
     async with aclosing(engine.pull(reference.repository, tag, attempt.auth)) as messages:
-        while (message := await _next(messages, clocks)) is not None:
+        while (message := await _next(messages, attempt)) is not None:
             for step in steps:
                 step.during(attempt, message)
             status = message.get("status", "")
@@ -214,17 +223,21 @@ async def _try(
 
 
 async def _next(
-    messages: AsyncGenerator[dict[str, Any], None], clocks: Clocks
+    messages: AsyncGenerator[dict[str, Any], None], attempt: Attempt
 ) -> dict[str, Any] | None:
     """Return the engine's next message, None at the end; `TaskFailed` when nothing moves."""
+    layers, timeout = attempt.layers, attempt.order.stall_timeout
+    left = stall.left(layers, timeout, time.monotonic())
     try:
-        async with asyncio.timeout(max(0.0, clocks.left(time.monotonic()))):
+        if left <= 0:  # an engine that talks, and does nothing
+            raise TimeoutError
+        async with asyncio.timeout(left):
             message = await anext(messages)
     except StopAsyncIteration:
         return None
     except TimeoutError as error:
-        raise TaskFailed(clocks.words) from error
-    clocks.fold(message, time.monotonic())
+        raise TaskFailed(stall.words(layers, timeout)) from error
+    layers.apply(message, time.monotonic())
     return message
 
 
