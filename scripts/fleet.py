@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import sys
 import tempfile
@@ -89,6 +90,7 @@ def agents(
     async def main() -> None:
         gate = asyncio.Semaphore(AT_ONCE)
         threads = ThreadPoolExecutor(2, "ledgers")
+        begun = 0
 
         async def one(number: int) -> None:
             with Ledger(directory / f"{hostname(number)}.sqlite", threads) as ledger:
@@ -105,6 +107,13 @@ def agents(
                 async with gate:
                     running = asyncio.create_task(agent.run())
                     await agent.ready()
+                nonlocal begun
+                begun += 1
+                if begun == count:
+                    # A node's agent has few objects; thousands of them in one process would have
+                    # the collector walk through all of them again and again.
+                    gc.collect()
+                    gc.freeze()
                 await running
 
         async with asyncio.TaskGroup() as group:

@@ -62,6 +62,7 @@ class Ledger:
         self._delivered: list[tuple[int]] = []
         self._shares_thread = thread is not None
         self._thread = thread or ThreadPoolExecutor(1, "ledger")
+        self._failed = False
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +86,19 @@ class Ledger:
 
     async def trouble(self) -> str:
         """Return why the ledger's disk takes no more just now, or ""."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._try_disk)
+        # What a file system says is cheap; what it then does is tried only once it has failed.
+        if not self._failed and self._says_room():
+            return ""
+        trouble = await asyncio.get_running_loop().run_in_executor(self._thread, self._try_disk)
+        self._failed = bool(trouble)
+        return trouble
+
+    def _says_room(self) -> bool:
+        try:
+            disk = os.statvfs(self._room.parent)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize >= ROOM and not disk.f_flag & os.ST_RDONLY
 
     def _try_disk(self) -> str:
         try:
@@ -151,6 +164,7 @@ class Ledger:
         if error is None:
             batch.set_result(None)
         else:
+            self._failed = True
             batch.set_exception(error)
             batch.exception()  # heard by whoever waits; perhaps nobody does
 
