@@ -38,6 +38,9 @@ LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
 doubles, so that a fleet does not come back in step."""
 REQUEST_TIMEOUT = 5.0
+FIRST_ATTEMPT = 2.0
+"""Seconds until a message that nobody acknowledged is sent once more, on the same connection: a
+leader that is gone loses it without a word. Doubled each time."""
 
 _SEED = re.compile("SU[A-Z2-7]{56}")
 
@@ -453,14 +456,17 @@ class Connection:
         if first or last is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
         deadline = asyncio.get_running_loop().time() + timeout
+        patience = FIRST_ATTEMPT / 2
         while True:
             remaining = deadline - asyncio.get_running_loop().time()
+            # A broker that is slow for all it has to do is made slower by what it is told twice.
+            patience *= 2
             try:
                 reply = await self.request(
                     subject,
                     payload,
                     headers=headers or None,
-                    timeout=max(0.05, min(remaining, 2.0)),
+                    timeout=max(0.05, min(remaining, patience)),
                 )
             except BrokerUnreachable as error:
                 self._not_stored(error.details)

@@ -24,11 +24,15 @@ CONSUMER_NOT_FOUND = 10014
 
 BATCH = 500
 """Messages asked for in one pull request; the next is sent as the last one arrives."""
+MOST_PENDING = 2 * BATCH
+"""Messages delivered and not acknowledged, past which the server holds the others back."""
 PULL_EXPIRES = 60.0
 HEARTBEAT = 15.0
 """Seconds between the server's signs of life on an idle pull request; two missed end it."""
 STRANDED_AFTER = 3.0
 """Seconds without an answer of a consumer, after which the server that keeps it may be gone."""
+TURNED_AWAY = 45.0
+"""Seconds, on average, until a follower that found all places of a consumer taken asks again."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -83,6 +87,8 @@ class Follower:
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
         batch: how many messages the broker may send ahead.
+        places: how many followers of the same name may wait at a time; the others try again now
+            and then. The server walks through all that wait, each time that one of them asks.
         replicas: copies of a durable consumer in a cluster; 0 for as many as its stream has. One
             that has no copy is made anew where `resume` says when its server is gone.
     """
@@ -98,6 +104,7 @@ class Follower:
         resume: Callable[[str], int | None] | None = None,
         newest: bool = False,
         batch: int = BATCH,
+        places: int | None = None,
         acknowledge_within: float = 10.0,
         replicas: int = 1,
     ) -> None:
@@ -109,10 +116,15 @@ class Follower:
         self._resume = resume
         self._newest = newest
         self._batch = batch
+        self._places = places
         self._acknowledge_within = acknowledge_within
         self._replicas = replicas
         self.created: str | None = None
         """When the stream that is followed was made, as the broker says it."""
+        self.delivered = 0
+        """Up to where the broker would not deliver this follower's messages again, as of when it
+        was asked for the consumer; for durable followers only."""
+        self._prepared: Client | None = None
         self.sessions = 0
         """How often it has begun."""
         self.ready = asyncio.Event()
@@ -126,8 +138,8 @@ class Follower:
                 "ack_policy": "explicit",
                 "ack_wait": int(self._acknowledge_within * NANOSECONDS),
                 "max_deliver": -1,
-                "max_ack_pending": 2 * self._batch,
-                "max_waiting": MAX_CONSUMERS,
+                "max_ack_pending": MOST_PENDING,
+                "max_waiting": self._places or MAX_CONSUMERS,
                 "num_replicas": self._replicas,
             }
             if self._resume is not None:
@@ -190,10 +202,12 @@ class Follower:
                 config.pop(key, None)
                 if key in kept:
                     config[key] = kept[key]
-        await self._broker.call(
-            f"CONSUMER.DURABLE.CREATE.{self._stream}.{self._durable}",
-            {"stream_name": self._stream, "config": config},
-        )
+        if kept is None or any(kept.get(key) != value for key, value in config.items()):
+            info = await self._broker.call(
+                f"CONSUMER.DURABLE.CREATE.{self._stream}.{self._durable}",
+                {"stream_name": self._stream, "config": config},
+            )
+        self.delivered = int(info["ack_floor"]["stream_seq"])
         return self._durable
 
     async def _strand(self) -> bool:
@@ -232,12 +246,14 @@ class Follower:
         pause = 0.1
         while True:
             try:
+                client = await self._broker.client()
                 await self._ensure_consumer()
             except (BrokerRefused, BrokerUnreachable) as error:
                 log.info("waiting for the journal", stream=self._stream, reason=error.details)
                 await asyncio.sleep(random.uniform(pause / 2, pause))
                 pause = min(pause * 2, 5.0)
                 continue
+            self._prepared = client
             self.ready.set()
             return
 
@@ -257,10 +273,25 @@ class Follower:
             await asyncio.sleep(random.uniform(0, pause))
             pause = min(pause * 2, 5.0)
 
+    def _request(self) -> dict[str, int]:
+        """Return the body of a pull request: within two heartbeats something answers it."""
+        if self._places is not None:
+            # Where heartbeats are asked for, the server does not say that all places are taken.
+            return {"batch": self._batch, "expires": int(2 * HEARTBEAT * NANOSECONDS)}
+        return {
+            "batch": self._batch,
+            "expires": int(PULL_EXPIRES * NANOSECONDS),
+            "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
+        }
+
     async def _session(self) -> AsyncIterator[Message]:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
         client = await self._broker.client()
-        consumer = await self._ensure_consumer()
+        prepared, self._prepared = self._prepared, None
+        if prepared is client and self._durable is not None:
+            consumer = self._durable
+        else:
+            consumer = await self._ensure_consumer()
         self.sessions += 1
         self.ready.set()
         inbox = client.new_inbox()
@@ -275,13 +306,7 @@ class Follower:
 
         subscription = await client.subscribe(inbox, cb=receive)
         watcher = asyncio.create_task(watch())
-        request = msgspec.json.encode(
-            {
-                "batch": self._batch,
-                "expires": int(PULL_EXPIRES * NANOSECONDS),
-                "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
-            }
-        )
+        request = msgspec.json.encode(self._request())
         expected = 1
         try:
             outstanding = 0
@@ -312,6 +337,12 @@ class Follower:
                         continue
                     if status in ("404", "408") or (status == "409" and "Batch" in reason):
                         outstanding = 0
+                        continue
+                    if status == "409" and "MaxWaiting" in reason:
+                        outstanding = 0
+                        await asyncio.wait(
+                            {watcher}, timeout=random.uniform(TURNED_AWAY / 2, TURNED_AWAY * 1.5)
+                        )
                         continue
                     log.info("consumer ended", stream=self._stream, status=status, reason=reason)
                     return

@@ -693,6 +693,52 @@ async def test_a_durable_follower_may_ask_for_other_subjects_and_keeps_its_place
     assert following.numbers == [3, 4]
 
 
+async def test_followers_beyond_the_places_take_over_when_one_is_free(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towline.follower.TURNED_AWAY", 0.2)
+
+    def one() -> Following:
+        return Following(durable(connection, batch=1, places=2))
+
+    async def two_wait() -> bool:
+        info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
+        return bool(info["num_waiting"] == 2)
+
+    with capture_logs() as logs:
+        async with contextlib.AsyncExitStack() as rest:
+            async with one() as first, one() as second:
+                await until_answered(two_wait)
+                third = await rest.enter_async_context(one())
+                for number in range(1, 7):
+                    await fill(connection, number, number)
+
+                def taken() -> list[int]:
+                    return sorted(first.numbers + second.numbers + third.numbers)
+
+                await until(lambda: taken() == list(range(1, 7)), "all to be taken")
+            await fill(connection, 7, 9)
+            await third.until(7, 8, 9)
+    assert taken() == list(range(1, 10))
+    assert not [entry for entry in logs if entry["log_level"] == "warning"]
+
+
+async def test_a_durable_follower_knows_what_was_acknowledged_before(
+    connection: Connection,
+) -> None:
+    await fill(connection, 1, 3)
+    fresh = durable(connection, after=None)
+    await fresh.prepare()
+    assert fresh.delivered == 3
+    async with Following(fresh) as following:
+        await fill(connection, 4, 4)
+        await following.until(4)
+    await acknowledged(connection, 4)
+    again = durable(connection)
+    await again.prepare()
+    assert again.delivered == 4
+
+
 async def test_what_is_not_acknowledged_in_time_is_delivered_again(connection: Connection) -> None:
     follower = durable(connection, acknowledge_within=0.3)
     async with Following(follower, acknowledge=False) as following:

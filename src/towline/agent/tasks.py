@@ -40,7 +40,7 @@ from towline.target import ANY
 
 log = structlog.get_logger()
 
-ANNOUNCED_AFTER = 0.05
+ANNOUNCED_AFTER = 0.5
 """Seconds that a task must run before the fleet is told that it was started: what ends sooner
 says so with its end, and costs one event less."""
 EXTEND_EVERY = 5.0
@@ -53,6 +53,8 @@ were answered long ago again."""
 TIDY_EVERY = 300.0
 LATE = 5.0
 """Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
+DELIVER_WITHIN = 15.0
+"""Seconds that an event may take to the broker, which has those of all the fleet to store."""
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
 LEDGER_RETRY_EVERY = 1.0
@@ -171,17 +173,26 @@ class Tasks:
             await self.learn_position()
 
     async def learn_position(self) -> None:
-        """Learn up to where the broker will not deliver this node's jobs again; forget the rest.
+        """Learn up to where the broker will not deliver this node's jobs again."""
+        try:
+            await self.settle(*await self._journal.delivered(self._node.machine))
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.warning("position not known", reason=error.details)
 
-        That is what is known for its age only: jobs for any node, and refused ones.
+    async def settle(self, stream: str, sequence: int) -> None:
+        """Forget what the broker will not deliver again; what is known for its age, by its age.
+
+        That is jobs for any node, and refused ones.
+
+        Args:
+            stream, sequence: see `Ledger.settle`.
         """
         try:
             self._ledger.forget(time.time() - LEDGER_KEEPS)
-            stream, floor = await self._journal.delivered(self._node.machine)
-            self._ledger.settle(stream, floor)
+            self._ledger.settle(stream, sequence)
             await self._ledger.commit()
-        except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
-            log.warning("position not known", reason=str(error))
+        except sqlite3.Error as error:
+            log.warning("position not recorded", reason=str(error))
 
     async def watch_ledger(self, changed: Callable[[], None]) -> None:
         """Tell the fleet when the ledger can't be written, and when it can again, for ever.
@@ -340,7 +351,7 @@ class Tasks:
         if not self._journal.broker.connected:
             return False
         try:
-            await self._journal.add_event(event)
+            await self._journal.add_event(event, timeout=DELIVER_WITHIN)
         except (BrokerUnreachable, BrokerRefused) as error:
             log.warning("event waits in the ledger", job=event.job, reason=error.details)
             return False
@@ -372,7 +383,7 @@ class Tasks:
         try:
             event = self._refused(job, None) or await self._run_unless_cancelled(job, None)
             self._log(job, event, begun)
-            await self._journal.add_event(event)
+            await self._journal.add_event(event, timeout=DELIVER_WITHIN)
         except (BrokerUnreachable, BrokerRefused) as error:
             # Not acknowledged: it is delivered again when the broker is back, if still wanted.
             log.warning("answer not delivered", job=job.id, reason=error.details)
@@ -515,7 +526,7 @@ class Tasks:
                 await asyncio.sleep(RETRY_EVERY)
                 self._deliver.set()
 
-    async def _deliver_events(self, timeout: float = 5.0) -> None:
+    async def _deliver_events(self, timeout: float = DELIVER_WITHIN) -> None:
         while events := self._ledger.undelivered(OUTBOX_BATCH):
             # Sent in order and all at once; each is stored once, and folding minds no order.
             await asyncio.gather(

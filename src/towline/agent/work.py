@@ -28,6 +28,9 @@ from towline.target import Label
 
 log = structlog.get_logger()
 
+PLACES = 128
+"""Nodes that wait for `_any` jobs at a time: enough for any rate, and any of them will do."""
+
 
 class Agent:
     """Takes jobs on, runs them, reports.
@@ -101,7 +104,7 @@ class Agent:
                 self._tasks.resume()
                 # Before the first heartbeat: from then on jobs may be made for this node.
                 await own.prepare()
-                await self._tasks.learn_position()
+                await self._tasks.settle(str(own.created), own.delivered)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._follow(own))
                     group.create_task(self._presence.keep())
@@ -136,6 +139,7 @@ class Agent:
                     after=0,
                     durable=f"_any-{capability}",
                     batch=1,
+                    places=PLACES,
                     # Few, and all nodes depend on them.
                     replicas=0,
                 )
