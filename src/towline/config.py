@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from towline.duration import parse_duration
 from towline.errors import InvalidConfiguration
+from towline.size import parse_size
+
+T = TypeVar("T")
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
@@ -21,7 +25,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         listen: `HOST:PORT` of the API.
         wait, longest_wait: how long a request waits for its nodes, and may ask to.
         expires: within how long a job for a node that is away must be begun.
-        retention: how long jobs are kept.
+        retention, retention_size: how long jobs are kept, and how much of them.
         heartbeat: between a node's signs of life.
         nats: the brokers' URLs, separated by commas.
         replicas: copies of each stream in a NATS cluster.
@@ -36,6 +40,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     longest_wait: str = "1h"
     expires: str = "24h"
     retention: str = "7d"
+    retention_size: str = "8GiB"
     heartbeat: str = "5s"
     nats: str | None = None
     nats_credentials: str | None = None
@@ -59,8 +64,15 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         Raises:
             InvalidConfiguration: it isn't one.
         """
+        return self._parsed(key, parse_duration)
+
+    def size(self, key: str) -> int:
+        """Return the size at `key` in bytes; raises as `seconds`."""
+        return self._parsed(key, parse_size)
+
+    def _parsed(self, key: str, parse: Callable[[str], T]) -> T:
         try:
-            return parse_duration(getattr(self, key))
+            return parse(getattr(self, key))
         except ValueError as error:
             name = key.replace("_", "-")
             raise InvalidConfiguration(f"The setting {name!r} is not valid.", str(error)) from error

@@ -26,6 +26,8 @@ FLUSH_EVERY = 0.2
 FLUSH_AT = 2000
 EXPIRE_EVERY = 1.0
 PRUNE_EVERY = 600.0
+PRUNE_AFTER = 20_000
+"""Messages after which the index is pruned all the same: a journal that is full drops as much."""
 RETRY_EVERY = 0.5
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
@@ -80,6 +82,7 @@ class Fold:
         self._on_waves = on_waves
         self._retention = retention
         self._folded: dict[str, int] = {}
+        self._unpruned = 0
         self._behind = {JOBS, EVENTS}
         self.pulse = Pulse()
         """Beats when something was folded."""
@@ -133,6 +136,7 @@ class Fold:
             self._folded[stream] = message.sequence
             self.pulse.beat()
             unwritten += 1
+            self._unpruned += 1
             if unwritten >= FLUSH_AT:
                 await self._flush()
                 unwritten = 0
@@ -184,7 +188,8 @@ class Fold:
                 if now - expired >= EXPIRE_EVERY:
                     self._index.expire()
                     expired = now
-                if now - pruned >= PRUNE_EVERY:
+                if now - pruned >= PRUNE_EVERY or self._unpruned >= PRUNE_AFTER:
+                    self._unpruned = 0
                     await self._prune()
                     pruned = now
 

@@ -11,6 +11,7 @@ import structlog
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
 from towline.job import CANCELLING, CLAIMED, NOBODY, REPEATED, RESULT_STATUS, TURNS, Event, Job
+from towline.size import show_size
 from towline.target import Label
 
 log = structlog.get_logger()
@@ -24,6 +25,9 @@ MAX_CONSUMERS = 20_000
 NANOSECONDS = 1_000_000_000
 STREAM_NAME_IN_USE = 10058
 NO_MESSAGE = 10037
+NO_STORAGE = 10047
+NO_PEERS = 10005
+"""What a server of its own, and a cluster, answer where a stream may take more than there is."""
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """A message that was to be the first on its subject is not."""
 
@@ -35,6 +39,8 @@ TURN = "turn"
 """Ends the subject that takes all decisions about the turns of a job's nodes, one after another."""
 
 
+SMALLEST = 16 * 1024**2
+"""Bytes that each stream must be allowed: with less, jobs would be lost that still run."""
 LONGEST_AGE = 30 * 86400.0
 """Seconds that a journal may keep jobs: a ledger that forgot one sooner would run it again."""
 
@@ -44,12 +50,12 @@ class Retention(msgspec.Struct, frozen=True):
 
     Attributes:
         age: seconds.
-        size: bytes, each stream.
+        size: bytes, half of them for each stream.
         replicas: copies of each stream in a cluster.
     """
 
     age: float = 7 * 86400.0
-    size: int = 4 * 1024**3
+    size: int = 8 * 1024**3
     replicas: int = 1
 
 
@@ -83,26 +89,44 @@ class Journal:
         self.broker = broker
 
     async def create(self, retention: Retention) -> None:
-        """Make the streams where they don't exist; existing ones are left as they are."""
-        for name, subjects in ((JOBS, ["job.>"]), (EVENTS, ["event.>"])):
-            await create_stream(
-                self.broker,
-                {
-                    "name": name,
-                    "subjects": subjects,
-                    "retention": "limits",
-                    "storage": "file",
-                    "discard": "old",
-                    "max_age": int(retention.age * NANOSECONDS),
-                    "max_bytes": retention.size,
-                    "max_msgs": -1,
-                    "max_msg_size": -1,
-                    "max_consumers": MAX_CONSUMERS,
-                    "num_replicas": retention.replicas,
-                    "duplicate_window": 120 * NANOSECONDS,
-                    "allow_direct": True,
-                },
-            )
+        """Make the streams where they don't exist; existing ones are left as they are.
+
+        A broker that has not as much room gets smaller ones, which is logged.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: they could not be made.
+        """
+        for name, subjects in ((EVENTS, ["event.>"]), (JOBS, ["job.>"])):
+            size = retention.size // 2
+            config = {
+                "name": name,
+                "subjects": subjects,
+                "retention": "limits",
+                "storage": "file",
+                "discard": "old",
+                "max_age": int(retention.age * NANOSECONDS),
+                "max_msgs": -1,
+                "max_msg_size": -1,
+                "max_consumers": MAX_CONSUMERS,
+                "num_replicas": retention.replicas,
+                "duplicate_window": int(min(120.0, retention.age) * NANOSECONDS),
+                "allow_direct": True,
+            }
+            while True:
+                try:
+                    await create_stream(self.broker, {**config, "max_bytes": size})
+                    break
+                except BrokerRefused as error:
+                    if size // 2 < SMALLEST or not _lacks_room(error):
+                        raise
+                log.warning(
+                    "broker has no room for the journal's size",
+                    stream=name,
+                    wanted=show_size(size),
+                    tried=show_size(size // 2),
+                    mend="more disk for the broker, or a smaller retention-size",
+                )
+                size //= 2
 
     async def add_job(self, job: Job, subject: str, *, timeout: float = 5.0) -> int:
         """Append a job; raises as `Connection.append`."""
@@ -244,6 +268,13 @@ def turns_subject(job_id: str) -> str:
 def cancelling_subject(job_id: str) -> str:
     """Return the subject of the event that says that a job is to be stopped."""
     return f"event.{NOBODY}.{job_id}.{CANCELLING}"
+
+
+def _lacks_room(error: BrokerRefused) -> bool:
+    # A cluster answers the same where it has too few servers.
+    return error.number == NO_STORAGE or (
+        error.number == NO_PEERS and "insufficient storage" in error.details
+    )
 
 
 async def create_stream(broker: Connection, config: dict[str, Any]) -> None:

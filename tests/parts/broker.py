@@ -22,22 +22,24 @@ class Broker(Assembly):
 
     `stop`, `kill` and `start` take it away and bring it back, on the same port with its data.
 
-    Parameters: `directory` holds its data, configuration, credentials and log.
+    Parameters: `directory` holds its data, configuration, credentials and log; `storage` is how
+    much it may store, in its configuration's words.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, storage: str | None = None) -> None:
         super().__init__()
         self.port = free_port()
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{_USER}:{_PASSWORD}")
         configuration = directory / "nats.conf"
+        limit = f", max_file_store: {storage}" if storage else ""
         configuration.write_text(
             f"""\
 listen: "127.0.0.1:{self.port}"
 max_payload: 8388608
 authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)}, timeout: 10 }}
 ping_interval: "20s"
-jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: always }}
+jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: always{limit} }}
 """
         )
         self.process = Process(

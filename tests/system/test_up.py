@@ -196,6 +196,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "a duration that is none": ([], {"TOWLINE_WAIT": "soon"}, "'soon'"),
     "a heartbeat that is none": ([], {"TOWLINE_HEARTBEAT": "often"}, "'often'"),
     "a retention too long": ([], {"TOWLINE_RETENTION": "300d"}, "'300d'"),
+    "a retention too small": ([], {"TOWLINE_RETENTION_SIZE": "1MB"}, "'1MB'"),
     "a number that is none": ([], {"TOWLINE_REPLICAS": "two"}, "replicas"),
     "operations that are not there": ([], {"TOWLINE_OPERATIONS": "no.such"}, "'no.such'"),
     "a key file that is not there": ([], {"TOWLINE_TOKEN_KEY": "/no/key"}, "'/no/key'"),

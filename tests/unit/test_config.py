@@ -163,6 +163,14 @@ def test_every_default_duration_is_one(key: str) -> None:
     assert Settings().seconds(key) > 0
 
 
+def test_a_size_is_bytes_and_one_that_is_none_is_named_by_its_key(write: Write) -> None:
+    assert Settings().size("retention_size") == 8 * 1024**3
+    settings = load(write('retention-size = "much"'))
+    with pytest.raises(InvalidConfiguration, match="'retention-size' is not valid") as refused:
+        settings.size("retention_size")
+    assert "'much'" in refused.value.details
+
+
 def test_a_file_is_named_by_argument_or_else_by_the_environment(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

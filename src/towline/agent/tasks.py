@@ -51,6 +51,8 @@ LONG_PAST = 60.0
 """Seconds past which an expired read is no news: a consumer that was made anew brings those that
 were answered long ago again."""
 TIDY_EVERY = 300.0
+TIDY_AFTER = 5000
+"""Tasks after which the ledger is tidied all the same."""
 LATE = 5.0
 """Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
 DELIVER_WITHIN = 15.0
@@ -84,6 +86,8 @@ class Tasks:
         self._settling: set[asyncio.Task[None]] = set()
         self._answered: OrderedDict[str, None] = OrderedDict()
         self._deliver = asyncio.Event()
+        self._untidied = 0
+        self._untidy = asyncio.Event()
 
     @property
     def running(self) -> int:
@@ -137,6 +141,9 @@ class Tasks:
     def _spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=job.id)
         self._running[job.id] = task
+        self._untidied += 1
+        if self._untidied >= TIDY_AFTER:
+            self._untidy.set()
 
         def finished(task: asyncio.Task[None]) -> None:
             self._running.pop(job.id, None)
@@ -169,7 +176,11 @@ class Tasks:
     async def tidy(self) -> None:
         """Learn now and then what will not be delivered again, and forget it, for ever."""
         while True:
-            await asyncio.sleep(random.uniform(TIDY_EVERY / 2, TIDY_EVERY))
+            self._untidied = 0
+            self._untidy.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(random.uniform(TIDY_EVERY / 2, TIDY_EVERY)):
+                    await self._untidy.wait()
             await self.learn_position()
 
     async def learn_position(self) -> None:

@@ -18,6 +18,7 @@ from towline.errors import InvalidConfiguration
 from towline.target import InvalidLabel, Label, parse_label
 
 if TYPE_CHECKING:
+    from towline.journal import Retention
     from towline.vault import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -118,18 +119,24 @@ def _vault(settings: config.Settings, directory: Path) -> Vault:
     return vault.open_vault(Path(settings.credentials_key), create=False)
 
 
-def _retention(settings: config.Settings) -> float:
-    """Return for how long jobs are kept, in seconds."""
-    from towline.journal import LONGEST_AGE
+def _retention(settings: config.Settings) -> Retention:
+    """Return how long and how much the journal keeps."""
+    from towline.journal import LONGEST_AGE, SMALLEST, Retention
+    from towline.size import show_size
 
-    seconds = settings.seconds("retention")
-    if seconds > LONGEST_AGE:
+    age, size = settings.seconds("retention"), settings.size("retention_size")
+    if age > LONGEST_AGE:
         raise InvalidConfiguration(
             f"The retention {settings.retention!r} is too long.",
             f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
             "write that, or less",
         )
-    return seconds
+    if size < 2 * SMALLEST:
+        raise InvalidConfiguration(
+            f"The retention size {settings.retention_size!r} is too small.",
+            f"Jobs would be lost that still run: write {show_size(2 * SMALLEST)}, or more",
+        )
+    return Retention(age=age, size=size, replicas=settings.replicas)
 
 
 def _broker(settings: config.Settings) -> Any:
@@ -231,7 +238,6 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = _start(config_file, "controller", **flags)
     from towline import state
     from towline.controller import serve
-    from towline.journal import Retention
     from towline.process import notify, run
 
     lock = state.Lock(directory, "controller")
@@ -247,7 +253,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
-        retention=Retention(age=_retention(settings), replicas=settings.replicas),
+        retention=_retention(settings),
     )
 
     def listening(url: str) -> None:
