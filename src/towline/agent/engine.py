@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiohttp
 import structlog
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
+from aiodocker.jsonstream import json_stream_stream
+from aiodocker.utils import compose_auth_header
 
 from towline.errors import EngineUnreachable, TaskFailed
 
@@ -107,11 +108,24 @@ class Engine:
             TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
                 engine's own words.
         """
+        headers = {}
+        if auth is not None:
+            headers["X-Registry-Auth"] = compose_auth_header(auth, repository.partition("/")[0])
         try:
-            stream = self._client().images.pull(repository, tag=tag, stream=True, auth=auth)
-            async with aclosing(cast(AsyncGenerator[dict[str, Any], None], stream)) as messages:
-                async for message in messages:
-                    yield message
+            # The library's own call leaves the connection open to the garbage collector, and so
+            # the engine pulling, when it is closed before its end.
+            async with self._client()._query(
+                "images/create",
+                "POST",
+                params={"fromImage": repository, "tag": tag},
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(),
+            ) as response:
+                try:
+                    async for message in json_stream_stream(response):
+                        yield message
+                finally:
+                    response.close()
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TaskFailed(f"the Docker Engine's progress stream broke off: {error}") from error
         except (DockerError, aiohttp.ClientError, OSError) as error:
