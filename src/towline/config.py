@@ -12,7 +12,7 @@ import msgspec
 
 from towline.duration import parse_duration
 from towline.errors import InvalidConfiguration
-from towline.size import parse_size
+from towline.size import Share, parse_share, parse_size
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         expires: within how long a job for a node that is away must be begun.
         retention, retention_size: how long jobs are kept, and how much of them.
         heartbeat: between a node's signs of life.
+        min_free: how much of the disk with the engine's images pulls leave free.
         nats: the brokers' URLs, separated by commas.
         replicas: copies of each stream in a NATS cluster.
         roles: permissions by the name of a custom role.
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     token_key: str | None = None
     credentials_key: str | None = None
     engine: str | None = None
+    min_free: str = "1GiB,5%"
     hostname: str | None = None
     machine_id: str | None = None
     labels: list[str] = []
@@ -76,6 +78,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         except ValueError as error:
             name = key.replace("_", "-")
             raise InvalidConfiguration(f"The setting {name!r} is not valid.", str(error)) from error
+
+    def share(self, key: str) -> Share:
+        """Return the share of a whole at `key`; raises as `seconds`."""
+        return self._parsed(key, parse_share)
 
 
 def load(path: str | None, **flags: Any) -> Settings:

@@ -84,6 +84,10 @@ class Engine:
         self._client().api_version = f"v{version['ApiVersion']}"
         return str(version["Version"])
 
+    async def info(self) -> dict[str, Any]:
+        """Return what the engine says of itself (`GET /info`)."""
+        return dict(await self._ask(self._client().system.info()))
+
     async def image(self, reference: str) -> dict[str, Any] | None:
         """Return what the engine knows of a present image (`GET /images/{name}/json`), or None."""
         try:

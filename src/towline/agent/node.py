@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from towline.agent.engine import Engine
+from towline.agent.pulling.attempts import Step
 from towline.agent.pulling.pulls import Pulls
 from towline.errors import TaskFailed
 from towline.job import Job
@@ -21,14 +22,19 @@ class Node:
     Attributes:
         machine, hostname: the node's machine id and its name for people.
         job: what this is done for; None outside a job.
+
+    Args:
+        steps: what has a say in each attempt of a pull, in this order.
     """
 
-    def __init__(self, machine: str, hostname: str, engine: Engine | None) -> None:
+    def __init__(
+        self, machine: str, hostname: str, engine: Engine | None, steps: Sequence[Step] = ()
+    ) -> None:
         self.machine = machine
         self.hostname = hostname
         self.job: Job | None = None
         self._engine = engine
-        self._pulls = Pulls(engine) if engine is not None else None
+        self._pulls = Pulls(engine, steps) if engine is not None else None
         self._note: Callable[[str, str], None] | None = None
 
     def serving(self, job: Job, note: Callable[[str, str], None]) -> Self:

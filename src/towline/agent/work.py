@@ -11,6 +11,7 @@ from towline.agent.engine import Engine
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
+from towline.agent.pulling.room import MIN_FREE, Room
 from towline.agent.tasks import Tasks
 from towline.broker import Connection, Settings
 from towline.follower import Follower
@@ -24,6 +25,7 @@ from towline.journal import (
     node_subject,
 )
 from towline.operation import NODE
+from towline.size import Share
 from towline.target import Label
 
 log = structlog.get_logger()
@@ -43,6 +45,7 @@ class Agent:
         engine_named: whether somebody named that engine: then it counts as there even if it has
             never been seen.
         interval: seconds between heartbeats.
+        min_free: how much of the disk with the engine's images pulls leave free.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Agent:
         engine: Engine | None,
         engine_named: bool,
         interval: float,
+        min_free: Share = MIN_FREE,
     ) -> None:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
         self._ledger = ledger
@@ -72,7 +76,8 @@ class Agent:
             interval=interval,
             running=lambda: self._tasks.running,
         )
-        node = Node(machine, hostname, engine)
+        steps = [Room(engine, min_free)] if engine is not None else []
+        node = Node(machine, hostname, engine, steps)
         self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence)
         self._shared: dict[str, asyncio.Task[None]] = {}
 

@@ -33,6 +33,11 @@ def node_options(command: Any) -> Any:
     """Add the options that describe a node."""
     for option in (
         click.option("--engine", metavar="URL", help="The Docker Engine; none for no engine."),
+        click.option(
+            "--min-free",
+            metavar="SIZE",
+            help="Pulls leave so much of the engine's disk free: 1GiB, 5%, or the larger of both.",
+        ),
         click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
         click.option("--machine-id", metavar="ID", help="The node's machine id."),
         click.option(
@@ -192,6 +197,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     host, port = _address(settings.listen)
     for name in ("wait", "longest_wait", "expires", "heartbeat"):
         settings.seconds(name)
+    settings.share("min_free")
     _retention(settings)
     _labels(settings.labels)
     _engine(settings.engine)
@@ -209,7 +215,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     if config_file:
         shared += ["--config", config_file]
     agent = list(shared)
-    for name in ("engine", "hostname", "machine_id"):
+    for name in ("engine", "hostname", "machine_id", "min_free"):
         if getattr(settings, name) is not None:
             agent += [f"--{name.replace('_', '-')}", getattr(settings, name)]
     for label in settings.labels:
@@ -282,6 +288,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
 
     lock = state.Lock(directory, "agent")
     engine = _engine(settings.engine)
+    min_free = settings.share("min_free")
     broker = _broker(settings)
 
     async def work() -> None:
@@ -295,6 +302,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 engine=None if engine is None else Engine(engine),
                 engine_named=settings.engine is not None,
                 interval=settings.seconds("heartbeat"),
+                min_free=min_free,
             )
             notify("READY=1")
             await worker.run()

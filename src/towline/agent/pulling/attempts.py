@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -21,6 +21,8 @@ from towline.job import ATTEMPT
 from towline.reference import Reference
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 Policy = Literal["always", "missing"]
 
@@ -113,6 +115,9 @@ class Step:
     def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
         """Called with each of the engine's progress messages; raises as `before` to stop it."""
 
+    async def watch(self, attempt: Attempt) -> None:
+        """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
+
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
         """Called when an attempt has failed, before the pause."""
 
@@ -196,9 +201,19 @@ async def _try(
     engine: Engine, attempt: Attempt, steps: Sequence[Step], before: dict[str, Any] | None
 ) -> Image:
     order = attempt.order
-    reference = order.reference
     for step in steps:
         await step.before(attempt)
+    digest = await beside(_follow(engine, attempt, steps), *(step.watch(attempt) for step in steps))
+    after = await engine.image(order.name)
+    if after is None:
+        raise TaskFailed(f"the Docker Engine reported success, but knows no image {order.name}")
+    changed = before is None or before["Id"] != after["Id"]
+    return Image(after["Id"], after["Size"], changed, digest)
+
+
+async def _follow(engine: Engine, attempt: Attempt, steps: Sequence[Step]) -> str | None:
+    """Follow the engine's pull to its end; return the manifest digest that it tells."""
+    reference = attempt.order.reference
     digest, finished = reference.digest, False
     # Its clocks begin now: before, it has waited for others than the engine.
     attempt.layers = Layers(time.monotonic())
@@ -215,11 +230,24 @@ async def _try(
                 finished = True
     if not finished:
         raise TaskFailed("the Docker Engine's progress stream ended before the pull was complete")
-    after = await engine.image(order.name)
-    if after is None:
-        raise TaskFailed(f"the Docker Engine reported success, but knows no image {order.name}")
-    changed = before is None or before["Id"] != after["Id"]
-    return Image(after["Id"], after["Size"], changed, digest)
+    return digest
+
+
+async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, None]) -> T:
+    """Return what `work` returns, or raise what it raises; what a watch raises ends it before."""
+    working = asyncio.create_task(work)
+    watching = [asyncio.create_task(watch) for watch in watches]
+    going: set[asyncio.Task[Any]] = {working, *watching}
+    try:
+        while not working.done():
+            ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            for watch in ended - {working}:
+                watch.result()
+        return working.result()
+    finally:
+        for task in (working, *watching):
+            task.cancel()
+        await asyncio.gather(working, *watching, return_exceptions=True)
 
 
 async def _next(

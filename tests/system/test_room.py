@@ -1,0 +1,158 @@
+"""Disk first: pulls on engines whose data root is a small disk."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.parts.cluster import Cluster, NodePlan
+from tests.parts.engine import Engine, EngineKind, why_missing
+from tests.parts.process import wait_until
+from tests.parts.proxy import FaultyProxy, Freeze
+from tests.parts.registry import Registry, random_layer
+from tests.system.conftest import results
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+
+MIB = 1024**2
+DISK = 64 * MIB
+KEPT = 32 * MIB
+
+
+class SmallEngine(Engine):
+    """A Docker Engine that keeps its images on a disk of 64 MiB."""
+
+    @property
+    def images_on(self) -> Path:
+        """The directory, a file system of its own."""
+        below = "data" if self.kind is EngineKind.CLASSIC else "cd/root"
+        return self.directory / below
+
+    def start(self) -> None:
+        disk = self.directory / "disk"
+        with disk.open("wb") as file:
+            file.truncate(DISK)
+        self.images_on.mkdir(parents=True)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
+        subprocess.run(["mount", "-o", "loop", disk, self.images_on], check=True)
+        super().start()
+
+    def free(self) -> int:
+        """Return how many bytes of the disk are free."""
+        figures = os.statvfs(self.images_on)
+        return figures.f_bavail * figures.f_frsize
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[dict[str, SmallEngine]]:
+    """Small engines by kind, as many kinds as there are; each kind is its node's name, too."""
+    with ExitStack() as stack:
+        kinds = [kind for kind in EngineKind if why_missing(kind) is None]
+        yield {kind: stack.enter_context(SmallEngine(kind)) for kind in kinds}
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    small: dict[str, SmallEngine], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    plans = [NodePlan(hostname, engine.url) for hostname, engine in small.items()]
+    with Cluster(tmp_path_factory.mktemp("small"), plans, {"TOWLINE_MIN_FREE": "32MiB"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def proxy(registry: Registry) -> Iterator[FaultyProxy]:
+    with FaultyProxy.before_registry(registry) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def half(registry: Registry, proxy: FaultyProxy) -> str:
+    """The reference, through the proxy, of an image of more than half a disk."""
+    image = registry.push_image("room/half", "1.0", [random_layer("half", 40 * MIB)])
+    return image.reference.replace(registry.host, proxy.host)
+
+
+@pytest.fixture(params=list(EngineKind), ids=str)
+def node(request: pytest.FixtureRequest, small: dict[str, SmallEngine]) -> str:
+    """The name of a node."""
+    if request.param not in small:
+        pytest.skip(why_missing(request.param) or "")
+    return str(request.param)
+
+
+def error(cluster: Cluster, node: str, image: str) -> str:
+    answer = cluster.pull(node, image)
+    assert answer.status_code == 500, answer.text
+    return str(answer.json()["details"])
+
+
+def test_a_disk_that_is_nearly_full_takes_no_pull_and_the_registry_is_not_asked(
+    cluster: Cluster,
+    small: dict[str, SmallEngine],
+    node: str,
+    proxy: FaultyProxy,
+    registry: Registry,
+) -> None:
+    image = registry.push_image(f"room/little-{node}", "1.0")
+    reference = image.reference.replace(registry.host, proxy.host)
+    engine = small[node]
+    filler = engine.images_on / "filler"
+    proxy.requests.clear()
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, engine.free() - KEPT + MIB)
+    try:
+        refused = error(cluster, node, reference)
+    finally:
+        filler.unlink()
+    assert re.search(
+        r"no room on the disk: 3[01]\.\d MiB of \d\d\.\d MiB are free in "
+        rf"{re.escape(str(engine.images_on))}, and 32\.0 MiB are to stay free \(min-free\)",
+        refused,
+    ), refused
+    assert proxy.requests == []
+    assert engine.image(reference) is None
+
+    assert results(cluster.pull(node, reference))[node]["status"] == "ok"
+
+
+def test_a_pull_that_cannot_fit_is_ended_before_the_disk_is_full(
+    cluster: Cluster, small: dict[str, SmallEngine], node: str, proxy: FaultyProxy, half: str
+) -> None:
+    """By its announced size: of its bytes few have come."""
+    proxy.fault = Freeze(match="/blobs/", after=8 * MIB)
+    try:
+        ended = error(cluster, node, half)
+    finally:
+        proxy.fault = None
+    found = re.search(r"no room on the disk: (.*) MiB are yet to be written", ended)
+    assert found, ended
+    assert 30 < float(found[1]) <= 80
+    assert small[node].image(half) is None
+
+
+def test_a_pull_that_leaves_too_little_is_ended_by_what_is_there(
+    cluster: Cluster, small: dict[str, SmallEngine], node: str, proxy: FaultyProxy, half: str
+) -> None:
+    """By what others write meanwhile."""
+    engine = small[node]
+    image = proxy.host + half[half.index("/") :].replace("half", "little-" + node)
+    filler = engine.images_on / "filler"
+    engine.remove_all_images()
+    proxy.requests.clear()
+    proxy.fault = Freeze(match="/blobs/", after=100)
+    try:
+        job = cluster.pull(node, image, prefer="respond-async").json()["job_id"]
+        wait_until(lambda: any("/blobs/" in each for each in proxy.requests), what="its blobs")
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, engine.free() - KEPT + MIB)
+        (result,) = cluster.ended(job)["results"]
+    finally:
+        proxy.fault = None
+        filler.unlink(missing_ok=True)
+    assert result["status"] == "failed"
+    assert "no room on the disk" in result["error"]

@@ -1,0 +1,137 @@
+"""Where an engine keeps images, and what follows from the room there."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from towline.agent.engine import Engine
+from towline.agent.pulling.attempts import Attempt, Order
+from towline.agent.pulling.room import LOOK_EVERY, Room, coming
+from towline.errors import NoRoom
+from towline.progress import (
+    DONE,
+    DOWNLOADED,
+    DOWNLOADING,
+    EXTRACTING,
+    PRESENT,
+    WAITING,
+    Layer,
+)
+from towline.reference import Reference
+from towline.size import parse_share
+
+
+class ToldEngine(Engine):
+    """A Docker Engine of which only what it says of itself is known."""
+
+    def __init__(self, info: dict[str, Any], url: str = "unix:///nowhere") -> None:
+        super().__init__(url)
+        self._info = info
+
+    async def info(self) -> dict[str, Any]:
+        return self._info
+
+
+def attempt(*messages: dict[str, Any]) -> Attempt:
+    """Return an attempt of which the engine has told so much."""
+    made = Attempt(Order(Reference.parse("a/b")), 1, lambda kind, words: None)
+    for message in messages:
+        made.layers.apply(message, 0.0)
+    return made
+
+
+def downloading(layer: str, current: int, total: int) -> dict[str, Any]:
+    detail = {"current": current, "total": total}
+    return {"id": layer, "status": "Downloading", "progressDetail": detail}
+
+
+def free(path: Path) -> int:
+    figures = os.statvfs(path)
+    return figures.f_bavail * figures.f_frsize
+
+
+async def test_a_pull_begins_only_where_enough_is_free(tmp_path: Path) -> None:
+    engine = ToldEngine({"DockerRootDir": str(tmp_path)})
+    await Room(engine, parse_share("0")).before(attempt())
+    with pytest.raises(NoRoom, match="no room on the disk") as refused:
+        await Room(engine, parse_share("1PiB")).before(attempt())
+    assert refused.value.path == str(tmp_path)
+    assert refused.value.kept == 1024**5
+    assert refused.value.coming == 0
+    with pytest.raises(NoRoom):
+        await Room(engine, parse_share("100%")).before(attempt())
+
+
+async def test_a_pull_ends_once_what_is_to_come_would_not_leave_enough(tmp_path: Path) -> None:
+    room = Room(ToldEngine({"DockerRootDir": str(tmp_path)}), parse_share("0"))
+    large = attempt(downloading("a", 1024, free(tmp_path)), downloading("b", 0, 1024**4))
+    await room.before(large)
+    with pytest.raises(NoRoom, match="are yet to be written") as ended:
+        await room.watch(large)
+    assert ended.value.coming > ended.value.free
+
+
+async def test_a_pull_that_fits_is_watched_without_end(tmp_path: Path) -> None:
+    room = Room(ToldEngine({"DockerRootDir": str(tmp_path)}), parse_share("0"))
+    little = attempt(downloading("a", 10, 1024))
+    await room.before(little)
+    watching = asyncio.create_task(room.watch(little))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2 * LOOK_EVERY):
+            await watching
+
+
+@pytest.mark.parametrize(
+    ("layers", "kept", "removed"),
+    [
+        ([], 0, 0),
+        ([Layer("a", PRESENT), Layer("b", DONE, 50, 50, 50)], 0, 0),
+        # Nothing of it is there: archive and contents.
+        ([Layer("a", WAITING, 0, 50)], 100, 100),
+        ([Layer("a", DOWNLOADING, 20, 50)], 80, 80),
+        ([Layer("a", DOWNLOADED, 50, 50), Layer("b", DOWNLOADING, 20, 30)], 90, 40),
+        ([Layer("a", EXTRACTING, 50, 50, 40), Layer("b", DOWNLOADED, 30, 30)], 40, 30),
+        # Of what size is not told yet nothing is known.
+        ([Layer("a", WAITING), Layer("b", DOWNLOADING, 7)], 0, 0),
+    ],
+)
+def test_what_is_to_come_is_archives_and_contents(
+    layers: list[Layer], kept: int, removed: int
+) -> None:
+    assert coming(layers, archives=True) == kept
+    assert coming(layers, archives=False) == removed
+
+
+@pytest.mark.parametrize(
+    ("info", "url"),
+    [
+        ({"DockerRootDir": "/nowhere/at/all"}, "unix:///nowhere"),
+        ({}, "unix:///nowhere"),
+        ({"DockerRootDir": "/"}, "tcp://127.0.0.1:2375"),
+        ({"DockerRootDir": "/"}, "http://127.0.0.1:2375"),
+    ],
+)
+async def test_a_disk_that_cannot_be_seen_is_not_guessed(info: dict[str, Any], url: str) -> None:
+    room = Room(ToldEngine(info, url), parse_share("1PiB"))
+    large = attempt(downloading("a", 0, 1024**6))
+    await room.before(large)
+    await room.watch(large)
+
+
+async def test_of_two_disks_the_tighter_counts(tmp_path: Path) -> None:
+    """With the containerd store: the engine's own and that of its containerd."""
+    tight = Path("/dev/shm")
+    if free(tight) >= free(tmp_path):
+        pytest.skip("no tighter disk here")
+    info = {
+        "DockerRootDir": str(tight),
+        "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
+        "Containerd": {"Address": str(tmp_path / "no.sock")},
+    }
+    room = Room(ToldEngine(info), parse_share(f"{(free(tight) + free(tmp_path)) // 2}"))
+    with pytest.raises(NoRoom) as refused:
+        await room.before(attempt())
+    assert refused.value.path == str(tight)
