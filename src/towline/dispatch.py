@@ -50,6 +50,7 @@ from towline.operation import NODE, Effect, Operation, registry
 from towline.registries import Registries
 from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
 from towline.vault import Vault
+from towline.watching import Watches
 from towline.waves import Waves
 
 log = structlog.get_logger()
@@ -142,6 +143,7 @@ class Dispatch:
         self.driver = Driver(broker, index, self.fleet, self.fold, self.decisions)
         self.keys = Keys(broker)
         self.registries = Registries(broker, vault)
+        self.watches = Watches(broker, self._found, self._explain)
         self._expires = expires
         self._waits: dict[str, list[_Wait]] = {}
         self.stopping = False
@@ -155,6 +157,7 @@ class Dispatch:
 
     def _happened(self, event: Event) -> None:
         self.driver.happened(event)
+        self.watches.happened(event)
         for wait in self._waits.get(event.job, ()):
             wait.progress.apply(event)
             wait.missing.discard(event.machine)
@@ -343,6 +346,10 @@ class Dispatch:
                 f"GET /job/{job.id} tells when the broker is back",
                 job_id=job.id,
             ) from error
+
+    def _found(self, job_id: str) -> Progress | None:
+        found = self.index.find(job_id, self.fleet.hostnames)
+        return None if found is None else found[0]
 
     def _explain(self, progress: Progress) -> None:
         """Say of each node that hasn't ended why, where that is known."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import nats
+import nats.errors
 from nats.js.api import StreamState
 from nats.js.errors import NotFoundError
 
@@ -93,6 +94,23 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
                 return found
             finally:
                 await client.close()
+
+        return asyncio.run(ask())
+
+    def heard(self, subject: str) -> bool:
+        """Return whether anybody listens to a subject; they get a message that holds nothing."""
+
+        async def ask() -> bool:
+            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            try:
+                await client.request(subject, b"", timeout=0.2)
+            except nats.errors.NoRespondersError:
+                return False
+            except TimeoutError:
+                return True
+            finally:
+                await client.close()
+            return True
 
         return asyncio.run(ask())
 

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
+
+from towline.progress import Report
+
 MODULE = "gate_operations"
 
 _SOURCE = '''\
@@ -15,6 +19,7 @@ import msgspec
 
 from towline.errors import TaskFailed
 from towline.operation import Effect, operation
+from towline.progress import Report
 
 class Passed(msgspec.Struct):
     times: int
@@ -27,8 +32,11 @@ async def _pass(node, name, fail):
         file.write("begun\\n")
         file.flush()
         os.fsync(file.fileno())
+    report = here / f"{log.name}.report"
     try:
         while any((here / f"{held}.held").exists() for held in (name, log.name)):
+            if report.exists():
+                node.report(msgspec.json.decode(report.read_bytes(), type=Report))
             await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         with log.open("a") as file:
@@ -78,6 +86,12 @@ class Gate:
     def open(self, name: str) -> None:
         """Let it pass."""
         (self.directory / f"{name}.held").unlink(missing_ok=True)
+
+    def tell(self, name: str, hostname: str, report: Report) -> None:
+        """Let it tell on a node, while it is held back, how far it is."""
+        path = self.directory / f"{name}@{hostname}.report"
+        path.with_suffix(".new").write_bytes(msgspec.json.encode(report))
+        path.with_suffix(".new").rename(path)
 
     def damage(self, name: str) -> None:
         """Let it fail from now on."""

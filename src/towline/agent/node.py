@@ -12,6 +12,7 @@ from towline.agent.pulling.attempts import Step
 from towline.agent.pulling.pulls import Pulls
 from towline.errors import TaskFailed
 from towline.job import Job
+from towline.progress import Report
 
 NO_ENGINE = "this node has no Docker Engine"
 
@@ -36,16 +37,21 @@ class Node:
         self._engine = engine
         self._pulls = Pulls(engine, steps) if engine is not None else None
         self._note: Callable[[str, str], None] | None = None
+        self._report: Callable[[Report], None] | None = None
 
-    def serving(self, job: Job, note: Callable[[str, str], None]) -> Self:
+    def serving(
+        self, job: Job, note: Callable[[str, str], None], report: Callable[[Report], None]
+    ) -> Self:
         """Return the same machine for one job.
 
         Args:
             note: tells of a step of the task; see `note`.
+            report: tells how far the task is; see `report`.
         """
         node = copy.copy(self)
         node.job = job
         node._note = note
+        node._report = report
         return node
 
     @property
@@ -74,6 +80,14 @@ class Node:
         """
         if self._note is not None:
             self._note(kind, message)
+
+    def report(self, report: Report) -> None:
+        """Tell how far the task is, for those who look on; it goes past the ledger, and isn't kept.
+
+        At most two a second are sent; one that is lost costs nothing, since each is whole.
+        """
+        if self._report is not None:
+            self._report(report)
 
     def load_average(self) -> tuple[float, float, float]:
         """Return the mean number of runnable tasks over 1, 5 and 15 minutes (getloadavg(3))."""

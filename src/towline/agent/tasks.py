@@ -18,6 +18,7 @@ from towline import __version__
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.presence import Presence
+from towline.agent.reports import Reports
 from towline.broker import BrokerRefused
 from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
 from towline.follower import Message
@@ -72,14 +73,18 @@ class Tasks:
 
     Args:
         presence: what this node offers, and whom to tell that its engine went away.
+        reports: tells how far tasks are.
     """
 
-    def __init__(self, journal: Journal, ledger: Ledger, node: Node, presence: Presence) -> None:
+    def __init__(
+        self, journal: Journal, ledger: Ledger, node: Node, presence: Presence, reports: Reports
+    ) -> None:
         self._journal = journal
         self._clock = journal.broker.clock
         self._ledger = ledger
         self._node = node
         self._presence = presence
+        self._reports = reports
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stoppable: dict[str, asyncio.Task[Event]] = {}
         self._cancelled: dict[str, str] = {}
@@ -499,7 +504,11 @@ class Tasks:
             parameters = operation.read(job.parameters)
         except (msgspec.ValidationError, ValueError) as error:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
-        node = self._node.serving(job, lambda kind, message: self._note(job, kind, message))
+        node = self._node.serving(
+            job,
+            lambda kind, message: self._note(job, kind, message),
+            lambda report: self._reports.report(job.id, report),
+        )
         try:
             result = await operation.function(node, **msgspec.structs.asdict(parameters))
         except TowlineError as error:
@@ -509,6 +518,8 @@ class Tasks:
         except Exception as error:
             log.exception("operation broke off", job=job.id, operation=job.operation)
             return failed(f"unexpected {type(error).__name__}: {error}")
+        finally:
+            self._reports.end(job.id)
         return self._event(job, COMPLETED, started=started, data=msgspec.to_builtins(result))
 
     def _log(self, job: Job, ended: Event, begun: float) -> None:

@@ -12,6 +12,7 @@ from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
 from towline.agent.pulling.room import MIN_FREE, Room
+from towline.agent.reports import Reports
 from towline.agent.tasks import Tasks
 from towline.broker import Connection, Settings
 from towline.follower import Follower
@@ -78,7 +79,8 @@ class Agent:
         )
         steps = [Room(engine, min_free)] if engine is not None else []
         node = Node(machine, hostname, engine, steps)
-        self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence)
+        self._reports = Reports(self._broker, machine)
+        self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence, self._reports)
         self._shared: dict[str, asyncio.Task[None]] = {}
 
     async def ready(self) -> None:
@@ -116,6 +118,7 @@ class Agent:
                     group.create_task(self._presence.watch_engine(self._follow_shared))
                     group.create_task(self._presence.know_state(self._follow_shared))
                     group.create_task(self._tasks.report())
+                    group.create_task(self._reports.send())
                     group.create_task(self._tasks.tidy())
                     group.create_task(self._tasks.watch_ledger(self._follow_shared))
             finally:

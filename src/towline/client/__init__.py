@@ -31,12 +31,14 @@ from towline.client.models import (
     JobState,
     JobView,
     NodeView,
+    Progress,
     RegistryView,
     Result,
     Retried,
     Steered,
 )
 from towline.operation import Operation
+from towline.progress import LayerProgress, NodeProgress, Total
 
 __all__ = [
     "ApiError",
@@ -49,12 +51,16 @@ __all__ = [
     "JobPage",
     "JobState",
     "JobView",
+    "LayerProgress",
+    "NodeProgress",
     "NodeView",
     "Options",
+    "Progress",
     "RegistryView",
     "Result",
     "Retried",
     "Steered",
+    "Total",
 ]
 
 P = ParamSpec("P")
@@ -151,6 +157,10 @@ class Job(_Handle[P, T]):
         """Yield what has happened, then what happens, until its end; raises `ApiError`."""
         return self._client.job_events(self.id)
 
+    def progress(self) -> Iterator[Progress]:
+        """Yield how far it is, until its end; raises `ApiError`."""
+        return self._client.progress(self.id)
+
 
 class AsyncJob(_Handle[P, T]):
     """A job's handle for asyncio."""
@@ -176,6 +186,10 @@ class AsyncJob(_Handle[P, T]):
     def events(self) -> AsyncIterator[JobEvent]:
         """Yield what has happened, then what happens, until its end; raises `ApiError`."""
         return self._client.job_events(self.id)
+
+    def progress(self) -> AsyncIterator[Progress]:
+        """Yield how far it is, until its end; raises `ApiError`."""
+        return self._client.progress(self.id)
 
 
 def _deadline(timeout: float | None) -> float:
@@ -339,6 +353,17 @@ class Client:
         """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
         return self._events(_Streaming("/event", dict(filters), after))
 
+    def progress(self, job_id: str, *, node: str | None = None) -> Iterator[Progress]:
+        """Yield how far a job is, until its end, over all interruptions; raises `ApiError`.
+
+        Args:
+            node: the only node to be told of, with its layers, by its hostname or machine id.
+        """
+        folding = calls.Folding()
+        for event in self._events(_Streaming(*calls.progress(job_id, node), None)):
+            if (told := folding.take(event)) is not None:
+                yield told
+
     def _events(self, stream: _Streaming) -> Iterator[JobEvent]:
         while not stream.ended:
             try:
@@ -499,6 +524,13 @@ class AsyncClient:
     ) -> AsyncIterator[JobEvent]:
         """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
         return self._events(_Streaming("/event", dict(filters), after))
+
+    async def progress(self, job_id: str, *, node: str | None = None) -> AsyncIterator[Progress]:
+        """Yield how far a job is, as `Client.progress`."""
+        folding = calls.Folding()
+        async for event in self._events(_Streaming(*calls.progress(job_id, node), None)):
+            if (told := folding.take(event)) is not None:
+                yield told
 
     async def _events(self, stream: _Streaming) -> AsyncIterator[JobEvent]:
         while not stream.ended:

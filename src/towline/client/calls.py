@@ -14,10 +14,12 @@ import msgspec
 from towline.client.models import (
     ApiError,
     Cancelled,
+    JobEvent,
     JobPage,
     JobState,
     JobView,
     NodeView,
+    Progress,
     RegistryView,
     Result,
     Retried,
@@ -25,6 +27,7 @@ from towline.client.models import (
 )
 from towline.errors import InvalidConfiguration
 from towline.operation import Operation
+from towline.progress import JobProgress, NodeProgress, Total
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -153,6 +156,36 @@ def jobs(filters: dict[str, Any]) -> Call[JobPage]:
         expected=("items", "total_items"),
         params=params,
     )
+
+
+class Folding:
+    """Folds what a stream tells of a job's progress.
+
+    Raises:
+        ApiError: what it tells can't be read.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, NodeProgress] = {}
+        self._total = Total({}, 0.0)
+
+    def take(self, event: JobEvent) -> Progress | None:
+        """Return how far the job is by now, or None where an event tells nothing of that."""
+        if event.kind != "progress":
+            return None
+        try:
+            told = msgspec.convert(event.data, JobProgress)
+        except msgspec.ValidationError as error:
+            raise ApiError("The job's progress can't be read.", str(error), 200) from error
+        self._total = told.total or self._total
+        self._nodes |= {node.machine_id: node for node in told.nodes}
+        changed = [node.machine_id for node in told.nodes]
+        return Progress(told.job_id, told.status, self._total, dict(self._nodes), changed)
+
+
+def progress(job_id: str, node: str | None) -> tuple[str, dict[str, Any]]:
+    """Return path and query of the stream of a job's progress."""
+    return f"/job/{segment(job_id)}/progress", {"node": node}
 
 
 def cancel(job_id: str, wait: float) -> Call[Cancelled]:

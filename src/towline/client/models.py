@@ -7,10 +7,33 @@ from typing import Any, Generic, TypedDict, TypeVar
 import msgspec
 
 from towline.errors import TowlineError
+from towline.progress import NodeProgress, Total
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 UNFINISHED = ("pending", "running")
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a job is, as far as its stream has told.
+
+    Attributes:
+        status: the job's: submitted, processing, completed, failed or partial_failure.
+        total: the sum over all nodes.
+        nodes: each node by its machine id. Of many nodes each is told of a little more seldom.
+        changed: the machine ids of those that were told of since the one before this.
+    """
+
+    job_id: str
+    status: str
+    total: Total
+    nodes: dict[str, NodeProgress]
+    changed: list[str]
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has ended; all of them may not have been told of yet."""
+        return self.status not in ("submitted", "processing")
 
 
 class ApiError(TowlineError):

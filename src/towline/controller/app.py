@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from towline import __version__
 from towline.auth import Authenticator, Caller
+from towline.controller import progress as telling
 from towline.controller import queries, stream, views
 from towline.controller import request as reading
 from towline.controller.documentation import DOCUMENTATION_PAGE
@@ -79,6 +80,7 @@ class Api:
             ("POST", "/job/{id}/pause", self._guarded(None, self._pause)),
             ("POST", "/job/{id}/resume", self._guarded(None, self._resume)),
             ("GET", "/job/{id}/events", self._guarded("job:read", self._job_events)),
+            ("GET", "/job/{id}/progress", self._guarded("job:read", self._progress)),
             ("GET", "/event", self._guarded("job:read", self._events)),
             ("GET", "/registry", self._guarded("registry:read", self._registries)),
             ("GET", "/registry/{host}", self._guarded("registry:read", self._registry)),
@@ -269,6 +271,23 @@ class Api:
                 return Response(status_code=204)
         told = stream.of_job(self._dispatch, job, after[0] if after else None)
         return _streaming(told)
+
+    async def _progress(self, request: Request, caller: Caller) -> Response:
+        query = queries.query_as(request, queries.ProgressQuery)
+        last = request.headers.get("last-event-id")
+        progress, _ = await self._dispatch.known(_job_id(request))
+        job_id = progress.job.id
+        machine = self._machine(queries.given(query.node))
+        if machine is not None and progress.planned and machine not in progress.tasks:
+            raise NotFound(
+                f"{query.node} has no part in job {job_id}.", f"GET /job/{job_id} tells which have"
+            )
+        if reading.wants_json(request):
+            return answer(await telling.snapshot(self._dispatch, job_id, machine))
+        if last == telling.END and progress.done:
+            # Else a browser that has heard the end would come back for ever.
+            return Response(status_code=204)
+        return _streaming(telling.of_job(self._dispatch, job_id, machine))
 
     async def _events(self, request: Request, caller: Caller) -> Response:
         query = queries.query_as(request, queries.EventQuery)

@@ -9,6 +9,7 @@ import msgspec
 from towline.controller.paths import APPLIED, JOB_OPTIONS, KEY, LOCATION, PREFER, own_paths
 from towline.controller.schemas import REFERENCE, SCHEMAS, STATUS, WAITS, content, errors
 from towline.operation import Operation, Registry
+from towline.progress import JobProgress
 
 HOSTNAME = {
     "name": "hostname",
@@ -24,6 +25,7 @@ HOSTNAME = {
 def document(registry: Registry, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of all operations and of the API's own routes."""
     structs = [part for operation in registry for part in (operation.parameters, operation.result)]
+    structs.append(JobProgress)
     _, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
     components |= SCHEMAS
     for schema in components.values():

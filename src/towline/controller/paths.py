@@ -321,6 +321,25 @@ def own_paths() -> dict[str, Any]:
                 REGISTRY,
             ),
         },
+        "/job/{id}/progress": {
+            "get": _entry(
+                "job.progress",
+                "How far a job is on each node and in sum, until it ends.",
+                "`job:read`",
+                {
+                    "200": {
+                        "description": "Server-sent events: `progress`, and `end`. With `Accept: "
+                        "application/json` one answer: how far it is now.",
+                        "content": STREAM | content("JobProgress"),
+                    },
+                    "204": {"description": "It has ended, and its end is known."},
+                },
+                asked,
+                JOB_ID,
+                _query("node", "Only this node, by hostname or machine id.", TEXT),
+                LAST_EVENT,
+            )
+        },
         "/event": {
             "get": _entry(
                 "event.stream",

@@ -46,6 +46,12 @@ class EventQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     since: Text = UNSET
 
 
+class ProgressQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the query of a job's progress may hold."""
+
+    node: Text = UNSET
+
+
 Q = TypeVar("Q")
 V = TypeVar("V")
 

@@ -45,6 +45,12 @@ def token(request: Request) -> str | None:
     return request.headers.get("x-api-key")
 
 
+def wants_json(request: Request) -> bool:
+    """Whether what could be a stream is to be one answer: `Accept` names JSON, and no stream."""
+    accepted = ",".join(request.headers.getlist("accept")).lower()
+    return "application/json" in accepted and "text/event-stream" not in accepted
+
+
 def preferences(request: Request, default: float, longest: float) -> Preferences:
     """Return what the request prefers; what can't be understood is ignored, as the RFC asks."""
     for part in ",".join(request.headers.getlist("prefer")).split(","):

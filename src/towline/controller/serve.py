@@ -166,6 +166,7 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
         dispatch.fleet.follow_heartbeats(),
         dispatch.fleet.watch(),
         dispatch.driver.drive(),
+        dispatch.watches.listen(),
     ]
     async with asyncio.TaskGroup() as group:
         for loop in loops:

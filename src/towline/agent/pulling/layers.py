@@ -44,6 +44,7 @@ class Layers:
         byte_at: when a byte was last seen to arrive; at first, when the pull began.
         step_at: when unpacking was last seen to go on: a byte more of it, or, where the engine
             tells none, a layer that begins or ends. At first, when the pull began.
+        counted: whether the engine has told of unpacking in bytes.
         gained: bytes that were seen to arrive. What was there when a layer was first told of is
             not among them: it may be what an earlier attempt left.
 
@@ -56,6 +57,7 @@ class Layers:
         self._told: dict[str, int] = {}
         self._jumps: dict[str, int] = {}
         self.byte_at = self.step_at = now
+        self.counted = False
         self.gained = 0
 
     def apply(self, message: dict[str, Any], now: float) -> bool:
@@ -122,6 +124,7 @@ class Layers:
         if layer.state != EXTRACTING or current > layer.extracted:
             self.step_at = now
         size = layer.size or total
+        self.counted |= total > 0
         # Where only seconds are told there is no telling how far it is.
         extracted = min(current, size) if total else layer.extracted
         return Layer(layer.id, EXTRACTING, size or layer.fetched, size, extracted)

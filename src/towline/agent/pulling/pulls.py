@@ -11,8 +11,10 @@ import msgspec
 from towline.agent.engine import Engine
 from towline.agent.pulling import attempts
 from towline.agent.pulling.attempts import Image, Order, Step, present
+from towline.agent.pulling.telling import Telling
 from towline.agent.together import Round, Together
 from towline.errors import TaskFailed
+from towline.progress import Report
 
 
 class Listener(Protocol):
@@ -20,6 +22,9 @@ class Listener(Protocol):
 
     def note(self, kind: str, message: str) -> None:
         """Take a step of the pull, for the job's timeline."""
+
+    def report(self, report: Report) -> None:
+        """Take how far the pull is, for those who look on."""
 
 
 class Pulls:
@@ -62,7 +67,13 @@ class Pulls:
             for listener in round.members:
                 listener.note(kind, message)
 
-        return await attempts.pull(self._engine, round.wanted, self._steps, note)
+        def report(report: Report) -> None:
+            for listener in round.members:
+                listener.report(report)
+
+        async with Telling(report) as telling:
+            steps = [telling, *self._steps]
+            return await attempts.pull(self._engine, round.wanted, steps, note)
 
 
 def _serves(round: Round[Order], order: Order) -> bool:
