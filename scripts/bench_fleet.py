@@ -2,17 +2,14 @@
 
 import argparse
 import asyncio
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import msgspec
 import uvloop
+from tests.parts.cluster import Cluster, NodePlan
 from tests.parts.process import Failed
 
 from scripts.bench import (
@@ -28,22 +25,30 @@ from scripts.bench import (
     say,
     table,
 )
+from scripts.bench_journal import (
+    BOUNDED_AGE,
+    BOUNDED_NODES,
+    BOUNDED_SIZE,
+    JOBS_MADE,
+    LARGE,
+    fill_fleet,
+    measure_bounds,
+    measure_questions,
+)
 from scripts.fleet import Fleet
-from towline.index import Filter, Index
-from towline.job import COMPLETED, FAILED, PLANNED, Event, Job, PlannedNode, new_id
-from towline.journal import EVENTS, JOBS
 
 DOCUMENT = Path(__file__).parents[1] / "docs/benchmarks-fleet.md"
 REPEATS = 7
 CLIENTS = 16
 ANY_NODES = 150
-INDEXED = 100_000
+PROCESSES = 150
 WAVE_NODES, WAVE_PARALLEL, WAVE_PULL = 1000, 50, 0.5
 WAVE_REPEATS = 3
 WAVE_GOAL = 10
 """Per cent that a wave may take beyond nodes / nodes at a time x one pull."""
 GOALS = {100: 0.1, 1000: 0.6, 10_000: 6.0}
 """Seconds within which all of so many nodes have answered."""
+MOST = max(GOALS)
 
 
 def broadcasts(fleet: Fleet) -> tuple[list[float], list[float]]:
@@ -79,6 +84,8 @@ def measure_broadcast(nodes: int) -> tuple[list[str], list[list[str]]]:
             before = cpu_seconds(broker)
             reads, pulls = broadcasts(fleet)
             spent = (cpu_seconds(broker) - before) / (2 * REPEATS)
+            if nodes == MOST:
+                fill_fleet(fleet)
             memory = [resident(broker), resident(fleet.controllers[0].pid)]
     read, pull = statistics.median(reads), statistics.median(pulls)
     goals = []
@@ -137,90 +144,35 @@ def measure_wave() -> list[list[str]]:
     return [goal(name, overhead, "%", most=WAVE_GOAL)]
 
 
-def fill(index: Index) -> float:
-    """Fold jobs and their events into an index, a large one amid them; return messages a second."""
-    now, choose = time.time(), random.Random(1)
-    messages = 0
-    begun = time.perf_counter()
+def measure_processes() -> list[list[str]]:
+    """Return rows of goals for agents that are processes of their own, one of them dead."""
+    say(f"{PROCESSES} agents as processes of their own ...")
+    names = [f"node-{number:03}" for number in range(PROCESSES)]
+    with (
+        tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
+        Cluster(
+            Path(directory), [NodePlan(name) for name in names], {"TOWLINE_HEARTBEAT": "5s"}
+        ) as cluster,
+    ):
 
-    def event(job: Job, machine: str, kind: str, nodes: list[PlannedNode] | None = None) -> None:
-        nonlocal messages
-        made = Event(job.id, machine, f"node-{machine}", kind, now, started=now, nodes=nodes)
-        messages += 1
-        index.add_event(made, messages, msgspec.json.encode(made))
-        index.advance(EVENTS, messages)
-        if messages % 2000 == 0:
-            index.flush()
+        def all_answer(ok: int) -> float:
+            begun = time.perf_counter()
+            answer = cluster.admin.get("/node/_all/load", headers={"Prefer": "wait=60"})
+            taken = time.perf_counter() - begun
+            if [result["status"] for result in answer.json()["results"]].count("ok") != ok:
+                raise Failed(f"not {ok} of {PROCESSES} nodes answered well")
+            return taken
 
-    for number in range(1, INDEXED + 1):
-        large = number == INDEXED // 2
-        job = Job(
-            id=new_id(),
-            operation=choose.choice(["docker.pull", "docker.list", "node.load"]),
-            parameters={"image": "nginx:1.27"},
-            target="_all" if large else f"node-{number % 500}",
-            caller=f"caller-{number % 20}",
-            created=now,
-            expires=now + 86400,
-        )
-        machine = f"{number % 500:032x}"
-        index.add_job(job, None if large else machine, number, msgspec.json.encode(job))
-        index.advance(JOBS, number)
-        if large:
-            machines = [f"{node:032x}" for node in range(10_000)]
-            event(job, "_", PLANNED, [PlannedNode(each, f"node-{each}") for each in machines])
-            for each in machines:
-                event(job, each, COMPLETED)
-        else:
-            event(job, machine, choose.choice([COMPLETED] * 9 + [FAILED]))
-    index.flush()
-    return (messages + INDEXED) / (time.perf_counter() - begun)
-
-
-def median_milliseconds(work: Callable[[], object], count: int = 100) -> float:
-    """Return how long some work takes."""
-    taken = []
-    for _ in range(count):
-        begun = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begun)
-    return 1000 * statistics.median(taken)
-
-
-def measure_index() -> tuple[list[list[str]], list[list[str]]]:
-    """Return rows of goals, and of the times that questions take."""
-    say(f"An index of {INDEXED:,} jobs ...")
-    with tempfile.TemporaryDirectory(prefix="towline-bench-") as directory:
-        path = Path(directory) / "index.sqlite"
-        with Index(path) as index:
-            for stream in (JOBS, EVENTS):
-                index.position(stream, "made", 10**9)
-            rate = fill(index)
-        begun = time.perf_counter()
-        with Index(path) as index:
-            opened = time.perf_counter() - begun
-            questions = {
-                "all": Filter(),
-                "status": Filter(status="failed"),
-                "operation, status": Filter(operation="docker.pull", status="failed"),
-                "caller, status": Filter(caller="caller-3", status="completed"),
-                "node": Filter(machine=f"{3:032x}"),
-                "node, status": Filter(machine=f"{3:032x}", status="failed"),
-                "since": Filter(since=time.time() - 3600),
-            }
-            rows, slowest = [], 0.0
-            for name, wanted in questions.items():
-                page = median_milliseconds(partial(index.jobs, wanted, limit=10))
-                count = median_milliseconds(partial(index.count, wanted), 20)
-                slowest = max(slowest, page + count)
-                found = index.count(wanted)
-                rows.append([name, f"{found:,}", f"{page:.2f}", f"{count:.2f}"])
-    goals = [
-        goal(f"first page and count of {INDEXED:,} jobs, the slowest", slowest, "ms", most=5),
-        goal(f"opening the index of {INDEXED:,} jobs", opened, "s", most=2),
-        goal("folding into an empty index", rate, "/s", least=20_000),
+        # Starting them took both cores; what they still do then is no part of a broadcast.
+        time.sleep(10)
+        healthy = statistics.median(all_answer(PROCESSES) for _ in range(REPEATS))
+        cluster.agents[names[0]].kill()
+        cluster.wait_away(names[0])
+        lame = statistics.median(all_answer(PROCESSES - 1) for _ in range(REPEATS))
+    return [
+        goal(f"`_all` read, {PROCESSES} agents as processes of their own", healthy, "s", most=0.25),
+        goal("longer with one of them dead, once it is away", lame - healthy, "s", most=1),
     ]
-    return goals, rows
 
 
 def measure(sizes: list[int]) -> str:
@@ -230,10 +182,13 @@ def measure(sizes: list[int]) -> str:
         row, met = measure_broadcast(nodes)
         rows.append(row)
         goals += met
+    goals += measure_processes()
     goals += measure_any()
     goals += measure_wave()
-    indexed, questions = measure_index()
+    indexed, questions = measure_questions()
     goals += indexed
+    by_size = measure_bounds(retention_size=BOUNDED_SIZE)
+    by_age = measure_bounds(retention=BOUNDED_AGE)
     return "\n".join(
         [
             "# Benchmarks at fleet size",
@@ -250,19 +205,29 @@ def measure(sizes: list[int]) -> str:
             "",
             f"Seconds until the last node's result is in the answer, the median of {REPEATS}; the "
             "broker's CPU seconds for one; seconds until all agents had registered; MiB resident "
-            "afterwards.",
+            f"afterwards, of {MOST:,} nodes with {JOBS_MADE:,} jobs in the journal.",
             "",
             *table(
                 ["nodes", "read", "pull", "broker's CPU", "start", "broker MiB", "controller MiB"],
                 rows,
             ),
             "",
-            f"## Questions to an index of {INDEXED:,} jobs",
+            f"## Questions to a controller that knows {JOBS_MADE:,} jobs",
             "",
-            "One of them is for 10,000 nodes. Milliseconds for the first page of ten, and for the "
-            "total.",
+            f"One of them is for {LARGE:,} nodes. Milliseconds for the first page of ten with the "
+            "total, over HTTP.",
             "",
-            *table(["filter", "jobs", "page", "total"], questions),
+            *table(["filter", "jobs", "page"], questions),
+            "",
+            "## Ever more jobs",
+            "",
+            "MiB on disk of the journal, a controller's index, and the ledger of one node of "
+            f"{BOUNDED_NODES}, as pulls are done one after another; first with "
+            f"`retention-size = {BOUNDED_SIZE}`, then with `retention = {BOUNDED_AGE}`.",
+            "",
+            *table(["jobs done", "known", "journal", "index", "ledger"], by_size),
+            "",
+            *table(["jobs done", "known", "journal", "index", "ledger"], by_age),
             "",
         ]
     )

@@ -7,7 +7,7 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,8 @@ class Fleet(Assembly):
     """A broker, controllers and `nodes` light agents.
 
     Parameters: `directory` holds state and logs, `processes` share the agents among them,
-    `heartbeat` is a duration, and `pull` how long one takes.
+    `heartbeat` is a duration, `pull` how long one takes, and `settings` are those of the
+    controllers, by key.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Fleet(Assembly):
         processes: int | None = None,
         heartbeat: str = "5s",
         pull: str = "0s",
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -147,6 +149,7 @@ class Fleet(Assembly):
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._pull = pull
+        self._env = {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
         self.controllers: list[TowlineProcess] = []
         self.clients: list[httpx.Client] = []
         self.urls: list[str] = []
@@ -167,6 +170,7 @@ class Fleet(Assembly):
                 *("--token-key", key, "--log-level", "warning"),
                 logs=self.directory,
                 name=name,
+                env=self._env,
             )
             self.controllers.append(self._parts.enter_context(controller))
             controller.wait_for_output("answers at")
@@ -177,7 +181,7 @@ class Fleet(Assembly):
                 timeout=300,
             )
             self.clients.append(self._parts.enter_context(client))
-        ledgers = Path(
+        self.ledgers = Path(
             self._parts.enter_context(
                 tempfile.TemporaryDirectory(
                     prefix="towline-fleet-", dir=MEMORY if MEMORY.is_dir() else self.directory
@@ -191,7 +195,7 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.credentials, ledgers, self._heartbeat, self._pull),
+                    *(self.broker.credentials, self.ledgers, self._heartbeat, self._pull),
                 ],
                 logs=self.directory,
             )
