@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         retention, retention_size: how long jobs are kept, and how much of them.
         heartbeat: between a node's signs of life.
         min_free: how much of the disk with the engine's images pulls leave free.
+        max_pulls: how many pulls run at a time on a node.
         nats: the brokers' URLs, separated by commas.
         replicas: copies of each stream in a NATS cluster.
         roles: permissions by the name of a custom role.
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     credentials_key: str | None = None
     engine: str | None = None
     min_free: str = "1GiB,5%"
+    max_pulls: Annotated[int, msgspec.Meta(ge=1)] = 3
     hostname: str | None = None
     machine_id: str | None = None
     labels: list[str] = []

@@ -25,6 +25,8 @@ CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
 ATTEMPT = "attempt"
+QUEUED = "queued"
+DEQUEUED = "dequeued"
 RELEASED = "released"
 WITHHELD = "withheld"
 PAUSED = "paused"
@@ -33,7 +35,7 @@ RESUMED = "resumed"
 TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
 """Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
 
-REPEATED = frozenset({ATTEMPT})
+REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED})
 """Kinds that a task may have several events of; of the others there is one each."""
 
 RESULT_STATUS = {
@@ -52,6 +54,8 @@ NOBODY = "_"
 """Stands for the machine of a job for any node that none has taken, and of events of whole jobs."""
 ANY_NODE = "_any"
 """Stands for that machine's hostname."""
+ITS_PACE = "max_pulls"
+"""What a task waits for that has begun on its node, and is queued there."""
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,11 +143,14 @@ class Task:
 
     Attributes:
         until: past which moment it isn't begun, where that is before the job expires.
-        waits: what it waits for, where it has not had its turn: see `towline.waves.waits_for`.
+        waits: what it waits for, where it has not had its turn (see `towline.waves.waits_for`),
+            or is queued on its node.
+        queued: when it was last told to be queued there, or no more; seconds since 1970.
     """
 
     __slots__ = (
-        *("data", "ended", "error", "hostname", "machine", "started", "status", "until", "waits"),
+        *("data", "ended", "error", "hostname", "machine", "queued", "started", "status"),
+        *("until", "waits"),
     )
 
     def __init__(self, machine: str, hostname: str) -> None:
@@ -156,6 +163,7 @@ class Task:
         self.ended: float | None = None
         self.until: float | None = None
         self.waits: str | None = None
+        self.queued = 0.0
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
@@ -210,7 +218,7 @@ class Progress:
         return task
 
     def _end(self, task: Task, status: str, moment: float, error: str | None) -> None:
-        task.status, task.ended, task.error = status, moment, error
+        task.status, task.ended, task.error, task.waits = status, moment, error, None
         self.unfinished.discard(task.machine)
         if self.turns is not None:
             self.turns.end(task.machine, status)
@@ -224,7 +232,7 @@ class Progress:
             self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
         elif event.kind in TURNS:
             self._turn(event)
-        elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED):
+        elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED, QUEUED, DEQUEUED):
             # Of kinds that only newer agents know nothing follows, not even a share in the job.
             self._apply(self._task(event.machine, event.hostname), event)
             if self.job.target == ANY:
@@ -265,6 +273,12 @@ class Progress:
             task.status = "running"
             if self.turns is not None:
                 self.turns.begin(task.machine)
+        elif event.kind in (QUEUED, DEQUEUED):
+            # They may be delivered in any order.
+            if event.time > task.queued:
+                task.queued = event.time
+                waits = event.kind == QUEUED
+                task.waits, task.error = (ITS_PACE, event.error) if waits else (None, None)
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.started = event.started or task.started

@@ -22,6 +22,7 @@ Unit = Literal["byte", "line"]
 T = TypeVar("T")
 
 _HEAD_LIMIT = 1 << 20
+_GRAIN = 16384
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -30,11 +31,13 @@ class Fault:
     """What happens to responses to requests whose `METHOD /path?query` matches a pattern.
 
     `after` counts in the response's body, in bytes or in whole lines; the head counts nothing.
+    With `once` it is over when it has struck (a cut, a byte that was flipped).
     """
 
     match: str = ""
     after: int = 0
     unit: Unit = "byte"
+    once: bool = False
 
     def place(self, piece: bytes, passed: int, lines: int) -> int | None:
         """Return where in the next piece of a body it strikes, or None.
@@ -92,6 +95,8 @@ class FaultyProxy:
 
     `fault` may be set at any time and holds for what passes from then on; None lets all pass.
     `requests` lists what came in, as `METHOD /path?query`.
+    `served` counts the bytes of blobs that it has passed on.
+    `rate`, if set, is how many bytes a second of each blob it passes on.
     `refuse` closes the listener and all connections, `accept` opens it again.
 
     Upstream is a TCP port on loopback or the path of a unix socket, and the proxy listens on the
@@ -107,6 +112,8 @@ class FaultyProxy:
             self._directory = tempfile.TemporaryDirectory(prefix="tl-", dir=upstream.parent)
             self.socket = Path(self._directory.name) / "p.sock"
         self.requests: list[str] = []
+        self.served = 0
+        self.rate: float | None = None
         self._fault: Fault | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -274,12 +281,23 @@ class FaultyProxy:
             return
         framing = _Framing.of(response, without="closed")
         try:
-            await _send(writer, framing, self._tamper(line, _pieces(server, framing)))
+            body = self._tamper(line, _pieces(server, framing))
+            await _send(writer, framing, self._meter(body) if "/blobs/" in line else body)
         except _Ended:
             await _finish(writer, framing)
             raise _Closed from None
         if framing.kind == "closed":
             raise _Closed
+
+    async def _meter(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield a blob at the rate of the moment, and count it."""
+        async for piece in body:
+            for begin in range(0, len(piece), _GRAIN):
+                part = piece[begin : begin + _GRAIN]
+                if self.rate is not None:
+                    await asyncio.sleep(len(part) / self.rate)
+                self.served += len(part)
+                yield part
 
     async def _tamper(self, line: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield a response's body as the fault of the moment lets it pass."""
@@ -294,6 +312,8 @@ class FaultyProxy:
                 passed, lines, rest = passed + len(clean), lines + clean.count(b"\n"), rest[place:]
                 if place is None:
                     break
+                if fault is not None and fault.once and (rest or not isinstance(fault, FlipByte)):
+                    self._fault = None
                 match fault:
                     case Cut():
                         raise _Reset

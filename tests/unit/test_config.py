@@ -88,7 +88,7 @@ def test_each_setting_can_stand_in_the_file_the_environment_and_a_flag(
     write: Write, monkeypatch: pytest.MonkeyPatch, field: msgspec.structs.FieldInfo
 ) -> None:
     value: object
-    if field.name == "replicas":
+    if field.name in ("replicas", "max_pulls"):
         toml, text, value = "3", "3", 3
     elif field.name in ("labels", "operations"):
         toml, text, value = '["x"]', "x", ["x"]

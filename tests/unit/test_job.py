@@ -14,10 +14,12 @@ from towline.job import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
+    DEQUEUED,
     EXPIRED,
     FAILED,
     PAUSED,
     PLANNED,
+    QUEUED,
     RELEASED,
     RESUMED,
     SKIPPED,
@@ -387,3 +389,34 @@ def test_a_time_is_read_back_to_the_millisecond(seconds: float) -> None:
     moment = datetime.fromisoformat(timestamp(seconds))
     assert moment.tzinfo == UTC
     assert abs(moment.timestamp() - seconds) < 0.0011
+
+
+@pytest.mark.parametrize("shuffled", range(6))
+def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: int) -> None:
+    words = "queued: 3 pulls run before it"
+    events = [
+        event("a", STARTED),
+        event("a", QUEUED, 2.0, error=words),
+        event("a", DEQUEUED, 3.0, error="its turn after 1.0 s"),
+    ]
+    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    for each in events[:2]:
+        progress.apply(each)
+    (task,) = progress.tasks.values()
+    assert (task.status, task.waits, task.error) == ("running", "max_pulls", words)
+
+    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    random.Random(shuffled).shuffle(events)
+    for each in events:
+        progress.apply(each)
+    (task,) = progress.tasks.values()
+    assert (task.status, task.waits, task.error) == ("running", None, None)
+
+
+def test_of_a_queue_nothing_is_left_in_the_end() -> None:
+    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    progress.apply(event("a", QUEUED, 2.0, error="queued: 3 pulls run before it"))
+    progress.apply(event("a", COMPLETED, 3.0, data={}))
+    progress.apply(event("a", QUEUED, 4.0, error="late"))
+    (task,) = progress.tasks.values()
+    assert task.result() == {"hostname": "host-a", "status": "ok"}

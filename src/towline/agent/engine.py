@@ -25,6 +25,8 @@ ANSWER_WITHIN = 60.0
 UNREACHABLE = 900
 """What aiodocker gives as a status where there was no HTTP response."""
 
+NO_IMAGE = "a-label-that-no-image-has"
+
 
 class EngineRefused(TaskFailed):
     """The engine answered with an error.
@@ -48,6 +50,7 @@ class Engine:
     def __init__(self, url: str) -> None:
         self.url = url
         self._docker: Docker | None = None
+        self._keeps: bool | None = None
 
     def _client(self) -> Docker:
         if self._docker is None:
@@ -74,6 +77,7 @@ class Engine:
     def _translate(self, error: Exception) -> TaskFailed:
         if isinstance(error, DockerError) and error.status != UNREACHABLE:
             return EngineRefused(error.status, str(error.message))
+        self._keeps = None
         reason = error.message if isinstance(error, DockerError) else error
         return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {reason}")
 
@@ -87,6 +91,30 @@ class Engine:
     async def info(self) -> dict[str, Any]:
         """Return what the engine says of itself (`GET /info`)."""
         return dict(await self._ask(self._client().system.info()))
+
+    async def keeps_broken_off(self) -> bool:
+        """Whether it keeps what had arrived of a pull that was broken off, for a later one.
+
+        Engines with the containerd image store do. Asked once: it changes with their settings,
+        and so with a restart.
+        """
+        if self._keeps is None:
+            status = (await self.info()).get("DriverStatus") or []
+            self._keeps = any("io.containerd.snapshotter" in str(entry) for entry in status)
+        return self._keeps
+
+    async def release_broken_off(self) -> None:
+        """Have it throw away what it keeps of pulls that were broken off.
+
+        Pulls under way then lose what they have fetched, too, and fail. No image is removed: to
+        prune images releases all leases of pulls, and the filter lets no image through.
+        """
+        filters = {"dangling": ["true"], "label": [f"towline.none={NO_IMAGE}"]}
+        await self._ask(
+            self._client()._query_json(
+                "images/prune", "POST", params={"filters": json.dumps(filters)}
+            )
+        )
 
     async def image(self, reference: str) -> dict[str, Any] | None:
         """Return what the engine knows of a present image (`GET /images/{name}/json`), or None."""

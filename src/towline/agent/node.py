@@ -9,6 +9,7 @@ from typing import Self
 
 from towline.agent.engine import Engine
 from towline.agent.pulling.attempts import Step
+from towline.agent.pulling.places import MAX_PULLS
 from towline.agent.pulling.pulls import Pulls
 from towline.errors import TaskFailed
 from towline.job import Job
@@ -26,16 +27,22 @@ class Node:
 
     Args:
         steps: what has a say in each attempt of a pull, in this order.
+        max_pulls: how many pulls run at a time.
     """
 
     def __init__(
-        self, machine: str, hostname: str, engine: Engine | None, steps: Sequence[Step] = ()
+        self,
+        machine: str,
+        hostname: str,
+        engine: Engine | None,
+        steps: Sequence[Step] = (),
+        max_pulls: int = MAX_PULLS,
     ) -> None:
         self.machine = machine
         self.hostname = hostname
         self.job: Job | None = None
         self._engine = engine
-        self._pulls = Pulls(engine, steps) if engine is not None else None
+        self._pulls = Pulls(engine, steps, max_pulls) if engine is not None else None
         self._note: Callable[[str, str], None] | None = None
         self._report: Callable[[Report], None] | None = None
 

@@ -17,12 +17,14 @@ class Round(Generic[W]):
     Attributes:
         wanted: what the first of them wanted.
         begun: whether it is under way.
+        behind: whether others of the same key have to end before it.
         members: those who wait for it.
     """
 
     def __init__(self, wanted: W) -> None:
         self.wanted = wanted
         self.begun = False
+        self.behind = False
         self.members: list[Any] = []
         self.task: asyncio.Task[Any]
 
@@ -50,6 +52,7 @@ class Together(Generic[W]):
         *,
         serves: Callable[[Round[W]], bool] = not_begun,
         member: Any = None,
+        joined: Callable[[Round[W]], None] = lambda _: None,
     ) -> T:
         """Return what `work` returns, or raise what it raises.
 
@@ -60,6 +63,7 @@ class Together(Generic[W]):
             wanted: what this one wants.
             serves: whether a round that there is will do.
             member: stands in the round's `members` for as long as this one waits.
+            joined: told which round it is that this one waits for.
         """
         rounds = self._rounds.setdefault(key, [])
         # A round without members has been left by all, and is being ended.
@@ -67,11 +71,13 @@ class Together(Generic[W]):
         if own is None:
             own = Round(wanted)
             before = [round.task for round in rounds]
+            own.behind = bool(before)
             own.task = asyncio.create_task(self._do(before, work, own))
             rounds.append(own)
             own.task.add_done_callback(functools.partial(self._leave, key, own))
         own.members.append(member)
         try:
+            joined(own)
             return cast(T, await asyncio.shield(own.task))
         finally:
             own.members.remove(member)

@@ -11,6 +11,7 @@ from towline.agent.engine import Engine
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
+from towline.agent.pulling.places import MAX_PULLS
 from towline.agent.pulling.room import MIN_FREE, Room
 from towline.agent.reports import Reports
 from towline.agent.tasks import Tasks
@@ -47,6 +48,7 @@ class Agent:
             never been seen.
         interval: seconds between heartbeats.
         min_free: how much of the disk with the engine's images pulls leave free.
+        max_pulls: how many pulls run at a time.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Agent:
         engine_named: bool,
         interval: float,
         min_free: Share = MIN_FREE,
+        max_pulls: int = MAX_PULLS,
     ) -> None:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
         self._ledger = ledger
@@ -78,7 +81,7 @@ class Agent:
             running=lambda: self._tasks.running,
         )
         steps = [Room(engine, min_free)] if engine is not None else []
-        node = Node(machine, hostname, engine, steps)
+        node = Node(machine, hostname, engine, steps, max_pulls)
         self._reports = Reports(self._broker, machine)
         self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence, self._reports)
         self._shared: dict[str, asyncio.Task[None]] = {}

@@ -38,6 +38,12 @@ def node_options(command: Any) -> Any:
             metavar="SIZE",
             help="Pulls leave so much of the engine's disk free: 1GiB, 5%, or the larger of both.",
         ),
+        click.option(
+            "--max-pulls",
+            type=click.IntRange(min=1),
+            metavar="NUMBER",
+            help="So many pulls at a time.",
+        ),
         click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
         click.option("--machine-id", metavar="ID", help="The node's machine id."),
         click.option(
@@ -215,9 +221,9 @@ def up(config_file: str | None, **flags: Any) -> None:
     if config_file:
         shared += ["--config", config_file]
     agent = list(shared)
-    for name in ("engine", "hostname", "machine_id", "min_free"):
+    for name in ("engine", "hostname", "machine_id", "min_free", "max_pulls"):
         if getattr(settings, name) is not None:
-            agent += [f"--{name.replace('_', '-')}", getattr(settings, name)]
+            agent += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     for label in settings.labels:
         agent += ["--label", label]
 
@@ -303,6 +309,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 engine_named=settings.engine is not None,
                 interval=settings.seconds("heartbeat"),
                 min_free=min_free,
+                max_pulls=settings.max_pulls,
             )
             notify("READY=1")
             await worker.run()

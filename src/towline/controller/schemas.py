@@ -28,8 +28,9 @@ MOMENT = {
 }
 WAITS = {
     "type": "string",
-    "enum": ["max_parallel", "canary", "paused"],
-    "description": "What a pending node that is here waits for; the error says it in words.",
+    "enum": ["max_parallel", "canary", "paused", "max_pulls"],
+    "description": "What a node that is here waits for: its turn in the job, while it is pending, "
+    "or, while it is running, other pulls on it (max_pulls). The error says it in words.",
 }
 SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
 WAVES = {

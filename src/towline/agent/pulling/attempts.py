@@ -15,9 +15,11 @@ import structlog
 from towline.agent.engine import Engine
 from towline.agent.pulling import stall
 from towline.agent.pulling.faults import Fault, Kind, classify
+from towline.agent.pulling.keeping import LOST_EACH, Keeping
 from towline.agent.pulling.layers import Layers
+from towline.agent.pulling.places import Places
 from towline.errors import EngineUnreachable, TaskFailed, TowlineError
-from towline.job import ATTEMPT
+from towline.job import ATTEMPT, DEQUEUED, QUEUED
 from towline.reference import Reference
 
 log = structlog.get_logger()
@@ -105,8 +107,19 @@ class Attempt:
 class Step:
     """What has a say in each attempt; a method that isn't overridden has none."""
 
+    async def ready(self, attempt: Attempt) -> None:
+        """Called before the attempt takes one of the node's places for pulls: may wait for long.
+
+        Raises:
+            TaskFailed: as `before`.
+        """
+
+    def allows(self, attempt: Attempt) -> bool:
+        """Whether it may begin now that it has its place; if not, `ready` is called again."""
+        return True
+
     async def before(self, attempt: Attempt) -> None:
-        """Called before the engine is asked: may wait, set `auth`, or refuse.
+        """Called before the engine is asked: may set `auth`, or refuse.
 
         Raises:
             TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
@@ -123,67 +136,188 @@ class Step:
 
 
 async def pull(
-    engine: Engine, order: Order, steps: Sequence[Step], note: Callable[[str, str], None]
+    engine: Engine,
+    order: Order,
+    steps: Sequence[Step],
+    note: Callable[[str, str], None],
+    places: Places,
 ) -> Image:
     """Pull an image, trying again where that may help.
 
     Args:
         steps: what has a say in each attempt, in this order.
         note: tells of a failed attempt, for the jobs' timelines.
+        places: where each attempt waits for its turn.
 
     Raises:
         TaskFailed: it could not be pulled; with the engine's own words.
     """
-    before: dict[str, Any] | None = None
-    looked = False
-    faults: list[Fault] = []
-    corrupt = 0
-    while True:
-        attempt = Attempt(order, len(faults) + 1, note)
+    return await _Pull(engine, order, steps, note, places).run()
+
+
+class _Pull:
+    """One pull, until the image is there or there is no hope."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        order: Order,
+        steps: Sequence[Step],
+        note: Callable[[str, str], None],
+        places: Places,
+    ) -> None:
+        self._engine = engine
+        self._order = order
+        self._steps = steps
+        self._note = note
+        self._places = places
+        self._before: dict[str, Any] | None = None
+        self._looked = False
+        self._failed = 0
+        self._corrupt = 0
+        self._keeping = Keeping()
+        self._released = False
+
+    async def run(self) -> Image:
+        while True:
+            attempt = Attempt(self._order, self._failed + 1, self._note)
+            try:
+                if not self._looked:
+                    # Once: an attempt whose end never reached us may have changed it.
+                    self._before = await self._engine.image(self._order.name)
+                    self._looked = True
+                    if self._before is not None and self._order.policy == "missing":
+                        return present(self._order, self._before)
+                return await self._in_turn(attempt)
+            except TaskFailed as error:
+                pause = await self._after(attempt, error)
+                if pause is None:
+                    raise _ended(error, attempt) from error
+                away = isinstance(error, EngineUnreachable)
+            await asyncio.sleep(pause)
+            if away:
+                await _engine_back(self._engine)
+
+    async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
+        """Return for how many seconds to wait after a failed attempt; None to give up."""
+        fault = classify(error, self._order.reference)
+        self._failed += 1
+        for step in self._steps:
+            await step.failed(attempt, fault)
+        hopeless = fault.kind is Kind.PERMANENT
+        if fault.kind is Kind.CORRUPT:
+            hopeless = self._corrupt > 0 and not await self._released_rot(attempt)
+            self._corrupt += 1
+        pause = None
+        if not hopeless and self._failed <= self._order.retries:
+            pause = await self._pause(attempt, fault)
+        what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.reason}"
+        then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
+        log.warning("attempt failed", image=self._order.name, kind=fault.kind.value, reason=what)
+        attempt.note(ATTEMPT, f"{what} ({fault.kind.value}; {then})")
+        return pause
+
+    async def _pause(self, attempt: Attempt, fault: Fault) -> float:
+        if (
+            self._failed == 1
+            and fault.kind is Kind.TRANSIENT
+            and self._keeping.loose(attempt.layers) >= LOST_EACH
+            and await self._keeps()
+        ):
+            # At once: a second later the engine may have thrown away what has arrived.
+            return 0.0
+        # Full jitter: nodes whose pulls failed together must not come back together.
+        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failed - 1)))
+        return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
+
+    async def _keeps(self) -> bool:
         try:
-            if not looked:
-                # Once: an attempt whose end never reached us may have changed it.
-                before, looked = await engine.image(order.name), True
-                if before is not None and order.policy == "missing":
-                    return present(order, before)
-            return await _try(engine, attempt, steps, before)
-        except TaskFailed as error:
-            fault = classify(error, order.reference)
-            faults.append(fault)
-            for step in steps:
-                await step.failed(attempt, fault)
-            corrupt += fault.kind is Kind.CORRUPT
-            hopeless = fault.kind is Kind.PERMANENT or corrupt > 1
-            pause = None if hopeless or len(faults) > order.retries else _pause(fault, len(faults))
-            _tell(attempt, fault, pause)
-            if pause is None:
-                raise _ended(error, len(faults)) from error
-            away = isinstance(error, EngineUnreachable)
-        await asyncio.sleep(pause)
-        if away:
-            await _engine_back(engine)
+            return await self._engine.keeps_broken_off()
+        except TaskFailed:
+            return False
+
+    async def _released_rot(self, attempt: Attempt) -> bool:
+        """Have the engine give up what it keeps, once, where it fails by that again and again.
+
+        A layer that came whole and wrong, and that the lease of a pull broken off holds, spoils
+        every pull of it without the registry being asked, for hours.
+        """
+        if self._released or attempt.layers.gained or not await self._keeps():
+            return False
+        if self._places.busy:
+            # It would break off the others, too.
+            return False
+        self._released = True
+        log.warning("engine told to give up what broken off pulls left", image=self._order.name)
+        await self._engine.release_broken_off()
+        return True
+
+    async def _in_turn(self, attempt: Attempt) -> Image:
+        """Make the attempt when the node has a place for it and all steps agree."""
+        while True:
+            for step in self._steps:
+                await step.ready(attempt)
+            async with self._places.place(self._queued, self._begun):
+                if all(step.allows(attempt) for step in self._steps):
+                    return await self._try(attempt)
+
+    def _queued(self, words: str) -> None:
+        self._note(QUEUED, words)
+
+    def _begun(self, words: str) -> None:
+        self._note(DEQUEUED, words)
+
+    async def _try(self, attempt: Attempt) -> Image:
+        for step in self._steps:
+            await step.before(attempt)
+        watches = [step.watch(attempt) for step in self._steps]
+        digest = await beside(self._follow(attempt), *watches)
+        after = await self._engine.image(self._order.name)
+        if after is None:
+            name = self._order.name
+            raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
+        changed = self._before is None or self._before["Id"] != after["Id"]
+        return Image(after["Id"], after["Size"], changed, digest)
+
+    async def _follow(self, attempt: Attempt) -> str | None:
+        """Follow the engine's pull to its end; return the manifest digest that it tells."""
+        reference = self._order.reference
+        tag = reference.digest or reference.tag or "latest"
+        digest, finished, going = reference.digest, False, True
+        # Its clocks begin now: before, it has waited for others than the engine.
+        layers = attempt.layers = Layers(time.monotonic())
+        while going:
+            going = False
+            # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
+            async with aclosing(
+                self._engine.pull(reference.repository, tag, attempt.auth)
+            ) as messages:
+                while (message := await _next(messages, attempt)) is not None:
+                    for step in self._steps:
+                        step.during(attempt, message)
+                    status = message.get("status", "")
+                    if status.startswith("Digest: "):
+                        digest = status.removeprefix("Digest: ")
+                    elif status.startswith("Status: "):
+                        finished = True
+                    elif self._keeping.due(layers, time.monotonic()) and await self._keeps():
+                        going = True
+                        break
+            if going:
+                self._keeping.broken_off(layers, time.monotonic())
+        if not finished:
+            raise TaskFailed(
+                "the Docker Engine's progress stream ended before the pull was complete"
+            )
+        return digest
 
 
-def _pause(fault: Fault, attempts: int) -> float:
-    """Return for how many seconds to wait after so many attempts, the last one with this fault."""
-    # Full jitter: nodes whose pulls failed together must not come back together.
-    pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempts - 1)))
-    return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
-
-
-def _tell(attempt: Attempt, fault: Fault, pause: float | None) -> None:
-    what = f"attempt {attempt.number} of {attempt.order.retries + 1} failed: {fault.reason}"
-    then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
-    log.warning("attempt failed", image=attempt.order.name, fault=fault.kind.value, reason=what)
-    attempt.note(ATTEMPT, f"{what} ({fault.kind.value}; {then})")
-
-
-def _ended(error: TaskFailed, attempts: int) -> TaskFailed:
-    """Return the failure that ends a pull: the last one's, and how many there were."""
-    if attempts == 1:
-        return error
-    words = f"{error.error} (attempt {attempts} of {attempts}; job timeline: the others)"
-    return EngineUnreachable(words) if isinstance(error, EngineUnreachable) else TaskFailed(words)
+def _ended(error: TaskFailed, attempt: Attempt) -> TaskFailed:
+    """Return the failure that ends a pull: the last attempt's, and which one that was."""
+    if attempt.number > 1:
+        error.error = f"{error.error} (attempt {attempt.number} of {attempt.order.retries + 1})"
+        error.args = (error.error,)
+    return error
 
 
 async def _engine_back(engine: Engine) -> None:
@@ -195,42 +329,6 @@ async def _engine_back(engine: Engine) -> None:
             return
         except TowlineError:
             await asyncio.sleep(LOOK_EVERY)
-
-
-async def _try(
-    engine: Engine, attempt: Attempt, steps: Sequence[Step], before: dict[str, Any] | None
-) -> Image:
-    order = attempt.order
-    for step in steps:
-        await step.before(attempt)
-    digest = await beside(_follow(engine, attempt, steps), *(step.watch(attempt) for step in steps))
-    after = await engine.image(order.name)
-    if after is None:
-        raise TaskFailed(f"the Docker Engine reported success, but knows no image {order.name}")
-    changed = before is None or before["Id"] != after["Id"]
-    return Image(after["Id"], after["Size"], changed, digest)
-
-
-async def _follow(engine: Engine, attempt: Attempt, steps: Sequence[Step]) -> str | None:
-    """Follow the engine's pull to its end; return the manifest digest that it tells."""
-    reference = attempt.order.reference
-    digest, finished = reference.digest, False
-    # Its clocks begin now: before, it has waited for others than the engine.
-    attempt.layers = Layers(time.monotonic())
-    tag = reference.digest or reference.tag or "latest"
-    # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
-    async with aclosing(engine.pull(reference.repository, tag, attempt.auth)) as messages:
-        while (message := await _next(messages, attempt)) is not None:
-            for step in steps:
-                step.during(attempt, message)
-            status = message.get("status", "")
-            if status.startswith("Digest: "):
-                digest = status.removeprefix("Digest: ")
-            elif status.startswith("Status: "):
-                finished = True
-    if not finished:
-        raise TaskFailed("the Docker Engine's progress stream ended before the pull was complete")
-    return digest
 
 
 async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, None]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,9 +11,11 @@ import msgspec
 from towline.agent.engine import Engine
 from towline.agent.pulling import attempts
 from towline.agent.pulling.attempts import Image, Order, Step, present
+from towline.agent.pulling.places import MAX_PULLS, Places, Wait
 from towline.agent.pulling.telling import Telling
 from towline.agent.together import Round, Together
 from towline.errors import TaskFailed
+from towline.job import DEQUEUED, QUEUED
 from towline.progress import Report
 
 
@@ -27,17 +29,53 @@ class Listener(Protocol):
         """Take how far the pull is, for those who look on."""
 
 
+class _Member:
+    """A task that waits for a pull, and may share it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._wait: Wait | None = None
+
+    def joined(self, round: Round[Order], last: tuple[str, str] | None) -> None:
+        """Say what it waits for, where that lasts.
+
+        Args:
+            last: what the others of the round were told last.
+        """
+        if not round.begun and round.behind:
+            words = "queued: another pull of this image is under way before it"
+            self._wait = Wait(words, self._tell(QUEUED), self._tell(DEQUEUED))
+        elif last is not None and last[0] != DEQUEUED:
+            self.listener.note(*last)
+
+    def begun(self) -> None:
+        """Say that the wait is over."""
+        if self._wait is not None:
+            self._wait.over()
+
+    def left(self) -> None:
+        """Say nothing more: it has ended, or was given up."""
+        if self._wait is not None:
+            self._wait.give_up()
+
+    def _tell(self, kind: str) -> Callable[[str], None]:
+        return lambda words: self.listener.note(kind, words)
+
+
 class Pulls:
     """Pulls images on one Docker Engine.
 
     Args:
         steps: what has a say in each attempt, in this order.
+        most: how many pulls run at a time.
     """
 
-    def __init__(self, engine: Engine, steps: Sequence[Step] = ()) -> None:
+    def __init__(self, engine: Engine, steps: Sequence[Step] = (), most: int = MAX_PULLS) -> None:
         self._engine = engine
         self._steps = steps
+        self._places = Places(most)
         self._together: Together[Order] = Together()
+        self._last: dict[Round[Order], tuple[str, str]] = {}
 
     async def pull(self, order: Order, listener: Listener) -> Image:
         """Pull an image; return what the engine has then.
@@ -54,26 +92,37 @@ class Pulls:
                 found = await self._engine.image(order.name)
                 if found is not None:
                     return present(order, found)
-        return await self._together.join(
-            order.name,
-            order,
-            self._pull,
-            serves=lambda round: _serves(round, order),
-            member=listener,
-        )
+        member = _Member(listener)
+        try:
+            return await self._together.join(
+                order.name,
+                order,
+                self._pull,
+                serves=lambda round: _serves(round, order),
+                member=member,
+                joined=lambda round: member.joined(round, self._last.get(round)),
+            )
+        finally:
+            member.left()
 
     async def _pull(self, round: Round[Order]) -> Image:
         def note(kind: str, message: str) -> None:
-            for listener in round.members:
-                listener.note(kind, message)
+            self._last[round] = (kind, message)
+            for member in round.members:
+                member.listener.note(kind, message)
 
         def report(report: Report) -> None:
-            for listener in round.members:
-                listener.report(report)
+            for member in round.members:
+                member.listener.report(report)
 
-        async with Telling(report) as telling:
-            steps = [telling, *self._steps]
-            return await attempts.pull(self._engine, round.wanted, steps, note)
+        for member in round.members:
+            member.begun()
+        try:
+            async with Telling(report) as telling:
+                steps = [telling, *self._steps]
+                return await attempts.pull(self._engine, round.wanted, steps, note, self._places)
+        finally:
+            self._last.pop(round, None)
 
 
 def _serves(round: Round[Order], order: Order) -> bool:

@@ -1,0 +1,58 @@
+"""When a pull is broken off so that what has arrived is kept."""
+
+from towline.agent.pulling.keeping import AGAIN_AFTER, FIRST_AFTER, LOST_EACH, WORTH, Keeping
+from towline.agent.pulling.layers import Layers
+
+WORTHWHILE = WORTH * LOST_EACH
+SIZE = 2 * WORTHWHILE
+
+
+def fetch(layers: Layers, name: str, current: int, now: float, size: int = SIZE) -> None:
+    detail = {"current": current, "total": size}
+    layers.apply({"id": name, "status": "Downloading", "progressDetail": detail}, now)
+
+
+def complete(layers: Layers, name: str, now: float) -> None:
+    layers.apply({"id": name, "status": "Download complete"}, now)
+
+
+def test_a_big_pull_is_broken_off_once_soon_after_its_first_bytes() -> None:
+    layers, keeping = Layers(0.0), Keeping()
+    assert not keeping.due(layers, 50.0)
+    fetch(layers, "a", LOST_EACH, 50.0)
+    assert not keeping.due(layers, 50.0)
+    assert keeping.due(layers, 50.1 + FIRST_AFTER)
+    keeping.broken_off(layers, 51.0)
+    assert keeping.loose(layers) == 0
+    fetch(layers, "a", 10 * LOST_EACH, 1000.0)
+    assert not keeping.due(layers, 1000.0)
+
+
+def test_a_small_pull_is_left_alone() -> None:
+    layers, keeping = Layers(0.0), Keeping()
+    for now in (0.0, 1.0, 100.0):
+        fetch(layers, "a", LOST_EACH, now, size=WORTHWHILE)
+        assert not keeping.due(layers, now)
+    assert keeping.loose(layers) == LOST_EACH
+
+
+def test_nor_is_one_that_has_almost_ended() -> None:
+    layers, keeping = Layers(0.0), Keeping()
+    for now in (0.0, 1.0):
+        fetch(layers, "a", SIZE - LOST_EACH, now)
+        assert not keeping.due(layers, now)
+
+
+def test_a_layer_that_begins_later_is_kept_as_well_once_much_of_it_is_there() -> None:
+    layers, keeping = Layers(0.0), Keeping()
+    fetch(layers, "a", LOST_EACH, 0.0)
+    keeping.broken_off(layers, 1.0)
+    complete(layers, "a", 2.0)
+    fetch(layers, "b", LOST_EACH, 3.0, size=4 * WORTHWHILE)
+    assert not keeping.due(layers, 100.0)
+    fetch(layers, "b", WORTHWHILE, 4.0, size=4 * WORTHWHILE)
+    assert not keeping.due(layers, 4.0)
+    assert keeping.due(layers, 1.0 + AGAIN_AFTER)
+    assert keeping.loose(layers) == WORTHWHILE
+    keeping.broken_off(layers, 1.0 + AGAIN_AFTER)
+    assert not keeping.due(layers, 1000.0)

@@ -1,0 +1,315 @@
+"""The pulls of a node: what is shared, tried again and told, at an engine that is scripted."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+
+from towline.agent.engine import Engine, EngineRefused
+from towline.agent.pulling import attempts, places
+from towline.agent.pulling.attempts import Attempt, Order, Policy, Step
+from towline.agent.pulling.faults import Fault, Kind
+from towline.agent.pulling.pulls import Pulls
+from towline.errors import EngineUnreachable, Hopeless, TaskFailed
+from towline.job import ATTEMPT, DEQUEUED, QUEUED
+from towline.progress import Report
+from towline.reference import Reference
+
+DIGEST = f"sha256:{'0' * 64}"
+TAGGED, PINNED = "registry/a:1", f"registry/a@{DIGEST}"
+RESET = "connection reset by peer"
+WRONG = f"unexpected commit digest {DIGEST}"
+
+
+class Scripted(Engine):
+    """An engine without a daemon: what each pull does is written down before.
+
+    Parameters: `ends` are the errors by which pulls end, in turn; those that come after succeed.
+    With `hesitant` the next one waits for `go` after each error.
+    """
+
+    def __init__(self, *ends: TaskFailed) -> None:
+        super().__init__("none://")
+        self.ends = list(ends)
+        self.pulls: list[str] = []
+        self.images: dict[str, str] = {}
+        self.running = 0
+        self.go = asyncio.Event()
+        self.go.set()
+        self.keeps = self.hesitant = False
+        self.released = 0
+
+    async def ping(self) -> str:
+        return "0"
+
+    async def keeps_broken_off(self) -> bool:
+        return self.keeps
+
+    async def release_broken_off(self) -> None:
+        self.released += 1
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        found = self.images.get(reference)
+        return None if found is None else {"Id": found, "Size": 1}
+
+    async def pull(
+        self, repository: str, tag: str, auth: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        name = f"{repository}{'@' if ':' in tag else ':'}{tag}"
+        self.pulls.append(name)
+        self.running += 1
+        try:
+            await self.go.wait()
+            if self.ends:
+                if self.hesitant:
+                    self.go.clear()
+                raise self.ends.pop(0)
+            self.images[name] = f"id {len(self.pulls)}"
+            yield {"status": "Status: Downloaded newer image"}
+        finally:
+            self.running -= 1
+
+
+class Task:
+    """A task that waits for a pull, and what it was told."""
+
+    def __init__(self, pulls: Pulls, order: Order) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.waiting = asyncio.create_task(pulls.pull(order, self))
+
+    def note(self, kind: str, message: str) -> None:
+        self.told.append((kind, message))
+
+    def report(self, report: Report) -> None:
+        pass
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.told]
+
+
+def order(text: str = TAGGED, retries: int = 4, policy: Policy = "always") -> Order:
+    return Order(Reference.parse(text), retries=retries, policy=policy)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE", "DISCARDED_AFTER", "ENGINE_BACK_WITHIN"):
+        monkeypatch.setattr(attempts, name, 0.0)
+    monkeypatch.setattr(places, "TOLD_AFTER", 0.0)
+
+
+async def test_what_may_pass_is_tried_again_and_each_failure_is_told() -> None:
+    engine = Scripted(EngineRefused(0, RESET), EngineUnreachable("the engine is away"))
+    task = Task(Pulls(engine), order())
+    assert (await task.waiting).changed
+    assert task.kinds == [ATTEMPT, ATTEMPT]
+    first, second = (words for _, words in task.told)
+    assert first.startswith(f"attempt 1 of 5 failed: {RESET} (transient; tried again in ")
+    assert second.startswith("attempt 2 of 5 failed: the engine is away (transient; ")
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_it_is_tried_again_as_often_as_asked_and_the_last_words_stand(retries: int) -> None:
+    engine = Scripted(*(EngineRefused(0, RESET) for _ in range(10)))
+    task = Task(Pulls(engine), order(retries=retries))
+    with pytest.raises(TaskFailed) as failed:
+        await task.waiting
+    assert len(engine.pulls) == len(task.told) == retries + 1
+    number = f" (attempt {retries + 1} of {retries + 1})" if retries else ""
+    assert failed.value.error == f"{RESET}{number}"
+    assert "not tried again" in task.told[-1][1]
+
+
+@pytest.mark.parametrize("error", [EngineRefused(404, "manifest unknown"), Hopeless("no room")])
+async def test_what_would_fail_again_fails_at_once(error: TaskFailed) -> None:
+    engine = Scripted(error)
+    task = Task(Pulls(engine), order())
+    with pytest.raises(type(error)):
+        await task.waiting
+    assert len(engine.pulls) == len(task.told) == 1
+
+
+async def test_what_is_corrupt_twice_is_so_for_good() -> None:
+    engine = Scripted(*(EngineRefused(0, words) for words in (WRONG, RESET, WRONG, WRONG)))
+    with pytest.raises(TaskFailed, match="attempt 3 of 5"):
+        await Task(Pulls(engine), order()).waiting
+    assert engine.released == 0
+
+
+async def test_an_engine_that_fails_by_what_it_keeps_is_told_to_give_that_up_once() -> None:
+    engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
+    engine.keeps = True
+    assert (await Task(Pulls(engine), order()).waiting).changed
+    assert engine.released == 1
+    engine.ends = [EngineRefused(0, WRONG) for _ in range(9)]
+    with pytest.raises(TaskFailed):
+        await Task(Pulls(engine), order()).waiting
+    assert (len(engine.pulls), engine.released) == (6, 2)
+
+
+async def test_it_is_not_told_so_while_another_pull_would_lose_by_it() -> None:
+    engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
+    engine.keeps = engine.hesitant = True
+    pulls = Pulls(engine)
+    spoilt = Task(pulls, order())
+    await until(lambda: len(engine.pulls) == 2)
+    other = Task(pulls, order("registry/b:1"))
+    await until(lambda: engine.running == 2)
+    engine.go.set()
+    # The first to go on fails by the same again, while the other one is still there.
+    with pytest.raises(TaskFailed):
+        await spoilt.waiting
+    engine.go.set()
+    await other.waiting
+    assert engine.released == 0
+
+
+async def test_changed_is_against_what_was_there_before_the_first_attempt() -> None:
+    engine = Scripted(EngineRefused(0, RESET))
+    engine.images[TAGGED.replace("registry", "docker.io/registry")] = "id 2"
+    assert not (await Task(Pulls(engine), order()).waiting).changed
+
+
+async def test_missing_leaves_what_is_there_alone_even_behind_a_pull_under_way() -> None:
+    engine = Scripted()
+    name = order().name
+    engine.go.clear()
+    pulls = Pulls(engine)
+    going = Task(pulls, order())
+    await until(lambda: engine.running == 1)
+    engine.images[name] = "old"
+    found = await Task(pulls, order(policy="missing")).waiting
+    assert (found.id, found.changed) == ("old", False)
+    engine.go.set()
+    await going.waiting
+    assert len(engine.pulls) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "pulls"),
+    [(TAGGED, "always", 2), (PINNED, "always", 1), (PINNED, "missing", 1)],
+)
+async def test_a_pull_under_way_is_shared_where_it_brings_what_is_wanted(
+    text: str, policy: Policy, pulls: int
+) -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = Pulls(engine)
+    first = Task(node, order(text))
+    await until(lambda: engine.running == 1)
+    later = [Task(node, order(text, policy=policy)) for _ in range(3)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    engine.go.set()
+    await asyncio.gather(first.waiting, *(task.waiting for task in later))
+    assert len(engine.pulls) == pulls
+
+
+async def test_one_that_wants_it_tried_otherwise_has_a_pull_of_its_own_afterwards() -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = Pulls(engine)
+    first, second = Task(node, order(PINNED)), Task(node, order(PINNED, retries=0))
+    await until(lambda: bool(second.told))
+    assert second.told == [(QUEUED, "queued: another pull of this image is under way before it")]
+    assert engine.running == 1
+    engine.go.set()
+    await asyncio.gather(first.waiting, second.waiting)
+    assert len(engine.pulls) == 2
+    assert second.kinds == [QUEUED, DEQUEUED]
+
+
+async def test_to_cancel_one_leaves_the_pull_to_the_others_and_the_last_ends_it() -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = Pulls(engine)
+    tasks = [Task(node, order(PINNED)) for _ in range(3)]
+    await until(lambda: engine.running == 1)
+    for task in tasks[:2]:
+        task.waiting.cancel()
+        await asyncio.gather(task.waiting, return_exceptions=True)
+        assert engine.running == 1
+    tasks[2].waiting.cancel()
+    await asyncio.gather(tasks[2].waiting, return_exceptions=True)
+    await until(lambda: engine.running == 0)
+    assert len(engine.pulls) == 1
+
+
+async def test_who_shares_a_pull_late_is_told_how_it_stands() -> None:
+    engine = Scripted(EngineRefused(0, RESET))
+    engine.hesitant = True
+    pulls = Pulls(engine)
+    first = Task(pulls, order(PINNED))
+    await until(lambda: len(engine.pulls) == 2)
+    late = Task(pulls, order(PINNED))
+    await until(lambda: bool(late.told))
+    assert late.told == first.told
+    engine.go.set()
+    await asyncio.gather(first.waiting, late.waiting)
+
+
+async def test_more_than_the_nodes_pace_are_queued_and_say_so() -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = Pulls(engine, most=2)
+    tasks = [Task(node, order(f"registry/{name}:1")) for name in "abcd"]
+    await until(lambda: bool(tasks[3].told))
+    assert engine.running == 2
+    assert [task.told[-1][1] for task in tasks[2:]] == [
+        "queued: 2 pulls run before it",
+        "queued: 2 pulls run and 1 wait before it",
+    ]
+    engine.go.set()
+    await asyncio.gather(*(task.waiting for task in tasks))
+    assert [task.kinds for task in tasks] == [[], [], [QUEUED, DEQUEUED], [QUEUED, DEQUEUED]]
+
+
+class Gate(Step):
+    """Lets an attempt begin when it is open, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.asked: list[str] = []
+        self.refusals = 0
+        self.faults: list[Fault] = []
+
+    async def ready(self, attempt: Attempt) -> None:
+        self.asked.append("ready")
+        await self.open.wait()
+
+    def allows(self, attempt: Attempt) -> bool:
+        self.asked.append("allows")
+        self.refusals -= 1
+        return self.refusals < 0
+
+    async def before(self, attempt: Attempt) -> None:
+        self.asked.append("before")
+
+    async def failed(self, attempt: Attempt, fault: Fault) -> None:
+        self.faults.append(fault)
+
+
+async def test_a_pull_that_a_step_holds_back_takes_no_place() -> None:
+    engine, gate = Scripted(), Gate()
+    held = Pulls(engine, [gate], most=1)
+    first = Task(held, order("registry/a:1"))
+    await until(lambda: bool(gate.asked))
+    gate.open.set()
+    gate.refusals = 1
+    await first.waiting
+    assert gate.asked == ["ready", "allows", "ready", "allows", "before"]
+
+
+async def test_steps_are_told_what_failed() -> None:
+    engine, gate = Scripted(EngineRefused(0, "toomanyrequests: retry-after: 5s")), Gate()
+    gate.open.set()
+    await Task(Pulls(engine, [gate]), order()).waiting
+    assert [(fault.kind, fault.retry_after) for fault in gate.faults] == [(Kind.RESTING, 5.0)]
