@@ -14,12 +14,12 @@ import msgspec
 import structlog
 
 from towline.job import (
+    BEGUN,
     CLAIMED,
     DELETED,
     PLANNED,
     RELEASED,
     RESULT_STATUS,
-    STARTED,
     UNFINISHED,
     WITHHELD,
     Event,
@@ -315,7 +315,7 @@ class Index:
                 deleted.append((event.job,))
             elif event.kind in RESULT_STATUS:
                 changed.append((event.job, event.machine, RESULT_STATUS[event.kind]))
-            elif event.kind == STARTED:
+            elif event.kind in BEGUN:
                 changed.append((event.job, event.machine, "running"))
             elif event.kind == CLAIMED:
                 planned.append((event.job, event.machine, "pending"))

@@ -38,6 +38,9 @@ TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
 REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED})
 """Kinds that a task may have several events of; of the others there is one each."""
 
+BEGUN = frozenset({STARTED, QUEUED, DEQUEUED})
+"""Kinds that say of a task that it goes on; they may be delivered in any order."""
+
 RESULT_STATUS = {
     COMPLETED: "ok",
     FAILED: "failed",
@@ -232,7 +235,7 @@ class Progress:
             self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
         elif event.kind in TURNS:
             self._turn(event)
-        elif event.kind in RESULT_STATUS or event.kind in (STARTED, CLAIMED, QUEUED, DEQUEUED):
+        elif event.kind in RESULT_STATUS or event.kind in BEGUN or event.kind == CLAIMED:
             # Of kinds that only newer agents know nothing follows, not even a share in the job.
             self._apply(self._task(event.machine, event.hostname), event)
             if self.job.target == ANY:
@@ -269,13 +272,12 @@ class Progress:
             task.started = event.time
         if task.ended is not None:
             return
-        if event.kind == STARTED:
+        if event.kind in BEGUN:
+            # Whichever comes first: the start itself may be told later.
             task.status = "running"
             if self.turns is not None:
                 self.turns.begin(task.machine)
-        elif event.kind in (QUEUED, DEQUEUED):
-            # They may be delivered in any order.
-            if event.time > task.queued:
+            if event.kind != STARTED and event.time > task.queued:
                 task.queued = event.time
                 waits = event.kind == QUEUED
                 task.waits, task.error = (ITS_PACE, event.error) if waits else (None, None)

@@ -95,7 +95,7 @@ class FaultyProxy:
 
     `fault` may be set at any time and holds for what passes from then on; None lets all pass.
     `requests` lists what came in, as `METHOD /path?query`.
-    `served` counts the bytes of blobs that it has passed on.
+    `served` counts the bytes of blobs that it has passed on, `busy` the requests under way.
     `rate`, if set, is how many bytes a second of each blob it passes on.
     `refuse` closes the listener and all connections, `accept` opens it again.
 
@@ -112,7 +112,7 @@ class FaultyProxy:
             self._directory = tempfile.TemporaryDirectory(prefix="tl-", dir=upstream.parent)
             self.socket = Path(self._directory.name) / "p.sock"
         self.requests: list[str] = []
-        self.served = 0
+        self.served = self.busy = 0
         self.rate: float | None = None
         self._fault: Fault | None = None
         self._loop = asyncio.new_event_loop()
@@ -228,7 +228,11 @@ class FaultyProxy:
                     self._upstream, limit=_HEAD_LIMIT
                 )
             while first:
-                await self._exchange(first, reader, writer, server, upstream)
+                self.busy += 1
+                try:
+                    await self._exchange(first, reader, writer, server, upstream)
+                finally:
+                    self.busy -= 1
                 first = await reader.read(1)
         except _Reset:
             _reset(writer)

@@ -1,16 +1,20 @@
 """Pulls that are tried again, broken off and gone on with, on both kinds of engine."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from tests.parts.cluster import Cluster
 from tests.parts.engine import Engine, EngineKind
-from tests.parts.proxy import Cut, FaultyProxy
+from tests.parts.process import wait_until
+from tests.parts.proxy import Answer, Cut, FaultyProxy, FlipByte, Freeze
 from tests.parts.registry import PushedImage, Registry, random_layer
-from tests.system.conftest import WEB_1, results
+from tests.system.conftest import DB_1, WEB_1, WEB_2, results
 
 MB = 1 << 20
+LARGE = 24 * MB
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,20 @@ def between(_between: FaultyProxy) -> Iterator[FaultyProxy]:
     _between.fault = _between.rate = None
 
 
+@pytest.fixture
+def large(registry: Registry, image: PushedImage) -> PushedImage:
+    """An image whose second layer takes more than a moment."""
+    layers = [random_layer(f"{image.repository} {size}", size) for size in (MB, LARGE)]
+    return registry.push_image(image.repository, "large", layers)
+
+
+@pytest.fixture
+def medium(registry: Registry, image: PushedImage) -> PushedImage:
+    """An image that takes a moment where the way to it is slow."""
+    layers = [random_layer(f"{image.repository} medium", 4 * MB)]
+    return registry.push_image(image.repository, "medium", layers)
+
+
 def through(proxy: FaultyProxy, image: PushedImage) -> str:
     return f"{proxy.host}/{image.reference.partition('/')[2]}"
 
@@ -37,25 +55,25 @@ def attempts(cluster: Cluster, job_id: str) -> list[str]:
     return [moment["error"] for moment in timeline if moment["event"] == "attempt"]
 
 
-def test_after_a_cut_a_pull_goes_on_from_there(
-    cluster: Cluster,
-    engines: Sequence[Engine],
-    registry: Registry,
-    between: FaultyProxy,
-    image: PushedImage,
-) -> None:
-    sizes = (MB, 24 * MB)
-    layers = [random_layer(f"{image.repository} {size}", size) for size in sizes]
-    large = registry.push_image(image.repository, "large", layers)
-    reference = through(between, large)
-    between.rate = 16 * MB
-    between.fault = Cut(match=large.layer_digests[1], after=int(0.6 * sizes[1]), once=True)
+def begin(cluster: Cluster, node: str, proxy: FaultyProxy, image: PushedImage, **more: Any) -> str:
+    """Begin a pull, and return its job's id."""
+    answer = cluster.pull(node, through(proxy, image), prefer="respond-async", **more)
+    # Where it has failed already the body is an error.
+    location: str = answer.headers["Location"]
+    return location.removeprefix("/job/")
 
-    answer = cluster.pull(WEB_1, reference)
+
+def test_after_a_cut_a_pull_goes_on_from_there(
+    cluster: Cluster, engines: Sequence[Engine], between: FaultyProxy, large: PushedImage
+) -> None:
+    between.rate = 16 * MB
+    between.fault = Cut(match=large.layer_digests[1], after=int(0.6 * LARGE), once=True)
+
+    answer = cluster.pull(WEB_1, through(between, large))
 
     assert results(answer)[WEB_1]["status"] == "ok"
     assert between.fault is None
-    assert between.served <= 1.1 * sum(sizes)
+    assert between.served <= 1.1 * (MB + LARGE)
     told = attempts(cluster, answer.json()["job_id"])
     if engines[0].kind is EngineKind.CONTAINERD:
         assert ["reset by peer" in words for words in told] == [True]
@@ -64,3 +82,188 @@ def test_after_a_cut_a_pull_goes_on_from_there(
         assert told == []
     finished = f"GET /v2/{large.repository}/blobs/{large.layer_digests[0]}"
     assert between.requests.count(finished) == 1
+
+
+def test_a_pull_that_stands_still_is_broken_off_and_tried_again(
+    cluster: Cluster, between: FaultyProxy, image: PushedImage
+) -> None:
+    blob = f"GET /v2/{image.repository}/blobs/{image.layer_digests[0]}"
+    between.fault = Freeze(match=image.layer_digests[0])
+    job_id = begin(cluster, WEB_1, between, image, stall_timeout="1s")
+    wait_until(lambda: len(attempts(cluster, job_id)) == 1, what="an attempt that failed")
+    between.fault = None
+    assert cluster.ended(job_id)["status"] == "completed"
+    (words,) = attempts(cluster, job_id)
+    assert words.startswith("attempt 1 of 5 failed: stalled: no byte has arrived for 1 s (")
+    assert between.requests.count(blob) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "UNAUTHORIZED", "permanent"),
+        (403, "DENIED", "permanent"),
+        (404, "MANIFEST_UNKNOWN", "permanent"),
+        (429, "TOOMANYREQUESTS", "resting"),
+        (500, "UNKNOWN", "transient"),
+        (503, "UNAVAILABLE", "transient"),
+    ],
+)
+def test_what_a_registry_answers_decides_what_follows(
+    cluster: Cluster,
+    between: FaultyProxy,
+    image: PushedImage,
+    status: int,
+    code: str,
+    kind: str,
+) -> None:
+    body = json.dumps({"errors": [{"code": code, "message": "no luck"}]}).encode()
+    between.fault = Answer(match="/manifests/", status=status, body=body)
+    retries = 4 if kind == "permanent" else 0
+    job_id = begin(cluster, WEB_1, between, image, retries=retries)
+    job = cluster.ended(job_id)
+    (result,) = job["results"]
+    (words,) = attempts(cluster, job_id)
+    assert words == (
+        f"attempt 1 of {retries + 1} failed: {result['error']} ({kind}; it is not tried again)"
+    )
+
+
+def test_a_wrong_byte_costs_an_attempt(
+    cluster: Cluster, engines: Sequence[Engine], between: FaultyProxy, image: PushedImage
+) -> None:
+    between.fault = FlipByte(match=image.layer_digests[0], after=100, once=True)
+    job_id = begin(cluster, WEB_1, between, image)
+    assert cluster.ended(job_id)["status"] == "completed"
+    (words,) = attempts(cluster, job_id)
+    assert image.layer_digests[0] in words
+    assert "(corrupt; tried again in " in words
+
+
+def test_a_layer_that_was_kept_and_is_wrong_spoils_no_further_pull(
+    cluster: Cluster, engines: Sequence[Engine], between: FaultyProxy, large: PushedImage
+) -> None:
+    if engines[0].kind is EngineKind.CLASSIC:
+        pytest.skip("the classic store keeps nothing of a pull that was broken off")
+    between.rate = 16 * MB
+    # Past where it is broken off, to be kept; the rest comes in a response of its own.
+    between.fault = FlipByte(match=large.layer_digests[1], after=14 * MB, once=True)
+    job_id = begin(cluster, WEB_1, between, large)
+    wait_until(lambda: between.fault is None, what="a wrong byte")
+    assert cluster.ended(job_id)["status"] == "completed"
+    assert ["(corrupt; tried again" in words for words in attempts(cluster, job_id)] == [True] * 2
+
+
+def test_an_engine_that_is_killed_and_one_that_is_restarted_cost_an_attempt_each(
+    cluster: Cluster, engines: Sequence[Engine], between: FaultyProxy, medium: PushedImage
+) -> None:
+    engine = engines[2]
+    between.rate = 2 * MB
+    job_id = begin(cluster, DB_1, between, medium)
+
+    def goes_on() -> bool:
+        return between.served > before + MB // 4
+
+    try:
+        before = between.served
+        wait_until(goes_on, what="a pull under way")
+        engine.kill()
+        engine.start()
+        before = between.served
+        wait_until(goes_on, what="a pull under way again")
+        engine.stop()
+    finally:
+        engine.start()
+    between.rate = None
+    assert cluster.ended(job_id)["status"] == "completed"
+    told = attempts(cluster, job_id)
+    assert len(told) == 2
+    assert all("(transient; tried again in " in words for words in told)
+    assert engine.image(through(between, medium)) is not None
+
+
+def test_a_pull_that_is_tried_again_outlives_its_agent(
+    cluster: Cluster, between: FaultyProxy, image: PushedImage
+) -> None:
+    agent = cluster.agents[WEB_2]
+    between.fault = Answer(match="/manifests/", status=503)
+    job_id = begin(cluster, WEB_2, between, image, retries=20)
+    wait_until(lambda: bool(attempts(cluster, job_id)), what="an attempt that failed")
+    agent.kill()
+    between.fault = None
+    agent.start()
+    assert cluster.ended(job_id)["status"] == "completed"
+    assert attempts(cluster, job_id)[0].startswith("attempt 1 of 21 failed: ")
+
+
+def test_more_pulls_than_the_nodes_pace_are_queued_and_say_so(
+    cluster: Cluster, registry: Registry, between: FaultyProxy, image: PushedImage
+) -> None:
+    between.fault = Freeze(match="/blobs/")
+    images = [
+        registry.push_image(f"{image.repository}-{number}", "1.0", [random_layer(f"q{number}")])
+        for number in range(4)
+    ]
+
+    def asked() -> int:
+        return len({line.split("/blobs/")[0] for line in between.requests if "/blobs/" in line})
+
+    # The first three have their places before the fourth comes.
+    before = asked()
+    ids = [begin(cluster, WEB_1, between, each) for each in images[:3]]
+    wait_until(lambda: asked() == before + 3, what="three pulls")
+    ids.append(begin(cluster, WEB_1, between, images[3]))
+
+    def waiting() -> dict[str, object]:
+        found: dict[str, object] = cluster.job(ids[3], wait=0)["results"][0]
+        return found
+
+    wait_until(lambda: "waits" in waiting(), what="a pull that is queued")
+    words = "queued: 3 pulls run before it"
+    assert waiting() == {
+        **{"hostname": WEB_1, "status": "running", "waits": "max_pulls"},
+        "error": words,
+    }
+    between.fault = None
+    assert [cluster.ended(job_id)["status"] for job_id in ids] == ["completed"] * 4
+    timeline = cluster.job(ids[3])["timeline"]
+    kinds = [moment["event"] for moment in timeline]
+    assert kinds.index("queued") < kinds.index("dequeued") < kinds.index("completed")
+    assert [moment["error"] for moment in timeline if moment["event"] == "queued"] == [words]
+
+
+def resolving(proxy: FaultyProxy, image: PushedImage) -> Callable[[], bool]:
+    proxy.fault = Freeze(match="/manifests/")
+    return lambda: any(f"/{image.repository}/manifests/" in line for line in proxy.requests)
+
+
+def fetching(proxy: FaultyProxy, image: PushedImage) -> Callable[[], bool]:
+    proxy.rate = MB
+    return lambda: proxy.served > MB // 4
+
+
+def pausing(proxy: FaultyProxy, image: PushedImage) -> Callable[[], bool]:
+    proxy.fault = Cut(match="/manifests/")
+    return lambda: sum(f"/{image.repository}/manifests/" in line for line in proxy.requests) >= 2
+
+
+@pytest.mark.parametrize("phase", [resolving, fetching, pausing], ids=lambda phase: phase.__name__)
+def test_a_pull_that_is_cancelled_leaves_nothing_running_at_the_engine(
+    cluster: Cluster,
+    engines: Sequence[Engine],
+    between: FaultyProxy,
+    medium: PushedImage,
+    phase: Callable[[FaultyProxy, PushedImage], Callable[[], bool]],
+) -> None:
+    reached = phase(between, medium)
+    job_id = begin(cluster, WEB_1, between, medium, retries=20)
+    wait_until(reached, what=phase.__name__)
+    answer = cluster.writer.post(f"/job/{job_id}/cancel")
+    assert [result["status"] for result in answer.json()["results"]] == ["cancelled"]
+    between.fault = None
+    wait_until(lambda: between.busy == 0, what="the engine to have let go of the registry")
+    asked = len(between.requests)
+    # What another job asks of the same node comes behind anything that was left of this one.
+    assert cluster.pull(WEB_1, f"{between.host}/nothing/here").status_code == 500
+    assert not [line for line in between.requests[asked:] if medium.repository in line]
+    assert engines[0].image(through(between, medium)) is None

@@ -25,9 +25,11 @@ from towline.job import (
     CLAIMED,
     COMPLETED,
     DELETED,
+    DEQUEUED,
     FAILED,
     NOBODY,
     PLANNED,
+    QUEUED,
     RELEASED,
     STARTED,
     WITHHELD,
@@ -453,7 +455,10 @@ def histories(draw: st.DrawFn) -> tuple[Job, list[Event]]:
             events.append(an_event(job, WITHHELD, NOBODY, nodes=nodes))
         machines = [machine for machine in machines if machine in released]
     for machine in machines:
-        kinds = [STARTED, draw(st.sampled_from([COMPLETED, FAILED, CANCELLED]))]
+        kinds = [
+            draw(st.sampled_from([STARTED, QUEUED, DEQUEUED])),
+            draw(st.sampled_from([COMPLETED, FAILED, CANCELLED])),
+        ]
         events += [an_event(job, kind, machine) for kind in kinds[: draw(st.integers(0, 2))]]
     return job, draw(st.permutations(events))
 
