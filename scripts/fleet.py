@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ from towline.broker import Settings
 from towline.duration import parse_duration
 from towline.process import run
 from towline.target import parse_label
+from towline.vault import KEY_BYTES, NodeKey
 
 MEMORY = Path("/dev/shm")
 """Where ledgers are: in reality each node syncs a disk of its own."""
@@ -103,6 +105,8 @@ def agents(
                     engine=InstantEngine(pull),
                     engine_named=True,
                     interval=interval,
+                    key=NodeKey(os.urandom(KEY_BYTES)),
+                    docker_config=None,
                 )
                 async with gate:
                     running = asyncio.create_task(agent.run())

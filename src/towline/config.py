@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     engine: str | None = None
     min_free: str = "1GiB,5%"
     max_pulls: Annotated[int, msgspec.Meta(ge=1)] = 3
+    docker_config: str | None = None
     hostname: str | None = None
     machine_id: str | None = None
     labels: list[str] = []

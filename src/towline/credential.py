@@ -60,6 +60,18 @@ class Credential(msgspec.Struct, frozen=True, omit_defaults=True):
         secrets = (self.password, self.identity_token, self.registry_token)
         return tuple(secret for secret in secrets if secret)
 
+    @property
+    def header(self) -> str:
+        """Return it as the header `X-Registry-Auth` has it."""
+        given = {
+            "username": self.username,
+            "password": self.password,
+            "identitytoken": self.identity_token,
+            "registrytoken": self.registry_token,
+        }
+        present = {name: value for name, value in given.items() if value}
+        return base64.urlsafe_b64encode(msgspec.json.encode(present)).decode()
+
     def for_engine(self, registry: str) -> dict[str, str]:
         """Return it as the Docker Engine API has it (AuthConfig).
 

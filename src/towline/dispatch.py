@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from towline.broker import BrokerRefused, Connection
+from towline.credential import Credential
 from towline.decisions import Decisions, explain
 from towline.driver import SOON, Driver
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, NotFound
@@ -19,6 +20,7 @@ from towline.fleet import Fleet, Member
 from towline.fold import Fold
 from towline.idempotency import Keys, digest
 from towline.index import Index
+from towline.issuer import Issuer
 from towline.job import (
     ANY_NODE,
     BAD,
@@ -67,6 +69,7 @@ class Submission(msgspec.Struct, frozen=True):
         key: the caller's `Idempotency-Key`.
         retries: the job that this is to retry, and only on the machines `only`.
         waves: how its nodes get their turns; None for all at once.
+        credential: what the request brought for the registry of the operation's image.
     """
 
     operation: Operation[..., Any]
@@ -79,6 +82,7 @@ class Submission(msgspec.Struct, frozen=True):
     retries: str | None = None
     only: frozenset[str] | None = None
     waves: Waves | None = None
+    credential: Credential | None = None
 
 
 class _Wait:
@@ -144,6 +148,7 @@ class Dispatch:
         self.keys = Keys(broker)
         self.registries = Registries(broker, vault)
         self.watches = Watches(broker, self._found, self._explain)
+        self.issuer = Issuer(broker, index, self.fleet, self.fold, self.registries)
         self._expires = expires
         self._waits: dict[str, list[_Wait]] = {}
         self.stopping = False
@@ -158,6 +163,7 @@ class Dispatch:
     def _happened(self, event: Event) -> None:
         self.driver.happened(event)
         self.watches.happened(event)
+        self.issuer.happened(event)
         for wait in self._waits.get(event.job, ()):
             wait.progress.apply(event)
             wait.missing.discard(event.machine)
@@ -244,6 +250,7 @@ class Dispatch:
         progress = Progress(job, None if request.target == ANY else plan.nodes())
 
         async def append() -> None:
+            await self._hold_credential(job.id, request)
             await self._append(job, request.operation, request.target, plan)
 
         await self._wait(progress, request.operation.requires, wait, append)
@@ -316,6 +323,7 @@ class Dispatch:
             only=None if request.only is None else [m.machine for m in plan.members],
             retries=request.retries,
             waves=request.waves,
+            credential=request.credential is not None,
         )
 
     async def _made(self, request: Submission, held: str, wait: float) -> Progress | None:
@@ -327,6 +335,13 @@ class Dispatch:
                 "Use another key to make another job",
             )
         return None if found is None else found[0]
+
+    async def _hold_credential(self, job_id: str, request: Submission) -> None:
+        """Keep what the request brought, before the job: no node may look for it in vain."""
+        registry = request.operation.registry_of(request.parameters)
+        if request.credential is not None and registry is not None:
+            await self.registries.hold(job_id, registry, request.credential, request.caller)
+            self.issuer.held(job_id)
 
     async def _append(
         self, job: Job, operation: Operation[..., Any], target: Target, plan: _Plan

@@ -89,6 +89,10 @@ class Hopeless(TaskFailed):
     """A node's share failed in a way that trying again would not change."""
 
 
+class Passing(TaskFailed):
+    """A node's share failed in a way that may pass by itself, whatever the words say."""
+
+
 class EngineUnreachable(TaskFailed):
     """The node's Docker Engine does not answer."""
 

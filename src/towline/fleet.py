@@ -36,6 +36,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         labels: `key: value`, the value a dotted path.
         started, registered: seconds since 1970 by the node's clock: this start, the first one.
         booted: when the machine was started, likewise.
+        public_key: what is sealed to it only the node can read: X25519, as base64.
         interval: seconds between its heartbeats.
     """
 
@@ -52,6 +53,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     distribution: str = ""
     os_version: str = ""
     booted: float | None = None
+    public_key: str = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

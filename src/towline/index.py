@@ -547,6 +547,14 @@ class Index:
         row = self._database.execute("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else _job.decode(row[0])
 
+    def task_status(self, job_id: str, machine: str) -> str | None:
+        """Return how far a job is on a node, or None where the node has no part in it."""
+        self.flush()
+        row = self._database.execute(
+            "SELECT status FROM task WHERE job = ? AND machine = ?", (job_id, machine)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def state(self, job_id: str) -> State | None:
         """Return how far a job is, or None where there is no such job."""
         self.flush()

@@ -74,6 +74,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         retries: the id of the job whose failed nodes this is for.
         waves: how its nodes get their turns; None for all at once. What a node is given when it
             has its turn is the same job, on that node's subject.
+        credential: whether the request brought a credential for the registry. It is kept apart,
+            see `towline.registries`, and forgotten when the job has ended.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     only: list[str] | None = None
     retries: str | None = None
     waves: Waves | None = None
+    credential: bool = False
 
     def is_for(self, machine: str) -> bool:
         """Whether a machine that this reaches is to run it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -18,8 +17,7 @@ import structlog  # noqa: E402
 if _rich is None:
     del sys.modules["rich"]
 
-# What must never be written: passwords in URLs and anything that looks like a JWT.
-_SECRETS = re.compile(r"(?<=//)[^/\s\"]+(?=@)|(?:\b|(?<=\\[nrt]))eyJ[\w-]+\.[\w-]+\.[\w-]*")
+from towline.redaction import strike  # noqa: E402
 
 
 def _clean(value: Any) -> Any:
@@ -31,7 +29,7 @@ def _clean(value: Any) -> Any:
             return {_clean(str(name)): _clean(inner) for name, inner in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_clean(inner) for inner in value]
-    return _SECRETS.sub("***", str(value).encode(errors="backslashreplace").decode())
+    return strike(str(value).encode(errors="backslashreplace").decode())
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:

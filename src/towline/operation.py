@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -27,6 +27,8 @@ from typing import (
 
 import msgspec
 
+from towline.reference import Reference, parse_registry
+
 if TYPE_CHECKING:
     from towline.agent.node import Node
 
@@ -38,7 +40,7 @@ NODE = "node"
 
 RESERVED = frozenset(
     {"on", "operation", "wait", "output", "expires", "idempotency_key"}
-    | {"max_parallel", "canary", "max_failures"}
+    | {"max_parallel", "canary", "max_failures", "registry_user"}
 )
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
@@ -86,6 +88,7 @@ class Operation(Generic[P, T]):
         effect: see `Effect`.
         requires: the capability that a node must have; without it the node answers `skipped`.
         success: the HTTP status of an accepted request.
+        image: the parameter that names an image whose registry the node asks, or None.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
         placeholders: a struct type with those of them that stand in the path.
         needs_body: whether a request without a body can't be valid.
@@ -105,6 +108,7 @@ class Operation(Generic[P, T]):
         effect: Effect,
         requires: str,
         success: int | None,
+        image: str | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -114,6 +118,7 @@ class Operation(Generic[P, T]):
         self.effect = effect
         self.requires = requires
         self.success = success or (200 if effect is Effect.READ else 202)
+        self.image = image
         documentation = inspect.getdoc(function) or name
         self.summary, _, self.description = documentation.partition("\n")
         self.description = self.description.strip()
@@ -145,6 +150,8 @@ class Operation(Generic[P, T]):
             omit_defaults=True,
         )
         required = {field[0]: field for field in fields if len(field) == 2}
+        if image is not None and image not in required:
+            raise ValueError(f"{name}: the image {image!r} is no required parameter")
         placeholders = _PLACEHOLDER.findall(self.path)
         for placeholder in placeholders:
             if placeholder == "hostname" or placeholders.count(placeholder) > 1:
@@ -172,6 +179,16 @@ class Operation(Generic[P, T]):
     def route(self) -> str:
         """The path of the HTTP route, with its placeholders in braces."""
         return NODE_PREFIX + self.path
+
+    def registry_of(self, parameters: Mapping[str, Any]) -> str | None:
+        """Return the registry that the node asks for these parameters, or None for none.
+
+        Args:
+            parameters: as `read` has validated them.
+        """
+        if self.image is None:
+            return None
+        return parse_registry(Reference.parse(parameters[self.image]).domain)
 
     def read(self, values: object, *, strict: bool = True) -> msgspec.Struct:
         """Validate `values`, a mapping, as this operation's parameters.
@@ -293,6 +310,7 @@ def operation(
     effect: Effect,
     requires: str = NODE,
     success: int | None = None,
+    image: str | None = None,
 ) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
     """Make an async function an operation.
 
@@ -303,6 +321,8 @@ def operation(
         effect: see `Effect`.
         requires: a capability that not every node has, for example `docker`.
         success: the HTTP status of an accepted request; 200 for reads and 202 otherwise.
+        image: the parameter that names an image, where the node asks its registry: it gets the
+            credentials for that, and a request may bring its own (`X-Registry-Auth`).
 
     Example:
         @operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
@@ -320,6 +340,7 @@ def operation(
             effect=effect,
             requires=requires,
             success=success,
+            image=image,
         )
         registry.add(made)
         return made

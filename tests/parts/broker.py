@@ -87,7 +87,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
                 known = client.jetstream()
                 state = (await known.stream_info(stream)).state
                 found = []
-                for sequence in range(state.first_seq, state.last_seq + 1):
+                for sequence in range(max(1, state.first_seq), state.last_seq + 1):
                     with contextlib.suppress(NotFoundError):
                         message = await known.get_msg(stream, sequence)
                         found.append((message.subject or "", message.data or b""))
@@ -111,6 +111,18 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
             finally:
                 await client.close()
             return True
+
+        return asyncio.run(ask())
+
+    def streams(self) -> list[str]:
+        """Return the names of all streams, those of key-value buckets among them."""
+
+        async def ask() -> list[str]:
+            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            try:
+                return [info.config.name or "" for info in await client.jetstream().streams_info()]
+            finally:
+                await client.close()
 
         return asyncio.run(ask())
 

@@ -45,7 +45,8 @@ class Cluster(Assembly):
         super().__init__()
         self.directory = directory
         self._make_broker = broker
-        self._env = {"TOWLINE_HEARTBEAT": "1s", **(env or {})}
+        # Whoever runs the tests may have logged in to registries.
+        self._env = {"TOWLINE_HEARTBEAT": "1s", "TOWLINE_DOCKER_CONFIG": "none", **(env or {})}
         self._plans = nodes
         self.agents: dict[str, TowlineProcess] = {}
         self.controllers: list[TowlineProcess] = []

@@ -8,6 +8,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,14 @@ class Registry:
     def stop(self) -> None:
         """Stop it; connections are refused from now on."""
         self._process.stop()
+
+    def freeze(self) -> None:
+        """Let it answer nothing any more; connections stay open."""
+        self._process.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it was frozen."""
+        self._process.signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Stop it and remove its data."""

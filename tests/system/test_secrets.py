@@ -169,8 +169,7 @@ def test_no_token_and_no_password_is_kept_in_the_state(talkative: Cluster, sent:
     own = {"token.key", "credentials", "nats.conf"}
     paths = [path for path in talkative.directory.rglob("*") if path.is_file()]
     assert {path.name for path in paths} >= {"index.sqlite", "ledger.sqlite", *own}
-    # An engine's words are kept as they are: the caller is to have them.
-    secrets = (sent | of_the_cluster(talkative)) - {ENGINE_PASSWORD}
+    secrets = sent | of_the_cluster(talkative)
     for path in paths:
         if path.name not in own:
             assert not found(secrets, path.read_bytes().decode("latin-1")), path

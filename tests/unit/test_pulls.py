@@ -12,7 +12,7 @@ from towline.agent.pulling.attempts import Attempt, Order, Policy, Step
 from towline.agent.pulling.faults import Fault, Kind
 from towline.agent.pulling.pulls import Pulls
 from towline.errors import EngineUnreachable, Hopeless, TaskFailed
-from towline.job import ATTEMPT, DEQUEUED, QUEUED
+from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job
 from towline.progress import Report
 from towline.reference import Reference
 
@@ -75,6 +75,7 @@ class Task:
     """A task that waits for a pull, and what it was told."""
 
     def __init__(self, pulls: Pulls, order: Order) -> None:
+        self.job: Job | None = None
         self.told: list[tuple[str, str]] = []
         self.waiting = asyncio.create_task(pulls.pull(order, self))
 

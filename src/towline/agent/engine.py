@@ -15,6 +15,7 @@ from aiodocker.jsonstream import json_stream_stream
 from aiodocker.utils import compose_auth_header
 
 from towline.errors import EngineUnreachable, TaskFailed
+from towline.redaction import strike
 
 log = structlog.get_logger()
 
@@ -76,9 +77,9 @@ class Engine:
 
     def _translate(self, error: Exception) -> TaskFailed:
         if isinstance(error, DockerError) and error.status != UNREACHABLE:
-            return EngineRefused(error.status, str(error.message))
+            return EngineRefused(error.status, strike(str(error.message)))
         self._keeps = None
-        reason = error.message if isinstance(error, DockerError) else error
+        reason = strike(str(error.message if isinstance(error, DockerError) else error))
         return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {reason}")
 
     async def ping(self) -> str:

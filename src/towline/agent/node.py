@@ -26,6 +26,7 @@ class Node:
         job: what this is done for; None outside a job.
 
     Args:
+        engine: its Docker Engine; None where it has none.
         steps: what has a say in each attempt of a pull, in this order.
         max_pulls: how many pulls run at a time.
     """

@@ -48,6 +48,7 @@ class Presence:
             never been seen.
         interval: seconds between heartbeats.
         running: how many tasks there are just now.
+        public_key: what is sealed to it only this node can read.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Presence:
         engine_named: bool,
         interval: float,
         running: Callable[[], int],
+        public_key: str,
     ) -> None:
         self._broker = broker
         self._machine = machine
@@ -71,6 +73,7 @@ class Presence:
         self._engine_trouble = "not asked yet"
         self._interval = interval
         self._running = running
+        self._public_key = public_key
         self._registered = False
         self._started = time.time()
         self._beat = asyncio.Event()
@@ -192,6 +195,7 @@ class Presence:
             distribution=system.get("ID", ""),
             os_version=system.get("VERSION_ID", ""),
             booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+            public_key=self._public_key,
         )
         await self._broker.append(subject, msgspec.json.encode(registration))
 

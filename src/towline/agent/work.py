@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -11,6 +12,9 @@ from towline.agent.engine import Engine
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
+from towline.agent.pulling.attempts import Step
+from towline.agent.pulling.credentials import Credentials
+from towline.agent.pulling.dockerconfig import DockerConfiguration
 from towline.agent.pulling.places import MAX_PULLS
 from towline.agent.pulling.room import MIN_FREE, Room
 from towline.agent.reports import Reports
@@ -29,6 +33,7 @@ from towline.journal import (
 from towline.operation import NODE
 from towline.size import Share
 from towline.target import Label
+from towline.vault import NodeKey
 
 log = structlog.get_logger()
 
@@ -49,6 +54,8 @@ class Agent:
         interval: seconds between heartbeats.
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time.
+        key: the node's, to which controllers seal.
+        docker_config: the node's Docker configuration; None where it is to be left alone.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class Agent:
         engine: Engine | None,
         engine_named: bool,
         interval: float,
+        key: NodeKey,
+        docker_config: Path | None,
         min_free: Share = MIN_FREE,
         max_pulls: int = MAX_PULLS,
     ) -> None:
@@ -79,8 +88,12 @@ class Agent:
             engine_named=engine_named,
             interval=interval,
             running=lambda: self._tasks.running,
+            public_key=key.public,
         )
-        steps = [Room(engine, min_free)] if engine is not None else []
+        own = None if docker_config is None else DockerConfiguration(docker_config)
+        steps: list[Step] = [Credentials(self._broker, machine, key, own)]
+        if engine is not None:
+            steps.append(Room(engine, min_free))
         node = Node(machine, hostname, engine, steps, max_pulls)
         self._reports = Reports(self._broker, machine)
         self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence, self._reports)

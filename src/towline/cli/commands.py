@@ -46,6 +46,7 @@ def node_options(command: Any) -> Any:
         ),
         click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
         click.option("--machine-id", metavar="ID", help="The node's machine id."),
+        click.option("--docker-config", metavar="FILE", help="Docker's config.json; or none."),
         click.option(
             "--label", "labels", metavar="KEY:VALUE", multiple=True, help="A label; may repeat."
         ),
@@ -110,6 +111,15 @@ def _engine(url: str | None) -> str | None:
             "An engine asks for none: write tcp://host:port",
         )
     return url
+
+
+def _docker_config(settings: config.Settings) -> Path | None:
+    """Return where the node's Docker configuration is; None where it is to be left alone."""
+    from towline.agent.pulling.dockerconfig import default_path
+
+    if settings.docker_config == "none":
+        return None
+    return Path(settings.docker_config) if settings.docker_config else default_path()
 
 
 def _token_key(settings: config.Settings, directory: Path) -> bytes:
@@ -221,7 +231,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     if config_file:
         shared += ["--config", config_file]
     agent = list(shared)
-    for name in ("engine", "hostname", "machine_id", "min_free", "max_pulls"):
+    for name in ("engine", "hostname", "machine_id", "min_free", "max_pulls", "docker_config"):
         if getattr(settings, name) is not None:
             agent += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     for label in settings.labels:
@@ -286,7 +296,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent: this machine becomes a node."""
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
-    from towline import state
+    from towline import state, vault
     from towline.agent.engine import Engine
     from towline.agent.ledger import Ledger
     from towline.agent.work import Agent
@@ -296,6 +306,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
     engine = _engine(settings.engine)
     min_free = settings.share("min_free")
     broker = _broker(settings)
+    key = vault.node_key(directory)
 
     async def work() -> None:
         with Ledger(directory / "ledger.sqlite") as ledger:
@@ -310,6 +321,8 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 interval=settings.seconds("heartbeat"),
                 min_free=min_free,
                 max_pulls=settings.max_pulls,
+                key=key,
+                docker_config=_docker_config(settings),
             )
             notify("READY=1")
             await worker.run()

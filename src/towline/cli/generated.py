@@ -12,12 +12,13 @@ import msgspec
 
 from towline import config
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
+from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation, registry
 
 if TYPE_CHECKING:
-    from towline.client import Client, Job, Result
+    from towline.client import Client, Credential, Job, Result
 
 SHORT = {"pull": "docker.pull"}
 """A person's own words for the commands used most."""
@@ -74,10 +75,13 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
         *job_option_parameters(),
         click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
     ]
+    if operation.image is not None:
+        parameters += login_parameters()
 
     def callback(**values: Any) -> None:
         where = take_where(values)
         options = take_job_options(values)
+        credential = take_login(values)
         names = ("on", "wait", "output")
         rest = {name: values.pop(name) for name in names}
         given = {
@@ -85,7 +89,7 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
             for name, value in values.items()
             if value is not None and value != ()
         }
-        _run(operation, given, where, options, **rest)
+        _run(operation, given, where, options, credential, **rest)
 
     return click.Command(
         name,
@@ -115,6 +119,7 @@ def _run(
     parameters: dict[str, Any],
     where: Where,
     options: JobOptions,
+    credential: Credential | None,
     *,
     on: str,
     wait: str | None,
@@ -123,7 +128,7 @@ def _run(
     from towline.client import ApiError
 
     with connect(where) as client:
-        client = client.with_options(**options)
+        client = client.with_options(**options, credential=credential)
         try:
             job = _follow(client, operation, on, parameters, wait)
             job_id, done, succeeded = job.id, job.done, job.succeeded

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towline.cli.connection import connect, duration, take_where, with_connection
+from towline.cli.login import take_login, with_login
 from towline.cli.options import take_job_options, with_job_options
 from towline.cli.output import print_job, print_json, print_table, printable, results_table
 
@@ -162,16 +163,19 @@ def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> N
 @click.option("--on", metavar="TARGET", help="There, rather than where it failed.")
 @click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
 @with_job_options
+@with_login
 @output_option
 def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) -> None:
     """Do a job again on the nodes where it failed, expired or was cancelled.
 
     Nodes get their turns as in that job, unless --max-parallel, --canary or --max-failures say
-    otherwise. The exit status is 0 only if it succeeded on all of them.
+    otherwise. A credential that came with that job is there no more: give it again. The exit
+    status is 0 only if it succeeded on all of them.
     """
-    options = take_job_options(values)
+    options, credential = take_job_options(values), take_login(values)
     with connect(take_where(values)) as client:
-        made = client.with_options(wait=duration(wait), **options).retry(job_id, on=on)
+        asking = client.with_options(wait=duration(wait), **options, credential=credential)
+        made = asking.retry(job_id, on=on)
         found = client.job(made["job_id"])
     if output == "json":
         print_json({"job_id": made["job_id"], "results": found["results"]})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.login import read_secret
 from towline.cli.output import print_json, print_table
-from towline.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from towline.client import RegistryView
@@ -18,25 +17,6 @@ if TYPE_CHECKING:
 @click.group()
 def registry() -> None:
     """Keep the credentials that pulls use."""
-
-
-def read_secret(what: str) -> str:
-    """Return a secret: typed by a person, who doesn't see it, or all of standard input.
-
-    Never an argument or a variable, which other users of the machine, or other programs, can see.
-
-    Raises:
-        InvalidConfiguration: there is none.
-    """
-    if sys.stdin.isatty():
-        secret = str(click.prompt(what, hide_input=True, err=True))
-    else:
-        secret = sys.stdin.read().removesuffix("\n").removesuffix("\r")
-    if not secret:
-        raise InvalidConfiguration(
-            f"There is no {what.lower()}.", "Write it to standard input, or at the prompt"
-        )
-    return secret
 
 
 @registry.command("set")

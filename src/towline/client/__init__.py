@@ -37,6 +37,7 @@ from towline.client.models import (
     Retried,
     Steered,
 )
+from towline.credential import Credential
 from towline.operation import Operation
 from towline.progress import LayerProgress, NodeProgress, Total
 
@@ -46,6 +47,7 @@ __all__ = [
     "AsyncJob",
     "Cancelled",
     "Client",
+    "Credential",
     "Job",
     "JobEvent",
     "JobPage",
@@ -280,6 +282,7 @@ class Client:
         max_parallel: int | str | None = None,
         canary: int | str | None = None,
         max_failures: int | str | None = None,
+        credential: Credential | None = None,
     ) -> Self:
         """Return this client with other job options, on the same connections; as `Options`."""
         other = copy.copy(self)
@@ -291,6 +294,7 @@ class Client:
             max_parallel=max_parallel,
             canary=canary,
             max_failures=max_failures,
+            credential=credential,
         )
         return other
 
@@ -459,6 +463,7 @@ class AsyncClient:
         max_parallel: int | str | None = None,
         canary: int | str | None = None,
         max_failures: int | str | None = None,
+        credential: Credential | None = None,
     ) -> Self:
         """Return this client with other job options, on the same connections; as `Options`."""
         other = copy.copy(self)
@@ -470,6 +475,7 @@ class AsyncClient:
             max_parallel=max_parallel,
             canary=canary,
             max_failures=max_failures,
+            credential=credential,
         )
         return other
 

@@ -25,6 +25,7 @@ from towline.client.models import (
     Retried,
     Steered,
 )
+from towline.credential import Credential
 from towline.errors import InvalidConfiguration
 from towline.operation import Operation
 from towline.progress import JobProgress, NodeProgress, Total
@@ -50,6 +51,7 @@ class Options(msgspec.Struct, frozen=True):
         max_parallel: so many nodes at a time: a number, or a percentage of them: `"10%"`.
         canary: so many nodes first, alone, likewise.
         max_failures: so many nodes may fail, likewise: past it those that wait are cancelled.
+        credential: for the image's registry, in place of what is kept; it is never shown.
     """
 
     wait: float = WAIT
@@ -58,6 +60,16 @@ class Options(msgspec.Struct, frozen=True):
     max_parallel: int | str | None = None
     canary: int | str | None = None
     max_failures: int | str | None = None
+    credential: Credential | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Return what of this stands in a request's headers."""
+        headers = {}
+        if self.idempotency_key is not None:
+            headers["Idempotency-Key"] = self.idempotency_key
+        if self.credential is not None:
+            headers["X-Registry-Auth"] = self.credential.header
+        return headers
 
     def query(self) -> dict[str, str]:
         """Return what of this stands in a request's query."""
@@ -125,14 +137,10 @@ def run(
         lambda body: state(operation, body["job_id"], body["results"], operation.success),
         expected=("job_id", "results"),
         wait=options.wait,
-        headers=_key(options.idempotency_key),
+        headers=options.headers(),
         params=query if operation.takes_body else query | plain,
         json=plain if operation.takes_body else None,
     )
-
-
-def _key(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Idempotency-Key": key}
 
 
 def job(job_id: str, wait: float) -> Call[JobView]:
@@ -217,7 +225,7 @@ def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
         lambda body: cast(Retried, body),
         expected=("job_id", "status"),
         wait=options.wait,
-        headers=_key(options.idempotency_key),
+        headers=options.headers(),
         params=dict(options.query()),
         json={} if on is None else {"target_hostname": on},
     )

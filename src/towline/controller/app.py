@@ -119,6 +119,7 @@ class Api:
                 waves=options.waves,
                 trace=request.headers.get("traceparent"),
                 key=reading.idempotency_key(request),
+                credential=reading.registry_auth(request, operation, parameters),
             )
             progress = await self._dispatch.submit(asked, wait=preferences.wait)
             request.state.job = progress.job.id
@@ -218,6 +219,7 @@ class Api:
         asked = msgspec.structs.replace(
             asked,
             key=reading.idempotency_key(request),
+            credential=reading.registry_auth(request, asked.operation, asked.parameters),
             trace=request.headers.get("traceparent"),
         )
         preferences = reading.preferences(request, 0.0, self._longest_wait)

@@ -6,7 +6,15 @@ from typing import Any
 
 import msgspec
 
-from towline.controller.paths import APPLIED, JOB_OPTIONS, KEY, LOCATION, PREFER, own_paths
+from towline.controller.paths import (
+    APPLIED,
+    JOB_OPTIONS,
+    KEY,
+    LOCATION,
+    PREFER,
+    REGISTRY_AUTH,
+    own_paths,
+)
 from towline.controller.schemas import REFERENCE, SCHEMAS, STATUS, WAITS, content, errors
 from towline.operation import Operation, Registry
 from towline.progress import JobProgress
@@ -96,6 +104,8 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
 
 def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     listed = [HOSTNAME, *JOB_OPTIONS, PREFER, KEY]
+    if operation.image is not None:
+        listed.append(REGISTRY_AUTH)
     codes = [400, 401, 403, 409, 500]
     entry: dict[str, Any] = {
         "operationId": operation.name,

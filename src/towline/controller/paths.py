@@ -24,6 +24,15 @@ KEY = {
     "description": "The same key with the same request means the same job, for a day.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
+REGISTRY_AUTH = {
+    "name": "X-Registry-Auth",
+    "in": "header",
+    "required": False,
+    "description": "What this request brings for the image's registry, in place of what is kept: "
+    "base64url of JSON, as the Docker Engine API has it, with username and password, or "
+    "identitytoken.",
+    "schema": {"type": "string", "contentEncoding": "base64url"},
+}
 LAST_EVENT = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -235,7 +244,7 @@ def own_paths() -> dict[str, Any]:
                 "`job:write`, and that of the job's operation",
                 _ok("The other job is made.", "Retried", 201, **told),
                 [*steered, 413, 415],
-                *(JOB_ID, *JOB_OPTIONS, PREFER, KEY),
+                *(JOB_ID, *JOB_OPTIONS, PREFER, KEY, REGISTRY_AUTH),
                 requestBody={"required": False, "content": content("Retry")},
             )
         },

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from towline import waves
-from towline.credential import Credential
+from towline.credential import Credential, InvalidCredential, of_header
 from towline.duration import parse_duration
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
@@ -21,6 +21,7 @@ from towline.target import InvalidTarget, Target, parse_target
 LARGEST_BODY = 1024 * 1024
 JOB_OPTIONS = ("expires", *waves.OPTIONS)
 LONGEST_KEY = 255
+LONGEST_REGISTRY_AUTH = 16 * 1024
 
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
 
@@ -154,6 +155,32 @@ def idempotency_key(request: Request) -> str | None:
             f"Send one, of 1 to {LONGEST_KEY} printable ASCII characters: a UUID, for example",
         )
     return key
+
+
+def registry_auth(
+    request: Request, operation: Operation[..., Any], parameters: dict[str, Any]
+) -> Credential | None:
+    """Return what the header `X-Registry-Auth` brings for the operation's registry, or None.
+
+    Raises:
+        InvalidRequest: it can't be read, or is for another registry; nothing of it is repeated.
+    """
+    registry = operation.registry_of(parameters)
+    given = request.headers.getlist("x-registry-auth")
+    if registry is None or not given:
+        return None
+    try:
+        if len(given) > 1:
+            raise InvalidCredential("it stands there twice")
+        if len(given[0]) > LONGEST_REGISTRY_AUTH:
+            raise InvalidCredential(f"it is longer than {LONGEST_REGISTRY_AUTH} characters")
+        return of_header(given[0], registry)
+    except InvalidCredential as error:
+        raise InvalidRequest(
+            "The header X-Registry-Auth is not valid.",
+            f"{error}; send base64url of JSON, as the Docker Engine API has it: "
+            '{"username": "…", "password": "…"} or {"identitytoken": "…"}',
+        ) from error
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -167,6 +167,9 @@ async def _background(dispatch: Dispatch, retention: Retention) -> None:
         dispatch.fleet.watch(),
         dispatch.driver.drive(),
         dispatch.watches.listen(),
+        dispatch.issuer.listen(),
+        dispatch.issuer.answer(),
+        dispatch.issuer.tidy(),
     ]
     async with asyncio.TaskGroup() as group:
         for loop in loops:

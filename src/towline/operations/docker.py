@@ -87,6 +87,7 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     permission="docker:write",
     effect=Effect.CONVERGE,
     requires=DOCKER,
+    image="image",
 )
 async def pull(
     node: Node,
@@ -105,7 +106,8 @@ async def pull(
     from towline.agent.pulling.attempts import Order
 
     reference = Reference.parse(image)
-    order = Order(reference, retries, parse_duration(stall_timeout), policy)
+    own = node.job.id if node.job is not None and node.job.credential else None
+    order = Order(reference, retries, parse_duration(stall_timeout), policy, own)
     found = await node.pulls.pull(order, node)
     return Pulled(
         image_id=found.id,

@@ -18,8 +18,9 @@ from towline.agent.pulling.faults import Fault, Kind, classify
 from towline.agent.pulling.keeping import LOST_EACH, Keeping
 from towline.agent.pulling.layers import Layers
 from towline.agent.pulling.places import Places
+from towline.credential import Credential
 from towline.errors import EngineUnreachable, TaskFailed, TowlineError
-from towline.job import ATTEMPT, DEQUEUED, QUEUED
+from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job
 from towline.reference import Reference
 
 log = structlog.get_logger()
@@ -50,12 +51,15 @@ class Order(msgspec.Struct, frozen=True):
         retries: how often it is tried again after a first attempt that failed.
         stall_timeout: seconds without a byte after which an attempt counts as failed.
         policy: `missing` leaves a present image alone and doesn't ask the registry.
+        login: the job whose request brought a credential of its own for the registry; None for
+            what all jobs may use.
     """
 
     reference: Reference
     retries: int = RETRIES
     stall_timeout: float = STALL_TIMEOUT
     policy: Policy = "always"
+    login: str | None = None
 
     @property
     def name(self) -> str:
@@ -83,6 +87,21 @@ class Image(msgspec.Struct, frozen=True):
     digest: str | None
 
 
+class Login(msgspec.Struct, frozen=True):
+    """What an attempt logs in to the registry with.
+
+    Attributes:
+        credential: None for nothing.
+        source: where it comes from, in words.
+        trouble: why one that there may be was not found, or "".
+    """
+
+    registry: str
+    credential: Credential | None = None
+    source: str = ""
+    trouble: str = ""
+
+
 class Attempt:
     """One try of a pull, as the steps around it see it.
 
@@ -91,17 +110,27 @@ class Attempt:
         number: 1 for the first.
         auth: what the engine is to log in to the registry with, in the form of the Docker Engine
             API (`AuthConfig`); None for nothing.
+        layers: what the engine has told of it so far.
+        login: what `auth` is made of, and where that comes from.
         note: tells of a step to all jobs that share the pull: a kind of `towline.job.REPEATED`,
             and words.
-        layers: what the engine has told of it so far.
+        jobs: returns those jobs; they come and go while it is under way.
     """
 
-    def __init__(self, order: Order, number: int, note: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        number: int,
+        note: Callable[[str, str], None],
+        jobs: Callable[[], list[Job]] = list,
+    ) -> None:
         self.order = order
         self.number = number
         self.auth: dict[str, str] | None = None
-        self.note = note
         self.layers = Layers(time.monotonic())
+        self.login: Login | None = None
+        self.note = note
+        self.jobs = jobs
 
 
 class Step:
@@ -131,6 +160,10 @@ class Step:
     async def watch(self, attempt: Attempt) -> None:
         """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
 
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        """Return a failure in the words, and of the kind, in which it is to be told."""
+        return error
+
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
         """Called when an attempt has failed, before the pause."""
 
@@ -141,6 +174,7 @@ async def pull(
     steps: Sequence[Step],
     note: Callable[[str, str], None],
     places: Places,
+    jobs: Callable[[], list[Job]] = list,
 ) -> Image:
     """Pull an image, trying again where that may help.
 
@@ -148,11 +182,12 @@ async def pull(
         steps: what has a say in each attempt, in this order.
         note: tells of a failed attempt, for the jobs' timelines.
         places: where each attempt waits for its turn.
+        jobs: returns the jobs that share the pull.
 
     Raises:
         TaskFailed: it could not be pulled; with the engine's own words.
     """
-    return await _Pull(engine, order, steps, note, places).run()
+    return await _Pull(engine, order, steps, note, places, jobs).run()
 
 
 class _Pull:
@@ -165,12 +200,14 @@ class _Pull:
         steps: Sequence[Step],
         note: Callable[[str, str], None],
         places: Places,
+        jobs: Callable[[], list[Job]],
     ) -> None:
         self._engine = engine
         self._order = order
         self._steps = steps
         self._note = note
         self._places = places
+        self._jobs = jobs
         self._before: dict[str, Any] | None = None
         self._looked = False
         self._failed = 0
@@ -180,7 +217,7 @@ class _Pull:
 
     async def run(self) -> Image:
         while True:
-            attempt = Attempt(self._order, self._failed + 1, self._note)
+            attempt = Attempt(self._order, self._failed + 1, self._note, self._jobs)
             try:
                 if not self._looked:
                     # Once: an attempt whose end never reached us may have changed it.
@@ -189,10 +226,13 @@ class _Pull:
                     if self._before is not None and self._order.policy == "missing":
                         return present(self._order, self._before)
                 return await self._in_turn(attempt)
-            except TaskFailed as error:
+            except TaskFailed as failure:
+                error = failure
+                for step in self._steps:
+                    error = step.explain(attempt, error)
                 pause = await self._after(attempt, error)
                 if pause is None:
-                    raise _ended(error, attempt) from error
+                    raise _ended(error, attempt) from failure
                 away = isinstance(error, EngineUnreachable)
             await asyncio.sleep(pause)
             if away:

@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from towline.agent.engine import EngineRefused
-from towline.errors import EngineUnreachable, Hopeless, TaskFailed
+from towline.errors import EngineUnreachable, Hopeless, Passing, TaskFailed
 from towline.reference import Reference
 
 
@@ -108,7 +108,7 @@ def classify(error: TaskFailed, reference: Reference) -> Fault:
     reason = error.error
     if isinstance(error, Hopeless):
         return Fault(Kind.PERMANENT, reason)
-    if isinstance(error, EngineUnreachable):
+    if isinstance(error, EngineUnreachable | Passing):
         return Fault(Kind.TRANSIENT, reason)
     words = _without_names(reason, reference).lower()
     status = _status(words)

@@ -15,12 +15,18 @@ from towline.agent.pulling.places import MAX_PULLS, Places, Wait
 from towline.agent.pulling.telling import Telling
 from towline.agent.together import Round, Together
 from towline.errors import TaskFailed
-from towline.job import DEQUEUED, QUEUED
+from towline.job import DEQUEUED, QUEUED, Job
 from towline.progress import Report
 
 
 class Listener(Protocol):
-    """Who is told how a pull goes on: the node as one task has it."""
+    """Who is told how a pull goes on: the node as one task has it.
+
+    Attributes:
+        job: what the pull is for; None outside a job.
+    """
+
+    job: Job | None
 
     def note(self, kind: str, message: str) -> None:
         """Take a step of the pull, for the job's timeline."""
@@ -111,6 +117,10 @@ class Pulls:
             for member in round.members:
                 member.listener.note(kind, message)
 
+        def jobs() -> list[Job]:
+            asking = (member.listener.job for member in round.members)
+            return [job for job in asking if job is not None]
+
         def report(report: Report) -> None:
             for member in round.members:
                 member.listener.report(report)
@@ -120,7 +130,9 @@ class Pulls:
         try:
             async with Telling(report) as telling:
                 steps = [telling, *self._steps]
-                return await attempts.pull(self._engine, round.wanted, steps, note, self._places)
+                return await attempts.pull(
+                    self._engine, round.wanted, steps, note, self._places, jobs
+                )
         finally:
             self._last.pop(round, None)
 

@@ -1,0 +1,41 @@
+"""Redaction: what is struck out of words before anybody reads them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+STRUCK = "***"
+SHORTEST = 4
+"""Characters: where all of a shorter secret are struck out, what is missing spells it."""
+
+# Passwords in URLs and anything that looks like a JWT.
+_LOOKS_SECRET = re.compile(r"(?<=//)[^/\s\"]+(?=@)|(?:\b|(?<=\\[nrt]))eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+def strike(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return `text` without what looks like a secret, and without `secrets` in any form."""
+    for form in sorted({form for secret in secrets for form in forms(secret)}, key=len)[::-1]:
+        text = text.replace(form, STRUCK)
+    return _LOOKS_SECRET.sub(STRUCK, text)
+
+
+def forms(secret: str) -> set[str]:
+    """Return a secret as programs write it: as it is, and as JSON, URLs and base64 have it."""
+    if len(secret) < SHORTEST:
+        return set()
+    raw = secret.encode(errors="surrogateescape")
+    encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(raw, safe=""),
+        quote(raw),
+        quote_plus(raw),
+        *encoded,
+        *(text.rstrip("=") for text in encoded),
+    }

@@ -1,0 +1,396 @@
+"""Pulls from a registry that wants credentials: whose are used, and what becomes of them."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import nats
+import pytest
+
+import towline
+from tests.parts.cluster import PULL, Cluster, NodePlan
+from tests.parts.command import CommandLine
+from tests.parts.engine import Engine
+from tests.parts.process import wait_until
+from tests.parts.registry import PASSWORD, USER, PushedImage, Registry, random_layer
+from tests.system.conftest import WEB_1
+from towline.client import ApiError, Credential
+from towline.issued import Answer, Issued, Question, question_subject
+from towline.job import new_id
+from towline.operations import docker
+from towline.redaction import forms
+from towline.vault import node_key
+
+WRONG = "wr0ng p@ss/word+é"
+GOOD = {"username": USER, "password": PASSWORD}
+BAD = {"username": "nobody", "password": WRONG}
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[Registry]:
+    """A registry that wants USER and PASSWORD."""
+    with Registry(authenticated=True) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    engines: Sequence[Engine], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """One node whose Docker configuration is `config.json` in the cluster's directory."""
+    directory = tmp_path_factory.mktemp("credentials")
+    helpers = directory / "bin"
+    helpers.mkdir()
+    env = {
+        "TOWLINE_DOCKER_CONFIG": str(directory / "config.json"),
+        "PATH": f"{helpers}:/usr/bin:/bin",
+    }
+    with Cluster(directory, [NodePlan(WEB_1, engines[0].url)], env) as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(cluster: Cluster) -> None:
+    """No credential is kept, and the node has none, when a test begins."""
+    for kept in cluster.admin.get("/registry").raise_for_status().json()["registries"]:
+        cluster.admin.delete(f"/registry/{kept['registry']}").raise_for_status()
+    wait_until(lambda: not held(cluster), what="the end of all credentials of jobs")
+    (cluster.directory / "config.json").unlink(missing_ok=True)
+    for path in (cluster.directory / "bin").iterdir():
+        path.unlink()
+
+
+@pytest.fixture
+def image(private: Registry, request: pytest.FixtureRequest) -> PushedImage:
+    """An image that wants credentials, and that no engine has."""
+    name = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")
+    return private.push_image(f"private/{name}", "1.0", [random_layer(request.node.name)])
+
+
+def keep(cluster: Cluster, registry: str, **credential: str) -> None:
+    cluster.admin.put(f"/registry/{registry}", json=credential).raise_for_status()
+
+
+def configure(cluster: Cluster, **configuration: Any) -> None:
+    """Give the node a Docker configuration."""
+    (cluster.directory / "config.json").write_text(json.dumps(configuration))
+
+
+def header(**values: str) -> dict[str, str]:
+    text = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+    return {"X-Registry-Auth": text}
+
+
+def pull(
+    cluster: Cluster, image: PushedImage, target: str = WEB_1, **values: str
+) -> httpx.Response:
+    """Ask for a pull, with a credential in the request if values are given."""
+    return cluster.writer.post(
+        f"/node/{target}/{PULL}",
+        json={"image": image.reference, "retries": 0},
+        headers=header(**values) if values else {},
+    )
+
+
+def refused(answer: httpx.Response) -> str:
+    """Return the words of a pull that failed on its node."""
+    assert answer.status_code == 500, answer.text
+    words: str = answer.json()["details"]
+    for form in (WRONG, PASSWORD, json.dumps(WRONG)[1:-1]):
+        assert form not in answer.text
+    return words
+
+
+def helper(cluster: Cluster, name: str, script: str) -> None:
+    """Put a credential helper where the agent finds it."""
+    path = cluster.directory / "bin" / f"docker-credential-{name}"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_pull_uses_what_is_kept_for_its_registry(
+    cluster: Cluster, private: Registry, image: PushedImage
+) -> None:
+    words = refused(pull(cluster, image))
+    assert f"no credential is kept for {private.host}" in words
+    keep(cluster, private.host, **BAD)
+    words = refused(pull(cluster, image))
+    assert f"{private.host} refused the user 'nobody' (kept with Towline): " in words
+    keep(cluster, private.host, **GOOD)
+    assert pull(cluster, image, "_any").json()["results"][0]["status"] == "ok"
+
+
+def test_the_requests_own_comes_first_then_towlines_then_the_nodes(
+    cluster: Cluster, private: Registry, image: PushedImage
+) -> None:
+    def user(password: str) -> str:
+        return base64.b64encode(f"{USER}:{password}".encode()).decode()
+
+    configure(cluster, auths={f"http://{private.host}/v1/": {"auth": user(WRONG)}})
+    assert "config.json' on this node" in refused(pull(cluster, image))
+    keep(cluster, private.host, **BAD)
+    assert "(kept with Towline)" in refused(pull(cluster, image))
+    assert "'mallory' (of the request)" in refused(
+        pull(cluster, image, username="mallory", password=WRONG)
+    )
+    # A client that has none says so: that is no credential of its own.
+    assert "(kept with Towline)" in refused(pull(cluster, image, serveraddress=private.host))
+    made = pull(cluster, image, **GOOD, serveraddress=private.host)
+    assert made.json()["results"][0]["changed"] is True
+    keep(cluster, private.host, **GOOD)
+    assert pull(cluster, image).status_code == 202
+    cluster.admin.delete(f"/registry/{private.host}").raise_for_status()
+    configure(cluster, auths={private.host: {"auth": user(PASSWORD)}})
+    assert pull(cluster, image).status_code == 202
+    helper(
+        cluster,
+        "tests",
+        f"""grep -qx {private.host} && echo '{{"Username": "{USER}", "Secret": "{PASSWORD}"}}'""",
+    )
+    configure(
+        cluster,
+        credHelpers={private.host: "tests"},
+        auths={private.host: {"auth": user(WRONG)}},
+    )
+    assert pull(cluster, image).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "text", [WRONG.encode().hex() + "!", base64.b64encode(WRONG.encode()).decode()]
+)
+def test_a_header_that_is_none_is_refused_by_name_and_unseen(
+    cluster: Cluster, image: PushedImage, text: str
+) -> None:
+    jobs = cluster.jobs_made()
+    answer = cluster.writer.post(
+        f"/node/{WEB_1}/{PULL}", json={"image": image.reference}, headers={"X-Registry-Auth": text}
+    )
+    assert (answer.status_code, "X-Registry-Auth" in answer.json()["error"]) == (400, True)
+    elsewhere = pull(cluster, image, **GOOD, serveraddress="elsewhere.example")
+    assert (elsewhere.status_code, "elsewhere.example" in elsewhere.text) == (400, True)
+    assert text not in answer.text + elsewhere.text + cluster.logs
+    assert PASSWORD not in answer.text + elsewhere.text + cluster.logs
+    assert cluster.jobs_made() == jobs
+
+
+def held(cluster: Cluster) -> set[str]:
+    """Return the jobs whose own credentials are kept."""
+    subjects = cluster.broker.subjects("KV_credentials", "$KV.credentials.job.*")
+    return {subject.rpartition(".")[2] for subject in subjects}
+
+
+def test_jobs_and_their_credentials_survive_the_controller_and_the_node_that_is_away(
+    cluster: Cluster, private: Registry, image: PushedImage
+) -> None:
+    # Set before the node went, replaced and removed while it was away.
+    other = private.push_image(image.repository, "2.0", [random_layer(f"{image.repository} 2")])
+    keep(cluster, private.host, **BAD)
+    cluster.agents[WEB_1].stop()
+    cluster.wait_away(WEB_1)
+    own = pull(cluster, image, username=USER, password=PASSWORD).json()["job_id"]
+    plain = cluster.pull(WEB_1, other.reference).json()["job_id"]
+    keep(cluster, private.host, **GOOD)
+    assert held(cluster) == {own}
+    cluster.controller.kill()
+    cluster.agents[WEB_1].start()
+    # The registry has denied it to the node by now, which could ask nobody.
+    agent = cluster.agents[WEB_1]
+    agent.wait_for(lambda: "no controller could be asked" in agent.stderr, what="an attempt")
+    cluster.controller.start()
+    cluster.controller.wait_for_output("answers at")
+    cluster.wait_here(WEB_1)
+    for job in (own, plain):
+        assert cluster.ended(job)["results"][0]["status"] == "ok"
+    wait_until(lambda: not held(cluster), what="the end of the credential with its job")
+
+    # What came with a job is gone with it: a retry brings its own.
+    agent.stop()
+    cluster.wait_away(WEB_1)
+    waiting = pull(cluster, image).json()["job_id"]
+    gone = pull(cluster, image, **GOOD).json()["job_id"]
+    cluster.admin.delete(f"/registry/{private.host}").raise_for_status()
+    cluster.admin.post(f"/job/{gone}/cancel", headers={"Prefer": "wait=0"})
+    agent.start()
+    cluster.wait_here(WEB_1)
+    ended = cluster.ended(waiting)
+    assert "no credential is kept" in ended["results"][0]["error"]
+    cluster.ended(gone)
+    wait_until(lambda: not held(cluster), what="the end of the credential with its job")
+    command = CommandLine(
+        cluster.directory, {"TOWLINE_URL": cluster.url, "TOWLINE_TOKEN": cluster.token("write")}
+    )
+    assert command("retry", waiting).status == 1
+    assert command("retry", waiting, "--registry-user", USER, stdin=PASSWORD).status == 0
+    wait_until(lambda: not held(cluster), what="the end of the credential with its job")
+
+
+async def test_the_clients_and_the_command_line_bring_credentials(
+    cluster: Cluster, image: PushedImage
+) -> None:
+    token, own = cluster.token("write"), Credential(USER, PASSWORD)
+    with towline.Client(cluster.url, token) as client:
+        with pytest.raises(ApiError) as denied:
+            client.run(docker.pull, WEB_1, image=image.reference, retries=0)
+        assert "no credential is kept" in denied.value.details
+        asking = client.with_options(credential=own)
+        assert asking.run(docker.pull, WEB_1, image=image.reference).succeeded
+        assert PASSWORD not in repr(asking._options)
+    async with towline.AsyncClient(cluster.url, token) as other:
+        asked = other.with_options(credential=own)
+        assert (await asked.run(docker.pull, WEB_1, image=image.reference)).succeeded
+    command = CommandLine(cluster.directory, {"TOWLINE_URL": cluster.url, "TOWLINE_TOKEN": token})
+    arguments = ("pull", image.reference, "--on", WEB_1, "--registry-user", USER)
+    assert command(*arguments, stdin=f"{PASSWORD}\n").status == 0
+    assert command(*arguments).status == 1
+
+
+def test_controllers_tell_a_node_only_what_its_own_jobs_need(
+    cluster: Cluster, private: Registry, image: PushedImage
+) -> None:
+    keep(cluster, private.host, **GOOD)
+    key = node_key(cluster.directory / f"agent-{WEB_1}")
+    machine = cluster.admin.get(f"/agent/{WEB_1}").json()["machine_id"]
+    private.freeze()
+    try:
+        job = asked_for(cluster, image)
+        answer = ask(cluster, machine, job)
+        issued = msgspec.json.decode(key.unseal(answer.sealed), type=Issued)
+        assert (issued.registry, issued.credential) == (private.host, Credential(**GOOD))
+        assert PASSWORD not in base64.b64decode(answer.sealed).decode("latin-1")
+        for other, named in (("f" * 32, job), (machine, new_id())):
+            assert "not for this node" in ask(cluster, other, named).error
+    finally:
+        private.thaw()
+    assert cluster.ended(job)["results"][0]["status"] == "ok"
+    assert "has ended here" in ask(cluster, machine, job).error
+
+
+def asked_for(cluster: Cluster, image: PushedImage, **values: str) -> str:
+    """Ask for a pull that is not waited for; return its job when it is under way."""
+    answer = cluster.writer.post(
+        f"/node/{WEB_1}/{PULL}",
+        json={"image": image.reference},
+        headers={"Prefer": "respond-async", **(header(**values) if values else {})},
+    )
+    job: str = answer.raise_for_status().json()["job_id"]
+    wait_until(lambda: cluster.job(job, wait=0)["results"][0]["status"] == "running")
+    return job
+
+
+def ask(cluster: Cluster, machine: str, job: str) -> Answer:
+    """Ask controllers as a node would."""
+
+    async def request() -> bytes:
+        user, _, password = cluster.broker.credentials.read_text().partition(":")
+        client = await nats.connect(cluster.broker.url, user=user, password=password)
+        try:
+            question = msgspec.json.encode(Question(job))
+            return (await client.request(question_subject(machine), question, timeout=10)).data
+        finally:
+            await client.close()
+
+    return msgspec.json.decode(asyncio.run(request()), type=Answer)
+
+
+# Where a secret is
+
+
+def written(secret: str) -> set[bytes]:
+    """Return a secret in all the forms in which it could stand somewhere.
+
+    Within what is base64 it may begin at any of three places.
+    """
+    raw = secret.encode()
+    found = {form.encode() for form in forms(secret)} | {raw, raw.hex().encode(), raw[::-1]}
+    for before in range(3):
+        inner = raw[: (len(raw) + before) // 3 * 3 - before]
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            found.add(encode(b"\0" * before + inner)[4 if before else 0 :])
+    return found
+
+
+def places(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
+    """Yield all bytes that may be seen by others: on disk, in the broker, of processes."""
+    for path in cluster.directory.rglob("*"):
+        if path.is_file():
+            yield str(path), path.read_bytes()
+    for stream in cluster.broker.streams():
+        for subject, data in cluster.broker.messages(stream):
+            yield f"{stream}: {subject}", data
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            for name in ("cmdline", "environ"):
+                with contextlib.suppress(OSError):
+                    yield f"{entry}/{name}", (entry / name).read_bytes()
+
+
+def where(cluster: Cluster, secret: str) -> list[str]:
+    """Return where a secret is to be seen."""
+    wanted = written(secret)
+    return [place for place, data in places(cluster) if any(form in data for form in wanted)]
+
+
+def test_nobody_finds_a_secret_in_any_form_in_any_place(
+    cluster: Cluster, private: Registry, image: PushedImage
+) -> None:
+    secrets = [PASSWORD, WRONG]
+    assert stat.S_IMODE((cluster.directory / f"agent-{WEB_1}/node.key").stat().st_mode) == 0o600
+    keep(cluster, private.host, username=USER, password=PASSWORD)
+    keep(cluster, "elsewhere.internal", username="puller", password=WRONG)
+    refused(pull(cluster, image, username="mallory", password=WRONG))
+    setting = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("towline"),
+            *("registry", "set", "elsewhere.internal", "-u", "puller", "--url", cluster.url),
+        ],
+        env={"TOWLINE_TOKEN": cluster.token("write"), "PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    private.freeze()
+    try:
+        job = asked_for(cluster, image, **GOOD)
+        assert held(cluster) == {job}
+        for secret in secrets:
+            assert where(cluster, secret) == []
+        assert setting.poll() is None
+    finally:
+        private.thaw()
+    setting.communicate(WRONG.encode(), timeout=30)
+    assert setting.returncode == 0
+    assert cluster.ended(job)["results"][0]["status"] == "ok"
+    wait_until(lambda: not held(cluster), what="the end of the credential with its job")
+    for secret in secrets:
+        assert where(cluster, secret) == []
+
+
+def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
+    """In each place and form that the test before this one has looked at."""
+    lost = "l0st and f0und"
+    whole = header(username="someone", password=lost)["X-Registry-Auth"]
+    left = cluster.directory / "left"
+    for text in (lost, json.dumps({"password": lost}), whole, quote(lost)):
+        left.write_text(text)
+        assert where(cluster, lost) == [str(left)]
+    left.unlink()
+    with subprocess.Popen(["sleep", "60"], env={"LOST": lost}) as process:
+        try:
+            wait_until(lambda: where(cluster, lost) == [f"/proc/{process.pid}/environ"])
+        finally:
+            process.kill()
+    fleet_wide = cluster.admin.get(f"/node/_all/load?operation={lost}")
+    assert fleet_wide.status_code == 400
+    made = cluster.client(cluster.token("admin", subject=lost)).get(f"/node/{WEB_1}/load")
+    assert made.status_code == 200
+    assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
