@@ -109,7 +109,7 @@ def failed(done: Finished, status: int = 1) -> str:
 def test_the_status_of_a_pull_is_0_only_if_every_node_succeeded(
     towline: CommandLine, image: PushedImage, target: str, statuses: dict[str, str], status: int
 ) -> None:
-    done = towline("pull", image.reference, "--on", target)
+    done = towline("pull", image.reference, "--on", target, "--retries", "0")
     assert {row["HOSTNAME"]: row["STATUS"] for row in rows(done.stdout)} == statuses
     assert done.status == status
     assert done.stderr == ""
@@ -118,7 +118,7 @@ def test_the_status_of_a_pull_is_0_only_if_every_node_succeeded(
 def test_a_pull_prints_what_each_node_has(
     towline: CommandLine, engine: Engine, image: PushedImage
 ) -> None:
-    done = towline("docker", "pull", image.reference, "--on", "group:web")
+    done = towline("docker", "pull", image.reference, "--on", "group:web", "--retries", "0")
     good, bad = rows(done.stdout)
     found = engine.image(image.reference)
     assert found is not None
@@ -141,7 +141,7 @@ def test_a_pull_prints_what_each_node_has(
 def test_json_is_what_the_api_answers_and_nothing_else(
     mixed: Cluster, towline: CommandLine, image: PushedImage
 ) -> None:
-    done = towline("pull", image.reference, "--on", "_all", "-o", "json")
+    done = towline("pull", image.reference, "--on", "_all", "-o", "json", "--retries", "0")
     assert (done.status, done.stderr) == (1, "")
     said = json.loads(done.stdout)
     job = mixed.job(said["job_id"])
@@ -154,7 +154,8 @@ def test_json_is_what_the_api_answers_and_nothing_else(
     assert {node["hostname"]: node["machine_id"] for node in nodes} == {
         name: (mixed.node(name) or {})["machine_id"] for name in (WEB_1, WEB_2, DB_1)
     }
-    single = json.loads(towline("pull", image.reference, "--on", WEB_2, "-o", "json").stdout)
+    asked = ("pull", image.reference, "--on", WEB_2, "-o", "json", "--retries", "0")
+    single = json.loads(towline(*asked).stdout)
     assert mixed.job(single["job_id"])["results"] == single["results"]
 
 
@@ -202,7 +203,7 @@ def test_of_a_node_that_is_away_it_says_since_when_and_how_to_learn_the_rest(
     assert agent.stop() == 0
     mixed.wait_away(DB_1)
     try:
-        done = towline("pull", image.reference, "--on", "_all")
+        done = towline("pull", image.reference, "--on", "_all", "--retries", "0")
         away = {row["HOSTNAME"]: row for row in rows(done.stdout)}[DB_1]
         assert (done.status, away["STATUS"]) == (1, "pending")
         assert "not reachable since" in away["ERROR"]

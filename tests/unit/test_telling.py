@@ -34,7 +34,7 @@ class Pull:
     def say(self, name: str, status: str, current: int = 0, total: int = 0, **more: Any) -> None:
         detail = {"current": current, "total": total, **more} if current or more else {}
         message = {"id": name, "status": status, "progressDetail": detail}
-        self.telling.during(self.attempts[0], message)
+        self.attempts[0].layers.apply(message, self.clock.now)
 
     def report(self) -> Report:
         return self.telling.report(self.clock.now)

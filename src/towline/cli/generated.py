@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from towline import config
+from towline.cli import progress
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 SHORT = {"pull": "docker.pull"}
 """A person's own words for the commands used most."""
 
-FIRST_WAIT = 30.0
-"""Seconds that one request waits; past it a person is told that the job goes on."""
+FIRST_WAIT = 1.0
+"""Seconds that the request itself waits; past it a person is shown how far the job is."""
+LONGEST_WAIT = 30.0
+"""Seconds that one request waits further where nobody is shown that."""
+AFTERWARDS = 0.1
+"""Seconds to wait for the results of a job that has ended, or at the nodes that are there."""
 
 
 class Commands(click.Group):
@@ -130,7 +135,7 @@ def _run(
     with connect(where) as client:
         client = client.with_options(**options, credential=credential)
         try:
-            job = _follow(client, operation, on, parameters, wait)
+            job = _follow(client, operation, on, parameters, wait, quiet=output == "json")
             job_id, done, succeeded = job.id, job.done, job.succeeded
             rows = [_row(result) for result in job.results]
         except ApiError as error:
@@ -155,16 +160,26 @@ def _follow(
     on: str,
     parameters: dict[str, Any],
     wait: str | None,
+    *,
+    quiet: bool,
 ) -> Job[..., Any]:
-    """Run the operation and wait for the nodes that are there."""
+    """Run the operation and wait for the nodes that are there.
+
+    Args:
+        quiet: whether nobody is shown how far it is.
+    """
     deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
     first = min(FIRST_WAIT, deadline - time.monotonic())
     job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
-    while _waitable(job.results) and (remaining := deadline - time.monotonic()) > 0:
-        if sys.stderr.isatty():
-            going = sum(result.status in ("pending", "running") for result in job.results)
-            print(f"job {job.id}: {going} of {len(job.results)} not done yet", file=sys.stderr)
-        job.wait(min(FIRST_WAIT, remaining))
+    try:
+        while _waitable(job.results) and (remaining := deadline - time.monotonic()) > 0:
+            if quiet:
+                job.wait(min(LONGEST_WAIT, remaining))
+            else:
+                progress.watch(client, job.id, deadline)
+                job.wait(AFTERWARDS)
+    except KeyboardInterrupt:
+        progress.interrupted(job.id)
     return job
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli import progress
 from towline.cli.connection import connect, duration, take_where, with_connection
 from towline.cli.login import take_login, with_login
 from towline.cli.options import take_job_options, with_job_options
@@ -15,7 +16,7 @@ from towline.cli.output import print_job, print_json, print_table, printable, re
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from towline.client import JobEvent, JobView
+    from towline.client import Client, JobEvent, JobView
 
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
@@ -78,7 +79,7 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
     """Show one job. With --follow the exit status is 0 only if it succeeded on every node."""
     with connect(take_where(values)) as client:
         if follow:
-            _print_events(client.job_events(job_id), output, with_job=False)
+            _follow(client, job_id, output)
         found = client.job(job_id)
     if output == "json" and not follow:
         print_json(found)
@@ -86,6 +87,34 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
         print_job(found)
     if follow and found["status"] != "completed":
         sys.exit(1)
+
+
+def _follow(client: Client, job_id: str, output: str) -> None:
+    """Show a job's events, and how far it is, until it ends."""
+    if output == "json":
+        _print_events(client.job_events(job_id), output, with_job=False)
+        return
+    screen = progress.display()
+    streams = (
+        ("event", lambda: client.job_events(job_id)),
+        ("progress", lambda: client.progress(job_id)),
+    )
+    try:
+        for each in progress.merged(*streams, seconds=progress.LOOK_EVERY):
+            if each is None:
+                continue
+            name, told = each
+            if name == "progress":
+                screen.show(told)
+            else:
+                screen.say(printable(_line(told, with_job=False)))
+                if told.kind == "end":
+                    return
+    except KeyboardInterrupt:
+        screen.close()
+        progress.interrupted(job_id)
+    finally:
+        screen.close()
 
 
 def _print_events(events: Iterable[JobEvent], output: str, *, with_job: bool) -> None:

@@ -7,11 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from towline.agent.pulling.attempts import Attempt, Step
 from towline.agent.pulling.faults import Fault
-from towline.agent.pulling.layers import Layers
 from towline.progress import (
     DOWNLOADING,
     EXTRACTING,
@@ -63,9 +62,8 @@ class Telling(Step):
 
     def __init__(self, tell: Callable[[Report], None]) -> None:
         self._tell = tell
-        self._attempt = 1
+        self._attempt: Attempt | None = None
         self._failed = ""
-        self._layers = Layers(time.monotonic())
         self._arriving, self._unpacking = Rate(), Rate()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -91,16 +89,12 @@ class Telling(Step):
 
     async def before(self, attempt: Attempt) -> None:
         """Begin anew: what an attempt before brought, the engine tells again."""
-        self._attempt, self._failed = attempt.number, ""
-        self._layers = Layers(time.monotonic())
-
-    def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
-        """Fold what the engine says."""
-        self._layers.apply(message, time.monotonic())
+        self._attempt, self._failed = attempt, ""
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
         """Remember why there is a pause."""
-        self._failed = fault.reason
+        # An engine that is away is noticed before the attempt proper.
+        self._attempt, self._failed = attempt, fault.reason
 
     def report(self, now: float) -> Report:
         """Return how far the pull is.
@@ -108,11 +102,16 @@ class Telling(Step):
         Args:
             now: the moment, as `time.monotonic` has it.
         """
-        layers = self._layers
+        if self._attempt is None:
+            return Report(PREPARING)
+        layers = self._attempt.layers
         told = layers.all()
         arriving = self._arriving.take(layers.gained, now)
         fetched, size = layers.fetched, layers.announced
         extracted = sum(layer.extracted for layer in told)
+        if layers.fetching:
+            # What is unpacked meanwhile waits for what arrives, and tells no rate of its own.
+            self._unpacking = Rate()
         unpacking = self._unpacking.take(extracted, now)
         unsized = sum(not layer.size and layer.state in (WAITING, DOWNLOADING) for layer in told)
         phase, rate, rest = DOWNLOADING, arriving, size - fetched
@@ -127,7 +126,7 @@ class Telling(Step):
         return Report(
             phase,
             self._failed,
-            self._attempt,
+            self._attempt.number,
             told,
             unsized,
             *(fetched, size, extracted, rate),
