@@ -34,6 +34,7 @@ from towline.job import (
     Job,
     PlannedNode,
     Progress,
+    Resolution,
     new_id,
     timestamp,
 )
@@ -70,6 +71,7 @@ class Submission(msgspec.Struct, frozen=True):
         retries: the job that this is to retry, and only on the machines `only`.
         waves: how its nodes get their turns; None for all at once.
         credential: what the request brought for the registry of the operation's image.
+        resolved: what the nodes of the job that this is to retry pull.
     """
 
     operation: Operation[..., Any]
@@ -83,6 +85,7 @@ class Submission(msgspec.Struct, frozen=True):
     only: frozenset[str] | None = None
     waves: Waves | None = None
     credential: Credential | None = None
+    resolved: Resolution | None = None
 
 
 class _Wait:
@@ -324,6 +327,8 @@ class Dispatch:
             retries=request.retries,
             waves=request.waves,
             credential=request.credential is not None,
+            nodes=1 if request.target == ANY else len(plan.members) - len(plan.refused),
+            resolved=request.resolved,
         )
 
     async def _made(self, request: Submission, held: str, wait: float) -> Progress | None:
@@ -515,6 +520,8 @@ class Dispatch:
             retries=job.id,
             only=only,
             waves=waves,
+            # The same job, done again: what its other nodes have pulled, these pull too.
+            resolved=progress.resolution,
         )
 
     async def delete(self, progress: Progress) -> None:

@@ -25,6 +25,8 @@ CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
 ATTEMPT = "attempt"
+RESOLVING = "resolving"
+RESOLVED = "resolved"
 QUEUED = "queued"
 DEQUEUED = "dequeued"
 RELEASED = "released"
@@ -61,6 +63,31 @@ ITS_PACE = "max_pulls"
 """What a task waits for that has begun on its node, and is queued there."""
 
 
+class Resolution(msgspec.Struct, frozen=True):
+    """What a tag was when a node of a job asked the registry: all its nodes pull that.
+
+    Attributes:
+        digest: of the manifest, or of the list of manifests for several platforms.
+        resolver: the hostname of the node that asked.
+        time: when; seconds since 1970, by the broker's clock.
+    """
+
+    digest: str
+    resolver: str
+    time: float
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """It as the data of an event."""
+        return {"digest": self.digest, "resolver": self.resolver}
+
+    @classmethod
+    def of(cls, event: Event) -> Resolution:
+        """Return what a `resolved` event tells."""
+        data = event.data or {}
+        return cls(str(data.get("digest", "")), str(data.get("resolver", "?")), event.time)
+
+
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     """One operation with its parameters, aimed at one target by one caller.
 
@@ -74,6 +101,9 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         retries: the id of the job whose failed nodes this is for.
         waves: how its nodes get their turns; None for all at once. What a node is given when it
             has its turn is the same job, on that node's subject.
+        nodes: how many nodes it is for, but those that were refused from the beginning; 1 for any
+            one node.
+        resolved: what its nodes pull, where the job that it retries has resolved its tag.
         credential: whether the request brought a credential for the registry. It is kept apart,
             see `towline.registries`, and forgotten when the job has ended.
     """
@@ -91,6 +121,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: str | None = None
     waves: Waves | None = None
     credential: bool = False
+    nodes: int = 1
+    resolved: Resolution | None = None
 
     def is_for(self, machine: str) -> bool:
         """Whether a machine that this reaches is to run it."""
@@ -123,7 +155,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: one of the constants above; newer agents may know kinds that we don't.
         time: seconds since 1970, UTC, by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
-        data: what the operation returned, as JSON, for `completed`.
+        data: what the operation returned, as JSON, for `completed`; what a tag is, for `resolved`;
+            whose turn it is to ask that, for `resolving`.
         nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
             will have none, for `withheld`.
         until: past which moment those nodes don't begin it, for `released`, where that is before
@@ -187,6 +220,7 @@ class Progress:
     Attributes:
         unfinished: the machine ids of the nodes that have not ended.
         turns: of a job with waves, which nodes have had theirs.
+        resolution: what its nodes pull, where they have agreed on that.
         cancelled: why it is stopped wherever it has not ended, where it is.
 
     Args:
@@ -201,6 +235,7 @@ class Progress:
         self.unfinished: set[str] = set()
         self.planned = False
         self.cancelled: str | None = None
+        self.resolution = job.resolved
         self.updated = job.created
         self.turns = Turns() if job.waves is not None else None
         if nodes is not None:
@@ -236,6 +271,8 @@ class Progress:
             self._plan(event.nodes or [])
         elif event.kind == CANCELLING:
             self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
+        elif event.kind == RESOLVED:
+            self.resolution = Resolution.of(event)
         elif event.kind in TURNS:
             self._turn(event)
         elif event.kind in RESULT_STATUS or event.kind in BEGUN or event.kind == CLAIMED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +11,19 @@ import structlog
 
 from towline.broker import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
-from towline.job import CANCELLING, CLAIMED, NOBODY, REPEATED, RESULT_STATUS, TURNS, Event, Job
+from towline.job import (
+    CANCELLING,
+    CLAIMED,
+    NOBODY,
+    REPEATED,
+    RESOLVED,
+    RESOLVING,
+    RESULT_STATUS,
+    TURNS,
+    Event,
+    Job,
+    Resolution,
+)
 from towline.size import show_size
 from towline.target import Label
 
@@ -80,6 +93,20 @@ def wave_subject(job_id: str) -> str:
 
 
 ALL_SUBJECT = "job.all"
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A node's turn to ask what a job's tag is.
+
+    Attributes:
+        event: who had it, and the failure that ended it.
+        sequence: its place in the journal.
+        age: seconds since it was stored.
+    """
+
+    event: Event
+    sequence: int
+    age: float
 
 
 class Journal:
@@ -197,6 +224,33 @@ class Journal:
         if held is None:
             raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
         return held.machine
+
+    async def resolve(self, event: Event) -> Resolution:
+        """Say what a job's tag is, unless that is said; return what all its nodes pull then.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known.
+        """
+        await self.add_event(event)
+        found = await self.resolution(event.job)
+        if found is None:
+            subject = event_subject(event)
+            raise BrokerUnreachable("The broker is out of reach.", f"no digest on {subject!r}")
+        return found
+
+    async def resolution(self, job_id: str) -> Resolution | None:
+        """Return what a job's nodes pull, None while that is not said; raises as `resolve`."""
+        event = await self.last_event(f"event.{NOBODY}.{job_id}.{RESOLVED}")
+        return None if event is None else Resolution.of(event)
+
+    async def last_turn(self, job_id: str) -> Turn | None:
+        """Return whose turn it was last to ask what a job's tag is; raises as `resolve`."""
+        message = await self._last(f"event.{NOBODY}.{job_id}.{RESOLVING}")
+        if message is None:
+            return None
+        event = msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
+        stored = datetime.fromisoformat(message["time"]).timestamp()
+        return Turn(event, int(message["seq"]), self.broker.clock.now() - stored)
 
     async def last_event(self, subject: str) -> Event | None:
         """Return the event on `subject`, or None; raises as `Connection.call`."""

@@ -236,6 +236,14 @@ class Registry:
         """Remove a blob from disk: the manifest names it, the registry no longer has it."""
         self.blob_path(digest).unlink()
 
+    def remove_manifest(self, image: PushedImage) -> None:
+        """Have the registry forget a manifest; its layers stay."""
+        self._http.delete(f"/v2/{image.repository}/manifests/{image.digest}").raise_for_status()
+
+    def put_manifest(self, repository: str, tag: str, manifest: bytes) -> str:
+        """Put an image's manifest there again, its layers being there; return its digest."""
+        return self._push_manifest(repository, tag, MANIFEST, manifest)
+
     def _push_blob(self, repository: str, blob: bytes) -> None:
         if self._http.head(f"/v2/{repository}/blobs/{_digest(blob)}").status_code == 200:
             return

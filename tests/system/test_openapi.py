@@ -171,7 +171,7 @@ def test_the_pull_is_that_of_the_page(api: dict[str, Any]) -> None:
 
     assert entry["requestBody"]["required"] is True
     body = content(api, entry["requestBody"])
-    assert body["properties"].keys() >= {"image", "retries", "stall_timeout", "policy"}
+    assert body["properties"].keys() >= {"image", "retries", "stall_timeout", "policy", "resolve"}
     assert body["required"] == ["image"]
     assert body["properties"]["image"]["type"] == "string"
 

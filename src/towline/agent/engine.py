@@ -50,6 +50,8 @@ class Engine:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.naming = asyncio.Lock()
+        """Held while an image's names are moved."""
         self._docker: Docker | None = None
         self._keeps: bool | None = None
 
@@ -119,12 +121,57 @@ class Engine:
 
     async def image(self, reference: str) -> dict[str, Any] | None:
         """Return what the engine knows of a present image (`GET /images/{name}/json`), or None."""
+        return await self._inspect(reference)
+
+    async def parts(self, reference: str) -> dict[str, Any] | None:
+        """Return the same, and what of the image is there: `Manifests`, with `Available`.
+
+        Engines with the classic store, and those before 28.0, leave that out.
+        """
+        return await self._inspect(reference, {"manifests": "1"})
+
+    async def _inspect(
+        self, reference: str, parameters: dict[str, str] | None = None
+    ) -> dict[str, Any] | None:
         try:
-            return await self._ask(self._client().images.inspect(reference))
+            found: dict[str, Any] = await self._ask(
+                self._client()._query_json(f"images/{reference}/json", params=parameters)
+            )
+            return found
         except EngineRefused as error:
             if error.status == 404:
                 return None
             raise
+
+    async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
+        """Return what a tag is at its registry now (`GET /distribution/{name}/json`).
+
+        Args:
+            name: repository and tag.
+            auth: as in `pull`.
+
+        Raises:
+            TaskFailed: the registry or the engine refused; in the engine's own words.
+        """
+        found = await self._ask(
+            self._client()._query_json(f"distribution/{name}/json", headers=_login(name, auth))
+        )
+        return str(found["Descriptor"]["digest"])
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give an image one more name (`POST /images/{name}/tag`)."""
+        await self._do("POST", f"images/{name}/tag", {"repo": repository, "tag": tag})
+
+    async def untag(self, name: str) -> None:
+        """Take a name from an image, and remove what has none then (`DELETE /images/{name}`)."""
+        await self._do("DELETE", f"images/{name}", {"noprune": "1"})
+
+    async def _do(self, method: str, path: str, parameters: dict[str, str]) -> None:
+        async def call() -> None:
+            async with self._client()._query(path, method, params=parameters) as response:
+                await response.read()
+
+        await self._ask(call())
 
     async def pull(
         self, repository: str, tag: str, auth: dict[str, str] | None = None
@@ -141,9 +188,6 @@ class Engine:
             TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
                 engine's own words.
         """
-        headers = {}
-        if auth is not None:
-            headers["X-Registry-Auth"] = compose_auth_header(auth, repository.partition("/")[0])
         try:
             # The library's own call leaves the connection open to the garbage collector, and so
             # the engine pulling, when it is closed before its end.
@@ -151,7 +195,7 @@ class Engine:
                 "images/create",
                 "POST",
                 params={"fromImage": repository, "tag": tag},
-                headers=headers,
+                headers=_login(repository, auth),
                 timeout=aiohttp.ClientTimeout(),
             ) as response:
                 try:
@@ -173,3 +217,10 @@ class Engine:
             self._client()._query_json("containers/json", params=parameters)
         )
         return found
+
+
+def _login(repository: str, auth: dict[str, str] | None) -> dict[str, str]:
+    """Return the headers by which the engine logs in to a registry."""
+    if auth is None:
+        return {}
+    return {"X-Registry-Auth": compose_auth_header(auth, repository.partition("/")[0])}

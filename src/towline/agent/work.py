@@ -14,6 +14,7 @@ from towline.agent.node import Node
 from towline.agent.presence import DOCKER, Presence
 from towline.agent.pulling.attempts import Step
 from towline.agent.pulling.credentials import Credentials
+from towline.agent.pulling.digest import Digests
 from towline.agent.pulling.dockerconfig import DockerConfiguration
 from towline.agent.pulling.places import MAX_PULLS
 from towline.agent.pulling.room import MIN_FREE, Room
@@ -94,6 +95,7 @@ class Agent:
         steps: list[Step] = [Credentials(self._broker, machine, key, own)]
         if engine is not None:
             steps.append(Room(engine, min_free))
+            steps.append(Digests(engine, Journal(self._broker), machine, hostname))
         node = Node(machine, hostname, engine, steps, max_pulls)
         self._reports = Reports(self._broker, machine)
         self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence, self._reports)

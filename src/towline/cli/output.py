@@ -61,6 +61,8 @@ def print_job(job: JobView) -> None:
     print(f"caller     {printable(job['caller'])}")
     print(f"created    {job['created']}")
     print(f"expires    {job['expires']}")
+    if "resolved" in job:
+        print(f"resolved   {job['resolved']['digest']} by {job['resolved']['resolver']}")
     print()
     results_table(job["results"])
     print()

@@ -107,6 +107,14 @@ class PauseView(TypedDict):
     since: str
 
 
+class ResolvedView(TypedDict):
+    """What a tag was when one of a job's nodes asked the registry: all its nodes pull that."""
+
+    digest: str
+    resolver: str
+    timestamp: str
+
+
 class JobView(TypedDict, total=False):
     """A job as `GET /job/{id}` tells of it; what isn't known is left out.
 
@@ -125,6 +133,7 @@ class JobView(TypedDict, total=False):
     retry_of: str
     waves: dict[str, str]
     paused: PauseView
+    resolved: ResolvedView
     nodes: dict[str, int]
     results: list[dict[str, Any]]
     result: dict[str, Any]

@@ -106,6 +106,13 @@ JOB = {
             "required": ["by", "since"],
             "properties": {"by": TEXT, "since": TIME},
         },
+        "resolved": {
+            "type": "object",
+            "description": "What the tag was when one of several nodes asked the registry. All "
+            "nodes pull that digest.",
+            "required": ["digest", "resolver", "timestamp"],
+            "properties": {"digest": TEXT, "resolver": TEXT, "timestamp": TIME},
+        },
         "results": RESULTS,
         "responses": {
             "type": "object",

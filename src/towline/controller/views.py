@@ -11,7 +11,7 @@ import msgspec
 
 from towline.fleet import Member
 from towline.index import Listed
-from towline.job import STARTED, TURNS, Event, Job, Progress, timestamp
+from towline.job import RESOLVED, RESOLVING, STARTED, TURNS, Event, Job, Progress, timestamp
 from towline.registries import Kept
 from towline.target import ANY
 
@@ -89,6 +89,13 @@ def job(progress: Progress, events: list[Event]) -> dict[str, Any]:
         described["hostname"] = tasks[0].hostname
         if tasks[0].data:
             described["result"] = tasks[0].data
+    if progress.resolution is not None:
+        agreed = progress.resolution
+        described["resolved"] = {
+            "digest": agreed.digest,
+            "resolver": agreed.resolver,
+            "timestamp": timestamp(agreed.time),
+        }
     if progress.turns is not None and progress.turns.paused is not None:
         pause = progress.turns.paused
         described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
@@ -133,6 +140,10 @@ def _moment(event: Event) -> dict[str, Any]:
         moment["hostname"] = event.hostname
     if event.nodes is not None:
         moment["message"] = _nodes(event)
+    elif event.kind in (RESOLVING, RESOLVED):
+        data = event.data or {}
+        digest = f"{data['digest']} " if "digest" in data else ""
+        moment["message"] = f"{digest}by {data.get('resolver', '?')}"
     elif event.data is not None and "caller" in event.data:
         moment["message"] = f"by {event.data['caller']}"
     if event.error is not None:

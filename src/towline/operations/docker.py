@@ -63,6 +63,15 @@ Policy = Annotated[
 ]
 
 
+Resolve = Annotated[
+    Literal["once", "each"],
+    Meta(
+        description="once: of several nodes one resolves the tag, and all pull that digest; each: "
+        "every node resolves it for itself.",
+    ),
+]
+
+
 class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     """An image as it is on the node after a pull.
 
@@ -96,6 +105,7 @@ async def pull(
     retries: Retries = 4,
     stall_timeout: StallTimeout = "5m",
     policy: Policy = "always",
+    resolve: Resolve = "once",
 ) -> Pulled:
     """Pull a container image on the target node.
 
@@ -108,6 +118,9 @@ async def pull(
     reference = Reference.parse(image)
     own = node.job.id if node.job is not None and node.job.credential else None
     order = Order(reference, retries, parse_duration(stall_timeout), policy, own)
+    if node.job is not None and resolve == "once" and reference.digest is None:
+        once = node.job.id if node.job.nodes > 1 and node.job.resolved is None else None
+        order = msgspec.structs.replace(order, once=once, resolved=node.job.resolved)
     found = await node.pulls.pull(order, node)
     return Pulled(
         image_id=found.id,

@@ -13,14 +13,14 @@ import msgspec
 import structlog
 
 from towline.agent.engine import Engine
-from towline.agent.pulling import stall
+from towline.agent.pulling import naming, stall
 from towline.agent.pulling.faults import Fault, Kind, classify
 from towline.agent.pulling.keeping import LOST_EACH, Keeping
 from towline.agent.pulling.layers import Layers
 from towline.agent.pulling.places import Places
 from towline.credential import Credential
 from towline.errors import EngineUnreachable, TaskFailed, TowlineError
-from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job
+from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
 from towline.reference import Reference
 
 log = structlog.get_logger()
@@ -53,6 +53,9 @@ class Order(msgspec.Struct, frozen=True):
         policy: `missing` leaves a present image alone and doesn't ask the registry.
         login: the job whose request brought a credential of its own for the registry; None for
             what all jobs may use.
+        once: the job all of whose nodes are to pull one digest; None where this engine is to
+            resolve the tag by itself.
+        resolved: that digest, where it is known from the beginning.
     """
 
     reference: Reference
@@ -60,6 +63,8 @@ class Order(msgspec.Struct, frozen=True):
     stall_timeout: float = STALL_TIMEOUT
     policy: Policy = "always"
     login: str | None = None
+    once: str | None = None
+    resolved: Resolution | None = None
 
     @property
     def name(self) -> str:
@@ -112,6 +117,8 @@ class Attempt:
             API (`AuthConfig`); None for nothing.
         layers: what the engine has told of it so far.
         login: what `auth` is made of, and where that comes from.
+        resolution: the digest to pull in place of the tag, which the image gets afterwards; None
+            for what is asked.
         note: tells of a step to all jobs that share the pull: a kind of `towline.job.REPEATED`,
             and words.
         jobs: returns those jobs; they come and go while it is under way.
@@ -129,6 +136,7 @@ class Attempt:
         self.auth: dict[str, str] | None = None
         self.layers = Layers(time.monotonic())
         self.login: Login | None = None
+        self.resolution: Resolution | None = None
         self.note = note
         self.jobs = jobs
 
@@ -310,8 +318,16 @@ class _Pull:
     async def _try(self, attempt: Attempt) -> Image:
         for step in self._steps:
             await step.before(attempt)
-        watches = [step.watch(attempt) for step in self._steps]
-        digest = await beside(self._follow(attempt), *watches)
+        reference, agreed = self._order.reference, attempt.resolution
+        digest = agreed.digest if agreed is not None else reference.digest
+        has = naming.Present()
+        if agreed is not None:
+            has = await naming.present(self._engine, reference, agreed.digest)
+        if not has.whole:
+            watches = [step.watch(attempt) for step in self._steps]
+            digest = await beside(self._follow(attempt, digest), *watches)
+        if agreed is not None:
+            await naming.give(self._engine, reference, agreed.digest, has)
         after = await self._engine.image(self._order.name)
         if after is None:
             name = self._order.name
@@ -319,11 +335,11 @@ class _Pull:
         changed = self._before is None or self._before["Id"] != after["Id"]
         return Image(after["Id"], after["Size"], changed, digest)
 
-    async def _follow(self, attempt: Attempt) -> str | None:
+    async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
         """Follow the engine's pull to its end; return the manifest digest that it tells."""
         reference = self._order.reference
-        tag = reference.digest or reference.tag or "latest"
-        digest, finished, going = reference.digest, False, True
+        tag = digest or reference.tag or "latest"
+        finished, going = False, True
         # Its clocks begin now: before, it has waited for others than the engine.
         layers = attempt.layers = Layers(time.monotonic())
         while going:

@@ -1,0 +1,299 @@
+"""One digest for the fleet: the nodes of a job pull what one of them was told the tag is."""
+
+import asyncio
+import dataclasses
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.parts.broker import Broker
+from tests.parts.cluster import Cluster
+from tests.parts.engine import Engine
+from tests.parts.proxy import FaultyProxy
+from tests.parts.registry import PushedImage, Registry, random_layer
+from tests.system.conftest import DB_1, WEB_1, WEB_2, results
+from towline.agent.engine import Engine as Client
+from towline.agent.engine import EngineRefused
+from towline.agent.pulling import digest as digests
+from towline.agent.pulling.attempts import Attempt, Order
+from towline.agent.pulling.digest import Digests
+from towline.broker import Connection, Settings
+from towline.errors import Hopeless, TaskFailed
+from towline.job import Resolution, new_id
+from towline.journal import Journal, Retention
+from towline.reference import Reference
+
+DIGEST = "sha256:" + "d" * 64
+
+
+@pytest.fixture(scope="module")
+def registry_proxy(registry: Registry) -> Iterator[FaultyProxy]:
+    with FaultyProxy.before_registry(registry) as proxy:
+        yield proxy
+
+
+def test_one_node_asks_what_the_tag_is_and_the_job_says_which(
+    cluster: Cluster, image: PushedImage, registry: Registry, registry_proxy: FaultyProxy
+) -> None:
+    registry_proxy.requests.clear()
+    reference = image.reference.replace(registry.host, registry_proxy.host)
+    answer = cluster.pull("_all", reference)
+    found = results(answer)
+    assert {result["status"] for result in found.values()} == {"ok"}
+    assert {result["digest"] for result in found.values()} == {image.digest}
+    assert {result["tag"] for result in found.values()} == {"1.0"}
+    asked = [line for line in registry_proxy.requests if line.endswith("/manifests/1.0")]
+    assert len(asked) == 1
+
+    job = cluster.job(answer.json()["job_id"])
+    assert job["resolved"]["digest"] == image.digest
+    assert job["resolved"]["resolver"] in (WEB_1, WEB_2, DB_1)
+    told = [moment["message"] for moment in job["timeline"] if moment["event"] == "resolved"]
+    assert told == [f"{image.digest} by {job['resolved']['resolver']}"]
+
+
+def test_a_single_node_and_each_ask_for_themselves(
+    cluster: Cluster, image: PushedImage, registry: Registry, registry_proxy: FaultyProxy
+) -> None:
+    reference = image.reference.replace(registry.host, registry_proxy.host)
+    for target, resolve, asked in ((WEB_1, "once", 1), ("_any", "once", 1), ("_all", "each", 3)):
+        registry_proxy.requests.clear()
+        answer = cluster.writer.post(
+            f"/node/{target}/container/docker/pull", json={"image": reference, "resolve": resolve}
+        )
+        assert {result["digest"] for result in results(answer).values()} == {image.digest}
+        heads = [line for line in registry_proxy.requests if line.endswith("/manifests/1.0")]
+        assert len(heads) == asked
+        assert "resolved" not in cluster.job(answer.json()["job_id"])
+
+
+def test_a_tag_that_moves_half_way_splits_no_fleet(
+    cluster: Cluster, engines: Sequence[Engine], image: PushedImage, registry: Registry
+) -> None:
+    """Nor does a digest that is gone meanwhile go unsaid; and a retry pulls what the job did."""
+    name = image.repository
+    gone, split = (registry.push_image(f"{name}-{kind}", "1.0") for kind in ("gone", "split"))
+    cluster.agents[DB_1].kill()
+    try:
+        cluster.wait_away(DB_1)
+        jobs = []
+        for pulled, resolve in ((image, "once"), (gone, "once"), (split, "each")):
+            answer = cluster.writer.post(
+                "/node/_all/container/docker/pull",
+                json={"image": pulled.reference, "resolve": resolve},
+            )
+            assert results(answer)[WEB_1]["digest"] == pulled.digest
+            jobs.append(answer.json()["job_id"])
+        moved = {
+            each.repository: registry.push_image(each.repository, "1.0", [random_layer("moved")])
+            for each in (image, gone, split)
+        }
+        manifest = registry.blob_path(gone.digest).read_bytes()
+        registry.remove_manifest(gone)
+    finally:
+        cluster.agents[DB_1].start()
+    kept, lost, divided = (cluster.ended(job) for job in jobs)
+
+    assert kept["status"] == "completed"
+    assert {result["digest"] for result in kept["results"]} == {image.digest}
+    assert len({engine.image_id(image.reference) for engine in engines}) == 1
+
+    assert {result["digest"] for result in divided["results"]} == {
+        split.digest,
+        moved[split.repository].digest,
+    }
+
+    assert lost["status"] == "partial_failure"
+    (error,) = [each["error"] for each in lost["results"] if each["hostname"] == DB_1]
+    assert f"{gone.reference} was {gone.digest} when {lost['resolved']['resolver']}" in error
+    assert "the registry does not have that any more" in error
+
+    registry.put_manifest(gone.repository, "kept", manifest)
+    made = cluster.admin.post(f"/job/{lost['id']}/retry", json={}).raise_for_status().json()
+    again = cluster.ended(made["job_id"])
+    assert again["resolved"] == lost["resolved"]
+    ((name, pulled),) = [(each["hostname"], each["digest"]) for each in again["results"]]
+    assert (name, pulled) == (DB_1, gone.digest)
+
+
+def plain(engine: Engine, reference: str) -> dict[str, Any]:
+    """Return what `docker inspect` says of an image, but for when it was tagged and its place."""
+    found = engine.image(reference) or {}
+    (found.get("Metadata") or {}).pop("LastTagTime", None)
+    found.pop("GraphDriver", None)
+    return found
+
+
+def names(engine: Engine, repository: str) -> list[tuple[str, ...]]:
+    """Return the names of all images of a repository, and of those that have none."""
+    return sorted(
+        tuple(sorted((*(each["RepoTags"] or ()), *(each["RepoDigests"] or ()))))
+        for each in engine.images()
+        if repository in json.dumps(each)
+    )
+
+
+def fresh(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    return registry.push_image(name, "1.0", [random_layer(name)])
+
+
+def older(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    """Another image had the tag, by its digest as well."""
+    first = registry.push_image(name, "1.0", [random_layer(f"{name} first")])
+    for engine in engines:
+        engine.pull(first.reference)
+        engine.pull(first.by_digest)
+    return fresh(registry, engines, name)
+
+
+def same(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = fresh(registry, engines, name)
+    for engine in engines:
+        engine.pull(image.reference)
+    return image
+
+
+def by_digest(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = fresh(registry, engines, name)
+    for engine in engines:
+        engine.pull(image.by_digest)
+    return image
+
+
+def other_tag(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    other = registry.push_image(name, "2.0", [random_layer(name)])
+    for engine in engines:
+        engine.pull(other.reference)
+    return fresh(registry, engines, name)
+
+
+def platforms(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = registry.push_image(name, "single", [random_layer(name)])
+    foreign = registry.push_image(name, "foreign", [random_layer("s390x")], architecture="s390x")
+    index = registry.push_index(name, "1.0", [foreign, image])
+    return dataclasses.replace(image, reference=registry.reference(name, "1.0"), digest=index)
+
+
+@pytest.mark.parametrize("before", [fresh, older, same, by_digest, other_tag, platforms])
+def test_a_node_has_afterwards_what_a_plain_pull_of_the_tag_leaves(
+    cluster: Cluster,
+    engines: Sequence[Engine],
+    registry: Registry,
+    before: Callable[[Registry, Sequence[Engine], str], PushedImage],
+) -> None:
+    """The third engine pulls as `docker pull` does."""
+    repository = f"digest/{before.__name__.replace('_', '-')}-{engines[0].kind}"
+    image = before(registry, engines, repository)
+    engines[2].pull(image.reference)
+    answer = cluster.pull("group:web", image.reference)
+    for hostname, engine in zip((WEB_1, WEB_2), engines, strict=False):
+        result = results(answer)[hostname]
+        assert result["status"] == "ok", result
+        assert result["digest"] == image.digest
+        assert result["image_id"] == engine.image_id(image.reference)
+        assert result["changed"] is (before is not same)
+        assert plain(engine, image.reference) == plain(engines[2], image.reference)
+        assert names(engine, repository) == names(engines[2], repository)
+
+
+class Asked(Client):
+    """An engine of which only the registry's answer is known."""
+
+    def __init__(self, answer: str | TaskFailed | None) -> None:
+        super().__init__("unix:///nowhere")
+        self.answer = answer
+        self.asked = 0
+
+    async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
+        self.asked += 1
+        if self.answer is None:
+            await asyncio.sleep(3600)
+        if isinstance(self.answer, TaskFailed):
+            raise self.answer
+        return str(self.answer)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker(tmp_path_factory.mktemp("digest")) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def journal(broker: Broker) -> AsyncIterator[Journal]:
+    async with Connection(Settings([broker.url], broker.credentials), "digest") as connection:
+        journal = Journal(connection)
+        await journal.create(Retention(size=64 * 1024**2))
+        yield journal
+
+
+@pytest.fixture
+def agree(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Has nodes with such engines agree on a digest, and returns what each came to."""
+    monkeypatch.setattr(digests, "FIRST_LOOK", 0.01)
+    monkeypatch.setattr(digests, "LONGEST_LOOK", 0.05)
+    monkeypatch.setattr(digests, "TURN", 0.3)
+    job = new_id()
+    order = Order(Reference.parse("localhost:5000/a/b:1.0"), once=job)
+    numbers = itertools.count()
+
+    async def one(engine: Asked) -> str:
+        attempt = Attempt(order, 1, lambda kind, words: None)
+        step = Digests(engine, journal, f"machine-{next(numbers)}", "host")
+        await step.before(attempt)
+        assert attempt.resolution is not None
+        return attempt.resolution.digest
+
+    async def all_of(*engines: Asked) -> list[str | BaseException]:
+        return await asyncio.gather(*(one(engine) for engine in engines), return_exceptions=True)
+
+    return all_of
+
+
+async def test_of_many_nodes_one_asks_and_who_comes_later_asks_no_more(agree: Any) -> None:
+    engines = [Asked(DIGEST) for _ in range(50)]
+    assert await agree(*engines) == [DIGEST] * 50
+    assert sum(engine.asked for engine in engines) == 1
+    late = Asked("sha256:" + "e" * 64)
+    assert await agree(late) == [DIGEST]
+    assert not late.asked
+
+
+async def test_where_one_is_refused_another_asks(agree: Any) -> None:
+    refused = EngineRefused(401, "unauthorized")
+    assert await agree(Asked(refused)) == [refused]
+    assert await agree(Asked(DIGEST), Asked(DIGEST)) == [DIGEST] * 2
+
+
+async def test_where_one_dies_or_takes_too_long_another_asks(agree: Any) -> None:
+    silent = Asked(None)
+    dying = asyncio.create_task(agree(silent))
+    while not silent.asked:
+        await asyncio.sleep(0.01)
+    assert await agree(Asked(DIGEST)) == [DIGEST]
+    dying.cancel()
+
+
+async def test_where_all_are_refused_each_says_so(agree: Any) -> None:
+    engines = [Asked(EngineRefused(404, f"manifest unknown {number}")) for number in range(20)]
+    assert await agree(*engines) == [engine.answer for engine in engines]
+    assert [engine.asked for engine in engines] == [1] * 20
+
+
+async def test_a_digest_that_is_gone_is_told_with_its_resolver_and_other_failures_as_they_are(
+    journal: Journal,
+) -> None:
+    step = Digests(Asked(DIGEST), journal, "machine", "host")
+    resolved = Resolution(DIGEST, "web-07", 0.0)
+    order = Order(Reference.parse("localhost:5000/a/b:1.0"), resolved=resolved)
+    attempt = Attempt(order, 1, lambda kind, words: None)
+    await step.before(attempt)
+    assert attempt.resolution == resolved
+    gone = step.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
+    assert isinstance(gone, Hopeless)
+    assert f"localhost:5000/a/b:1.0 was {DIGEST} when web-07 resolved it" in gone.error
+    for other in (TaskFailed("connection reset by peer"), EngineRefused(403, "denied")):
+        assert step.explain(attempt, other) is other
