@@ -24,7 +24,7 @@ from tests.parts.command import CommandLine
 from tests.parts.engine import Engine
 from tests.parts.process import wait_until
 from tests.parts.registry import PASSWORD, USER, PushedImage, Registry, random_layer
-from tests.system.conftest import WEB_1
+from tests.system.conftest import WEB_1, WEB_2
 from towline.client import ApiError, Credential
 from towline.issued import Answer, Issued, Question, question_subject
 from towline.job import new_id
@@ -48,7 +48,7 @@ def private() -> Iterator[Registry]:
 def cluster(
     engines: Sequence[Engine], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """One node whose Docker configuration is `config.json` in the cluster's directory."""
+    """Two nodes whose Docker configuration is `config.json` in the cluster's directory."""
     directory = tmp_path_factory.mktemp("credentials")
     helpers = directory / "bin"
     helpers.mkdir()
@@ -56,7 +56,8 @@ def cluster(
         "TOWLINE_DOCKER_CONFIG": str(directory / "config.json"),
         "PATH": f"{helpers}:/usr/bin:/bin",
     }
-    with Cluster(directory, [NodePlan(WEB_1, engines[0].url)], env) as cluster:
+    plans = [NodePlan(WEB_1, engines[0].url), NodePlan(WEB_2, engines[1].url)]
+    with Cluster(directory, plans, env) as cluster:
         yield cluster
 
 
@@ -125,10 +126,16 @@ def test_a_pull_uses_what_is_kept_for_its_registry(
     words = refused(pull(cluster, image))
     assert f"no credential is kept for {private.host}" in words
     keep(cluster, private.host, **BAD)
-    words = refused(pull(cluster, image))
-    assert f"{private.host} refused the user 'nobody' (kept with Towline): " in words
+    named = f"{private.host} refused the user 'nobody' (kept with Towline): "
+    assert named in refused(pull(cluster, image))
+    for each in pull(cluster, image, "_all").json()["results"]:
+        assert each["status"] == "failed"
+        assert named in each["error"]
     keep(cluster, private.host, **GOOD)
     assert pull(cluster, image, "_any").json()["results"][0]["status"] == "ok"
+    # Of several nodes one asks the registry, logged in, what the tag is.
+    both = pull(cluster, image, "_all").json()["results"]
+    assert [(each["status"], each["digest"]) for each in both] == 2 * [("ok", image.digest)]
 
 
 def test_the_requests_own_comes_first_then_towlines_then_the_nodes(
@@ -249,6 +256,9 @@ async def test_the_clients_and_the_command_line_bring_credentials(
     async with towline.AsyncClient(cluster.url, token) as other:
         asked = other.with_options(credential=own)
         assert (await asked.run(docker.pull, WEB_1, image=image.reference)).succeeded
+        # Whose turn comes by a controller has the job from that, not from the request.
+        waves = asked.with_options(canary=1)
+        assert (await waves.run(docker.pull, "_all", image=image.reference)).succeeded
     command = CommandLine(cluster.directory, {"TOWLINE_URL": cluster.url, "TOWLINE_TOKEN": token})
     arguments = ("pull", image.reference, "--on", WEB_1, "--registry-user", USER)
     assert command(*arguments, stdin=f"{PASSWORD}\n").status == 0

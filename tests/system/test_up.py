@@ -170,7 +170,14 @@ def test_what_is_secret_is_for_its_owner_alone_whatever_the_umask(
         up.wait_ready()
         paths = [up.state, *up.state.rglob("*")]
         modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
-        for name in ("token.key", "broker/credentials", "broker/nats.conf", "controller.url"):
+        for name in (
+            "token.key",
+            "credentials.key",
+            "node.key",
+            "broker/credentials",
+            "broker/nats.conf",
+            "controller.url",
+        ):
             assert modes[up.state / name] == 0o600
         assert modes[up.state] == modes[up.state / "broker"] == 0o700
 

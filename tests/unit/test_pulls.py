@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from towline.agent.engine import Engine, EngineRefused
@@ -214,11 +215,15 @@ async def test_a_pull_under_way_is_shared_where_it_brings_what_is_wanted(
     assert len(engine.pulls) == pulls
 
 
-async def test_one_that_wants_it_tried_otherwise_has_a_pull_of_its_own_afterwards() -> None:
+@pytest.mark.parametrize("otherwise", [{"retries": 0}, {"login": "a job with its credential"}])
+async def test_one_that_wants_it_otherwise_has_a_pull_of_its_own_afterwards(
+    otherwise: dict[str, Any],
+) -> None:
     engine = Scripted()
     engine.go.clear()
     node = Pulls(engine)
-    first, second = Task(node, order(PINNED)), Task(node, order(PINNED, retries=0))
+    wanted = msgspec.structs.replace(order(PINNED), **otherwise)
+    first, second = Task(node, order(PINNED)), Task(node, wanted)
     await until(lambda: bool(second.told))
     assert second.told == [(QUEUED, "queued: another pull of this image is under way before it")]
     assert engine.running == 1

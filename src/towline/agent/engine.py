@@ -66,7 +66,12 @@ class Engine:
             docker, self._docker = self._docker, None
             await docker.close()
 
-    async def _ask(self, call: Awaitable[T], seconds: float = ANSWER_WITHIN) -> T:
+    async def _ask(
+        self,
+        call: Awaitable[T],
+        seconds: float = ANSWER_WITHIN,
+        auth: dict[str, str] | None = None,
+    ) -> T:
         try:
             async with asyncio.timeout(seconds):
                 return await call
@@ -75,13 +80,15 @@ class Engine:
                 f"the Docker Engine at {self.url} did not answer within {seconds:.0f} s"
             ) from error
         except (DockerError, aiohttp.ClientError, OSError) as error:
-            raise self._translate(error) from error
+            raise self._translate(error, auth) from error
 
-    def _translate(self, error: Exception) -> TaskFailed:
+    def _translate(self, error: Exception, auth: dict[str, str] | None = None) -> TaskFailed:
+        """Return an error of the library's as one of ours, without the secrets of a login."""
+        words = str(error.message if isinstance(error, DockerError) else error)
+        reason = strike(words, _secrets(auth))
         if isinstance(error, DockerError) and error.status != UNREACHABLE:
-            return EngineRefused(error.status, strike(str(error.message)))
+            return EngineRefused(error.status, reason)
         self._keeps = None
-        reason = strike(str(error.message if isinstance(error, DockerError) else error))
         return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {reason}")
 
     async def ping(self) -> str:
@@ -154,7 +161,8 @@ class Engine:
             TaskFailed: the registry or the engine refused; in the engine's own words.
         """
         found = await self._ask(
-            self._client()._query_json(f"distribution/{name}/json", headers=_login(name, auth))
+            self._client()._query_json(f"distribution/{name}/json", headers=_login(name, auth)),
+            auth=auth,
         )
         return str(found["Descriptor"]["digest"])
 
@@ -206,7 +214,7 @@ class Engine:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TaskFailed(f"the Docker Engine's progress stream broke off: {error}") from error
         except (DockerError, aiohttp.ClientError, OSError) as error:
-            raise self._translate(error) from error
+            raise self._translate(error, auth) from error
 
     async def containers(self, *, everything: bool, limit: int, state: str) -> list[dict[str, Any]]:
         """Return containers (`GET /containers/json`), the newest first."""
@@ -224,3 +232,11 @@ def _login(repository: str, auth: dict[str, str] | None) -> dict[str, str]:
     if auth is None:
         return {}
     return {"X-Registry-Auth": compose_auth_header(auth, repository.partition("/")[0])}
+
+
+def _secrets(auth: dict[str, str] | None) -> list[str]:
+    """Return what of a login nobody must read in an engine's words."""
+    if auth is None:
+        return []
+    names = ("password", "identitytoken", "registrytoken")
+    return [compose_auth_header(auth), *(auth.get(name, "") for name in names)]
