@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.process import Failed
+from tests.parts.process import Failed, wait_until
 
 from scripts.bench import (
     Exchange,
@@ -42,6 +42,7 @@ REPEATS = 7
 CLIENTS = 16
 ANY_NODES = 150
 PROCESSES = 150
+RETURNING = 2000
 WAVE_NODES, WAVE_PARALLEL, WAVE_PULL = 1000, 50, 0.5
 WAVE_REPEATS = 3
 WAVE_GOAL = 10
@@ -94,6 +95,37 @@ def measure_broadcast(nodes: int) -> tuple[list[str], list[list[str]]]:
     figures = [read, pull, spent, started]
     row = [f"{nodes:,}", *(f"{f:.2f}" for f in figures), *(f"{m:.0f}" for m in memory)]
     return row, goals
+
+
+def measure_return() -> list[list[str]]:
+    """Return the row of a fleet whose broker is killed and comes back."""
+    say(f"The broker of {RETURNING:,} nodes restarts ...")
+    with (
+        tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
+        Fleet(Path(directory), RETURNING) as fleet,
+    ):
+        fleet.wait_until_here()
+        client = fleet.clients[0]
+        fleet.broker.process.kill()
+        wait_until(lambda: client.get("/health/ready").status_code == 503, what="the loss noticed")
+        begun = time.perf_counter()
+        fleet.broker.start()
+
+        def all_answer() -> bool:
+            answer = client.get("/node/_all/load", headers={"Prefer": "wait=60"}).json()
+            told = [result["status"] for result in answer.get("results", [])]
+            return told == ["ok"] * RETURNING
+
+        wait_until(all_answer, timeout=300, what="the answers of all nodes")
+        seconds = time.perf_counter() - begun
+    return [
+        goal(
+            f"until all of {RETURNING:,} nodes answer after the broker was away",
+            seconds,
+            "s",
+            most=60,
+        )
+    ]
 
 
 def measure_any() -> list[list[str]]:
@@ -182,6 +214,7 @@ def measure(sizes: list[int]) -> str:
         row, met = measure_broadcast(nodes)
         rows.append(row)
         goals += met
+    goals += measure_return()
     goals += measure_processes()
     goals += measure_any()
     goals += measure_wave()

@@ -127,6 +127,7 @@ def agents(
                     # the collector walk through all of them again and again.
                     gc.collect()
                     gc.freeze()
+                    gc.set_threshold(100_000, 50, 100)
                 await running
 
         async with asyncio.TaskGroup() as group:

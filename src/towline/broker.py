@@ -34,13 +34,15 @@ SHORTEST_PAUSE = 0.05
 PATIENCE = 8.0
 """Seconds for which one of several servers may store nothing before another one is tried: more than
 an election takes."""
+UNAVAILABLE = 10008
+"""What a server answers that is cut off from the others of its cluster, or while they elect."""
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to connect, at most; each pause is drawn at random below a bound that
 doubles, so that a fleet does not come back in step."""
 REQUEST_TIMEOUT = 5.0
 FIRST_ATTEMPT = 2.0
-"""Seconds until a message that nobody acknowledged is sent once more, on the same connection: a
-leader that is gone loses it without a word. Doubled each time."""
+"""Seconds until a message that nobody acknowledged is sent once more, on the same connection: in a
+cluster a leader that is gone loses it without a word. Doubled each time."""
 
 _SEED = re.compile("SU[A-Z2-7]{56}")
 
@@ -196,6 +198,7 @@ class Connection:
         self.trouble = ""
         """Why the broker did not store what it was given last."""
         self._failing_since: float | None = None
+        self._asked_in_vain: dict[str, float] = {}
         self._chosen = self._given_up = ""
 
     async def __aenter__(self) -> Self:
@@ -324,19 +327,37 @@ class Connection:
 
     def _stored(self) -> None:
         self.trouble, self._failing_since, self._given_up = "", None, ""
+        self._asked_in_vain.clear()
 
     def _not_stored(self, reason: str) -> None:
         """Leave a server that is there but stores nothing: it may be cut off from the others."""
-        now = asyncio.get_running_loop().time()
         self.trouble = reason
-        if self._client is None or len(self._settings.urls) == 1:
-            return
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now - self._failing_since > PATIENCE:
-            log.warning("broker given up", server=_server(self._client), reason=reason)
-            self._given_up, self._failing_since = self._chosen, None
-            self._client.drop()
+        self._failing_since = self._give_up(self._failing_since, reason)
+
+    def _told(self, subject: str, error: dict[str, Any] | None) -> None:
+        """Leave a server that says for long that it is none of a cluster's: it may be cut off.
+
+        Some questions such a server still answers, so each kind counts for itself.
+        """
+        kind = ".".join(subject.split(".", 2)[:2])
+        since = self._asked_in_vain.pop(kind, None)
+        if error is not None and error.get("err_code") == UNAVAILABLE:
+            since = self._give_up(since, error.get("description", ""))
+            if since is not None:
+                self._asked_in_vain[kind] = since
+
+    def _give_up(self, since: float | None, reason: str) -> float | None:
+        """Try another server if this one has failed for too long; return since when it has."""
+        if self._client is None or not self.clustered:
+            return None
+        now = asyncio.get_running_loop().time()
+        if since is None or now - since <= PATIENCE:
+            return now if since is None else since
+        log.warning("broker given up", server=_server(self._client), reason=reason)
+        self._given_up = self._chosen
+        self._asked_in_vain.clear()
+        self._client.drop()
+        return None
 
     def _notify(self, connected: bool) -> None:
         if self._on_change is None:
@@ -345,6 +366,11 @@ class Connection:
             self._on_change(connected)
         except Exception:
             log.exception("listener broke off", connected=connected)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether several servers are named."""
+        return len(self._settings.urls) > 1
 
     @property
     def connected(self) -> bool:
@@ -420,6 +446,7 @@ class Connection:
         reply = await self.request(f"$JS.API.{subject}", payload, timeout=timeout)
         answer: dict[str, Any] = msgspec.json.decode(reply.data)
         error = answer.get("error")
+        self._told(subject, error)
         if error:
             raise BrokerRefused(error.get("err_code", 0), error.get("description", ""))
         if "ts" in answer:
@@ -456,7 +483,8 @@ class Connection:
         if first or last is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
         deadline = asyncio.get_running_loop().time() + timeout
-        patience = FIRST_ATTEMPT / 2
+        # What one server is told is lost with the connection, or not at all.
+        patience = FIRST_ATTEMPT / 2 if self.clustered else timeout
         while True:
             remaining = deadline - asyncio.get_running_loop().time()
             # A broker that is slow for all it has to do is made slower by what it is told twice.

@@ -29,6 +29,9 @@ MOST_PENDING = 2 * BATCH
 PULL_EXPIRES = 60.0
 HEARTBEAT = 15.0
 """Seconds between the server's signs of life on an idle pull request; two missed end it."""
+CLUSTER_HEARTBEAT = 4.0
+"""The same in a cluster, where a consumer may be on another server than the connection, and is cut
+off without a word."""
 STRANDED_AFTER = 3.0
 """Seconds without an answer of a consumer, after which the server that keeps it may be gone."""
 TURNED_AWAY = 45.0
@@ -277,12 +280,16 @@ class Follower:
         """Return the body of a pull request: within two heartbeats something answers it."""
         if self._places is not None:
             # Where heartbeats are asked for, the server does not say that all places are taken.
-            return {"batch": self._batch, "expires": int(2 * HEARTBEAT * NANOSECONDS)}
+            return {"batch": self._batch, "expires": int(2 * self._heartbeat * NANOSECONDS)}
         return {
             "batch": self._batch,
             "expires": int(PULL_EXPIRES * NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
+
+    @property
+    def _heartbeat(self) -> float:
+        return CLUSTER_HEARTBEAT if self._broker.clustered else HEARTBEAT
 
     async def _session(self) -> AsyncIterator[Message]:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
@@ -323,7 +330,7 @@ class Follower:
                     if not queue.empty():
                         received = queue.get_nowait()
                     else:
-                        async with asyncio.timeout(2 * HEARTBEAT + 1):
+                        async with asyncio.timeout(2 * self._heartbeat + 1):
                             received = await queue.get()
                 except TimeoutError:
                     log.warning("no sign of life from the consumer", stream=self._stream)

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 Fleet: Any = importlib.import_module("fleet").Fleet
 
-NODES = 200
+NODES, HEARTBEAT = (2000, "5s") if "TOWLINE_LONG_TESTS" in os.environ else (200, "1s")
 COST = 5
 """Numbers a node may use up on its way back. The server gives them to consumers as well, so some
 three are usual: a fleet that spins uses up hundreds."""
@@ -26,7 +27,7 @@ three are usual: a fleet that spins uses up hundreds."""
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with Fleet(tmp_path_factory.mktemp("many"), NODES, heartbeat="1s") as fleet:
+    with Fleet(tmp_path_factory.mktemp("many"), NODES, heartbeat=HEARTBEAT) as fleet:
         fleet.wait_until_here(timeout=60)
         yield fleet
 

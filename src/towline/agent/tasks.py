@@ -56,7 +56,7 @@ TIDY_AFTER = 5000
 """Tasks after which the ledger is tidied all the same."""
 LATE = 5.0
 """Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
-DELIVER_WITHIN = 15.0
+DELIVER_WITHIN = 60.0
 """Seconds that an event may take to the broker, which has those of all the fleet to store."""
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
