@@ -13,7 +13,7 @@ from towline.agent.pulling.attempts import Attempt, Order, Policy, Step
 from towline.agent.pulling.faults import Fault, Kind
 from towline.agent.pulling.pulls import Pulls
 from towline.errors import EngineUnreachable, Hopeless, TaskFailed
-from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job
+from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
 from towline.progress import Report
 from towline.reference import Reference
 
@@ -212,6 +212,27 @@ async def test_a_pull_under_way_is_shared_where_it_brings_what_is_wanted(
         await asyncio.sleep(0)
     engine.go.set()
     await asyncio.gather(first.waiting, *(task.waiting for task in later))
+    assert len(engine.pulls) == pulls
+
+
+@pytest.mark.parametrize(("other", "pulls"), [(DIGEST, 1), (f"sha256:{'1' * 64}", 2)])
+async def test_a_tag_that_was_resolved_before_is_as_good_as_a_digest(
+    other: str, pulls: int
+) -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = Pulls(engine)
+
+    def resolved(digest: str, resolver: str) -> Order:
+        return msgspec.structs.replace(order(), resolved=Resolution(digest, resolver, 0.0))
+
+    first = Task(node, resolved(DIGEST, "web-01"))
+    await until(lambda: engine.running == 1)
+    second = Task(node, resolved(other, "web-02"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    engine.go.set()
+    await asyncio.gather(first.waiting, second.waiting)
     assert len(engine.pulls) == pulls
 
 

@@ -72,7 +72,8 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
             )
         else:
             flag = f"--{field.name.replace('_', '-')}"
-            parameters.append(click.Option([flag, field.name], type=kind, **extra))
+            words = _description(field)
+            parameters.append(click.Option([flag, field.name], type=kind, help=words, **extra))
     taken = {flag for parameter in parameters for flag in parameter.opts}
     parameters += [
         click.Option(["--on"], required=True, metavar="TARGET", help="HOSTNAME, _any, _all, K:V."),
@@ -103,6 +104,15 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
         help=f"{operation.summary}\n\n\b\n{operation.description}",
         short_help=operation.summary,
     )
+
+
+def _description(field: msgspec.structs.FieldInfo) -> str | None:
+    """Return what an option says of itself: the parameter's description, and its default."""
+    metas = [extra for extra in getattr(field.type, "__metadata__", ()) if hasattr(extra, "title")]
+    words = next((meta.description for meta in metas if meta.description), None)
+    if words is None or field.default in (None, ""):
+        return words
+    return f"{words}  [default: {field.default}]"
 
 
 def _kind(annotation: Any) -> tuple[Any, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -19,9 +20,9 @@ from towline.agent.pulling.keeping import LOST_EACH, Keeping
 from towline.agent.pulling.layers import Layers
 from towline.agent.pulling.places import Places
 from towline.credential import Credential
-from towline.errors import EngineUnreachable, TaskFailed, TowlineError
+from towline.errors import TaskFailed, TowlineError
 from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
-from towline.reference import Reference
+from towline.reference import InvalidReference, Reference
 
 log = structlog.get_logger()
 
@@ -241,10 +242,8 @@ class _Pull:
                 pause = await self._after(attempt, error)
                 if pause is None:
                     raise _ended(error, attempt) from failure
-                away = isinstance(error, EngineUnreachable)
             await asyncio.sleep(pause)
-            if away:
-                await _engine_back(self._engine)
+            await _engine_back(self._engine)
 
     async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
         """Return for how many seconds to wait after a failed attempt; None to give up."""
@@ -274,6 +273,9 @@ class _Pull:
         ):
             # At once: a second later the engine may have thrown away what has arrived.
             return 0.0
+        if fault.kind is Kind.CORRUPT and self._released:
+            # Nothing was fetched, and what was wrong is gone.
+            return 0.0
         # Full jitter: nodes whose pulls failed together must not come back together.
         pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failed - 1)))
         return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
@@ -297,7 +299,11 @@ class _Pull:
             return False
         self._released = True
         log.warning("engine told to give up what broken off pulls left", image=self._order.name)
-        await self._engine.release_broken_off()
+        try:
+            await self._engine.release_broken_off()
+        except TaskFailed as refused:
+            log.warning("engine has not given that up", reason=refused.error)
+            return False
         return True
 
     async def _in_turn(self, attempt: Attempt) -> Image:
@@ -429,6 +435,8 @@ def present(order: Order, found: dict[str, Any]) -> Image:
     digest = order.reference.digest
     for known in found.get("RepoDigests") or ():
         name, _, value = known.partition("@")
-        if Reference.parse(name).repository == repository:
-            digest = value
+        # What has lost its name is called "<none>" by some engines.
+        with contextlib.suppress(InvalidReference):
+            if Reference.parse(name).repository == repository:
+                digest = value
     return Image(found["Id"], found["Size"], False, digest)

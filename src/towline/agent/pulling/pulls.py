@@ -142,7 +142,14 @@ def _serves(round: Round[Order], order: Order) -> bool:
 
     One under way does if what it pulls can't have become another: a digest, not a tag.
     """
-    alike = msgspec.structs.replace(round.wanted, policy=order.policy) == order
-    if order.policy == "always":
-        alike = alike and round.wanted.policy == "always"
-    return alike and (not round.begun or order.reference.digest is not None)
+    wanted = round.wanted
+    if order.policy == "always" and wanted.policy != "always":
+        return False
+    if order.resolved is not None and wanted.resolved is not None:
+        if order.resolved.digest != wanted.resolved.digest:
+            return False
+        # Whoever resolved the tag: it is the same image.
+        wanted = msgspec.structs.replace(wanted, resolved=order.resolved)
+    pinned = order.reference.digest is not None or order.resolved is not None
+    alike = msgspec.structs.replace(wanted, policy=order.policy) == order
+    return alike and (not round.begun or pinned)
