@@ -289,6 +289,8 @@ class Dispatch:
                     else f"All nodes that {str(target)!r} means are drained.",
                     f"POST /agent/{member.hostname}/undrain lets it work again",
                 )
+        if request.credential is not None:
+            _refuse_old(plan)
         if operation.effect is Effect.CONVERGE:
             return plan
         if not any(member.here for member in plan.members if member.machine not in plan.refused):
@@ -548,6 +550,24 @@ class Dispatch:
             with contextlib.suppress(BrokerRefused):  # gone already
                 await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
         await self.fold.catch_up()
+
+
+def _refuse_old(plan: _Plan) -> None:
+    """Leave out nodes whose agents would take no notice of a request's credential.
+
+    Raises:
+        InvalidRequest: there are no others.
+    """
+    for member in plan.members:
+        if not member.registration.public_key:
+            reason = f"its agent ({member.registration.version}) takes no credentials: update it"
+            plan.refused.setdefault(member.machine, ("skipped", reason))
+    if len(plan.refused) == len(plan.members):
+        member = plan.members[0]
+        raise InvalidRequest(
+            "No node that is meant can take the credential of this request.",
+            f"{member.hostname}: {plan.refused[member.machine][1]}",
+        )
 
 
 def _digest(request: Submission) -> str:

@@ -172,6 +172,8 @@ class Issuer:
 
     async def _kept(self, job: Job, registry: str, lookups: _Lookups) -> Kept | None:
         if job.credential:
+            # Whoever kept it may be gone: this controller looks out for its end, too.
+            self._held.add(job.id)
             return await lookups.once(job.id, lambda: self._registries.held(job.id))
         return await lookups.once(registry, lambda: self._registries.get(registry))
 

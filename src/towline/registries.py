@@ -72,6 +72,7 @@ class Registries:
                 "retention": "limits",
                 "storage": "file",
                 "max_msgs_per_subject": 1,
+                "max_bytes": 256 * 1024**2,
                 "max_consumers": 1000,
                 "discard": "new",
                 "allow_rollup_hdrs": True,

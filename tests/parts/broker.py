@@ -114,6 +114,18 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
 
         return asyncio.run(ask())
 
+    def publish(self, subject: str, body: bytes) -> None:
+        """Store a message in the stream that holds a subject."""
+
+        async def tell() -> None:
+            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            try:
+                await client.jetstream().publish(subject, body)
+            finally:
+                await client.close()
+
+        asyncio.run(tell())
+
     def streams(self) -> list[str]:
         """Return the names of all streams, those of key-value buckets among them."""
 

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.parts.process import wait_until
 from tests.parts.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 from tests.system.conftest import WEB_1, WEB_2
 from towline.client import ApiError, Credential
+from towline.fleet import Registration
 from towline.issued import Answer, Issued, Question, question_subject
 from towline.job import new_id
 from towline.operations import docker
@@ -313,6 +315,30 @@ def ask(cluster: Cluster, machine: str, job: str) -> Answer:
     return msgspec.json.decode(asyncio.run(request()), type=Answer)
 
 
+def test_another_controller_goes_on_with_what_the_first_was_given(
+    cluster: Cluster, image: PushedImage
+) -> None:
+    cluster.add_controller()
+    other = cluster.others[-1]
+    cluster.agents[WEB_1].stop()
+    cluster.wait_away(WEB_1)
+    job = pull(cluster, image, **GOOD).json()["job_id"]
+    cluster.controller.kill()
+    try:
+        cluster.agents[WEB_1].start()
+
+        def over() -> bool:
+            found = other.get(f"/job/{job}", headers={"Prefer": "wait=20"}).json()
+            return bool(found["status"] == "completed")
+
+        wait_until(over, what="the end of the job")
+        wait_until(lambda: not held(cluster), what="the end of the credential with its job")
+    finally:
+        cluster.controller.start()
+        cluster.controller.wait_for_output("answers at")
+        cluster.controllers[-1].stop()
+
+
 # Where a secret is
 
 
@@ -404,3 +430,21 @@ def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     made = cluster.client(cluster.token("admin", subject=lost)).get(f"/node/{WEB_1}/load")
     assert made.status_code == 200
     assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
+
+
+def test_an_agent_that_would_take_no_notice_of_a_credential_is_told_of(
+    cluster: Cluster, image: PushedImage
+) -> None:
+    """The last one here: a node that never comes stays registered."""
+    old = Registration("0" * 32, "old-01", "0.1.0", *(time.time(), time.time(), 5.0))
+    cluster.broker.publish(f"$KV.nodes.{old.machine}", msgspec.json.encode(old))
+    wait_until(lambda: cluster.node("old-01") is not None)
+    refusal = pull(cluster, image, "old-01", **GOOD)
+    assert (refusal.status_code, "old-01" in refusal.json()["details"]) == (400, True)
+    several = pull(cluster, image, "_all", **GOOD).json()["results"]
+    by_name = {each["hostname"]: each for each in several}
+    assert {name: each["status"] for name, each in by_name.items()} == {
+        **{WEB_1: "ok", WEB_2: "ok"},
+        "old-01": "skipped",
+    }
+    assert "0.1.0" in by_name["old-01"]["error"]

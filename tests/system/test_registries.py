@@ -1,6 +1,11 @@
 """The credentials that are kept for registries: set, listed, removed, and never told."""
 
+import contextlib
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +130,30 @@ def test_the_command_line_keeps_lists_and_forgets(fleet: Cluster, tmp_path: Path
         assert named in refused.stderr
         assert SECRET not in refused.stdout + refused.stderr
     assert SECRET not in listed.stdout + fleet.logs
+
+
+def test_a_password_that_is_typed_is_not_shown(fleet: Cluster) -> None:
+    terminal, end = pty.openpty()
+    env = {"TOWLINE_URL": fleet.url, "TOWLINE_TOKEN": fleet.token("write"), "PATH": "/usr/bin:/bin"}
+    program = str(Path(sys.executable).with_name("towline"))
+    command = [program, "registry", "set", HOST, "-u", "puller"]
+    process = subprocess.Popen(command, env=env, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    shown = b""
+    try:
+        while b"Password: " not in shown:
+            shown += os.read(terminal, 1024)
+        os.write(terminal, f"{SECRET}\n".encode())
+        with contextlib.suppress(OSError):  # the other end is closed
+            while True:
+                shown += os.read(terminal, 1024)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert f"Kept for {HOST}".encode() in shown
+    assert SECRET.encode() not in shown
+    assert [kept["username"] for kept in kept_now(fleet)] == ["puller"]
 
 
 async def test_the_clients_keep_list_and_forget(fleet: Cluster) -> None:

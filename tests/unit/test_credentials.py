@@ -1,0 +1,182 @@
+"""What an attempt logs in with, as controllers answer at the moments that matter."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from nats.aio.msg import Msg
+
+from towline.agent.engine import EngineRefused
+from towline.agent.pulling import credentials
+from towline.agent.pulling.attempts import Attempt, Order
+from towline.agent.pulling.credentials import Credentials
+from towline.agent.pulling.dockerconfig import DockerConfiguration
+from towline.agent.pulling.faults import Kind, classify
+from towline.broker import Connection, Settings
+from towline.credential import Credential
+from towline.errors import BrokerUnreachable, Hopeless, Passing
+from towline.issued import Answer, Issued, Question
+from towline.job import Job
+from towline.reference import Reference
+from towline.vault import NodeKey, seal
+
+REGISTRY = "registry.internal"
+IMAGE = Reference.parse(f"{REGISTRY}/app:1.0")
+PULLER = Credential("puller", "s3cret")
+KEY, FORMER = NodeKey(os.urandom(32)), NodeKey(os.urandom(32))
+DENIED = "unauthorized: authentication required"
+
+
+class Controllers(Connection):
+    """What answers questions: each with the next of `answers`, the last one again and again.
+
+    None stands for nobody who answers.
+    """
+
+    def __init__(self, *answers: Answer | None) -> None:
+        super().__init__(Settings(["nats://127.0.0.1:1"]), "tests")
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    @property
+    def connected(self) -> bool:
+        return True
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Msg:
+        assert subject == "credentials.machine"
+        self.asked.append(msgspec.json.decode(payload, type=Question).job)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            raise BrokerUnreachable("The broker is out of reach.", "nobody answers")
+        return Msg(_client=None, data=msgspec.json.encode(answer))  # type: ignore[arg-type]
+
+
+def issued(key: NodeKey = KEY, *, own: bool = False) -> Answer:
+    return Answer(seal(msgspec.json.encode(Issued("a", REGISTRY, PULLER, own)), key.public))
+
+
+def a_job(job_id: str) -> Job:
+    return Job(job_id, "docker.pull", {"image": str(IMAGE)}, "_all", "tests", 0.0, 0.0)
+
+
+def attempt(*jobs: str, login: str | None = None) -> Attempt:
+    order = Order(IMAGE, login=login)
+    return Attempt(order, 1, lambda kind, message: None, lambda: [a_job(job) for job in jobs])
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "ASK_EVERY", 0.0)
+    monkeypatch.setattr(credentials, "SETTLE_WITHIN", 0.05)
+    monkeypatch.setattr(credentials, "PATIENCE", 0.05)
+
+
+def step(controllers: Controllers, configuration: Path | None = None) -> Credentials:
+    own = None if configuration is None else DockerConfiguration(configuration)
+    return Credentials(controllers, "machine", KEY, own)
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
+    controllers, trying = Controllers(issued(own=own)), attempt("a", login="a" if own else None)
+    await step(controllers).before(trying)
+    assert trying.auth == PULLER.for_engine(REGISTRY)
+    assert trying.login is not None
+    assert trying.login.source == ("of the request" if own else "kept with Towline")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [Answer(error="another key", again=True), issued(FORMER)],
+    ids=["a controller that can't tell", "an answer to the key of an earlier start"],
+)
+async def test_what_the_next_answer_may_settle_is_asked_again(first: Answer) -> None:
+    controllers, trying = Controllers(first, issued()), attempt("a")
+    await step(controllers).before(trying)
+    assert trying.auth is not None
+    assert controllers.asked == ["a", "a"]
+
+
+async def test_where_no_controller_can_tell_the_attempt_fails_with_the_reason() -> None:
+    controllers = Controllers(Answer(error="the key of credentials is another", again=True))
+    with pytest.raises(Passing, match="the key of credentials is another"):
+        await step(controllers).before(attempt("a"))
+
+
+async def test_a_refusal_is_final_once_every_job_that_shares_the_pull_has_had_it() -> None:
+    refusal = Answer(error="job a has ended here")
+    controllers, trying = Controllers(refusal, issued()), attempt("a", "b")
+    await step(controllers).before(trying)
+    assert (trying.auth is not None, controllers.asked) == (True, ["a", "b"])
+    with pytest.raises(Hopeless, match="has ended here"):
+        await step(Controllers(refusal)).before(attempt("a", "b"))
+
+
+async def test_a_pull_asks_for_its_own_job_alone_where_that_brought_a_credential() -> None:
+    controllers = Controllers(issued(own=True))
+    await step(controllers).before(attempt("b", "a", login="a"))
+    assert controllers.asked == ["a"]
+
+
+async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> None:
+    controllers, trying = Controllers(None), attempt("a")
+    asking = step(controllers)
+    await asking.before(trying)
+    assert (trying.auth, len(controllers.asked)) == (None, 1)
+    told = asking.explain(trying, EngineRefused(500, DENIED))
+    assert classify(told, IMAGE).kind is Kind.TRANSIENT
+    assert told.error == f"{DENIED} (no controller could be asked for credentials: nobody answers)"
+    # From now on it wants to know.
+    with pytest.raises(Passing, match="nobody answers"):
+        await asking.before(attempt("a"))
+    assert len(controllers.asked) > 2
+    controllers.answers = [None, Answer()]
+    again = attempt("a")
+    await asking.before(again)
+    final = asking.explain(again, EngineRefused(500, DENIED))
+    assert classify(final, IMAGE).kind is Kind.PERMANENT
+    assert final.error == f"{DENIED} (no credential is kept for {REGISTRY})"
+
+
+async def test_a_job_with_a_credential_of_its_own_goes_nowhere_without_controllers() -> None:
+    with pytest.raises(Passing, match="nobody answers"):
+        await step(Controllers(None)).before(attempt("a", login="a"))
+
+
+async def test_a_refused_credential_is_told_by_registry_and_user_and_is_final() -> None:
+    asking, trying = step(Controllers(issued())), attempt("a")
+    await asking.before(trying)
+    told = asking.explain(trying, EngineRefused(500, f"{DENIED} for puller:s3cret"))
+    assert classify(told, IMAGE).kind is Kind.PERMANENT
+    assert told.error == (
+        f"{REGISTRY} refused the user 'puller' (kept with Towline): {DENIED} for puller:***"
+    )
+    other = asking.explain(trying, EngineRefused(500, "read: connection reset, s3cret"))
+    assert (other.error, type(other)) == ("read: connection reset, ***", EngineRefused)
+    rest = EngineRefused(500, "toomanyrequests: unauthorized pulls are limited")
+    assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.RESTING
+
+
+async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_denied(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text("{")
+    asking, trying = step(Controllers(Answer()), tmp_path / "config.json"), attempt("a")
+    await asking.before(trying)
+    told = asking.explain(trying, EngineRefused(500, DENIED))
+    assert "config.json" in told.error
+    assert classify(told, IMAGE).kind is Kind.TRANSIENT
+
+
+async def test_a_pull_outside_a_job_asks_no_controller() -> None:
+    controllers, trying = Controllers(None), attempt()
+    await step(controllers).before(trying)
+    assert (trying.auth, controllers.asked) == (None, [])
