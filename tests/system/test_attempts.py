@@ -95,6 +95,7 @@ def test_a_pull_that_stands_still_is_broken_off_and_tried_again(
     assert cluster.ended(job_id)["status"] == "completed"
     (words,) = attempts(cluster, job_id)
     assert words.startswith("attempt 1 of 5 failed: stalled: no byte has arrived for 1 s (")
+    assert f'"error":"{words}"' in cluster.admin.get(f"/job/{job_id}/events").text
     assert between.requests.count(blob) == 2
 
 

@@ -631,6 +631,15 @@ def test_each_command_has_its_help(tmp_path: Path) -> None:
             assert re.match(r"[A-Z][^\n]+", described), words
 
 
+def test_the_help_of_an_option_says_what_it_means_and_what_holds_without_it(
+    tmp_path: Path,
+) -> None:
+    shown = " ".join(CommandLine(tmp_path)("pull", "--help").stdout.split())
+    assert "--retries INTEGER How often a pull that failed is tried again" in shown
+    assert "[default: 4]" in shown
+    assert "[default: 5m]" in shown
+
+
 def test_the_version_is_told(tmp_path: Path) -> None:
     done = CommandLine(tmp_path)("--version")
     assert (done.status, done.stderr) == (0, "")
