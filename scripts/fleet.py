@@ -35,6 +35,9 @@ MEMORY = Path("/dev/shm")
 GROUPS = 10
 MOST_A_PROCESS = 2500
 """Agents of a process: each takes four file descriptors."""
+STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
+"""What a pull that takes long tells of: every so many seconds of so many layers of so many bytes
+each."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
 
@@ -58,6 +61,9 @@ class InstantEngine(Engine):
     async def ping(self) -> str:
         return "0"
 
+    async def info(self) -> dict[str, Any]:
+        return {}
+
     async def image(self, reference: str) -> dict[str, Any] | None:
         return self._images.get(reference)
 
@@ -73,7 +79,14 @@ class InstantEngine(Engine):
     async def pull(
         self, repository: str, tag: str, auth: dict[str, str] | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
-        await asyncio.sleep(self._seconds)
+        steps = int(self._seconds / STEP)
+        for step in range(steps):
+            # Something new in each report of a pull that takes long.
+            for layer in range(LAYERS):
+                detail = {"current": SIZE * (step + 1) // steps - layer, "total": SIZE}
+                yield {"id": f"{layer:012x}", "status": "Downloading", "progressDetail": detail}
+            await asyncio.sleep(STEP)
+        await asyncio.sleep(self._seconds - steps * STEP)
         digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
         separator = "@" if ":" in tag else ":"
         self._images[f"{repository}{separator}{tag}"] = {"Id": digest, "Size": 1_000_000}

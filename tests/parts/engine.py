@@ -197,6 +197,15 @@ class Engine:
         for found in self.images():
             self.remove_image(found["Id"])
 
+    def forget(self) -> None:
+        """Remove every image, and what the engine keeps of pulls that were broken off."""
+        self.remove_all_images()
+        self._http.post("/images/prune").raise_for_status()
+        kept = self.directory / "cd/root/io.containerd.content.v1.content/blobs"
+        wait_until(
+            lambda: not any(path.is_file() for path in kept.rglob("*")), what="no content kept"
+        )
+
     def pull(self, reference: str) -> list[dict[str, Any]]:
         """Pull directly, not through Towline, and return the engine's progress messages.
 

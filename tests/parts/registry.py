@@ -157,8 +157,11 @@ class Registry:
         *,
         architecture: str = HOST_ARCHITECTURE,
         command: Sequence[str] = (),
+        level: int = 9,
     ) -> PushedImage:
         """Put an image into the registry under a tag.
+
+        Parameters: `level` is how hard its layers are compressed, 0 to 9.
 
         Without `layers` it has one small layer that follows from repository and tag. An engine
         that has a layer already doesn't fetch it again: give other content where that matters.
@@ -166,7 +169,7 @@ class Registry:
         if layers is None:
             layers = [random_layer(f"{repository.replace('/', '-')}-{tag}")]
         archives = [_archive(layer) for layer in layers]
-        blobs = [gzip.compress(archive, mtime=0) for archive in archives]
+        blobs = [gzip.compress(archive, level, mtime=0) for archive in archives]
         configuration = _json(
             {
                 "architecture": architecture,

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from towline import job
 from towline.agent.pulling import telling
 from towline.agent.pulling.attempts import Attempt, Order
 from towline.agent.pulling.faults import Fault, Kind
 from towline.agent.pulling.telling import WINDOW, Rate, Telling
-from towline.progress import DOWNLOADING, EXTRACTING, PREPARING, RETRYING, Report
+from towline.progress import DOWNLOADING, EXTRACTING, PREPARING, QUEUED, RESTING, RETRYING, Report
 from towline.reference import Reference
 
 
@@ -145,7 +146,19 @@ async def test_a_pause_after_a_failure_says_why_and_the_next_attempt_begins_anew
     await pull.telling.failed(pull.attempts[0], Fault(Kind.TRANSIENT, "connection reset"))
     report = pull.report()
     assert (report.phase, report.note, report.attempt) == (RETRYING, "connection reset", 1)
+    await pull.telling.failed(pull.attempts[0], Fault(Kind.RESTING, "toomanyrequests"))
+    assert (pull.report().phase, pull.report().note) == (RESTING, "toomanyrequests")
     await pull.telling.before(pull.attempts[1])
     report = pull.report()
     assert (report.phase, report.note, report.attempt) == (PREPARING, "", 2)
     assert report.layers == []
+
+
+def test_a_pull_that_waits_for_its_turn_says_so(pull: Pull) -> None:
+    pull.telling.noted(job.QUEUED, "queued: 3 pulls are under way")
+    report = pull.report()
+    assert (report.phase, report.note) == (QUEUED, "queued: 3 pulls are under way")
+    pull.telling.noted(job.ATTEMPT, "attempt 1 of 5 failed")
+    assert pull.report().phase == QUEUED
+    pull.telling.noted(job.DEQUEUED, "has its turn")
+    assert pull.report().phase == PREPARING

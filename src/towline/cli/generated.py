@@ -17,6 +17,7 @@ from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation, registry
+from towline.target import ANY
 
 if TYPE_CHECKING:
     from towline.client import Client, Credential, Job, Result
@@ -28,6 +29,8 @@ FIRST_WAIT = 1.0
 """Seconds that the request itself waits; past it a person is shown how far the job is."""
 LONGEST_WAIT = 30.0
 """Seconds that one request waits further where nobody is shown that."""
+TAKEN_WITHIN = 5.0
+"""Seconds to wait for some node to take a job that any node may do: all may be busy."""
 AFTERWARDS = 0.1
 """Seconds to wait for the results of a job that has ended, or at the nodes that are there."""
 
@@ -182,6 +185,11 @@ def _follow(
     first = min(FIRST_WAIT, deadline - time.monotonic())
     job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
     try:
+        untaken = min(deadline, time.monotonic() + TAKEN_WITHIN)
+        while [result.hostname for result in job.results] == [
+            str(ANY)
+        ] and time.monotonic() < untaken:
+            job.wait(FIRST_WAIT)
         while _waitable(job.results) and (remaining := deadline - time.monotonic()) > 0:
             if quiet:
                 job.wait(min(LONGEST_WAIT, remaining))

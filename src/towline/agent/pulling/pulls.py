@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from towline import progress
 from towline.agent.engine import Engine
 from towline.agent.pulling import attempts
 from towline.agent.pulling.attempts import Image, Order, Step, present
@@ -65,7 +66,12 @@ class _Member:
             self._wait.give_up()
 
     def _tell(self, kind: str) -> Callable[[str], None]:
-        return lambda words: self.listener.note(kind, words)
+        def tell(words: str) -> None:
+            self.listener.note(kind, words)
+            if kind == QUEUED:
+                self.listener.report(Report(progress.QUEUED, words))
+
+        return tell
 
 
 class Pulls:
@@ -114,6 +120,7 @@ class Pulls:
     async def _pull(self, round: Round[Order]) -> Image:
         def note(kind: str, message: str) -> None:
             self._last[round] = (kind, message)
+            telling.noted(kind, message)
             for member in round.members:
                 member.listener.note(kind, message)
 
@@ -127,8 +134,9 @@ class Pulls:
 
         for member in round.members:
             member.begun()
+        telling = Telling(report)
         try:
-            async with Telling(report) as telling:
+            async with telling:
                 steps = [telling, *self._steps]
                 return await attempts.pull(
                     self._engine, round.wanted, steps, note, self._places, jobs

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from towline import job
 from towline.agent.pulling.attempts import Attempt, Step
-from towline.agent.pulling.faults import Fault
+from towline.agent.pulling.faults import Fault, Kind
 from towline.progress import (
     DOWNLOADING,
     EXTRACTING,
     PREPARING,
+    QUEUED,
+    RESTING,
     RETRYING,
     WAITING,
     Report,
@@ -63,7 +66,8 @@ class Telling(Step):
     def __init__(self, tell: Callable[[Report], None]) -> None:
         self._tell = tell
         self._attempt: Attempt | None = None
-        self._failed = ""
+        self._failed = self._queued = ""
+        self._phase = RETRYING
         self._arriving, self._unpacking = Rate(), Rate()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -95,6 +99,12 @@ class Telling(Step):
         """Remember why there is a pause."""
         # An engine that is away is noticed before the attempt proper.
         self._attempt, self._failed = attempt, fault.reason
+        self._phase = RESTING if fault.kind is Kind.RESTING else RETRYING
+
+    def noted(self, kind: str, words: str) -> None:
+        """Remember whether it waits for its turn, as the job's timeline tells."""
+        if kind in (job.QUEUED, job.DEQUEUED):
+            self._queued = words if kind == job.QUEUED else ""
 
     def report(self, now: float) -> Report:
         """Return how far the pull is.
@@ -102,6 +112,8 @@ class Telling(Step):
         Args:
             now: the moment, as `time.monotonic` has it.
         """
+        if self._queued:
+            return Report(QUEUED, self._queued)
         if self._attempt is None:
             return Report(PREPARING)
         layers = self._attempt.layers
@@ -122,7 +134,7 @@ class Telling(Step):
         elif not told:
             phase = PREPARING
         if self._failed:
-            phase, rate = RETRYING, 0
+            phase, rate = self._phase, 0
         return Report(
             phase,
             self._failed,
