@@ -94,7 +94,7 @@ def test_of_many_nodes_there_is_a_summary_with_the_slowest_and_the_failed() -> N
     lines = drawn(a_job(*(pulling(n) for n in range(500)), total=total))
     assert len(lines) < 12
     text = "\n".join(lines)
-    assert "25%: 480 running, 18 ok, 2 failed, 1.00 GiB/s" in text
+    assert lines[1] == "25%: 480 running, 18 ok, 2 failed, 1.00 GiB/s"
     places = [text.index(part) for part in ("slowest", "web-7", "failed\n", "web-9")]
     assert places == sorted(places)
     assert "denied" in text

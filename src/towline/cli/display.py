@@ -111,8 +111,11 @@ class Screen:
     def _summary(self, progress: Progress) -> RenderableType:
         """Return all nodes as one bar, with the slowest and those that failed."""
         total = progress.total
+        # By itself a bar doesn't end its line.
+        whole = Table.grid()
+        whole.add_row(ProgressBar(total=1.0, completed=total.complete, width=self._width()))
         parts: list[RenderableType] = [
-            ProgressBar(total=1.0, completed=total.complete, width=self._width()),
+            whole,
             _line(f"{total.complete:.0%}: {sum_in_words(total)}"),
         ]
         for head, style, nodes in (
