@@ -182,7 +182,7 @@ def test_nodes_shows_who_is_there_and_what_does_not_work(towline: CommandLine) -
 def test_a_job_is_shown_node_by_node_and_moment_by_moment(
     mixed: Cluster, towline: CommandLine, image: PushedImage
 ) -> None:
-    answer = mixed.pull("_all", image.reference)
+    answer = mixed.pull("_all", image.reference, retries=0)
     done = towline("job", answer.json()["job_id"])
     assert (done.status, done.stderr) == (0, "")
     head, results, moments = done.stdout.split("\n\n")
@@ -267,7 +267,8 @@ def test_what_came_from_others_steers_no_terminal(
     client = mixed.client(jwt.encode(claims, mixed.key, algorithm="HS256"))
     words = json.dumps({"message": "bo\x1b[2Jom"}).encode()
     proxy.fault = Answer(match="images/create", body=words)
-    answer = client.post(f"/node/_all/{PULL}", json={"image": "localhost:1/steering", "retries": 0})
+    body = {"image": "localhost:1/steering", "retries": 0, "resolve": "each"}
+    answer = client.post(f"/node/_all/{PULL}", json=body)
 
     printed = towline("job", answer.json()["job_id"]).stdout
     assert "al\\x1b[2Jice" in printed
