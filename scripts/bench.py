@@ -575,6 +575,12 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+def write(path: Path, document: str) -> None:
+    """Write what was measured; what people wrote below it stays."""
+    kept = path.read_text().partition(KEPT)[2] if path.exists() else "\n"
+    path.write_text(f"{document}\n{KEPT}{kept}")
+
+
 def leave(number: int, _frame: FrameType | None) -> None:
     """On a signal unwind, so that every part is stopped; further signals don't disturb that."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -597,8 +603,7 @@ def main() -> int:
         return 1
     print(document)
     if not options.quick:
-        kept = options.output.read_text().partition(KEPT)[2] if options.output.exists() else "\n"
-        options.output.write_text(f"{document}\n{KEPT}{kept}")
+        write(options.output, document)
     return 0
 
 

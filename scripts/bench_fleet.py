@@ -24,6 +24,7 @@ from scripts.bench import (
     resident,
     say,
     table,
+    write,
 )
 from scripts.bench_journal import (
     BOUNDED_AGE,
@@ -278,7 +279,7 @@ def main() -> int:
         print(f"The benchmark failed: {failure}", file=sys.stderr)
         return 1
     print(document)
-    options.output.write_text(document)
+    write(options.output, document)
     return 0
 
 

@@ -153,17 +153,26 @@ class Clock:
         self._ahead: float | None = None
         self.known = asyncio.Event()
 
-    def tell(self, moment: str) -> None:
-        """Learn what time it is at the broker now."""
-        self._ahead = datetime.fromisoformat(moment).timestamp() - _running()
+    def tell(self, moment: str, asked: float) -> None:
+        """Learn what time it was at the broker between a question and its answer, now.
+
+        Args:
+            asked: when it was asked, in seconds, as `running` gives them.
+        """
+        told = datetime.fromisoformat(moment).timestamp()
+        least, most = told - running(), told - asked
+        # Each answer leaves a span as wide as it took; a slow one tells nothing new.
+        ahead = (least + most) / 2 if self._ahead is None else self._ahead
+        self._ahead = min(max(ahead, least), most)
         self.known.set()
 
     def now(self) -> float:
         """Return seconds since 1970; by our own clock while the broker has told nothing."""
-        return time.time() if self._ahead is None else self._ahead + _running()
+        return time.time() if self._ahead is None else self._ahead + running()
 
 
-def _running() -> float:
+def running() -> float:
+    """Return the seconds since the machine was started."""
     # Unlike the monotonic clock it goes on while the machine sleeps, and nobody sets it.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -443,6 +452,7 @@ class Connection:
             BrokerUnreachable: it did not answer.
         """
         payload = b"" if body is None else msgspec.json.encode(body)
+        asked = running()
         reply = await self.request(f"$JS.API.{subject}", payload, timeout=timeout)
         answer: dict[str, Any] = msgspec.json.decode(reply.data)
         error = answer.get("error")
@@ -450,7 +460,7 @@ class Connection:
         if error:
             raise BrokerRefused(error.get("err_code", 0), error.get("description", ""))
         if "ts" in answer:
-            self.clock.tell(answer["ts"])
+            self.clock.tell(answer["ts"], asked)
         return answer
 
     async def append(
