@@ -43,13 +43,23 @@ def test_nor_is_one_that_has_almost_ended() -> None:
         assert not keeping.due(layers, now)
 
 
+def test_nor_is_one_that_is_over_in_a_moment() -> None:
+    layers, keeping = Layers(0.0), Keeping()
+    fetch(layers, "a", 1, 0.0, size=1000 * LOST_EACH)
+    assert not keeping.due(layers, 0.0)
+    fetch(layers, "a", 600 * LOST_EACH, 1.0, size=1000 * LOST_EACH)
+    assert not keeping.due(layers, 1.0)
+    fetch(layers, "a", 601 * LOST_EACH, 10.0, size=1000 * LOST_EACH)
+    assert keeping.due(layers, 10.0)
+
+
 def test_a_layer_that_begins_later_is_kept_as_well_once_much_of_it_is_there() -> None:
     layers, keeping = Layers(0.0), Keeping()
     fetch(layers, "a", LOST_EACH, 0.0)
     keeping.broken_off(layers, 1.0)
     complete(layers, "a", 2.0)
     fetch(layers, "b", LOST_EACH, 3.0, size=4 * WORTHWHILE)
-    assert not keeping.due(layers, 100.0)
+    assert not keeping.due(layers, 3.0)
     fetch(layers, "b", WORTHWHILE, 4.0, size=4 * WORTHWHILE)
     assert not keeping.due(layers, 4.0)
     assert keeping.due(layers, 1.0 + AGAIN_AFTER)

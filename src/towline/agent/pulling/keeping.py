@@ -21,8 +21,10 @@ from towline.progress import DOWNLOADING
 LOST_EACH = 1 << 20
 """Bytes of a layer under way that are lost at most when a pull is broken off: containerd writes in
 pieces of this size."""
-WORTH = 16
+WORTH = 8
 """How many times what may be lost has to be at stake."""
+SHORTEST = 1.0
+"""Seconds that the rest takes at least, at the rate so far: less is as soon fetched again."""
 FIRST_AFTER = 0.3
 """Seconds from the first byte: the layers that are fetched at the same time have all begun."""
 AGAIN_AFTER = 10.0
@@ -35,6 +37,7 @@ class Keeping:
     def __init__(self) -> None:
         self._held: set[str] = set()
         self._begun: float | None = None
+        self._fetched = 0
         self._when: float | None = None
 
     def due(self, layers: Layers, now: float) -> bool:
@@ -46,14 +49,18 @@ class Keeping:
         going = [layer for layer in layers.all() if layer.state == DOWNLOADING]
         loose = [layer for layer in going if layer.id not in self._held and layer.fetched]
         if loose and self._begun is None:
-            self._begun = now
+            self._begun, self._fetched = now, layers.fetched
         worth = WORTH * LOST_EACH * len(going)
-        if not loose or layers.announced - layers.fetched < worth:
+        rest = layers.announced - layers.fetched
+        if not loose or self._begun is None or rest < worth:
             return False
-        if self._when is None:
-            return self._begun is not None and now - self._begun >= FIRST_AFTER
-        # Finished layers are held by now, by the manifest that names them.
-        return now - self._when >= AGAIN_AFTER and sum(layer.fetched for layer in loose) >= worth
+        passed = now - self._begun
+        if passed < FIRST_AFTER or rest * passed < SHORTEST * (layers.fetched - self._fetched):
+            return False
+        # Finished layers are held once any was: by the manifest, which names them all.
+        return self._when is None or (
+            now - self._when >= AGAIN_AFTER and sum(layer.fetched for layer in loose) >= worth
+        )
 
     def broken_off(self, layers: Layers, now: float) -> None:
         """Note that the engine was told to stop, and keeps what has arrived."""
