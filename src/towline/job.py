@@ -29,6 +29,7 @@ RESOLVING = "resolving"
 RESOLVED = "resolved"
 QUEUED = "queued"
 DEQUEUED = "dequeued"
+RESTING = "resting"
 RELEASED = "released"
 WITHHELD = "withheld"
 PAUSED = "paused"
@@ -37,10 +38,10 @@ RESUMED = "resumed"
 TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
 """Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
 
-REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED})
+REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED, RESTING})
 """Kinds that a task may have several events of; of the others there is one each."""
 
-BEGUN = frozenset({STARTED, QUEUED, DEQUEUED})
+BEGUN = frozenset({STARTED, QUEUED, DEQUEUED, RESTING})
 """Kinds that say of a task that it goes on; they may be delivered in any order."""
 
 RESULT_STATUS = {
@@ -61,6 +62,10 @@ ANY_NODE = "_any"
 """Stands for that machine's hostname."""
 ITS_PACE = "max_pulls"
 """What a task waits for that has begun on its node, and is queued there."""
+ITS_REGISTRY = "registry"
+"""What a task waits for whose registry rests, having had too many requests."""
+WAITS = {QUEUED: ITS_PACE, RESTING: ITS_REGISTRY}
+"""What a task waits for that has begun, by the kind of the event that tells it."""
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -319,8 +324,8 @@ class Progress:
                 self.turns.begin(task.machine)
             if event.kind != STARTED and event.time > task.queued:
                 task.queued = event.time
-                waits = event.kind == QUEUED
-                task.waits, task.error = (ITS_PACE, event.error) if waits else (None, None)
+                task.waits = WAITS.get(event.kind)
+                task.error = event.error if task.waits is not None else None
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.started = event.started or task.started

@@ -88,6 +88,8 @@ class Answer(Fault):
     status: int = 500
     body: bytes = b""
     content_type: str = "application/json"
+    retry_after: str = ""
+    """What the header `Retry-After` says; "" for none."""
 
 
 class FaultyProxy:
@@ -262,8 +264,9 @@ class FaultyProxy:
         fault = self._fault_for(line)
         if isinstance(fault, Answer):
             # The request's body is not read, so the connection can't be used again.
+            asks = f"Retry-After: {fault.retry_after}\r\n" if fault.retry_after else ""
             writer.write(
-                f"HTTP/1.1 {fault.status} Fault\r\nContent-Type: {fault.content_type}\r\n"
+                f"HTTP/1.1 {fault.status} Fault\r\nContent-Type: {fault.content_type}\r\n{asks}"
                 f"Content-Length: {len(fault.body)}\r\nConnection: close\r\n\r\n".encode()
                 + (b"" if method == "HEAD" else fault.body)
             )

@@ -105,7 +105,6 @@ def test_a_pull_that_stands_still_is_broken_off_and_tried_again(
         (401, "UNAUTHORIZED", "permanent"),
         (403, "DENIED", "permanent"),
         (404, "MANIFEST_UNKNOWN", "permanent"),
-        (429, "TOOMANYREQUESTS", "resting"),
         (500, "UNKNOWN", "transient"),
         (503, "UNAVAILABLE", "transient"),
     ],

@@ -17,6 +17,7 @@ from towline.agent.pulling.credentials import Credentials
 from towline.agent.pulling.digest import Digests
 from towline.agent.pulling.dockerconfig import DockerConfiguration
 from towline.agent.pulling.places import MAX_PULLS
+from towline.agent.pulling.rest import Rests
 from towline.agent.pulling.room import MIN_FREE, Room
 from towline.agent.reports import Reports
 from towline.agent.tasks import Tasks
@@ -94,6 +95,7 @@ class Agent:
         own = None if docker_config is None else DockerConfiguration(docker_config)
         steps: list[Step] = [Credentials(self._broker, machine, key, own)]
         if engine is not None:
+            steps.append(Rests(self._broker, hostname))
             steps.append(Room(engine, min_free))
             steps.append(Digests(engine, Journal(self._broker), machine, hostname))
         node = Node(machine, hostname, engine, steps, max_pulls)

@@ -56,7 +56,8 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
         status: ok, failed, skipped, pending, running, cancelled or expired.
         value: what the operation returned; None unless `status` is ok.
         waits: what a pending node that is here waits for: max_parallel, canary or paused. What a
-            running one does: max_pulls, other pulls on it.
+            running one does: max_pulls, other pulls on it; registry, one that has had too many
+            requests.
     """
 
     hostname: str

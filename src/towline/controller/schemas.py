@@ -28,9 +28,10 @@ MOMENT = {
 }
 WAITS = {
     "type": "string",
-    "enum": ["max_parallel", "canary", "paused", "max_pulls"],
+    "enum": ["max_parallel", "canary", "paused", "max_pulls", "registry"],
     "description": "What a node that is here waits for: its turn in the job, while it is pending, "
-    "or, while it is running, other pulls on it (max_pulls). The error says it in words.",
+    "or, while it is running, other pulls on it (max_pulls) or a registry that has had too many "
+    "requests (registry). The error says it in words.",
 }
 SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
 WAVES = {

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from towline import rests
 from towline.auth import Authenticator
 from towline.broker import Connection, Settings
 from towline.controller.app import Api
@@ -185,6 +186,7 @@ async def _provide(dispatch: Dispatch, retention: Retention) -> None:
             await dispatch.fleet.create(retention.replicas)
             await dispatch.keys.create(retention.replicas)
             await dispatch.registries.create(retention.replicas)
+            await rests.create(dispatch.broker, retention.replicas)
             await dispatch.driver.lease.create(retention.replicas)
             return
         except TowlineError as error:

@@ -42,6 +42,9 @@ images. Until then it fails by that layer again."""
 ENGINE_BACK_WITHIN = 30.0
 """Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
 LOOK_EVERY = 0.5
+MOST_RESTS = 20
+"""Rests of a registry that a pull sits out. Of those of which the registry doesn't say how long,
+that many are some four hours."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -120,6 +123,7 @@ class Attempt:
         login: what `auth` is made of, and where that comes from.
         resolution: the digest to pull in place of the tag, which the image gets afterwards; None
             for what is asked.
+        rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
         note: tells of a step to all jobs that share the pull: a kind of `towline.job.REPEATED`,
             and words.
         jobs: returns those jobs; they come and go while it is under way.
@@ -138,6 +142,7 @@ class Attempt:
         self.layers = Layers(time.monotonic())
         self.login: Login | None = None
         self.resolution: Resolution | None = None
+        self.rested = 0
         self.note = note
         self.jobs = jobs
 
@@ -220,6 +225,7 @@ class _Pull:
         self._before: dict[str, Any] | None = None
         self._looked = False
         self._failed = 0
+        self._rests = 0
         self._corrupt = 0
         self._keeping = Keeping()
         self._released = False
@@ -248,10 +254,15 @@ class _Pull:
     async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
         """Return for how many seconds to wait after a failed attempt; None to give up."""
         fault = classify(error, self._order.reference)
-        self._failed += 1
+        resting = fault.kind is Kind.RESTING
+        if resting and self._order.retries:
+            # Nobody's fault: the registry is left alone for a while, and asked again.
+            self._rests += 1
+        else:
+            self._failed += 1
         for step in self._steps:
             await step.failed(attempt, fault)
-        hopeless = fault.kind is Kind.PERMANENT
+        hopeless = fault.kind is Kind.PERMANENT or self._rests > MOST_RESTS
         if fault.kind is Kind.CORRUPT:
             hopeless = self._corrupt > 0 and not await self._released_rot(attempt)
             self._corrupt += 1
@@ -277,7 +288,8 @@ class _Pull:
             # Nothing was fetched, and what was wrong is gone.
             return 0.0
         # Full jitter: nodes whose pulls failed together must not come back together.
-        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failed - 1)))
+        failed = max(1, self._failed)
+        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failed - 1)))
         return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
 
     async def _keeps(self) -> bool:

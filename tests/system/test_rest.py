@@ -1,0 +1,219 @@
+"""Registries that have had too many requests: the whole fleet leaves one alone, and comes back."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from tests.parts.broker import Broker
+from tests.parts.cluster import Cluster
+from tests.parts.ports import free_port
+from tests.parts.process import wait_until
+from tests.parts.proxy import Answer, FaultyProxy
+from tests.parts.registry import PushedImage, Registry
+from tests.system.conftest import WEB_1, WEB_2
+from towline import rests
+from towline.agent.engine import Engine, EngineRefused
+from towline.agent.pulling import attempts, rest
+from towline.agent.pulling.attempts import Order
+from towline.agent.pulling.pulls import Pulls
+from towline.agent.pulling.rest import Rests, retry_after
+from towline.broker import Connection, Settings
+from towline.job import RESTING, Job, new_id
+from towline.progress import Report
+from towline.reference import Reference
+
+BODY = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down"}]}).encode()
+
+
+@pytest.fixture
+def busy(registry: Registry) -> Iterator[FaultyProxy]:
+    """A registry of its own name, before which a proxy stands."""
+    with FaultyProxy.before_registry(registry) as proxy:
+        yield proxy
+
+
+def events(job: dict[str, Any], kind: str) -> list[str]:
+    return [each["error"] for each in job["timeline"] if each["event"] == kind]
+
+
+def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_may(
+    cluster: Cluster, busy: FaultyProxy, registry: Registry, image: PushedImage
+) -> None:
+    """For as long as its `Retry-After` says, which no engine passes on."""
+    reference = image.reference.replace(registry.host, busy.host)
+    busy.fault = Answer(match="/manifests/", status=429, body=BODY, retry_after="3")
+    first = cluster.pull(WEB_1, reference, prefer="respond-async").json()["job_id"]
+    wait_until(lambda: events(cluster.job(first, wait=0), RESTING) != [], what="a rest")
+    (told, *_) = events(cluster.job(first, wait=0), RESTING)
+    assert told.startswith(f"{busy.host} rests until ")
+    assert f"{WEB_1} was told " in told
+    busy.requests.clear()
+    busy.fault = None
+    second = cluster.pull(WEB_2, reference, prefer="respond-async").json()["job_id"]
+    wait_until(lambda: events(cluster.job(second, wait=0), RESTING) != [], what="a rest")
+    (waiting,) = cluster.job(second, wait=0)["results"]
+    assert (waiting["status"], waiting["waits"]) == ("running", "registry")
+    assert not any("/manifests/1.0" in line and "GET" in line for line in busy.requests)
+    for job_id in (first, second):
+        job = cluster.ended(job_id)
+        assert job["status"] == "completed"
+        assert "waits" not in job["results"][0]
+        assert job["timeline"][-2]["event"] in ("dequeued", "attempt", "started")
+    (words,) = events(cluster.job(first), "attempt")
+    assert words.startswith("attempt 1 of 5 failed: ")
+    assert "(resting; tried again in " in words
+
+
+def test_a_pull_that_is_not_to_be_tried_again_fails_with_the_registry_s_words(
+    cluster: Cluster, busy: FaultyProxy, registry: Registry, image: PushedImage
+) -> None:
+    reference = image.reference.replace(registry.host, busy.host)
+    busy.fault = Answer(match="/manifests/", status=429, body=BODY)
+    answer = cluster.writer.post(
+        f"/node/{WEB_1}/container/docker/pull", json={"image": reference, "retries": 0}
+    )
+    assert answer.status_code == 500
+    job = cluster.job(answer.headers["Location"].removeprefix("/job/"))
+    (words,) = events(job, "attempt")
+    (result,) = job["results"]
+    assert words == f"attempt 1 of 1 failed: {result['error']} (resting; it is not tried again)"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seconds"),
+    [(429, "7", 7), (429, "DATE", 60), (429, "", None), (429, "soon", None), (503, "7", None)],
+)
+async def test_the_registry_itself_is_asked_how_long_it_wants_to_rest(
+    busy: FaultyProxy, status: int, text: str, seconds: float | None
+) -> None:
+    if text == "DATE":
+        text = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    busy.fault = Answer(match="/v2/a/b/manifests/1.0", status=status, retry_after=text)
+    told = await retry_after(Reference.parse(f"{busy.host}/a/b:1.0"))
+    if seconds is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert seconds - 30 <= told <= seconds
+    busy.refuse()
+    assert await retry_after(Reference.parse(f"{busy.host}/a/b:1.0")) is None
+
+
+class Limited:
+    """A registry that allows so many requests a second, and tells how many were too many."""
+
+    def __init__(self, rate: float) -> None:
+        self.port = free_port()
+        self.refused: list[float] = []
+        self._rate = rate
+        self._left = rate
+        self._filled = time.monotonic()
+
+    async def __aenter__(self) -> "Limited":
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        self._left = min(self._rate, self._left + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._left < 1:
+            self.refused.append(now)
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        self._left -= 1
+        return web.Response(text="here")
+
+
+class Light(Engine):
+    """An engine whose pulls are two requests, one after another."""
+
+    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+        super().__init__("none://")
+        self._port = port
+        self._session = session
+        self._images: dict[str, dict[str, Any]] = {}
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        return self._images.get(reference)
+
+    async def ping(self) -> str:
+        return "0"
+
+    async def keeps_broken_off(self) -> bool:
+        return False
+
+    async def pull(
+        self, repository: str, tag: str, auth: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        for part in range(2):
+            async with self._session.get(f"http://127.0.0.1:{self._port}/{part}") as answer:
+                if answer.status == 429:
+                    raise EngineRefused(0, "toomanyrequests: slow down")
+            yield {"status": "Downloading", "id": str(part)}
+        self._images[f"{repository}:{tag}"] = {"Id": "id", "Size": 1}
+        yield {"status": "Status: Downloaded newer image"}
+
+
+class Task:
+    """What one of fifty nodes does for a job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+        self.kinds: list[str] = []
+
+    def note(self, kind: str, message: str) -> None:
+        self.kinds.append(kind)
+
+    def report(self, report: Report) -> None:
+        pass
+
+
+@pytest.fixture
+async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connection]:
+    with Broker(tmp_path_factory.mktemp("rest")) as broker:
+        settings = Settings([broker.url], broker.credentials)
+        async with Connection(settings, "rest") as connection:
+            await rests.create(connection, 1)
+            yield connection
+
+
+async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_one_by_one(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = 50
+    # Some fifteen requests a second, as a whole pull's five are some ten.
+    monkeypatch.setattr(rest, "INTERVAL", 0.13)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.1)
+    job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
+    tasks = [Task(msgspec.structs.replace(job, nodes=nodes)) for _ in range(nodes)]
+    async with Limited(20) as registry, aiohttp.ClientSession() as session:
+        order = Order(Reference.parse(f"127.0.0.1:{registry.port}/a/b:1.0"))
+        pulls = [
+            Pulls(Light(registry.port, session), [Rests(connection, f"node-{number}")])
+            for number in range(nodes)
+        ]
+        await asyncio.gather(
+            *(pull.pull(order, task) for pull, task in zip(pulls, tasks, strict=True))
+        )
+    first = registry.refused[0]
+    later = [moment for moment in registry.refused if moment > first + 1.0]
+    # Those that were at it already, one request each, and the question how long.
+    assert len(registry.refused) - len(later) <= nodes + 1
+    assert len(later) <= 5
+    assert sum(RESTING in task.kinds for task in tasks) >= nodes / 2
