@@ -406,6 +406,8 @@ class Dispatch:
         if found is None:
             return None
         progress, events = found
+        # Nobody begins it any more: there is nothing to wait for but what runs.
+        progress.expire(time.time())
         if wait > 0 and not progress.done:
             operation = registry.get(progress.job.operation)
             await self._wait(progress, operation.requires if operation else NODE, wait)
