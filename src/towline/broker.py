@@ -166,6 +166,11 @@ class Clock:
         self._ahead = min(max(ahead, least), most)
         self.known.set()
 
+    def passed(self, moment: float) -> None:
+        """Learn that a moment is over at the broker, in seconds since 1970: it stored something."""
+        if self._ahead is not None:
+            self._ahead = max(self._ahead, moment - running())
+
     def now(self) -> float:
         """Return seconds since 1970; by our own clock while the broker has told nothing."""
         return time.time() if self._ahead is None else self._ahead + running()

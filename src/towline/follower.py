@@ -355,6 +355,7 @@ class Follower:
                     return
                 outstanding -= 1
                 message, delivery = _read(received)
+                self._broker.clock.passed(message.time)
                 if self._durable is None:
                     if delivery != expected:
                         return

@@ -124,6 +124,8 @@ class Digests(Step):
             digest = await self._engine.digest(attempt.order.name, attempt.auth)
         except TaskFailed as error:
             await self._give_up(job, f"{self._hostname}: {error.error}")
+            error.error = f"{attempt.order.name} could not be resolved: {error.error}"
+            error.args = (error.error,)
             raise
         log.info("tag resolved", job=job, image=str(reference), digest=digest)
         resolution = Resolution(digest, self._hostname, self._journal.broker.clock.now())
