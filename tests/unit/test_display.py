@@ -9,7 +9,8 @@ from rich.console import Console
 
 from towline.cli import progress as showing
 from towline.cli.display import Screen
-from towline.cli.progress import Lines, duration, in_words, merged, waitable
+from towline.cli.progress import Lines, merged, waitable
+from towline.cli.words import duration, in_words
 from towline.client import LayerProgress, NodeProgress, Progress, Total
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from towline.cli.output import printable
-from towline.cli.progress import amounts, in_words, sum_in_words
+from towline.cli.words import amounts, in_words, sum_in_words
 from towline.progress import LAYER_STATES, PHASES
 from towline.size import show_size
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from towline.cli.output import printable
-from towline.progress import EXTRACTING, NodeProgress, Total
-from towline.size import show_size
+from towline.cli.words import in_words, sum_in_words
 
 if TYPE_CHECKING:
     from towline.client import Client, Progress
+    from towline.progress import NodeProgress
 
 LINES_EVERY = 5.0
 """Seconds between lines where there is no terminal; before the first one, too."""
@@ -81,48 +81,6 @@ def display() -> Display:
     from towline.cli.display import Screen
 
     return Screen()
-
-
-def in_words(node: NodeProgress) -> str:
-    """Return how far a node is."""
-    if node.phase is None:
-        return node.status if node.error is None else f"{node.status}: {node.error}"
-    attempt = f"attempt {node.attempt}" if node.attempt > 1 else ""
-    parts = [node.phase, attempt, *amounts(node), node.note or ""]
-    return ", ".join(part for part in parts if part)
-
-
-def amounts(told: NodeProgress | Total) -> list[str]:
-    """Return what has arrived of how much, how fast, and how long it will take."""
-    parts = []
-    if told.size:
-        # Of some layers the size isn't known yet.
-        more = "more than " if told.unsized else ""
-        done = told.fetched
-        if isinstance(told, NodeProgress) and told.phase == EXTRACTING:
-            done = told.extracted
-        parts.append(f"{show_size(done)} of {more}{show_size(told.size)}")
-    if told.rate:
-        parts.append(f"{show_size(told.rate)}/s")
-    if told.left is not None:
-        parts.append(f"{'more than ' if told.unsized else ''}{duration(told.left)} left")
-    return parts
-
-
-def sum_in_words(total: Total) -> str:
-    """Return how far a job is, all nodes together."""
-    counts = ", ".join(f"{count} {status}" for status, count in total.nodes.items())
-    return ", ".join([counts or "no node yet", *amounts(total)])
-
-
-def duration(seconds: int) -> str:
-    """Return a duration as people read it: 59 s, 1 min 5 s, 2 h 0 min."""
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    return "{} h {} min".format(*divmod(minutes, 60))
 
 
 class Ended(Exception):
