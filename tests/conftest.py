@@ -1,11 +1,16 @@
 """Fixtures for the real parts: registries and engines of both kinds."""
 
+import signal
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from tests.parts.engine import Engine, EngineKind, running_engines, why_missing
 from tests.parts.registry import Registry
+
+# Whoever starts the tests in the background may ignore interrupts, which programs inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _NOTICE = "NOT TESTED ON DOCKER ENGINE 29: "
 

@@ -17,7 +17,7 @@ from towline.fleet import Fleet
 from towline.fold import Fold
 from towline.index import Index
 from towline.job import NOBODY, PAUSED, RESUMED, WITHHELD, Event, PlannedNode, Progress, timestamp
-from towline.journal import WRONG_LAST_SEQUENCE, Journal, turns_subject
+from towline.journal import EVENTS, WRONG_LAST_SEQUENCE, Journal, turns_subject
 from towline.waves import Pause, limits, waits_for
 
 log = structlog.get_logger()
@@ -76,12 +76,15 @@ class Decisions:
             if event is None:
                 return progress
             try:
-                await self._journal.decide(event, last)
-                progress.apply(event)
-                return progress
+                sequence = await self._journal.decide(event, last)
             except BrokerRefused as error:
                 if error.number not in WRONG_LAST_SEQUENCE:
                     raise
+            else:
+                # So that whoever asks for the job next finds it so.
+                await self._fold.until({EVENTS: sequence})
+                progress.apply(event)
+                return progress
 
     async def pause(self, job_id: str, caller: str) -> Progress | None:
         """Release no more nodes of a job; those that were go on. Return how far it is then.

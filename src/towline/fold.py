@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -215,11 +215,17 @@ class Fold:
             BrokerUnreachable: the journal can't be asked, or the index is too far behind.
         """
         ends = {stream: await self._journal.last_sequence(stream) for stream in (JOBS, EVENTS)}
+        if not await self.until(ends):
+            raise BrokerUnreachable(
+                "The index is behind the journal.", "try again in a few seconds"
+            )
+
+    async def until(self, ends: Mapping[str, int]) -> bool:
+        """Wait until each stream is folded up to a sequence; return whether it came to that."""
         deadline = time.monotonic() + CATCH_UP
         while any(self._folded.get(stream, 0) < end for stream, end in ends.items()):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise BrokerUnreachable(
-                    "The index is behind the journal.", "try again in a few seconds"
-                )
+                return False
             await self.pulse.wait(remaining)
+        return True
