@@ -100,8 +100,9 @@ class Fold:
             info = await self._information(stream)
             last = int(info["state"]["last_seq"])
             after = self._index.position(stream, info["created"], last)
-            self._folded[stream] = after
-            if after >= last:
+            # Of a stream that has lost everything to its age nothing more is to come.
+            self._folded[stream] = after if info["state"]["messages"] else last
+            if self._folded[stream] >= last:
                 self._behind.discard(stream)
             await self._follow(stream, info["created"], after)
 
