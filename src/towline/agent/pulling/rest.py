@@ -50,6 +50,7 @@ class Rests(Step):
         self._broker = broker
         self._hostname = hostname
         self._known: dict[str, tuple[Rest, int]] = {}
+        self._alone = 0
         self._asking: set[asyncio.Task[None]] = set()
 
     # Waiting
@@ -105,6 +106,9 @@ class Rests(Step):
             )
         except (BrokerRefused, BrokerUnreachable) as error:
             if isinstance(error, BrokerRefused) and error.number == NO_MESSAGE:
+                known = self._known.get(registry)
+                if known is not None and known[1] < 0:
+                    return known  # the broker could not be told
                 self._known.pop(registry, None)
                 return None
             log.warning("rest not known", registry=registry, reason=error.details)
@@ -139,17 +143,20 @@ class Rests(Step):
             task.add_done_callback(self._asking.discard)
 
     async def _tell(self, rest: Rest, last: int) -> int | None:
-        """Say it to all, unless another node has meanwhile; return its sequence then."""
+        """Say it to all, unless another node has meanwhile; return its sequence then.
+
+        Where the broker can't be told, this node keeps the rest by itself.
+        """
         try:
             sequence = await self._broker.append(
-                rest_subject(rest.registry), msgspec.json.encode(rest), last=last
+                rest_subject(rest.registry), msgspec.json.encode(rest), last=max(0, last)
             )
-        except BrokerRefused as error:
-            if error.number not in WRONG_LAST_SEQUENCE:
+        except (BrokerRefused, BrokerUnreachable) as error:
+            if not isinstance(error, BrokerRefused) or error.number not in WRONG_LAST_SEQUENCE:
                 log.warning("rest not told", registry=rest.registry, reason=error.details)
-            return None
-        except BrokerUnreachable as error:
-            log.warning("rest not told", registry=rest.registry, reason=error.details)
+                # No sequence of the broker's: each of these is another rest all the same.
+                self._alone -= 1
+                self._known[rest.registry] = rest, self._alone
             return None
         log.warning("registry rests", registry=rest.registry, until=timestamp(rest.until))
         self._known[rest.registry] = rest, sequence
