@@ -8,6 +8,8 @@ another repository that holds the image meanwhile.
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from towline.agent.engine import Engine, EngineRefused
@@ -61,12 +63,23 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
             # No such name, or one that is to stay, or others that would go with it.
             await engine.tag(name, repository, tag)
             return
-        await engine.tag(name, *holding.split(":"))
+        moving = asyncio.create_task(_move(engine, name, holding, f"{repository}:{tag}"))
         try:
-            await engine.untag(name)
-        except EngineRefused as error:
-            if error.status != CONFLICT:
-                raise
-            # A container runs that was made by this very name.
-        await engine.tag(holding, repository, tag)
-        await engine.untag(holding)
+            await asyncio.shield(moving)
+        except asyncio.CancelledError:
+            # Left half-way, the image would keep the name that nobody knows of, and its place.
+            await asyncio.wait([moving])
+            raise
+
+
+async def _move(engine: Engine, name: str, holding: str, wanted: str) -> None:
+    """Give an image the wanted name in place of the one by its digest."""
+    await engine.tag(name, *holding.split(":"))
+    try:
+        await engine.untag(name)
+    except EngineRefused as error:
+        if error.status != CONFLICT:
+            raise
+        # A container runs that was made by this very name.
+    await engine.tag(holding, *wanted.rsplit(":", 1))
+    await engine.untag(holding)

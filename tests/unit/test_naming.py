@@ -1,0 +1,45 @@
+"""The names of an image that was pulled by its digest."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from towline.agent.engine import Engine
+from towline.agent.pulling import naming
+from towline.reference import Reference
+
+DIGEST = "sha256:" + "a" * 64
+REPOSITORY = "registry.example:5000/app"
+
+
+class Names(Engine):
+    """An engine that has one image, by its digest, and takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__("unix:///nowhere")
+        self.names = {f"{REPOSITORY}@{DIGEST}"}
+        self.asked = asyncio.Event()
+
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        return {"RepoTags": list(self.names)} if reference in self.names else None
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        self.asked.set()
+        await asyncio.sleep(0.01)
+        self.names.add(f"{repository}:{tag}")
+
+    async def untag(self, name: str) -> None:
+        await asyncio.sleep(0.01)
+        self.names.remove(name)
+
+
+async def test_a_move_of_names_that_is_cancelled_leaves_no_name_behind() -> None:
+    engine = Names()
+    reference = Reference.parse(f"{REPOSITORY}:1")
+    giving = asyncio.create_task(naming.give(engine, reference, DIGEST, naming.Present()))
+    await engine.asked.wait()
+    giving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await giving
+    assert giving.cancelled()
+    assert engine.names == {f"{REPOSITORY}:1"}
