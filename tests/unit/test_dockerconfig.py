@@ -99,6 +99,7 @@ async def test_a_helper_that_has_none_is_no_trouble(configuration: DockerConfigu
         (f"echo {SECRET}; exit 3", "status 3"),
         (f"echo {SECRET}", "can't be read"),
         (f"echo '[\"{SECRET}\"]'", "can't be read"),
+        (f'printf \'{{"Secret": "{SECRET}\\377"}}\'', "can't be read"),
         (f"head -c 100000 /dev/zero; echo {SECRET}", "can't be read"),
     ],
 )
@@ -152,3 +153,20 @@ async def test_a_configuration_that_can_not_be_used_is_named_and_not_repeated(
         await configuration.find(REGISTRY)
     assert named in str(failed.value)
     assert SECRET not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"auths": {"%b": {"auth": "\xff"}}}' % REGISTRY.encode(),
+        b'{"auths": {"%b": %b}}' % (REGISTRY.encode(), b"[" * 5000 + b"]" * 5000),
+        b'{"credsStore": "\xff"}',
+    ],
+    ids=["an entry is not UTF-8", "an entry is nested too deeply", "it is not UTF-8"],
+)
+async def test_a_configuration_that_no_program_wrote_can_not_be_used_either(
+    configuration: DockerConfiguration, text: bytes
+) -> None:
+    configuration.path.write_bytes(text)
+    with pytest.raises(Unusable, match=r"config\.json"):
+        await configuration.find(REGISTRY)

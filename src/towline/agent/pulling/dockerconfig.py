@@ -29,6 +29,8 @@ HELPER_WITHIN = 10.0
 LARGEST_ANSWER = 64 * 1024
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for what is no JSON, no UTF-8, or nested too deeply."""
 _NOT_KEPT = b"credentials not found in native keychain"
 """How a helper says that it has none, on standard output, with status 1."""
 
@@ -87,7 +89,7 @@ class DockerConfiguration:
             raise Unusable(f"{str(self.path)!r} can't be read: {error.strerror}") from None
         try:
             found = msgspec.json.decode(text, type=_Configuration)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             raise Unusable(f"{str(self.path)!r} can't be read: {error}") from None
         named = {host_of(key): helper for key, helper in found.cred_helpers.items()}
         helper = named.get(registry) or found.creds_store
@@ -101,7 +103,7 @@ class DockerConfiguration:
             if host_of(key) == registry:
                 try:
                     return of_entry(msgspec.json.decode(found.auths[key]))
-                except InvalidCredential as error:
+                except (InvalidCredential, *_UNREADABLE) as error:
                     raise Unusable(f"{str(self.path)!r}, {registry}: {error}") from None
         return None
 
@@ -150,7 +152,7 @@ async def _ask_helper(name: str, address: str) -> Credential | None:
         )
     try:
         secret = msgspec.json.decode(answer, type=_Secret)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise Unusable(f"what the credential helper {program} answered can't be read") from None
     if not secret.secret:
         return None
