@@ -6,7 +6,7 @@ import pytest
 
 from tests.parts.process import wait_until
 from towline.agent.pulling import dockerconfig
-from towline.agent.pulling.dockerconfig import DockerConfiguration, Unusable
+from towline.agent.pulling.dockerconfig import DockerConfiguration, Unusable, default_path
 from towline.credential import Credential
 
 REGISTRY = "registry.internal:5000"
@@ -30,6 +30,17 @@ def helper(configuration: DockerConfiguration, name: str, script: str) -> None:
     path = configuration.path.with_name(f"docker-credential-{name}")
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+
+
+def test_a_user_without_a_home_has_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    assert default_path() is None
+    monkeypatch.setenv("DOCKER_CONFIG", "/etc/docker")
+    assert default_path() == Path("/etc/docker/config.json")
 
 
 async def test_where_there_is_no_file_there_is_no_credential(

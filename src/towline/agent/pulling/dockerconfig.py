@@ -35,10 +35,14 @@ _NOT_KEPT = b"credentials not found in native keychain"
 """How a helper says that it has none, on standard output, with status 1."""
 
 
-def default_path() -> Path:
-    """Return where Docker's own command line has it for this user."""
-    directory = os.environ.get("DOCKER_CONFIG")
-    return (Path(directory) if directory else Path.home() / ".docker") / "config.json"
+def default_path() -> Path | None:
+    """Return where Docker's own command line has it for this user; None for one without a home."""
+    if directory := os.environ.get("DOCKER_CONFIG"):
+        return Path(directory) / "config.json"
+    try:
+        return Path.home() / ".docker" / "config.json"
+    except RuntimeError:
+        return None
 
 
 class _Configuration(msgspec.Struct, rename="camel"):
