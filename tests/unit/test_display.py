@@ -197,6 +197,15 @@ def test_while_not_all_nodes_were_told_of_there_may_be_more() -> None:
     assert waitable(a_job(a_node(1, "ok"), total=Total({"ok": 2}, 1.0)))
 
 
+@pytest.mark.parametrize("beside", [(), (a_node(2),)], ids=["layers", "bars"])
+def test_nothing_that_a_node_tells_steers_the_terminal(beside: tuple[NodeProgress, ...]) -> None:
+    layer = LayerProgress("\x1b[2J", "\x1b]0;title")
+    node = msgspec.structs.replace(pulling(1, 25, layer), phase="\x1b[31m", note="\x1b[1m")
+    lines = drawn(a_job(msgspec.structs.replace(node, hostname="\x1b[H"), *beside))
+    assert "\\x1b[31m" in "".join(lines)
+    assert "\x1b" not in "".join(lines)
+
+
 def test_streams_are_merged_until_all_have_ended() -> None:
     found = [each for each in merged(("a", lambda: "12"), ("b", lambda: "3"), seconds=9) if each]
     assert sorted(found) == [("a", "1"), ("a", "2"), ("b", "3")]

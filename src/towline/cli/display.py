@@ -91,7 +91,11 @@ class Screen:
         for layer in layers[-room:]:
             state = "done" if over and layer.state != "present" else layer.state
             style = GOOD if state in ("done", "present") else ""
-            table.add_row(Text(layer.id), Text(state, style), *_layer_bar(layer, state))
+            table.add_row(
+                Text(printable(layer.id)),
+                Text(printable(state), style),
+                *_layer_bar(layer, state),
+            )
         if len(layers) > room:
             return Group(_line(f"… {len(layers) - room} layers more"), table, _about(node))
         return Group(table, _about(node))
@@ -102,7 +106,7 @@ class Screen:
         for node in nodes:
             table.add_row(
                 Text(printable(node.hostname)),
-                Text(node.phase or node.status, COLOURS.get(node.status, "")),
+                Text(printable(node.phase or node.status), COLOURS.get(node.status, "")),
                 _bar(node),
                 Text(_beside(node), no_wrap=True, overflow="ellipsis"),
             )

@@ -62,7 +62,8 @@ def print_job(job: JobView) -> None:
     print(f"created    {job['created']}")
     print(f"expires    {job['expires']}")
     if "resolved" in job:
-        print(f"resolved   {job['resolved']['digest']} by {job['resolved']['resolver']}")
+        resolved = job["resolved"]
+        print(printable(f"resolved   {resolved['digest']} by {resolved['resolver']}"))
     print()
     results_table(job["results"])
     print()
