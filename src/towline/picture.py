@@ -16,6 +16,8 @@ FEW = 20
 """Nodes up to which each layer is told of."""
 NAMED = 5
 """Nodes that the sum names as the slowest, and as failed."""
+BRIEF = 300
+"""Characters of an error in the sum, which is told again and again: a registry's may be a page."""
 
 
 class Picture:
@@ -159,8 +161,14 @@ class Picture:
             *(fetched, size, unsized, rate),
             left if self._reports else None,
             [self.node(machine) for machine in slowest],
-            [self.node(machine) for machine in islice(reversed(self._failed), NAMED)],
+            [self._briefly(machine) for machine in islice(reversed(self._failed), NAMED)],
         )
+
+    def _briefly(self, machine: str) -> NodeProgress:
+        node = self.node(machine)
+        if node.error is None or len(node.error) <= BRIEF:
+            return node
+        return msgspec.structs.replace(node, error=f"{node.error[: BRIEF - 1]}…")
 
     def _status(self, task: Task) -> str:
         # A report may come before the event that the task has begun.

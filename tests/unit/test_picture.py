@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from towline.job import CANCELLED, COMPLETED, FAILED, STARTED, Event, Job, PlannedNode, Progress
-from towline.picture import FEW, NAMED, Feed, Picture
+from towline.picture import BRIEF, FEW, NAMED, Feed, Picture
 from towline.progress import DOWNLOADING, EXTRACTING, Layer, NodeProgress, Report
 
 
@@ -178,3 +178,16 @@ def test_that_a_node_is_away_is_news_and_so_is_that_it_has_begun() -> None:
     assert [node.error for node in take(feed)] == ["not reachable"]
     picture.apply(an_event(STARTED, 0))
     assert [(node.status, node.error) for node in take(feed)] == [("running", None)]
+
+
+def test_the_sum_tells_only_the_beginning_of_a_long_error() -> None:
+    picture = a_picture(2)
+    feed = picture.follow()
+    take(feed)
+    words = "unexpected status: " + "<html>" * 2000
+    picture.apply(an_event(FAILED, 0, error=words))
+    (failed,) = picture.total().failed
+    assert failed.error is not None
+    assert len(failed.error) == BRIEF
+    assert words.startswith(failed.error.removesuffix("…"))
+    assert [node.error for node in take(feed)] == [words]
