@@ -19,12 +19,18 @@ def read_secret(what: str) -> str:
     Never an argument or a variable, which other users of the machine, or other programs, can see.
 
     Raises:
-        InvalidConfiguration: there is none.
+        InvalidConfiguration: there is none, or it is no text.
     """
     if sys.stdin.isatty():
         secret = str(click.prompt(what, hide_input=True, err=True))
     else:
-        secret = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+        try:
+            # Whatever the locale is: it has to become JSON, which is UTF-8.
+            secret = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise InvalidConfiguration(
+                f"What standard input has for a {what.lower()} is not UTF-8.", "Write it as text"
+            ) from None
     if not secret:
         raise InvalidConfiguration(
             f"There is no {what.lower()}.", "Write it to standard input, or at the prompt"
