@@ -260,6 +260,23 @@ def test_an_interrupt_ends_the_command_and_not_the_job(
     wait_until(lambda: ended() > ended_before, what="the end of the pull")
 
 
+def test_a_token_that_may_only_pull_is_enough_to_pull(
+    mixed: Cluster, proxy: FaultyProxy, image: PushedImage, tmp_path: Path
+) -> None:
+    token = mixed.token(permissions=["docker:write"])
+    towline = CommandLine(tmp_path, {"TOWLINE_URL": mixed.url, "TOWLINE_TOKEN": token})
+    assert towline("pull", image.reference, "--on", WEB_1).status == 0
+    assert "cannot connect" in failed(towline("pull", "nginx", "--on", WEB_2, "--retries", "0"))
+
+    proxy.fault = Freeze(match="images/create")
+    done = towline("pull", f"{image.reference}", "--on", WEB_1, "--wait", "2s")
+    assert done.status == 1
+    said = re.search(r"lacks job:read\nnot done yet: towline job (\S+) tells", done.stderr)
+    assert said is not None
+    proxy.fault = None
+    assert mixed.ended(said[1])["status"] == "completed"
+
+
 def test_what_came_from_others_steers_no_terminal(
     mixed: Cluster, towline: CommandLine, proxy: FaultyProxy
 ) -> None:

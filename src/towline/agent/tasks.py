@@ -58,6 +58,9 @@ LATE = 5.0
 """Seconds after which a job has waited for its node: it may have been cancelled meanwhile."""
 DELIVER_WITHIN = 60.0
 """Seconds that an event may take to the broker, which has those of all the fleet to store."""
+LONGEST_ERROR = 4000
+"""Characters of an error that are told: an engine may quote a whole page, and the broker takes no
+message without bounds."""
 OUTBOX_BATCH = 64
 RETRY_EVERY = 0.5
 LEDGER_RETRY_EVERY = 1.0
@@ -435,7 +438,7 @@ class Tasks:
             time.time() if moment is None else moment,
             started=started,
             data=data,
-            error=error,
+            error=error if error is None or len(error) <= LONGEST_ERROR else _cut(error),
         )
 
     def _refused(self, job: Job, started: float | None) -> Event | None:
@@ -556,3 +559,7 @@ class Tasks:
             )
             for number, _ in events:
                 self._ledger.delivered(number)
+
+
+def _cut(error: str) -> str:
+    return f"{error[:LONGEST_ERROR]} … ({len(error)} characters in all)"

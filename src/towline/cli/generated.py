@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SHORT = {"pull": "docker.pull"}
 """A person's own words for the commands used most."""
 
+FORBIDDEN = 403
 FIRST_WAIT = 1.0
 """Seconds that the request itself waits; past it a person is shown how far the job is."""
 LONGEST_WAIT = 30.0
@@ -156,7 +157,11 @@ def _run(
                 raise
             # A single node failed: shown like every other failure, a node a line.
             job_id, done, succeeded = error.job_id, True, False
-            rows = client.job(job_id)["results"]
+            try:
+                rows = client.job(job_id)["results"]
+            except ApiError as refused:
+                # A token that may pull need not be one that may look on.
+                raise error if refused.status == FORBIDDEN else refused from None
     if output == "json":
         print_json({"job_id": job_id, "results": rows})
     else:
@@ -181,6 +186,8 @@ def _follow(
     Args:
         quiet: whether nobody is shown how far it is.
     """
+    from towline.client import ApiError
+
     deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
     first = min(FIRST_WAIT, deadline - time.monotonic())
     job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
@@ -198,6 +205,10 @@ def _follow(
                 job.wait(AFTERWARDS)
     except KeyboardInterrupt:
         progress.interrupted(job.id)
+    except ApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        print("no more is told: the token lacks job:read", file=sys.stderr)
     return job
 
 

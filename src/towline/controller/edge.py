@@ -103,7 +103,10 @@ class Edge:
             await self._application(scope, receive, watch)
         except TowlineError as error:
             scope["state"].setdefault("job", error.job_id)
-            await refusal(error)(scope, receive, watch)
+            if status == 0:
+                await refusal(error)(scope, receive, watch)
+            else:
+                log.info("stream ended", path=_shown(scope["path"]), reason=error.error)
         except sqlite3.Error as error:
             log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
             if status == 0:

@@ -413,8 +413,10 @@ async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, Non
     try:
         while not working.done():
             ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
-            for watch in ended - {working}:
-                watch.result()
+            # Work that ends well in the same moment is not spoilt by what a watch says.
+            if not working.done():
+                for watch in ended:
+                    watch.result()
         return working.result()
     finally:
         for task in (working, *watching):
