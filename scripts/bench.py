@@ -269,7 +269,7 @@ class Bench:
         state, port = directory / "state", free_port()
         towline = TowlineProcess(
             *("up", "--state", state, "--listen", f"127.0.0.1:{port}"),
-            *("--engine", engine.url, "--hostname", NODE),
+            *("--engine", engine.url, "--hostname", NODE, "--max-pulls", str(CLIENTS)),
             logs=directory,
         )
         parts.enter_context(towline)
@@ -427,7 +427,8 @@ def measure(extent: Extent) -> str:
             "`POST /images/create` and an inspect on the engine's own socket; direct pulls and "
             "pulls through Towline take turns. Tasks of a node that wait for the same image share "
             "one pull, which the engine doesn't do for its own clients: hence also a measurement "
-            "where every client has an image of its own.",
+            f"where every client has an image of its own. Of these {CLIENTS} may run at a time "
+            f"(`max-pulls = {CLIENTS}`): a node's own pace is not what is measured here.",
             "",
             *table(
                 ["", "p50 ms, 1 client", "p99", f"p50 ms, {CLIENTS} clients", "p99", "per second"],
