@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.parts.broker import Broker
+from tests.parts.cluster import Cluster, NodePlan
 from towline import fold as fold_module
 from towline.broker import Connection, Settings
 from towline.fold import Fold
@@ -107,3 +108,13 @@ async def test_the_index_forgets_what_a_full_journal_dropped_long_before_its_age
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+
+
+def test_all_works_on_a_broker_with_little_room(tmp_path: Path) -> None:
+    def small(directory: Path) -> Broker:
+        return Broker(directory, storage="700MB")
+
+    with Cluster(tmp_path, [NodePlan("one")], broker=small) as cluster:
+        (result,) = cluster.admin.get("/node/one/load").json()["results"]
+        assert result["status"] == "ok"
+        assert "no room for the journal's size" in cluster.controller.stderr

@@ -182,12 +182,13 @@ async def _provide(dispatch: Dispatch, retention: Retention) -> None:
     pause = 0.1
     while True:
         try:
-            await dispatch.journal.create(retention)
             await dispatch.fleet.create(retention.replicas)
             await dispatch.keys.create(retention.replicas)
             await dispatch.registries.create(retention.replicas)
             await rests.create(dispatch.broker, retention.replicas)
             await dispatch.driver.lease.create(retention.replicas)
+            # Last: it takes what room is left.
+            await dispatch.journal.create(retention)
             return
         except TowlineError as error:
             log.warning("journal not made yet", reason=error.details)
