@@ -19,10 +19,10 @@ from typing import Any, Self, cast
 from urllib.parse import quote
 
 import uvloop
-from tests.parts.engine import Engine
-from tests.parts.ports import free_port
-from tests.parts.process import Failed, TowlineProcess
-from tests.parts.registry import Registry, random_layer
+from tests.testing.engine import Engine
+from tests.testing.ports import free_port
+from tests.testing.process import Failed, TowlineProcess
+from tests.testing.registry import Registry, random_layer
 
 NODE = "bench-1"
 CLIENTS = 16

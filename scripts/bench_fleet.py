@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import uvloop
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.process import Failed, wait_until
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.process import Failed, wait_until
 
 from scripts.bench import (
     Exchange,

@@ -12,18 +12,13 @@ import httpx
 import msgspec
 import uvloop
 from nats.aio.msg import Msg
-from tests.parts.process import Failed, wait_until
+from tests.testing.process import Failed, wait_until
 
 from scripts.bench import Exchange, at_once, goal, request, say
 from scripts.fleet import Fleet, hostname
-from towline.broker import Connection, Settings
-from towline.job import COMPLETED, FAILED, PLANNED, Event, Job, PlannedNode, new_id
-from towline.journal import (
-    ALL_SUBJECT,
-    event_id,
-    event_subject,
-    node_subject,
-)
+from towline.broker.connection import Connection, Settings
+from towline.broker.journal import ALL_SUBJECT, event_id, event_subject, node_subject
+from towline.wire.job import COMPLETED, FAILED, PLANNED, Event, Job, PlannedNode, new_id
 
 JOBS_MADE = 100_000
 LARGE = 10_000

@@ -18,15 +18,15 @@ from pathlib import Path
 import httpx
 import nats
 from nats.aio.msg import Msg
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine, EngineKind, why_missing
-from tests.parts.process import Failed, wait_until
-from tests.parts.registry import Registry, random_layer
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine, EngineKind, why_missing
+from tests.testing.process import Failed, wait_until
+from tests.testing.registry import Registry, random_layer
 
 from scripts.bench import cpu_seconds, describe_system, goal, processes, say, table
 from scripts.fleet import Fleet
 from towline.client import Client
-from towline.progress import progress_subject
+from towline.wire.progress import progress_subject
 
 DOCUMENT = Path(__file__).parents[1] / "docs/benchmarks-pull.md"
 LAYERS, LAYER_SIZE = 5, 200_000_000

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import nats
-from tests.parts.broker import Broker
+from tests.testing.broker import Broker
 
 MESSAGES = 3000
 IN_FLIGHT = 32

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import Failed, Process, wait_until
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import Failed, Process, wait_until
 
 CALLERS = 12
 FAULTS_AT_ONCE = 2

@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.parts.assembly import Assembly
-from tests.parts.broker import Broker
-from tests.parts.ports import free_port
-from tests.parts.process import Failed, Process, TowlineProcess, wait_until
+from tests.testing.assembly import Assembly
+from tests.testing.broker import Broker
+from tests.testing.ports import free_port
+from tests.testing.process import Failed, Process, TowlineProcess, wait_until
 
-from towline import logs, operations
-from towline.agent.engine import Engine
+from towline import operations
+from towline.agent.agent import Agent
+from towline.agent.docker.engine import Engine
 from towline.agent.ledger import Ledger
-from towline.agent.work import Agent
-from towline.auth import create_token, load_key
-from towline.broker import Settings
+from towline.broker.connection import Settings
+from towline.controller.auth import create_token, load_key
 from towline.duration import parse_duration
-from towline.process import run
-from towline.target import parse_label
-from towline.vault import KEY_BYTES, NodeKey
+from towline.runtime import logs
+from towline.runtime.keys import KEY_BYTES, NodeKey
+from towline.runtime.process import run
+from towline.wire.target import parse_label
 
 MEMORY = Path("/dev/shm")
 """Where ledgers are: in reality each node syncs a disk of its own."""

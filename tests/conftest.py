@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.parts.engine import Engine, EngineKind, running_engines, why_missing
-from tests.parts.registry import Registry
+from tests.testing.engine import Engine, EngineKind, running_engines, why_missing
+from tests.testing.registry import Registry
 
 # Whoever starts the tests in the background may ignore interrupts, which programs inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -27,7 +27,7 @@ from typing import (
 
 import msgspec
 
-from towline.reference import Reference, parse_registry
+from towline.wire.reference import Reference, parse_registry
 
 if TYPE_CHECKING:
     from towline.agent.node import Node

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine
-from tests.parts.proxy import FaultyProxy
-from tests.parts.registry import PushedImage, Registry, random_layer
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine
+from tests.testing.proxy import FaultyProxy
+from tests.testing.registry import PushedImage, Registry, random_layer
 
 WEB_1, WEB_2, DB_1, FRAIL = "web-01", "web-02", "db-01", "frail"
 LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:website"}

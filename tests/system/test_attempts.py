@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.parts.cluster import Cluster
-from tests.parts.engine import Engine, EngineKind
-from tests.parts.process import wait_until
-from tests.parts.proxy import Answer, Cut, FaultyProxy, FlipByte, Freeze
-from tests.parts.registry import PushedImage, Registry, random_layer
 from tests.system.conftest import DB_1, WEB_1, WEB_2, results
+from tests.testing.cluster import Cluster
+from tests.testing.engine import Engine, EngineKind
+from tests.testing.process import wait_until
+from tests.testing.proxy import Answer, Cut, FaultyProxy, FlipByte, Freeze
+from tests.testing.registry import PushedImage, Registry, random_layer
 
 MB = 1 << 20
 LARGE = 24 * MB

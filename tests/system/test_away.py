@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.parts.cluster import Cluster
-from tests.parts.engine import Engine
-from tests.parts.process import wait_until
-from tests.parts.proxy import FaultyProxy, Freeze
-from tests.parts.registry import PushedImage, Registry
 from tests.system.conftest import DB_1, FRAIL, WEB_1, WEB_2, results
+from tests.testing.cluster import Cluster
+from tests.testing.engine import Engine
+from tests.testing.process import wait_until
+from tests.testing.proxy import FaultyProxy, Freeze
+from tests.testing.registry import PushedImage, Registry
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 SINCE = f"not reachable since {TIME}"

@@ -12,17 +12,17 @@ import pytest
 from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
-from tests.parts.broker import Broker
-from tests.parts.ports import free_port
-from tests.parts.process import wait_until
-from tests.parts.relay import Relay
-from towline import broker as broker_module
-from towline import follower as follower_module
-from towline.broker import BrokerRefused, Connection, Settings
+from tests.testing.broker import Broker
+from tests.testing.ports import free_port
+from tests.testing.process import wait_until
+from tests.testing.relay import Relay
+from towline.broker import connection as broker_module
+from towline.broker import consumer as follower_module
+from towline.broker.connection import BrokerRefused, Connection, Settings
+from towline.broker.consumer import Follower, Message
+from towline.broker.journal import WRONG_LAST_SEQUENCE, Journal, create_stream
 from towline.errors import BrokerUnreachable
-from towline.follower import Follower, Message
-from towline.job import Event
-from towline.journal import WRONG_LAST_SEQUENCE, Journal, create_stream
+from towline.wire.job import Event
 
 STREAM = "TESTS"
 STREAM_NOT_FOUND = 10059
@@ -696,7 +696,7 @@ async def test_a_durable_follower_may_ask_for_other_subjects_and_keeps_its_place
 async def test_followers_beyond_the_places_take_over_when_one_is_free(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("towline.follower.TURNED_AWAY", 0.2)
+    monkeypatch.setattr("towline.broker.consumer.TURNED_AWAY", 0.2)
 
     def one() -> Following:
         return Following(durable(connection, batch=1, places=2))

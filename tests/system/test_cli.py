@@ -19,14 +19,14 @@ import httpx
 import jwt
 import pytest
 
-from tests.parts.cluster import NO_ENGINE, PULL, Cluster, NodePlan
-from tests.parts.command import CommandLine, Finished
-from tests.parts.engine import Engine, EngineKind, running_engines
-from tests.parts.ports import free_port
-from tests.parts.process import TowlineProcess, wait_until
-from tests.parts.proxy import Answer, FaultyProxy, Freeze
-from tests.parts.registry import PushedImage
 from tests.system.conftest import DB_1, WEB_1, WEB_2
+from tests.testing.cluster import NO_ENGINE, PULL, Cluster, NodePlan
+from tests.testing.command import CommandLine, Finished
+from tests.testing.engine import Engine, EngineKind, running_engines
+from tests.testing.ports import free_port
+from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.proxy import Answer, FaultyProxy, Freeze
+from tests.testing.registry import PushedImage
 from towline.cli.commands import cli
 
 NOWHERE = "550e8400-e29b-41d4-a716-446655440000"

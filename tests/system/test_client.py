@@ -8,12 +8,12 @@ from typing import Any, assert_type
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine, pull_errors
-from tests.parts.ports import free_port
-from tests.parts.proxy import Answer, Cut, FaultyProxy, Freeze
-from tests.parts.registry import PushedImage, Registry
 from tests.system.conftest import DB_1, FRAIL, LABELS, WEB_1, WEB_2
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine, pull_errors
+from tests.testing.ports import free_port
+from tests.testing.proxy import Answer, Cut, FaultyProxy, Freeze
+from tests.testing.registry import PushedImage, Registry
 from towline.client import ApiError, AsyncClient, AsyncJob, Client, Job, Result
 from towline.operations import docker, node
 

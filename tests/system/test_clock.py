@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import wait_until
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
 
 BEHIND, RIGHT, AHEAD = "behind", "right", "ahead"
 HOURS = {BEHIND: -1, RIGHT: 0, AHEAD: 1}

@@ -12,10 +12,10 @@ from typing import Self
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.nats_cluster import SIZE, NatsCluster
-from tests.parts.process import wait_until
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.nats_cluster import SIZE, NatsCluster
+from tests.testing.process import wait_until
 
 NODES = ("one", "two", "three")
 

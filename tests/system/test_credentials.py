@@ -20,19 +20,19 @@ import nats
 import pytest
 
 import towline
-from tests.parts.cluster import PULL, Cluster, NodePlan
-from tests.parts.command import CommandLine
-from tests.parts.engine import Engine
-from tests.parts.process import wait_until
-from tests.parts.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 from tests.system.conftest import WEB_1, WEB_2
+from tests.testing.cluster import PULL, Cluster, NodePlan
+from tests.testing.command import CommandLine
+from tests.testing.engine import Engine
+from tests.testing.process import wait_until
+from tests.testing.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 from towline.client import ApiError, Credential
-from towline.fleet import Registration
-from towline.issued import Answer, Issued, Question, question_subject
-from towline.job import new_id
+from towline.controller.fleet import Registration
 from towline.operations import docker
-from towline.redaction import forms
-from towline.vault import node_key
+from towline.runtime.keys import node_key
+from towline.runtime.redaction import forms
+from towline.wire.issued import Answer, Issued, Question, question_subject
+from towline.wire.job import new_id
 
 WRONG = "wr0ng p@ss/word+é"
 GOOD = {"username": USER, "password": PASSWORD}

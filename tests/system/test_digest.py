@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.parts.broker import Broker
-from tests.parts.cluster import Cluster
-from tests.parts.engine import Engine
-from tests.parts.proxy import FaultyProxy
-from tests.parts.registry import PushedImage, Registry, random_layer
 from tests.system.conftest import DB_1, WEB_1, WEB_2, results
-from towline.agent.engine import Engine as Client
-from towline.agent.engine import EngineRefused
-from towline.agent.pulling import digest as digests
-from towline.agent.pulling.attempts import Attempt, Order
-from towline.agent.pulling.digest import Digests
-from towline.broker import Connection, Settings
+from tests.testing.broker import Broker
+from tests.testing.cluster import Cluster
+from tests.testing.engine import Engine
+from tests.testing.proxy import FaultyProxy
+from tests.testing.registry import PushedImage, Registry, random_layer
+from towline.agent.docker.engine import Engine as Client
+from towline.agent.docker.engine import EngineRefused
+from towline.agent.docker.pull import resolution as digests
+from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.resolution import Digests
+from towline.broker.connection import Connection, Settings
+from towline.broker.journal import Journal, Retention
 from towline.errors import Hopeless, TaskFailed
-from towline.job import Resolution, new_id
-from towline.journal import Journal, Retention
-from towline.reference import Reference
+from towline.wire.job import Resolution, new_id
+from towline.wire.reference import Reference
 
 DIGEST = "sha256:" + "d" * 64
 

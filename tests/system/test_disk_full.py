@@ -13,10 +13,10 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tests.parts.broker import Broker
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import wait_until
+from tests.testing.broker import Broker
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 ONE, TWO = "one", "two"

@@ -24,11 +24,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from tests.parts.cluster import NO_ENGINE, Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import TowlineProcess, wait_until
-from tests.parts.relay import Relay
 from tests.system.test_refusals import refused
+from tests.testing.cluster import NO_ENGINE, Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.relay import Relay
 
 ONE, TWO = "one", "two"
 EFFECTS = ("pass", "once", "look")

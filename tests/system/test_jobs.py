@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import wait_until
 from tests.system.test_refusals import refused
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
 
 NODES = ("one", "two", "three")
 _names = (f"name{number}" for number in itertools.count())

@@ -16,10 +16,10 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from tests.parts.cluster import PULL, Cluster, NodePlan
-from tests.parts.process import Process, wait_until
-from tests.parts.registry import PushedImage
 from tests.system.conftest import WEB_1
+from tests.testing.cluster import PULL, Cluster, NodePlan
+from tests.testing.process import Process, wait_until
+from tests.testing.registry import PushedImage
 
 PULL_PATH = f"/node/{{hostname}}/{PULL}"
 LIST_PATH = "/node/{hostname}/container/docker"

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.parts.engine import Engine, EngineKind, pull_errors, running_engines
-from tests.parts.process import Failed, Process
-from tests.parts.proxy import Answer, Cut, EndEarly, Fault, FaultyProxy, FlipByte, Freeze
-from tests.parts.registry import PASSWORD, USER, PushedImage, Registry, random_layer
+from tests.testing.engine import Engine, EngineKind, pull_errors, running_engines
+from tests.testing.process import Failed, Process
+from tests.testing.proxy import Answer, Cut, EndEarly, Fault, FaultyProxy, FlipByte, Freeze
+from tests.testing.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 
 
 @pytest.fixture

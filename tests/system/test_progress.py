@@ -17,17 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine
-from tests.parts.gate import Gate
-from tests.parts.process import wait_until
-from tests.parts.proxy import FaultyProxy, Freeze
-from tests.parts.registry import Registry, random_layer
 from tests.system.conftest import DB_1, WEB_1, WEB_2, results
 from tests.system.test_refusals import refused
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
+from tests.testing.proxy import FaultyProxy, Freeze
+from tests.testing.registry import Registry, random_layer
 from towline.client import AsyncClient, Client, Progress
 from towline.operations import docker
-from towline.progress import DOWNLOADING, EXTRACTING, Layer, Report
+from towline.wire.progress import DOWNLOADING, EXTRACTING, Layer, Report
 
 NODES = ("one", "two")
 JSON = {"Accept": "application/json"}

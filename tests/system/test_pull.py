@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.parts.cluster import PULL, Cluster
-from tests.parts.engine import Engine, pull_errors
-from tests.parts.process import wait_until
-from tests.parts.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
-from tests.parts.registry import PushedImage, Registry, random_layer
 from tests.system.conftest import DB_1, FRAIL, WEB_1, WEB_2, results
+from tests.testing.cluster import PULL, Cluster
+from tests.testing.engine import Engine, pull_errors
+from tests.testing.process import wait_until
+from tests.testing.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
+from tests.testing.registry import PushedImage, Registry, random_layer
 
 
 def failure(answer: httpx.Response, cluster: Cluster) -> str:

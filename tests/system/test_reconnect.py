@@ -13,7 +13,7 @@ import httpx
 import nats
 import pytest
 
-from tests.parts.process import wait_until
+from tests.testing.process import wait_until
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))

@@ -13,8 +13,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.parts.cluster import PULL, Cluster, NodePlan
 from tests.system.conftest import WEB_1
+from tests.testing.cluster import PULL, Cluster, NodePlan
 
 IMAGE = {"image": "localhost:5000/demo/hello:1.0"}
 PULL_ON_WEB_1 = f"/node/{WEB_1}/{PULL}"

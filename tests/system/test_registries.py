@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import towline
-from tests.parts.cluster import Cluster
-from tests.parts.command import CommandLine
-from tests.parts.process import TowlineProcess
+from tests.testing.cluster import Cluster
+from tests.testing.command import CommandLine
+from tests.testing.process import TowlineProcess
 from towline.client import ApiError
 
 HOST = "registry.internal:5000"

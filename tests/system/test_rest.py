@@ -13,23 +13,23 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tests.parts.broker import Broker
-from tests.parts.cluster import Cluster
-from tests.parts.ports import free_port
-from tests.parts.process import wait_until
-from tests.parts.proxy import Answer, FaultyProxy
-from tests.parts.registry import PushedImage, Registry
 from tests.system.conftest import WEB_1, WEB_2
-from towline import rests
-from towline.agent.engine import Engine, EngineRefused
-from towline.agent.pulling import attempts, rest
-from towline.agent.pulling.attempts import Order
-from towline.agent.pulling.pulls import Pulls
-from towline.agent.pulling.rest import Rests, retry_after
-from towline.broker import Connection, Settings
-from towline.job import RESTING, Job, new_id
-from towline.progress import Report
-from towline.reference import Reference
+from tests.testing.broker import Broker
+from tests.testing.cluster import Cluster
+from tests.testing.ports import free_port
+from tests.testing.process import wait_until
+from tests.testing.proxy import Answer, FaultyProxy
+from tests.testing.registry import PushedImage, Registry
+from towline.agent.docker.engine import Engine, EngineRefused
+from towline.agent.docker.pull import attempts, cooldown
+from towline.agent.docker.pull.attempts import Order
+from towline.agent.docker.pull.cooldown import Rests, retry_after
+from towline.agent.docker.pull.pulls import Pulls
+from towline.broker.connection import Connection, Settings
+from towline.wire import cooldown as buckets
+from towline.wire.job import RESTING, Job, new_id
+from towline.wire.progress import Report
+from towline.wire.reference import Reference
 
 BODY = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down"}]}).encode()
 
@@ -189,7 +189,7 @@ async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     with Broker(tmp_path_factory.mktemp("rest")) as broker:
         settings = Settings([broker.url], broker.credentials)
         async with Connection(settings, "rest") as connection:
-            await rests.create(connection, 1)
+            await buckets.create(connection, 1)
             yield connection
 
 
@@ -198,7 +198,7 @@ async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_o
 ) -> None:
     nodes = 50
     # Some fifteen requests a second, as a whole pull's five are some ten.
-    monkeypatch.setattr(rest, "INTERVAL", 0.13)
+    monkeypatch.setattr(cooldown, "INTERVAL", 0.13)
     monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.1)
     job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
     tasks = [Task(msgspec.structs.replace(job, nodes=nodes)) for _ in range(nodes)]

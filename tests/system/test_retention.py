@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.parts.broker import Broker
-from tests.parts.cluster import Cluster, NodePlan
-from towline import fold as fold_module
-from towline.broker import Connection, Settings
-from towline.fold import Fold
-from towline.index import Filter, Index
-from towline.job import COMPLETED, Event, Job, new_id
-from towline.journal import EVENTS, JOBS, Journal, Retention, node_subject
+from tests.testing.broker import Broker
+from tests.testing.cluster import Cluster, NodePlan
+from towline.broker.connection import Connection, Settings
+from towline.broker.journal import EVENTS, JOBS, Journal, Retention, node_subject
+from towline.controller.jobs import indexer as fold_module
+from towline.controller.jobs.index import Filter, Index
+from towline.controller.jobs.indexer import Fold
+from towline.wire.job import COMPLETED, Event, Job, new_id
 
 MIB = 1024**2
 MACHINE = "a" * 32

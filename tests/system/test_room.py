@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine, EngineKind, why_missing
-from tests.parts.process import wait_until
-from tests.parts.proxy import FaultyProxy, Freeze
-from tests.parts.registry import Registry, random_layer
 from tests.system.conftest import results
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine, EngineKind, why_missing
+from tests.testing.process import wait_until
+from tests.testing.proxy import FaultyProxy, Freeze
+from tests.testing.registry import Registry, random_layer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 

@@ -11,14 +11,14 @@ import httpx
 import jwt
 import pytest
 
-from tests.parts.cluster import NO_ENGINE, PULL, Cluster, NodePlan
-from tests.parts.command import CommandLine
-from tests.parts.engine import EngineKind, running_engines
-from tests.parts.process import TowlineProcess, wait_until
-from tests.parts.proxy import Answer, FaultyProxy
-from tests.parts.registry import PushedImage, Registry
-from tests.parts.up import Up, command_of
 from tests.system.conftest import WEB_1, results
+from tests.testing.cluster import NO_ENGINE, PULL, Cluster, NodePlan
+from tests.testing.command import CommandLine
+from tests.testing.engine import EngineKind, running_engines
+from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.proxy import Answer, FaultyProxy
+from tests.testing.registry import PushedImage, Registry
+from tests.testing.up import Up, command_of
 
 IMAGE_PASSWORD = "image-password"
 ENGINE_PASSWORD = "engine-password"

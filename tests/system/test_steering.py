@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.command import CommandLine
-from tests.parts.gate import Gate
-from tests.parts.process import wait_until
 from tests.system.test_cli import rows
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.command import CommandLine
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
 from towline.client import ApiError, AsyncClient, Client, JobEvent
 
 NODES = ("one", "two")

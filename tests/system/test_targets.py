@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.engine import Engine
-from tests.parts.process import wait_until
-from tests.parts.registry import PushedImage
 from tests.system.conftest import DB_1, WEB_1, WEB_2, results
 from tests.system.test_refusals import refused
-from towline.broker import Connection, Settings
-from towline.job import Job, new_id
-from towline.journal import Journal, any_subject
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.engine import Engine
+from tests.testing.process import wait_until
+from tests.testing.registry import PushedImage
+from towline.broker.connection import Connection, Settings
+from towline.broker.journal import Journal, any_subject
 from towline.operation import NODE
+from towline.wire.job import Job, new_id
 
 LOAD = "/node/{}/load"
 

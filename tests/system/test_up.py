@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.parts.cluster import NO_ENGINE, PULL
-from tests.parts.command import CommandLine
-from tests.parts.engine import Engine, EngineKind, running_engines
-from tests.parts.ports import free_port
-from tests.parts.process import TowlineProcess, wait_until
-from tests.parts.proxy import FaultyProxy, Freeze
-from tests.parts.registry import PushedImage
-from tests.parts.up import ServiceManager, Up, naming
+from tests.testing.cluster import NO_ENGINE, PULL
+from tests.testing.command import CommandLine
+from tests.testing.engine import Engine, EngineKind, running_engines
+from tests.testing.ports import free_port
+from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.proxy import FaultyProxy, Freeze
+from tests.testing.registry import PushedImage
+from tests.testing.up import ServiceManager, Up, naming
 
 
 @pytest.fixture(scope="module")

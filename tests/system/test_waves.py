@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.command import CommandLine
-from tests.parts.gate import MODULE, Gate
-from tests.parts.process import wait_until
 from tests.system.test_cli import rows
 from tests.system.test_refusals import refused
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.command import CommandLine
+from tests.testing.gate import MODULE, Gate
+from tests.testing.process import wait_until
 from towline.client import AsyncClient, Client
 from towline.operation import registry
 

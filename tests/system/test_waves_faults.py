@@ -15,9 +15,6 @@ from typing import Any, Self
 
 import pytest
 
-from tests.parts.cluster import Cluster, NodePlan
-from tests.parts.gate import Gate
-from tests.parts.process import TowlineProcess, wait_until
 from tests.system.test_waves import (
     NODES,
     begun,
@@ -31,14 +28,17 @@ from tests.system.test_waves import (
     told,
     wait_begun,
 )
-from towline.broker import Connection, Settings
-from towline.dispatch import Dispatch
-from towline.index import Index
-from towline.job import NOBODY, PLANNED, RELEASED, Event, Job, PlannedNode, new_id
-from towline.journal import EVENTS, JOBS, Journal, wave_subject
-from towline.lease import Lease
-from towline.vault import open_vault
-from towline.waves import Waves
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.gate import Gate
+from tests.testing.process import TowlineProcess, wait_until
+from towline.broker.connection import Connection, Settings
+from towline.broker.journal import EVENTS, JOBS, Journal, wave_subject
+from towline.controller.jobs.dispatch import Dispatch
+from towline.controller.jobs.index import Index
+from towline.controller.rollout.lease import Lease
+from towline.runtime.keys import open_vault
+from towline.wire.job import NOBODY, PLANNED, RELEASED, Event, Job, PlannedNode, new_id
+from towline.wire.rollout import Waves
 
 TAKEN = "waves taken over"
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline import auth
-from towline.auth import ADMIN_ONLY, Authenticator, Caller, create_token, load_key
+from towline.controller import auth
+from towline.controller.auth import ADMIN_ONLY, Authenticator, Caller, create_token, load_key
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 
 KEY = b"a key of thirty-two bytes or more"

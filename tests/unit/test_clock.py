@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from towline import broker as broker_module
-from towline.broker import Clock
+from towline.broker import connection as broker_module
+from towline.broker.connection import Clock
 
 BROKER = 1_800_000_000.0
 """Seconds since 1970 at the broker when this machine has run for 0 s."""

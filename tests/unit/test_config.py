@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from towline.config import Settings, load
 from towline.errors import InvalidConfiguration
+from towline.runtime.config import Settings, load
 
 Write = Callable[[str], str]
 

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from towline.credential import Credential, InvalidCredential, of_entry, of_header
-from towline.reference import InvalidReference, parse_registry
+from towline.wire.credential import Credential, InvalidCredential, of_entry, of_header
+from towline.wire.reference import InvalidReference, parse_registry
 
 REGISTRY = "registry.internal:5000"
 PASSWORD = "Pässwörd?>~/+"

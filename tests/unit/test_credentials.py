@@ -7,19 +7,19 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from towline.agent.engine import EngineRefused
-from towline.agent.pulling import credentials
-from towline.agent.pulling.attempts import Attempt, Order
-from towline.agent.pulling.credentials import Credentials
-from towline.agent.pulling.dockerconfig import DockerConfiguration
-from towline.agent.pulling.faults import Kind, classify
-from towline.broker import Connection, Settings
-from towline.credential import Credential
+from towline.agent.docker.engine import EngineRefused
+from towline.agent.docker.pull import credentials
+from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.credentials import Credentials
+from towline.agent.docker.pull.docker_config import DockerConfiguration
+from towline.agent.docker.pull.faults import Kind, classify
+from towline.broker.connection import Connection, Settings
 from towline.errors import BrokerUnreachable, Hopeless, Passing
-from towline.issued import Answer, Issued, Question
-from towline.job import Job
-from towline.reference import Reference
-from towline.vault import NodeKey, seal
+from towline.runtime.keys import NodeKey, seal
+from towline.wire.credential import Credential
+from towline.wire.issued import Answer, Issued, Question
+from towline.wire.job import Job
+from towline.wire.reference import Reference
 
 REGISTRY = "registry.internal"
 IMAGE = Reference.parse(f"{REGISTRY}/app:1.0")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.process import wait_until
-from towline.agent.pulling import dockerconfig
-from towline.agent.pulling.dockerconfig import DockerConfiguration, Unusable, default_path
-from towline.credential import Credential
+from tests.testing.process import wait_until
+from towline.agent.docker.pull import docker_config
+from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable, default_path
+from towline.wire.credential import Credential
 
 REGISTRY = "registry.internal:5000"
 SECRET = "s3cret"
@@ -129,7 +129,7 @@ async def test_a_helper_that_fails_is_named_and_its_words_are_not_repeated(
 async def test_a_helper_that_waits_is_ended_with_all_that_it_started(
     configuration: DockerConfiguration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dockerconfig, "HELPER_WITHIN", 0.5)
+    monkeypatch.setattr(docker_config, "HELPER_WITHIN", 0.5)
     started = configuration.path.with_name("started")
     helper(configuration, "all", f"sleep 100 & echo $! > {started}; wait")
     write(configuration, credsStore="all")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from towline.agent.engine import Engine
-from towline.credential import Credential
+from towline.agent.docker.engine import Engine
 from towline.errors import TaskFailed
+from towline.wire.credential import Credential
 
 SECRET = "s3cret p@ss"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from towline import errors
-from towline.broker import BrokerRefused
+from towline.broker.connection import BrokerRefused
 from towline.client import ApiError
 from towline.errors import TowlineError
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.broker import Connection, Settings
+from towline.broker.connection import Connection, Settings
+from towline.controller.fleet import Fleet, Heartbeat, Member, Registration
 from towline.errors import InvalidRequest, NoNodes, TowlineError
-from towline.fleet import Fleet, Heartbeat, Member, Registration
-from towline.target import ALL, ANY, Hostname, Label, Target, parse_target
+from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_target
 
 MACHINES = ["m1", "m2", "m3", "web-01"]
 HOSTNAMES = ["web-01", "web-02", "m2"]

@@ -4,10 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from towline.broker.journal import EVENTS, JOBS
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Fold
 from towline.errors import BrokerUnreachable
-from towline.fold import Fold
-from towline.index import Index
-from towline.journal import EVENTS, JOBS
 
 
 class Broker:

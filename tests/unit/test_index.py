@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.parts.process import Process
-from towline import index as index_module
-from towline.index import VERSION, Filter, Index
-from towline.job import (
+from tests.testing.process import Process
+from towline.broker.journal import EVENTS, JOBS
+from towline.controller.jobs import index as index_module
+from towline.controller.jobs.index import VERSION, Filter, Index
+from towline.wire.job import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
@@ -40,8 +41,7 @@ from towline.job import (
     first_id,
     new_id,
 )
-from towline.journal import EVENTS, JOBS
-from towline.waves import Waves
+from towline.wire.rollout import Waves
 
 CREATED = "2030-01-01T00:00:00Z"
 LATER = "2030-02-02T00:00:00Z"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.job import (
+from towline.wire.job import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
@@ -33,7 +33,7 @@ from towline.job import (
     new_id,
     timestamp,
 )
-from towline.waves import Pause, Waves
+from towline.wire.rollout import Pause, Waves
 
 CREATED = 1_700_000_000.0
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]

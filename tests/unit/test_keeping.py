@@ -1,7 +1,7 @@
 """When a pull is broken off so that what has arrived is kept."""
 
-from towline.agent.pulling.keeping import AGAIN_AFTER, FIRST_AFTER, LOST_EACH, WORTH, Keeping
-from towline.agent.pulling.layers import Layers
+from towline.agent.docker.pull.keeping import AGAIN_AFTER, FIRST_AFTER, LOST_EACH, WORTH, Keeping
+from towline.agent.docker.pull.layers import Layers
 
 WORTHWHILE = WORTH * LOST_EACH
 SIZE = 2 * WORTHWHILE

@@ -10,16 +10,8 @@ from typing import Any
 
 import pytest
 
-from towline.agent.pulling.layers import Layers
-from towline.progress import (
-    DONE,
-    DOWNLOADED,
-    DOWNLOADING,
-    EXTRACTING,
-    PRESENT,
-    WAITING,
-    Layer,
-)
+from towline.agent.docker.pull.layers import Layers
+from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
 
 ENGINES = ("classic", "containerd")
 SIZES = [15004756, 15004753, 40012408, 15004763]

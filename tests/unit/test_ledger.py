@@ -16,9 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.parts.process import Process
+from tests.testing.process import Process
 from towline.agent.ledger import Ledger
-from towline.job import COMPLETED, FAILED, Event, Job, new_id
+from towline.wire.job import COMPLETED, FAILED, Event, Job, new_id
 
 
 @pytest.fixture

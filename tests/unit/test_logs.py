@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import structlog
 
-from towline import logs
+from towline.runtime import logs
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjaSJ9.c2lnbmF0dXJlLW9mLWl0"
 PASSWORD = "hunter2-secret"

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 from typing import Any
 
-from towline.agent.engine import Engine
-from towline.agent.pulling import naming
-from towline.reference import Reference
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull import naming
+from towline.wire.reference import Reference
 
 DIGEST = "sha256:" + "a" * 64
 REPOSITORY = "registry.example:5000/app"

@@ -5,9 +5,18 @@ import time
 import msgspec
 import pytest
 
-from towline.job import CANCELLED, COMPLETED, FAILED, STARTED, Event, Job, PlannedNode, Progress
-from towline.picture import BRIEF, FEW, NAMED, Feed, Picture
-from towline.progress import DOWNLOADING, EXTRACTING, Layer, NodeProgress, Report
+from towline.controller.progress.picture import BRIEF, FEW, NAMED, Feed, Picture
+from towline.wire.job import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    STARTED,
+    Event,
+    Job,
+    PlannedNode,
+    Progress,
+)
+from towline.wire.progress import DOWNLOADING, EXTRACTING, Layer, NodeProgress, Report
 
 
 def a_picture(nodes: int) -> Picture:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from towline.agent.pulling import places
-from towline.agent.pulling.places import Places
+from towline.agent.docker.pull import places
+from towline.agent.docker.pull.places import Places
 
 
 class Pull:

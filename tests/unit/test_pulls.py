@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from towline.agent.engine import Engine, EngineRefused
-from towline.agent.pulling import attempts, places
-from towline.agent.pulling.attempts import Attempt, Order, Policy, Step
-from towline.agent.pulling.faults import Fault, Kind
-from towline.agent.pulling.pulls import Pulls
+from towline.agent.docker.engine import Engine, EngineRefused
+from towline.agent.docker.pull import attempts, places
+from towline.agent.docker.pull.attempts import Attempt, Order, Policy, Step
+from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.pulls import Pulls
 from towline.errors import EngineUnreachable, Hopeless, TaskFailed
-from towline.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
-from towline.progress import Report
-from towline.reference import Reference
+from towline.wire.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
+from towline.wire.progress import Report
+from towline.wire.reference import Reference
 
 DIGEST = f"sha256:{'0' * 64}"
 TAGGED, PINNED = "registry/a:1", f"registry/a@{DIGEST}"

@@ -4,7 +4,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from towline.redaction import strike
+from towline.runtime.redaction import strike
 
 SECRET = 'p"ä ss/wörd?>+'
 WRITTEN = [

@@ -1,6 +1,6 @@
 """When a report is sent."""
 
-from towline.agent.reports import PACE, REPEAT_EVERY, _Told
+from towline.agent.progress import PACE, REPEAT_EVERY, _Told
 
 
 def told(report: bytes, sent: bytes) -> _Told:

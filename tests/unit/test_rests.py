@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from towline.agent.pulling.attempts import Attempt, Order
-from towline.agent.pulling.faults import Fault, Kind
-from towline.agent.pulling.rest import Rests
-from towline.broker import BrokerRefused, Clock
+from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.cooldown import Rests
+from towline.agent.docker.pull.faults import Fault, Kind
+from towline.broker.connection import BrokerRefused, Clock
+from towline.broker.journal import NO_MESSAGE
 from towline.errors import BrokerUnreachable
-from towline.journal import NO_MESSAGE
-from towline.reference import Reference
+from towline.wire.reference import Reference
 
 FAULT = Fault(Kind.RESTING, "toomanyrequests", 30.0)
 

@@ -7,21 +7,13 @@ from typing import Any
 
 import pytest
 
-from towline.agent.engine import Engine
-from towline.agent.pulling.attempts import Attempt, Order
-from towline.agent.pulling.room import LOOK_EVERY, Room, coming
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.disk import LOOK_EVERY, Room, coming
 from towline.errors import NoRoom
-from towline.progress import (
-    DONE,
-    DOWNLOADED,
-    DOWNLOADING,
-    EXTRACTING,
-    PRESENT,
-    WAITING,
-    Layer,
-)
-from towline.reference import Reference
 from towline.size import parse_share
+from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
+from towline.wire.reference import Reference
 
 
 class ToldEngine(Engine):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from towline.agent.pulling import stall
-from towline.agent.pulling.layers import Layers
+from towline.agent.docker.pull import stall
+from towline.agent.docker.pull.layers import Layers
 
 TIMEOUT = 5.0
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.process import Process
-from towline import state
+from tests.testing.process import Process
 from towline.errors import InvalidConfiguration, StateInUse
-from towline.state import Lock, machine_id, open_directory, write_private
+from towline.runtime import state_directory
+from towline.runtime.state_directory import Lock, machine_id, open_directory, write_private
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_by_default_state_is_where_the_platform_has_it(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    assert state.default_directory() == Path(expected)
+    assert state_directory.default_directory() == Path(expected)
 
 
 def test_a_lock_is_held_by_one_and_names_the_holder(tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_a_damaged_machine_id_is_refused_by_its_file(tmp_path: Path, content: by
 
 def test_the_hostname_is_the_machines_unless_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "web-01.example")
-    assert state.hostname(None) == "web-01.example"
-    assert state.hostname("db-01") == "db-01"
+    assert state_directory.hostname(None) == "web-01.example"
+    assert state_directory.hostname("db-01") == "db-01"
 
 
 @pytest.mark.parametrize("name", ["_all", "web 01", "web_", "group:web", "a" * 65])
@@ -238,6 +238,6 @@ def test_a_hostname_that_could_be_no_target_is_refused(
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     for given in (None, name):
         with pytest.raises(InvalidConfiguration, match="hostname is not valid") as refused:
-            state.hostname(given)
+            state_directory.hostname(given)
         assert repr(name) in refused.value.details
         assert "--hostname" in refused.value.details

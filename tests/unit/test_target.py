@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline import target
-from towline.reference import quoted
-from towline.target import (
+from towline.wire import target
+from towline.wire.reference import quoted
+from towline.wire.target import (
     ALL,
     ANY,
     Hostname,

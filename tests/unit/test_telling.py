@@ -4,13 +4,21 @@ from typing import Any
 
 import pytest
 
-from towline import job
-from towline.agent.pulling import telling
-from towline.agent.pulling.attempts import Attempt, Order
-from towline.agent.pulling.faults import Fault, Kind
-from towline.agent.pulling.telling import WINDOW, Rate, Telling
-from towline.progress import DOWNLOADING, EXTRACTING, PREPARING, QUEUED, RESTING, RETRYING, Report
-from towline.reference import Reference
+from towline.agent.docker.pull import progress
+from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.progress import WINDOW, Rate, Telling
+from towline.wire import job
+from towline.wire.progress import (
+    DOWNLOADING,
+    EXTRACTING,
+    PREPARING,
+    QUEUED,
+    RESTING,
+    RETRYING,
+    Report,
+)
+from towline.wire.reference import Reference
 
 
 class Clock:
@@ -47,7 +55,7 @@ class Pull:
 @pytest.fixture
 async def pull(monkeypatch: pytest.MonkeyPatch) -> Pull:
     clock = Clock()
-    monkeypatch.setattr(telling, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     made = Pull(clock)
     await made.telling.before(made.attempts[0])
     return made

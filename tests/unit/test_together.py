@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from towline.agent.together import Together
+from towline.agent.singleflight import Together
 
 
 class Work:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from towline.errors import InvalidConfiguration
-from towline.vault import NODE_KEY, WrongKey, node_key, open_vault, seal
+from towline.runtime.keys import NODE_KEY, WrongKey, node_key, open_vault, seal
 
 SECRET = b"s3cret"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from towline.waves import Limits, Pause, Turns, Waves, decide, limits, stopped, waits_for
+from towline.wire.rollout import Limits, Pause, Turns, Waves, decide, limits, stopped, waits_for
 
 SHARES = st.integers(1, 12).map(str) | st.integers(1, 100).map(lambda share: f"{share}%")
 

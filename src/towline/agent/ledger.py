@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from towline.job import Event, Job
+from towline.wire.job import Event, Job
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (

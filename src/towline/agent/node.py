@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from towline.agent.engine import Engine
-from towline.agent.pulling.attempts import Step
-from towline.agent.pulling.places import MAX_PULLS
-from towline.agent.pulling.pulls import Pulls
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull.attempts import Step
+from towline.agent.docker.pull.places import MAX_PULLS
+from towline.agent.docker.pull.pulls import Pulls
 from towline.errors import TaskFailed
-from towline.job import Job
-from towline.progress import Report
+from towline.wire.job import Job
+from towline.wire.progress import Report
 
 NO_ENGINE = "this node has no Docker Engine"
 
@@ -84,7 +84,7 @@ class Node:
         """Tell of a step of the task, for the job's timeline; it goes through the ledger.
 
         Args:
-            kind: what happened: one of `towline.job.REPEATED`, which may happen several times.
+            kind: what happened: one of `towline.wire.job.REPEATED`, which may happen several times.
         """
         if self._note is not None:
             self._note(kind, message)

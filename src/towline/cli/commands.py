@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline import __version__, config
+from towline import __version__
 from towline.cli import generated, jobs, nodes, registries
 from towline.cli.connection import duration
 from towline.cli.output import print_json
 from towline.errors import InvalidConfiguration
-from towline.target import InvalidLabel, Label, parse_label
+from towline.runtime import config
+from towline.wire.target import InvalidLabel, Label, parse_label
 
 if TYPE_CHECKING:
-    from towline.journal import Retention
-    from towline.vault import Vault
+    from towline.broker.journal import Retention
+    from towline.runtime.keys import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
@@ -115,7 +116,7 @@ def _engine(url: str | None) -> str | None:
 
 def _docker_config(settings: config.Settings) -> Path | None:
     """Return where the node's Docker configuration is; None where it is to be left alone."""
-    from towline.agent.pulling.dockerconfig import default_path
+    from towline.agent.docker.pull.docker_config import default_path
 
     if settings.docker_config == "none":
         return None
@@ -124,25 +125,26 @@ def _docker_config(settings: config.Settings) -> Path | None:
 
 def _token_key(settings: config.Settings, directory: Path) -> bytes:
     """Return the key that signs tokens: of the file that is named, else the directory's own."""
-    from towline import auth, state
+    from towline.controller import auth
+    from towline.runtime import state_directory
 
     if settings.token_key is None:
-        return auth.load_key(directory / state.TOKEN_KEY, create=True)
+        return auth.load_key(directory / state_directory.TOKEN_KEY, create=True)
     return auth.load_key(Path(settings.token_key), create=False)
 
 
 def _vault(settings: config.Settings, directory: Path) -> Vault:
     """Return what locks credentials, by the key in the file named, else the directory's own."""
-    from towline import vault
+    from towline.runtime import keys
 
     if settings.credentials_key is None:
-        return vault.open_vault(directory / vault.CREDENTIALS_KEY, create=True)
-    return vault.open_vault(Path(settings.credentials_key), create=False)
+        return keys.open_vault(directory / keys.CREDENTIALS_KEY, create=True)
+    return keys.open_vault(Path(settings.credentials_key), create=False)
 
 
 def _retention(settings: config.Settings) -> Retention:
     """Return how long and how much the journal keeps."""
-    from towline.journal import LONGEST_AGE, SMALLEST, Retention
+    from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
     from towline.size import show_size
 
     age, size = settings.seconds("retention"), settings.size("retention_size")
@@ -161,7 +163,7 @@ def _retention(settings: config.Settings) -> Retention:
 
 
 def _broker(settings: config.Settings) -> Any:
-    from towline.broker import Settings, check_url
+    from towline.broker.connection import Settings, check_url
 
     urls = [url.strip() for url in (settings.nats or "").split(",") if url.strip()]
     if not urls:
@@ -179,7 +181,8 @@ def _broker(settings: config.Settings) -> Any:
 
 def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
     """Read the settings, set logs up, load further operations; return settings and state."""
-    from towline import logs, operations, state
+    from towline import operations
+    from towline.runtime import logs, state_directory
 
     settings = config.load(config_file, **flags)
     try:
@@ -187,8 +190,8 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
     except ValueError as error:
         raise InvalidConfiguration("The log level is not valid.", str(error)) from error
     operations.load_extra(settings.operations)
-    directory = state.open_directory(
-        Path(settings.state) if settings.state else state.default_directory()
+    directory = state_directory.open_directory(
+        Path(settings.state) if settings.state else state_directory.default_directory()
     )
     return settings, directory
 
@@ -201,14 +204,13 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
 @level_option
 def up(config_file: str | None, **flags: Any) -> None:
     """Run broker, controller and agent on this machine."""
-    from towline import state
-    from towline import up as supervisor
-    from towline.controller.serve import bind
-    from towline.process import run
+    from towline.controller.http.server import bind
+    from towline.runtime import state_directory, supervisor
+    from towline.runtime.process import run
 
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "up", **flags)
-    lock = state.Lock(directory, "up")
+    lock = state_directory.Lock(directory, "up")
     # Refused here, in words, rather than in a child again and again.
     host, port = _address(settings.listen)
     for name in ("wait", "longest_wait", "expires", "heartbeat"):
@@ -217,8 +219,8 @@ def up(config_file: str | None, **flags: Any) -> None:
     _retention(settings)
     _labels(settings.labels)
     _engine(settings.engine)
-    state.hostname(settings.hostname)
-    state.machine_id(directory, settings.machine_id)
+    state_directory.hostname(settings.hostname)
+    state_directory.machine_id(directory, settings.machine_id)
     _token_key(settings, directory)
     _vault(settings, directory)
     probe = bind(host, port)
@@ -258,13 +260,13 @@ def up(config_file: str | None, **flags: Any) -> None:
 def controller(config_file: str | None, **flags: Any) -> None:
     """Run a controller against a broker that is named."""
     settings, directory = _start(config_file, "controller", **flags)
-    from towline import state
-    from towline.controller import serve
-    from towline.process import notify, run
+    from towline.controller.http import server
+    from towline.runtime import state_directory
+    from towline.runtime.process import notify, run
 
-    lock = state.Lock(directory, "controller")
+    lock = state_directory.Lock(directory, "controller")
     host, port = _address(settings.listen)
-    options = serve.Options(
+    options = server.Options(
         host=host,
         port=port,
         broker=_broker(settings),
@@ -282,7 +284,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         print(f"Towline answers at {url}", flush=True)
         notify("READY=1")
 
-    run(lambda: serve.run(options, listening))
+    run(lambda: server.run(options, listening))
     lock.close()
 
 
@@ -296,25 +298,25 @@ def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent: this machine becomes a node."""
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
-    from towline import state, vault
-    from towline.agent.engine import Engine
+    from towline.agent.agent import Agent
+    from towline.agent.docker.engine import Engine
     from towline.agent.ledger import Ledger
-    from towline.agent.work import Agent
-    from towline.process import notify, run
+    from towline.runtime import keys, state_directory
+    from towline.runtime.process import notify, run
 
-    lock = state.Lock(directory, "agent")
+    lock = state_directory.Lock(directory, "agent")
     engine = _engine(settings.engine)
     min_free = settings.share("min_free")
     broker = _broker(settings)
-    key = vault.node_key(directory)
+    key = keys.node_key(directory)
 
     async def work() -> None:
         with Ledger(directory / "ledger.sqlite") as ledger:
             worker = Agent(
                 broker,
                 ledger,
-                machine=state.machine_id(directory, settings.machine_id),
-                hostname=state.hostname(settings.hostname),
+                machine=state_directory.machine_id(directory, settings.machine_id),
+                hostname=state_directory.hostname(settings.hostname),
                 labels=_labels(settings.labels),
                 engine=None if engine is None else Engine(engine),
                 engine_named=settings.engine is not None,
@@ -353,7 +355,8 @@ def create_token(
     **flags: Any,
 ) -> None:
     """Print a new token, and nothing else."""
-    from towline import auth, state
+    from towline.controller import auth
+    from towline.runtime import state_directory
 
     settings = config.load(config_file, **flags)
     known = auth.ROLES.keys() | settings.roles.keys()
@@ -362,7 +365,7 @@ def create_token(
             raise InvalidConfiguration(
                 f"There is no role {role!r}.", f"There are: {', '.join(sorted(known))}"
             )
-    directory = Path(settings.state) if settings.state else state.default_directory()
+    directory = Path(settings.state) if settings.state else state_directory.default_directory()
     print(
         auth.create_token(
             _token_key(settings, directory),
@@ -380,7 +383,7 @@ def show_token(text: str) -> None:
     """Print what a token says (from standard input unless given); its signature isn't checked."""
     import jwt
 
-    from towline.job import timestamp
+    from towline.wire.job import timestamp
 
     text = (sys.stdin.read() if text == "-" else text).strip()
     try:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from towline import config
 from towline.duration import parse_duration
 from towline.errors import InvalidConfiguration
+from towline.runtime import config
 
 if TYPE_CHECKING:
     from towline.client import Client
@@ -84,9 +84,9 @@ def connect(where: Where) -> Client:
     Raises:
         InvalidConfiguration: no URL or no token is to be found.
     """
-    from towline import auth
-    from towline import state as states
     from towline.client import Client
+    from towline.controller import auth
+    from towline.runtime import state_directory as states
 
     settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
     directory = Path(settings.state) if settings.state else states.default_directory()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 import msgspec
 
-from towline import config
 from towline.cli import progress
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation, registry
-from towline.target import ANY
+from towline.runtime import config
+from towline.wire.target import ANY
 
 if TYPE_CHECKING:
     from towline.client import Client, Credential, Job, Result

@@ -10,7 +10,7 @@ import click
 from towline.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from towline.credential import Credential
+    from towline.wire.credential import Credential
 
 
 def read_secret(what: str) -> str:
@@ -58,7 +58,7 @@ def with_login(command: Any) -> Any:
 
 def take_login(values: dict[str, Any]) -> Credential | None:
     """Take what these options brought out of a command's values, and read the password."""
-    from towline.credential import Credential
+    from towline.wire.credential import Credential
 
     user = values.pop("registry_user", None)
     return None if user is None else Credential(user, read_secret("Password"))

@@ -14,7 +14,7 @@ from towline.cli.words import in_words, sum_in_words
 
 if TYPE_CHECKING:
     from towline.client import Client, Progress
-    from towline.progress import NodeProgress
+    from towline.wire.progress import NodeProgress
 
 LINES_EVERY = 5.0
 """Seconds between lines where there is no terminal; before the first one, too."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from towline.progress import EXTRACTING, NodeProgress, Total
 from towline.size import show_size
+from towline.wire.progress import EXTRACTING, NodeProgress, Total
 
 
 def in_words(node: NodeProgress) -> str:

@@ -37,9 +37,9 @@ from towline.client.models import (
     Retried,
     Steered,
 )
-from towline.credential import Credential
 from towline.operation import Operation
-from towline.progress import LayerProgress, NodeProgress, Total
+from towline.wire.credential import Credential
+from towline.wire.progress import LayerProgress, NodeProgress, Total
 
 __all__ = [
     "ApiError",

@@ -25,10 +25,10 @@ from towline.client.models import (
     Retried,
     Steered,
 )
-from towline.credential import Credential
 from towline.errors import InvalidConfiguration
 from towline.operation import Operation
-from towline.progress import JobProgress, NodeProgress, Total
+from towline.wire.credential import Credential
+from towline.wire.progress import JobProgress, NodeProgress, Total
 
 P = ParamSpec("P")
 R = TypeVar("R")

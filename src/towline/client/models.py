@@ -7,7 +7,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 import msgspec
 
 from towline.errors import TowlineError
-from towline.progress import NodeProgress, Total
+from towline.wire.progress import NodeProgress, Total
 
 T = TypeVar("T", bound=msgspec.Struct)
 

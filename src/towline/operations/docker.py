@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from towline.duration import parse_duration
 from towline.operation import Check, Effect, operation
-from towline.reference import Reference
+from towline.wire.reference import Reference
 
 if TYPE_CHECKING:
     from towline.agent.node import Node
@@ -113,7 +113,7 @@ async def pull(
         towline pull nginx:1.27 --on group:web
     """
     # The agent's own: it is not there where requests are read.
-    from towline.agent.pulling.attempts import Order
+    from towline.agent.docker.pull.attempts import Order
 
     reference = Reference.parse(image)
     own = node.job.id if node.job is not None and node.job.credential else None

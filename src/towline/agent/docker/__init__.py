@@ -1,0 +1,1 @@
+"""The Docker Engine of a node, and what pulls images onto it."""

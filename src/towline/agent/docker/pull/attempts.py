@@ -1,0 +1,457 @@
+"""Trying until it is there: a pull as often as it takes, and as it makes sense."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import structlog
+
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull import naming, stall
+from towline.agent.docker.pull.faults import Fault, Kind, classify
+from towline.agent.docker.pull.keeping import LOST_EACH, Keeping
+from towline.agent.docker.pull.layers import Layers
+from towline.agent.docker.pull.places import Places
+from towline.errors import TaskFailed, TowlineError
+from towline.wire.credential import Credential
+from towline.wire.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
+from towline.wire.reference import InvalidReference, Reference
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+Policy = Literal["always", "missing"]
+
+RETRIES = 4
+STALL_TIMEOUT = 300.0
+FIRST_PAUSE = 2.0
+"""Seconds that the pause after the first attempt is at most; it doubles with each."""
+LONGEST_PAUSE = 120.0
+DISCARDED_AFTER = 1.0
+"""Seconds that a containerd image store is given, beyond the pause, to throw a layer away that came
+wrong: it does with its next garbage collection, at most some 0.3 s later where there are few
+images. Until then it fails by that layer again."""
+ENGINE_BACK_WITHIN = 30.0
+"""Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
+LOOK_EVERY = 0.5
+MOST_RESTS = 20
+"""Rests of a registry that a pull sits out. Of those of which the registry doesn't say how long,
+that many are some four hours."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is asked of a node's engine.
+
+    Attributes:
+        reference: the image.
+        retries: how often it is tried again after a first attempt that failed.
+        stall_timeout: seconds without a byte after which an attempt counts as failed.
+        policy: `missing` leaves a present image alone and doesn't ask the registry.
+        login: the job whose request brought a credential of its own for the registry; None for
+            what all jobs may use.
+        once: the job all of whose nodes are to pull one digest; None where this engine is to
+            resolve the tag by itself.
+        resolved: that digest, where it is known from the beginning.
+    """
+
+    reference: Reference
+    retries: int = RETRIES
+    stall_timeout: float = STALL_TIMEOUT
+    policy: Policy = "always"
+    login: str | None = None
+    once: str | None = None
+    resolved: Resolution | None = None
+
+    @property
+    def name(self) -> str:
+        """What the engine knows the image by when it is there."""
+        # A digest alone decides what is pulled; a tag beside it is not set by the engine.
+        reference = self.reference
+        if reference.digest:
+            return f"{reference.repository}@{reference.digest}"
+        return f"{reference.repository}:{reference.tag}"
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image as it is on the node after a pull.
+
+    Attributes:
+        id: the engine's id, `sha256:…`.
+        size: bytes, the engine's own figure.
+        changed: whether the id behind the reference is another than before.
+        digest: the manifest digest that the registry served.
+    """
+
+    id: str
+    size: int
+    changed: bool
+    digest: str | None
+
+
+class Login(msgspec.Struct, frozen=True):
+    """What an attempt logs in to the registry with.
+
+    Attributes:
+        credential: None for nothing.
+        source: where it comes from, in words.
+        trouble: why one that there may be was not found, or "".
+    """
+
+    registry: str
+    credential: Credential | None = None
+    source: str = ""
+    trouble: str = ""
+
+
+class Attempt:
+    """One try of a pull, as the steps around it see it.
+
+    Attributes:
+        order: what is asked.
+        number: 1 for the first.
+        auth: what the engine is to log in to the registry with, in the form of the Docker Engine
+            API (`AuthConfig`); None for nothing.
+        layers: what the engine has told of it so far.
+        login: what `auth` is made of, and where that comes from.
+        resolution: the digest to pull in place of the tag, which the image gets afterwards; None
+            for what is asked.
+        rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
+        note: tells of a step to all jobs that share the pull: a kind of
+            `towline.wire.job.REPEATED`,
+            and words.
+        jobs: returns those jobs; they come and go while it is under way.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        number: int,
+        note: Callable[[str, str], None],
+        jobs: Callable[[], list[Job]] = list,
+    ) -> None:
+        self.order = order
+        self.number = number
+        self.auth: dict[str, str] | None = None
+        self.layers = Layers(time.monotonic())
+        self.login: Login | None = None
+        self.resolution: Resolution | None = None
+        self.rested = 0
+        self.note = note
+        self.jobs = jobs
+
+
+class Step:
+    """What has a say in each attempt; a method that isn't overridden has none."""
+
+    async def ready(self, attempt: Attempt) -> None:
+        """Called before the attempt takes one of the node's places for pulls: may wait for long.
+
+        Raises:
+            TaskFailed: as `before`.
+        """
+
+    def allows(self, attempt: Attempt) -> bool:
+        """Whether it may begin now that it has its place; if not, `ready` is called again."""
+        return True
+
+    async def before(self, attempt: Attempt) -> None:
+        """Called before the engine is asked: may set `auth`, or refuse.
+
+        Raises:
+            TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
+        """
+
+    def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
+        """Called with each of the engine's progress messages; raises as `before` to stop it."""
+
+    async def watch(self, attempt: Attempt) -> None:
+        """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
+
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        """Return a failure in the words, and of the kind, in which it is to be told."""
+        return error
+
+    async def failed(self, attempt: Attempt, fault: Fault) -> None:
+        """Called when an attempt has failed, before the pause."""
+
+
+async def pull(
+    engine: Engine,
+    order: Order,
+    steps: Sequence[Step],
+    note: Callable[[str, str], None],
+    places: Places,
+    jobs: Callable[[], list[Job]] = list,
+) -> Image:
+    """Pull an image, trying again where that may help.
+
+    Args:
+        steps: what has a say in each attempt, in this order.
+        note: tells of a failed attempt, for the jobs' timelines.
+        places: where each attempt waits for its turn.
+        jobs: returns the jobs that share the pull.
+
+    Raises:
+        TaskFailed: it could not be pulled; with the engine's own words.
+    """
+    return await _Pull(engine, order, steps, note, places, jobs).run()
+
+
+class _Pull:
+    """One pull, until the image is there or there is no hope."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        order: Order,
+        steps: Sequence[Step],
+        note: Callable[[str, str], None],
+        places: Places,
+        jobs: Callable[[], list[Job]],
+    ) -> None:
+        self._engine = engine
+        self._order = order
+        self._steps = steps
+        self._note = note
+        self._places = places
+        self._jobs = jobs
+        self._before: dict[str, Any] | None = None
+        self._looked = False
+        self._failed = 0
+        self._rests = 0
+        self._corrupt = 0
+        self._keeping = Keeping()
+        self._released = False
+
+    async def run(self) -> Image:
+        while True:
+            attempt = Attempt(self._order, self._failed + 1, self._note, self._jobs)
+            try:
+                if not self._looked:
+                    # Once: an attempt whose end never reached us may have changed it.
+                    self._before = await self._engine.image(self._order.name)
+                    self._looked = True
+                    if self._before is not None and self._order.policy == "missing":
+                        return present(self._order, self._before)
+                return await self._in_turn(attempt)
+            except TaskFailed as failure:
+                error = failure
+                for step in self._steps:
+                    error = step.explain(attempt, error)
+                pause = await self._after(attempt, error)
+                if pause is None:
+                    raise _ended(error, attempt) from failure
+            await asyncio.sleep(pause)
+            await _engine_back(self._engine)
+
+    async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
+        """Return for how many seconds to wait after a failed attempt; None to give up."""
+        fault = classify(error, self._order.reference)
+        resting = fault.kind is Kind.RESTING
+        if resting and self._order.retries:
+            # Nobody's fault: the registry is left alone for a while, and asked again.
+            self._rests += 1
+        else:
+            self._failed += 1
+        for step in self._steps:
+            await step.failed(attempt, fault)
+        hopeless = fault.kind is Kind.PERMANENT or self._rests > MOST_RESTS
+        if fault.kind is Kind.CORRUPT:
+            hopeless = self._corrupt > 0 and not await self._released_rot(attempt)
+            self._corrupt += 1
+        pause = None
+        if not hopeless and self._failed <= self._order.retries:
+            pause = await self._pause(attempt, fault)
+        what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.reason}"
+        then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
+        log.warning("attempt failed", image=self._order.name, kind=fault.kind.value, reason=what)
+        attempt.note(ATTEMPT, f"{what} ({fault.kind.value}; {then})")
+        return pause
+
+    async def _pause(self, attempt: Attempt, fault: Fault) -> float:
+        if (
+            self._failed == 1
+            and fault.kind is Kind.TRANSIENT
+            and self._keeping.loose(attempt.layers) >= LOST_EACH
+            and await self._keeps()
+        ):
+            # At once: a second later the engine may have thrown away what has arrived.
+            return 0.0
+        if fault.kind is Kind.CORRUPT and self._released:
+            # Nothing was fetched, and what was wrong is gone.
+            return 0.0
+        # Full jitter: nodes whose pulls failed together must not come back together.
+        failed = max(1, self._failed)
+        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failed - 1)))
+        return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
+
+    async def _keeps(self) -> bool:
+        try:
+            return await self._engine.keeps_broken_off()
+        except TaskFailed:
+            return False
+
+    async def _released_rot(self, attempt: Attempt) -> bool:
+        """Have the engine give up what it keeps, once, where it fails by that again and again.
+
+        A layer that came whole and wrong, and that the lease of a pull broken off holds, spoils
+        every pull of it without the registry being asked, for hours.
+        """
+        if self._released or attempt.layers.gained or not await self._keeps():
+            return False
+        if self._places.busy:
+            # It would break off the others, too.
+            return False
+        self._released = True
+        log.warning("engine told to give up what broken off pulls left", image=self._order.name)
+        try:
+            await self._engine.release_broken_off()
+        except TaskFailed as refused:
+            log.warning("engine has not given that up", reason=refused.error)
+            return False
+        return True
+
+    async def _in_turn(self, attempt: Attempt) -> Image:
+        """Make the attempt when the node has a place for it and all steps agree."""
+        while True:
+            for step in self._steps:
+                await step.ready(attempt)
+            async with self._places.place(self._queued, self._begun):
+                if all(step.allows(attempt) for step in self._steps):
+                    return await self._try(attempt)
+
+    def _queued(self, words: str) -> None:
+        self._note(QUEUED, words)
+
+    def _begun(self, words: str) -> None:
+        self._note(DEQUEUED, words)
+
+    async def _try(self, attempt: Attempt) -> Image:
+        for step in self._steps:
+            await step.before(attempt)
+        reference, agreed = self._order.reference, attempt.resolution
+        digest = agreed.digest if agreed is not None else reference.digest
+        has = naming.Present()
+        if agreed is not None:
+            has = await naming.present(self._engine, reference, agreed.digest)
+        if not has.whole:
+            watches = [step.watch(attempt) for step in self._steps]
+            digest = await beside(self._follow(attempt, digest), *watches)
+        if agreed is not None:
+            await naming.give(self._engine, reference, agreed.digest, has)
+        after = await self._engine.image(self._order.name)
+        if after is None:
+            name = self._order.name
+            raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
+        changed = self._before is None or self._before["Id"] != after["Id"]
+        return Image(after["Id"], after["Size"], changed, digest)
+
+    async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
+        """Follow the engine's pull to its end; return the manifest digest that it tells."""
+        reference = self._order.reference
+        tag = digest or reference.tag or "latest"
+        finished, going = False, True
+        # Its clocks begin now: before, it has waited for others than the engine.
+        layers = attempt.layers = Layers(time.monotonic())
+        while going:
+            going = False
+            # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
+            async with aclosing(
+                self._engine.pull(reference.repository, tag, attempt.auth)
+            ) as messages:
+                while (message := await _next(messages, attempt)) is not None:
+                    for step in self._steps:
+                        step.during(attempt, message)
+                    status = message.get("status", "")
+                    if status.startswith("Digest: "):
+                        digest = status.removeprefix("Digest: ")
+                    elif status.startswith("Status: "):
+                        finished = True
+                    elif self._keeping.due(layers, time.monotonic()) and await self._keeps():
+                        going = True
+                        break
+            if going:
+                self._keeping.broken_off(layers, time.monotonic())
+        if not finished:
+            raise TaskFailed(
+                "the Docker Engine's progress stream ended before the pull was complete"
+            )
+        return digest
+
+
+def _ended(error: TaskFailed, attempt: Attempt) -> TaskFailed:
+    """Return the failure that ends a pull: the last attempt's, and which one that was."""
+    if attempt.number > 1:
+        error.error = f"{error.error} (attempt {attempt.number} of {attempt.order.retries + 1})"
+        error.args = (error.error,)
+    return error
+
+
+async def _engine_back(engine: Engine) -> None:
+    """Return when the engine answers, or has not for long enough: it may be restarting."""
+    deadline = time.monotonic() + ENGINE_BACK_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            await engine.ping()
+            return
+        except TowlineError:
+            await asyncio.sleep(LOOK_EVERY)
+
+
+async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, None]) -> T:
+    """Return what `work` returns, or raise what it raises; what a watch raises ends it before."""
+    working = asyncio.create_task(work)
+    watching = [asyncio.create_task(watch) for watch in watches]
+    going: set[asyncio.Task[Any]] = {working, *watching}
+    try:
+        while not working.done():
+            ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            # Work that ends well in the same moment is not spoilt by what a watch says.
+            if not working.done():
+                for watch in ended:
+                    watch.result()
+        return working.result()
+    finally:
+        for task in (working, *watching):
+            task.cancel()
+        await asyncio.gather(working, *watching, return_exceptions=True)
+
+
+async def _next(
+    messages: AsyncGenerator[dict[str, Any], None], attempt: Attempt
+) -> dict[str, Any] | None:
+    """Return the engine's next message, None at the end; `TaskFailed` when nothing moves."""
+    layers, timeout = attempt.layers, attempt.order.stall_timeout
+    left = stall.left(layers, timeout, time.monotonic())
+    try:
+        if left <= 0:  # an engine that talks, and does nothing
+            raise TimeoutError
+        async with asyncio.timeout(left):
+            message = await anext(messages)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as error:
+        raise TaskFailed(stall.words(layers, timeout)) from error
+    layers.apply(message, time.monotonic())
+    return message
+
+
+def present(order: Order, found: dict[str, Any]) -> Image:
+    """Return an image that was there already; its digest where the engine knows one."""
+    repository = order.reference.repository
+    digest = order.reference.digest
+    for known in found.get("RepoDigests") or ():
+        name, _, value = known.partition("@")
+        # What has lost its name is called "<none>" by some engines.
+        with contextlib.suppress(InvalidReference):
+            if Reference.parse(name).repository == repository:
+                digest = value
+    return Image(found["Id"], found["Size"], False, digest)

@@ -1,0 +1,223 @@
+"""Registries that rest: after "too many requests" the whole fleet leaves one alone for a while.
+
+The first node that is told so says it to all, in a bucket of the broker: from when on the registry
+may be asked again, and for how long nodes are to begin one after another then. Each takes a moment
+of its own in that time at random, so that all come back gently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import structlog
+
+from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull.faults import Fault, Kind
+from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.journal import NO_MESSAGE, WRONG_LAST_SEQUENCE
+from towline.errors import BrokerUnreachable
+from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Rest, rest_subject
+from towline.wire.credential import HUB_ADDRESS
+from towline.wire.job import DEQUEUED, RESTING, timestamp
+from towline.wire.reference import DOCKER_HUB, Reference
+
+log = structlog.get_logger()
+
+FIRST_REST = 15.0
+"""Seconds of a rest of which the registry doesn't say how long; it doubles with each in a row."""
+LONGEST_REST = 900.0
+INTERVAL = 0.5
+"""Seconds between two nodes that begin after a rest, on average; it doubles with each in a row. A
+pull is some five requests: ten a second."""
+LONGEST_RETURN = 600.0
+ASK_WITHIN = 5.0
+LOOK_EVERY = 2.0
+"""Seconds between looks at a rest: it may have become longer, or be over."""
+
+
+class Rests(Step):
+    """Has pulls wait for registries that rest, and says of one that it is to rest."""
+
+    def __init__(self, broker: Connection, hostname: str) -> None:
+        self._broker = broker
+        self._hostname = hostname
+        self._known: dict[str, tuple[Rest, int]] = {}
+        self._alone = 0
+        self._asking: set[asyncio.Task[None]] = set()
+
+    # Waiting
+
+    async def ready(self, attempt: Attempt) -> None:
+        """Wait until it is this pull's turn to ask the registry."""
+        registry = attempt.order.reference.domain
+        told = False
+        while True:
+            found = await self._find(registry)
+            now = self._broker.clock.now()
+            if found is None or now >= found[0].over or attempt.rested == found[1]:
+                attempt.rested = 0 if found is None else found[1]
+                break
+            rest, sequence = found
+            moment = random.uniform(max(now, rest.until), rest.over)
+            attempt.note(
+                RESTING,
+                f"{registry} rests until {timestamp(rest.until)}: {rest.by} was told "
+                f"{rest.reason!r}; this pull goes on at {timestamp(moment)}",
+            )
+            told = True
+            await self._until(registry, moment, sequence)
+            latest = self._known.get(registry)
+            if latest is None or latest[1] == sequence:
+                attempt.rested = sequence
+        if told:
+            attempt.note(DEQUEUED, f"{registry} may be asked again")
+
+    def allows(self, attempt: Attempt) -> bool:
+        """Whether no rest has begun since the pull was let go on."""
+        found = self._known.get(attempt.order.reference.domain)
+        if found is None or found[1] == attempt.rested:
+            return True
+        return self._broker.clock.now() >= found[0].over
+
+    async def _until(self, registry: str, moment: float, sequence: int) -> None:
+        """Return at a moment, or when another rest has taken the place of this one."""
+        while (left := moment - self._broker.clock.now()) > 0:
+            await asyncio.sleep(min(left, random.uniform(LOOK_EVERY / 2, LOOK_EVERY)))
+            found = await self._find(registry)
+            if found is None or found[1] != sequence:
+                return
+
+    async def _find(self, registry: str) -> tuple[Rest, int] | None:
+        """Return how a registry rests, and the sequence of that; None where it doesn't."""
+        if not self._broker.connected:
+            # What was known last holds; a pull doesn't wait for the broker.
+            return self._known.get(registry)
+        try:
+            answer = await self._broker.call(
+                f"STREAM.MSG.GET.KV_{BUCKET}", {"last_by_subj": rest_subject(registry)}
+            )
+        except (BrokerRefused, BrokerUnreachable) as error:
+            if isinstance(error, BrokerRefused) and error.number == NO_MESSAGE:
+                known = self._known.get(registry)
+                if known is not None and known[1] < 0:
+                    return known  # the broker could not be told
+                self._known.pop(registry, None)
+                return None
+            log.warning("rest not known", registry=registry, reason=error.details)
+            return self._known.get(registry)
+        message = answer["message"]
+        rest = msgspec.json.decode(base64.b64decode(message["data"]), type=Rest)
+        self._known[registry] = rest, int(message["seq"])
+        return self._known[registry]
+
+    # Saying
+
+    async def failed(self, attempt: Attempt, fault: Fault) -> None:
+        """Say of a registry that had too many requests that it rests."""
+        if fault.kind is not Kind.RESTING:
+            return
+        reference = attempt.order.reference
+        found = await self._find(reference.domain)
+        now = self._broker.clock.now()
+        last, sequence = (None, 0) if found is None else found
+        if sequence != attempt.rested:
+            return  # said since this pull went on
+        row = last.row + 1 if last is not None and now < last.over + LONGEST_REST else 1
+        seconds = min(LONGEST_REST, FIRST_REST * 2 ** (row - 1))
+        if fault.retry_after is not None:
+            seconds = min(LONGEST_ASKED, fault.retry_after)
+        nodes = max([job.nodes for job in attempt.jobs()], default=1)
+        rest = _rest(reference.domain, now, seconds, nodes, row, self._hostname, fault.reason)
+        mine = await self._tell(rest, sequence)
+        if mine is not None and fault.retry_after is None:
+            task = asyncio.create_task(self._ask(reference, rest, nodes, mine))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _tell(self, rest: Rest, last: int) -> int | None:
+        """Say it to all, unless another node has meanwhile; return its sequence then.
+
+        Where the broker can't be told, this node keeps the rest by itself.
+        """
+        try:
+            sequence = await self._broker.append(
+                rest_subject(rest.registry), msgspec.json.encode(rest), last=max(0, last)
+            )
+        except (BrokerRefused, BrokerUnreachable) as error:
+            if not isinstance(error, BrokerRefused) or error.number not in WRONG_LAST_SEQUENCE:
+                log.warning("rest not told", registry=rest.registry, reason=error.details)
+                # No sequence of the broker's: each of these is another rest all the same.
+                self._alone -= 1
+                self._known[rest.registry] = rest, self._alone
+            return None
+        log.warning("registry rests", registry=rest.registry, until=timestamp(rest.until))
+        self._known[rest.registry] = rest, sequence
+        return sequence
+
+    async def _ask(self, reference: Reference, rest: Rest, nodes: int, sequence: int) -> None:
+        """Ask the registry itself how long it wants to rest: engines leave that out."""
+        seconds = await retry_after(reference)
+        if seconds is not None:
+            seconds = min(LONGEST_ASKED, seconds)
+            longer = _rest(
+                *(rest.registry, rest.since, seconds, nodes, rest.row, rest.by, rest.reason)
+            )
+            await self._tell(longer, sequence)
+
+
+def _rest(
+    registry: str, now: float, seconds: float, nodes: int, row: int, by: str, reason: str
+) -> Rest:
+    # However little it asks for: where that has not helped, more.
+    until = now + max(seconds, min(LONGEST_REST, 2.0 ** (row - 1)))
+    back = min(LONGEST_RETURN, INTERVAL * nodes * 2 ** (row - 1))
+    return Rest(registry, now, until, until + back, row, by, reason[:300])
+
+
+async def retry_after(reference: Reference) -> float | None:
+    """Ask a registry for a manifest, without logging in; return the `Retry-After` of a refusal.
+
+    Returns:
+        seconds; None where it doesn't say, is not refused for too many requests, or can't be
+        reached from here as it can by the engine.
+
+    Source: RFC 9110, section 10.2.3; RFC 6585, section 4.
+    """
+    host = reference.domain
+    if host == DOCKER_HUB:
+        host = urlsplit(HUB_ADDRESS).netloc
+    name = urlsplit(f"//{host}").hostname or ""
+    # As engines do: in the clear to this machine alone.
+    schemes = ("https", "http") if name in ("localhost", "127.0.0.1", "::1") else ("https",)
+    path = f"/v2/{reference.path}/manifests/{reference.digest or reference.tag or 'latest'}"
+    timeout = aiohttp.ClientTimeout(total=ASK_WITHIN)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
+        for scheme in schemes:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with session.head(f"{scheme}://{host}{path}") as answer:
+                    return (
+                        _seconds(answer.headers.get("Retry-After", ""))
+                        if (answer.status == 429)
+                        else None
+                    )
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    """Return the seconds that a `Retry-After` names, a number or a date."""
+    if text.strip().isdecimal():
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError):
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return None

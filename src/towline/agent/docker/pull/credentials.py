@@ -1,0 +1,163 @@
+"""What an attempt logs in to the registry with, and what it means when that is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+
+from towline.agent.docker.pull.attempts import Attempt, Login, Order, Step
+from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
+from towline.agent.docker.pull.faults import Kind, classify
+from towline.broker.connection import Connection
+from towline.errors import BrokerUnreachable, Hopeless, Passing, TaskFailed
+from towline.runtime.keys import NodeKey, WrongKey
+from towline.runtime.redaction import strike
+from towline.wire.issued import Answer, Issued, Question, question_subject
+from towline.wire.job import Job
+from towline.wire.reference import Reference, parse_registry
+
+log = structlog.get_logger()
+
+PATIENCE = 300.0
+"""Seconds that an attempt waits for a controller where it needs what only controllers know."""
+SETTLE_WITHIN = 10.0
+"""Seconds that an attempt asks again where one could not be told, but another may be."""
+ASK_EVERY = 0.5
+
+_DENIED = ("unauthorized", "denied", "no basic auth credentials", "forbidden")
+
+
+class Credentials(Step):
+    """Finds credentials: the request's own, Towline's for the registry, the node's own.
+
+    Nothing of them is kept: each attempt asks anew, so that it has what is in force by then.
+
+    Args:
+        key: the node's, to which controllers seal.
+        configuration: the node's Docker configuration; None where it is to be left alone.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        machine: str,
+        key: NodeKey,
+        configuration: DockerConfiguration | None,
+    ) -> None:
+        self._broker = broker
+        self._subject = question_subject(machine)
+        self._key = key
+        self._configuration = configuration
+        self._wanting: set[Order] = set()
+        """Those that a registry denied while no controller could be asked."""
+
+    async def before(self, attempt: Attempt) -> None:
+        """Log the attempt in."""
+        login = await self.login(attempt.order, attempt.jobs())
+        attempt.login = login
+        if login.credential is not None:
+            attempt.auth = login.credential.for_engine(login.registry)
+
+    async def login(self, order: Order, jobs: list[Job]) -> Login:
+        """Return what to log in with.
+
+        Args:
+            jobs: for which the pull is.
+
+        Raises:
+            Hopeless: controllers refuse to tell.
+            Passing: none could be asked.
+        """
+        registry = parse_registry(order.reference.domain)
+        askers = [job.id for job in jobs] if order.login is None else [order.login]
+        trouble = ""
+        if askers:
+            must = order.login is not None or order in self._wanting
+            try:
+                issued = await self._ask(askers, PATIENCE if must else 0.0)
+            except BrokerUnreachable as error:
+                trouble = f"no controller could be asked for credentials: {error.details}"
+                if must:
+                    raise Passing(trouble) from error
+            else:
+                self._wanting.discard(order)
+                if issued is not None:
+                    source = "of the request" if issued.own else "kept with Towline"
+                    return Login(registry, issued.credential, source)
+        if self._configuration is not None:
+            try:
+                own = await self._configuration.find(registry)
+            except Unusable as error:
+                log.warning("Docker configuration not usable", registry=registry, reason=str(error))
+                trouble = "; ".join(part for part in (trouble, str(error)) if part)
+            else:
+                if own is not None:
+                    source = f"of {str(self._configuration.path)!r} on this node"
+                    return Login(registry, own, source)
+        return Login(registry, trouble=trouble)
+
+    async def _ask(self, jobs: list[str], patience: float) -> Issued | None:
+        """Ask controllers; None where nothing is kept for the registry.
+
+        Args:
+            jobs: any of which will do: one may have ended as they hear of it.
+
+        Raises:
+            BrokerUnreachable: none has answered within `patience` seconds.
+        """
+        jobs = list(jobs)
+        began = time.monotonic()
+        while True:
+            waited = time.monotonic() - began
+            try:
+                if not self._broker.connected:
+                    raise BrokerUnreachable("The broker is out of reach.", self._broker.last_error)
+                question = msgspec.json.encode(Question(jobs[0]))
+                reply = await self._broker.request(self._subject, question)
+                answer = msgspec.json.decode(reply.data, type=Answer)
+            except BrokerUnreachable:
+                if waited > patience:
+                    raise
+            else:
+                if not answer.error and not answer.sealed:
+                    return None
+                problem = answer.error
+                if answer.sealed:
+                    try:
+                        return msgspec.json.decode(self._key.unseal(answer.sealed), type=Issued)
+                    except WrongKey as error:
+                        # Of an earlier start: controllers learn of the present one in a moment.
+                        problem = error.error
+                elif not answer.again and len(jobs) > 1:
+                    jobs.pop(0)
+                    continue
+                elif not answer.again:
+                    raise Hopeless(f"controllers gave no credential: {problem}")
+                if waited > max(patience, SETTLE_WITHIN):
+                    raise Passing(f"controllers gave no credential: {problem}")
+            await asyncio.sleep(ASK_EVERY)
+
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        """Say whose credentials a registry has refused, and strike them out of its words."""
+        login = attempt.login
+        if login is None:
+            return error
+        credential = login.credential
+        words = strike(error.error, credential.secrets if credential is not None else ())
+        error.error, error.args = words, (words,)
+        if not _denied(error, attempt.order.reference):
+            return error
+        if credential is not None:
+            return Hopeless(f"{login.registry} refused {credential.who} ({login.source}): {words}")
+        if login.trouble:
+            self._wanting.add(attempt.order)
+            return Passing(f"{words} ({login.trouble})")
+        return Hopeless(f"{words} (no credential is kept for {login.registry})")
+
+
+def _denied(error: TaskFailed, reference: Reference) -> bool:
+    words, kind = error.error.lower(), classify(error, reference).kind
+    return kind is Kind.PERMANENT and any(part in words for part in _DENIED)

@@ -1,0 +1,202 @@
+"""Room on the disk: what is free where an engine keeps images, held against what a pull brings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.errors import NoRoom
+from towline.size import Share, parse_share
+from towline.wire.progress import DONE, PRESENT, Layer
+
+log = structlog.get_logger()
+
+MIN_FREE = parse_share("1GiB,5%")
+"""What is kept free unless configured."""
+LOOK_EVERY = 0.25
+"""Seconds between looks at the disk during a pull. A fast disk takes some 2 GB/s: what is kept free
+unless configured is then two looks away from none."""
+KNOWN_FOR = 60.0
+"""Seconds for which an engine's answer where it keeps images holds: it takes 10 ms to ask, and the
+place changes with a restart of the engine only."""
+
+_SNAPSHOTTER = "io.containerd.snapshotter"
+_DATABASE = "/io.containerd.metadata.v1.bolt/meta.db"
+_ROOT = re.compile(r"""^root\s*=\s*['"](/[^'"]+)['"]""", re.MULTILINE)
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """A file system that an engine keeps images on.
+
+    Attributes:
+        path: what the engine keeps there.
+        total, free: bytes; `free` is what processes that are not root may use.
+    """
+
+    path: str
+    total: int
+    free: int
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A directory of an engine.
+
+    Attributes:
+        images: whether images come to lie there.
+        archives: whether the layers' archives stay there, too, once they are unpacked.
+    """
+
+    path: str
+    images: bool = True
+    archives: bool = False
+
+
+class Room(Step):
+    """The room on the disks of one Docker Engine.
+
+    An engine that answers over a network keeps its images on disks that can't be seen from here:
+    it has any room. So has one whose directories aren't there, since it runs in a container or a
+    virtual machine.
+
+    Args:
+        keep: how much of each disk is left free.
+    """
+
+    def __init__(self, engine: Engine, keep: Share = MIN_FREE) -> None:
+        self._engine = engine
+        self._keep = keep
+        self._places: list[_Place] = []
+        self._asked = -KNOWN_FOR
+        self._unseen = ""
+
+    async def before(self, attempt: Attempt) -> None:
+        """Refuse a pull for which the room would not do, whatever it brings.
+
+        Raises:
+            NoRoom: with the figures.
+            EngineUnreachable, EngineRefused: the engine doesn't say where it keeps images.
+        """
+        for place in await self._known():
+            await self._hold(place, 0)
+
+    async def watch(self, attempt: Attempt) -> None:
+        """Hold the sizes that the engine announces against what is free, again and again.
+
+        Raises:
+            NoRoom: the rest of the pull doesn't fit any more; with the figures.
+        """
+        places = self._places
+        while places:
+            await asyncio.sleep(LOOK_EVERY)
+            layers = attempt.layers.all()
+            for place in places:
+                await self._hold(place, coming(layers, archives=place.archives) * place.images)
+
+    async def _hold(self, place: _Place, coming: int) -> None:
+        # In a thread: a disk that hangs, as those on a network do, holds up nothing else.
+        disk = await asyncio.to_thread(_disk, place.path)
+        if disk is None:
+            return
+        kept = self._keep.of(disk.total)
+        if disk.free - coming < kept:
+            raise NoRoom.on(disk.path, total=disk.total, free=disk.free, kept=kept, coming=coming)
+
+    async def _known(self) -> list[_Place]:
+        """Return where the engine keeps images."""
+        now = time.monotonic()
+        if now - self._asked >= KNOWN_FOR:
+            self._places = await self._find()
+            self._asked = now
+        return self._places
+
+    async def _find(self) -> list[_Place]:
+        if not self._engine.url.startswith("unix:"):
+            self._tell(f"the engine at {self._engine.url} may be on another machine")
+            return []
+        info = await self._engine.info()
+        places = await asyncio.to_thread(_places, info)
+        if places:
+            self._unseen = ""
+        else:
+            self._tell(f"{info.get('DockerRootDir')!r} is not there")
+        return places
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._unseen:
+            log.warning("room on the engine's disk not known", reason=reason)
+            self._unseen = reason
+
+
+def coming(layers: Iterable[Layer], *, archives: bool) -> int:
+    """Return how many bytes are yet to be written for layers, at least.
+
+    Unpacked, a layer takes as much as its archive at least. How much more nobody tells.
+
+    Args:
+        archives: whether the archives stay when they are unpacked; otherwise each is then removed.
+    """
+    packed = [layer for layer in layers if layer.state not in (DONE, PRESENT)]
+    fetch = sum(max(0, layer.size - layer.fetched) for layer in packed)
+    unpack = [max(0, layer.size - layer.extracted) for layer in packed]
+    # Where they don't stay, an archive and what is unpacked of it are there both at a time, at
+    # least of the last one to be unpacked; but for that what is unpacked takes the archive's place.
+    return fetch + (sum(unpack) if archives else unpack[-1] if unpack else 0)
+
+
+def _places(info: dict[str, Any]) -> list[_Place]:
+    """Return where an engine that says this of itself keeps images, as far as that is here."""
+    root = str(info.get("DockerRootDir", ""))
+    driver = dict(map(tuple, info.get("DriverStatus") or []))
+    if str(driver.get("driver-type", "")).startswith(_SNAPSHOTTER):
+        address = str((info.get("Containerd") or {}).get("Address", ""))
+        places = [_Place(_containerd_root(address), archives=True), _Place(root, images=False)]
+    else:
+        places = [_Place(root)]
+    return [place for place in places if place.path and Path(place.path).is_dir()]
+
+
+def _containerd_root(address: str) -> str:
+    """Return the directory in which the containerd at a socket keeps images, or "".
+
+    It tells by no call that needs no gRPC; but its process has its database open all the time.
+    Where that may not be seen, it is what its configuration says, or where it is by default.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(address)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        process, _, _ = struct.unpack("3i", credentials)
+        for file in Path(f"/proc/{process}/fd").iterdir():
+            opened = os.readlink(file)
+            if opened.endswith(_DATABASE):
+                return opened.removesuffix(_DATABASE)
+    except OSError:
+        pass  # gone, of another user, or in another container: then as it is configured
+    try:
+        configured = _ROOT.search(Path("/etc/containerd/config.toml").read_text())
+    except (OSError, UnicodeDecodeError):
+        configured = None
+    return configured[1] if configured else "/var/lib/containerd"
+
+
+def _disk(path: str) -> Disk | None:
+    try:
+        figures = os.statvfs(path)
+    except OSError as error:
+        log.warning("room on the engine's disk not known", path=path, reason=str(error))
+        return None
+    unit = figures.f_frsize
+    return Disk(path, figures.f_blocks * unit, figures.f_bavail * unit)

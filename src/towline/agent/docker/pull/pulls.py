@@ -1,0 +1,163 @@
+"""The pulls of a node: each shared by all tasks that want the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull import attempts
+from towline.agent.docker.pull.attempts import Image, Order, Step, present
+from towline.agent.docker.pull.places import MAX_PULLS, Places, Wait
+from towline.agent.docker.pull.progress import Telling
+from towline.agent.singleflight import Round, Together
+from towline.errors import TaskFailed
+from towline.wire import progress
+from towline.wire.job import DEQUEUED, QUEUED, Job
+from towline.wire.progress import Report
+
+
+class Listener(Protocol):
+    """Who is told how a pull goes on: the node as one task has it.
+
+    Attributes:
+        job: what the pull is for; None outside a job.
+    """
+
+    job: Job | None
+
+    def note(self, kind: str, message: str) -> None:
+        """Take a step of the pull, for the job's timeline."""
+
+    def report(self, report: Report) -> None:
+        """Take how far the pull is, for those who look on."""
+
+
+class _Member:
+    """A task that waits for a pull, and may share it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._wait: Wait | None = None
+
+    def joined(self, round: Round[Order], last: tuple[str, str] | None) -> None:
+        """Say what it waits for, where that lasts.
+
+        Args:
+            last: what the others of the round were told last.
+        """
+        if not round.begun and round.behind:
+            words = "queued: another pull of this image is under way before it"
+            self._wait = Wait(words, self._tell(QUEUED), self._tell(DEQUEUED))
+        elif last is not None and last[0] != DEQUEUED:
+            self.listener.note(*last)
+
+    def begun(self) -> None:
+        """Say that the wait is over."""
+        if self._wait is not None:
+            self._wait.over()
+
+    def left(self) -> None:
+        """Say nothing more: it has ended, or was given up."""
+        if self._wait is not None:
+            self._wait.give_up()
+
+    def _tell(self, kind: str) -> Callable[[str], None]:
+        def tell(words: str) -> None:
+            self.listener.note(kind, words)
+            if kind == QUEUED:
+                self.listener.report(Report(progress.QUEUED, words))
+
+        return tell
+
+
+class Pulls:
+    """Pulls images on one Docker Engine.
+
+    Args:
+        steps: what has a say in each attempt, in this order.
+        most: how many pulls run at a time.
+    """
+
+    def __init__(self, engine: Engine, steps: Sequence[Step] = (), most: int = MAX_PULLS) -> None:
+        self._engine = engine
+        self._steps = steps
+        self._places = Places(most)
+        self._together: Together[Order] = Together()
+        self._last: dict[Round[Order], tuple[str, str]] = {}
+
+    async def pull(self, order: Order, listener: Listener) -> Image:
+        """Pull an image; return what the engine has then.
+
+        Tasks that want the same image share a pull: one that has not begun, or one under way
+        that can't but bring what they want. Otherwise they wait for it to end.
+
+        Raises:
+            TaskFailed: it could not be pulled; with the engine's own words.
+        """
+        if order.policy == "missing":
+            # Not only in its turn: a pull of the same name may be under way for hours.
+            with contextlib.suppress(TaskFailed):
+                found = await self._engine.image(order.name)
+                if found is not None:
+                    return present(order, found)
+        member = _Member(listener)
+        try:
+            return await self._together.join(
+                order.name,
+                order,
+                self._pull,
+                serves=lambda round: _serves(round, order),
+                member=member,
+                joined=lambda round: member.joined(round, self._last.get(round)),
+            )
+        finally:
+            member.left()
+
+    async def _pull(self, round: Round[Order]) -> Image:
+        def note(kind: str, message: str) -> None:
+            self._last[round] = (kind, message)
+            telling.noted(kind, message)
+            for member in round.members:
+                member.listener.note(kind, message)
+
+        def jobs() -> list[Job]:
+            asking = (member.listener.job for member in round.members)
+            return [job for job in asking if job is not None]
+
+        def report(report: Report) -> None:
+            for member in round.members:
+                member.listener.report(report)
+
+        for member in round.members:
+            member.begun()
+        telling = Telling(report)
+        try:
+            async with telling:
+                steps = [telling, *self._steps]
+                return await attempts.pull(
+                    self._engine, round.wanted, steps, note, self._places, jobs
+                )
+        finally:
+            self._last.pop(round, None)
+
+
+def _serves(round: Round[Order], order: Order) -> bool:
+    """Whether a pull brings what `order` asks for, in the way in which it asks.
+
+    One under way does if what it pulls can't have become another: a digest, not a tag.
+    """
+    wanted = round.wanted
+    if order.policy == "always" and wanted.policy != "always":
+        return False
+    if order.resolved is not None and wanted.resolved is not None:
+        if order.resolved.digest != wanted.resolved.digest:
+            return False
+        # Whoever resolved the tag: it is the same image.
+        wanted = msgspec.structs.replace(wanted, resolved=order.resolved)
+    pinned = order.reference.digest is not None or order.resolved is not None
+    alike = msgspec.structs.replace(wanted, policy=order.policy) == order
+    return alike and (not round.begun or pinned)

@@ -1,0 +1,142 @@
+"""One digest for all nodes of a job: one of them asks what the tag is, and all pull that.
+
+What it is stands on a subject that takes one message for good. Who asks takes its turn on another
+one; a turn that brings nothing for a while, or a refusal, goes on to the next node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import structlog
+
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull.faults import Kind, classify
+from towline.broker.connection import BrokerRefused
+from towline.broker.journal import WRONG_LAST_SEQUENCE, Journal
+from towline.errors import BrokerUnreachable, Hopeless, TaskFailed
+from towline.wire.job import NOBODY, RESOLVED, RESOLVING, Event, Resolution, timestamp
+
+log = structlog.get_logger()
+
+TURN = 10.0
+"""Seconds after which a node that asks has had its turn: it died, or its registry is slow."""
+IN_TURN = 3
+"""Turns that bring nothing before all ask at once: then it isn't the node's fault, most likely, and
+each node that fails has to say so."""
+FIRST_LOOK = 0.1
+LONGEST_LOOK = 2.0
+"""Seconds between looks at what has been agreed on, at first and at most: a thousand nodes that
+wait for a slow registry ask the broker some 700 times a second."""
+RETRY_EVERY = 0.5
+_GONE = ("not found", "manifest unknown", "unknown blob")
+
+
+class Digests(Step):
+    """Has each attempt of a pull that is one of many pull what all pull.
+
+    Args:
+        engine: the engine that asks the registry (`GET /distribution/{name}/json`).
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, machine: str, hostname: str) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._machine = machine
+        self._hostname = hostname
+
+    async def before(self, attempt: Attempt) -> None:
+        """Learn what to pull.
+
+        Raises:
+            TaskFailed: it was this node's turn to ask, and the registry or the engine refused.
+        """
+        order = attempt.order
+        attempt.resolution = order.resolved
+        if order.once is not None:
+            attempt.resolution = await self._agree(attempt, order.once)
+
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        """Say of a digest that is gone whose it was."""
+        agreed = attempt.resolution
+        if agreed is None or classify(error, attempt.order.reference).kind is not Kind.PERMANENT:
+            return error
+        if not any(part in error.error.lower() for part in _GONE):
+            return error
+        return Hopeless(
+            f"{attempt.order.name} was {agreed.digest} when {agreed.resolver} resolved it for this "
+            f"job at {timestamp(agreed.time)}, and the registry does not have that any more; "
+            f"another pull resolves the tag anew: {error.error}"
+        )
+
+    async def _agree(self, attempt: Attempt, job: str) -> Resolution:
+        pause = FIRST_LOOK
+        while True:
+            try:
+                found = await self._journal.resolution(job)
+                if found is not None:
+                    return found
+                if await self._turn(job):
+                    return await self._resolve(attempt, job)
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("digest not agreed on yet", job=job, reason=error.details)
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(2 * pause, LONGEST_LOOK)
+
+    async def _turn(self, job: str) -> bool:
+        """Take this node's turn to ask; False while it is another's.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known.
+        """
+        last = await self._journal.last_turn(job)
+        failures = 0
+        if last is not None:
+            data = last.event.data or {}
+            failures = int(data.get("failures", 0))
+            if failures >= IN_TURN:
+                return True
+            own = data.get("machine") == self._machine
+            if last.event.error is None and not own and last.age < TURN:
+                return False
+            failures += last.event.error is None and not own
+        return await self._tell(job, failures, None, 0 if last is None else last.sequence)
+
+    async def _tell(self, job: str, failures: int, error: str | None, last: int) -> bool:
+        data = {"machine": self._machine, "resolver": self._hostname, "failures": failures}
+        event = Event(job, NOBODY, "", RESOLVING, time.time(), data=data, error=error)
+        try:
+            await self._journal.decide(event, last)
+        except BrokerRefused as refused:
+            if refused.number not in WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
+    async def _resolve(self, attempt: Attempt, job: str) -> Resolution:
+        reference = attempt.order.reference
+        try:
+            digest = await self._engine.digest(attempt.order.name, attempt.auth)
+        except TaskFailed as error:
+            await self._give_up(job, f"{self._hostname}: {error.error}")
+            error.error = f"{attempt.order.name} could not be resolved: {error.error}"
+            error.args = (error.error,)
+            raise
+        log.info("tag resolved", job=job, image=str(reference), digest=digest)
+        resolution = Resolution(digest, self._hostname, self._journal.broker.clock.now())
+        event = Event(job, NOBODY, "", RESOLVED, resolution.time, data=resolution.data)
+        return await self._journal.resolve(event)
+
+    async def _give_up(self, job: str, error: str) -> None:
+        """Let another node have its turn, where this one has it still."""
+        last = await self._journal.last_turn(job)
+        if last is None:
+            return
+        data = last.event.data or {}
+        if data.get("machine") == self._machine and last.event.error is None:
+            await self._tell(job, int(data.get("failures", 0)) + 1, error, last.sequence)

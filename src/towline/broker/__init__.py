@@ -1,0 +1,1 @@
+"""NATS: connections, streams, buckets and the journal."""

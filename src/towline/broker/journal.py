@@ -1,0 +1,341 @@
+"""The journal: two streams of jobs and events."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.broker.connection import BrokerRefused, Connection
+from towline.errors import BrokerUnreachable
+from towline.size import show_size
+from towline.wire.job import (
+    CANCELLING,
+    CLAIMED,
+    NOBODY,
+    REPEATED,
+    RESOLVED,
+    RESOLVING,
+    RESULT_STATUS,
+    TURNS,
+    Event,
+    Job,
+    Resolution,
+)
+from towline.wire.target import Label
+
+log = structlog.get_logger()
+
+JOBS = "JOBS"
+EVENTS = "EVENTS"
+
+# nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
+# It also lets no more than 512 agents wait at one consumer unless that names a higher limit.
+MAX_CONSUMERS = 20_000
+NANOSECONDS = 1_000_000_000
+STREAM_NAME_IN_USE = 10058
+NO_MESSAGE = 10037
+NO_STORAGE = 10047
+NO_PEERS = 10005
+"""What a server of its own, and a cluster, answer where a stream may take more than there is."""
+WRONG_LAST_SEQUENCE = (10071, 10164)
+"""A message that was to be the first on its subject is not."""
+
+ENDED = "ended"
+"""Ends the subject of the event that ends a task, whatever its kind."""
+
+
+TURN = "turn"
+"""Ends the subject that takes all decisions about the turns of a job's nodes, one after another."""
+
+
+SMALLEST = 16 * 1024**2
+"""Bytes that each stream must be allowed: with less, jobs would be lost that still run."""
+LONGEST_AGE = 30 * 86400.0
+"""Seconds that a journal may keep jobs: a ledger that forgot one sooner would run it again."""
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long and how much the journal keeps.
+
+    Attributes:
+        age: seconds.
+        size: bytes, half of them for each stream.
+        replicas: copies of each stream in a cluster.
+    """
+
+    age: float = 7 * 86400.0
+    size: int = 8 * 1024**3
+    replicas: int = 1
+
+
+def node_subject(machine: str) -> str:
+    """Return the subject of jobs for one machine."""
+    return f"job.node.{machine}"
+
+
+def label_subject(label: Label) -> str:
+    """Return the subject of jobs for all nodes that carry `label`."""
+    return f"job.label.{label.key}.{label.value}"
+
+
+def any_subject(capability: str) -> str:
+    """Return the subject of jobs for any one node with `capability`."""
+    return f"job.any.{capability}"
+
+
+def wave_subject(job_id: str) -> str:
+    """Return the subject of a job with waves: no agent follows it."""
+    return f"job.wave.{job_id}"
+
+
+ALL_SUBJECT = "job.all"
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A node's turn to ask what a job's tag is.
+
+    Attributes:
+        event: who had it, and the failure that ended it.
+        sequence: its place in the journal.
+        age: seconds since it was stored.
+    """
+
+    event: Event
+    sequence: int
+    age: float
+
+
+class Journal:
+    """The two streams, on one connection."""
+
+    def __init__(self, broker: Connection) -> None:
+        self.broker = broker
+
+    async def create(self, retention: Retention) -> None:
+        """Make the streams where they don't exist; existing ones are left as they are.
+
+        A broker that has not as much room gets smaller ones, which is logged.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: they could not be made.
+        """
+        for name, subjects in ((EVENTS, ["event.>"]), (JOBS, ["job.>"])):
+            size = retention.size // 2
+            config = {
+                "name": name,
+                "subjects": subjects,
+                "retention": "limits",
+                "storage": "file",
+                "discard": "old",
+                "max_age": int(retention.age * NANOSECONDS),
+                "max_msgs": -1,
+                "max_msg_size": -1,
+                "max_consumers": MAX_CONSUMERS,
+                "num_replicas": retention.replicas,
+                "duplicate_window": int(min(120.0, retention.age) * NANOSECONDS),
+                "allow_direct": True,
+            }
+            while True:
+                try:
+                    await create_stream(self.broker, {**config, "max_bytes": size})
+                    break
+                except BrokerRefused as error:
+                    if size // 2 < SMALLEST or not _lacks_room(error):
+                        raise
+                log.warning(
+                    "broker has no room for the journal's size",
+                    stream=name,
+                    wanted=show_size(size),
+                    tried=show_size(size // 2),
+                    mend="more disk for the broker, or a smaller retention-size",
+                )
+                size //= 2
+
+    async def add_job(self, job: Job, subject: str, *, timeout: float = 5.0) -> int:
+        """Append a job; raises as `Connection.append`."""
+        return await self.broker.append(
+            subject, msgspec.json.encode(job), message_id=job.id, timeout=timeout
+        )
+
+    async def add_event(self, event: Event, *, timeout: float = 5.0) -> None:
+        """Append an event, unless the journal has it; raises as `Connection.append`.
+
+        Each has a subject of its own, which takes one message only: that holds beyond the time
+        for which the broker remembers message ids.
+        """
+        try:
+            await self.broker.append(
+                event_subject(event),
+                msgspec.json.encode(event),
+                message_id=event_id(event),
+                first=True,
+                timeout=timeout,
+            )
+        except BrokerRefused as error:
+            if error.number not in WRONG_LAST_SEQUENCE:
+                raise
+
+    async def hand(self, job: Job, machine: str) -> int:
+        """Give a job with waves to a node whose turn it is; raises as `Connection.append`."""
+        return await self.broker.append(
+            node_subject(machine), msgspec.json.encode(job), message_id=f"{job.id}.{machine}"
+        )
+
+    async def decide(self, event: Event, last: int) -> int:
+        """Append a decision about the turns of a job's nodes; return its sequence.
+
+        Args:
+            last: the sequence of the job's last decision that this one knows of, 0 for none.
+
+        Raises:
+            BrokerRefused: there is another one by now (see `WRONG_LAST_SEQUENCE`): perhaps this
+                very one, stored by an attempt whose acknowledgement was lost.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        return await self.broker.append(event_subject(event), msgspec.json.encode(event), last=last)
+
+    async def claim(self, event: Event) -> str:
+        """Claim a job for any node, unless it is claimed; return the machine that has it then.
+
+        Args:
+            event: the claim; or an end of the job for nobody, which keeps it from being claimed.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known who has it.
+        """
+        subject = claim_subject(event.job)
+        try:
+            await self.broker.append(
+                subject,
+                msgspec.json.encode(event),
+                message_id=f"{event.job}.{event.machine}.{CLAIMED}",
+                first=True,
+            )
+        except BrokerRefused as error:
+            if error.number not in WRONG_LAST_SEQUENCE:
+                raise
+        else:
+            return event.machine
+        held = await self.last_event(subject)
+        if held is None:
+            raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
+        return held.machine
+
+    async def resolve(self, event: Event) -> Resolution:
+        """Say what a job's tag is, unless that is said; return what all its nodes pull then.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known.
+        """
+        await self.add_event(event)
+        found = await self.resolution(event.job)
+        if found is None:
+            subject = event_subject(event)
+            raise BrokerUnreachable("The broker is out of reach.", f"no digest on {subject!r}")
+        return found
+
+    async def resolution(self, job_id: str) -> Resolution | None:
+        """Return what a job's nodes pull, None while that is not said; raises as `resolve`."""
+        event = await self.last_event(f"event.{NOBODY}.{job_id}.{RESOLVED}")
+        return None if event is None else Resolution.of(event)
+
+    async def last_turn(self, job_id: str) -> Turn | None:
+        """Return whose turn it was last to ask what a job's tag is; raises as `resolve`."""
+        message = await self._last(f"event.{NOBODY}.{job_id}.{RESOLVING}")
+        if message is None:
+            return None
+        event = msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
+        stored = datetime.fromisoformat(message["time"]).timestamp()
+        return Turn(event, int(message["seq"]), self.broker.clock.now() - stored)
+
+    async def last_event(self, subject: str) -> Event | None:
+        """Return the event on `subject`, or None; raises as `Connection.call`."""
+        message = await self._last(subject)
+        if message is None:
+            return None
+        return msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
+
+    async def last_of(self, subject: str) -> int:
+        """Return the sequence of the event on `subject`, or 0; raises as `Connection.call`."""
+        message = await self._last(subject)
+        return 0 if message is None else int(message["seq"])
+
+    async def _last(self, subject: str) -> dict[str, Any] | None:
+        try:
+            answer = await self.broker.call(f"STREAM.MSG.GET.{EVENTS}", {"last_by_subj": subject})
+        except BrokerRefused as error:
+            if error.number == NO_MESSAGE:
+                return None
+            raise
+        found: dict[str, Any] = answer["message"]
+        return found
+
+    async def delivered(self, durable: str) -> tuple[str, int]:
+        """Return up to where a follower has its jobs for good; raises as `Connection.call`.
+
+        Returns:
+            when the stream was made, as the broker says it, and the sequence.
+        """
+        stream = await self.broker.call(f"STREAM.INFO.{JOBS}")
+        consumer = await self.broker.call(f"CONSUMER.INFO.{JOBS}.{durable}")
+        return str(stream["created"]), int(consumer["ack_floor"]["stream_seq"])
+
+    async def last_sequence(self, stream: str) -> int:
+        """Return the sequence of the newest message of `stream`."""
+        answer = await self.broker.call(f"STREAM.INFO.{stream}")
+        return int(answer["state"]["last_seq"])
+
+
+def _slot(event: Event) -> str:
+    """Return what there is one of: a task ends once, however it ends."""
+    if event.kind in REPEATED:
+        return f"{event.kind}-{int(event.time * 1_000_000)}"
+    if event.kind in TURNS:
+        return TURN
+    return ENDED if event.kind in RESULT_STATUS else event.kind
+
+
+def event_subject(event: Event) -> str:
+    """Return the subject that carries `event`."""
+    return f"event.{event.machine}.{event.job}.{_slot(event)}"
+
+
+def event_id(event: Event) -> str:
+    """Return what makes a second delivery of `event` no second event."""
+    return f"{event.job}.{event.machine}.{_slot(event)}"
+
+
+def claim_subject(job_id: str) -> str:
+    """Return the subject that takes the one claim of a job for any node."""
+    return f"event.{NOBODY}.{job_id}.{CLAIMED}"
+
+
+def turns_subject(job_id: str) -> str:
+    """Return the subject of the decisions about the turns of a job's nodes."""
+    return f"event.{NOBODY}.{job_id}.{TURN}"
+
+
+def cancelling_subject(job_id: str) -> str:
+    """Return the subject of the event that says that a job is to be stopped."""
+    return f"event.{NOBODY}.{job_id}.{CANCELLING}"
+
+
+def _lacks_room(error: BrokerRefused) -> bool:
+    # A cluster answers the same where it has too few servers.
+    return error.number == NO_STORAGE or (
+        error.number == NO_PEERS and "insufficient storage" in error.details
+    )
+
+
+async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
+    """Make a stream where there is none of that name."""
+    try:
+        await broker.call(f"STREAM.CREATE.{config['name']}", config)
+    except BrokerRefused as error:
+        # In use: it exists with other settings. Those are an operator's to change, not ours.
+        if error.number != STREAM_NAME_IN_USE:
+            raise

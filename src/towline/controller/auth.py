@@ -1,0 +1,202 @@
+"""Tokens: who calls, and what they may do."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import jwt
+import msgspec
+
+from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
+from towline.runtime.state_directory import keep_private
+
+ALGORITHM = "HS256"
+KEY_BYTES = 32
+LONGEST_TOKEN = 8192
+REMEMBERED = 4096
+"""Verified tokens kept in memory: checking a signature costs more than a look-up."""
+
+CLOCKS_APART = 60.0
+"""Seconds that the clock of whoever signed a token may be ahead of ours."""
+
+WRITABLE = (
+    *("agent", "certificate", "cron", "docker", "file", "job", "network"),
+    *("node", "ntp", "package", "registry", "service", "sysctl", "timezone", "user"),
+)
+ADMIN_ONLY = {"docker:execute", "command:execute", "power:execute", "process:execute"}
+READ = {f"{domain}:read" for domain in (*WRITABLE, "audit", "health", "log", "process")}
+WRITE = {f"{domain}:write" for domain in WRITABLE}
+ROLES: dict[str, frozenset[str]] = {
+    "admin": frozenset(READ | WRITE | ADMIN_ONLY),
+    "write": frozenset((READ | WRITE) - {"audit:read", "agent:write"}),
+    "read": frozenset(READ - {"audit:read"}),
+}
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls.
+
+    Attributes:
+        subject: the token's `sub`.
+        expires: seconds since 1970; the token's `exp`.
+    """
+
+    subject: str
+    roles: list[str]
+    permissions: frozenset[str]
+    expires: float
+
+    def require(self, permission: str) -> None:
+        """Raise `Forbidden` unless the caller has `permission`."""
+        if permission not in self.permissions:
+            raise Forbidden(
+                f"The permission {permission!r} is missing.",
+                f"The token of {self.subject!r} has: {', '.join(sorted(self.permissions)) or '-'}",
+            )
+
+
+def load_key(path: Path, *, create: bool) -> bytes:
+    """Return the key that signs tokens, making it (mode 0600) where it may.
+
+    Raises:
+        InvalidConfiguration: the file can't be read or made, or is too short for HS256.
+    """
+    try:
+        if create and not path.exists():
+            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"The key that signs tokens, {str(path)!r}, can't be read.", str(error)
+        ) from error
+    if len(key) < KEY_BYTES:
+        raise InvalidConfiguration(
+            f"The key that signs tokens, {str(path)!r}, is too short.",
+            f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
+        )
+    return key
+
+
+def create_token(
+    key: bytes,
+    *,
+    subject: str,
+    roles: list[str],
+    permissions: list[str] | None = None,
+    lifetime: float,
+) -> str:
+    """Return a signed token (JWT, HS256).
+
+    Args:
+        permissions: replaces what the roles give, where given.
+        lifetime: seconds.
+    """
+    now = int(time.time())
+    claims: dict[str, object] = {
+        "sub": subject,
+        "roles": roles,
+        "iat": now,
+        "exp": now + int(lifetime),
+    }
+    if permissions is not None:
+        claims["permissions"] = permissions
+    return jwt.encode(claims, key, algorithm=ALGORITHM)
+
+
+def roles_with(permissions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the built-in roles where operations ask for further `permissions`.
+
+    `admin` holds them all, `write` those to read and write, `read` those to read.
+    """
+    further = frozenset(permissions) - ROLES["admin"]
+    reads = {permission for permission in further if permission.endswith(":read")}
+    writes = {permission for permission in further if permission.endswith(":write")}
+    return {
+        "admin": ROLES["admin"] | further,
+        "write": ROLES["write"] | reads | writes,
+        "read": ROLES["read"] | reads,
+    }
+
+
+class Authenticator:
+    """Checks tokens.
+
+    Args:
+        key: what they are signed with.
+        roles: custom roles by name, beside `admin`, `write` and `read`.
+        permissions: what the operations ask for.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        roles: dict[str, list[str]] | None = None,
+        permissions: Iterable[str] = (),
+    ) -> None:
+        self._key = key
+        custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
+        self._roles = roles_with(permissions) | custom
+        self._known: dict[str, Caller] = {}
+
+    def authenticate(self, token: str | None) -> Caller:
+        """Return who `token` stands for.
+
+        Raises:
+            Unauthorized: there is none, or it is malformed, expired, or not signed by us. The
+                token itself is never repeated.
+        """
+        if not token:
+            raise Unauthorized(
+                "No token was sent.",
+                "Send Authorization: Bearer <token> or X-API-Key: <token>; "
+                "towline token create makes one",
+            )
+        caller = self._known.get(token)
+        if caller is None:
+            caller = self._verify(token)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[token] = caller
+        if caller.expires <= time.time():
+            self._known.pop(token, None)
+            raise Unauthorized("The token has expired.", "towline token create makes a new one")
+        return caller
+
+    def _verify(self, token: str) -> Caller:
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthorized("The token is not valid.", f"it is longer than {LONGEST_TOKEN}")
+        try:
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=[ALGORITHM],
+                options={"require": ["sub", "exp"]},
+                leeway=CLOCKS_APART,  # for `iat` and `nbf`: `authenticate` reads `exp` by itself
+            )
+            return self._caller(claims)
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthorized(
+                "The token has expired.", "towline token create makes a new one"
+            ) from error
+        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
+            raise Unauthorized("The token is not valid.", str(error)) from error
+
+    def _caller(self, claims: dict[str, object]) -> Caller:
+        read = msgspec.convert(claims, _Claims)
+        if read.permissions is not None:
+            permissions = frozenset(read.permissions)
+        else:
+            permissions = frozenset[str]().union(
+                *(self._roles.get(role, frozenset()) for role in read.roles)
+            )
+        return Caller(read.sub, read.roles, permissions, read.exp)
+
+
+class _Claims(msgspec.Struct):
+    sub: str
+    exp: float
+    roles: list[str] = []
+    permissions: list[str] | None = None

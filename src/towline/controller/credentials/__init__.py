@@ -1,0 +1,1 @@
+"""The credentials that controllers keep, and give to nodes."""

@@ -1,0 +1,367 @@
+"""The fleet: which nodes there are, which are here now, and which a target means."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import structlog
+
+from towline.broker.connection import LONGEST_PAUSE, Connection
+from towline.broker.consumer import Follower
+from towline.broker.journal import NANOSECONDS, create_stream
+from towline.errors import InvalidRequest, NoNodes, NotFound
+from towline.wire.job import timestamp
+from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
+
+log = structlog.get_logger()
+
+HEARTBEATS = "heartbeats"
+NODES = "nodes"
+STATES = "states"
+MISSED = 3
+"""Heartbeats that a node may miss before it counts as away."""
+TICK = 0.5
+GRACE = LONGEST_PAUSE + 2.0
+"""Seconds after a connection of ours within which agents may still be on their way back."""
+
+
+class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node is; written when its agent starts, kept for good.
+
+    Attributes:
+        machine: the machine id.
+        labels: `key: value`, the value a dotted path.
+        started, registered: seconds since 1970 by the node's clock: this start, the first one.
+        booted: when the machine was started, likewise.
+        public_key: what is sealed to it only the node can read: X25519, as base64.
+        interval: seconds between its heartbeats.
+    """
+
+    machine: str
+    hostname: str
+    version: str
+    started: float
+    registered: float
+    interval: float
+    labels: dict[str, str] = {}
+    architecture: str = ""
+    kernel: str = ""
+    cpu_count: int = 0
+    distribution: str = ""
+    os_version: str = ""
+    booted: float | None = None
+    public_key: str = ""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node's sign of life.
+
+    Attributes:
+        capabilities: what the node can do, each with the reason it can't just now, or "".
+        running: how many tasks.
+        leaving: the agent is stopping, of its own will.
+        load: the mean number of runnable tasks over 1, 5 and 15 minutes.
+        memory: bytes: total, free, used.
+    """
+
+    capabilities: dict[str, str] = {}
+    running: int = 0
+    leaving: bool = False
+    load: tuple[float, float, float] | None = None
+    memory: tuple[int, int, int] | None = None
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What people have decided about a node.
+
+    Attributes:
+        drained: since when it takes no work, in seconds since 1970; None for one that does.
+        by: who said so.
+        changed: when the last such decision was.
+    """
+
+    drained: float | None = None
+    by: str = ""
+    changed: float = 0.0
+
+
+class Member:
+    """A registered node, as this controller sees it."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        self.labels = [parse_label(f"{k}:{v}") for k, v in registration.labels.items()]
+        self.heartbeat: Heartbeat | None = None
+        self.heard = registration.started
+        """When it was heard last: seconds since 1970, by this controller's clock."""
+        self.here = False
+        self.state = State()
+
+    @property
+    def drained(self) -> float | None:
+        """Since when it takes no work, in seconds since 1970; None for one that does."""
+        return self.state.drained
+
+    @property
+    def machine(self) -> str:
+        """The machine id."""
+        return self.registration.machine
+
+    @property
+    def hostname(self) -> str:
+        """The name for people."""
+        return self.registration.hostname
+
+    def can(self, capability: str) -> bool:
+        """Whether the node says it has `capability`, working at this moment or not."""
+        return self.heartbeat is None or capability in self.heartbeat.capabilities
+
+    def trouble(self, capability: str) -> str:
+        """Return why `capability` doesn't work there just now, or ""."""
+        return self.heartbeat.capabilities.get(capability, "") if self.heartbeat else ""
+
+    @property
+    def absence(self) -> str:
+        """Return "not reachable since …", for results and errors."""
+        return f"not reachable since {timestamp(self.heard)}"
+
+
+def state_subject(machine: str) -> str:
+    """Return the plain subject on which an agent hears that its state may have changed."""
+    return f"state.{machine}"
+
+
+def _follow(broker: Connection, bucket: str) -> Follower:
+    return Follower(broker, f"KV_{bucket}", subjects=[f"$KV.{bucket}.>"], newest=True)
+
+
+class Fleet:
+    """All registered nodes, in memory, kept current by following two key-value buckets.
+
+    Args:
+        on_change: called with the machine ids of nodes that came or went.
+    """
+
+    def __init__(self, broker: Connection, on_change: Callable[[set[str]], None]) -> None:
+        self._broker = broker
+        self._on_change = on_change
+        self._members: dict[str, Member] = {}
+        self._by_hostname: dict[str, set[str]] = {}
+        self.hostnames: dict[str, str] = {}
+        """Of all registered nodes, by machine id."""
+        self._states: dict[str, State] = {}
+        self._sorted: list[Member] | None = None
+        self._early: dict[str, tuple[Heartbeat, float]] = {}
+
+    async def create(self, replicas: int) -> None:
+        """Make the buckets where they don't exist.
+
+        Heartbeats are kept in memory: at 10,000 nodes they would be 2,000 synced writes a second
+        for what is worthless half a minute later.
+        """
+        for bucket, storage, age in (
+            (NODES, "file", 0.0),
+            (STATES, "file", 0.0),
+            (HEARTBEATS, "memory", 120.0),
+        ):
+            await create_stream(
+                self._broker,
+                {
+                    "name": f"KV_{bucket}",
+                    "subjects": [f"$KV.{bucket}.>"],
+                    "retention": "limits",
+                    "storage": storage,
+                    "max_age": int(age * NANOSECONDS),
+                    "max_msgs_per_subject": 1,
+                    "max_consumers": 1000,
+                    "discard": "new",
+                    "allow_rollup_hdrs": True,
+                    "deny_delete": True,
+                    "allow_direct": True,
+                    "num_replicas": replicas,
+                },
+            )
+
+    async def follow_nodes(self) -> None:
+        """Keep registrations current, for ever."""
+        async for message in _follow(self._broker, NODES):
+            if not message.data:
+                continue
+            try:
+                self._register(msgspec.json.decode(message.data, type=Registration))
+            except (msgspec.MsgspecError, ValueError) as error:
+                log.error("registration not readable", subject=message.subject, reason=str(error))
+
+    async def follow_states(self) -> None:
+        """Keep what people have decided about nodes current, for ever."""
+        async for message in _follow(self._broker, STATES):
+            machine = message.subject.rpartition(".")[2]
+            try:
+                state = msgspec.json.decode(message.data, type=State)
+            except msgspec.MsgspecError as error:
+                log.error("state not readable", machine=machine, reason=str(error))
+                continue
+            self._states[machine] = state
+            member = self._members.get(machine)
+            if member is not None:
+                member.state = state
+
+    async def decide(self, member: Member, state: State) -> None:
+        """Keep a decision about a node, and tell its agent of it.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it may not have been kept.
+        """
+        key = f"$KV.{STATES}.{member.machine}"
+        await self._broker.append(key, msgspec.json.encode(state))
+        self._states[member.machine] = member.state = state
+        await self._broker.publish(state_subject(member.machine), b"")
+
+    async def follow_heartbeats(self) -> None:
+        """Keep signs of life current, for ever."""
+        follower, session, live = _follow(self._broker, HEARTBEATS), 0, False
+        async for message in follower:
+            if session != follower.sessions:
+                session, live = follower.sessions, False
+            machine = message.subject.rpartition(".")[2]
+            try:
+                heartbeat = msgspec.json.decode(message.data, type=Heartbeat)
+            except msgspec.MsgspecError as error:
+                log.error("heartbeat not readable", machine=machine, reason=str(error))
+                continue
+            # What the bucket held when we came is as old as the broker says; what comes after is
+            # now, whatever the broker's clock.
+            self._hear(machine, heartbeat, time.time() if live else min(time.time(), message.time))
+            live = live or message.pending == 0
+
+    async def watch(self) -> None:
+        """Notice nodes that have fallen silent, for ever."""
+        patient_until = 0.0
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.time()
+            # While the broker is away nobody can be heard, and soon after it only who was as quick
+            # as we: that says nothing of the nodes.
+            if not self._broker.connected:
+                patient_until = time.monotonic() + GRACE
+            if time.monotonic() < patient_until:
+                for member in self._members.values():
+                    if member.here:
+                        member.heard = now
+                continue
+            gone = {
+                member.machine
+                for member in self._members.values()
+                if member.here and now - member.heard > MISSED * member.registration.interval
+            }
+            for machine in gone:
+                member = self._members[machine]
+                member.here = False
+                log.warning("node away", machine=machine, hostname=member.hostname)
+            if gone:
+                self._on_change(gone)
+
+    def _register(self, registration: Registration) -> None:
+        machine = registration.machine
+        member = Member(registration)
+        old = self._members.get(machine)
+        if old is not None:
+            self._by_hostname[old.hostname].discard(machine)
+            member.heartbeat, member.heard, member.here = old.heartbeat, old.heard, old.here
+        member.state = self._states.get(machine, member.state)
+        self._members[machine] = member
+        self.hostnames[machine] = member.hostname
+        self._sorted = None
+        self._by_hostname.setdefault(registration.hostname, set()).add(machine)
+        early = self._early.pop(machine, None)
+        if early is not None:
+            self._hear(machine, *early)
+
+    def _hear(self, machine: str, heartbeat: Heartbeat, heard: float) -> None:
+        member = self._members.get(machine)
+        if member is None:
+            self._early[machine] = (heartbeat, heard)
+            return
+        member.heartbeat, member.heard = heartbeat, heard
+        here = not heartbeat.leaving and (
+            time.time() - heard <= MISSED * member.registration.interval
+        )
+        if here != member.here:
+            member.here = here
+            log.info(
+                "node here" if here else "node left", machine=machine, hostname=member.hostname
+            )
+            self._on_change({machine})
+
+    def members(self) -> list[Member]:
+        """Return all registered nodes, by hostname."""
+        if self._sorted is None:
+            self._sorted = sorted(self._members.values(), key=lambda member: member.hostname)
+        return list(self._sorted)
+
+    def get(self, machine: str) -> Member | None:
+        """Return the node with this machine id, or None."""
+        return self._members.get(machine)
+
+    def here(self) -> Iterator[Member]:
+        """Yield the nodes that are here now."""
+        return (member for member in self._members.values() if member.here)
+
+    def one(self, name: str) -> Member:
+        """Return the node of this hostname or machine id.
+
+        Raises:
+            NotFound: there is none.
+            InvalidRequest: several have that hostname.
+        """
+        if name not in self._members and not self._by_hostname.get(name):
+            raise NotFound(
+                f"No registered node is called {name!r}.",
+                "GET /agent, or towline nodes, lists those that are registered",
+            )
+        return self.resolve(Hostname(name))[0]
+
+    def resolve(self, target: Target) -> list[Member]:
+        """Return the nodes that `target` means; for `_any`, all of which one is to act.
+
+        Raises:
+            NoNodes: no node is registered at all.
+            InvalidRequest: no registered node has that name or label, or two have that name.
+        """
+        if not self._members:
+            raise NoNodes(
+                "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
+            )
+        if target in (ANY, ALL):
+            return self.members()
+        if isinstance(target, Hostname):
+            member = self._members.get(target.name)
+            if member is not None:
+                return [member]
+            machines = self._by_hostname.get(target.name, set())
+            if len(machines) > 1:
+                raise InvalidRequest(
+                    f"The hostname {target.name!r} belongs to {len(machines)} nodes.",
+                    f"Name one by its machine id: {', '.join(sorted(machines))}",
+                )
+            if not machines:
+                raise InvalidRequest(
+                    f"No registered node is called {target.name!r}.",
+                    "GET /agent, or towline nodes, lists those that are registered",
+                )
+            return [self._members[machine] for machine in machines]
+        assert isinstance(target, Label)
+        found = [
+            member
+            for member in self.members()
+            if any(target.matches(label) for label in member.labels)
+        ]
+        if not found:
+            raise InvalidRequest(
+                f"No registered node carries the label {str(target)!r}.",
+                "GET /agent, or towline nodes, lists the labels that nodes carry",
+            )
+        return found

@@ -1,0 +1,1 @@
+"""The HTTP side of a controller: requests in, answers and streams out."""

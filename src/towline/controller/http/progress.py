@@ -1,0 +1,91 @@
+"""How far a job is: server-sent events, bounded however many nodes it is for.
+
+A follower is told of what has changed since it was told last, the oldest news first, and no more
+than it may be told a second: of a thousand nodes each one comes a little more seldom. The sum is
+always the present one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from towline.controller.http.sse import KEEP_ALIVE
+from towline.controller.jobs.dispatch import Dispatch
+from towline.controller.progress.picture import FEW
+from towline.wire.progress import JobProgress, Total
+
+PROGRESS = "progress"
+END = "end"
+RATE = 75_000
+"""Bytes a second that a follower is told, on average: with what HTTP adds less than 100 kB."""
+BURST = 20_000
+"""Bytes that it may be told at a time."""
+PACE = 0.25
+"""Seconds between two messages, at least."""
+SUM_EVERY = 1.0
+"""Seconds between sums over many nodes."""
+LOOK_EVERY = 1.0
+
+
+def _encode(kind: str, told: object, place: str = "") -> bytes:
+    head = f"id: {place}\n" if place else ""
+    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), kind.encode(), msgspec.json.encode(told))
+
+
+async def of_job(dispatch: Dispatch, job_id: str, machine: str | None) -> AsyncIterator[bytes]:
+    """Yield how far a job is until it has ended.
+
+    Args:
+        machine: the only node to tell of; None for all.
+    """
+    yield b"retry: 1000\n\n"
+    async with dispatch.watches.follow(job_id) as watch:
+        picture = watch.picture
+        feed = picture.follow(machine)
+        known: Total | None = None
+        allowance, at = float(BURST), time.monotonic()
+        summed = sent = float("-inf")
+        try:
+            while not dispatch.stopping:
+                now = time.monotonic()
+                allowance, at = min(BURST, allowance + RATE * (now - at)), now
+                done = picture.progress.done
+                total = None
+                few = len(picture.progress.tasks) <= FEW
+                if (few or done or now - summed >= SUM_EVERY) and picture.total() != known:
+                    known, summed = picture.total(), now
+                    total = known
+                told = dict[str, object](job_id=job_id, status=picture.progress.status)
+                if total is not None:
+                    told["total"] = total
+                    allowance -= len(msgspec.json.encode(total))
+                # Once something is due it is told, or a large sum would leave room for nothing.
+                if nodes := feed.take(max(1, int(allowance))):
+                    told["nodes"] = nodes
+                    allowance -= sum(len(bytes(node)) + 1 for node in nodes)
+                if len(told) > 2:
+                    sent = now
+                    yield _encode(PROGRESS, told)
+                elif now - sent >= KEEP_ALIVE:
+                    sent = now
+                    yield b": still here\n\n"
+                if done and not feed:
+                    counts = picture.total().nodes
+                    ended = {"job_id": job_id, "status": picture.progress.status, "nodes": counts}
+                    yield _encode(END, ended, END)
+                    return
+                await asyncio.sleep(PACE)
+                if not feed:
+                    await watch.pulse.wait(LOOK_EVERY)
+        finally:
+            picture.leave(feed)
+
+
+async def snapshot(dispatch: Dispatch, job_id: str, machine: str | None) -> JobProgress:
+    """Return how far a job is now; as `of_job`."""
+    async with dispatch.watches.follow(job_id) as watch:
+        return watch.picture.snapshot(machine)

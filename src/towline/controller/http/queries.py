@@ -1,0 +1,101 @@
+"""The query strings of the API's own routes: filters, pages and times."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from starlette.requests import Request
+
+from towline.controller.http.request import query
+from towline.duration import parse_duration
+from towline.errors import InvalidRequest
+
+Text = str | UnsetType
+"""Absent is UNSET rather than None: msgspec reads "null" in a query string as None."""
+
+
+class JobQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the query of a list of jobs may hold."""
+
+    status: (
+        Literal["submitted", "processing", "completed", "failed", "partial_failure"] | UnsetType
+    ) = UNSET
+    operation: Text = UNSET
+    target: Text = UNSET
+    node: Text = UNSET
+    caller: Text = UNSET
+    since: Text = UNSET
+    until: Text = UNSET
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+    offset: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    cursor: Annotated[int, Meta(ge=0, le=2**62)] | UnsetType = UNSET
+
+
+class EventQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the query of a stream of events may hold."""
+
+    operation: Text = UNSET
+    target: Text = UNSET
+    node: Text = UNSET
+    caller: Text = UNSET
+    event: Text = UNSET
+    since: Text = UNSET
+
+
+class ProgressQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What the query of a job's progress may hold."""
+
+    node: Text = UNSET
+
+
+Q = TypeVar("Q")
+V = TypeVar("V")
+
+
+def given(value: V | UnsetType) -> V | None:
+    """Return what a query parameter holds, None where it is absent."""
+    return None if value is UNSET else value
+
+
+def query_as(request: Request, kind: type[Q]) -> Q:
+    """Return the query, read as `kind`.
+
+    Raises:
+        InvalidRequest: a parameter is unknown or not valid.
+    """
+    try:
+        return msgspec.convert(query(request), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("The request's query is not valid.", str(error)) from error
+
+
+def moment(name: str, text: Text) -> float | None:
+    """Return the time that a query parameter names, in seconds since 1970.
+
+    Args:
+        text: a time by RFC 3339, or a duration: that long ago.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    if text is UNSET:
+        return None
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        # In a query string a plus sign is a space.
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+        if found.tzinfo is not None:
+            return found.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidRequest(
+        f"The query parameter {name!r} is not valid.",
+        f"{text[:80]!r} is neither a time, 2030-01-31T12:00:00Z, nor a duration, 2h",
+    )

@@ -1,0 +1,162 @@
+"""Server-sent events: what has happened, then what happens.
+
+Every follower reads the index at its own pace, from the place that it has reached: a slow one
+holds up nobody, and one that comes back with `Last-Event-ID` misses nothing.
+
+Source: HTML Living Standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from towline.controller.http import views
+from towline.controller.jobs.dispatch import Dispatch
+from towline.controller.jobs.index import Filter
+from towline.errors import InvalidRequest
+from towline.wire.job import Event, Job, first_id
+
+SUBMITTED = "submitted"
+MEDIA_TYPE = "text/event-stream"
+BATCH = 500
+PACE = 0.1
+"""Seconds between looks at the index while much happens."""
+LOOK_EVERY = 1.0
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a sign of life is sent: proxies cut what is silent."""
+REMEMBERED = 1000
+"""Jobs kept in memory while their events are filtered."""
+
+
+def _encode(place: str, kind: str, told: object) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+        place.encode(),
+        kind.encode(),
+        msgspec.json.encode(told),
+    )
+
+
+def place(text: str | None, numbers: int) -> list[int] | None:
+    """Read a `Last-Event-ID` of so many numbers; None where there is none.
+
+    Raises:
+        InvalidRequest: it isn't one of ours.
+    """
+    if text is None:
+        return None
+    parts = text.split("-")
+    if len(parts) != numbers or not all(
+        part.isascii() and part.isdigit() and len(part) < 19 for part in parts
+    ):
+        raise InvalidRequest(
+            f"The Last-Event-ID {text[:80]!r} is none of this stream.", "Leave it out to begin anew"
+        )
+    return [int(part) for part in parts]
+
+
+async def of_job(dispatch: Dispatch, job: Job, after: int | None) -> AsyncIterator[bytes]:
+    """Yield a job's events until it has ended.
+
+    Args:
+        after: the last event that the follower has; None to begin.
+    """
+    yield b"retry: 1000\n\n"
+    rest = _Rest(dispatch)
+    if after is None:
+        yield _encode("0", SUBMITTED, views.submitted(job))
+        after = 0
+    while not dispatch.stopping:
+        events = dispatch.index.events_after(after, BATCH, job_id=job.id)
+        state = dispatch.index.state(job.id)
+        for sequence, event in events:
+            yield _encode(str(sequence), event.kind, views.happened(event))
+            after = sequence
+        if len(events) == BATCH:
+            continue
+        if state is None or state.done:
+            status = state.status if state else "deleted"
+            nodes = state.nodes if state else {}
+            yield _encode(str(after), "end", {"job_id": job.id, "status": status, "nodes": nodes})
+            return
+        yield await rest.take(sent=bool(events))
+
+
+async def of_all(
+    dispatch: Dispatch, wanted: Filter, kinds: frozenset[str], begin: list[int]
+) -> AsyncIterator[bytes]:
+    """Yield the events of all jobs that are wanted, until the controller stops.
+
+    Args:
+        kinds: which kinds of events; empty for all.
+        begin: the last job and the last event that the follower has.
+    """
+    yield b"retry: 1000\n\n"
+    after_job, after_event = begin
+    known: OrderedDict[str, Job | None] = OrderedDict()
+    submissions = wanted.machine is None and (not kinds or SUBMITTED in kinds)
+    rest = _Rest(dispatch)
+
+    def wants(job: Job | None) -> bool:
+        columns = wanted.columns()
+        return not columns or (
+            job is not None and all(getattr(job, name) == value for name, value in columns.items())
+        )
+
+    def job_of(event: Event) -> Job | None:
+        if event.job not in known:
+            known[event.job] = dispatch.index.made(event.job)
+            if len(known) > REMEMBERED:
+                known.popitem(last=False)
+        return known[event.job]
+
+    while not dispatch.stopping:
+        sent = False
+        jobs = dispatch.index.jobs_after(after_job, BATCH)
+        events = dispatch.index.events_after(after_event, BATCH)
+        for sequence, job in jobs:
+            after_job = sequence
+            if submissions and wants(job):
+                sent = True
+                yield _encode(f"{after_job}-{after_event}", SUBMITTED, views.submitted(job))
+        for sequence, event in events:
+            after_event = sequence
+            if kinds and event.kind not in kinds:
+                continue
+            if wanted.machine in (None, event.machine) and wants(job_of(event)):
+                sent = True
+                yield _encode(f"{after_job}-{after_event}", event.kind, views.happened(event))
+        if len(jobs) < BATCH and len(events) < BATCH:
+            yield await rest.take(sent=sent)
+
+
+class _Rest:
+    """The pause between two looks at the index."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._pulse = dispatch.fold.pulse
+        self._sent = time.monotonic()
+
+    async def take(self, *, sent: bool) -> bytes:
+        """Return when there may be more: a sign of life where there was nothing for long."""
+        now = time.monotonic()
+        if sent:
+            self._sent = now
+        await asyncio.sleep(PACE)
+        # A job may expire without anything being folded.
+        await self._pulse.wait(LOOK_EVERY)
+        if now - self._sent < KEEP_ALIVE:
+            return b""
+        self._sent = now
+        return b": still here\n\n"
+
+
+def beginning(dispatch: Dispatch, since: float | None) -> list[int]:
+    """Return the place in the journal to begin at: now, or `since` (seconds since 1970)."""
+    if since is None:
+        return dispatch.index.newest()
+    return dispatch.index.before(first_id(since))

@@ -1,0 +1,257 @@
+"""What the API says of jobs, events and nodes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from towline.controller.credentials.store import Kept
+from towline.controller.fleet import Member
+from towline.controller.jobs.index import Listed
+from towline.wire.job import RESOLVED, RESOLVING, STARTED, TURNS, Event, Job, Progress, timestamp
+from towline.wire.target import ANY
+
+MOST_NAMES = 5
+"""Nodes that a moment of the timeline names; of more it tells how many."""
+MOST_ERRORS = 10
+"""Errors that a job's own `error` tells; each node's stands with the node."""
+
+
+def results(progress: Progress) -> list[dict[str, Any]]:
+    """Return what is known of each node that a job is for."""
+    if not progress.tasks and progress.job.target == ANY:
+        until = timestamp(progress.job.expires)
+        reason = f"no node has taken it yet; it runs on the first that can, until {until}"
+        return [{"hostname": ANY, "status": "pending", "error": reason}]
+    return [task.result() for task in progress.tasks.values()]
+
+
+def _head(job: Job, status: str) -> dict[str, Any]:
+    head: dict[str, Any] = {
+        "id": job.id,
+        "status": status,
+        "created": timestamp(job.created),
+        "expires": timestamp(job.expires),
+        "operation": {"type": job.operation, "data": job.parameters},
+        "target": job.target,
+        "caller": job.caller,
+    }
+    if job.retries is not None:
+        head["retry_of"] = job.retries
+    if job.waves is not None:
+        head["waves"] = job.waves
+    return head
+
+
+def listed(job: Listed) -> dict[str, Any]:
+    """Return what a list tells of a job for many nodes: how many have which status."""
+    return _head(job.job, job.status) | {"nodes": job.nodes}
+
+
+def job(progress: Progress, events: list[Event]) -> dict[str, Any]:
+    """Return all that is known of a job."""
+    tasks = list(progress.tasks.values())
+    names = Counter(task.hostname for task in tasks)
+    responses: dict[str, dict[str, Any]] = {}
+    states: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        name = task.hostname if names[task.hostname] == 1 else task.machine
+        state: dict[str, Any] = {"status": task.status}
+        if task.error is not None:
+            state["error"] = task.error
+        response = state | {"hostname": task.hostname}
+        if task.data:
+            response["data"] = task.data
+        if "changed" in task.data:
+            response["changed"] = task.data["changed"]
+        if task.started is not None and task.ended is not None:
+            state["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
+        responses[name], states[name] = response, state
+    made = progress.job
+    described = _head(made, progress.status) | {
+        "updated_at": timestamp(progress.updated),
+        "nodes": Counter(task.status for task in tasks),
+        "results": results(progress),
+        "responses": responses,
+        "agent_states": states,
+        "timeline": [
+            {"timestamp": timestamp(made.created), "event": "submitted", "hostname": made.target},
+            *_timeline(events),
+        ],
+    }
+    if any("changed" in task.data for task in tasks):
+        described["changed"] = any(task.data.get("changed") for task in tasks)
+    if len(tasks) == 1:
+        described["hostname"] = tasks[0].hostname
+        if tasks[0].data:
+            described["result"] = tasks[0].data
+    if progress.resolution is not None:
+        agreed = progress.resolution
+        described["resolved"] = {
+            "digest": agreed.digest,
+            "resolver": agreed.resolver,
+            "timestamp": timestamp(agreed.time),
+        }
+    if progress.turns is not None and progress.turns.paused is not None:
+        pause = progress.turns.paused
+        described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
+    errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
+    if errors:
+        described["error"] = "; ".join(errors[:MOST_ERRORS])
+    return described
+
+
+def turns(progress: Progress) -> dict[str, Any]:
+    """Return how far the turns of a job's nodes are, for whoever paused or resumed it."""
+    turns = progress.turns
+    waiting = len(turns.waiting) if turns is not None else 0
+    going = len(progress.unfinished) - waiting
+    paused = turns is not None and turns.paused is not None
+    return {
+        "job_id": progress.job.id,
+        "status": progress.status,
+        "message": f"{'Paused' if paused else 'Resumed'}: {waiting} of {len(progress.tasks)} nodes "
+        f"wait for their turn, {going} go on.",
+    }
+
+
+def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
+    """Return what happened; a task that was soon over tells of its start with its end."""
+    told: set[str] = set()
+    for event in events:
+        if event.kind == STARTED and event.machine in told:
+            continue
+        if event.started is not None and event.machine not in told:
+            yield _moment(
+                msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
+            )
+        if event.kind == STARTED or event.started is not None:
+            told.add(event.machine)
+        yield _moment(event)
+
+
+def _moment(event: Event) -> dict[str, Any]:
+    moment = {"timestamp": timestamp(event.time), "event": event.kind}
+    if event.hostname:
+        moment["hostname"] = event.hostname
+    if event.nodes is not None:
+        moment["message"] = _nodes(event)
+    elif event.kind in (RESOLVING, RESOLVED):
+        data = event.data or {}
+        digest = f"{data['digest']} " if "digest" in data else ""
+        moment["message"] = f"{digest}by {data.get('resolver', '?')}"
+    elif event.data is not None and "caller" in event.data:
+        moment["message"] = f"by {event.data['caller']}"
+    if event.error is not None:
+        moment["error"] = event.error
+    return moment
+
+
+def _nodes(event: Event) -> str:
+    nodes = event.nodes or []
+    if event.kind not in TURNS:
+        return f"for {len(nodes)} nodes"
+    what = "canary" if event.canary else "node"
+    counted = f"{len(nodes)} {what}{'' if len(nodes) == 1 or event.canary else 's'}"
+    if len(nodes) > MOST_NAMES:
+        return counted
+    return f"{counted}: {', '.join(node.hostname for node in nodes)}"
+
+
+def submitted(job: Job) -> dict[str, Any]:
+    """Return a job's making as a stream of events tells it."""
+    told = {"job_id": job.id, "event": "submitted", "timestamp": timestamp(job.created)}
+    return told | _head(job, "submitted")
+
+
+def happened(event: Event) -> dict[str, Any]:
+    """Return an event as a stream of events tells it."""
+    told = {"job_id": event.job} | _moment(event)
+    if event.hostname:
+        told["machine_id"] = event.machine
+    if event.data is not None and event.hostname:
+        told["data"] = event.data
+    return told
+
+
+def registry(kept: Kept, *, readable: bool) -> dict[str, Any]:
+    """Return what may be known of a credential that is kept for a registry: never the secret."""
+    described: dict[str, Any] = {"registry": kept.registry}
+    if kept.username:
+        described["username"] = kept.username
+    return described | {
+        "type": kept.kind,
+        "updated_at": timestamp(kept.updated),
+        "updated_by": kept.by,
+        "readable": readable,
+    }
+
+
+def agent(member: Member) -> dict[str, Any]:
+    """Return what is known of a node."""
+    registration, beat = member.registration, member.heartbeat
+    described: dict[str, Any] = {
+        "machine_id": member.machine,
+        "hostname": member.hostname,
+        "status": "Ready" if member.here else "NotReady",
+        "state": _state(member),
+        "labels": registration.labels,
+        "registered_at": timestamp(registration.registered),
+        "started_at": timestamp(registration.started),
+        "architecture": registration.architecture,
+        "kernel_version": registration.kernel,
+        "cpu_count": registration.cpu_count,
+        "version": registration.version,
+        "last_heard": timestamp(member.heard),
+        "timeline": _history(member),
+    }
+    if registration.distribution:
+        described["os_info"] = {
+            "distribution": registration.distribution,
+            "version": registration.os_version,
+        }
+    if registration.booted is not None and member.here:
+        described["uptime"] = _uptime(time.time() - registration.booted)
+    if beat is not None:
+        described["capabilities"] = sorted(beat.capabilities)
+        described["running"] = beat.running
+        troubles = {name: why for name, why in beat.capabilities.items() if why}
+        if troubles:
+            described["troubles"] = troubles
+        if beat.load is not None:
+            described["load_average"] = dict(zip(("1min", "5min", "15min"), beat.load, strict=True))
+        if beat.memory is not None:
+            described["memory"] = dict(zip(("total", "free", "used"), beat.memory, strict=True))
+    return described
+
+
+def _state(member: Member) -> str:
+    if member.drained is None:
+        return "Ready"
+    return "Draining" if member.heartbeat is not None and member.heartbeat.running else "Cordoned"
+
+
+def _history(member: Member) -> list[dict[str, Any]]:
+    moments = [
+        (member.registration.registered, "registered", ""),
+        (member.registration.started, "started", ""),
+    ]
+    if member.state.changed:
+        what = "undrained" if member.drained is None else "drained"
+        moments.append((member.state.changed, what, f"by {member.state.by}"))
+    return [
+        {"timestamp": timestamp(moment), "event": what, "hostname": member.hostname}
+        | ({"message": why} if why else {})
+        for moment, what, why in sorted(moments)
+    ]
+
+
+def _uptime(seconds: float) -> str:
+    minutes = int(max(0.0, seconds) // 60)
+    days, minutes = divmod(minutes, 24 * 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{days}d {hours}h {minutes}m"

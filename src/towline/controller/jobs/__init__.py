@@ -1,0 +1,1 @@
+"""Jobs at a controller: made, stored, folded into the index, waited for, steered."""

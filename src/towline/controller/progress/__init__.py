@@ -1,0 +1,1 @@
+"""How far jobs are, as nodes report it while somebody follows them."""

@@ -1,0 +1,240 @@
+"""The picture of a job that goes on: its events and its nodes' reports, and what is told of it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+
+from towline.wire.job import BAD, STARTED, Event, Progress, Task
+from towline.wire.progress import JobProgress, LayerProgress, NodeProgress, Report, Total
+
+FEW = 20
+"""Nodes up to which each layer is told of."""
+NAMED = 5
+"""Nodes that the sum names as the slowest, and as failed."""
+BRIEF = 300
+"""Characters of an error in the sum, which is told again and again: a registry's may be a page."""
+
+
+class Picture:
+    """What is known of a job: how far each node is, and what has changed for whom.
+
+    Attributes:
+        silent: the machine ids of nodes that run the job and have told nothing of it.
+
+    Args:
+        progress: the job with its events so far.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._reports: dict[str, Report] = {}
+        self._failed: dict[str, None] = {}
+        self._said: dict[str, tuple[str, str | None, str | None]] = {}
+        self._feeds: set[Feed] = set()
+        self._total: Total | None = None
+        self.silent: set[str] = set()
+        for task in progress.tasks.values():
+            self._said[task.machine] = (task.status, task.error, task.waits)
+            if task.status in BAD:
+                self._failed[task.machine] = None
+            elif task.status == "running":
+                self.silent.add(task.machine)
+
+    # In
+
+    def apply(self, event: Event) -> None:
+        """Fold an event of the job."""
+        self.progress.apply(event)
+        task = self.progress.tasks.get(event.machine)
+        if event.kind == STARTED and task is not None and task.ended is None:
+            # Whatever was said of it while it had not begun.
+            task.error = task.waits = None
+            if event.machine not in self._reports:
+                self.silent.add(event.machine)
+        self._change([event.machine, *(node.machine for node in event.nodes or ())])
+
+    def report(self, machine: str, report: Report) -> None:
+        """Take what a node tells; nothing where it has no part in the job, or has ended."""
+        if machine in self.progress.unfinished and self._reports.get(machine) != report:
+            self._reports[machine] = report
+            self.silent.discard(machine)
+            self._change([machine])
+
+    def explained(self) -> bool:
+        """Look of which nodes something else is said by now, and whether there are any.
+
+        They may be away, or have expired: nothing tells of that but the time.
+        """
+        changed = []
+        for machine, task in self.progress.tasks.items():
+            if self._said.get(machine) != (task.status, task.error, task.waits):
+                if task.error is not None:
+                    # It is away: how fast it was is no news any more.
+                    self._reports.pop(machine, None)
+                changed.append(machine)
+        self._change(changed)
+        return bool(changed)
+
+    def _change(self, machines: Iterable[str]) -> None:
+        for machine in machines:
+            task = self.progress.tasks.get(machine)
+            if task is None:
+                continue
+            self._said[machine] = (task.status, task.error, task.waits)
+            if task.ended is not None:
+                self._reports.pop(machine, None)
+                self.silent.discard(machine)
+                if task.status in BAD:
+                    self._failed[machine] = None
+            for feed in self._feeds:
+                feed.change(machine)
+        self._total = None
+
+    # Out
+
+    def follow(self, machine: str | None = None) -> Feed:
+        """Return a feed of what is known and what changes; `leave` ends it.
+
+        Args:
+            machine: the only node to tell of; None for all.
+        """
+        feed = Feed(self, machine)
+        self._feeds.add(feed)
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """End a feed."""
+        self._feeds.discard(feed)
+
+    def node(self, machine: str, *, layers: bool = False) -> NodeProgress:
+        """Return what is known of a node of the job.
+
+        Args:
+            layers: whether each layer is told of.
+        """
+        task, report = self.progress.tasks[machine], self._reports.get(machine)
+        if report is None or task.ended is not None:
+            return NodeProgress(
+                task.hostname, machine, task.status, error=task.error, waits=task.waits
+            )
+        told = NodeProgress(
+            *(task.hostname, machine, "running"),
+            *(report.phase, report.note or None, report.attempt),
+            *(report.fetched, report.size, report.unsized, report.extracted),
+            *(report.rate, report.left),
+        )
+        if not layers:
+            return told
+        listed = [LayerProgress(*msgspec.structs.astuple(layer)) for layer in report.layers]
+        return msgspec.structs.replace(told, layers=listed)
+
+    def total(self) -> Total:
+        """Return the sum over all nodes."""
+        if self._total is None:
+            self._total = self._sum()
+        return self._total
+
+    def _sum(self) -> Total:
+        tasks = self.progress.tasks
+        counts = Counter(self._status(task) for task in tasks.values())
+        complete = float(len(tasks) - len(self.progress.unfinished))
+        fetched = size = unsized = rate = 0
+        left: int | None = 0
+        for report in self._reports.values():
+            fetched += report.fetched
+            size += report.size
+            unsized += report.unsized
+            rate += report.rate
+            if report.size:
+                complete += report.fetched / report.size * _sized(report)
+            if left is not None:
+                left = None if report.left is None else max(left, report.left)
+        slowest = heapq.nsmallest(NAMED, self._reports, key=lambda name: _pace(self._reports[name]))
+        return Total(
+            dict(counts),
+            round(complete / len(tasks), 4) if tasks else 0.0,
+            *(fetched, size, unsized, rate),
+            left if self._reports else None,
+            [self.node(machine) for machine in slowest],
+            [self._briefly(machine) for machine in islice(reversed(self._failed), NAMED)],
+        )
+
+    def _briefly(self, machine: str) -> NodeProgress:
+        node = self.node(machine)
+        if node.error is None or len(node.error) <= BRIEF:
+            return node
+        return msgspec.structs.replace(node, error=f"{node.error[: BRIEF - 1]}…")
+
+    def _status(self, task: Task) -> str:
+        # A report may come before the event that the task has begun.
+        return "running" if task.machine in self._reports else task.status
+
+    def snapshot(self, machine: str | None = None) -> JobProgress:
+        """Return all that is known, of one node or of all."""
+        tasks = self.progress.tasks
+        told = tasks if machine is None else [machine] if machine in tasks else []
+        layers = len(told) <= FEW
+        nodes = [self.node(each, layers=layers) for each in told]
+        return JobProgress(self.progress.job.id, self.progress.status, self.total(), nodes)
+
+
+def _sized(report: Report) -> float:
+    """Return the share of layers of whose size is known."""
+    layers = len(report.layers)
+    return (layers - report.unsized) / layers if layers else 0.0
+
+
+def _pace(report: Report) -> tuple[bool, float]:
+    """Return what sorts the slowest first: without an end in sight, then by the time left."""
+    if report.left is None:
+        return False, report.rate
+    return True, -report.left
+
+
+class Feed:
+    """What one follower of a job is still to be told, the oldest news first.
+
+    Args:
+        machine: the only node to tell of; None for all.
+    """
+
+    def __init__(self, picture: Picture, machine: str | None) -> None:
+        self._picture = picture
+        self._machine = machine
+        tasks = picture.progress.tasks
+        # Those that are at it first: a follower who comes late asks for these.
+        self._due = dict.fromkeys(
+            each
+            for each in sorted(tasks, key=lambda each: tasks[each].status != "running")
+            if machine in (None, each)
+        )
+
+    def change(self, machine: str) -> None:
+        """Note that there is news of a node; it keeps its place where there is already."""
+        if self._machine in (None, machine):
+            self._due[machine] = None
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def take(self, budget: int) -> list[msgspec.Raw]:
+        """Return what there is to tell of nodes, each as JSON, in no more bytes than `budget`."""
+        picture, told = self._picture, list[msgspec.Raw]()
+        few = self._machine is not None or len(picture.progress.tasks) <= FEW
+        for machine in list(self._due):
+            if machine in picture.progress.tasks:
+                encoded = msgspec.json.encode(picture.node(machine, layers=few))
+                # One that is larger than any budget has to be told sometime.
+                if told and len(encoded) + 1 > budget:
+                    break
+                budget -= len(encoded) + 1
+                told.append(msgspec.Raw(encoded))
+            del self._due[machine]
+            if budget <= 0:
+                break
+        return told

@@ -1,0 +1,184 @@
+"""Watching jobs go on: a controller hears what nodes report while somebody follows, and only then.
+
+Which of several controllers that is makes no difference: nodes send to all that listen, and tell
+again when one asks that has just begun to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from towline.broker.connection import Connection
+from towline.controller.jobs.indexer import Pulse
+from towline.controller.progress.picture import Picture
+from towline.errors import BrokerUnreachable, NotFound
+from towline.wire.job import Event, Progress
+from towline.wire.progress import Report, asking_subject, progress_subject
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 1.0
+"""Seconds between looks for what nobody tells of: nodes that are away, jobs that expire."""
+ASK_EVERY = 3.0
+"""Seconds after which nodes are asked again that run a job and have told nothing."""
+ANSWERS_WITHIN = 0.8
+"""Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
+RETRY_EVERY = 0.5
+
+_report = msgspec.json.Decoder(Report)
+
+
+class Watch:
+    """A job that somebody follows.
+
+    Attributes:
+        pulse: beats when there is news.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.pulse = Pulse()
+        self.followers = 0
+        self.subscription: Subscription | None = None
+        self.asked_at = float("-inf")
+        self.answered = asyncio.Event()
+
+    @property
+    def job(self) -> str:
+        """The job's id."""
+        return self.picture.progress.job.id
+
+    def news(self) -> None:
+        """Wake those who follow."""
+        if not self.picture.silent:
+            self.answered.set()
+        self.pulse.beat()
+
+
+class Watches:
+    """The jobs that somebody follows at this controller.
+
+    Args:
+        find: returns a job as far as it is folded by now, or None.
+        explain: says of each node that hasn't ended why, where that is known.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        find: Callable[[str], Progress | None],
+        explain: Callable[[Progress], None],
+    ) -> None:
+        self._broker = broker
+        self._find = find
+        self._explain = explain
+        self._watches: dict[str, Watch] = {}
+        self._wake = asyncio.Event()
+
+    def happened(self, event: Event) -> None:
+        """Fold an event that the journal has got."""
+        watch = self._watches.get(event.job)
+        if watch is not None:
+            watch.picture.apply(event)
+            watch.news()
+
+    @contextlib.asynccontextmanager
+    async def follow(self, job_id: str) -> AsyncIterator[Watch]:
+        """Watch a job while the block goes on.
+
+        The first one to follow waits a moment for the nodes that are at it to tell how far.
+
+        Raises:
+            NotFound: the job is there no more.
+        """
+        watch = self._watches.get(job_id)
+        if watch is None:
+            # Nothing is awaited between this and the next event: none is missed.
+            progress = self._find(job_id)
+            if progress is None:
+                raise NotFound(f"There is no job {job_id}.", "It may have been deleted")
+            watch = self._watches[job_id] = Watch(Picture(progress))
+            self._look(watch)
+            self._wake.set()
+        watch.followers += 1
+        try:
+            if watch.picture.silent:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ANSWERS_WITHIN):
+                        await watch.answered.wait()
+            yield watch
+        finally:
+            watch.followers -= 1
+            self._wake.set()
+
+    def _look(self, watch: Watch) -> None:
+        """Learn what nobody tells of."""
+        progress = watch.picture.progress
+        for machine in progress.unfinished:
+            task = progress.tasks[machine]
+            task.error = task.waits = None
+        self._explain(progress)
+        if watch.picture.explained():
+            watch.news()
+
+    async def listen(self) -> None:
+        """Hear what nodes report of the jobs that are followed, for ever."""
+        while True:
+            client = await self._broker.client()
+            lost = asyncio.create_task(self._broker.lost())
+            lost.add_done_callback(lambda _: self._wake.set())
+            for watch in self._watches.values():
+                watch.subscription = None
+            try:
+                while not lost.done():
+                    await self._turn(client)
+            except (BrokerUnreachable, nats.errors.Error, OSError) as error:
+                log.warning("progress not heard", reason=str(error))
+                await asyncio.sleep(RETRY_EVERY)
+            finally:
+                lost.cancel()
+
+    async def _turn(self, client: Client) -> None:
+        """Begin and end what has to be, ask who is silent, and wait until there is more to do."""
+        self._wake.clear()
+        now = time.monotonic()
+        for watch in list(self._watches.values()):
+            if not watch.followers:
+                del self._watches[watch.job]
+                if watch.subscription is not None:
+                    await watch.subscription.unsubscribe()
+                continue
+            if watch.picture.progress.done:
+                continue
+            begun = watch.subscription is None
+            if begun:
+                watch.subscription = await self._hear(client, watch)
+            self._look(watch)
+            if begun or (watch.picture.silent and now - watch.asked_at > ASK_EVERY):
+                watch.asked_at = now
+                await client.publish(asking_subject(watch.job), b"")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY if self._watches else None):
+                await self._wake.wait()
+
+    async def _hear(self, client: Client, watch: Watch) -> Subscription:
+        async def heard(message: Msg) -> None:
+            machine = message.subject.split(".")[1]
+            try:
+                watch.picture.report(machine, _report.decode(message.data))
+            except msgspec.MsgspecError as error:
+                log.error("report not readable", machine=machine, reason=str(error))
+                return
+            watch.news()
+
+        return await client.subscribe(progress_subject("*", watch.job), cb=heard)

@@ -1,0 +1,179 @@
+"""Decisions about the turns of a job's nodes: pause, resume, and that nodes will have none.
+
+Every decision is one message on the job's own subject, stored only behind the last one that its
+author knew of. So there is one order of decisions, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from towline.broker.connection import BrokerRefused
+from towline.broker.journal import EVENTS, WRONG_LAST_SEQUENCE, Journal, turns_subject
+from towline.controller.fleet import Fleet
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Fold
+from towline.errors import Conflict
+from towline.wire.job import (
+    NOBODY,
+    PAUSED,
+    RESUMED,
+    WITHHELD,
+    Event,
+    PlannedNode,
+    Progress,
+    timestamp,
+)
+from towline.wire.rollout import Pause, limits, waits_for
+
+log = structlog.get_logger()
+
+
+def withheld(progress: Progress, nodes: dict[str, tuple[str, str]]) -> Event:
+    """Return the decision that nodes will have no turn.
+
+    Args:
+        nodes: by machine id, with the status that they end with, and the reason.
+    """
+    told = [
+        PlannedNode(machine, progress.tasks[machine].hostname, reason, status)
+        for machine, (status, reason) in nodes.items()
+    ]
+    reasons = {reason for _, reason in nodes.values()}
+    error = reasons.pop() if len(reasons) == 1 else None
+    return Event(progress.job.id, NOBODY, "", WITHHELD, time.time(), nodes=told, error=error)
+
+
+class Decisions:
+    """Makes decisions at whichever controller people ask."""
+
+    def __init__(self, journal: Journal, index: Index, fleet: Fleet, fold: Fold) -> None:
+        self._journal = journal
+        self._index = index
+        self._fleet = fleet
+        self._fold = fold
+
+    async def known(self, job_id: str) -> tuple[Progress, int] | None:
+        """Return how far a job is, and the sequence of the last decision that this includes.
+
+        Raises:
+            BrokerUnreachable: it isn't known.
+        """
+        last = await self._journal.last_of(turns_subject(job_id))
+        await self._fold.catch_up()
+        found = self._index.find(job_id, self._fleet.hostnames)
+        return None if found is None else (found[0], last)
+
+    async def _make(
+        self, job_id: str, choose: Callable[[Progress], Event | None]
+    ) -> Progress | None:
+        """Store the decision that `choose` returns for how far the job is, None for none.
+
+        It is asked again whenever another decision came first: perhaps its own, stored by an
+        attempt whose acknowledgement was lost. Return how far the job is then, None where there is
+        no such job.
+        """
+        while True:
+            known = await self.known(job_id)
+            if known is None:
+                return None
+            progress, last = known
+            event = choose(progress)
+            if event is None:
+                return progress
+            try:
+                sequence = await self._journal.decide(event, last)
+            except BrokerRefused as error:
+                if error.number not in WRONG_LAST_SEQUENCE:
+                    raise
+            else:
+                # So that whoever asks for the job next finds it so.
+                await self._fold.until({EVENTS: sequence})
+                progress.apply(event)
+                return progress
+
+    async def pause(self, job_id: str, caller: str) -> Progress | None:
+        """Release no more nodes of a job; those that were go on. Return how far it is then.
+
+        Raises:
+            Conflict: it is paused already, or no node of it waits.
+            BrokerUnreachable: it may or may not be paused.
+        """
+        event = Event(job_id, NOBODY, "", PAUSED, time.time(), data={"caller": caller})
+
+        def choose(progress: Progress) -> Event | None:
+            paused = _pause(progress)
+            if paused is None:
+                return event
+            if paused == Pause(caller, event.time):
+                return None
+            raise Conflict(
+                f"Job {job_id} is paused already.",
+                f"Since {timestamp(paused.since)}, by {paused.by}",
+            )
+
+        return await self._make(job_id, choose)
+
+    async def resume(self, job_id: str, caller: str) -> Progress | None:
+        """Release nodes of a paused job again; raises as `pause`, and where it isn't paused."""
+        event = Event(job_id, NOBODY, "", RESUMED, time.time(), data={"caller": caller})
+        tried = False
+
+        def choose(progress: Progress) -> Event | None:
+            nonlocal tried
+            if _pause(progress) is None:
+                if tried:
+                    return None
+                raise Conflict(f"Job {job_id} is not paused.", "It goes on already")
+            tried = True
+            return event
+
+        return await self._make(job_id, choose)
+
+    async def cancel(self, job_id: str, reason: str) -> None:
+        """Let no node that waits have a turn any more; raises as `Journal.decide`."""
+
+        def choose(progress: Progress) -> Event | None:
+            waiting = progress.turns.waiting if progress.turns is not None else {}
+            if not waiting:
+                return None
+            return withheld(progress, dict.fromkeys(waiting, ("cancelled", reason)))
+
+        await self._make(job_id, choose)
+
+
+def _pause(progress: Progress) -> Pause | None:
+    """Return a job's pause, None for none; raise `Conflict` where no node waits for its turn."""
+    job = progress.job
+    if progress.turns is None:
+        raise Conflict(
+            f"No node of job {job.id} waits: all have their turn at once.",
+            "Only a job made with max_parallel or canary can be paused",
+        )
+    progress.expire(time.time())
+    if progress.done:
+        raise Conflict(f"Job {job.id} has ended already: {progress.status}.", "No node waits")
+    if progress.planned and not progress.turns.waiting:
+        raise Conflict(
+            f"No node of job {job.id} waits any more.",
+            f"POST /job/{job.id}/cancel stops those that go on",
+        )
+    return progress.turns.paused
+
+
+def explain(progress: Progress) -> None:
+    """Say of each node that waits for its turn what it waits for, where nothing is said yet."""
+    turns, waves = progress.turns, progress.job.waves
+    if turns is None or waves is None or not turns.waiting:
+        return
+    waits, reason = waits_for(turns, limits(waves, turns.total))
+    if turns.paused is not None:
+        waits = "paused"
+        reason = f"paused by {turns.paused.by} since {timestamp(turns.paused.since)}"
+    for machine in turns.waiting:
+        task = progress.tasks[machine]
+        if task.error is None:
+            task.waits, task.error = waits, reason

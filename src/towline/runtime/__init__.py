@@ -1,0 +1,1 @@
+"""What every process of Towline needs: settings, logs, signals, state, keys."""

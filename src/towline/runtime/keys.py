@@ -1,0 +1,127 @@
+"""Encryption: what controllers keep in the broker, and what only one node may read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from pathlib import Path
+
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+from nacl.secret import Aead
+
+from towline.errors import InvalidConfiguration, TowlineError
+from towline.runtime.state_directory import keep_private
+
+CREDENTIALS_KEY = "credentials.key"
+NODE_KEY = "node.key"
+KEY_BYTES = 32
+
+
+class WrongKey(TowlineError):
+    """What was encrypted can't be read with the key that is there."""
+
+
+class Vault:
+    """Locks what is kept in the broker with a key that is not there (XChaCha20-Poly1305).
+
+    Args:
+        key: 32 bytes.
+        path: where it comes from, for errors.
+    """
+
+    def __init__(self, key: bytes, path: Path) -> None:
+        self._box = Aead(key)
+        self.path = path
+        self.fingerprint = hashlib.sha256(b"towline credentials key " + key).hexdigest()[:16]
+        """Tells keys apart, and nothing about them."""
+
+    def lock(self, data: bytes, place: str) -> str:
+        """Return `data` encrypted, as base64.
+
+        Args:
+            place: where it is kept, and what stands beside it in the clear: it opens only there.
+        """
+        return base64.b64encode(self._box.encrypt(data, place.encode())).decode()
+
+    def unlock(self, text: str, place: str) -> bytes:
+        """Return what `lock` was given; raises `WrongKey`."""
+        try:
+            return self._box.decrypt(base64.b64decode(text), place.encode())
+        except (CryptoError, ValueError) as error:
+            raise WrongKey(
+                "A credential can't be decrypted.",
+                f"it was changed where it is kept, or not locked with the key {str(self.path)!r}",
+            ) from error
+
+
+def open_vault(path: Path, *, create: bool) -> Vault:
+    """Return the vault of the key in a file, making that (mode 0600) where it may.
+
+    Raises:
+        InvalidConfiguration: the file can't be read or made, or holds no key.
+    """
+    return Vault(_load(path, "that credentials are kept with", create=create), path)
+
+
+class NodeKey:
+    """A node's X25519 key pair: what is sealed to its public half only this node can read."""
+
+    def __init__(self, private: bytes) -> None:
+        self._private = PrivateKey(private)
+
+    @property
+    def public(self) -> str:
+        """The public half, as base64."""
+        return base64.b64encode(bytes(self._private.public_key)).decode()
+
+    def unseal(self, text: str) -> bytes:
+        """Return what `seal` was given; raises `WrongKey`."""
+        try:
+            return SealedBox(self._private).decrypt(base64.b64decode(text))
+        except (CryptoError, ValueError) as error:
+            raise WrongKey("What was sealed is for another key than this node's.") from error
+
+
+def node_key(directory: Path) -> NodeKey:
+    """Return the node's key pair, made on its first start; the private half stays in `directory`.
+
+    Raises:
+        InvalidConfiguration: the file can't be read or made, or holds no key.
+    """
+    return NodeKey(_load(directory / NODE_KEY, "of this node", create=True))
+
+
+def seal(data: bytes, public: str) -> str:
+    """Return `data` encrypted so that only the node with this public key can read it, as base64.
+
+    Raises:
+        ValueError: it is no public key.
+    """
+    try:
+        key = PublicKey(base64.b64decode(public, validate=True))
+    except (CryptoError, TypeError, ValueError) as error:
+        raise ValueError("not an X25519 public key") from error
+    return base64.b64encode(SealedBox(key).encrypt(data)).decode()
+
+
+def _load(path: Path, whose: str, *, create: bool) -> bytes:
+    try:
+        if create and not path.exists():
+            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(
+            f"The key {whose}, {str(path)!r}, can't be read.", str(error)
+        ) from error
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise InvalidConfiguration(
+            f"The key {whose}, {str(path)!r}, is none.",
+            f"The file holds {2 * KEY_BYTES} hex digits; put back the one that was there",
+        )
+    return key

@@ -1,0 +1,72 @@
+"""Logs: one JSON line an event, to standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+
+# structlog imports rich where it is installed, for colours that lines of JSON never have: 4 MiB of
+# every agent's memory. None makes that import fail, as it does where rich is absent.
+_rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+
+from towline.runtime.redaction import strike  # noqa: E402
+
+
+def _clean(value: Any) -> Any:
+    """Return `value` as plain data, without secrets and without what UTF-8 can't carry."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {_clean(str(name)): _clean(inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(inner) for inner in value]
+    return strike(str(value).encode(errors="backslashreplace").decode())
+
+
+def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    # Before JSON escapes line ends and quotes: a secret right after one would not be seen.
+    return msgspec.json.encode(_clean(event))
+
+
+class _Forward(logging.Handler):
+    """Brings what libraries log into the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+
+
+def configure(part: str, level: str = "info") -> None:
+    """Send logs to standard error, each line one JSON object with `part`, `level` and `time`.
+
+    Raises:
+        ValueError: `level` is none of debug, info, warning, error.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"{level!r} is no log level, write debug, info, warning or error")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            structlog.processors.format_exc_info,
+            _render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(part=part)
+    # Libraries log through the standard library: nothing of theirs below a warning.
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)

@@ -1,0 +1,194 @@
+"""Towline itself: broker, controller and agents, each a process of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.testing.assembly import Assembly
+from tests.testing.broker import Broker
+from tests.testing.ports import free_port
+from tests.testing.process import TowlineProcess, wait_until
+from towline.controller.auth import create_token, load_key
+
+NO_ENGINE = "none"
+PULL = "container/docker/pull"
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """A node to be: its name, its engine's URL and its labels."""
+
+    hostname: str
+    engine: str = NO_ENGINE
+    labels: tuple[str, ...] = ()
+
+
+class Cluster(Assembly):
+    """A broker, a controller and one agent a node, on loopback.
+
+    `admin`, `writer` and `reader` are HTTP clients with a token of that role, `anyone` has none.
+
+    Parameters: `directory` holds all state and logs; `env` is added to the environment of
+    controller and agents; `broker` makes the broker.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        nodes: Sequence[NodePlan],
+        env: Mapping[str, str | None] | None = None,
+        broker: Callable[[Path], Broker] = Broker,
+    ) -> None:
+        super().__init__()
+        self.directory = directory
+        self._make_broker = broker
+        # Whoever runs the tests may have logged in to registries.
+        self._env = {"TOWLINE_HEARTBEAT": "1s", "TOWLINE_DOCKER_CONFIG": "none", **(env or {})}
+        self._plans = nodes
+        self.agents: dict[str, TowlineProcess] = {}
+        self.controllers: list[TowlineProcess] = []
+        self.others: list[httpx.Client] = []
+        """Clients of further controllers, with a token that may do everything."""
+
+    def _start(self) -> None:
+        self.broker = self._parts.enter_context(self._make_broker(self.directory))
+        listen = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{listen}"
+        self.controller = self._process("controller", "--listen", listen)
+        for plan in self._plans:
+            self.add_node(plan)
+        self.controller.wait_for_output("answers at")
+        self.admin = self.client(self.token("admin"))
+        self.writer = self.client(self.token("write"))
+        self.reader = self.client(self.token("read"))
+        self.anyone = self.client(None)
+        self.wait_here(*self.agents)
+
+    def _process(self, part: str, *arguments: str, name: str | None = None) -> TowlineProcess:
+        name = name or part
+        process = TowlineProcess(
+            part,
+            *("--state", self.directory / name),
+            *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+            *arguments,
+            logs=self.directory,
+            name=name,
+            env=self._env,
+        )
+        return self._parts.enter_context(process)
+
+    def add_node(self, plan: NodePlan) -> TowlineProcess:
+        """Start one more agent; `wait_here` waits until it is there."""
+        labels = [part for label in plan.labels for part in ("--label", label)]
+        agent = self._process(
+            "agent",
+            *("--hostname", plan.hostname, "--engine", plan.engine, *labels),
+            name=f"agent-{plan.hostname}",
+        )
+        self.agents[plan.hostname] = agent
+        return agent
+
+    def add_controller(self, *, stranger: bool = False) -> None:
+        """Start one more controller on the same broker, with the same keys.
+
+        A `stranger` doesn't have the one that credentials are kept with.
+        """
+        listen = f"127.0.0.1:{free_port()}"
+        name = f"controller-{len(self.controllers)}"
+        keys = ["--token-key", str(self.directory / "controller" / "token.key")]
+        if not stranger:
+            key = self.directory / "controller" / "credentials.key"
+            keys += ["--credentials-key", str(key)]
+        process = self._process("controller", "--listen", listen, *keys, name=name)
+        process.wait_for_output("answers at")
+        self.controllers.append(process)
+        client = self.client(self.token("admin"), url=f"http://{listen}")
+        self.others.append(client)
+
+        def knows_all() -> bool:
+            known = client.get("/agent").json()["agents"]
+            return [node["status"] for node in known] == ["Ready"] * len(self.agents)
+
+        wait_until(knows_all, what=f"{name} to know all nodes")
+
+    @property
+    def key(self) -> bytes:
+        """What the controller signs tokens with."""
+        return load_key(self.directory / "controller" / "token.key", create=False)
+
+    def token(
+        self, *roles: str, permissions: list[str] | None = None, subject: str = "tests"
+    ) -> str:
+        """Return a token that holds for an hour."""
+        return create_token(
+            self.key, subject=subject, roles=list(roles), permissions=permissions, lifetime=3600
+        )
+
+    def client(self, token: str | None, url: str | None = None) -> httpx.Client:
+        """Return an HTTP client of the API that lasts as long as the cluster."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        client = httpx.Client(base_url=url or self.url, headers=headers, timeout=60)
+        return self._parts.enter_context(client)
+
+    def pull(
+        self, target: str, image: str, *, prefer: str | None = None, query: str = "", **more: Any
+    ) -> httpx.Response:
+        """Ask for a pull, with a token that may; `more` stands in the body beside the image."""
+        headers = {"Prefer": prefer} if prefer else {}
+        return self.writer.post(
+            f"/node/{target}/{PULL}{query}", json={"image": image, **more}, headers=headers
+        )
+
+    def node(self, hostname: str) -> dict[str, Any] | None:
+        """Return what `GET /agent` says of a node, or None."""
+        agents = self.admin.get("/agent").raise_for_status().json()["agents"]
+        found: list[dict[str, Any]] = [a for a in agents if a["hostname"] == hostname]
+        return found[0] if found else None
+
+    def job(self, job_id: str, *, wait: int = 30) -> dict[str, Any]:
+        """Return a job, waiting for the nodes that are there."""
+        answer = self.admin.get(f"/job/{job_id}", headers={"Prefer": f"wait={wait}"})
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """Wait until no node of a job is pending or running, and return the job."""
+        job: dict[str, Any] = {}
+
+        def over() -> bool:
+            nonlocal job
+            job = self.job(job_id)
+            return job["status"] in ("completed", "failed", "partial_failure")
+
+        wait_until(over, timeout=60, what=f"the end of job {job_id}")
+        return job
+
+    def wait_here(self, *hostnames: str) -> None:
+        """Wait until nodes are registered and heard."""
+        self._wait_for_state("Ready", hostnames)
+
+    def wait_away(self, *hostnames: str) -> None:
+        """Wait until the controller counts nodes as away."""
+        self._wait_for_state("NotReady", hostnames)
+
+    def _wait_for_state(self, state: str, hostnames: Sequence[str]) -> None:
+        for hostname in hostnames:
+
+            def reached(hostname: str = hostname) -> bool:
+                node = self.node(hostname)
+                return node is not None and node["status"] == state
+
+            wait_until(reached, what=f"{hostname} {state}")
+
+    def jobs_made(self) -> int:
+        """Return how many jobs the broker has ever been given."""
+        return self.broker.last_sequence("JOBS")
+
+    @property
+    def logs(self) -> str:
+        """All that controller, agents and broker have written."""
+        written = [*self.directory.glob("*.err"), *self.directory.glob("*.out")]
+        return "\n".join(path.read_text(errors="replace") for path in written)

@@ -1,0 +1,56 @@
+"""`towline` as people run it: one command at a time, and what it prints."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testing.process import Failed
+
+_SCRIPT = Path(sys.executable).with_name("towline")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: its exit status and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class CommandLine:
+    """Runs `towline` with no settings but those given here; fails if it ever breaks off.
+
+    Parameters: `state` is what it takes for the machine's state directory; `env` is added to the
+    environment of each command; `prefix` is a program with arguments that runs it.
+    """
+
+    def __init__(
+        self, state: Path, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
+        self._prefix = prefix
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWLINE_")}
+        # In place of /etc/towline/towline.toml, which this machine may have.
+        here = {"STATE_DIRECTORY": str(state), "TOWLINE_CONFIG": "/dev/null"}
+        self._env = {**clean, **here, **(env or {})}
+
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> Finished:
+        """Run a command to its end."""
+        done = subprocess.run(
+            [*self._prefix, _SCRIPT, *arguments],
+            input=stdin,
+            env={**self._env, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        finished = Finished(done.returncode, done.stdout, done.stderr)
+        if "Traceback" in done.stdout + done.stderr or done.returncode not in (0, 1, 2):
+            raise Failed(f"towline {arguments} broke off: {finished}")
+        return finished

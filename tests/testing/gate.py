@@ -1,0 +1,118 @@
+"""Operations whose running a test holds back, and counts from outside."""
+
+from pathlib import Path
+
+import msgspec
+
+from towline.wire.progress import Report
+
+MODULE = "gate_operations"
+
+_SOURCE = '''\
+"""What a test holds back with files beside this one."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from towline.errors import TaskFailed
+from towline.operation import Effect, operation
+from towline.progress import Report
+
+class Passed(msgspec.Struct):
+    times: int
+    changed: bool = True
+
+async def _pass(node, name, fail):
+    here = Path(__file__).parent
+    log = here / f"{name}@{node.hostname}"
+    with log.open("a") as file:
+        file.write("begun\\n")
+        file.flush()
+        os.fsync(file.fileno())
+    report = here / f"{log.name}.report"
+    try:
+        while any((here / f"{held}.held").exists() for held in (name, log.name)):
+            if report.exists():
+                node.report(msgspec.json.decode(report.read_bytes(), type=Report))
+            await asyncio.sleep(0.01)
+    except asyncio.CancelledError:
+        with log.open("a") as file:
+            file.write("stopped\\n")
+        raise
+    if fail or any((here / f"{broken}.broken").exists() for broken in (name, log.name)):
+        raise TaskFailed(f"{name} is broken")
+    with log.open("a") as file:
+        file.write("passed\\n")
+    return Passed(log.read_text().count("begun"))
+
+@operation("gate.pass", "POST gate/pass", permission="docker:write", effect=Effect.CONVERGE)
+async def pass_(node, *, name: str, fail: bool = False) -> Passed:
+    """Pass the gate, once it is open."""
+    return await _pass(node, name, fail)
+
+@operation("gate.once", "POST gate/once", permission="gate:execute", effect=Effect.ONCE)
+async def once(node, *, name: str) -> Passed:
+    """Pass the gate, and never twice."""
+    return await _pass(node, name, False)
+
+@operation("gate.look", "GET gate", permission="docker:read", effect=Effect.READ)
+async def look(node, *, name: str) -> Passed:
+    """Look through the gate."""
+    return await _pass(node, name, False)
+'''
+
+
+class Gate:
+    """Holds operations back by name, and tells what became of them.
+
+    What is held or damaged under `<name>@<hostname>` is so on that node only.
+
+    Parameters: `directory` is where the module and its files are.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / f"{MODULE}.py").write_text(_SOURCE)
+        self.env = {"TOWLINE_OPERATIONS": MODULE, "PYTHONPATH": str(directory)}
+        """What the parts' environment needs to know the operations."""
+
+    def hold(self, name: str) -> None:
+        """Hold back what passes under this name from now on."""
+        (self.directory / f"{name}.held").touch()
+
+    def open(self, name: str) -> None:
+        """Let it pass."""
+        (self.directory / f"{name}.held").unlink(missing_ok=True)
+
+    def tell(self, name: str, hostname: str, report: Report) -> None:
+        """Let it tell on a node, while it is held back, how far it is."""
+        path = self.directory / f"{name}@{hostname}.report"
+        path.with_suffix(".new").write_bytes(msgspec.json.encode(report))
+        path.with_suffix(".new").rename(path)
+
+    def damage(self, name: str) -> None:
+        """Let it fail from now on."""
+        (self.directory / f"{name}.broken").touch()
+
+    def mend(self, name: str) -> None:
+        """Let it fail no longer."""
+        (self.directory / f"{name}.broken").unlink(missing_ok=True)
+
+    def _lines(self, name: str, hostname: str) -> list[str]:
+        path = self.directory / f"{name}@{hostname}"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def begun(self, name: str, hostname: str) -> int:
+        """Return how often it was begun on a node."""
+        return self._lines(name, hostname).count("begun")
+
+    def passed(self, name: str, hostname: str) -> int:
+        """Return how often it came to its end there."""
+        return self._lines(name, hostname).count("passed")
+
+    def stopped(self, name: str, hostname: str) -> int:
+        """Return how often it was stopped there."""
+        return self._lines(name, hostname).count("stopped")
