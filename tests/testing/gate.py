@@ -19,7 +19,7 @@ import msgspec
 
 from towline.errors import TaskFailed
 from towline.operation import Effect, operation
-from towline.progress import Report
+from towline.wire.progress import Report
 
 class Passed(msgspec.Struct):
     times: int

@@ -190,8 +190,8 @@ def test_a_process_killed_while_it_folds_leaves_no_position_without_its_jobs(
 ) -> None:
     fold = """
 import pathlib, sys, msgspec
-from towline.index import Index
-from towline.job import Job
+from towline.controller.jobs.index import Index
+from towline.wire.job import Job
 with Index(pathlib.Path(sys.argv[1])) as index:
     index.position("JOBS", sys.argv[2], 10**9)
     for sequence in range(1, 10**9):

@@ -281,7 +281,7 @@ async def test_what_was_written_last_is_kept_when_the_ledger_is_closed_at_once(p
 WORK = """
 import asyncio, pathlib, sys
 from towline.agent.ledger import Ledger
-from towline.job import Event, Job
+from towline.wire.job import Event, Job
 
 async def work(ledger, number):
     job = Job(f"job-{number:09}", "node.load", {}, "_all", "ci", 1.0, 2.0)

@@ -110,7 +110,7 @@ def test_a_refused_lock_leaves_the_holders_name(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
     hold = """
 import pathlib, sys, time
-from towline.state import Lock
+from towline.runtime.state_directory import Lock
 lock = Lock(pathlib.Path(sys.argv[1]), "agent")
 print("held", flush=True)
 time.sleep(600)
