@@ -16,9 +16,11 @@ from tests.testing.process import Failed, wait_until
 
 from scripts.bench import Exchange, at_once, goal, request, say
 from scripts.fleet import Fleet, hostname
-from towline.broker.connection import Connection, Settings
-from towline.broker.journal import ALL_SUBJECT, event_id, event_subject, node_subject
-from towline.wire.job import COMPLETED, FAILED, PLANNED, Event, Job, PlannedNode, new_id
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.wire.event import COMPLETED, FAILED, PLANNED, Event, PlannedNode
+from towline.wire.job import Job, new_id
+from towline.wire.subjects import ALL_SUBJECT, event_id, event_subject, node_subject
 
 JOBS_MADE = 100_000
 LARGE = 10_000

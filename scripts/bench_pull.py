@@ -26,7 +26,7 @@ from tests.testing.registry import Registry, random_layer
 from scripts.bench import cpu_seconds, describe_system, goal, processes, say, table
 from scripts.fleet import Fleet
 from towline.client import Client
-from towline.wire.progress import progress_subject
+from towline.wire.subjects import progress_subject
 
 DOCUMENT = Path(__file__).parents[1] / "docs/benchmarks-pull.md"
 LAYERS, LAYER_SIZE = 5, 200_000_000

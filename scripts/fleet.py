@@ -23,12 +23,12 @@ from towline import operations
 from towline.agent.agent import Agent
 from towline.agent.docker.engine import Engine
 from towline.agent.ledger import Ledger
-from towline.broker.connection import Settings
+from towline.broker.settings import Settings
 from towline.controller.auth import create_token, load_key
-from towline.duration import parse_duration
 from towline.runtime import logs
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.runtime.process import run
+from towline.units import parse_duration
 from towline.wire.target import parse_label
 
 MEMORY = Path("/dev/shm")

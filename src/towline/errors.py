@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from towline.size import show_size
+from towline.units import show_size
 
 
 class TowlineError(Exception):

@@ -18,11 +18,13 @@ from tests.testing.process import wait_until
 from tests.testing.relay import Relay
 from towline.broker import connection as broker_module
 from towline.broker import consumer as follower_module
-from towline.broker.connection import BrokerRefused, Connection, Settings
+from towline.broker.connection import BrokerRefused, Connection
 from towline.broker.consumer import Follower, Message
-from towline.broker.journal import WRONG_LAST_SEQUENCE, Journal, create_stream
+from towline.broker.journal import Journal
+from towline.broker.settings import Settings
+from towline.broker.streams import WRONG_LAST_SEQUENCE, create_stream
 from towline.errors import BrokerUnreachable
-from towline.wire.job import Event
+from towline.wire.event import Event
 
 STREAM = "TESTS"
 STREAM_NOT_FOUND = 10059

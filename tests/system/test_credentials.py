@@ -27,12 +27,13 @@ from tests.testing.engine import Engine
 from tests.testing.process import wait_until
 from tests.testing.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 from towline.client import ApiError, Credential
-from towline.controller.fleet import Registration
 from towline.operations import docker
 from towline.runtime.keys import node_key
 from towline.runtime.redaction import forms
-from towline.wire.issued import Answer, Issued, Question, question_subject
+from towline.wire.credential import Answer, Issued, Question
 from towline.wire.job import new_id
+from towline.wire.node import Registration
+from towline.wire.subjects import question_subject
 
 WRONG = "wr0ng p@ss/word+é"
 GOOD = {"username": USER, "password": PASSWORD}

@@ -20,10 +20,12 @@ from towline.agent.docker.engine import EngineRefused
 from towline.agent.docker.pull import resolution as digests
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.resolution import Digests
-from towline.broker.connection import Connection, Settings
+from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
+from towline.broker.settings import Settings
 from towline.errors import Hopeless, TaskFailed
-from towline.wire.job import Resolution, new_id
+from towline.wire.event import Resolution
+from towline.wire.job import new_id
 from towline.wire.reference import Reference
 
 DIGEST = "sha256:" + "d" * 64

@@ -25,9 +25,11 @@ from towline.agent.docker.pull import attempts, cooldown
 from towline.agent.docker.pull.attempts import Order
 from towline.agent.docker.pull.cooldown import Rests, retry_after
 from towline.agent.docker.pull.pulls import Pulls
-from towline.broker.connection import Connection, Settings
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
 from towline.wire import cooldown as buckets
-from towline.wire.job import RESTING, Job, new_id
+from towline.wire.event import RESTING
+from towline.wire.job import Job, new_id
 from towline.wire.progress import Report
 from towline.wire.reference import Reference
 

@@ -11,12 +11,15 @@ from structlog.testing import capture_logs
 
 from tests.testing.broker import Broker
 from tests.testing.cluster import Cluster, NodePlan
-from towline.broker.connection import Connection, Settings
-from towline.broker.journal import EVENTS, JOBS, Journal, Retention, node_subject
+from towline.broker.connection import Connection
+from towline.broker.journal import EVENTS, JOBS, Journal, Retention
+from towline.broker.settings import Settings
 from towline.controller.jobs import indexer as fold_module
 from towline.controller.jobs.index import Filter, Index
 from towline.controller.jobs.indexer import Fold
-from towline.wire.job import COMPLETED, Event, Job, new_id
+from towline.wire.event import COMPLETED, Event
+from towline.wire.job import Job, new_id
+from towline.wire.subjects import node_subject
 
 MIB = 1024**2
 MACHINE = "a" * 32

@@ -11,10 +11,12 @@ from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.engine import Engine
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
-from towline.broker.connection import Connection, Settings
-from towline.broker.journal import Journal, any_subject
+from towline.broker.connection import Connection
+from towline.broker.journal import Journal
+from towline.broker.settings import Settings
 from towline.operation import NODE
 from towline.wire.job import Job, new_id
+from towline.wire.subjects import any_subject
 
 LOAD = "/node/{}/load"
 

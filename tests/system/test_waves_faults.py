@@ -31,14 +31,17 @@ from tests.system.test_waves import (
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until
-from towline.broker.connection import Connection, Settings
-from towline.broker.journal import EVENTS, JOBS, Journal, wave_subject
+from towline.broker.connection import Connection
+from towline.broker.journal import EVENTS, JOBS, Journal
+from towline.broker.settings import Settings
 from towline.controller.jobs.dispatch import Dispatch
 from towline.controller.jobs.index import Index
 from towline.controller.rollout.lease import Lease
 from towline.runtime.keys import open_vault
-from towline.wire.job import NOBODY, PLANNED, RELEASED, Event, Job, PlannedNode, new_id
+from towline.wire.event import NOBODY, PLANNED, RELEASED, Event, PlannedNode
+from towline.wire.job import Job, new_id
 from towline.wire.rollout import Waves
+from towline.wire.subjects import wave_subject
 
 TAKEN = "waves taken over"
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from towline.broker import connection as broker_module
-from towline.broker.connection import Clock
+from towline.broker import clock as clock_module
+from towline.broker.clock import Clock
 
 BROKER = 1_800_000_000.0
 """Seconds since 1970 at the broker when this machine has run for 0 s."""
@@ -17,7 +17,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Set how many seconds this machine has run."""
 
     def at(seconds: float) -> None:
-        monkeypatch.setattr(broker_module, "running", lambda: seconds)
+        monkeypatch.setattr(clock_module, "running", lambda: seconds)
 
     return at
 
@@ -28,7 +28,7 @@ def told(moment: float) -> str:
 
 def error(clock: Clock) -> float:
     """Return how far ahead of the broker's it is, in seconds."""
-    return round(clock.now() - BROKER - broker_module.running(), 3)
+    return round(clock.now() - BROKER - clock_module.running(), 3)
 
 
 def test_a_first_answer_is_off_by_half_of_its_time_at_most(at: Callable[[float], None]) -> None:

@@ -13,11 +13,11 @@ from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import Kind, classify
-from towline.broker.connection import Connection, Settings
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable, Hopeless, Passing
 from towline.runtime.keys import NodeKey, seal
-from towline.wire.credential import Credential
-from towline.wire.issued import Answer, Issued, Question
+from towline.wire.credential import Answer, Credential, Issued, Question
 from towline.wire.job import Job
 from towline.wire.reference import Reference
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.duration import LONGEST, parse_duration
+from towline.units import LONGEST_DURATION, parse_duration
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 # The rule once more, as one expression.
@@ -14,7 +14,7 @@ DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)\s*")
 def by_the_rule(text: str) -> float | None:
     match = DURATION.fullmatch(text)
     seconds = float(match[1]) * UNITS[match[2]] if match else -1.0
-    return seconds if 0 <= seconds <= LONGEST else None
+    return seconds if 0 <= seconds <= LONGEST_DURATION else None
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def by_the_rule(text: str) -> float | None:
         ("1.5h", 5400.0),
         ("007s", 7.0),
         (" 30s\n", 30.0),
-        ("3650d", LONGEST),
+        ("3650d", LONGEST_DURATION),
     ],
 )
 def test_a_duration_is_a_number_and_its_unit(text: str, seconds: float) -> None:
@@ -56,7 +56,7 @@ def test_what_is_no_duration_is_shown_with_how_to_write_one(text: str) -> None:
 @given(st.integers(0, 3650 * 86400 * 1000), st.sampled_from(sorted(UNITS)))
 def test_every_whole_number_of_a_unit_is_that_many_seconds(number: int, unit: str) -> None:
     text = f"{number}{unit}"
-    if number * UNITS[unit] <= LONGEST:
+    if number * UNITS[unit] <= LONGEST_DURATION:
         assert parse_duration(text) == number * UNITS[unit]
     else:
         with pytest.raises(ValueError, match=text):

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.broker.connection import Connection, Settings
-from towline.controller.fleet import Fleet, Heartbeat, Member, Registration
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.controller.fleet import Fleet, Member
 from towline.errors import InvalidRequest, NoNodes, TowlineError
+from towline.wire.node import Heartbeat, Registration
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_target
 
 MACHINES = ["m1", "m2", "m3", "web-01"]

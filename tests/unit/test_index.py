@@ -21,7 +21,8 @@ from tests.testing.process import Process
 from towline.broker.journal import EVENTS, JOBS
 from towline.controller.jobs import index as index_module
 from towline.controller.jobs.index import VERSION, Filter, Index
-from towline.wire.job import (
+from towline.controller.jobs.state import JobState
+from towline.wire.event import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
@@ -35,12 +36,9 @@ from towline.wire.job import (
     STARTED,
     WITHHELD,
     Event,
-    Job,
     PlannedNode,
-    Progress,
-    first_id,
-    new_id,
 )
+from towline.wire.job import Job, first_id, new_id
 from towline.wire.rollout import Waves
 
 CREATED = "2030-01-01T00:00:00Z"
@@ -72,7 +70,7 @@ def add_event(index: Index, event: Event, sequence: int) -> None:
     index.advance(EVENTS, sequence)
 
 
-def found(index: Index, job: Job, **hostnames: str) -> tuple[Progress, list[Event]]:
+def found(index: Index, job: Job, **hostnames: str) -> tuple[JobState, list[Event]]:
     answer = index.find(job.id, hostnames)
     assert answer is not None
     return answer

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.wire.job import (
+from towline.controller.jobs.state import JobState
+from towline.controller.rollout.rule import Pause
+from towline.units import timestamp
+from towline.wire.event import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
@@ -26,14 +29,10 @@ from towline.wire.job import (
     STARTED,
     WITHHELD,
     Event,
-    Job,
     PlannedNode,
-    Progress,
-    first_id,
-    new_id,
-    timestamp,
 )
-from towline.wire.rollout import Pause, Waves
+from towline.wire.job import Job, first_id, new_id
+from towline.wire.rollout import Waves
 
 CREATED = 1_700_000_000.0
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]
@@ -61,14 +60,14 @@ def event(machine: str, kind: str, at: float = 1.0, **more: Any) -> Event:
     return Event(JOB.id, machine, f"host-{machine}", kind, CREATED + at, **more)
 
 
-def folded(*events: Event, nodes: list[PlannedNode] | None = None, job: Job = JOB) -> Progress:
-    progress = Progress(job, nodes)
+def folded(*events: Event, nodes: list[PlannedNode] | None = None, job: Job = JOB) -> JobState:
+    progress = JobState(job, nodes)
     for each in events:
         progress.apply(each)
     return progress
 
 
-def picture(progress: Progress) -> dict[str, Any]:
+def picture(progress: JobState) -> dict[str, Any]:
     """Everything that a fold knows, whatever order it came in."""
     not_ended = {machine for machine, task in progress.tasks.items() if task.ended is None}
     assert progress.unfinished == not_ended
@@ -399,13 +398,13 @@ def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: in
         event("a", QUEUED, 2.0, error=words),
         event("a", DEQUEUED, 3.0, error="its turn after 1.0 s"),
     ]
-    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    progress = JobState(JOB, [PlannedNode("a", "host-a")])
     for each in events[:2]:
         progress.apply(each)
     (task,) = progress.tasks.values()
     assert (task.status, task.waits, task.error) == ("running", "max_pulls", words)
 
-    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    progress = JobState(JOB, [PlannedNode("a", "host-a")])
     random.Random(shuffled).shuffle(events)
     for each in events:
         progress.apply(each)
@@ -414,7 +413,7 @@ def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: in
 
 
 def test_of_a_queue_nothing_is_left_in_the_end() -> None:
-    progress = Progress(JOB, [PlannedNode("a", "host-a")])
+    progress = JobState(JOB, [PlannedNode("a", "host-a")])
     progress.apply(event("a", QUEUED, 2.0, error="queued: 3 pulls run before it"))
     progress.apply(event("a", COMPLETED, 3.0, data={}))
     progress.apply(event("a", QUEUED, 4.0, error="late"))

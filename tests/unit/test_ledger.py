@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.testing.process import Process
 from towline.agent.ledger import Ledger
-from towline.wire.job import COMPLETED, FAILED, Event, Job, new_id
+from towline.wire.event import COMPLETED, FAILED, Event
+from towline.wire.job import Job, new_id
 
 
 @pytest.fixture
@@ -281,7 +282,8 @@ async def test_what_was_written_last_is_kept_when_the_ledger_is_closed_at_once(p
 WORK = """
 import asyncio, pathlib, sys
 from towline.agent.ledger import Ledger
-from towline.wire.job import Event, Job
+from towline.wire.event import Event
+from towline.wire.job import Job
 
 async def work(ledger, number):
     job = Job(f"job-{number:09}", "node.load", {}, "_all", "ci", 1.0, 2.0)

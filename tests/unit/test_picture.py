@@ -5,24 +5,17 @@ import time
 import msgspec
 import pytest
 
+from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import BRIEF, FEW, NAMED, Feed, Picture
-from towline.wire.job import (
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    STARTED,
-    Event,
-    Job,
-    PlannedNode,
-    Progress,
-)
+from towline.wire.event import CANCELLED, COMPLETED, FAILED, STARTED, Event, PlannedNode
+from towline.wire.job import Job
 from towline.wire.progress import DOWNLOADING, EXTRACTING, Layer, NodeProgress, Report
 
 
 def a_picture(nodes: int) -> Picture:
     now = time.time()
     job = Job("j", "docker.pull", {"image": "app"}, "_all", "me", now, now + 60)
-    return Picture(Progress(job, [PlannedNode(f"m{n}", f"web-{n}") for n in range(nodes)]))
+    return Picture(JobState(job, [PlannedNode(f"m{n}", f"web-{n}") for n in range(nodes)]))
 
 
 def an_event(kind: str, node: int, error: str | None = None) -> Event:

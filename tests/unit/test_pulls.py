@@ -13,7 +13,8 @@ from towline.agent.docker.pull.attempts import Attempt, Order, Policy, Step
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.pulls import Pulls
 from towline.errors import EngineUnreachable, Hopeless, TaskFailed
-from towline.wire.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
+from towline.wire.event import ATTEMPT, DEQUEUED, QUEUED, Resolution
+from towline.wire.job import Job
 from towline.wire.progress import Report
 from towline.wire.reference import Reference
 

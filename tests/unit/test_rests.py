@@ -7,8 +7,9 @@ import pytest
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.cooldown import Rests
 from towline.agent.docker.pull.faults import Fault, Kind
-from towline.broker.connection import BrokerRefused, Clock
-from towline.broker.journal import NO_MESSAGE
+from towline.broker.clock import Clock
+from towline.broker.connection import BrokerRefused
+from towline.broker.streams import NO_MESSAGE
 from towline.errors import BrokerUnreachable
 from towline.wire.reference import Reference
 

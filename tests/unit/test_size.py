@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.size import LARGEST, UNITS, Share, parse_share, parse_size, show_size
+from towline.units import LARGEST_SIZE, SIZE_UNITS, Share, parse_share, parse_size, show_size
 
 GIB = 1024**3
 
@@ -20,7 +20,7 @@ GIB = 1024**3
         ("1gib", GIB),
         (" 1.5 GiB\n", 3 * GIB // 2),
         ("2TB", 2 * 10**12),
-        ("1024PiB", LARGEST),
+        ("1024PiB", LARGEST_SIZE),
     ],
 )
 def test_a_size_is_a_number_and_its_unit(text: str, size: int) -> None:
@@ -41,10 +41,10 @@ def test_what_is_no_size_is_shown_with_how_to_write_one(text: str) -> None:
     assert str(refused.value).startswith(repr(text[:40]))
 
 
-@given(st.integers(0, 2000), st.sampled_from(sorted(UNITS)))
+@given(st.integers(0, 2000), st.sampled_from(sorted(SIZE_UNITS)))
 def test_every_whole_number_of_a_unit_is_that_many_bytes(number: int, unit: str) -> None:
-    if number * UNITS[unit] <= LARGEST:
-        assert parse_size(f"{number}{unit}") == number * UNITS[unit]
+    if number * SIZE_UNITS[unit] <= LARGEST_SIZE:
+        assert parse_size(f"{number}{unit}") == number * SIZE_UNITS[unit]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_size_is_shown_in_three_digits(size: int, shown: str) -> None:
     assert show_size(size) == shown
 
 
-@given(st.integers(1, LARGEST))
+@given(st.integers(1, LARGEST_SIZE))
 def test_what_is_shown_reads_back_to_nearly_the_same(size: int) -> None:
     shown = show_size(size).removesuffix(" bytes")
     assert abs(parse_size(shown) - size) <= size * 0.0051 + 1

@@ -8,7 +8,7 @@ from towline.agent.docker.pull import progress
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.progress import WINDOW, Rate, Telling
-from towline.wire import job
+from towline.wire import event
 from towline.wire.progress import (
     DOWNLOADING,
     EXTRACTING,
@@ -163,10 +163,10 @@ async def test_a_pause_after_a_failure_says_why_and_the_next_attempt_begins_anew
 
 
 def test_a_pull_that_waits_for_its_turn_says_so(pull: Pull) -> None:
-    pull.telling.noted(job.QUEUED, "queued: 3 pulls are under way")
+    pull.telling.noted(event.QUEUED, "queued: 3 pulls are under way")
     report = pull.report()
     assert (report.phase, report.note) == (QUEUED, "queued: 3 pulls are under way")
-    pull.telling.noted(job.ATTEMPT, "attempt 1 of 5 failed")
+    pull.telling.noted(event.ATTEMPT, "attempt 1 of 5 failed")
     assert pull.report().phase == QUEUED
-    pull.telling.noted(job.DEQUEUED, "has its turn")
+    pull.telling.noted(event.DEQUEUED, "has its turn")
     assert pull.report().phase == PREPARING

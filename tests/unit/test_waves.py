@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from towline.wire.rollout import Limits, Pause, Turns, Waves, decide, limits, stopped, waits_for
+from towline.controller.rollout.rule import Limits, Pause, Turns, decide, limits, stopped, waits_for
+from towline.wire.rollout import Waves
 
 SHARES = st.integers(1, 12).map(str) | st.integers(1, 100).map(lambda share: f"{share}%")
 

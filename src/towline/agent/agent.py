@@ -21,20 +21,15 @@ from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.progress import Reports
 from towline.agent.runner import Tasks
-from towline.broker.connection import Connection, Settings
+from towline.broker.connection import Connection
 from towline.broker.consumer import Follower
-from towline.broker.journal import (
-    ALL_SUBJECT,
-    JOBS,
-    Journal,
-    any_subject,
-    label_subject,
-    node_subject,
-)
+from towline.broker.journal import JOBS, Journal
+from towline.broker.settings import Settings
 from towline.operation import NODE
 from towline.runtime.keys import NodeKey
-from towline.size import Share
+from towline.units import Share
 from towline.wire.job import Job
+from towline.wire.subjects import ALL_SUBJECT, any_subject, label_subject, node_subject
 from towline.wire.target import Label
 
 log = structlog.get_logger()

@@ -18,17 +18,10 @@ from nats.aio.msg import Msg
 from towline import __version__
 from towline.agent.docker.engine import Engine
 from towline.broker.connection import BrokerRefused, Connection
-from towline.controller.fleet import (
-    HEARTBEATS,
-    NODES,
-    STATES,
-    Heartbeat,
-    Registration,
-    State,
-    state_subject,
-)
 from towline.errors import BrokerUnreachable, TowlineError
 from towline.operation import NODE
+from towline.wire.node import Heartbeat, NodeState, Registration
+from towline.wire.subjects import HEARTBEATS, NODES, STATES, state_subject
 from towline.wire.target import Label
 
 log = structlog.get_logger()
@@ -158,7 +151,7 @@ class Presence:
         if not answer.data:
             return False
         try:
-            return msgspec.json.decode(answer.data, type=State).drained is not None
+            return msgspec.json.decode(answer.data, type=NodeState).drained is not None
         except msgspec.MsgspecError as error:
             log.error("state not readable", reason=str(error))
             return self.drained

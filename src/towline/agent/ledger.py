@@ -13,7 +13,8 @@ from typing import Self
 
 import msgspec
 
-from towline.wire.job import Event, Job
+from towline.wire.event import Event
+from towline.wire.job import Job
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (

@@ -84,7 +84,7 @@ class Node:
         """Tell of a step of the task, for the job's timeline; it goes through the ledger.
 
         Args:
-            kind: what happened: one of `towline.wire.job.REPEATED`, which may happen several times.
+            kind: what happened: one of `towline.wire.event.REPEATED`, which may happen again.
         """
         if self._note is not None:
             self._note(kind, message)

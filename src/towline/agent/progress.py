@@ -18,7 +18,8 @@ from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
-from towline.wire.progress import Report, asking_subject, progress_subject
+from towline.wire.progress import Report
+from towline.wire.subjects import asking_subject, progress_subject
 
 log = structlog.get_logger()
 

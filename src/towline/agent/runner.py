@@ -21,11 +21,11 @@ from towline.agent.node import Node
 from towline.agent.progress import Reports
 from towline.broker.connection import BrokerRefused
 from towline.broker.consumer import Message
-from towline.broker.journal import LONGEST_AGE, Journal, cancelling_subject
+from towline.broker.journal import LONGEST_AGE, Journal
 from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
 from towline.operation import Effect, registry
-from towline.wire.job import (
-    CANCEL,
+from towline.units import timestamp
+from towline.wire.event import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
@@ -34,9 +34,9 @@ from towline.wire.job import (
     SKIPPED,
     STARTED,
     Event,
-    Job,
-    timestamp,
 )
+from towline.wire.job import CANCEL, Job
+from towline.wire.subjects import cancelling_subject
 from towline.wire.target import ANY
 
 log = structlog.get_logger()

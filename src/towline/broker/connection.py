@@ -7,13 +7,9 @@ import contextlib
 import random
 import re
 import ssl
-import time
 from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import nats.errors
@@ -21,9 +17,12 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from towline.broker.clock import Clock, running
+from towline.broker.settings import Settings, without_password
 from towline.errors import BrokerUnreachable, InvalidConfiguration, TowlineError
 
 log = structlog.get_logger()
+
 
 # A dead server that sends no reset is noticed after two unanswered pings: some 10 s. The client's
 # own default takes six minutes.
@@ -43,7 +42,6 @@ REQUEST_TIMEOUT = 5.0
 FIRST_ATTEMPT = 2.0
 """Seconds until a message that nobody acknowledged is sent once more, on the same connection: in a
 cluster a leader that is gone loses it without a word. Doubled each time."""
-
 _SEED = re.compile("SU[A-Z2-7]{56}")
 
 
@@ -57,47 +55,6 @@ class BrokerRefused(TowlineError):
     def __init__(self, number: int, description: str) -> None:
         super().__init__("The broker refused.", f"{description} (JetStream error {number})")
         self.number = number
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """Where the broker is and how to log in.
-
-    Attributes:
-        urls: one or more `nats://host:port` or `tls://host:port`.
-        credentials: a file with a NATS `.creds` text, an nkey seed, or `user:password`.
-        ca: a file with the certificates that sign the servers', where they aren't public.
-    """
-
-    urls: list[str]
-    credentials: Path | None = None
-    ca: Path | None = None
-
-
-def check_url(url: str) -> None:
-    """Refuse what is no broker's URL.
-
-    Raises:
-        InvalidConfiguration: it is none; what could be a password in it is not repeated.
-    """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        _, at, rest = url.rpartition("@")
-        shown = f"***@{rest}" if at else rest
-        raise InvalidConfiguration(
-            f"{shown!r} is no broker.",
-            "Write nats://HOST:PORT or tls://HOST:PORT, and user and password into a file for "
-            "--nats-credentials",
-        )
-
-
-def without_password(url: str) -> str:
-    """Return `url` with no user and no password, fit for a log."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 class _Ack(msgspec.Struct):
@@ -144,42 +101,6 @@ class _Client(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-
-
-class Clock:
-    """The broker's clock, as far as it has told us: by it jobs expire, whatever ours says."""
-
-    def __init__(self) -> None:
-        self._ahead: float | None = None
-        self.known = asyncio.Event()
-
-    def tell(self, moment: str, asked: float) -> None:
-        """Learn what time it was at the broker between a question and its answer, now.
-
-        Args:
-            asked: when it was asked, in seconds, as `running` gives them.
-        """
-        told = datetime.fromisoformat(moment).timestamp()
-        least, most = told - running(), told - asked
-        # Each answer leaves a span as wide as it took; a slow one tells nothing new.
-        ahead = (least + most) / 2 if self._ahead is None else self._ahead
-        self._ahead = min(max(ahead, least), most)
-        self.known.set()
-
-    def passed(self, moment: float) -> None:
-        """Learn that a moment is over at the broker, in seconds since 1970: it stored something."""
-        if self._ahead is not None:
-            self._ahead = max(self._ahead, moment - running())
-
-    def now(self) -> float:
-        """Return seconds since 1970; by our own clock while the broker has told nothing."""
-        return time.time() if self._ahead is None else self._ahead + running()
-
-
-def running() -> float:
-    """Return the seconds since the machine was started."""
-    # Unlike the monotonic clock it goes on while the machine sleeps, and nobody sets it.
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Connection:

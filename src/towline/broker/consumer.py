@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import MAX_CONSUMERS, NANOSECONDS
+from towline.broker.streams import MAX_CONSUMERS, NANOSECONDS
 from towline.errors import BrokerUnreachable
 
 log = structlog.get_logger()

@@ -10,48 +10,32 @@ import msgspec
 import structlog
 
 from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.streams import (
+    MAX_CONSUMERS,
+    NANOSECONDS,
+    NO_MESSAGE,
+    WRONG_LAST_SEQUENCE,
+    create_stream,
+    lacks_room,
+)
 from towline.errors import BrokerUnreachable
-from towline.size import show_size
-from towline.wire.job import (
-    CANCELLING,
+from towline.units import show_size
+from towline.wire.event import (
     CLAIMED,
     NOBODY,
-    REPEATED,
     RESOLVED,
     RESOLVING,
-    RESULT_STATUS,
-    TURNS,
     Event,
-    Job,
     Resolution,
 )
-from towline.wire.target import Label
+from towline.wire.job import Job
+from towline.wire.subjects import claim_subject, event_id, event_subject, node_subject
 
 log = structlog.get_logger()
 
+
 JOBS = "JOBS"
 EVENTS = "EVENTS"
-
-# nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
-# It also lets no more than 512 agents wait at one consumer unless that names a higher limit.
-MAX_CONSUMERS = 20_000
-NANOSECONDS = 1_000_000_000
-STREAM_NAME_IN_USE = 10058
-NO_MESSAGE = 10037
-NO_STORAGE = 10047
-NO_PEERS = 10005
-"""What a server of its own, and a cluster, answer where a stream may take more than there is."""
-WRONG_LAST_SEQUENCE = (10071, 10164)
-"""A message that was to be the first on its subject is not."""
-
-ENDED = "ended"
-"""Ends the subject of the event that ends a task, whatever its kind."""
-
-
-TURN = "turn"
-"""Ends the subject that takes all decisions about the turns of a job's nodes, one after another."""
-
-
 SMALLEST = 16 * 1024**2
 """Bytes that each stream must be allowed: with less, jobs would be lost that still run."""
 LONGEST_AGE = 30 * 86400.0
@@ -70,29 +54,6 @@ class Retention(msgspec.Struct, frozen=True):
     age: float = 7 * 86400.0
     size: int = 8 * 1024**3
     replicas: int = 1
-
-
-def node_subject(machine: str) -> str:
-    """Return the subject of jobs for one machine."""
-    return f"job.node.{machine}"
-
-
-def label_subject(label: Label) -> str:
-    """Return the subject of jobs for all nodes that carry `label`."""
-    return f"job.label.{label.key}.{label.value}"
-
-
-def any_subject(capability: str) -> str:
-    """Return the subject of jobs for any one node with `capability`."""
-    return f"job.any.{capability}"
-
-
-def wave_subject(job_id: str) -> str:
-    """Return the subject of a job with waves: no agent follows it."""
-    return f"job.wave.{job_id}"
-
-
-ALL_SUBJECT = "job.all"
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -144,7 +105,7 @@ class Journal:
                     await create_stream(self.broker, {**config, "max_bytes": size})
                     break
                 except BrokerRefused as error:
-                    if size // 2 < SMALLEST or not _lacks_room(error):
+                    if size // 2 < SMALLEST or not lacks_room(error):
                         raise
                 log.warning(
                     "broker has no room for the journal's size",
@@ -288,54 +249,3 @@ class Journal:
         """Return the sequence of the newest message of `stream`."""
         answer = await self.broker.call(f"STREAM.INFO.{stream}")
         return int(answer["state"]["last_seq"])
-
-
-def _slot(event: Event) -> str:
-    """Return what there is one of: a task ends once, however it ends."""
-    if event.kind in REPEATED:
-        return f"{event.kind}-{int(event.time * 1_000_000)}"
-    if event.kind in TURNS:
-        return TURN
-    return ENDED if event.kind in RESULT_STATUS else event.kind
-
-
-def event_subject(event: Event) -> str:
-    """Return the subject that carries `event`."""
-    return f"event.{event.machine}.{event.job}.{_slot(event)}"
-
-
-def event_id(event: Event) -> str:
-    """Return what makes a second delivery of `event` no second event."""
-    return f"{event.job}.{event.machine}.{_slot(event)}"
-
-
-def claim_subject(job_id: str) -> str:
-    """Return the subject that takes the one claim of a job for any node."""
-    return f"event.{NOBODY}.{job_id}.{CLAIMED}"
-
-
-def turns_subject(job_id: str) -> str:
-    """Return the subject of the decisions about the turns of a job's nodes."""
-    return f"event.{NOBODY}.{job_id}.{TURN}"
-
-
-def cancelling_subject(job_id: str) -> str:
-    """Return the subject of the event that says that a job is to be stopped."""
-    return f"event.{NOBODY}.{job_id}.{CANCELLING}"
-
-
-def _lacks_room(error: BrokerRefused) -> bool:
-    # A cluster answers the same where it has too few servers.
-    return error.number == NO_STORAGE or (
-        error.number == NO_PEERS and "insufficient storage" in error.details
-    )
-
-
-async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
-    """Make a stream where there is none of that name."""
-    try:
-        await broker.call(f"STREAM.CREATE.{config['name']}", config)
-    except BrokerRefused as error:
-        # In use: it exists with other settings. Those are an operator's to change, not ours.
-        if error.number != STREAM_NAME_IN_USE:
-            raise

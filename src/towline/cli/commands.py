@@ -145,7 +145,7 @@ def _vault(settings: config.Settings, directory: Path) -> Vault:
 def _retention(settings: config.Settings) -> Retention:
     """Return how long and how much the journal keeps."""
     from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
-    from towline.size import show_size
+    from towline.units import show_size
 
     age, size = settings.seconds("retention"), settings.size("retention_size")
     if age > LONGEST_AGE:
@@ -163,7 +163,7 @@ def _retention(settings: config.Settings) -> Retention:
 
 
 def _broker(settings: config.Settings) -> Any:
-    from towline.broker.connection import Settings, check_url
+    from towline.broker.settings import Settings, check_url
 
     urls = [url.strip() for url in (settings.nats or "").split(",") if url.strip()]
     if not urls:
@@ -383,7 +383,7 @@ def show_token(text: str) -> None:
     """Print what a token says (from standard input unless given); its signature isn't checked."""
     import jwt
 
-    from towline.wire.job import timestamp
+    from towline.units import timestamp
 
     text = (sys.stdin.read() if text == "-" else text).strip()
     try:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from towline.duration import parse_duration
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
+from towline.units import parse_duration
 
 if TYPE_CHECKING:
     from towline.client import Client

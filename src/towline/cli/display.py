@@ -13,7 +13,7 @@ from rich.text import Text
 
 from towline.cli.output import printable
 from towline.cli.words import amounts, in_words, sum_in_words
-from towline.size import show_size
+from towline.units import show_size
 from towline.wire.progress import LAYER_STATES, PHASES
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from towline.size import show_size
+from towline.units import show_size
 from towline.wire.progress import EXTRACTING, NodeProgress, Total
 
 

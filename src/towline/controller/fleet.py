@@ -11,81 +11,21 @@ import structlog
 
 from towline.broker.connection import LONGEST_PAUSE, Connection
 from towline.broker.consumer import Follower
-from towline.broker.journal import NANOSECONDS, create_stream
+from towline.broker.streams import NANOSECONDS, create_stream
 from towline.errors import InvalidRequest, NoNodes, NotFound
-from towline.wire.job import timestamp
+from towline.units import timestamp
+from towline.wire.node import Heartbeat, NodeState, Registration
+from towline.wire.subjects import HEARTBEATS, NODES, STATES, state_subject
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 
 log = structlog.get_logger()
 
-HEARTBEATS = "heartbeats"
-NODES = "nodes"
-STATES = "states"
+
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
 TICK = 0.5
 GRACE = LONGEST_PAUSE + 2.0
 """Seconds after a connection of ours within which agents may still be on their way back."""
-
-
-class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node is; written when its agent starts, kept for good.
-
-    Attributes:
-        machine: the machine id.
-        labels: `key: value`, the value a dotted path.
-        started, registered: seconds since 1970 by the node's clock: this start, the first one.
-        booted: when the machine was started, likewise.
-        public_key: what is sealed to it only the node can read: X25519, as base64.
-        interval: seconds between its heartbeats.
-    """
-
-    machine: str
-    hostname: str
-    version: str
-    started: float
-    registered: float
-    interval: float
-    labels: dict[str, str] = {}
-    architecture: str = ""
-    kernel: str = ""
-    cpu_count: int = 0
-    distribution: str = ""
-    os_version: str = ""
-    booted: float | None = None
-    public_key: str = ""
-
-
-class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node's sign of life.
-
-    Attributes:
-        capabilities: what the node can do, each with the reason it can't just now, or "".
-        running: how many tasks.
-        leaving: the agent is stopping, of its own will.
-        load: the mean number of runnable tasks over 1, 5 and 15 minutes.
-        memory: bytes: total, free, used.
-    """
-
-    capabilities: dict[str, str] = {}
-    running: int = 0
-    leaving: bool = False
-    load: tuple[float, float, float] | None = None
-    memory: tuple[int, int, int] | None = None
-
-
-class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What people have decided about a node.
-
-    Attributes:
-        drained: since when it takes no work, in seconds since 1970; None for one that does.
-        by: who said so.
-        changed: when the last such decision was.
-    """
-
-    drained: float | None = None
-    by: str = ""
-    changed: float = 0.0
 
 
 class Member:
@@ -98,7 +38,7 @@ class Member:
         self.heard = registration.started
         """When it was heard last: seconds since 1970, by this controller's clock."""
         self.here = False
-        self.state = State()
+        self.state = NodeState()
 
     @property
     def drained(self) -> float | None:
@@ -129,11 +69,6 @@ class Member:
         return f"not reachable since {timestamp(self.heard)}"
 
 
-def state_subject(machine: str) -> str:
-    """Return the plain subject on which an agent hears that its state may have changed."""
-    return f"state.{machine}"
-
-
 def _follow(broker: Connection, bucket: str) -> Follower:
     return Follower(broker, f"KV_{bucket}", subjects=[f"$KV.{bucket}.>"], newest=True)
 
@@ -152,7 +87,7 @@ class Fleet:
         self._by_hostname: dict[str, set[str]] = {}
         self.hostnames: dict[str, str] = {}
         """Of all registered nodes, by machine id."""
-        self._states: dict[str, State] = {}
+        self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
         self._early: dict[str, tuple[Heartbeat, float]] = {}
 
@@ -200,7 +135,7 @@ class Fleet:
         async for message in _follow(self._broker, STATES):
             machine = message.subject.rpartition(".")[2]
             try:
-                state = msgspec.json.decode(message.data, type=State)
+                state = msgspec.json.decode(message.data, type=NodeState)
             except msgspec.MsgspecError as error:
                 log.error("state not readable", machine=machine, reason=str(error))
                 continue
@@ -209,7 +144,7 @@ class Fleet:
             if member is not None:
                 member.state = state
 
-    async def decide(self, member: Member, state: State) -> None:
+    async def decide(self, member: Member, state: NodeState) -> None:
         """Keep a decision about a node, and tell its agent of it.
 
         Raises:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from towline.duration import parse_duration
 from towline.operation import Check, Effect, operation
+from towline.units import parse_duration
 from towline.wire.reference import Reference
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from towline.duration import parse_duration
 from towline.errors import InvalidConfiguration
-from towline.size import Share, parse_share, parse_size
+from towline.units import Share, parse_duration, parse_share, parse_size
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from typing import Self
 
 import structlog
 
-from towline.broker.connection import Settings
+from towline.broker.settings import Settings
 from towline.errors import InvalidConfiguration
 from towline.runtime.process import child_environment
 from towline.runtime.state_directory import write_private

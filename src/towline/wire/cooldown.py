@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from towline.broker.connection import Connection
-from towline.broker.journal import NANOSECONDS, create_stream
+from towline.broker.streams import NANOSECONDS, create_stream
 from towline.controller.jobs.idempotency import digest
 
 BUCKET = "rests"

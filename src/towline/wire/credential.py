@@ -13,6 +13,7 @@ from towline.wire.reference import DOCKER_HUB, parse_registry
 HUB_ADDRESS = "https://index.docker.io/v1/"
 """What engines and their clients have always called Docker Hub where credentials are concerned."""
 
+
 TOKEN_USER = "<token>"
 """The user name by which a credential helper says that its secret is an identity token."""
 
@@ -183,3 +184,36 @@ def host_of(address: str) -> str:
         return parse_registry(rest.partition("/")[0])
     except ValueError:
         return ""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a node asks: the credential for the registry that a job's image is in."""
+
+    job: str
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """What is sealed to a node.
+
+    Attributes:
+        own: whether the job's request brought it; otherwise it is kept for the registry.
+    """
+
+    job: str
+    registry: str
+    credential: Credential
+    own: bool
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node is answered; nothing at all where no credential is kept.
+
+    Attributes:
+        sealed: an `Issued`, that only the node can read.
+        error: why there is no answer to the question.
+        again: whether another controller, or the same a moment later, may know one.
+    """
+
+    sealed: str = ""
+    error: str = ""
+    again: bool = False

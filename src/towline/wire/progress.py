@@ -1,8 +1,7 @@
 """How far tasks are: what nodes tell while they run, and what the API makes of it.
 
 None of it is kept: a node's report is whole, so a later one takes the place of one that was lost,
-and how a task ended is told by the journal.
-"""
+and how a task ended is told by the journal."""
 
 from __future__ import annotations
 
@@ -15,9 +14,7 @@ EXTRACTING = "extracting"
 DONE = "done"
 PRESENT = "present"
 """Was on the node already; how large it is the engine doesn't say."""
-
 LAYER_STATES = (WAITING, DOWNLOADING, DOWNLOADED, EXTRACTING, DONE, PRESENT)
-
 QUEUED = "queued"
 """A node pulls so many images at a time; this one waits for its turn."""
 PREPARING = "preparing"
@@ -26,18 +23,7 @@ RESTING = "resting"
 """Waits until the registry may be asked again."""
 RETRYING = "retrying"
 """An attempt has failed; the next one comes after a pause."""
-
 PHASES = (QUEUED, PREPARING, DOWNLOADING, EXTRACTING, RESTING, RETRYING)
-
-
-def progress_subject(machine: str, job: str) -> str:
-    """Return the subject of a node's reports about its share in a job; `*` for every node's."""
-    return f"progress.{machine}.{job}"
-
-
-def asking_subject(job: str) -> str:
-    """Return the subject on which controllers ask nodes how far they are with a job."""
-    return f"asking.{job}"
 
 
 class Layer(msgspec.Struct, frozen=True, array_like=True):

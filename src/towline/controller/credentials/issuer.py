@@ -21,8 +21,10 @@ from towline.controller.jobs.indexer import Fold
 from towline.errors import BrokerUnreachable
 from towline.operation import registry as operations
 from towline.runtime.keys import WrongKey, seal
-from towline.wire.issued import QUESTIONS, Answer, Issued, Question
-from towline.wire.job import RESULT_STATUS, UNFINISHED, Event, Job
+from towline.wire.credential import Answer, Issued, Question
+from towline.wire.event import RESULT_STATUS, UNFINISHED, Event
+from towline.wire.job import Job
+from towline.wire.subjects import QUESTIONS
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import NO_MESSAGE, create_stream
+from towline.broker.streams import NO_MESSAGE, create_stream
 from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey
 from towline.wire.credential import Credential

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from towline import __version__
 from towline.controller.auth import Authenticator, Caller
 from towline.controller.credentials.store import Kept
-from towline.controller.fleet import Member, State
+from towline.controller.fleet import Member
 from towline.controller.http import progress as telling
 from towline.controller.http import queries, sse, views
 from towline.controller.http import request as reading
@@ -24,9 +24,12 @@ from towline.controller.http.middleware import JSON, ByMethod, Edge, Handler, an
 from towline.controller.http.openapi import document
 from towline.controller.jobs.dispatch import Dispatch, Submission
 from towline.controller.jobs.index import Filter, Listed
+from towline.controller.jobs.state import JobState
 from towline.errors import Conflict, InvalidRequest, NotFound
 from towline.operation import NODE, Operation, registry
-from towline.wire.job import BAD, Progress, timestamp
+from towline.units import timestamp
+from towline.wire.event import BAD
+from towline.wire.node import NodeState
 from towline.wire.target import ANY, Hostname
 
 DOCKER = "docker"
@@ -253,7 +256,7 @@ class Api:
         progress = await self._steered(request, caller)
         return answer(views.turns(await self._dispatch.resume(progress, caller=caller.subject)))
 
-    async def _steered(self, request: Request, caller: Caller) -> Progress:
+    async def _steered(self, request: Request, caller: Caller) -> JobState:
         """Return the job that a caller wants to steer, and may."""
         progress, _ = await self._dispatch.known(_job_id(request))
         operation = registry.get(progress.job.operation)
@@ -318,7 +321,7 @@ class Api:
                 f"Since {timestamp(member.drained)}, by {member.state.by}",
             )
         now = time.time()
-        await self._dispatch.fleet.decide(member, State(now, caller.subject, now))
+        await self._dispatch.fleet.decide(member, NodeState(now, caller.subject, now))
         running = member.heartbeat.running if member.heartbeat else 0
         rest = f"; {running} tasks run to their end" if running else ""
         return answer({"message": f"{member.hostname} takes no more work{rest}."})
@@ -327,7 +330,7 @@ class Api:
         member = self._member(request)
         if member.drained is None:
             raise Conflict(f"{member.hostname} is not drained.", "It takes work already")
-        await self._dispatch.fleet.decide(member, State(None, caller.subject, time.time()))
+        await self._dispatch.fleet.decide(member, NodeState(None, caller.subject, time.time()))
         return answer({"message": f"{member.hostname} takes work again."})
 
     def _member(self, request: Request) -> Member:
@@ -420,7 +423,7 @@ class Api:
         return guarded
 
 
-def _headers(progress: Progress, preferences: reading.Preferences) -> dict[str, str]:
+def _headers(progress: JobState, preferences: reading.Preferences) -> dict[str, str]:
     headers = {"Location": f"/job/{progress.job.id}"}
     if preferences.applied:
         headers["Preference-Applied"] = preferences.applied

@@ -11,8 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
 from towline.controller.http.request import query
-from towline.duration import parse_duration
 from towline.errors import InvalidRequest
+from towline.units import parse_duration
 
 Text = str | UnsetType
 """Absent is UNSET rather than None: msgspec reads "null" in a query string as None."""

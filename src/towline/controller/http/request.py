@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from towline.duration import parse_duration
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
+from towline.units import parse_duration
 from towline.wire import rollout
 from towline.wire.credential import Credential, InvalidCredential, of_header
 from towline.wire.reference import InvalidReference, parse_registry

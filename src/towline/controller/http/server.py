@@ -15,8 +15,9 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from towline.broker.connection import Connection, Settings
+from towline.broker.connection import Connection
 from towline.broker.journal import EVENTS, JOBS, Retention
+from towline.broker.settings import Settings
 from towline.controller.auth import Authenticator
 from towline.controller.http.app import Api
 from towline.controller.jobs.dispatch import Dispatch

@@ -19,7 +19,8 @@ from towline.controller.http import views
 from towline.controller.jobs.dispatch import Dispatch
 from towline.controller.jobs.index import Filter
 from towline.errors import InvalidRequest
-from towline.wire.job import Event, Job, first_id
+from towline.wire.event import Event
+from towline.wire.job import Job, first_id
 
 SUBMITTED = "submitted"
 MEDIA_TYPE = "text/event-stream"

@@ -12,7 +12,10 @@ import msgspec
 from towline.controller.credentials.store import Kept
 from towline.controller.fleet import Member
 from towline.controller.jobs.index import Listed
-from towline.wire.job import RESOLVED, RESOLVING, STARTED, TURNS, Event, Job, Progress, timestamp
+from towline.controller.jobs.state import JobState
+from towline.units import timestamp
+from towline.wire.event import RESOLVED, RESOLVING, STARTED, TURNS, Event
+from towline.wire.job import Job
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
@@ -21,7 +24,7 @@ MOST_ERRORS = 10
 """Errors that a job's own `error` tells; each node's stands with the node."""
 
 
-def results(progress: Progress) -> list[dict[str, Any]]:
+def results(progress: JobState) -> list[dict[str, Any]]:
     """Return what is known of each node that a job is for."""
     if not progress.tasks and progress.job.target == ANY:
         until = timestamp(progress.job.expires)
@@ -52,7 +55,7 @@ def listed(job: Listed) -> dict[str, Any]:
     return _head(job.job, job.status) | {"nodes": job.nodes}
 
 
-def job(progress: Progress, events: list[Event]) -> dict[str, Any]:
+def job(progress: JobState, events: list[Event]) -> dict[str, Any]:
     """Return all that is known of a job."""
     tasks = list(progress.tasks.values())
     names = Counter(task.hostname for task in tasks)
@@ -105,7 +108,7 @@ def job(progress: Progress, events: list[Event]) -> dict[str, Any]:
     return described
 
 
-def turns(progress: Progress) -> dict[str, Any]:
+def turns(progress: JobState) -> dict[str, Any]:
     """Return how far the turns of a job's nodes are, for whoever paused or resumed it."""
     turns = progress.turns
     waiting = len(turns.waiting) if turns is not None else 0

@@ -12,48 +12,44 @@ import msgspec
 import structlog
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import (
-    ALL_SUBJECT,
-    EVENTS,
-    JOBS,
-    Journal,
-    any_subject,
-    event_subject,
-    label_subject,
-    node_subject,
-    wave_subject,
-)
+from towline.broker.journal import EVENTS, JOBS, Journal
 from towline.controller.credentials.issuer import Issuer
 from towline.controller.credentials.store import Registries
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.idempotency import Keys, digest
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.state import JobState
 from towline.controller.progress.watches import Watches
 from towline.controller.rollout.decisions import Decisions, explain
 from towline.controller.rollout.runner import SOON, Driver
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, NotFound
 from towline.operation import NODE, Effect, Operation, registry
 from towline.runtime.keys import Vault
+from towline.units import timestamp
 from towline.wire.credential import Credential
-from towline.wire.job import (
+from towline.wire.event import (
     ANY_NODE,
     BAD,
-    CANCEL,
     CANCELLED,
     CANCELLING,
     DELETED,
     NOBODY,
     PLANNED,
     Event,
-    Job,
     PlannedNode,
-    Progress,
     Resolution,
-    new_id,
-    timestamp,
 )
+from towline.wire.job import CANCEL, Job, new_id
 from towline.wire.rollout import Waves
+from towline.wire.subjects import (
+    ALL_SUBJECT,
+    any_subject,
+    event_subject,
+    label_subject,
+    node_subject,
+    wave_subject,
+)
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_target
 
 log = structlog.get_logger()
@@ -96,7 +92,7 @@ class _Wait:
         armed: whether `missing` is known.
     """
 
-    def __init__(self, progress: Progress, capability: str) -> None:
+    def __init__(self, progress: JobState, capability: str) -> None:
         self.progress = progress
         self.capability = capability
         self.missing: set[str] = set()
@@ -200,7 +196,7 @@ class Dispatch:
 
     async def _wait(
         self,
-        progress: Progress,
+        progress: JobState,
         capability: str,
         seconds: float,
         act: Callable[[], Awaitable[None]] | None = None,
@@ -228,7 +224,7 @@ class Dispatch:
 
     # Making jobs
 
-    async def submit(self, request: Submission, *, wait: float) -> Progress:
+    async def submit(self, request: Submission, *, wait: float) -> JobState:
         """Make a job and wait up to `wait` seconds for the nodes that are there.
 
         Raises:
@@ -250,7 +246,7 @@ class Dispatch:
                     return found
                 # Whoever held the key didn't come to make the job.
                 job = msgspec.structs.replace(job, id=held)
-        progress = Progress(job, None if request.target == ANY else plan.nodes())
+        progress = JobState(job, None if request.target == ANY else plan.nodes())
 
         async def append() -> None:
             await self._hold_credential(job.id, request)
@@ -333,7 +329,7 @@ class Dispatch:
             resolved=request.resolved,
         )
 
-    async def _made(self, request: Submission, held: str, wait: float) -> Progress | None:
+    async def _made(self, request: Submission, held: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""
         found = await self.job(held, wait=wait)
         if found is None and self.index.deleted(held):
@@ -369,11 +365,11 @@ class Dispatch:
                 job_id=job.id,
             ) from error
 
-    def _found(self, job_id: str) -> Progress | None:
+    def _found(self, job_id: str) -> JobState | None:
         found = self.index.find(job_id, self.fleet.hostnames)
         return None if found is None else found[0]
 
-    def _explain(self, progress: Progress) -> None:
+    def _explain(self, progress: JobState) -> None:
         """Say of each node that hasn't ended why, where that is known."""
         progress.expire(time.time())
         until = f"runs when it returns, until {timestamp(progress.job.expires)}"
@@ -387,7 +383,7 @@ class Dispatch:
 
     # Asking for jobs
 
-    async def job(self, job_id: str, *, wait: float = 0.0) -> tuple[Progress, list[Event]] | None:
+    async def job(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]] | None:
         """Return a job's progress and events, or None where there is no such job.
 
         An unknown job may have been made at another controller a moment ago: then the answer
@@ -415,7 +411,7 @@ class Dispatch:
         self._explain(progress)
         return progress, events
 
-    async def known(self, job_id: str, *, wait: float = 0.0) -> tuple[Progress, list[Event]]:
+    async def known(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]]:
         """As `job`, but raises `NotFound` where there is no such job."""
         found = await self.job(job_id, wait=wait)
         if found is None:
@@ -424,7 +420,7 @@ class Dispatch:
 
     # Steering jobs
 
-    async def cancel(self, progress: Progress, *, caller: str, wait: float) -> Progress:
+    async def cancel(self, progress: JobState, *, caller: str, wait: float) -> JobState:
         """Stop a job wherever it has not ended, and wait up to `wait` seconds for that.
 
         Raises:
@@ -459,15 +455,15 @@ class Dispatch:
         self._explain(progress)
         return progress
 
-    async def pause(self, progress: Progress, *, caller: str) -> Progress:
+    async def pause(self, progress: JobState, *, caller: str) -> JobState:
         """Let no more nodes of a job have their turn; raises as `Decisions.pause`."""
         return await self.decisions.pause(progress.job.id, caller) or progress
 
-    async def resume(self, progress: Progress, *, caller: str) -> Progress:
+    async def resume(self, progress: JobState, *, caller: str) -> JobState:
         """Let nodes of a paused job have their turn again; raises as `Decisions.resume`."""
         return await self.decisions.resume(progress.job.id, caller) or progress
 
-    async def _reaches(self, progress: Progress, reason: str) -> str | None:
+    async def _reaches(self, progress: JobState, reason: str) -> str | None:
         """Return the subject that reaches all nodes that a job is for; None where no node is."""
         job, target = progress.job, parse_target(progress.job.target)
         if target == ALL:
@@ -482,7 +478,7 @@ class Dispatch:
 
     def retry(
         self,
-        progress: Progress,
+        progress: JobState,
         *,
         caller: str,
         target: Target | None,
@@ -528,7 +524,7 @@ class Dispatch:
             resolved=progress.resolution,
         )
 
-    async def delete(self, progress: Progress) -> None:
+    async def delete(self, progress: JobState) -> None:
         """Delete a job that has ended from the journal, and so from every index.
 
         Raises:

@@ -8,7 +8,7 @@ import hashlib
 import msgspec
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import NANOSECONDS, NO_MESSAGE, WRONG_LAST_SEQUENCE, create_stream
+from towline.broker.streams import NANOSECONDS, NO_MESSAGE, WRONG_LAST_SEQUENCE, create_stream
 from towline.errors import BrokerUnreachable, Conflict
 
 BUCKET = "requests"

@@ -14,7 +14,8 @@ import msgspec
 import structlog
 
 from towline.broker.journal import JOBS
-from towline.wire.job import (
+from towline.controller.jobs.state import JobState, overall
+from towline.wire.event import (
     BEGUN,
     CLAIMED,
     DELETED,
@@ -24,12 +25,9 @@ from towline.wire.job import (
     UNFINISHED,
     WITHHELD,
     Event,
-    Job,
     PlannedNode,
-    Progress,
-    first_id,
-    overall,
 )
+from towline.wire.job import Job, first_id
 from towline.wire.target import ANY
 
 log = structlog.get_logger()
@@ -137,7 +135,7 @@ class Listed(msgspec.Struct, frozen=True):
     nodes: dict[str, int]
 
 
-class State(msgspec.Struct, frozen=True):
+class JobStatus(msgspec.Struct, frozen=True):
     """How far a job is.
 
     Attributes:
@@ -425,7 +423,7 @@ class Index:
 
     def find(
         self, job_id: str, hostnames: Mapping[str, str]
-    ) -> tuple[Progress, list[Event]] | None:
+    ) -> tuple[JobState, list[Event]] | None:
         """Return a job's progress and its events in the order they were stored, or None.
 
         Args:
@@ -440,7 +438,7 @@ class Index:
         nodes = None
         if row[1] is not None:
             nodes = [PlannedNode(row[1], hostnames.get(row[1], row[1]))]
-        progress = Progress(_job.decode(row[0]), nodes)
+        progress = JobState(_job.decode(row[0]), nodes)
         events = [
             _event.decode(body)
             for (body,) in self._database.execute(
@@ -555,13 +553,13 @@ class Index:
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def state(self, job_id: str) -> State | None:
+    def state(self, job_id: str) -> JobStatus | None:
         """Return how far a job is, or None where there is no such job."""
         self.flush()
         row = self._database.execute(
             "SELECT status, done, nodes FROM job WHERE id = ?", (job_id,)
         ).fetchone()
-        return None if row is None else State(row[0], bool(row[1]), msgspec.json.decode(row[2]))
+        return None if row is None else JobStatus(row[0], bool(row[1]), msgspec.json.decode(row[2]))
 
     def newest(self) -> list[int]:
         """Return the sequences of the newest job and the newest event."""

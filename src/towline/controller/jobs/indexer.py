@@ -17,7 +17,8 @@ from towline.broker.consumer import Follower
 from towline.broker.journal import EVENTS, JOBS, Journal
 from towline.controller.jobs.index import Index
 from towline.errors import BrokerUnreachable, TowlineError
-from towline.wire.job import CANCEL, Event, Job
+from towline.wire.event import Event
+from towline.wire.job import CANCEL, Job
 
 log = structlog.get_logger()
 

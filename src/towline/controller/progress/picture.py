@@ -9,7 +9,8 @@ from itertools import islice
 
 import msgspec
 
-from towline.wire.job import BAD, STARTED, Event, Progress, Task
+from towline.controller.jobs.state import JobState, Task
+from towline.wire.event import BAD, STARTED, Event
 from towline.wire.progress import JobProgress, LayerProgress, NodeProgress, Report, Total
 
 FEW = 20
@@ -30,7 +31,7 @@ class Picture:
         progress: the job with its events so far.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: JobState) -> None:
         self.progress = progress
         self._reports: dict[str, Report] = {}
         self._failed: dict[str, None] = {}

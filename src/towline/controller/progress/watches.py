@@ -20,10 +20,12 @@ from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
 from towline.controller.jobs.indexer import Pulse
+from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import Picture
 from towline.errors import BrokerUnreachable, NotFound
-from towline.wire.job import Event, Progress
-from towline.wire.progress import Report, asking_subject, progress_subject
+from towline.wire.event import Event
+from towline.wire.progress import Report
+from towline.wire.subjects import asking_subject, progress_subject
 
 log = structlog.get_logger()
 
@@ -76,8 +78,8 @@ class Watches:
     def __init__(
         self,
         broker: Connection,
-        find: Callable[[str], Progress | None],
-        explain: Callable[[Progress], None],
+        find: Callable[[str], JobState | None],
+        explain: Callable[[JobState], None],
     ) -> None:
         self._broker = broker
         self._find = find

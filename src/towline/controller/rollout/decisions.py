@@ -12,27 +12,22 @@ from collections.abc import Callable
 import structlog
 
 from towline.broker.connection import BrokerRefused
-from towline.broker.journal import EVENTS, WRONG_LAST_SEQUENCE, Journal, turns_subject
+from towline.broker.journal import EVENTS, Journal
+from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.state import JobState
+from towline.controller.rollout.rule import Pause, limits, waits_for
 from towline.errors import Conflict
-from towline.wire.job import (
-    NOBODY,
-    PAUSED,
-    RESUMED,
-    WITHHELD,
-    Event,
-    PlannedNode,
-    Progress,
-    timestamp,
-)
-from towline.wire.rollout import Pause, limits, waits_for
+from towline.units import timestamp
+from towline.wire.event import NOBODY, PAUSED, RESUMED, WITHHELD, Event, PlannedNode
+from towline.wire.subjects import turns_subject
 
 log = structlog.get_logger()
 
 
-def withheld(progress: Progress, nodes: dict[str, tuple[str, str]]) -> Event:
+def withheld(progress: JobState, nodes: dict[str, tuple[str, str]]) -> Event:
     """Return the decision that nodes will have no turn.
 
     Args:
@@ -56,7 +51,7 @@ class Decisions:
         self._fleet = fleet
         self._fold = fold
 
-    async def known(self, job_id: str) -> tuple[Progress, int] | None:
+    async def known(self, job_id: str) -> tuple[JobState, int] | None:
         """Return how far a job is, and the sequence of the last decision that this includes.
 
         Raises:
@@ -68,8 +63,8 @@ class Decisions:
         return None if found is None else (found[0], last)
 
     async def _make(
-        self, job_id: str, choose: Callable[[Progress], Event | None]
-    ) -> Progress | None:
+        self, job_id: str, choose: Callable[[JobState], Event | None]
+    ) -> JobState | None:
         """Store the decision that `choose` returns for how far the job is, None for none.
 
         It is asked again whenever another decision came first: perhaps its own, stored by an
@@ -95,7 +90,7 @@ class Decisions:
                 progress.apply(event)
                 return progress
 
-    async def pause(self, job_id: str, caller: str) -> Progress | None:
+    async def pause(self, job_id: str, caller: str) -> JobState | None:
         """Release no more nodes of a job; those that were go on. Return how far it is then.
 
         Raises:
@@ -104,7 +99,7 @@ class Decisions:
         """
         event = Event(job_id, NOBODY, "", PAUSED, time.time(), data={"caller": caller})
 
-        def choose(progress: Progress) -> Event | None:
+        def choose(progress: JobState) -> Event | None:
             paused = _pause(progress)
             if paused is None:
                 return event
@@ -117,12 +112,12 @@ class Decisions:
 
         return await self._make(job_id, choose)
 
-    async def resume(self, job_id: str, caller: str) -> Progress | None:
+    async def resume(self, job_id: str, caller: str) -> JobState | None:
         """Release nodes of a paused job again; raises as `pause`, and where it isn't paused."""
         event = Event(job_id, NOBODY, "", RESUMED, time.time(), data={"caller": caller})
         tried = False
 
-        def choose(progress: Progress) -> Event | None:
+        def choose(progress: JobState) -> Event | None:
             nonlocal tried
             if _pause(progress) is None:
                 if tried:
@@ -136,7 +131,7 @@ class Decisions:
     async def cancel(self, job_id: str, reason: str) -> None:
         """Let no node that waits have a turn any more; raises as `Journal.decide`."""
 
-        def choose(progress: Progress) -> Event | None:
+        def choose(progress: JobState) -> Event | None:
             waiting = progress.turns.waiting if progress.turns is not None else {}
             if not waiting:
                 return None
@@ -145,7 +140,7 @@ class Decisions:
         await self._make(job_id, choose)
 
 
-def _pause(progress: Progress) -> Pause | None:
+def _pause(progress: JobState) -> Pause | None:
     """Return a job's pause, None for none; raise `Conflict` where no node waits for its turn."""
     job = progress.job
     if progress.turns is None:
@@ -164,7 +159,7 @@ def _pause(progress: Progress) -> Pause | None:
     return progress.turns.paused
 
 
-def explain(progress: Progress) -> None:
+def explain(progress: JobState) -> None:
     """Say of each node that waits for its turn what it waits for, where nothing is said yet."""
     turns, waves = progress.turns, progress.job.waves
     if turns is None or waves is None or not turns.waiting:

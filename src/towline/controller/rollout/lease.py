@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import NANOSECONDS, NO_MESSAGE, WRONG_LAST_SEQUENCE, create_stream
+from towline.broker.streams import NANOSECONDS, NO_MESSAGE, WRONG_LAST_SEQUENCE, create_stream
 from towline.errors import BrokerUnreachable
 from towline.wire.job import new_id
 

@@ -21,16 +21,20 @@ import msgspec
 import structlog
 
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import WRONG_LAST_SEQUENCE, Journal
+from towline.broker.journal import Journal
+from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.state import JobState
 from towline.controller.rollout.decisions import Decisions, withheld
 from towline.controller.rollout.lease import Lease
+from towline.controller.rollout.rule import Decision, decide, limits
 from towline.errors import TowlineError
 from towline.operation import Effect, registry
-from towline.wire.job import NOBODY, RELEASED, Event, Job, PlannedNode, Progress, timestamp
-from towline.wire.rollout import Decision, decide, limits
+from towline.units import timestamp
+from towline.wire.event import NOBODY, RELEASED, Event, PlannedNode
+from towline.wire.job import Job
 
 log = structlog.get_logger()
 
@@ -53,7 +57,7 @@ class _Drive:
         looked: when its deadlines were looked at last, on the monotonic clock.
     """
 
-    def __init__(self, progress: Progress, last: int, given: Container[str]) -> None:
+    def __init__(self, progress: JobState, last: int, given: Container[str]) -> None:
         self.progress = progress
         self.last = last
         under_way = progress.turns.under_way if progress.turns is not None else ()
@@ -191,7 +195,7 @@ class Driver:
         drive.last = await self._journal.decide(event, drive.last)
         drive.progress.apply(event)
 
-    def _decide(self, progress: Progress) -> Decision:
+    def _decide(self, progress: JobState) -> Decision:
         job, turns = progress.job, progress.turns
         if turns is None or job.waves is None or not progress.planned:
             return Decision()

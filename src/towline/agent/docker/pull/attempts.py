@@ -21,7 +21,8 @@ from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.places import Places
 from towline.errors import TaskFailed, TowlineError
 from towline.wire.credential import Credential
-from towline.wire.job import ATTEMPT, DEQUEUED, QUEUED, Job, Resolution
+from towline.wire.event import ATTEMPT, DEQUEUED, QUEUED, Resolution
+from towline.wire.job import Job
 from towline.wire.reference import InvalidReference, Reference
 
 log = structlog.get_logger()
@@ -125,7 +126,7 @@ class Attempt:
             for what is asked.
         rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
         note: tells of a step to all jobs that share the pull: a kind of
-            `towline.wire.job.REPEATED`,
+            `towline.wire.event.REPEATED`,
             and words.
         jobs: returns those jobs; they come and go while it is under way.
     """

@@ -22,11 +22,12 @@ import structlog
 from towline.agent.docker.pull.attempts import Attempt, Step
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.journal import NO_MESSAGE, WRONG_LAST_SEQUENCE
+from towline.broker.streams import NO_MESSAGE, WRONG_LAST_SEQUENCE
 from towline.errors import BrokerUnreachable
+from towline.units import timestamp
 from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Rest, rest_subject
 from towline.wire.credential import HUB_ADDRESS
-from towline.wire.job import DEQUEUED, RESTING, timestamp
+from towline.wire.event import DEQUEUED, RESTING
 from towline.wire.reference import DOCKER_HUB, Reference
 
 log = structlog.get_logger()

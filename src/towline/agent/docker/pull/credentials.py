@@ -15,9 +15,10 @@ from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable, Hopeless, Passing, TaskFailed
 from towline.runtime.keys import NodeKey, WrongKey
 from towline.runtime.redaction import strike
-from towline.wire.issued import Answer, Issued, Question, question_subject
+from towline.wire.credential import Answer, Issued, Question
 from towline.wire.job import Job
 from towline.wire.reference import Reference, parse_registry
+from towline.wire.subjects import question_subject
 
 log = structlog.get_logger()
 

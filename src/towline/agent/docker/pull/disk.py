@@ -18,7 +18,7 @@ import structlog
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull.attempts import Attempt, Step
 from towline.errors import NoRoom
-from towline.size import Share, parse_share
+from towline.units import Share, parse_share
 from towline.wire.progress import DONE, PRESENT, Layer
 
 log = structlog.get_logger()

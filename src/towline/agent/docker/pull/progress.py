@@ -11,7 +11,7 @@ from typing import Self
 
 from towline.agent.docker.pull.attempts import Attempt, Step
 from towline.agent.docker.pull.faults import Fault, Kind
-from towline.wire import job
+from towline.wire import event
 from towline.wire.progress import (
     DOWNLOADING,
     EXTRACTING,
@@ -103,8 +103,8 @@ class Telling(Step):
 
     def noted(self, kind: str, words: str) -> None:
         """Remember whether it waits for its turn, as the job's timeline tells."""
-        if kind in (job.QUEUED, job.DEQUEUED):
-            self._queued = words if kind == job.QUEUED else ""
+        if kind in (event.QUEUED, event.DEQUEUED):
+            self._queued = words if kind == event.QUEUED else ""
 
     def report(self, now: float) -> Report:
         """Return how far the pull is.

@@ -16,7 +16,8 @@ from towline.agent.docker.pull.progress import Telling
 from towline.agent.singleflight import Round, Together
 from towline.errors import TaskFailed
 from towline.wire import progress
-from towline.wire.job import DEQUEUED, QUEUED, Job
+from towline.wire.event import DEQUEUED, QUEUED
+from towline.wire.job import Job
 from towline.wire.progress import Report
 
 

@@ -1,21 +1,40 @@
-"""Sizes as people write them: `1GiB`, `500MB`, `5%`."""
+"""Units as people write them: durations, sizes, shares of a whole, moments."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import msgspec
 
-UNITS = {
+_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST_DURATION = 3650 * _DURATIONS["d"]
+"""Ten years: past that a duration is a slip of the finger, and dates overflow."""
+_DURATION_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `text` names; a bare number is seconds.
+
+    Raises:
+        ValueError: `text` is no duration, negative, or over ten years.
+    """
+    match = _DURATION_FORM.fullmatch(text.strip())
+    seconds = float(match[1]) * _DURATIONS[match[2] or "s"] if match else -1.0
+    if not 0 <= seconds <= LONGEST_DURATION:
+        raise ValueError(f"{text[:40]!r} is not a duration, write for example 30s, 5m, 12h or 90d")
+    return seconds
+
+
+SIZE_UNITS = {
     **{"": 1, "b": 1},
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", 1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgtp", 1)},
 }
-LARGEST = 1024**6
+LARGEST_SIZE = 1024**6
 """An exbibyte: past that a size is a slip of the finger."""
-
-_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*|%)", re.IGNORECASE)
-_SHOWN = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+_SIZE_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*|%)", re.IGNORECASE)
+_SHOWNSIZE_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -49,10 +68,10 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: `text` is no size, or over an exbibyte.
     """
-    match = _FORM.fullmatch(text.strip())
-    unit = UNITS.get(match[2].lower()) if match else None
+    match = _SIZE_FORM.fullmatch(text.strip())
+    unit = SIZE_UNITS.get(match[2].lower()) if match else None
     size = float(match[1]) * unit if match and unit else -1.0
-    if not 0 <= size <= LARGEST:
+    if not 0 <= size <= LARGEST_SIZE:
         raise ValueError(f"{text[:40]!r} is not a size, write for example 500MB or 1GiB")
     return int(size)
 
@@ -69,7 +88,7 @@ def parse_share(text: str) -> Share:
     sizes: list[int] = []
     percents: list[float] = []
     for part in text.split(","):
-        match = _FORM.fullmatch(part.strip())
+        match = _SIZE_FORM.fullmatch(part.strip())
         if match is not None and match[2] == "%" and float(match[1]) <= 100:
             percents.append(float(match[1]))
             continue
@@ -93,7 +112,13 @@ def show_size(size: int) -> str:
     """
     number, power = float(size), 0
     # 1023.6 KiB would be shown as 1024 KiB.
-    while number >= 999.5 and power < len(_SHOWN) - 1:
+    while number >= 999.5 and power < len(_SHOWNSIZE_UNITS) - 1:
         number, power = number / 1024, power + 1
     digits = 0 if power == 0 or number >= 99.95 else 1 if number >= 9.995 else 2
-    return f"{number:.{digits}f} {_SHOWN[power]}"
+    return f"{number:.{digits}f} {_SHOWNSIZE_UNITS[power]}"
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since 1970 as RFC 3339 text in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

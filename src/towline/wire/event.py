@@ -1,0 +1,123 @@
+"""Events: facts about tasks and jobs, appended to the journal and never changed. Pure data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+STARTED = "started"
+COMPLETED = "completed"
+FAILED = "failed"
+SKIPPED = "skipped"
+CANCELLED = "cancelled"
+EXPIRED = "expired"
+PLANNED = "planned"
+CLAIMED = "claimed"
+CANCELLING = "cancelling"
+DELETED = "deleted"
+ATTEMPT = "attempt"
+RESOLVING = "resolving"
+RESOLVED = "resolved"
+QUEUED = "queued"
+DEQUEUED = "dequeued"
+RESTING = "resting"
+RELEASED = "released"
+WITHHELD = "withheld"
+PAUSED = "paused"
+RESUMED = "resumed"
+TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
+"""Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
+REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED, RESTING})
+"""Kinds that a task may have several events of; of the others there is one each."""
+BEGUN = frozenset({STARTED, QUEUED, DEQUEUED, RESTING})
+"""Kinds that say of a task that it goes on; they may be delivered in any order."""
+RESULT_STATUS = {
+    COMPLETED: "ok",
+    FAILED: "failed",
+    SKIPPED: "skipped",
+    CANCELLED: "cancelled",
+    EXPIRED: "expired",
+}
+"""A result's status by the kind of the event that ended the task."""
+UNFINISHED = ("pending", "running")
+BAD = ("failed", "cancelled", "expired")
+NOBODY = "_"
+"""Stands for the machine of a job for any node that none has taken, and of events of whole jobs."""
+ANY_NODE = "_any"
+"""Stands for that machine's hostname."""
+ITS_PACE = "max_pulls"
+"""What a task waits for that has begun on its node, and is queued there."""
+ITS_REGISTRY = "registry"
+"""What a task waits for whose registry rests, having had too many requests."""
+WAITS = {QUEUED: ITS_PACE, RESTING: ITS_REGISTRY}
+"""What a task waits for that has begun, by the kind of the event that tells it."""
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """What a tag was when a node of a job asked the registry: all its nodes pull that.
+
+    Attributes:
+        digest: of the manifest, or of the list of manifests for several platforms.
+        resolver: the hostname of the node that asked.
+        time: when; seconds since 1970, by the broker's clock.
+    """
+
+    digest: str
+    resolver: str
+    time: float
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """It as the data of an event."""
+        return {"digest": self.digest, "resolver": self.resolver}
+
+    @classmethod
+    def of(cls, event: Event) -> Resolution:
+        """Return what a `resolved` event tells."""
+        data = event.data or {}
+        return cls(str(data.get("digest", "")), str(data.get("resolver", "?")), event.time)
+
+
+class PlannedNode(msgspec.Struct, frozen=True, array_like=True):
+    """A node that a job is for.
+
+    Attributes:
+        refused: why it will not run there.
+        status: what the result's status is then.
+    """
+
+    machine: str
+    hostname: str
+    refused: str | None = None
+    status: str = "failed"
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fact about a task, appended and never changed.
+
+    Attributes:
+        machine: the node's machine id; `_` for an event of the whole job.
+        kind: one of the constants above; newer agents may know kinds that we don't.
+        time: seconds since 1970, UTC, by the clock of whoever wrote it.
+        started: when the task that this ends was begun, likewise; where it was.
+        data: what the operation returned, as JSON, for `completed`; what a tag is, for `resolved`;
+            whose turn it is to ask that, for `resolving`.
+        nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
+            will have none, for `withheld`.
+        until: past which moment those nodes don't begin it, for `released`, where that is before
+            the job expires; seconds since 1970.
+        canary: whether those nodes go first, alone, for `released`.
+    """
+
+    job: str
+    machine: str
+    hostname: str
+    kind: str
+    time: float
+    started: float | None = None
+    data: dict[str, Any] | None = None
+    error: str | None = None
+    nodes: list[PlannedNode] | None = None
+    until: float | None = None
+    canary: bool = False
