@@ -269,7 +269,7 @@ def _forward_names() -> dict[str, Any]:
     return {"Node": object}
 
 
-class Registry:
+class Catalog:
     """All operations there are, by name."""
 
     def __init__(self) -> None:
@@ -298,7 +298,7 @@ class Registry:
         return {NODE} | {operation.requires for operation in self._operations.values()}
 
 
-registry = Registry()
+catalog = Catalog()
 """The one global: every decorated function puts itself here."""
 
 
@@ -342,7 +342,7 @@ def operation(
             success=success,
             image=image,
         )
-        registry.add(made)
+        catalog.add(made)
         return made
 
     return decorate

@@ -17,7 +17,7 @@ from tests.system.test_refusals import refused
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.process import TowlineProcess, wait_until
 from towline.client import ApiError, AsyncClient, Client
-from towline.operation import registry
+from towline.operation import catalog
 
 SIGNAL = '''\
 import msgspec
@@ -131,11 +131,11 @@ def modules(
 ) -> Iterator[tuple[ModuleType, ModuleType]]:
     """The modules as a program imports them; afterwards nothing knows them any more."""
     monkeypatch.syspath_prepend(directory)
-    before = {operation.name for operation in registry}
+    before = {operation.name for operation in catalog}
     yield importlib.import_module("signals"), importlib.import_module("ships")
-    for operation in list(registry):
+    for operation in list(catalog):
         if operation.name not in before:
-            registry.remove(operation.name)
+            catalog.remove(operation.name)
     del sys.modules["signals"], sys.modules["ships"]
 
 

@@ -20,7 +20,7 @@ from tests.testing.command import CommandLine
 from tests.testing.gate import MODULE, Gate
 from tests.testing.process import wait_until
 from towline.client import AsyncClient, Client
-from towline.operation import registry
+from towline.operation import catalog
 
 NODES = ("a1", "a2", "a3", "a4", "a5")
 BOTH = "kind:both"
@@ -464,11 +464,11 @@ def towline(system: Cluster, gate: Gate, tmp_path: Path) -> CommandLine:
 def operations(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The gate's operations as a program imports them; afterwards nothing knows them any more."""
     monkeypatch.syspath_prepend(gate.directory)
-    before = {operation.name for operation in registry}
+    before = {operation.name for operation in catalog}
     yield importlib.import_module(MODULE)
-    for operation in list(registry):
+    for operation in list(catalog):
         if operation.name not in before:
-            registry.remove(operation.name)
+            catalog.remove(operation.name)
     del sys.modules[MODULE]
 
 

@@ -13,12 +13,12 @@ from towline.errors import InvalidConfiguration
 from towline.operation import (
     NODE,
     RESERVED,
+    Catalog,
     Check,
     Effect,
     Operation,
-    Registry,
+    catalog,
     operation,
-    registry,
 )
 from towline.operations import docker
 from towline.operations.node import load
@@ -58,11 +58,11 @@ def make(
 
 @pytest.fixture(autouse=True)
 def _registry_as_before() -> Iterator[None]:
-    before = {each.name for each in registry}
+    before = {each.name for each in catalog}
     yield
-    for each in list(registry):
+    for each in list(catalog):
         if each.name not in before:
-            registry.remove(each.name)
+            catalog.remove(each.name)
 
 
 async def sail(node: Any, *, name: Loud, knots: int = 8) -> Done:
@@ -93,7 +93,7 @@ async def test_an_operation_is_still_a_function() -> None:
     decorated = operation(
         "ship.sail", "POST ship", permission="ship:write", effect=Effect.CONVERGE
     )(sail)
-    assert registry.get("ship.sail") is decorated
+    assert catalog.get("ship.sail") is decorated
     node = Node("0" * 32, "web-01", None)
     assert await decorated(node, name="ARGO") == Done(True)
     assert await decorated(node, name="ARGO", knots=0) == Done(False)
@@ -359,7 +359,7 @@ async def moor(node: Any, *, berth: str) -> Done:
     ids=["name", "route", "camel"],
 )
 def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., Any]) -> None:
-    known = Registry()
+    known = Catalog()
     known.add(make(sail, route="POST ship/{name}"))
     known.add(make(sail, name="ship.sail-x", route="GET y"))
     with pytest.raises(ValueError, match=f"{second!r} clashes with <operation ship.sail"):
@@ -368,14 +368,14 @@ def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., 
 
 
 def test_another_method_on_the_same_path_is_another_route() -> None:
-    known = Registry()
+    known = Catalog()
     known.add(make(sail, route="POST ship"))
     known.add(make(moor, name="ship.moor", route="GET ship"))
     assert [each.name for each in known] == ["ship.moor", "ship.sail"]
 
 
 def test_a_registry_knows_what_it_was_given_and_what_that_requires() -> None:
-    known = Registry()
+    known = Catalog()
     made = make(sail, requires="wind")
     known.add(made)
     assert known.get("ship.sail") is made
@@ -389,7 +389,7 @@ def test_the_operations_there_are_have_the_effects_that_their_names_promise() ->
     assert docker.pull.effect is Effect.CONVERGE
     assert docker.list_containers.effect is Effect.READ
     assert load.effect is Effect.READ
-    for each in registry:
+    for each in catalog:
         assert (each.effect is Effect.READ) == each.permission.endswith(":read")
         assert "Example:" in each.description
 
@@ -404,7 +404,7 @@ def test_a_module_of_further_operations_that_cannot_be_imported_is_named() -> No
 def test_every_operation_stands_in_the_documentation() -> None:
     page = Path(__file__).parents[2] / "docs" / "operations.md"
     text = page.read_text()
-    for each in registry:
+    for each in catalog:
         assert f"| `{each.name}` | `{each.method} {each.path}` | `{each.permission}` |" in text
 
 

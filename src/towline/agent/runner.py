@@ -23,7 +23,7 @@ from towline.broker.connection import BrokerRefused
 from towline.broker.consumer import Message
 from towline.broker.journal import LONGEST_AGE, Journal
 from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
-from towline.operation import Effect, registry
+from towline.operation import Effect, catalog
 from towline.units import timestamp
 from towline.wire.event import (
     CANCELLED,
@@ -132,7 +132,7 @@ class Tasks:
         if job.id in self._answered or not job.is_for(self._node.machine):
             await message.acknowledge()
             return
-        operation = registry.get(job.operation)
+        operation = catalog.get(job.operation)
         if operation is not None and operation.effect is Effect.READ:
             if self._clock.now() > job.expires + LONG_PAST:
                 await message.acknowledge()
@@ -317,7 +317,7 @@ class Tasks:
         settled = asyncio.create_task(self._settle(message))
         try:
             if ended is None:
-                operation = registry.get(job.operation)
+                operation = catalog.get(job.operation)
                 if operation is not None and operation.effect is Effect.ONCE:
                     await settled
                 ended = await self._run_unless_cancelled(job, started)
@@ -449,7 +449,7 @@ class Tasks:
 
         if job.id in self._cancelled:
             return self._was_cancelled(job, started)
-        operation = registry.get(job.operation)
+        operation = catalog.get(job.operation)
         if operation is None:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
         if started is not None and operation.effect is Effect.ONCE:
@@ -501,7 +501,7 @@ class Tasks:
         def failed(error: str) -> Event:
             return self._event(job, FAILED, started=started, error=error)
 
-        operation = registry.get(job.operation)
+        operation = catalog.get(job.operation)
         assert operation is not None
         try:
             parameters = operation.read(job.parameters)

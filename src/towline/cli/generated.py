@@ -15,7 +15,7 @@ from towline.cli.connection import Where, connect, connection_parameters, durati
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
 from towline.cli.output import print_json, results_table
-from towline.operation import Operation, registry
+from towline.operation import Operation, catalog
 from towline.runtime import config
 from towline.wire.target import ANY
 
@@ -43,7 +43,7 @@ class Commands(click.Group):
         from towline import operations
 
         operations.load_extra(config.load(None).operations)
-        return {operation.domain for operation in registry}
+        return {operation.domain for operation in catalog}
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted({*self.commands, *SHORT, *self._domains()})
@@ -54,12 +54,12 @@ class Commands(click.Group):
             return command
         domains = self._domains()
         if name in SHORT:
-            operation = registry.get(SHORT[name])
+            operation = catalog.get(SHORT[name])
             return None if operation is None else _command(operation, name)
         if name not in domains:
             return None
         group = click.Group(name, help=f"Operations of the domain {name}.")
-        for operation in registry:
+        for operation in catalog:
             if operation.domain == name:
                 group.add_command(_command(operation, operation.verb))
         return group

@@ -19,7 +19,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Fold
 from towline.errors import BrokerUnreachable
-from towline.operation import registry as operations
+from towline.operation import catalog
 from towline.runtime.keys import WrongKey, seal
 from towline.wire.credential import Answer, Issued, Question
 from towline.wire.event import RESULT_STATUS, UNFINISHED, Event
@@ -146,7 +146,7 @@ class Issuer:
     async def _issue(self, job_id: str, job: Job | None, machine: str, lookups: _Lookups) -> Answer:
         if job is None:
             return Answer(error=f"job {job_id} is not for this node, or has ended here")
-        operation = operations.get(job.operation)
+        operation = catalog.get(job.operation)
         registry = None if operation is None else operation.registry_of(job.parameters)
         if registry is None:
             return Answer(error=f"{job.operation} needs no registry, as far as controllers know")

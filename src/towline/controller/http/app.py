@@ -26,7 +26,7 @@ from towline.controller.jobs.dispatch import Dispatch, Submission
 from towline.controller.jobs.index import Filter, Listed
 from towline.controller.jobs.state import JobState
 from towline.errors import Conflict, InvalidRequest, NotFound
-from towline.operation import NODE, Operation, registry
+from towline.operation import NODE, Operation, catalog
 from towline.units import timestamp
 from towline.wire.event import BAD
 from towline.wire.node import NodeState
@@ -60,7 +60,7 @@ class Api:
     def application(self) -> ASGIApp:
         """Return the ASGI application."""
         routes: list[Route] = []
-        openapi = msgspec.json.encode(document(registry, __version__))
+        openapi = msgspec.json.encode(document(catalog, __version__))
 
         async def serve_openapi(request: Request) -> Response:
             return Response(openapi, media_type=JSON)
@@ -92,7 +92,7 @@ class Api:
             ("GET", "/openapi.json", serve_openapi),
             ("GET", "/docs", serve_page),
         ]
-        for operation in registry:
+        for operation in catalog:
             handlers.append((operation.method, operation.route, self._handler(operation)))
         paths: dict[str, dict[str, Handler]] = {}
         for method, path, handler in handlers:
@@ -259,7 +259,7 @@ class Api:
     async def _steered(self, request: Request, caller: Caller) -> JobState:
         """Return the job that a caller wants to steer, and may."""
         progress, _ = await self._dispatch.known(_job_id(request))
-        operation = registry.get(progress.job.operation)
+        operation = catalog.get(progress.job.operation)
         if "docker:write" not in caller.permissions:
             caller.require(operation.permission if operation else "docker:write")
         request.state.job = progress.job.id

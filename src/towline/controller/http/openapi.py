@@ -16,7 +16,7 @@ from towline.controller.http.paths import (
     own_paths,
 )
 from towline.controller.http.schemas import REFERENCE, SCHEMAS, STATUS, WAITS, content, errors
-from towline.operation import Operation, Registry
+from towline.operation import Catalog, Operation
 from towline.wire.progress import JobProgress
 
 HOSTNAME = {
@@ -30,16 +30,16 @@ HOSTNAME = {
 }
 
 
-def document(registry: Registry, version: str) -> dict[str, Any]:
+def document(catalog: Catalog, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of all operations and of the API's own routes."""
-    structs = [part for operation in registry for part in (operation.parameters, operation.result)]
+    structs = [part for operation in catalog for part in (operation.parameters, operation.result)]
     structs.append(JobProgress)
     _, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
     components |= SCHEMAS
     for schema in components.values():
         _without_null(schema)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in registry:
+    for operation in catalog:
         parameters = components[operation.parameters.__name__]
         result = components[operation.result.__name__]
         name = operation.parameters.__name__.removesuffix("Parameters")

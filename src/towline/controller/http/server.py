@@ -23,7 +23,7 @@ from towline.controller.http.app import Api
 from towline.controller.jobs.dispatch import Dispatch
 from towline.controller.jobs.index import Index
 from towline.errors import InvalidConfiguration, TowlineError
-from towline.operation import registry
+from towline.operation import catalog
 from towline.runtime.keys import Vault
 from towline.wire import cooldown
 
@@ -108,7 +108,7 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
     """
     listener = bind(options.host, options.port)
     authenticator = Authenticator(
-        options.key, options.roles, {operation.permission for operation in registry}
+        options.key, options.roles, {operation.permission for operation in catalog}
     )
     with Index(options.index) as index:
         async with Connection(options.broker, "controller") as broker:

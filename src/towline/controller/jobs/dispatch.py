@@ -24,7 +24,7 @@ from towline.controller.progress.watches import Watches
 from towline.controller.rollout.decisions import Decisions, explain
 from towline.controller.rollout.runner import SOON, Driver
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, NotFound
-from towline.operation import NODE, Effect, Operation, registry
+from towline.operation import NODE, Effect, Operation, catalog
 from towline.runtime.keys import Vault
 from towline.units import timestamp
 from towline.wire.credential import Credential
@@ -405,7 +405,7 @@ class Dispatch:
         # Nobody begins it any more: there is nothing to wait for but what runs.
         progress.expire(time.time())
         if wait > 0 and not progress.done:
-            operation = registry.get(progress.job.operation)
+            operation = catalog.get(progress.job.operation)
             await self._wait(progress, operation.requires if operation else NODE, wait)
             progress, events = self.index.find(job_id, self.fleet.hostnames) or found
         self._explain(progress)
@@ -495,7 +495,7 @@ class Dispatch:
             InvalidRequest: there is nothing to retry, or nothing here can do that any more.
         """
         job = progress.job
-        operation = registry.get(job.operation)
+        operation = catalog.get(job.operation)
         if operation is None:
             raise InvalidRequest(
                 f"This controller does not know the operation {job.operation}.",

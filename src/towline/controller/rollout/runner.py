@@ -31,7 +31,7 @@ from towline.controller.rollout.decisions import Decisions, withheld
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.rule import Decision, decide, limits
 from towline.errors import TowlineError
-from towline.operation import Effect, registry
+from towline.operation import Effect, catalog
 from towline.units import timestamp
 from towline.wire.event import NOBODY, RELEASED, Event, PlannedNode
 from towline.wire.job import Job
@@ -260,6 +260,6 @@ class Driver:
 
 
 def _effect(job: Job) -> Effect:
-    operation = registry.get(job.operation)
+    operation = catalog.get(job.operation)
     # What this controller doesn't know may be run once only.
     return Effect.ONCE if operation is None else operation.effect
