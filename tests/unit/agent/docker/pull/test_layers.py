@@ -20,7 +20,7 @@ another order."""
 
 
 def recorded(engine: str, name: str) -> list[tuple[float, dict[str, Any]]]:
-    path = Path(__file__).parent / "pulls" / f"{engine}-{name}.jsonl"
+    path = Path(__file__).parent / "streams" / f"{engine}-{name}.jsonl"
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()]
 
 

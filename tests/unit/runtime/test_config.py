@@ -216,7 +216,7 @@ def test_a_secret_in_a_refused_setting_is_not_repeated(
 
 
 def test_every_setting_is_described() -> None:
-    documentation = Path(__file__).parents[2] / "docs" / "configuration.md"
+    documentation = Path(__file__).parents[3] / "docs" / "configuration.md"
     described = documentation.read_text()
     for field in msgspec.structs.fields(Settings):
         assert f"| `{field.encode_name}` |" in described
