@@ -1,0 +1,58 @@
+"""What brings a capability to a node, and what it is given for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from towline.wire.job import Job
+from towline.wire.progress import Report
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A node's share of a job, as the body of an operation sees it.
+
+    Attributes:
+        job: the job.
+        step: records a step for the job's timeline; it goes through the ledger. Its arguments are
+            the kind, one of `towline.wire.event.REPEATED`, and a message for people.
+        progress: sends how many bytes are done. It goes past the ledger: at most two a second are
+            sent, and one that is lost costs nothing, since each is whole.
+    """
+
+    job: Job
+    step: Callable[[str, str], None]
+    progress: Callable[[Report], None]
+
+
+class Provider(Protocol):
+    """What brings one capability to a node: the Docker Engine, the machine itself.
+
+    Attributes:
+        capability: its name, for example "docker"; operations require it by that.
+    """
+
+    capability: str
+
+    @property
+    def offered(self) -> bool:
+        """Whether the node has it, working at this moment or not."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it does not work at this moment, or ""."""
+
+    async def probe(self) -> None:
+        """Look again, and update `offered` and `trouble`; raises no `TowlineError` or `OSError`."""
+
+    def serve(self, task: Task) -> object:
+        """Return what an operation that requires the capability is given for one task.
+
+        Raises:
+            TaskFailed: the node does not have it.
+        """
+
+    async def close(self) -> None:
+        """Close its connections."""
