@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
-
-from towline.units import show_size
+from typing import ClassVar
 
 
 class TowlineError(Exception):
@@ -85,42 +83,8 @@ class TaskFailed(TowlineError):
     """A node's share of a job failed; raised by operations, with the reason in `error`."""
 
 
-class Hopeless(TaskFailed):
-    """A node's share failed in a way that trying again would not change."""
-
-
-class Passing(TaskFailed):
-    """A node's share failed in a way that may pass by itself, whatever the words say."""
-
-
-class EngineUnreachable(TaskFailed):
-    """The node's Docker Engine does not answer."""
-
-
-class NoRoom(Hopeless):
-    """What is to be written doesn't fit on the node's disk.
-
-    Attributes:
-        path: a directory on that disk.
-        total, free: how large it is, and what of it is free, in bytes.
-        kept: bytes that are to stay free.
-        coming: bytes that are yet to be written, as far as is known.
-    """
-
-    path = ""
-    total = free = kept = coming = 0
-
-    @classmethod
-    def on(cls, path: str, *, total: int, free: int, kept: int, coming: int) -> Self:
-        """Return the error for such a disk."""
-        figures = f"{show_size(free)} of {show_size(total)} are free in {path}"
-        if coming:
-            figures = f"{show_size(coming)} are yet to be written, {figures}"
-        made = cls(
-            f"no room on the disk: {figures}, and {show_size(kept)} are to stay free (min-free)"
-        )
-        made.path, made.total, made.free, made.kept, made.coming = path, total, free, kept, coming
-        return made
+class ProviderUnreachable(TaskFailed):
+    """What the node does the task with (an engine, a service manager) does not answer."""
 
 
 class InvalidConfiguration(TowlineError):

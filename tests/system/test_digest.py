@@ -17,13 +17,14 @@ from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import PushedImage, Registry, random_layer
 from towline.agent.docker.engine import Engine as Client
 from towline.agent.docker.engine import EngineRefused
+from towline.agent.docker.errors import Hopeless
 from towline.agent.docker.pull import resolution as digests
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.resolution import Digests
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
-from towline.errors import Hopeless, TaskFailed
+from towline.errors import TaskFailed
 from towline.wire.event import Resolution
 from towline.wire.job import new_id
 from towline.wire.reference import Reference

@@ -33,7 +33,7 @@ def test_an_error_carries_what_happened_why_and_which_job() -> None:
         (errors.NoNodes, 500),
         (errors.BrokerUnreachable, 500),
         (errors.TaskFailed, 500),
-        (errors.EngineUnreachable, 500),
+        (errors.ProviderUnreachable, 500),
         (BrokerRefused, 500),
     ],
 )
@@ -50,8 +50,8 @@ def test_every_error_says_what_it_is_for(kind: type[TowlineError]) -> None:
     assert kind("a", "b", "c").job_id == "c"
 
 
-def test_an_engine_out_of_reach_is_a_task_that_failed() -> None:
-    assert issubclass(errors.EngineUnreachable, errors.TaskFailed)
+def test_a_provider_out_of_reach_is_a_task_that_failed() -> None:
+    assert issubclass(errors.ProviderUnreachable, errors.TaskFailed)
 
 
 def test_what_the_broker_refused_names_its_number() -> None:

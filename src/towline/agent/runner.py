@@ -22,7 +22,7 @@ from towline.agent.progress import Reports
 from towline.broker.connection import BrokerRefused
 from towline.broker.consumer import Message
 from towline.broker.journal import LONGEST_AGE, Journal
-from towline.errors import BrokerUnreachable, EngineUnreachable, TowlineError
+from towline.errors import BrokerUnreachable, ProviderUnreachable, TowlineError
 from towline.operation import Effect, catalog
 from towline.units import timestamp
 from towline.wire.event import (
@@ -515,7 +515,7 @@ class Tasks:
         try:
             result = await operation.function(node, **msgspec.structs.asdict(parameters))
         except TowlineError as error:
-            if isinstance(error, EngineUnreachable):
+            if isinstance(error, ProviderUnreachable):
                 self._presence.soon()
             return failed(error.error)
         except Exception as error:

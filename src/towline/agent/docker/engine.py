@@ -14,7 +14,8 @@ from aiodocker.exceptions import DockerError
 from aiodocker.jsonstream import json_stream_stream
 from aiodocker.utils import compose_auth_header
 
-from towline.errors import EngineUnreachable, TaskFailed
+from towline.agent.docker.errors import EngineUnreachable
+from towline.errors import TaskFailed
 from towline.runtime.redaction import strike
 
 log = structlog.get_logger()

@@ -8,11 +8,12 @@ import time
 import msgspec
 import structlog
 
+from towline.agent.docker.errors import Hopeless, Passing
 from towline.agent.docker.pull.attempts import Attempt, Login, Order, Step
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import Connection
-from towline.errors import BrokerUnreachable, Hopeless, Passing, TaskFailed
+from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.keys import NodeKey, WrongKey
 from towline.runtime.redaction import strike
 from towline.wire.credential import Answer, Issued, Question

@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempts import Attempt, Step
-from towline.errors import NoRoom
 from towline.units import Share, parse_share
 from towline.wire.progress import DONE, PRESENT, Layer
 

@@ -13,7 +13,8 @@ import re
 import msgspec
 
 from towline.agent.docker.engine import EngineRefused
-from towline.errors import EngineUnreachable, Hopeless, Passing, TaskFailed
+from towline.agent.docker.errors import EngineUnreachable, Hopeless, Passing
+from towline.errors import TaskFailed
 from towline.wire.reference import Reference
 
 

@@ -13,12 +13,13 @@ import time
 import structlog
 
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import Hopeless
 from towline.agent.docker.pull.attempts import Attempt, Step
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import BrokerRefused
 from towline.broker.journal import Journal
 from towline.broker.streams import WRONG_LAST_SEQUENCE
-from towline.errors import BrokerUnreachable, Hopeless, TaskFailed
+from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
 from towline.wire.event import NOBODY, RESOLVED, RESOLVING, Event, Resolution
 

@@ -8,6 +8,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from towline.agent.docker.engine import EngineRefused
+from towline.agent.docker.errors import Hopeless, Passing
 from towline.agent.docker.pull import credentials
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.credentials import Credentials
@@ -15,7 +16,7 @@ from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
-from towline.errors import BrokerUnreachable, Hopeless, Passing
+from towline.errors import BrokerUnreachable
 from towline.runtime.keys import NodeKey, seal
 from towline.wire.credential import Answer, Credential, Issued, Question
 from towline.wire.job import Job

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.disk import LOOK_EVERY, Room, coming
-from towline.errors import NoRoom
 from towline.units import parse_share
 from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
 from towline.wire.reference import Reference

@@ -3,8 +3,9 @@
 import pytest
 
 from towline.agent.docker.engine import EngineRefused
+from towline.agent.docker.errors import EngineUnreachable, Hopeless
 from towline.agent.docker.pull.faults import Kind, classify
-from towline.errors import EngineUnreachable, Hopeless, TaskFailed
+from towline.errors import TaskFailed
 from towline.wire.reference import Reference
 
 DIGEST = "sha256:34cc0982b11c2721b38afb897503d97d50d8203c83b3ba7f12a05e4ed7ab281d"

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from towline.agent.docker.engine import Engine, EngineRefused
+from towline.agent.docker.errors import EngineUnreachable, Hopeless
 from towline.agent.docker.pull import attempts, places
 from towline.agent.docker.pull.attempts import Attempt, Order, Policy, Step
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.pulls import Pulls
-from towline.errors import EngineUnreachable, Hopeless, TaskFailed
+from towline.errors import TaskFailed
 from towline.wire.event import ATTEMPT, DEQUEUED, QUEUED, Resolution
 from towline.wire.job import Job
 from towline.wire.progress import Report

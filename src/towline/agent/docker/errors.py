@@ -1,0 +1,46 @@
+"""What can go wrong between a node and its Docker Engine."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from towline.errors import ProviderUnreachable, TaskFailed
+from towline.units import show_size
+
+
+class Hopeless(TaskFailed):
+    """A task failed in a way that trying again would not change."""
+
+
+class Passing(TaskFailed):
+    """A task failed in a way that may pass by itself, whatever the words say."""
+
+
+class EngineUnreachable(ProviderUnreachable):
+    """The node's Docker Engine does not answer."""
+
+
+class NoRoom(Hopeless):
+    """What is to be written doesn't fit on the node's disk.
+
+    Attributes:
+        path: a directory on that disk.
+        total, free: the size of the disk and what is free on it, in bytes.
+        kept: how many bytes are to stay free.
+        coming: how many bytes are yet to be written, as far as is known.
+    """
+
+    path = ""
+    total = free = kept = coming = 0
+
+    @classmethod
+    def on(cls, path: str, *, total: int, free: int, kept: int, coming: int) -> Self:
+        """Return the error for such a disk."""
+        figures = f"{show_size(free)} of {show_size(total)} are free in {path}"
+        if coming:
+            figures = f"{show_size(coming)} are yet to be written, {figures}"
+        made = cls(
+            f"no room on the disk: {figures}, and {show_size(kept)} are to stay free (min-free)"
+        )
+        made.path, made.total, made.free, made.kept, made.coming = path, total, free, kept, coming
+        return made
