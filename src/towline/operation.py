@@ -18,6 +18,7 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
+    TypeAlias,
     TypeVar,
     Union,
     get_args,
@@ -27,13 +28,14 @@ from typing import (
 
 import msgspec
 
-from towline.wire.reference import Reference, parse_registry
-
 if TYPE_CHECKING:
     from towline.agent.node import Node
 
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
+
+CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str]
+"""Returns the place that a credential is for, from the parameters of an operation by name."""
 
 NODE = "node"
 """The capability that every node has."""
@@ -88,7 +90,7 @@ class Operation(Generic[P, T]):
         effect: see `Effect`.
         requires: the capability that a node must have; without it the node answers `skipped`.
         success: the HTTP status of an accepted request.
-        image: the parameter that names an image whose registry the node asks, or None.
+        takes_credential: whether a request may bring a credential of its own.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
         placeholders: a struct type with those of them that stand in the path.
         needs_body: whether a request without a body can't be valid.
@@ -108,7 +110,7 @@ class Operation(Generic[P, T]):
         effect: Effect,
         requires: str,
         success: int | None,
-        image: str | None = None,
+        credential_for: CredentialFor | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -118,7 +120,8 @@ class Operation(Generic[P, T]):
         self.effect = effect
         self.requires = requires
         self.success = success or (200 if effect is Effect.READ else 202)
-        self.image = image
+        self.takes_credential = credential_for is not None
+        self._credential_for = credential_for
         documentation = inspect.getdoc(function) or name
         self.summary, _, self.description = documentation.partition("\n")
         self.description = self.description.strip()
@@ -150,8 +153,6 @@ class Operation(Generic[P, T]):
             omit_defaults=True,
         )
         required = {field[0]: field for field in fields if len(field) == 2}
-        if image is not None and image not in required:
-            raise ValueError(f"{name}: the image {image!r} is no required parameter")
         placeholders = _PLACEHOLDER.findall(self.path)
         for placeholder in placeholders:
             if placeholder == "hostname" or placeholders.count(placeholder) > 1:
@@ -180,15 +181,13 @@ class Operation(Generic[P, T]):
         """The path of the HTTP route, with its placeholders in braces."""
         return NODE_PREFIX + self.path
 
-    def registry_of(self, parameters: Mapping[str, Any]) -> str | None:
-        """Return the registry that the node asks for these parameters, or None for none.
+    def credential_for(self, parameters: Mapping[str, Any]) -> str | None:
+        """Return the place that the node logs in to for these parameters, or None for none.
 
         Args:
             parameters: as `read` has validated them.
         """
-        if self.image is None:
-            return None
-        return parse_registry(Reference.parse(parameters[self.image]).domain)
+        return None if self._credential_for is None else self._credential_for(parameters)
 
     def read(self, values: object, *, strict: bool = True) -> msgspec.Struct:
         """Validate `values`, a mapping, as this operation's parameters.
@@ -310,7 +309,7 @@ def operation(
     effect: Effect,
     requires: str = NODE,
     success: int | None = None,
-    image: str | None = None,
+    credential_for: CredentialFor | None = None,
 ) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
     """Make an async function an operation.
 
@@ -321,8 +320,9 @@ def operation(
         effect: see `Effect`.
         requires: a capability that not every node has, for example `docker`.
         success: the HTTP status of an accepted request; 200 for reads and 202 otherwise.
-        image: the parameter that names an image, where the node asks its registry: it gets the
-            credentials for that, and a request may bring its own (`X-Registry-Auth`).
+        credential_for: returns for the validated parameters, by name, the place that the node logs
+            in to: the node gets the credential that is kept for it, and a request may bring its
+            own (`X-Registry-Auth`).
 
     Example:
         @operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
@@ -340,7 +340,7 @@ def operation(
             effect=effect,
             requires=requires,
             success=success,
-            image=image,
+            credential_for=credential_for,
         )
         catalog.add(made)
         return made

@@ -145,6 +145,20 @@ def test_values_that_do_not_fit_the_signature_are_named(values: object, problem:
         make(sail).read(values)
 
 
+def test_an_operation_says_by_its_parameters_which_place_a_credential_is_for() -> None:
+    made = make(sail, credential_for=lambda parameters: f"harbour of {parameters['name']}")
+    assert made.takes_credential
+    assert made.credential_for({"name": "ARGO"}) == "harbour of ARGO"
+    assert docker.pull.credential_for({"image": "nginx"}) == "docker.io"
+    assert docker.pull.credential_for({"image": "localhost:5000/a/b"}) == "localhost:5000"
+
+
+def test_an_operation_logs_in_nowhere_unless_it_says_so() -> None:
+    made = make(sail)
+    assert not made.takes_credential
+    assert made.credential_for({"name": "ARGO"}) is None
+
+
 def test_values_that_fit_are_read_with_defaults() -> None:
     made = make(sail)
     assert msgspec.structs.asdict(made.read({"name": "ARGO"})) == {"name": "ARGO", "knots": 8}

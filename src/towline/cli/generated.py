@@ -85,7 +85,7 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
         *job_option_parameters(),
         click.Option(["-o", "--output"], type=click.Choice(["table", "json"]), default="table"),
     ]
-    if operation.image is not None:
+    if operation.takes_credential:
         parameters += login_parameters()
 
     def callback(**values: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from msgspec import Meta
 
 from towline.operation import Check, Effect, operation
 from towline.units import parse_duration
-from towline.wire.reference import Reference
+from towline.wire.reference import Reference, parse_registry
 
 if TYPE_CHECKING:
     from towline.agent.node import Node
@@ -90,13 +91,17 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str | None = None
 
 
+def _registry(parameters: Mapping[str, Any]) -> str:
+    return parse_registry(Reference.parse(parameters["image"]).domain)
+
+
 @operation(
     "docker.pull",
     "POST container/docker/pull",
     permission="docker:write",
     effect=Effect.CONVERGE,
     requires=DOCKER,
-    image="image",
+    credential_for=_registry,
 )
 async def pull(
     node: Node,

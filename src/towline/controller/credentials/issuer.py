@@ -147,7 +147,7 @@ class Issuer:
         if job is None:
             return Answer(error=f"job {job_id} is not for this node, or has ended here")
         operation = catalog.get(job.operation)
-        registry = None if operation is None else operation.registry_of(job.parameters)
+        registry = None if operation is None else operation.credential_for(job.parameters)
         if registry is None:
             return Answer(error=f"{job.operation} needs no registry, as far as controllers know")
         kept = await self._kept(job, registry, lookups)

@@ -104,7 +104,7 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
 
 def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     listed = [HOSTNAME, *JOB_OPTIONS, PREFER, KEY]
-    if operation.image is not None:
+    if operation.takes_credential:
         listed.append(REGISTRY_AUTH)
     codes = [400, 401, 403, 409, 500]
     entry: dict[str, Any] = {

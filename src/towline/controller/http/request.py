@@ -165,7 +165,7 @@ def registry_auth(
     Raises:
         InvalidRequest: it can't be read, or is for another registry; nothing of it is repeated.
     """
-    registry = operation.registry_of(parameters)
+    registry = operation.credential_for(parameters)
     given = request.headers.getlist("x-registry-auth")
     if registry is None or not given:
         return None

@@ -341,7 +341,7 @@ class Dispatch:
 
     async def _hold_credential(self, job_id: str, request: Submission) -> None:
         """Keep what the request brought, before the job: no node may look for it in vain."""
-        registry = request.operation.registry_of(request.parameters)
+        registry = request.operation.credential_for(request.parameters)
         if request.credential is not None and registry is not None:
             await self.registries.hold(job_id, registry, request.credential, request.caller)
             self.issuer.held(job_id)
