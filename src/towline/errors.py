@@ -1,4 +1,4 @@
-"""The one family of exceptions, each carrying what a person needs to act."""
+"""The one family of exceptions: each carries what a person needs to act on it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import ClassVar
 
 
 class TowlineError(Exception):
-    """Something failed, and here is what and why.
+    """The base of all errors that Towline raises on purpose.
 
     Args:
-        error: what happened, one sentence.
-        details: why, from whoever knows: the engine's or the registry's own words, a job id.
+        error: what failed and why, in one sentence.
+        details: more, in the words of whoever knows (the broker, an engine, a registry), or how to
+            mend it.
         job_id: the job that the failure belongs to, where there is one.
+
+    Attributes:
+        code: the HTTP status with which the API answers it.
     """
 
     code: ClassVar[int] = 500
@@ -24,72 +28,72 @@ class TowlineError(Exception):
 
 
 class InvalidRequest(TowlineError):
-    """The request can't be understood or names what isn't there."""
+    """The request can't be understood, or it names a node or a label that nobody has."""
 
     code = 400
 
 
 class Unauthorized(TowlineError):
-    """There is no token, or none that we signed and that still holds."""
+    """The request carries no token, or one that is malformed, expired or not signed by us."""
 
     code = 401
 
 
 class Forbidden(TowlineError):
-    """A good token lacks a permission."""
+    """The token is good, but lacks a permission."""
 
     code = 403
 
 
 class NotFound(TowlineError):
-    """What was asked for by name or id is not there."""
+    """There is nothing of the name or id that was asked for."""
 
     code = 404
 
 
 class MethodNotAllowed(TowlineError):
-    """The path exists, the method on it doesn't."""
+    """The path exists, but not with this method."""
 
     code = 405
 
 
 class Conflict(TowlineError):
-    """What was asked for goes against what is there by now."""
+    """The request contradicts the present state of what it is about."""
 
     code = 409
 
 
 class BodyTooLarge(TowlineError):
-    """The request's body is over the limit."""
+    """The request's body is larger than the limit."""
 
     code = 413
 
 
 class UnsupportedMediaType(TowlineError):
-    """The request's body is not of a type that is read here."""
+    """The request's body is of a type that is not read here."""
 
     code = 415
 
 
 class NoNodes(TowlineError):
-    """No node is registered that could do it."""
+    """No node is registered that could run the operation."""
 
 
 class BrokerUnreachable(TowlineError):
-    """NATS did not answer in time."""
+    """The broker did not answer in time."""
 
 
 class TaskFailed(TowlineError):
-    """A node's share of a job failed; raised by operations, with the reason in `error`."""
+    """A task failed. Operations raise it, with the reason in `error`."""
 
 
 class ProviderUnreachable(TaskFailed):
-    """What the node does the task with (an engine, a service manager) does not answer."""
+    """What the task is done with on the node does not answer: a container engine, for one."""
 
 
 class InvalidConfiguration(TowlineError):
-    """A flag, an environment variable or a line of the configuration file can't be used."""
+    """A flag, an environment variable or a line of a configuration file can't be used."""
 
 
 class StateInUse(TowlineError):
-    """Another process holds the state directory."""
+    """Another process has locked the state directory."""
