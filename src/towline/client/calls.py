@@ -5,77 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
+from towline.client.connection import MARGIN
 from towline.client.models import (
     ApiError,
     Cancelled,
-    JobEvent,
     JobPage,
     JobState,
     JobView,
     NodeView,
-    Progress,
     RegistryView,
     Result,
     Retried,
     Steered,
 )
-from towline.errors import InvalidConfiguration
+from towline.client.options import Options
 from towline.operation import Operation
-from towline.wire.credential import Credential
-from towline.wire.progress import JobProgress, NodeProgress, Total
 
-P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
-
-MARGIN = 15.0
-"""Seconds that the HTTP request may take beyond the wait that it asks for."""
-WAIT = 30.0
-"""Seconds that a request waits for results unless told otherwise: asked for, not left to what the
-controller is configured to, which may be longer than the request may take."""
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How jobs are carried out.
-
-    Attributes:
-        wait: seconds to wait for results, at most.
-        expires: within how long a node must begin: `30s`, `12h`; None for what is usual there.
-        idempotency_key: the same key with the same request means the same job, for a day.
-        max_parallel: so many nodes at a time: a number, or a percentage of them: `"10%"`.
-        canary: so many nodes first, alone, likewise.
-        max_failures: so many nodes may fail, likewise: past it those that wait are cancelled.
-        credential: for the image's registry, in place of what is kept; it is never shown.
-    """
-
-    wait: float = WAIT
-    expires: str | None = None
-    idempotency_key: str | None = None
-    max_parallel: int | str | None = None
-    canary: int | str | None = None
-    max_failures: int | str | None = None
-    credential: Credential | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Return what of this stands in a request's headers."""
-        headers = {}
-        if self.idempotency_key is not None:
-            headers["Idempotency-Key"] = self.idempotency_key
-        if self.credential is not None:
-            headers["X-Registry-Auth"] = self.credential.header
-        return headers
-
-    def query(self) -> dict[str, str]:
-        """Return what of this stands in a request's query."""
-        names = ("expires", "max_parallel", "canary", "max_failures")
-        given = {name: getattr(self, name) for name in names}
-        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -164,31 +116,6 @@ def jobs(filters: dict[str, Any]) -> Call[JobPage]:
         expected=("items", "total_items"),
         params=params,
     )
-
-
-class Folding:
-    """Folds what a stream tells of a job's progress.
-
-    Raises:
-        ApiError: what it tells can't be read.
-    """
-
-    def __init__(self) -> None:
-        self._nodes: dict[str, NodeProgress] = {}
-        self._total = Total({}, 0.0)
-
-    def take(self, event: JobEvent) -> Progress | None:
-        """Return how far the job is by now, or None where an event tells nothing of that."""
-        if event.kind != "progress":
-            return None
-        try:
-            told = msgspec.convert(event.data, JobProgress)
-        except msgspec.ValidationError as error:
-            raise ApiError("The job's progress can't be read.", str(error), 200) from error
-        self._total = told.total or self._total
-        self._nodes |= {node.machine_id: node for node in told.nodes}
-        changed = [node.machine_id for node in told.nodes]
-        return Progress(told.job_id, told.status, self._total, dict(self._nodes), changed)
 
 
 def progress(job_id: str, node: str | None) -> tuple[str, dict[str, Any]]:
@@ -330,49 +257,3 @@ def state(operation: Operation[..., S], job_id: str, results: Any, status: int) 
         for outcome, value in zip(answer.results, values, strict=True)
     ]
     return JobState(answer.id, read)
-
-
-def connection(url: str, token: str) -> dict[str, Any]:
-    """Return what an HTTP client of the API is made with.
-
-    Raises:
-        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
-    """
-    try:
-        base = httpx.URL(url)
-    except httpx.InvalidURL:
-        base = httpx.URL()
-    # A user name in it would take the place of the token.
-    if base.scheme not in ("http", "https") or not base.host or base.userinfo:
-        raise InvalidConfiguration(
-            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
-        )
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise InvalidConfiguration(
-            "The token is not valid.", "It is one line of ASCII, as towline token create prints it"
-        )
-    return {"base_url": base, "headers": {"Authorization": f"Bearer {token}"}}
-
-
-def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        body = {}
-    if not response.is_success:
-        job_id = response.headers.get("location", "").removeprefix("/job/") or None
-        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
-        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
-    if any(name not in body for name in expected):
-        where = response.url.copy_with(raw_path=b"/")
-        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
-    return body
-
-
-def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
-    """Return the error of a controller that gave no answer."""
-    return ApiError(f"The controller at {url} does not answer.", str(error), 0)

@@ -1,0 +1,226 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar, Unpack
+
+import httpx
+import httpx_sse
+import msgspec
+
+from towline.client import calls
+from towline.client.calls import Call
+from towline.client.connection import check, connection, unreachable
+from towline.client.handles import Job
+from towline.client.models import (
+    Cancelled,
+    JobEvent,
+    JobPage,
+    JobView,
+    NodeView,
+    Progress,
+    RegistryView,
+    Retried,
+    Steered,
+)
+from towline.client.options import WAIT, EventFilters, JobFilters, Options, changed
+from towline.client.streams import AGAIN_AFTER, EventStream, Folding
+from towline.operation import Operation
+from towline.wire.credential import Credential
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Client:
+    """The API of a controller.
+
+    Args:
+        url: for example `http://127.0.0.1:8080`.
+        token: as `towline token create` prints it.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._options = Options()
+        self._http = httpx.Client(**connection(url, token))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def with_options(
+        self,
+        *,
+        wait: float | None = None,
+        expires: str | None = None,
+        idempotency_key: str | None = None,
+        max_parallel: int | str | None = None,
+        canary: int | str | None = None,
+        max_failures: int | str | None = None,
+        credential: Credential | None = None,
+    ) -> Self:
+        """Return this client with other job options, on the same connections; as `Options`."""
+        other = copy.copy(self)
+        other._options = changed(
+            self._options,
+            wait=wait,
+            expires=expires,
+            idempotency_key=idempotency_key,
+            max_parallel=max_parallel,
+            canary=canary,
+            max_failures=max_failures,
+            credential=credential,
+        )
+        return other
+
+    def _do(self, call: Call[R]) -> R:
+        try:
+            return call.read(check(self._http.request(**call.arguments()), call.expected))
+        except httpx.HTTPError as error:
+            raise unreachable(self._url, error) from error
+
+    def run(
+        self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[P, T]:
+        """Run an operation and return its job, with the results within 30 seconds.
+
+        Args:
+            operation: for example `towline.operations.docker.pull`.
+            on: the target: a hostname, `_any`, `_all` or `key:value`.
+            kwargs: the operation's parameters.
+
+        Raises:
+            ApiError: the request was refused, or a single node failed.
+        """
+        return Job(self, operation, self._do(calls.run(operation, on, dict(kwargs), self._options)))
+
+    def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
+        """Return `GET /job/{id}`, waiting up to `wait` seconds for its end; raises `ApiError`."""
+        return self._do(calls.job(job_id, wait))
+
+    def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
+        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`."""
+        return self._do(calls.jobs(dict(filters)))
+
+    def cancel(self, job_id: str, *, wait: float = WAIT) -> Cancelled:
+        """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
+        return self._do(calls.cancel(job_id, wait))
+
+    def pause(self, job_id: str) -> Steered:
+        """Let no more nodes of a job have their turn; raises `ApiError`."""
+        return self._do(calls.pause(job_id, back=False))
+
+    def resume(self, job_id: str) -> Steered:
+        """Let nodes of a paused job have their turn again; raises `ApiError`."""
+        return self._do(calls.pause(job_id, back=True))
+
+    def retry(self, job_id: str, *, on: str | None = None) -> Retried:
+        """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
+        return self._do(calls.retry(job_id, on, self._options))
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended; raises `ApiError`."""
+        self._do(calls.delete_job(job_id))
+
+    def job_events(self, job_id: str, *, after: str | None = None) -> Iterator[JobEvent]:
+        """Yield a job's events until its end, over all interruptions; raises `ApiError`."""
+        return self._events(EventStream(f"/job/{calls.segment(job_id)}/events", {}, after))
+
+    def events(
+        self, *, after: str | None = None, **filters: Unpack[EventFilters]
+    ) -> Iterator[JobEvent]:
+        """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
+        return self._events(EventStream("/event", dict(filters), after))
+
+    def progress(self, job_id: str, *, node: str | None = None) -> Iterator[Progress]:
+        """Yield how far a job is, until its end, over all interruptions; raises `ApiError`.
+
+        Args:
+            node: the only node to be told of, with its layers, by its hostname or machine id.
+        """
+        folding = Folding()
+        for event in self._events(EventStream(*calls.progress(job_id, node), None)):
+            if (told := folding.take(event)) is not None:
+                yield told
+
+    def _events(self, stream: EventStream) -> Iterator[JobEvent]:
+        while not stream.ended:
+            try:
+                with httpx_sse.connect_sse(self._http, **stream.request()) as source:
+                    if not source.response.is_success:
+                        source.response.read()
+                    if not stream.check(source.response):
+                        return
+                    for received in source.iter_sse():
+                        event = stream.read(received)
+                        if event is not None:
+                            yield event
+            except httpx.TransportError as error:
+                if not stream.begun:
+                    raise unreachable(self._url, error) from error
+                time.sleep(AGAIN_AFTER)
+
+    def nodes(self) -> list[NodeView]:
+        """Return the registered nodes (`GET /agent`); raises `ApiError`."""
+        return self._do(calls.nodes())
+
+    def node(self, name: str) -> NodeView:
+        """Return a node by its hostname or machine id; raises `ApiError`."""
+        return self._do(calls.node(name))
+
+    def drain(self, name: str) -> str:
+        """Let a node take no more work; return what to tell people; raises `ApiError`."""
+        return self._do(calls.drain(name, back=False))
+
+    def undrain(self, name: str) -> str:
+        """Let a node take work again; return what to tell people; raises `ApiError`."""
+        return self._do(calls.drain(name, back=True))
+
+    def registries(self) -> list[RegistryView]:
+        """Return the registries that a credential is kept for; raises `ApiError`."""
+        return self._do(calls.registries())
+
+    def registry(self, host: str) -> RegistryView:
+        """Return what is kept for a registry, but the secret; raises `ApiError`."""
+        return self._do(calls.registry(host))
+
+    def set_registry(
+        self,
+        host: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        identity_token: str | None = None,
+    ) -> RegistryView:
+        """Keep a credential for a registry, in place of that before; raises `ApiError`.
+
+        Args:
+            host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
+            identity_token: in place of user and password.
+        """
+        given = {"username": username, "password": password, "identity_token": identity_token}
+        return self._do(calls.set_registry(host, given))
+
+    def remove_registry(self, host: str) -> None:
+        """Forget the credential of a registry; raises `ApiError`."""
+        self._do(calls.remove_registry(host))

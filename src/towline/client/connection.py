@@ -1,0 +1,59 @@
+"""The HTTP connection to a controller: what it is made with, and how its answers are checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from towline.client.models import ApiError
+from towline.errors import InvalidConfiguration
+
+MARGIN = 15.0
+"""Seconds that the HTTP request may take beyond the wait that it asks for."""
+
+
+def connection(url: str, token: str) -> dict[str, Any]:
+    """Return what an HTTP client of the API is made with.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
+    """
+    try:
+        base = httpx.URL(url)
+    except httpx.InvalidURL:
+        base = httpx.URL()
+    # A user name in it would take the place of the token.
+    if base.scheme not in ("http", "https") or not base.host or base.userinfo:
+        raise InvalidConfiguration(
+            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
+        )
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise InvalidConfiguration(
+            "The token is not valid.", "It is one line of ASCII, as towline token create prints it"
+        )
+    return {"base_url": base, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
+    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    if not response.is_success:
+        job_id = response.headers.get("location", "").removeprefix("/job/") or None
+        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
+        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
+    if any(name not in body for name in expected):
+        where = response.url.copy_with(raw_path=b"/")
+        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
+    return body
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
+    """Return the error of a controller that gave no answer."""
+    return ApiError(f"The controller at {url} does not answer.", str(error), 0)
