@@ -1,186 +1,78 @@
-"""How far a job is, drawn on a terminal: layers of one node, a bar a node, or a summary."""
+"""How far a job is, shown while it goes on: lines now and then, unless a terminal is drawn on."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from towline.cli.output import printable
-from towline.cli.words import amounts, in_words, sum_in_words
-from towline.units import show_size
-from towline.wire.progress import LAYER_STATES, PHASES
+from towline.cli.words import in_words, sum_in_words
 
 if TYPE_CHECKING:
-    from towline.client import LayerProgress, NodeProgress, Progress
+    from towline.client import Progress
+    from towline.wire.progress import NodeProgress
 
-ROWS = 30
-"""Nodes up to which each has a bar, where the terminal is as high."""
-WIDEST_BAR = 30
-WIDEST_STATE = max(len(state) for state in (*LAYER_STATES, *PHASES))
-GOOD, BAD = "green", "red"
-COLOURS = {"ok": GOOD, "failed": BAD, "expired": BAD, "cancelled": "yellow", "skipped": "yellow"}
+LINES_EVERY = 5.0
+"""Seconds between lines where there is no terminal; before the first one, too."""
+FEW = 20
+"""Nodes up to which lines tell of each."""
 
 
-class Screen:
-    """Draws on the terminal at standard error, below what is printed, and again as it changes.
-
-    Args:
-        console: where to draw.
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
-        # Drawn when there is news and not by a clock: on a terminal far away each drawing counts.
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            # What goes to standard output is for whoever reads that.
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._begun = False
-        self._last: dict[str, NodeProgress] = {}
+class Display(Protocol):
+    """What shows how far a job is."""
 
     def show(self, progress: Progress) -> None:
-        """Draw how far it is now."""
-        if not self._begun:
-            self._begun = True
-            self._live.start()
-        self._live.update(self.draw(progress), refresh=True)
+        """Show how far it is now."""
 
     def say(self, line: str) -> None:
-        """Print a line to standard output: above, where that is the terminal, too."""
-        if sys.stdout.isatty():
-            self._console.print(Text(line), soft_wrap=True)
-        else:
-            print(line, flush=True)
+        """Print a line that stays."""
 
     def close(self) -> None:
-        """Draw no more. What stood there is gone; the results take its place."""
-        if self._begun:
-            self._live.stop()
-
-    def draw(self, progress: Progress) -> RenderableType:
-        """Return what is drawn."""
-        nodes = progress.nodes
-        for machine, node in nodes.items():
-            if node.phase is not None:
-                self._last[machine] = node
-        if len(nodes) == 1 and sum(progress.total.nodes.values()) == 1:
-            (node,) = nodes.values()
-            return self._layers(node)
-        if len(nodes) <= min(ROWS, self._console.height - 4):
-            return Group(self._bars(list(nodes.values())), _line(sum_in_words(progress.total)))
-        return self._summary(progress)
-
-    def _layers(self, node: NodeProgress) -> RenderableType:
-        """Return one node: a line a layer, as far as it is."""
-        table = _grid()
-        # A node that has ended tells of its layers no more.
-        told = node if node.phase is not None else self._last.get(node.machine_id, node)
-        over = node.status == "ok"
-        layers = told.layers
-        room = max(1, self._console.height - 3)
-        for layer in layers[-room:]:
-            state = "done" if over and layer.state != "present" else layer.state
-            style = GOOD if state in ("done", "present") else ""
-            table.add_row(
-                Text(printable(layer.id)),
-                Text(printable(state), style),
-                *_layer_bar(layer, state),
-            )
-        if len(layers) > room:
-            return Group(_line(f"… {len(layers) - room} layers more"), table, _about(node))
-        return Group(table, _about(node))
-
-    def _bars(self, nodes: list[NodeProgress]) -> RenderableType:
-        """Return a bar a node."""
-        table = _grid()
-        for node in nodes:
-            table.add_row(
-                Text(printable(node.hostname)),
-                Text(printable(node.phase or node.status), COLOURS.get(node.status, "")),
-                _bar(node),
-                Text(_beside(node), no_wrap=True, overflow="ellipsis"),
-            )
-        return table
-
-    def _summary(self, progress: Progress) -> RenderableType:
-        """Return all nodes as one bar, with the slowest and those that failed."""
-        total = progress.total
-        # By itself a bar doesn't end its line.
-        whole = Table.grid()
-        whole.add_row(ProgressBar(total=1.0, completed=total.complete, width=self._width()))
-        parts: list[RenderableType] = [
-            whole,
-            _line(f"{total.complete:.0%}: {sum_in_words(total)}"),
-        ]
-        for head, style, nodes in (
-            ("slowest", "", total.slowest),
-            ("failed", BAD, total.failed),
-        ):
-            if nodes:
-                parts += [_line(head, style), self._bars(nodes)]
-        return Group(*parts)
-
-    def _width(self) -> int:
-        return max(10, min(2 * WIDEST_BAR, self._console.width - 2))
+        """Show nothing more."""
 
 
-def _grid() -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    # As wide as they will ever be: what moves on its own is hard to read.
-    table.add_column(no_wrap=True, min_width=WIDEST_STATE)
-    table.add_column(no_wrap=True, min_width=WIDEST_BAR)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    return table
+class Lines:
+    """Tells how far a job is where there is no terminal: in a few lines now and then.
+
+    Args:
+        say: prints a line of it.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._next = time.monotonic() + LINES_EVERY
+        self._told: dict[str, str] = {}
+
+    def show(self, progress: Progress) -> None:
+        """Print what has changed since the last lines, if these were long enough ago."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + LINES_EVERY
+        told = {"": f"job {progress.job_id}: {sum_in_words(progress.total)}"}
+        nodes: Iterable[NodeProgress] = progress.nodes.values()
+        if len(progress.nodes) > FEW:
+            nodes = (*progress.total.slowest, *progress.total.failed)
+        told |= {node.machine_id: f"  {node.hostname}: {in_words(node)}" for node in nodes}
+        for name, line in told.items():
+            if self._told.get(name) != line:
+                self._say(printable(line))
+        self._told = told
+
+    def say(self, line: str) -> None:
+        """Print a line to standard output."""
+        print(line, flush=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-def _line(text: str, style: str = "") -> Text:
-    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
+def display() -> Display:
+    """Return what suits where standard error goes: a terminal is drawn on, else there are lines."""
+    if not sys.stderr.isatty():
+        return Lines()
+    # Slow to import, and of no use to most commands.
+    from towline.cli.screen import Screen
 
-
-def _about(node: NodeProgress) -> Text:
-    style = COLOURS.get(node.status, "") if node.phase is None else ""
-    return _line(f"{node.hostname}: {in_words(node)}", style)
-
-
-def _beside(node: NodeProgress) -> str:
-    if node.phase is None:
-        return printable(node.error or "")
-    return printable(", ".join([*amounts(node), *filter(None, [node.note])]))
-
-
-def _bar(node: NodeProgress) -> RenderableType:
-    if node.status == "ok":
-        return _progress_bar(1, 1)
-    if not node.size:
-        return Text("")
-    if node.phase == "extracting":
-        return _progress_bar(node.extracted, node.size, unknown=not node.rate)
-    # What isn't known yet is no more than as much again.
-    return _progress_bar(node.fetched, node.size)
-
-
-def _layer_bar(layer: LayerProgress, state: str) -> tuple[RenderableType, RenderableType]:
-    if state == "downloading" and layer.size:
-        told = f"{show_size(layer.fetched)} of {show_size(layer.size)}"
-        return _progress_bar(layer.fetched, layer.size), Text(told)
-    if state == "extracting" and layer.size:
-        bar: Any = _progress_bar(layer.extracted, layer.size) if layer.extracted else Text("")
-        return bar, Text(show_size(layer.size))
-    return Text(""), Text(show_size(layer.size) if layer.size else "")
-
-
-def _progress_bar(done: int, size: int, *, unknown: bool = False) -> RenderableType:
-    if unknown and not done:
-        return Text("")
-    return ProgressBar(total=size, completed=done, width=WIDEST_BAR)
+    return Screen()

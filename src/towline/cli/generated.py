@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 import msgspec
 
-from towline.cli import progress
+from towline.cli import watch
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
@@ -201,10 +201,10 @@ def _follow(
             if quiet:
                 job.wait(min(LONGEST_WAIT, remaining))
             else:
-                progress.watch(client, job.id, deadline)
+                watch.watch(client, job.id, deadline)
                 job.wait(AFTERWARDS)
     except KeyboardInterrupt:
-        progress.interrupted(job.id)
+        watch.interrupted(job.id)
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise

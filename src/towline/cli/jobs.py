@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline.cli import progress
+from towline.cli import watch
 from towline.cli.connection import connect, duration, take_where, with_connection
+from towline.cli.display import display
 from towline.cli.login import take_login, with_login
 from towline.cli.options import take_job_options, with_job_options
 from towline.cli.output import print_job, print_json, print_table, printable, results_table
@@ -94,13 +95,13 @@ def _follow(client: Client, job_id: str, output: str) -> None:
     if output == "json":
         _print_events(client.job_events(job_id), output, with_job=False)
         return
-    screen = progress.display()
+    screen = display()
     streams = (
         ("event", lambda: client.job_events(job_id)),
         ("progress", lambda: client.progress(job_id)),
     )
     try:
-        for each in progress.merged(*streams, seconds=progress.LOOK_EVERY):
+        for each in watch.merged(*streams, seconds=watch.LOOK_EVERY):
             if each is None:
                 continue
             name, told = each
@@ -112,7 +113,7 @@ def _follow(client: Client, job_id: str, output: str) -> None:
                     return
     except KeyboardInterrupt:
         screen.close()
-        progress.interrupted(job_id)
+        watch.interrupted(job_id)
     finally:
         screen.close()
 

@@ -1,4 +1,4 @@
-"""The options that every command has which makes a job, whatever the job does."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any, TypedDict
 import click
 
 SHARE = "N|N%"
+
+state_option = click.option("--state", metavar="DIR", help="The state directory.")
+config_option = click.option("--config", "config_file", metavar="FILE", help="A TOML file.")
 
 
 class JobOptions(TypedDict):

@@ -1,0 +1,186 @@
+"""How far a job is, drawn on a terminal: layers of one node, a bar a node, or a summary."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from towline.cli.output import printable
+from towline.cli.words import amounts, in_words, sum_in_words
+from towline.units import show_size
+from towline.wire.progress import LAYER_STATES, PHASES
+
+if TYPE_CHECKING:
+    from towline.client import LayerProgress, NodeProgress, Progress
+
+ROWS = 30
+"""Nodes up to which each has a bar, where the terminal is as high."""
+WIDEST_BAR = 30
+WIDEST_STATE = max(len(state) for state in (*LAYER_STATES, *PHASES))
+GOOD, BAD = "green", "red"
+COLOURS = {"ok": GOOD, "failed": BAD, "expired": BAD, "cancelled": "yellow", "skipped": "yellow"}
+
+
+class Screen:
+    """Draws on the terminal at standard error, below what is printed, and again as it changes.
+
+    Args:
+        console: where to draw.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        # Drawn when there is news and not by a clock: on a terminal far away each drawing counts.
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            # What goes to standard output is for whoever reads that.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._begun = False
+        self._last: dict[str, NodeProgress] = {}
+
+    def show(self, progress: Progress) -> None:
+        """Draw how far it is now."""
+        if not self._begun:
+            self._begun = True
+            self._live.start()
+        self._live.update(self.draw(progress), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Print a line to standard output: above, where that is the terminal, too."""
+        if sys.stdout.isatty():
+            self._console.print(Text(line), soft_wrap=True)
+        else:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """Draw no more. What stood there is gone; the results take its place."""
+        if self._begun:
+            self._live.stop()
+
+    def draw(self, progress: Progress) -> RenderableType:
+        """Return what is drawn."""
+        nodes = progress.nodes
+        for machine, node in nodes.items():
+            if node.phase is not None:
+                self._last[machine] = node
+        if len(nodes) == 1 and sum(progress.total.nodes.values()) == 1:
+            (node,) = nodes.values()
+            return self._layers(node)
+        if len(nodes) <= min(ROWS, self._console.height - 4):
+            return Group(self._bars(list(nodes.values())), _line(sum_in_words(progress.total)))
+        return self._summary(progress)
+
+    def _layers(self, node: NodeProgress) -> RenderableType:
+        """Return one node: a line a layer, as far as it is."""
+        table = _grid()
+        # A node that has ended tells of its layers no more.
+        told = node if node.phase is not None else self._last.get(node.machine_id, node)
+        over = node.status == "ok"
+        layers = told.layers
+        room = max(1, self._console.height - 3)
+        for layer in layers[-room:]:
+            state = "done" if over and layer.state != "present" else layer.state
+            style = GOOD if state in ("done", "present") else ""
+            table.add_row(
+                Text(printable(layer.id)),
+                Text(printable(state), style),
+                *_layer_bar(layer, state),
+            )
+        if len(layers) > room:
+            return Group(_line(f"… {len(layers) - room} layers more"), table, _about(node))
+        return Group(table, _about(node))
+
+    def _bars(self, nodes: list[NodeProgress]) -> RenderableType:
+        """Return a bar a node."""
+        table = _grid()
+        for node in nodes:
+            table.add_row(
+                Text(printable(node.hostname)),
+                Text(printable(node.phase or node.status), COLOURS.get(node.status, "")),
+                _bar(node),
+                Text(_beside(node), no_wrap=True, overflow="ellipsis"),
+            )
+        return table
+
+    def _summary(self, progress: Progress) -> RenderableType:
+        """Return all nodes as one bar, with the slowest and those that failed."""
+        total = progress.total
+        # By itself a bar doesn't end its line.
+        whole = Table.grid()
+        whole.add_row(ProgressBar(total=1.0, completed=total.complete, width=self._width()))
+        parts: list[RenderableType] = [
+            whole,
+            _line(f"{total.complete:.0%}: {sum_in_words(total)}"),
+        ]
+        for head, style, nodes in (
+            ("slowest", "", total.slowest),
+            ("failed", BAD, total.failed),
+        ):
+            if nodes:
+                parts += [_line(head, style), self._bars(nodes)]
+        return Group(*parts)
+
+    def _width(self) -> int:
+        return max(10, min(2 * WIDEST_BAR, self._console.width - 2))
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    # As wide as they will ever be: what moves on its own is hard to read.
+    table.add_column(no_wrap=True, min_width=WIDEST_STATE)
+    table.add_column(no_wrap=True, min_width=WIDEST_BAR)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def _about(node: NodeProgress) -> Text:
+    style = COLOURS.get(node.status, "") if node.phase is None else ""
+    return _line(f"{node.hostname}: {in_words(node)}", style)
+
+
+def _beside(node: NodeProgress) -> str:
+    if node.phase is None:
+        return printable(node.error or "")
+    return printable(", ".join([*amounts(node), *filter(None, [node.note])]))
+
+
+def _bar(node: NodeProgress) -> RenderableType:
+    if node.status == "ok":
+        return _progress_bar(1, 1)
+    if not node.size:
+        return Text("")
+    if node.phase == "extracting":
+        return _progress_bar(node.extracted, node.size, unknown=not node.rate)
+    # What isn't known yet is no more than as much again.
+    return _progress_bar(node.fetched, node.size)
+
+
+def _layer_bar(layer: LayerProgress, state: str) -> tuple[RenderableType, RenderableType]:
+    if state == "downloading" and layer.size:
+        told = f"{show_size(layer.fetched)} of {show_size(layer.size)}"
+        return _progress_bar(layer.fetched, layer.size), Text(told)
+    if state == "extracting" and layer.size:
+        bar: Any = _progress_bar(layer.extracted, layer.size) if layer.extracted else Text("")
+        return bar, Text(show_size(layer.size))
+    return Text(""), Text(show_size(layer.size) if layer.size else "")
+
+
+def _progress_bar(done: int, size: int, *, unknown: bool = False) -> RenderableType:
+    if unknown and not done:
+        return Text("")
+    return ProgressBar(total=size, completed=done, width=WIDEST_BAR)

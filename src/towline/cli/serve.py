@@ -1,0 +1,323 @@
+"""The commands that run parts on this machine: all of them, a controller, an agent."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from towline.cli.options import config_option, state_option
+from towline.errors import InvalidConfiguration
+from towline.runtime import config
+from towline.wire.target import InvalidLabel, Label, parse_label
+
+if TYPE_CHECKING:
+    from towline.broker.journal import Retention
+    from towline.runtime.keys import Vault
+
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+
+listen_option = click.option("--listen", metavar="HOST:PORT", help="Where the API answers.")
+level_option = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+
+
+def node_options(command: Any) -> Any:
+    """Add the options that describe a node."""
+    for option in (
+        click.option("--engine", metavar="URL", help="The Docker Engine; none for no engine."),
+        click.option(
+            "--min-free",
+            metavar="SIZE",
+            help="Pulls leave so much of the engine's disk free: 1GiB, 5%, or the larger of both.",
+        ),
+        click.option(
+            "--max-pulls",
+            type=click.IntRange(min=1),
+            metavar="NUMBER",
+            help="So many pulls at a time.",
+        ),
+        click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
+        click.option("--machine-id", metavar="ID", help="The node's machine id."),
+        click.option("--docker-config", metavar="FILE", help="Docker's config.json; or none."),
+        click.option(
+            "--label", "labels", metavar="KEY:VALUE", multiple=True, help="A label; may repeat."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def broker_options(command: Any) -> Any:
+    """Add the options that say where the broker is."""
+    for option in (
+        click.option("--nats", metavar="URL", help="The broker; several separated by commas."),
+        click.option("--nats-credentials", metavar="FILE", help="How to log in there."),
+        click.option("--nats-ca", metavar="FILE", help="Certificates that sign the broker's."),
+    ):
+        command = option(command)
+    return command
+
+
+def _labels(texts: list[str]) -> list[Label]:
+    try:
+        labels = [parse_label(text) for text in texts]
+    except InvalidLabel as error:
+        raise InvalidConfiguration("A label is not valid.", str(error)) from error
+    keys = [label.key for label in labels]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InvalidConfiguration(f"The label {key!r} is given twice.", "Leave one out")
+    return labels
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise InvalidConfiguration(
+            f"{listen!r} is no address.", "Write HOST:PORT, for example 127.0.0.1:8080"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _engine(url: str | None) -> str | None:
+    """Return the URL of the engine that is to be used, or None where there is to be none."""
+    if url == "none":
+        return None
+    url = url or DEFAULT_ENGINE
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("unix", "tcp", "http", "https") or not separator or not rest:
+        raise InvalidConfiguration(
+            f"{url!r} is no Docker Engine.",
+            "Write unix:///path/to/docker.sock, tcp://host:port, or none",
+        )
+    if scheme != "unix" and "@" in rest:
+        # It is shown wherever the engine is: in errors, in the fleet, in the arguments of agents.
+        raise InvalidConfiguration(
+            "The URL of the Docker Engine has a user name in it.",
+            "An engine asks for none: write tcp://host:port",
+        )
+    return url
+
+
+def _docker_config(settings: config.Settings) -> Path | None:
+    """Return where the node's Docker configuration is; None where it is to be left alone."""
+    from towline.agent.docker.pull.docker_config import default_path
+
+    if settings.docker_config == "none":
+        return None
+    return Path(settings.docker_config) if settings.docker_config else default_path()
+
+
+def token_key(settings: config.Settings, directory: Path) -> bytes:
+    """Return the key that signs tokens: of the file that is named, else the directory's own."""
+    from towline.controller import auth
+    from towline.runtime import state_directory
+
+    if settings.token_key is None:
+        return auth.load_key(directory / state_directory.TOKEN_KEY, create=True)
+    return auth.load_key(Path(settings.token_key), create=False)
+
+
+def _vault(settings: config.Settings, directory: Path) -> Vault:
+    """Return what locks credentials, by the key in the file named, else the directory's own."""
+    from towline.runtime import keys
+
+    if settings.credentials_key is None:
+        return keys.open_vault(directory / keys.CREDENTIALS_KEY, create=True)
+    return keys.open_vault(Path(settings.credentials_key), create=False)
+
+
+def _retention(settings: config.Settings) -> Retention:
+    """Return how long and how much the journal keeps."""
+    from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
+    from towline.units import show_size
+
+    age, size = settings.seconds("retention"), settings.size("retention_size")
+    if age > LONGEST_AGE:
+        raise InvalidConfiguration(
+            f"The retention {settings.retention!r} is too long.",
+            f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
+            "write that, or less",
+        )
+    if size < 2 * SMALLEST:
+        raise InvalidConfiguration(
+            f"The retention size {settings.retention_size!r} is too small.",
+            f"Jobs would be lost that still run: write {show_size(2 * SMALLEST)}, or more",
+        )
+    return Retention(age=age, size=size, replicas=settings.replicas)
+
+
+def _broker(settings: config.Settings) -> Any:
+    from towline.broker.settings import Settings, check_url
+
+    urls = [url.strip() for url in (settings.nats or "").split(",") if url.strip()]
+    if not urls:
+        raise InvalidConfiguration(
+            "No broker is named.", "Give --nats URL, or run towline up, which brings its own"
+        )
+    for url in urls:
+        check_url(url)
+    return Settings(
+        urls,
+        Path(settings.nats_credentials) if settings.nats_credentials else None,
+        Path(settings.nats_ca) if settings.nats_ca else None,
+    )
+
+
+def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
+    """Read the settings, set logs up, load further operations; return settings and state."""
+    from towline import operations
+    from towline.runtime import logs, state_directory
+
+    settings = config.load(config_file, **flags)
+    try:
+        logs.configure(part, settings.log_level)
+    except ValueError as error:
+        raise InvalidConfiguration("The log level is not valid.", str(error)) from error
+    operations.load_extra(settings.operations)
+    directory = state_directory.open_directory(
+        Path(settings.state) if settings.state else state_directory.default_directory()
+    )
+    return settings, directory
+
+
+@click.command()
+@state_option
+@listen_option
+@node_options
+@config_option
+@level_option
+def up(config_file: str | None, **flags: Any) -> None:
+    """Run broker, controller and agent on this machine."""
+    from towline.controller.http.server import bind
+    from towline.runtime import state_directory, supervisor
+    from towline.runtime.process import run
+
+    flags["labels"] = list(flags["labels"])
+    settings, directory = _start(config_file, "up", **flags)
+    lock = state_directory.Lock(directory, "up")
+    # Refused here, in words, rather than in a child again and again.
+    host, port = _address(settings.listen)
+    for name in ("wait", "longest_wait", "expires", "heartbeat"):
+        settings.seconds(name)
+    settings.share("min_free")
+    _retention(settings)
+    _labels(settings.labels)
+    _engine(settings.engine)
+    state_directory.hostname(settings.hostname)
+    state_directory.machine_id(directory, settings.machine_id)
+    token_key(settings, directory)
+    _vault(settings, directory)
+    probe = bind(host, port)
+    port = probe.getsockname()[1]
+    probe.close()
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    reached = address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
+    url = f"http://{reached}"
+    shared = ["--state", str(directory), "--log-level", settings.log_level]
+    if config_file:
+        shared += ["--config", config_file]
+    agent = list(shared)
+    for name in ("engine", "hostname", "machine_id", "min_free", "max_pulls", "docker_config"):
+        if getattr(settings, name) is not None:
+            agent += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    for label in settings.labels:
+        agent += ["--label", label]
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    say(f"Towline answers at {url}")
+    made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
+    say(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
+    run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, say))
+    lock.close()
+
+
+@click.command()
+@state_option
+@listen_option
+@broker_options
+@click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@click.option("--credentials-key", metavar="FILE", help="The key that credentials are kept with.")
+@config_option
+@level_option
+def controller(config_file: str | None, **flags: Any) -> None:
+    """Run a controller against a broker that is named."""
+    settings, directory = _start(config_file, "controller", **flags)
+    from towline.controller.http import server
+    from towline.runtime import state_directory
+    from towline.runtime.process import notify, run
+
+    lock = state_directory.Lock(directory, "controller")
+    host, port = _address(settings.listen)
+    options = server.Options(
+        host=host,
+        port=port,
+        broker=_broker(settings),
+        index=directory / "index.sqlite",
+        key=token_key(settings, directory),
+        vault=_vault(settings, directory),
+        roles=settings.roles,
+        wait=settings.seconds("wait"),
+        longest_wait=settings.seconds("longest_wait"),
+        expires=settings.seconds("expires"),
+        retention=_retention(settings),
+    )
+
+    def listening(url: str) -> None:
+        print(f"Towline answers at {url}", flush=True)
+        notify("READY=1")
+
+    run(lambda: server.run(options, listening))
+    lock.close()
+
+
+@click.command()
+@state_option
+@node_options
+@broker_options
+@config_option
+@level_option
+def agent(config_file: str | None, **flags: Any) -> None:
+    """Run an agent: this machine becomes a node."""
+    flags["labels"] = list(flags["labels"])
+    settings, directory = _start(config_file, "agent", **flags)
+    from towline.agent.agent import Agent
+    from towline.agent.docker.engine import Engine
+    from towline.agent.ledger import Ledger
+    from towline.runtime import keys, state_directory
+    from towline.runtime.process import notify, run
+
+    lock = state_directory.Lock(directory, "agent")
+    engine = _engine(settings.engine)
+    min_free = settings.share("min_free")
+    broker = _broker(settings)
+    key = keys.node_key(directory)
+
+    async def work() -> None:
+        with Ledger(directory / "ledger.sqlite") as ledger:
+            worker = Agent(
+                broker,
+                ledger,
+                machine=state_directory.machine_id(directory, settings.machine_id),
+                hostname=state_directory.hostname(settings.hostname),
+                labels=_labels(settings.labels),
+                engine=None if engine is None else Engine(engine),
+                engine_named=settings.engine is not None,
+                interval=settings.seconds("heartbeat"),
+                min_free=min_free,
+                max_pulls=settings.max_pulls,
+                key=key,
+                docker_config=_docker_config(settings),
+            )
+            notify("READY=1")
+            await worker.run()
+
+    run(work)
+    lock.close()
+
+
+COMMANDS = (up, controller, agent)

@@ -1,0 +1,85 @@
+"""The commands about tokens: make one, read one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from towline.cli.connection import duration
+from towline.cli.options import config_option, state_option
+from towline.cli.output import print_json
+from towline.cli.serve import token_key
+from towline.errors import InvalidConfiguration
+from towline.runtime import config
+
+
+@click.group()
+def token() -> None:
+    """Make and read tokens."""
+
+
+@token.command("create")
+@click.option("--subject", required=True, metavar="NAME", help="Whom it stands for.")
+@click.option("--role", "roles", multiple=True, required=True, help="admin, write, read, or yours.")
+@click.option("--permission", "permissions", multiple=True, help="Instead of what the role gives.")
+@click.option("--expires", default="90d", show_default=True, help="For how long it holds.")
+@click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@state_option
+@config_option
+def create_token(
+    subject: str,
+    roles: tuple[str, ...],
+    permissions: tuple[str, ...],
+    expires: str,
+    config_file: str | None,
+    **flags: Any,
+) -> None:
+    """Print a new token, and nothing else."""
+    from towline.controller import auth
+    from towline.runtime import state_directory
+
+    settings = config.load(config_file, **flags)
+    known = auth.ROLES.keys() | settings.roles.keys()
+    for role in roles:
+        if role not in known:
+            raise InvalidConfiguration(
+                f"There is no role {role!r}.", f"There are: {', '.join(sorted(known))}"
+            )
+    directory = Path(settings.state) if settings.state else state_directory.default_directory()
+    print(
+        auth.create_token(
+            token_key(settings, directory),
+            subject=subject,
+            roles=list(roles),
+            permissions=list(permissions) or None,
+            lifetime=duration(expires),
+        )
+    )
+
+
+@token.command("show")
+@click.argument("text", metavar="[TOKEN]", default="-")
+def show_token(text: str) -> None:
+    """Print what a token says (from standard input unless given); its signature isn't checked."""
+    import jwt
+
+    from towline.units import timestamp
+
+    text = (sys.stdin.read() if text == "-" else text).strip()
+    try:
+        claims = jwt.decode(text, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise InvalidConfiguration("This is not a token.", str(error)) from error
+    for name in ("iat", "exp"):
+        if isinstance(claims.get(name), int):
+            # A moment past all calendars stays the number that it is.
+            with contextlib.suppress(OverflowError, ValueError, OSError):
+                claims[name] = timestamp(claims[name])
+    print_json(claims)
+
+
+COMMANDS = (token,)

@@ -1,0 +1,35 @@
+"""How far nodes and jobs are, in words."""
+
+import pytest
+
+from tests.unit.cli.progress import a_node
+from towline.cli.words import duration, in_words
+from towline.client import NodeProgress
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (a_node(1, "pending"), "pending"),
+        (a_node(1, "pending", error="waits: 10 at a time"), "pending: waits: 10 at a time"),
+        (a_node(1, phase="queued", note="3 others first"), "queued, 3 others first"),
+        (
+            a_node(1, phase="downloading", attempt=2, fetched=1024, size=2048, unsized=3, left=9),
+            "downloading, attempt 2, 1.00 KiB of more than 2.00 KiB, more than 9 s left",
+        ),
+        (
+            a_node(1, phase="extracting", fetched=2048, size=2048, extracted=1024),
+            "extracting, 1.00 KiB of 2.00 KiB",
+        ),
+    ],
+)
+def test_a_node_is_told_of_in_words(node: NodeProgress, expected: str) -> None:
+    assert in_words(node) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7380, "2 h 3 min")],
+)
+def test_durations_are_told_as_people_read_them(seconds: int, expected: str) -> None:
+    assert duration(seconds) == expected
