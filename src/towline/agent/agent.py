@@ -1,13 +1,14 @@
-"""The loop on the node: jobs in, events out, signs of life."""
+"""The agent: its parts, each with a lifetime of its own, put together."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-import msgspec
 import structlog
 
+from towline.agent.capabilities import Capabilities
+from towline.agent.delivery import Claims, Delivery
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull.attempts import Step
 from towline.agent.docker.pull.cooldown import Rests
@@ -16,30 +17,35 @@ from towline.agent.docker.pull.disk import MIN_FREE, Room
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.places import MAX_PULLS
 from towline.agent.docker.pull.resolution import Digests
-from towline.agent.heartbeat import DOCKER, Presence
+from towline.agent.drain import Drain
+from towline.agent.executor import Executor
+from towline.agent.heartbeat import Heartbeats
+from towline.agent.inbox import Inbox
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
-from towline.agent.progress import Reports
-from towline.agent.runner import Tasks
+from towline.agent.outbox import Outbox
+from towline.agent.part import keep_running
+from towline.agent.progress import ProgressSender
+from towline.agent.provider import Task
+from towline.agent.reads import Reads
+from towline.agent.runner import Runner
 from towline.broker.connection import Connection
-from towline.broker.consumer import Follower
-from towline.broker.journal import JOBS, Journal
+from towline.broker.journal import Journal
 from towline.broker.settings import Settings
-from towline.operation import NODE
+from towline.errors import TowlineError
 from towline.runtime.keys import NodeKey
 from towline.units import Share
-from towline.wire.job import Job
-from towline.wire.subjects import ALL_SUBJECT, any_subject, label_subject, node_subject
 from towline.wire.target import Label
 
 log = structlog.get_logger()
 
-PLACES = 128
-"""Nodes that wait for `_any` jobs at a time: enough for any rate, and any of them will do."""
+FLUSH_WITHIN = 2.0
+"""Seconds that the events of an agent that ends may take to the broker; the next start delivers
+what is left."""
 
 
 class Agent:
-    """Takes jobs on, runs them, reports.
+    """Takes jobs, runs them, and reports how they ended.
 
     Args:
         settings: where the broker is.
@@ -72,111 +78,116 @@ class Agent:
         max_pulls: int = MAX_PULLS,
     ) -> None:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
-        self._ledger = ledger
-        self._machine = machine
-        self._labels = labels
-        self._engine = engine
-        self._presence = Presence(
-            self._broker,
-            machine=machine,
-            hostname=hostname,
-            labels=labels,
-            engine=engine,
-            engine_named=engine_named,
-            interval=interval,
-            running=lambda: self._tasks.running,
-            public_key=key.public,
-        )
+        journal, clock = Journal(self._broker), self._broker.clock
         own = None if docker_config is None else DockerConfiguration(docker_config)
         steps: list[Step] = [Credentials(self._broker, machine, key, own)]
         if engine is not None:
             steps.append(Rests(self._broker, hostname))
             steps.append(Room(engine, min_free))
-            steps.append(Digests(engine, Journal(self._broker), machine, hostname))
+            steps.append(Digests(engine, journal, machine, hostname))
         node = Node(machine, hostname, engine, steps, max_pulls)
-        self._reports = Reports(self._broker, machine)
-        self._tasks = Tasks(Journal(self._broker), ledger, node, self._presence, self._reports)
-        self._shared: dict[str, asyncio.Task[None]] = {}
+        providers = [] if engine is None else [_EngineProvider(engine, engine_named)]
+
+        self._capabilities = Capabilities(ledger, providers, self._capabilities_changed)
+        self._progress = ProgressSender(self._broker, machine)
+        self._outbox = Outbox(journal, ledger)
+        executor = Executor(node, self._capabilities, clock, self._outbox, self._progress)
+        self._runner = Runner(ledger, executor, self._outbox, clock)
+        self._claims = Claims(journal, machine, hostname)
+        self._drain = Drain(self._broker, machine, self._drain_changed)
+        self._inbox = Inbox(
+            journal,
+            machine,
+            labels,
+            ledger=ledger,
+            runner=self._runner,
+            reads=Reads(executor, self._outbox, clock),
+            executor=executor,
+            claims=self._claims,
+            capabilities=self._capabilities,
+            drain=self._drain,
+        )
+        self._heartbeats = Heartbeats(
+            self._broker,
+            machine,
+            hostname,
+            labels,
+            capabilities=self._capabilities,
+            running=lambda: executor.running,
+            public_key=key.public,
+            after=self._inbox.ready,
+            interval=interval,
+        )
+        self._parts = {
+            "inbox": self._inbox.run,
+            "outbox": self._outbox.run,
+            "progress": self._progress.run,
+            "capabilities": self._capabilities.run,
+            "drain": self._drain.run,
+            "heartbeats": self._heartbeats.run,
+        }
 
     async def ready(self) -> None:
-        """Return once the fleet has been told that this node is here."""
-        await self._presence.told.wait()
+        """Return once the fleet knows that this node is here."""
+        await self._heartbeats.sent.wait()
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
-            self._presence.connected()
-            self._tasks.connected()
+            self._heartbeats.connected()
+            self._outbox.connected()
+
+    def _capabilities_changed(self) -> None:
+        self._heartbeats.send_soon()
+        self._inbox.changed()
+
+    def _drain_changed(self) -> None:
+        self._inbox.changed()
 
     async def run(self) -> None:
-        """Work until cancelled; then stop taking jobs on, and say good-bye."""
-        await self._presence.probe()
+        """Work until cancelled; then take no more jobs, and say that this node goes away."""
+        await self._capabilities.probe()
         async with self._broker:
-            subjects = [node_subject(self._machine), ALL_SUBJECT]
-            for label in self._labels:
-                subjects += [label_subject(prefix) for prefix in label.prefixes()]
-            own = Follower(
-                self._broker,
-                JOBS,
-                subjects=subjects,
-                durable=self._machine,
-                resume=self._ledger.settled,
-            )
             try:
-                # At once: what stands in the ledger needs no broker to be run.
-                self._tasks.resume()
-                # Before the first heartbeat: from then on jobs may be made for this node.
-                await own.prepare()
-                await self._tasks.settle(str(own.created), own.delivered)
+                # What stands in the ledger needs no broker to be run.
+                self._runner.resume(lambda job: Delivery(job, self._claims))
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self._follow(own))
-                    group.create_task(self._presence.keep())
-                    group.create_task(self._presence.watch_engine(self._follow_shared))
-                    group.create_task(self._presence.know_state(self._follow_shared))
-                    group.create_task(self._tasks.report())
-                    group.create_task(self._reports.send())
-                    group.create_task(self._tasks.tidy())
-                    group.create_task(self._tasks.watch_ledger(self._follow_shared))
+                    for name, run in self._parts.items():
+                        group.create_task(keep_running(name, run))
             finally:
-                await self._leave()
+                await self._close()
 
-    async def _leave(self) -> None:
-        for task in self._shared.values():
-            task.cancel()
-        await asyncio.gather(*self._shared.values(), return_exceptions=True)
-        await self._tasks.stop()
-        await self._presence.leave()
-        if self._engine is not None:
-            await self._engine.close()
+    async def _close(self) -> None:
+        await self._runner.stop()
+        try:
+            await self._outbox.flush(FLUSH_WITHIN)
+        except TowlineError as error:
+            log.info("events stay in the ledger", reason=error.details)
+        await self._heartbeats.close()
+        await self._capabilities.close()
 
-    def _follow_shared(self) -> None:
-        """Ask for `_any` jobs while this node can do them, and only then."""
-        for capability in (NODE, DOCKER):
-            works = self._presence.works(capability)
-            task = self._shared.get(capability)
-            if works and task is None:
-                follower = Follower(
-                    self._broker,
-                    JOBS,
-                    subjects=[any_subject(capability)],
-                    # The first node that can do it finds what was asked before it came.
-                    after=0,
-                    durable=f"_any-{capability}",
-                    batch=1,
-                    places=PLACES,
-                    # Few, and all nodes depend on them.
-                    replicas=0,
-                )
-                self._shared[capability] = asyncio.create_task(self._follow(follower))
-            elif not works and task is not None:
-                task.cancel()
-                del self._shared[capability]
 
-    async def _follow(self, follower: Follower) -> None:
-        async for message in follower:
-            try:
-                job = msgspec.json.decode(message.data, type=Job)
-            except msgspec.MsgspecError as error:
-                log.error("job not readable", sequence=message.sequence, reason=str(error))
-                await message.acknowledge()
-                continue
-            await self._tasks.take(job, message)
+class _EngineProvider:
+    """The node's Docker Engine."""
+
+    capability = "docker"
+
+    def __init__(self, engine: Engine, named: bool) -> None:
+        self._engine = engine
+        self.offered = named
+        self.trouble = "not asked yet"
+
+    async def probe(self) -> None:
+        """Ask the engine whether it is there."""
+        try:
+            await self._engine.ping()
+            self.offered, self.trouble = True, ""
+        except TowlineError as error:
+            self.trouble = error.error
+
+    def serve(self, _: Task) -> object:
+        """Return what operations are given."""
+        return self._engine
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.close()

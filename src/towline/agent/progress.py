@@ -1,7 +1,7 @@
-"""Telling how far this node's tasks are, over a plain subject: what is lost costs nothing.
+"""How many bytes this node's tasks have done, sent over a plain subject: none of it is kept.
 
-A report is sent when it differs from the one before, at most two a second for each task, and again
-now and then, when the broker is back, and when a controller asks.
+What is sent of a task is whole. It is sent when it differs from what was sent before, at most twice
+a second, and again now and then, when the broker is back, and when a controller asks.
 """
 
 from __future__ import annotations
@@ -24,101 +24,130 @@ from towline.wire.subjects import asking_subject, progress_subject
 log = structlog.get_logger()
 
 PACE = 0.5
-"""Seconds between two reports of a task, at least."""
+"""Seconds between two messages of a task, at least."""
 REPEAT_EVERY = 10.0
-"""Seconds after which a report is sent again: one may be lost on its way."""
+"""Seconds after which the same is sent again: a message may be lost on its way."""
 RETRY_EVERY = 0.5
 
 
-class _Told:
-    """What is told of one task.
+class Progress:
+    """The progress of one task.
 
     Attributes:
-        sent: what was sent last; "" for nothing, or for what is to be sent again.
+        newest: what there is to send, encoded.
+        sent: what was sent last; empty for nothing, or for what is to be sent again.
         sent_at: when, by the loop's clock.
+
+    Args:
+        pace, repeat_every: see `ProgressSender`.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(
+        self, subject: str, *, pace: float = PACE, repeat_every: float = REPEAT_EVERY
+    ) -> None:
         self.subject = subject
-        self.report = b""
+        self.newest = b""
         self.sent = b""
         self.sent_at = float("-inf")
         self.subscription: Subscription | None = None
+        self._pace = pace
+        self._repeat_every = repeat_every
 
     @property
     def due_at(self) -> float:
         """When it is to be sent, by the loop's clock."""
-        return self.sent_at + (REPEAT_EVERY if self.sent == self.report else PACE)
+        return self.sent_at + (self._repeat_every if self.sent == self.newest else self._pace)
 
 
-class Reports:
-    """Sends the reports of this node's tasks."""
+class ProgressSender:
+    """Sends the progress of this node's tasks.
 
-    def __init__(self, broker: Connection, machine: str) -> None:
+    Args:
+        pace: seconds between two messages of a task, at least.
+        repeat_every: seconds after which the same is sent again.
+        retry_every: seconds between attempts while the broker can't be reached.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        machine: str,
+        *,
+        pace: float = PACE,
+        repeat_every: float = REPEAT_EVERY,
+        retry_every: float = RETRY_EVERY,
+    ) -> None:
         self._broker = broker
         self._machine = machine
-        self._told: dict[str, _Told] = {}
-        self._over: list[_Told] = []
-        self._wake = asyncio.Event()
+        self._pace = pace
+        self._repeat_every = repeat_every
+        self._retry_every = retry_every
+        self._tasks: dict[str, Progress] = {}
+        self._ended: list[Progress] = []
+        self._due = asyncio.Event()
 
-    def report(self, job: str, report: Report) -> None:
-        """Tell how far the task of a job is."""
-        told = self._told.get(job)
-        if told is None:
-            told = self._told[job] = _Told(progress_subject(self._machine, job))
-        told.report = msgspec.json.encode(report)
-        if told.sent != told.report:
-            self._wake.set()
+    def send(self, job_id: str, report: Report) -> None:
+        """Send the progress of the task of a job, as soon as that is due."""
+        task = self._tasks.get(job_id)
+        if task is None:
+            task = self._tasks[job_id] = Progress(
+                progress_subject(self._machine, job_id),
+                pace=self._pace,
+                repeat_every=self._repeat_every,
+            )
+        task.newest = msgspec.json.encode(report)
+        if task.sent != task.newest:
+            self._due.set()
 
-    def end(self, job: str) -> None:
-        """Tell no more of a task."""
-        told = self._told.pop(job, None)
-        if told is not None:
-            self._over.append(told)
-            self._wake.set()
+    def end(self, job_id: str) -> None:
+        """Send nothing more of the task of a job."""
+        task = self._tasks.pop(job_id, None)
+        if task is not None:
+            self._ended.append(task)
+            self._due.set()
 
-    async def send(self) -> None:
+    async def run(self) -> None:
         """Send what there is to send, for ever."""
         while True:
             client = await self._broker.client()
             lost = asyncio.create_task(self._broker.lost())
-            lost.add_done_callback(lambda _: self._wake.set())
-            self._over.clear()
-            for told in self._told.values():
-                told.subscription, told.sent = None, b""
+            lost.add_done_callback(lambda _: self._due.set())
+            self._ended.clear()
+            for task in self._tasks.values():
+                task.subscription, task.sent = None, b""
             try:
                 while not lost.done():
-                    await self._turn(client)
+                    await self._send_due(client)
             except (BrokerUnreachable, nats.errors.Error, OSError) as error:
-                log.warning("progress not told", reason=str(error))
-                await asyncio.sleep(RETRY_EVERY)
+                log.warning("progress not sent", reason=str(error))
+                await asyncio.sleep(self._retry_every)
             finally:
                 lost.cancel()
 
-    async def _turn(self, client: Client) -> None:
+    async def _send_due(self, client: Client) -> None:
         """Send what is due, and wait until something is."""
         loop = asyncio.get_running_loop()
-        self._wake.clear()
-        while self._over:
-            subscription = self._over.pop().subscription
+        self._due.clear()
+        while self._ended:
+            subscription = self._ended.pop().subscription
             if subscription is not None:
                 await subscription.unsubscribe()
-        for job, told in list(self._told.items()):
-            if told.subscription is None:
-                told.subscription = await self._hear(client, job, told)
-            if told.due_at <= loop.time():
-                told.sent, told.sent_at = told.report, loop.time()
-                await client.publish(told.subject, told.sent)
-        next_at = min((told.due_at for told in self._told.values()), default=None)
+        for job_id, task in list(self._tasks.items()):
+            if task.subscription is None:
+                task.subscription = await self._subscribe(client, job_id, task)
+            if task.due_at <= loop.time():
+                task.sent, task.sent_at = task.newest, loop.time()
+                await client.publish(task.subject, task.sent)
+        next_at = min((task.due_at for task in self._tasks.values()), default=None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(next_at):
-                await self._wake.wait()
+                await self._due.wait()
 
-    async def _hear(self, client: Client, job: str, told: _Told) -> Subscription:
-        """Send the report of a task again whenever a controller asks for it."""
+    async def _subscribe(self, client: Client, job_id: str, task: Progress) -> Subscription:
+        """Send the progress of a task again whenever a controller asks for it."""
 
         async def asked(_: Msg) -> None:
-            told.sent = b""
-            self._wake.set()
+            task.sent = b""
+            self._due.set()
 
-        return await client.subscribe(asking_subject(job), cb=asked)
+        return await client.subscribe(asking_subject(job_id), cb=asked)
