@@ -244,7 +244,7 @@ def agree(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
     numbers = itertools.count()
 
     async def one(engine: Asked) -> str:
-        attempt = Attempt(order, 1, lambda kind, words: None)
+        attempt = Attempt(order, 1, lambda _: None)
         step = Digests(engine, journal, f"machine-{next(numbers)}", "host")
         await step.before(attempt)
         assert attempt.resolution is not None
@@ -292,7 +292,7 @@ async def test_a_digest_that_is_gone_is_told_with_its_resolver_and_other_failure
     step = Digests(Asked(DIGEST), journal, "machine", "host")
     resolved = Resolution(DIGEST, "web-07", 0.0)
     order = Order(Reference.parse("localhost:5000/a/b:1.0"), resolved=resolved)
-    attempt = Attempt(order, 1, lambda kind, words: None)
+    attempt = Attempt(order, 1, lambda _: None)
     await step.before(attempt)
     assert attempt.resolution == resolved
     gone = step.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))

@@ -25,10 +25,11 @@ from towline.agent.docker.pull import attempts, cooldown
 from towline.agent.docker.pull.attempts import Order
 from towline.agent.docker.pull.cooldown import Rests, retry_after
 from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.steps import RESTING
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.wire import cooldown as buckets
-from towline.wire.event import RESTING
+from towline.wire.event import Step
 from towline.wire.job import Job, new_id
 from towline.wire.progress import Report
 from towline.wire.reference import Reference
@@ -179,8 +180,8 @@ class Task:
         self.job: Job | None = job
         self.kinds: list[str] = []
 
-    def note(self, kind: str, message: str) -> None:
-        self.kinds.append(kind)
+    def step(self, step: Step) -> None:
+        self.kinds.append(step.name)
 
     def report(self, report: Report) -> None:
         pass

@@ -10,7 +10,7 @@ import structlog
 from towline.agent.capabilities import Capabilities
 from towline.agent.delivery import Claims, Delivery
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull.attempts import Step
+from towline.agent.docker.pull.attempts import Hook
 from towline.agent.docker.pull.cooldown import Rests
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.disk import MIN_FREE, Room
@@ -80,12 +80,12 @@ class Agent:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
         journal, clock = Journal(self._broker), self._broker.clock
         own = None if docker_config is None else DockerConfiguration(docker_config)
-        steps: list[Step] = [Credentials(self._broker, machine, key, own)]
+        hooks: list[Hook] = [Credentials(self._broker, machine, key, own)]
         if engine is not None:
-            steps.append(Rests(self._broker, hostname))
-            steps.append(Room(engine, min_free))
-            steps.append(Digests(engine, journal, machine, hostname))
-        node = Node(machine, hostname, engine, steps, max_pulls)
+            hooks.append(Rests(self._broker, hostname))
+            hooks.append(Room(engine, min_free))
+            hooks.append(Digests(engine, journal, machine, hostname))
+        node = Node(machine, hostname, engine, hooks, max_pulls)
         providers = [] if engine is None else [_EngineProvider(engine, engine_named)]
 
         self._capabilities = Capabilities(ledger, providers, self._capabilities_changed)

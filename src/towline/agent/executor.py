@@ -19,7 +19,17 @@ from towline.broker.clock import Clock
 from towline.errors import ProviderUnreachable, TowlineError
 from towline.operation import Effect, catalog
 from towline.units import timestamp
-from towline.wire.event import CANCELLED, COMPLETED, EXPIRED, FAILED, SKIPPED, STARTED, Event
+from towline.wire.event import (
+    CANCELLED,
+    COMPLETED,
+    EXPIRED,
+    FAILED,
+    SKIPPED,
+    STARTED,
+    STEP,
+    Event,
+    Step,
+)
 from towline.wire.job import Job
 
 log = structlog.get_logger()
@@ -171,6 +181,10 @@ class Executor:
             error=error if error is None or len(error) <= LONGEST_ERROR else _cut(error),
         )
 
+    def _step(self, job: Job, step: Step) -> Event:
+        event = self.event(job, STEP, error=step.message)
+        return msgspec.structs.replace(event, step=step.name, waits=step.waits)
+
     def log_end(self, job: Job, ended: Event, begun: float) -> None:
         """Log the end of a task.
 
@@ -220,7 +234,7 @@ class Executor:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
         node = self._node.serving(
             job,
-            lambda kind, message: self._outbox.step(self.event(job, kind, error=message)),
+            lambda step: self._outbox.step(self._step(job, step)),
             lambda report: self._progress.send(job.id, report),
         )
         try:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull.attempts import Step
+from towline.agent.docker.pull.attempts import Hook
 from towline.agent.docker.pull.places import MAX_PULLS
 from towline.agent.docker.pull.pulls import Pulls
 from towline.errors import TaskFailed
+from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 
@@ -27,7 +28,7 @@ class Node:
 
     Args:
         engine: its Docker Engine; None where it has none.
-        steps: what has a say in each attempt of a pull, in this order.
+        hooks: what has a say in each attempt of a pull, in this order.
         max_pulls: how many pulls run at a time.
     """
 
@@ -36,29 +37,29 @@ class Node:
         machine: str,
         hostname: str,
         engine: Engine | None,
-        steps: Sequence[Step] = (),
+        hooks: Sequence[Hook] = (),
         max_pulls: int = MAX_PULLS,
     ) -> None:
         self.machine = machine
         self.hostname = hostname
         self.job: Job | None = None
         self._engine = engine
-        self._pulls = Pulls(engine, steps, max_pulls) if engine is not None else None
-        self._note: Callable[[str, str], None] | None = None
+        self._pulls = Pulls(engine, hooks, max_pulls) if engine is not None else None
+        self._step: Callable[[Step], None] | None = None
         self._report: Callable[[Report], None] | None = None
 
     def serving(
-        self, job: Job, note: Callable[[str, str], None], report: Callable[[Report], None]
+        self, job: Job, step: Callable[[Step], None], report: Callable[[Report], None]
     ) -> Self:
         """Return the same machine for one job.
 
         Args:
-            note: tells of a step of the task; see `note`.
+            step: records a step of the task; see `step`.
             report: tells how far the task is; see `report`.
         """
         node = copy.copy(self)
         node.job = job
-        node._note = note
+        node._step = step
         node._report = report
         return node
 
@@ -80,14 +81,10 @@ class Node:
             raise TaskFailed(NO_ENGINE)
         return self._pulls
 
-    def note(self, kind: str, message: str) -> None:
-        """Tell of a step of the task, for the job's timeline; it goes through the ledger.
-
-        Args:
-            kind: what happened: one of `towline.wire.event.REPEATED`, which may happen again.
-        """
-        if self._note is not None:
-            self._note(kind, message)
+    def step(self, step: Step) -> None:
+        """Record a step of the task, for the job's timeline; it goes through the ledger."""
+        if self._step is not None:
+            self._step(step)
 
     def report(self, report: Report) -> None:
         """Tell how far the task is, for those who look on; it goes past the ledger, and isn't kept.

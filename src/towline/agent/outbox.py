@@ -110,8 +110,8 @@ class Outbox:
             log.error(
                 "step not recorded",
                 job=event.job,
-                kind=event.kind,
-                step=event.error,
+                step=event.step,
+                message=event.error,
                 reason=str(error),
             )
             return

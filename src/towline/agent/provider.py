@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 
@@ -16,14 +17,13 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         job: the job.
-        step: records a step for the job's timeline; it goes through the ledger. Its arguments are
-            the kind, one of `towline.wire.event.REPEATED`, and a message for people.
+        step: records a step for the job's timeline; it goes through the ledger.
         progress: sends how many bytes are done. It goes past the ledger: at most two a second are
             sent, and one that is lost costs nothing, since each is whole.
     """
 
     job: Job
-    step: Callable[[str, str], None]
+    step: Callable[[Step], None]
     progress: Callable[[Report], None]
 
 

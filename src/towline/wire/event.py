@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 STARTED = "started"
+STEP = "step"
 COMPLETED = "completed"
 FAILED = "failed"
 SKIPPED = "skipped"
@@ -16,21 +17,15 @@ PLANNED = "planned"
 CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
-ATTEMPT = "attempt"
 RESOLVING = "resolving"
 RESOLVED = "resolved"
-QUEUED = "queued"
-DEQUEUED = "dequeued"
-RESTING = "resting"
 RELEASED = "released"
 WITHHELD = "withheld"
 PAUSED = "paused"
 RESUMED = "resumed"
 TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
 """Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
-REPEATED = frozenset({ATTEMPT, QUEUED, DEQUEUED, RESTING})
-"""Kinds that a task may have several events of; of the others there is one each."""
-BEGUN = frozenset({STARTED, QUEUED, DEQUEUED, RESTING})
+BEGUN = frozenset({STARTED, STEP})
 """Kinds that say of a task that it goes on; they may be delivered in any order."""
 RESULT_STATUS = {
     COMPLETED: "ok",
@@ -46,12 +41,6 @@ NOBODY = "_"
 """Stands for the machine of a job for any node that none has taken, and of events of whole jobs."""
 ANY_NODE = "_any"
 """Stands for that machine's hostname."""
-ITS_PACE = "max_pulls"
-"""What a task waits for that has begun on its node, and is queued there."""
-ITS_REGISTRY = "registry"
-"""What a task waits for whose registry rests, having had too many requests."""
-WAITS = {QUEUED: ITS_PACE, RESTING: ITS_REGISTRY}
-"""What a task waits for that has begun, by the kind of the event that tells it."""
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -77,6 +66,21 @@ class Resolution(msgspec.Struct, frozen=True):
         """Return what a `resolved` event tells."""
         data = event.data or {}
         return cls(str(data.get("digest", "")), str(data.get("resolver", "?")), event.time)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step of a task that goes on, as its node reports it.
+
+    Attributes:
+        name: what the job's timeline calls it, for example "queued".
+        message: the same for people.
+        waits: what the task waits for from this step on, for example "max_pulls"; None for
+            nothing.
+    """
+
+    name: str
+    message: str
+    waits: str | None = None
 
 
 class PlannedNode(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +112,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         until: past which moment those nodes don't begin it, for `released`, where that is before
             the job expires; seconds since 1970.
         canary: whether those nodes go first, alone, for `released`.
+        step, waits: see `Step`, for `step`; its message is the `error`.
     """
 
     job: str
@@ -121,3 +126,5 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: list[PlannedNode] | None = None
     until: float | None = None
     canary: bool = False
+    step: str | None = None
+    waits: str | None = None

@@ -6,8 +6,8 @@ from towline.wire.event import (
     CANCELLING,
     CLAIMED,
     NOBODY,
-    REPEATED,
     RESULT_STATUS,
+    STEP,
     TURNS,
     Event,
 )
@@ -53,9 +53,9 @@ ALL_SUBJECT = "job.all"
 
 
 def _slot(event: Event) -> str:
-    """Return what there is one of: a task ends once, however it ends."""
-    if event.kind in REPEATED:
-        return f"{event.kind}-{int(event.time * 1_000_000)}"
+    """Return what there is one of: a task ends once, however it ends; it may have many steps."""
+    if event.kind == STEP:
+        return f"{STEP}-{int(event.time * 1_000_000)}"
     if event.kind in TURNS:
         return TURN
     return ENDED if event.kind in RESULT_STATUS else event.kind

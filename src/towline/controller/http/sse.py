@@ -75,7 +75,7 @@ async def of_job(dispatch: Dispatch, job: Job, after: int | None) -> AsyncIterat
         events = dispatch.index.events_after(after, BATCH, job_id=job.id)
         state = dispatch.index.state(job.id)
         for sequence, event in events:
-            yield _encode(str(sequence), event.kind, views.happened(event))
+            yield _encode(str(sequence), views.kind(event), views.happened(event))
             after = sequence
         if len(events) == BATCH:
             continue
@@ -126,11 +126,14 @@ async def of_all(
                 yield _encode(f"{after_job}-{after_event}", SUBMITTED, views.submitted(job))
         for sequence, event in events:
             after_event = sequence
-            if kinds and event.kind not in kinds:
+            kind = views.kind(event)
+            if kinds and kind not in kinds:
                 continue
             if wanted.machine in (None, event.machine) and wants(job_of(event)):
                 sent = True
-                yield _encode(f"{after_job}-{after_event}", event.kind, views.happened(event))
+                yield _encode(
+                    f"{after_job}-{after_event}", views.kind(event), views.happened(event)
+                )
         if len(jobs) < BATCH and len(events) < BATCH:
             yield await rest.take(sent=sent)
 

@@ -14,7 +14,7 @@ from towline.controller.fleet import Member
 from towline.controller.jobs.index import Listed
 from towline.controller.jobs.state import JobState
 from towline.units import timestamp
-from towline.wire.event import RESOLVED, RESOLVING, STARTED, TURNS, Event
+from towline.wire.event import RESOLVED, RESOLVING, STARTED, STEP, TURNS, Event
 from towline.wire.job import Job
 from towline.wire.target import ANY
 
@@ -137,8 +137,13 @@ def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
         yield _moment(event)
 
 
+def kind(event: Event) -> str:
+    """Return what the API calls an event; a step has a name of its own."""
+    return event.step or event.kind if event.kind == STEP else event.kind
+
+
 def _moment(event: Event) -> dict[str, Any]:
-    moment = {"timestamp": timestamp(event.time), "event": event.kind}
+    moment = {"timestamp": timestamp(event.time), "event": kind(event)}
     if event.hostname:
         moment["hostname"] = event.hostname
     if event.nodes is not None:

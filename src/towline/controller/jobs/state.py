@@ -21,8 +21,8 @@ from towline.wire.event import (
     RESOLVED,
     RESULT_STATUS,
     STARTED,
+    STEP,
     TURNS,
-    WAITS,
     WITHHELD,
     Event,
     PlannedNode,
@@ -39,12 +39,12 @@ class Task:
         until: past which moment it isn't begun, where that is before the job expires.
         waits: what it waits for, where it has not had its turn (see `waits_for` in
             `towline.wire.rollout`),
-            or is queued on its node.
-        queued: when it was last told to be queued there, or no more; seconds since 1970.
+            or for what its last step says that it waits for.
+        stepped: when that step was; seconds since 1970.
     """
 
     __slots__ = (
-        *("data", "ended", "error", "hostname", "machine", "queued", "started", "status"),
+        *("data", "ended", "error", "hostname", "machine", "started", "status", "stepped"),
         *("until", "waits"),
     )
 
@@ -58,7 +58,7 @@ class Task:
         self.ended: float | None = None
         self.until: float | None = None
         self.waits: str | None = None
-        self.queued = 0.0
+        self.stepped = 0.0
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
@@ -173,9 +173,8 @@ class JobState:
             task.status = "running"
             if self.turns is not None:
                 self.turns.begin(task.machine)
-            if event.kind != STARTED and event.time > task.queued:
-                task.queued = event.time
-                task.waits = WAITS.get(event.kind)
+            if event.kind == STEP and event.time > task.stepped:
+                task.stepped, task.waits = event.time, event.waits
                 task.error = event.error if task.waits is not None else None
         elif event.kind in RESULT_STATUS:
             self.planned = True

@@ -27,13 +27,12 @@ from towline.wire.event import (
     CLAIMED,
     COMPLETED,
     DELETED,
-    DEQUEUED,
     FAILED,
     NOBODY,
     PLANNED,
-    QUEUED,
     RELEASED,
     STARTED,
+    STEP,
     WITHHELD,
     Event,
     PlannedNode,
@@ -454,7 +453,7 @@ def histories(draw: st.DrawFn) -> tuple[Job, list[Event]]:
         machines = [machine for machine in machines if machine in released]
     for machine in machines:
         kinds = [
-            draw(st.sampled_from([STARTED, QUEUED, DEQUEUED])),
+            draw(st.sampled_from([STARTED, STEP])),
             draw(st.sampled_from([COMPLETED, FAILED, CANCELLED])),
         ]
         events += [an_event(job, kind, machine) for kind in kinds[: draw(st.integers(0, 2))]]

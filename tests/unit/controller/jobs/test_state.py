@@ -17,16 +17,15 @@ from towline.wire.event import (
     CANCELLED,
     CLAIMED,
     COMPLETED,
-    DEQUEUED,
     EXPIRED,
     FAILED,
     PAUSED,
     PLANNED,
-    QUEUED,
     RELEASED,
     RESUMED,
     SKIPPED,
     STARTED,
+    STEP,
     WITHHELD,
     Event,
     PlannedNode,
@@ -395,8 +394,8 @@ def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: in
     words = "queued: 3 pulls run before it"
     events = [
         event("a", STARTED),
-        event("a", QUEUED, 2.0, error=words),
-        event("a", DEQUEUED, 3.0, error="its turn after 1.0 s"),
+        event("a", STEP, 2.0, step="queued", waits="max_pulls", error=words),
+        event("a", STEP, 3.0, step="dequeued", error="its turn after 1.0 s"),
     ]
     progress = JobState(JOB, [PlannedNode("a", "host-a")])
     for each in events[:2]:
@@ -414,8 +413,9 @@ def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: in
 
 def test_of_a_queue_nothing_is_left_in_the_end() -> None:
     progress = JobState(JOB, [PlannedNode("a", "host-a")])
-    progress.apply(event("a", QUEUED, 2.0, error="queued: 3 pulls run before it"))
+    waiting = {"step": "queued", "waits": "max_pulls", "error": "queued: 3 pulls run before it"}
+    progress.apply(event("a", STEP, 2.0, **waiting))
     progress.apply(event("a", COMPLETED, 3.0, data={}))
-    progress.apply(event("a", QUEUED, 4.0, error="late"))
+    progress.apply(event("a", STEP, 4.0, **waiting))
     (task,) = progress.tasks.values()
     assert task.result() == {"hostname": "host-a", "status": "ok"}

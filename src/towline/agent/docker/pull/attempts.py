@@ -14,14 +14,14 @@ import msgspec
 import structlog
 
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull import naming, stall
+from towline.agent.docker.pull import naming, stall, steps
 from towline.agent.docker.pull.faults import Fault, Kind, classify
 from towline.agent.docker.pull.keeping import LOST_EACH, Keeping
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.places import Places
 from towline.errors import TaskFailed, TowlineError
 from towline.wire.credential import Credential
-from towline.wire.event import ATTEMPT, DEQUEUED, QUEUED, Resolution
+from towline.wire.event import Resolution, Step
 from towline.wire.job import Job
 from towline.wire.reference import InvalidReference, Reference
 
@@ -125,9 +125,7 @@ class Attempt:
         resolution: the digest to pull in place of the tag, which the image gets afterwards; None
             for what is asked.
         rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
-        note: tells of a step to all jobs that share the pull: a kind of
-            `towline.wire.event.REPEATED`,
-            and words.
+        step: records a step in the timelines of all jobs that share the pull.
         jobs: returns those jobs; they come and go while it is under way.
     """
 
@@ -135,7 +133,7 @@ class Attempt:
         self,
         order: Order,
         number: int,
-        note: Callable[[str, str], None],
+        step: Callable[[Step], None],
         jobs: Callable[[], list[Job]] = list,
     ) -> None:
         self.order = order
@@ -145,11 +143,11 @@ class Attempt:
         self.login: Login | None = None
         self.resolution: Resolution | None = None
         self.rested = 0
-        self.note = note
+        self.step = step
         self.jobs = jobs
 
 
-class Step:
+class Hook:
     """What has a say in each attempt; a method that isn't overridden has none."""
 
     async def ready(self, attempt: Attempt) -> None:
@@ -187,23 +185,23 @@ class Step:
 async def pull(
     engine: Engine,
     order: Order,
-    steps: Sequence[Step],
-    note: Callable[[str, str], None],
+    hooks: Sequence[Hook],
+    step: Callable[[Step], None],
     places: Places,
     jobs: Callable[[], list[Job]] = list,
 ) -> Image:
     """Pull an image, trying again where that may help.
 
     Args:
-        steps: what has a say in each attempt, in this order.
-        note: tells of a failed attempt, for the jobs' timelines.
+        hooks: what has a say in each attempt, in this order.
+        step: records a step in the jobs' timelines.
         places: where each attempt waits for its turn.
         jobs: returns the jobs that share the pull.
 
     Raises:
         TaskFailed: it could not be pulled; with the engine's own words.
     """
-    return await _Pull(engine, order, steps, note, places, jobs).run()
+    return await _Pull(engine, order, hooks, step, places, jobs).run()
 
 
 class _Pull:
@@ -213,15 +211,15 @@ class _Pull:
         self,
         engine: Engine,
         order: Order,
-        steps: Sequence[Step],
-        note: Callable[[str, str], None],
+        hooks: Sequence[Hook],
+        step: Callable[[Step], None],
         places: Places,
         jobs: Callable[[], list[Job]],
     ) -> None:
         self._engine = engine
         self._order = order
-        self._steps = steps
-        self._note = note
+        self._hooks = hooks
+        self._step = step
         self._places = places
         self._jobs = jobs
         self._before: dict[str, Any] | None = None
@@ -234,7 +232,7 @@ class _Pull:
 
     async def run(self) -> Image:
         while True:
-            attempt = Attempt(self._order, self._failed + 1, self._note, self._jobs)
+            attempt = Attempt(self._order, self._failed + 1, self._step, self._jobs)
             try:
                 if not self._looked:
                     # Once: an attempt whose end never reached us may have changed it.
@@ -245,8 +243,8 @@ class _Pull:
                 return await self._in_turn(attempt)
             except TaskFailed as failure:
                 error = failure
-                for step in self._steps:
-                    error = step.explain(attempt, error)
+                for hook in self._hooks:
+                    error = hook.explain(attempt, error)
                 pause = await self._after(attempt, error)
                 if pause is None:
                     raise _ended(error, attempt) from failure
@@ -262,8 +260,8 @@ class _Pull:
             self._rests += 1
         else:
             self._failed += 1
-        for step in self._steps:
-            await step.failed(attempt, fault)
+        for hook in self._hooks:
+            await hook.failed(attempt, fault)
         hopeless = fault.kind is Kind.PERMANENT or self._rests > MOST_RESTS
         if fault.kind is Kind.CORRUPT:
             hopeless = self._corrupt > 0 and not await self._released_rot(attempt)
@@ -274,7 +272,7 @@ class _Pull:
         what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.reason}"
         then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
         log.warning("attempt failed", image=self._order.name, kind=fault.kind.value, reason=what)
-        attempt.note(ATTEMPT, f"{what} ({fault.kind.value}; {then})")
+        attempt.step(steps.attempt(f"{what} ({fault.kind.value}; {then})"))
         return pause
 
     async def _pause(self, attempt: Attempt, fault: Fault) -> float:
@@ -323,28 +321,22 @@ class _Pull:
     async def _in_turn(self, attempt: Attempt) -> Image:
         """Make the attempt when the node has a place for it and all steps agree."""
         while True:
-            for step in self._steps:
-                await step.ready(attempt)
-            async with self._places.place(self._queued, self._begun):
-                if all(step.allows(attempt) for step in self._steps):
+            for hook in self._hooks:
+                await hook.ready(attempt)
+            async with self._places.place(self._step):
+                if all(hook.allows(attempt) for hook in self._hooks):
                     return await self._try(attempt)
 
-    def _queued(self, words: str) -> None:
-        self._note(QUEUED, words)
-
-    def _begun(self, words: str) -> None:
-        self._note(DEQUEUED, words)
-
     async def _try(self, attempt: Attempt) -> Image:
-        for step in self._steps:
-            await step.before(attempt)
+        for hook in self._hooks:
+            await hook.before(attempt)
         reference, agreed = self._order.reference, attempt.resolution
         digest = agreed.digest if agreed is not None else reference.digest
         has = naming.Present()
         if agreed is not None:
             has = await naming.present(self._engine, reference, agreed.digest)
         if not has.whole:
-            watches = [step.watch(attempt) for step in self._steps]
+            watches = [hook.watch(attempt) for hook in self._hooks]
             digest = await beside(self._follow(attempt, digest), *watches)
         if agreed is not None:
             await naming.give(self._engine, reference, agreed.digest, has)
@@ -369,8 +361,8 @@ class _Pull:
                 self._engine.pull(reference.repository, tag, attempt.auth)
             ) as messages:
                 while (message := await _next(messages, attempt)) is not None:
-                    for step in self._steps:
-                        step.during(attempt, message)
+                    for hook in self._hooks:
+                        hook.during(attempt, message)
                     status = message.get("status", "")
                     if status.startswith("Digest: "):
                         digest = status.removeprefix("Digest: ")

@@ -19,15 +19,15 @@ import aiohttp
 import msgspec
 import structlog
 
-from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.steps import dequeued, resting
 from towline.broker.connection import BrokerRefused, Connection
 from towline.broker.streams import NO_MESSAGE, WRONG_LAST_SEQUENCE
 from towline.errors import BrokerUnreachable
 from towline.units import timestamp
 from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Rest, rest_subject
 from towline.wire.credential import HUB_ADDRESS
-from towline.wire.event import DEQUEUED, RESTING
 from towline.wire.reference import DOCKER_HUB, Reference
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ LOOK_EVERY = 2.0
 """Seconds between looks at a rest: it may have become longer, or be over."""
 
 
-class Rests(Step):
+class Rests(Hook):
     """Has pulls wait for registries that rest, and says of one that it is to rest."""
 
     def __init__(self, broker: Connection, hostname: str) -> None:
@@ -68,10 +68,11 @@ class Rests(Step):
                 break
             rest, sequence = found
             moment = random.uniform(max(now, rest.until), rest.over)
-            attempt.note(
-                RESTING,
-                f"{registry} rests until {timestamp(rest.until)}: {rest.by} was told "
-                f"{rest.reason!r}; this pull goes on at {timestamp(moment)}",
+            attempt.step(
+                resting(
+                    f"{registry} rests until {timestamp(rest.until)}: {rest.by} was told "
+                    f"{rest.reason!r}; this pull goes on at {timestamp(moment)}"
+                )
             )
             told = True
             await self._until(registry, moment, sequence)
@@ -79,7 +80,7 @@ class Rests(Step):
             if latest is None or latest[1] == sequence:
                 attempt.rested = sequence
         if told:
-            attempt.note(DEQUEUED, f"{registry} may be asked again")
+            attempt.step(dequeued(f"{registry} may be asked again"))
 
     def allows(self, attempt: Attempt) -> bool:
         """Whether no rest has begun since the pull was let go on."""

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from towline.agent.docker.errors import Hopeless, Passing
-from towline.agent.docker.pull.attempts import Attempt, Login, Order, Step
+from towline.agent.docker.pull.attempts import Attempt, Hook, Login, Order
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import Connection
@@ -32,7 +32,7 @@ ASK_EVERY = 0.5
 _DENIED = ("unauthorized", "denied", "no basic auth credentials", "forbidden")
 
 
-class Credentials(Step):
+class Credentials(Hook):
     """Finds credentials: the request's own, Towline's for the registry, the node's own.
 
     Nothing of them is kept: each attempt asks anew, so that it has what is in force by then.

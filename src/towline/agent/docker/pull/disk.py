@@ -17,7 +17,7 @@ import structlog
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import NoRoom
-from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.units import Share, parse_share
 from towline.wire.progress import DONE, PRESENT, Layer
 
@@ -63,7 +63,7 @@ class _Place(msgspec.Struct, frozen=True):
     archives: bool = False
 
 
-class Room(Step):
+class Room(Hook):
     """The room on the disks of one Docker Engine.
 
     An engine that answers over a network keeps its images on disks that can't be seen from here:

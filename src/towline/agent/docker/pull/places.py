@@ -8,6 +8,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from towline.agent.docker.pull.steps import dequeued, queued
+from towline.wire.event import Step
+
 MAX_PULLS = 3
 TOLD_AFTER = 0.2
 """Seconds that a pull waits before it says so: most waits are over by then."""
@@ -29,19 +32,16 @@ class Places:
         self.busy = 0
 
     @contextlib.asynccontextmanager
-    async def place(
-        self, queued: Callable[[str], None], begun: Callable[[str], None]
-    ) -> AsyncIterator[None]:
-        """Hold a place for as long as the block lasts.
+    async def place(self, step: Callable[[Step], None]) -> AsyncIterator[None]:
+        """Keep a place for as long as the block lasts.
 
         Args:
-            queued: told, in words, what a wait that lasts is for.
-            begun: told, in words, that such a wait is over.
+            step: records that a wait lasts, and for what, and later that it is over.
         """
         if self.busy < self._most and not self._queue:
             self.busy += 1
         else:
-            wait = Wait(self._words(), queued, begun)
+            wait = Wait(self._words(), step)
             try:
                 await self._wait()
             finally:
@@ -81,34 +81,30 @@ class Places:
 
 
 class Wait:
-    """A wait that is told of if it lasts, and whose end is told then, too.
+    """A wait that is recorded if it lasts, and then its end, too.
 
     Args:
         words: what it is for.
-        queued: told those words.
-        begun: told, in words, that it is over; not if it is given up.
+        step: records the wait, and that it is over; not if it is given up.
     """
 
-    def __init__(
-        self, words: str, queued: Callable[[str], None], begun: Callable[[str], None]
-    ) -> None:
+    def __init__(self, words: str, step: Callable[[Step], None]) -> None:
         self._words = words
-        self._queued = queued
-        self._begun = begun
+        self._step = step
         self._since = time.monotonic()
         self._told = False
         self._timer = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell)
 
     def _tell(self) -> None:
         self._told = True
-        self._queued(self._words)
+        self._step(queued(self._words))
 
     def over(self) -> None:
         """What was waited for has come."""
         self.give_up()
         if self._told:
             self._told = False
-            self._begun(f"its turn after {time.monotonic() - self._since:.1f} s")
+            self._step(dequeued(f"its turn after {time.monotonic() - self._since:.1f} s"))
 
     def give_up(self) -> None:
         """Nobody waits any more."""

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull import steps
+from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
-from towline.wire import event
+from towline.wire.event import Step
 from towline.wire.progress import (
     DOWNLOADING,
     EXTRACTING,
@@ -56,7 +57,7 @@ class Rate:
         return round((figure - before) / passed) if passed >= SHORTEST_WINDOW else 0
 
 
-class Telling(Step):
+class Telling(Hook):
     """Makes reports of a pull, until its block ends.
 
     Args:
@@ -101,10 +102,10 @@ class Telling(Step):
         self._attempt, self._failed = attempt, fault.reason
         self._phase = RESTING if fault.kind is Kind.RESTING else RETRYING
 
-    def noted(self, kind: str, words: str) -> None:
+    def step(self, step: Step) -> None:
         """Remember whether it waits for its turn, as the job's timeline tells."""
-        if kind in (event.QUEUED, event.DEQUEUED):
-            self._queued = words if kind == event.QUEUED else ""
+        if step.name in (steps.QUEUED, steps.DEQUEUED):
+            self._queued = step.message if step.name == steps.QUEUED else ""
 
     def report(self, now: float) -> Report:
         """Return how far the pull is.

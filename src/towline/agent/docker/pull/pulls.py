@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import attempts
-from towline.agent.docker.pull.attempts import Image, Order, Step, present
+from towline.agent.docker.pull.attempts import Hook, Image, Order, present
 from towline.agent.docker.pull.places import MAX_PULLS, Places, Wait
 from towline.agent.docker.pull.progress import Telling
+from towline.agent.docker.pull.steps import DEQUEUED, QUEUED
 from towline.agent.singleflight import Round, Together
 from towline.errors import TaskFailed
 from towline.wire import progress
-from towline.wire.event import DEQUEUED, QUEUED
+from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 
@@ -30,8 +31,8 @@ class Listener(Protocol):
 
     job: Job | None
 
-    def note(self, kind: str, message: str) -> None:
-        """Take a step of the pull, for the job's timeline."""
+    def step(self, step: Step) -> None:
+        """Record a step of the pull, for the job's timeline."""
 
     def report(self, report: Report) -> None:
         """Take how far the pull is, for those who look on."""
@@ -44,17 +45,17 @@ class _Member:
         self.listener = listener
         self._wait: Wait | None = None
 
-    def joined(self, round: Round[Order], last: tuple[str, str] | None) -> None:
+    def joined(self, round: Round[Order], last: Step | None) -> None:
         """Say what it waits for, where that lasts.
 
         Args:
-            last: what the others of the round were told last.
+            last: the last step of the others of the round.
         """
         if not round.begun and round.behind:
             words = "queued: another pull of this image is under way before it"
-            self._wait = Wait(words, self._tell(QUEUED), self._tell(DEQUEUED))
-        elif last is not None and last[0] != DEQUEUED:
-            self.listener.note(*last)
+            self._wait = Wait(words, self._step)
+        elif last is not None and last.name != DEQUEUED:
+            self.listener.step(last)
 
     def begun(self) -> None:
         """Say that the wait is over."""
@@ -66,29 +67,26 @@ class _Member:
         if self._wait is not None:
             self._wait.give_up()
 
-    def _tell(self, kind: str) -> Callable[[str], None]:
-        def tell(words: str) -> None:
-            self.listener.note(kind, words)
-            if kind == QUEUED:
-                self.listener.report(Report(progress.QUEUED, words))
-
-        return tell
+    def _step(self, step: Step) -> None:
+        self.listener.step(step)
+        if step.name == QUEUED:
+            self.listener.report(Report(progress.QUEUED, step.message))
 
 
 class Pulls:
     """Pulls images on one Docker Engine.
 
     Args:
-        steps: what has a say in each attempt, in this order.
+        hooks: what has a say in each attempt, in this order.
         most: how many pulls run at a time.
     """
 
-    def __init__(self, engine: Engine, steps: Sequence[Step] = (), most: int = MAX_PULLS) -> None:
+    def __init__(self, engine: Engine, hooks: Sequence[Hook] = (), most: int = MAX_PULLS) -> None:
         self._engine = engine
-        self._steps = steps
+        self._hooks = hooks
         self._places = Places(most)
         self._together: Together[Order] = Together()
-        self._last: dict[Round[Order], tuple[str, str]] = {}
+        self._last: dict[Round[Order], Step] = {}
 
     async def pull(self, order: Order, listener: Listener) -> Image:
         """Pull an image; return what the engine has then.
@@ -119,11 +117,11 @@ class Pulls:
             member.left()
 
     async def _pull(self, round: Round[Order]) -> Image:
-        def note(kind: str, message: str) -> None:
-            self._last[round] = (kind, message)
-            telling.noted(kind, message)
+        def step(step: Step) -> None:
+            self._last[round] = step
+            telling.step(step)
             for member in round.members:
-                member.listener.note(kind, message)
+                member.listener.step(step)
 
         def jobs() -> list[Job]:
             asking = (member.listener.job for member in round.members)
@@ -138,9 +136,9 @@ class Pulls:
         telling = Telling(report)
         try:
             async with telling:
-                steps = [telling, *self._steps]
+                hooks = [telling, *self._hooks]
                 return await attempts.pull(
-                    self._engine, round.wanted, steps, note, self._places, jobs
+                    self._engine, round.wanted, hooks, step, self._places, jobs
                 )
         finally:
             self._last.pop(round, None)

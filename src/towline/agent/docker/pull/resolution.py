@@ -14,7 +14,7 @@ import structlog
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless
-from towline.agent.docker.pull.attempts import Attempt, Step
+from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import BrokerRefused
 from towline.broker.journal import Journal
@@ -38,7 +38,7 @@ RETRY_EVERY = 0.5
 _GONE = ("not found", "manifest unknown", "unknown blob")
 
 
-class Digests(Step):
+class Digests(Hook):
     """Has each attempt of a pull that is one of many pull what all pull.
 
     Args:

@@ -70,7 +70,7 @@ def a_job(job_id: str) -> Job:
 
 def attempt(*jobs: str, login: str | None = None) -> Attempt:
     order = Order(IMAGE, login=login)
-    return Attempt(order, 1, lambda kind, message: None, lambda: [a_job(job) for job in jobs])
+    return Attempt(order, 1, lambda _: None, lambda: [a_job(job) for job in jobs])
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ class ToldEngine(Engine):
 
 def attempt(*messages: dict[str, Any]) -> Attempt:
     """Return an attempt of which the engine has told so much."""
-    made = Attempt(Order(Reference.parse("a/b")), 1, lambda kind, words: None)
+    made = Attempt(Order(Reference.parse("a/b")), 1, lambda _: None)
     for message in messages:
         made.layers.apply(message, 0.0)
     return made

@@ -19,7 +19,7 @@ class Pull:
         self.task = asyncio.create_task(self._run(places))
 
     async def _run(self, places: Places) -> None:
-        async with places.place(self.told.append, self.told.append):
+        async with places.place(lambda step: self.told.append(step.message)):
             self.running = True
             await self.go.wait()
         self.running = False

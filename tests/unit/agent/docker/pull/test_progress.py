@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from towline.agent.docker.pull import progress
+from towline.agent.docker.pull import progress, steps
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.progress import WINDOW, Rate, Telling
-from towline.wire import event
 from towline.wire.progress import (
     DOWNLOADING,
     EXTRACTING,
@@ -38,7 +37,7 @@ class Pull:
         self.clock = clock
         self.telling = Telling(lambda report: None)
         order = Order(Reference.parse("registry:5000/app:1"))
-        self.attempts = [Attempt(order, number, lambda kind, text: None) for number in (1, 2)]
+        self.attempts = [Attempt(order, number, lambda _: None) for number in (1, 2)]
 
     def say(self, name: str, status: str, current: int = 0, total: int = 0, **more: Any) -> None:
         detail = {"current": current, "total": total, **more} if current or more else {}
@@ -163,10 +162,10 @@ async def test_a_pause_after_a_failure_says_why_and_the_next_attempt_begins_anew
 
 
 def test_a_pull_that_waits_for_its_turn_says_so(pull: Pull) -> None:
-    pull.telling.noted(event.QUEUED, "queued: 3 pulls are under way")
+    pull.telling.step(steps.queued("queued: 3 pulls are under way"))
     report = pull.report()
     assert (report.phase, report.note) == (QUEUED, "queued: 3 pulls are under way")
-    pull.telling.noted(event.ATTEMPT, "attempt 1 of 5 failed")
+    pull.telling.step(steps.attempt("attempt 1 of 5 failed"))
     assert pull.report().phase == QUEUED
-    pull.telling.noted(event.DEQUEUED, "has its turn")
+    pull.telling.step(steps.dequeued("has its turn"))
     assert pull.report().phase == PREPARING

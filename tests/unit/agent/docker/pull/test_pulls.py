@@ -10,11 +10,12 @@ import pytest
 from towline.agent.docker.engine import Engine, EngineRefused
 from towline.agent.docker.errors import EngineUnreachable, Hopeless
 from towline.agent.docker.pull import attempts, places
-from towline.agent.docker.pull.attempts import Attempt, Order, Policy, Step
+from towline.agent.docker.pull.attempts import Attempt, Hook, Order, Policy
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.steps import ATTEMPT, DEQUEUED, QUEUED
 from towline.errors import TaskFailed
-from towline.wire.event import ATTEMPT, DEQUEUED, QUEUED, Resolution
+from towline.wire.event import Resolution, Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 from towline.wire.reference import Reference
@@ -82,8 +83,8 @@ class Task:
         self.told: list[tuple[str, str]] = []
         self.waiting = asyncio.create_task(pulls.pull(order, self))
 
-    def note(self, kind: str, message: str) -> None:
-        self.told.append((kind, message))
+    def step(self, step: Step) -> None:
+        self.told.append((step.name, step.message))
 
     def report(self, report: Report) -> None:
         pass
@@ -301,7 +302,7 @@ async def test_more_than_the_nodes_pace_are_queued_and_say_so() -> None:
     assert [task.kinds for task in tasks] == [[], [], [QUEUED, DEQUEUED], [QUEUED, DEQUEUED]]
 
 
-class Gate(Step):
+class Gate(Hook):
     """Lets an attempt begin when it is open, and remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -337,7 +338,7 @@ async def test_a_pull_that_a_step_holds_back_takes_no_place() -> None:
     assert gate.asked == ["ready", "allows", "ready", "allows", "before"]
 
 
-async def test_steps_are_told_what_failed() -> None:
+async def test_hooks_learn_what_failed() -> None:
     engine, gate = Scripted(EngineRefused(0, "toomanyrequests: retry-after: 5s")), Gate()
     gate.open.set()
     await Task(Pulls(engine, [gate]), order()).waiting
