@@ -25,7 +25,7 @@ from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.errors import TaskFailed
-from towline.wire.event import Resolution
+from towline.wire.event import Lead
 from towline.wire.job import new_id
 from towline.wire.reference import Reference
 
@@ -247,8 +247,8 @@ def agree(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
         attempt = Attempt(order, 1, lambda _: None)
         step = Digests(engine, journal, f"machine-{next(numbers)}", "host")
         await step.before(attempt)
-        assert attempt.resolution is not None
-        return attempt.resolution.digest
+        assert attempt.lead is not None
+        return attempt.lead.value
 
     async def all_of(*engines: Asked) -> list[str | BaseException]:
         return await asyncio.gather(*(one(engine) for engine in engines), return_exceptions=True)
@@ -290,11 +290,11 @@ async def test_a_digest_that_is_gone_is_told_with_its_resolver_and_other_failure
     journal: Journal,
 ) -> None:
     step = Digests(Asked(DIGEST), journal, "machine", "host")
-    resolved = Resolution(DIGEST, "web-07", 0.0)
-    order = Order(Reference.parse("localhost:5000/a/b:1.0"), resolved=resolved)
+    lead = Lead(DIGEST, "web-07", 0.0)
+    order = Order(Reference.parse("localhost:5000/a/b:1.0"), lead=lead)
     attempt = Attempt(order, 1, lambda _: None)
     await step.before(attempt)
-    assert attempt.resolution == resolved
+    assert attempt.lead == lead
     gone = step.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
     assert isinstance(gone, Hopeless)
     assert f"localhost:5000/a/b:1.0 was {DIGEST} when web-07 resolved it" in gone.error

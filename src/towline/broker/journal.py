@@ -22,11 +22,11 @@ from towline.errors import BrokerUnreachable
 from towline.units import show_size
 from towline.wire.event import (
     CLAIMED,
+    LEADING,
+    LED,
     NOBODY,
-    RESOLVED,
-    RESOLVING,
     Event,
-    Resolution,
+    Lead,
 )
 from towline.wire.job import Job
 from towline.wire.subjects import claim_subject, event_id, event_subject, node_subject
@@ -57,7 +57,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """A node's turn to ask what a job's tag is.
+    """A node's turn to lead a job.
 
     Attributes:
         event: who had it, and the failure that ended it.
@@ -186,27 +186,27 @@ class Journal:
             raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
         return held.machine
 
-    async def resolve(self, event: Event) -> Resolution:
-        """Say what a job's tag is, unless that is said; return what all its nodes pull then.
+    async def record_lead(self, event: Event) -> Lead:
+        """Store what a job's lead found, unless there is one; return the one that is stored then.
 
         Raises:
             BrokerUnreachable, BrokerRefused: it isn't known.
         """
         await self.add_event(event)
-        found = await self.resolution(event.job)
+        found = await self.lead(event.job)
         if found is None:
             subject = event_subject(event)
-            raise BrokerUnreachable("The broker is out of reach.", f"no digest on {subject!r}")
+            raise BrokerUnreachable("The broker is out of reach.", f"no lead on {subject!r}")
         return found
 
-    async def resolution(self, job_id: str) -> Resolution | None:
-        """Return what a job's nodes pull, None while that is not said; raises as `resolve`."""
-        event = await self.last_event(f"event.{NOBODY}.{job_id}.{RESOLVED}")
-        return None if event is None else Resolution.of(event)
+    async def lead(self, job_id: str) -> Lead | None:
+        """Return a job's lead, None while there is none; raises as `record_lead`."""
+        event = await self.last_event(f"event.{NOBODY}.{job_id}.{LED}")
+        return None if event is None else Lead.of(event)
 
     async def last_turn(self, job_id: str) -> Turn | None:
-        """Return whose turn it was last to ask what a job's tag is; raises as `resolve`."""
-        message = await self._last(f"event.{NOBODY}.{job_id}.{RESOLVING}")
+        """Return whose turn it was last to lead a job; raises as `record_lead`."""
+        message = await self._last(f"event.{NOBODY}.{job_id}.{LEADING}")
         if message is None:
             return None
         event = msgspec.json.decode(base64.b64decode(message["data"]), type=Event)

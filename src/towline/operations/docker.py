@@ -124,8 +124,8 @@ async def pull(
     own = node.job.id if node.job is not None and node.job.credential else None
     order = Order(reference, retries, parse_duration(stall_timeout), policy, own)
     if node.job is not None and resolve == "once" and reference.digest is None:
-        once = node.job.id if node.job.nodes > 1 and node.job.resolved is None else None
-        order = msgspec.structs.replace(order, once=once, resolved=node.job.resolved)
+        once = node.job.id if node.job.nodes > 1 and node.job.lead is None else None
+        order = msgspec.structs.replace(order, once=once, lead=node.job.lead)
     found = await node.pulls.pull(order, node)
     return Pulled(
         image_id=found.id,

@@ -17,8 +17,8 @@ PLANNED = "planned"
 CLAIMED = "claimed"
 CANCELLING = "cancelling"
 DELETED = "deleted"
-RESOLVING = "resolving"
-RESOLVED = "resolved"
+LEADING = "leading"
+LED = "led"
 RELEASED = "released"
 WITHHELD = "withheld"
 PAUSED = "paused"
@@ -43,29 +43,29 @@ ANY_NODE = "_any"
 """Stands for that machine's hostname."""
 
 
-class Resolution(msgspec.Struct, frozen=True):
-    """What a tag was when a node of a job asked the registry: all its nodes pull that.
+class Lead(msgspec.Struct, frozen=True):
+    """The node of a job that went first, and what it found: all others are given that.
 
     Attributes:
-        digest: of the manifest, or of the list of manifests for several platforms.
-        resolver: the hostname of the node that asked.
+        value: what it found; what that means is the operation's to say.
+        hostname: of that node.
         time: when; seconds since 1970, by the broker's clock.
     """
 
-    digest: str
-    resolver: str
+    value: str
+    hostname: str
     time: float
 
     @property
     def data(self) -> dict[str, Any]:
         """It as the data of an event."""
-        return {"digest": self.digest, "resolver": self.resolver}
+        return {"value": self.value, "hostname": self.hostname}
 
     @classmethod
-    def of(cls, event: Event) -> Resolution:
-        """Return what a `resolved` event tells."""
+    def of(cls, event: Event) -> Lead:
+        """Return what a `led` event says."""
         data = event.data or {}
-        return cls(str(data.get("digest", "")), str(data.get("resolver", "?")), event.time)
+        return cls(str(data.get("value", "")), str(data.get("hostname", "?")), event.time)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -105,8 +105,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: one of the constants above; newer agents may know kinds that we don't.
         time: seconds since 1970, UTC, by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
-        data: what the operation returned, as JSON, for `completed`; what a tag is, for `resolved`;
-            whose turn it is to ask that, for `resolving`.
+        data: what the operation returned, as JSON, for `completed`; who went first
+            and what it found, for `led`; whose turn it is to go first, for `leading`.
         nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
             will have none, for `withheld`.
         until: past which moment those nodes don't begin it, for `released`, where that is before

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from towline.wire.event import Resolution
+from towline.wire.event import Lead
 from towline.wire.rollout import Waves
 
 
@@ -27,7 +27,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
             has its turn is the same job, on that node's subject.
         nodes: how many nodes it is for, but those that were refused from the beginning; 1 for any
             one node.
-        resolved: what its nodes pull, where the job that it retries has resolved its tag.
+        lead: what its nodes are given, where the job that it retries has a lead.
         credential: whether the request brought a credential for the registry. It is kept apart,
             see `towline.controller.credentials.store`, and forgotten when the job has ended.
     """
@@ -46,7 +46,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     waves: Waves | None = None
     credential: bool = False
     nodes: int = 1
-    resolved: Resolution | None = None
+    lead: Lead | None = None
 
     def is_for(self, machine: str) -> bool:
         """Whether a machine that this reaches is to run it."""

@@ -14,12 +14,14 @@ from towline.controller.fleet import Member
 from towline.controller.jobs.index import Listed
 from towline.controller.jobs.state import JobState
 from towline.units import timestamp
-from towline.wire.event import RESOLVED, RESOLVING, STARTED, STEP, TURNS, Event
+from towline.wire.event import LEADING, LED, STARTED, STEP, TURNS, Event
 from towline.wire.job import Job
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
 """Nodes that a moment of the timeline names; of more it tells how many."""
+NAMES = {LEADING: "resolving", LED: "resolved"}
+"""What the API has always called these kinds of events."""
 MOST_ERRORS = 10
 """Errors that a job's own `error` tells; each node's stands with the node."""
 
@@ -92,12 +94,12 @@ def job(progress: JobState, events: list[Event]) -> dict[str, Any]:
         described["hostname"] = tasks[0].hostname
         if tasks[0].data:
             described["result"] = tasks[0].data
-    if progress.resolution is not None:
-        agreed = progress.resolution
+    if progress.lead is not None:
+        lead = progress.lead
         described["resolved"] = {
-            "digest": agreed.digest,
-            "resolver": agreed.resolver,
-            "timestamp": timestamp(agreed.time),
+            "digest": lead.value,
+            "resolver": lead.hostname,
+            "timestamp": timestamp(lead.time),
         }
     if progress.turns is not None and progress.turns.paused is not None:
         pause = progress.turns.paused
@@ -139,7 +141,9 @@ def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
 
 def kind(event: Event) -> str:
     """Return what the API calls an event; a step has a name of its own."""
-    return event.step or event.kind if event.kind == STEP else event.kind
+    if event.kind == STEP and event.step is not None:
+        return event.step
+    return NAMES.get(event.kind, event.kind)
 
 
 def _moment(event: Event) -> dict[str, Any]:
@@ -148,10 +152,10 @@ def _moment(event: Event) -> dict[str, Any]:
         moment["hostname"] = event.hostname
     if event.nodes is not None:
         moment["message"] = _nodes(event)
-    elif event.kind in (RESOLVING, RESOLVED):
+    elif event.kind in (LEADING, LED):
         data = event.data or {}
-        digest = f"{data['digest']} " if "digest" in data else ""
-        moment["message"] = f"{digest}by {data.get('resolver', '?')}"
+        value = f"{data['value']} " if "value" in data else ""
+        moment["message"] = f"{value}by {data.get('hostname', '?')}"
     elif event.data is not None and "caller" in event.data:
         moment["message"] = f"by {event.data['caller']}"
     if event.error is not None:

@@ -37,8 +37,8 @@ from towline.wire.event import (
     NOBODY,
     PLANNED,
     Event,
+    Lead,
     PlannedNode,
-    Resolution,
 )
 from towline.wire.job import CANCEL, Job, new_id
 from towline.wire.rollout import Waves
@@ -67,7 +67,7 @@ class Submission(msgspec.Struct, frozen=True):
         retries: the job that this is to retry, and only on the machines `only`.
         waves: how its nodes get their turns; None for all at once.
         credential: what the request brought for the registry of the operation's image.
-        resolved: what the nodes of the job that this is to retry pull.
+        lead: that of the job that this is to retry.
     """
 
     operation: Operation[..., Any]
@@ -81,7 +81,7 @@ class Submission(msgspec.Struct, frozen=True):
     only: frozenset[str] | None = None
     waves: Waves | None = None
     credential: Credential | None = None
-    resolved: Resolution | None = None
+    lead: Lead | None = None
 
 
 class _Wait:
@@ -326,7 +326,7 @@ class Dispatch:
             waves=request.waves,
             credential=request.credential is not None,
             nodes=1 if request.target == ANY else len(plan.members) - len(plan.refused),
-            resolved=request.resolved,
+            lead=request.lead,
         )
 
     async def _made(self, request: Submission, held: str, wait: float) -> JobState | None:
@@ -521,7 +521,7 @@ class Dispatch:
             only=only,
             waves=waves,
             # The same job, done again: what its other nodes have pulled, these pull too.
-            resolved=progress.resolution,
+            lead=progress.lead,
         )
 
     async def delete(self, progress: JobState) -> None:

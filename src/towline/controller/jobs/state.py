@@ -14,19 +14,19 @@ from towline.wire.event import (
     BEGUN,
     CANCELLING,
     CLAIMED,
+    LED,
     NOBODY,
     PAUSED,
     PLANNED,
     RELEASED,
-    RESOLVED,
     RESULT_STATUS,
     STARTED,
     STEP,
     TURNS,
     WITHHELD,
     Event,
+    Lead,
     PlannedNode,
-    Resolution,
 )
 from towline.wire.job import Job
 from towline.wire.target import ANY
@@ -76,7 +76,7 @@ class JobState:
     Attributes:
         unfinished: the machine ids of the nodes that have not ended.
         turns: of a job with waves, which nodes have had theirs.
-        resolution: what its nodes pull, where they have agreed on that.
+        lead: the node that went first and what it found, where one has.
         cancelled: why it is stopped wherever it has not ended, where it is.
 
     Args:
@@ -91,7 +91,7 @@ class JobState:
         self.unfinished: set[str] = set()
         self.planned = False
         self.cancelled: str | None = None
-        self.resolution = job.resolved
+        self.lead = job.lead
         self.updated = job.created
         self.turns = Turns() if job.waves is not None else None
         if nodes is not None:
@@ -127,8 +127,8 @@ class JobState:
             self._plan(event.nodes or [])
         elif event.kind == CANCELLING:
             self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
-        elif event.kind == RESOLVED:
-            self.resolution = Resolution.of(event)
+        elif event.kind == LED:
+            self.lead = Lead.of(event)
         elif event.kind in TURNS:
             self._turn(event)
         elif event.kind in RESULT_STATUS or event.kind in BEGUN or event.kind == CLAIMED:

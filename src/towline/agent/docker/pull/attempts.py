@@ -21,7 +21,7 @@ from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.places import Places
 from towline.errors import TaskFailed, TowlineError
 from towline.wire.credential import Credential
-from towline.wire.event import Resolution, Step
+from towline.wire.event import Lead, Step
 from towline.wire.job import Job
 from towline.wire.reference import InvalidReference, Reference
 
@@ -60,7 +60,7 @@ class Order(msgspec.Struct, frozen=True):
             what all jobs may use.
         once: the job all of whose nodes are to pull one digest; None where this engine is to
             resolve the tag by itself.
-        resolved: that digest, where it is known from the beginning.
+        lead: whose value is that digest, where it is known from the beginning.
     """
 
     reference: Reference
@@ -69,7 +69,7 @@ class Order(msgspec.Struct, frozen=True):
     policy: Policy = "always"
     login: str | None = None
     once: str | None = None
-    resolved: Resolution | None = None
+    lead: Lead | None = None
 
     @property
     def name(self) -> str:
@@ -122,8 +122,8 @@ class Attempt:
             API (`AuthConfig`); None for nothing.
         layers: what the engine has told of it so far.
         login: what `auth` is made of, and where that comes from.
-        resolution: the digest to pull in place of the tag, which the image gets afterwards; None
-            for what is asked.
+        lead: whose value is the digest to pull in place of the tag, which the image gets
+            afterwards; None for what is asked.
         rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
         step: records a step in the timelines of all jobs that share the pull.
         jobs: returns those jobs; they come and go while it is under way.
@@ -141,7 +141,7 @@ class Attempt:
         self.auth: dict[str, str] | None = None
         self.layers = Layers(time.monotonic())
         self.login: Login | None = None
-        self.resolution: Resolution | None = None
+        self.lead: Lead | None = None
         self.rested = 0
         self.step = step
         self.jobs = jobs
@@ -330,16 +330,16 @@ class _Pull:
     async def _try(self, attempt: Attempt) -> Image:
         for hook in self._hooks:
             await hook.before(attempt)
-        reference, agreed = self._order.reference, attempt.resolution
-        digest = agreed.digest if agreed is not None else reference.digest
+        reference, lead = self._order.reference, attempt.lead
+        digest = lead.value if lead is not None else reference.digest
         has = naming.Present()
-        if agreed is not None:
-            has = await naming.present(self._engine, reference, agreed.digest)
+        if lead is not None:
+            has = await naming.present(self._engine, reference, lead.value)
         if not has.whole:
             watches = [hook.watch(attempt) for hook in self._hooks]
             digest = await beside(self._follow(attempt, digest), *watches)
-        if agreed is not None:
-            await naming.give(self._engine, reference, agreed.digest, has)
+        if lead is not None:
+            await naming.give(self._engine, reference, lead.value, has)
         after = await self._engine.image(self._order.name)
         if after is None:
             name = self._order.name

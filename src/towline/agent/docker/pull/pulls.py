@@ -152,11 +152,11 @@ def _serves(round: Round[Order], order: Order) -> bool:
     wanted = round.wanted
     if order.policy == "always" and wanted.policy != "always":
         return False
-    if order.resolved is not None and wanted.resolved is not None:
-        if order.resolved.digest != wanted.resolved.digest:
+    if order.lead is not None and wanted.lead is not None:
+        if order.lead.value != wanted.lead.value:
             return False
         # Whoever resolved the tag: it is the same image.
-        wanted = msgspec.structs.replace(wanted, resolved=order.resolved)
-    pinned = order.reference.digest is not None or order.resolved is not None
+        wanted = msgspec.structs.replace(wanted, lead=order.lead)
+    pinned = order.reference.digest is not None or order.lead is not None
     alike = msgspec.structs.replace(wanted, policy=order.policy) == order
     return alike and (not round.begun or pinned)

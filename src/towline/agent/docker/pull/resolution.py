@@ -21,7 +21,7 @@ from towline.broker.journal import Journal
 from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
-from towline.wire.event import NOBODY, RESOLVED, RESOLVING, Event, Resolution
+from towline.wire.event import LEADING, LED, NOBODY, Event, Lead
 
 log = structlog.get_logger()
 
@@ -58,28 +58,28 @@ class Digests(Hook):
             TaskFailed: it was this node's turn to ask, and the registry or the engine refused.
         """
         order = attempt.order
-        attempt.resolution = order.resolved
+        attempt.lead = order.lead
         if order.once is not None:
-            attempt.resolution = await self._agree(attempt, order.once)
+            attempt.lead = await self._agree(attempt, order.once)
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Say of a digest that is gone whose it was."""
-        agreed = attempt.resolution
-        if agreed is None or classify(error, attempt.order.reference).kind is not Kind.PERMANENT:
+        lead = attempt.lead
+        if lead is None or classify(error, attempt.order.reference).kind is not Kind.PERMANENT:
             return error
         if not any(part in error.error.lower() for part in _GONE):
             return error
         return Hopeless(
-            f"{attempt.order.name} was {agreed.digest} when {agreed.resolver} resolved it for this "
-            f"job at {timestamp(agreed.time)}, and the registry does not have that any more; "
+            f"{attempt.order.name} was {lead.value} when {lead.hostname} resolved it for this "
+            f"job at {timestamp(lead.time)}, and the registry does not have that any more; "
             f"another pull resolves the tag anew: {error.error}"
         )
 
-    async def _agree(self, attempt: Attempt, job: str) -> Resolution:
+    async def _agree(self, attempt: Attempt, job: str) -> Lead:
         pause = FIRST_LOOK
         while True:
             try:
-                found = await self._journal.resolution(job)
+                found = await self._journal.lead(job)
                 if found is not None:
                     return found
                 if await self._turn(job):
@@ -111,8 +111,8 @@ class Digests(Hook):
         return await self._tell(job, failures, None, 0 if last is None else last.sequence)
 
     async def _tell(self, job: str, failures: int, error: str | None, last: int) -> bool:
-        data = {"machine": self._machine, "resolver": self._hostname, "failures": failures}
-        event = Event(job, NOBODY, "", RESOLVING, time.time(), data=data, error=error)
+        data = {"machine": self._machine, "hostname": self._hostname, "failures": failures}
+        event = Event(job, NOBODY, "", LEADING, time.time(), data=data, error=error)
         try:
             await self._journal.decide(event, last)
         except BrokerRefused as refused:
@@ -121,7 +121,7 @@ class Digests(Hook):
             return False
         return True
 
-    async def _resolve(self, attempt: Attempt, job: str) -> Resolution:
+    async def _resolve(self, attempt: Attempt, job: str) -> Lead:
         reference = attempt.order.reference
         try:
             digest = await self._engine.digest(attempt.order.name, attempt.auth)
@@ -131,9 +131,9 @@ class Digests(Hook):
             error.args = (error.error,)
             raise
         log.info("tag resolved", job=job, image=str(reference), digest=digest)
-        resolution = Resolution(digest, self._hostname, self._journal.broker.clock.now())
-        event = Event(job, NOBODY, "", RESOLVED, resolution.time, data=resolution.data)
-        return await self._journal.resolve(event)
+        lead = Lead(digest, self._hostname, self._journal.broker.clock.now())
+        event = Event(job, NOBODY, "", LED, lead.time, data=lead.data)
+        return await self._journal.record_lead(event)
 
     async def _give_up(self, job: str, error: str) -> None:
         """Let another node have its turn, where this one has it still."""

@@ -15,7 +15,7 @@ from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import ATTEMPT, DEQUEUED, QUEUED
 from towline.errors import TaskFailed
-from towline.wire.event import Resolution, Step
+from towline.wire.event import Lead, Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 from towline.wire.reference import Reference
@@ -226,8 +226,8 @@ async def test_a_tag_that_was_resolved_before_is_as_good_as_a_digest(
     engine.go.clear()
     node = Pulls(engine)
 
-    def resolved(digest: str, resolver: str) -> Order:
-        return msgspec.structs.replace(order(), resolved=Resolution(digest, resolver, 0.0))
+    def resolved(digest: str, hostname: str) -> Order:
+        return msgspec.structs.replace(order(), lead=Lead(digest, hostname, 0.0))
 
     first = Task(node, resolved(DIGEST, "web-01"))
     await until(lambda: engine.running == 1)

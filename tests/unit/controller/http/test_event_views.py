@@ -1,0 +1,53 @@
+"""What the API calls the events of a job, and what it says of them."""
+
+from typing import Any
+
+import pytest
+
+from towline.controller.http import views
+from towline.wire.event import LEADING, LED, NOBODY, STARTED, STEP, Event, Lead
+
+LEAD = Lead("sha256:0000", "web-01", 1.0)
+
+
+def of_node(kind: str, **more: Any) -> Event:
+    return Event("job", "machine", "web-01", kind, 1.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (of_node(STARTED), "started"),
+        (of_node(STEP, step="queued", waits="max_pulls"), "queued"),
+        (of_node(STEP, step="dequeued"), "dequeued"),
+        (of_node(STEP), "step"),
+        # Not the node's to say: only a step has a name of its own.
+        (of_node(STARTED, step="completed"), "started"),
+        (of_node("resting"), "resting"),
+        (Event("job", NOBODY, "", LEADING, 1.0), "resolving"),
+        (Event("job", NOBODY, "", LED, 1.0), "resolved"),
+    ],
+)
+def test_the_api_calls_an_event_what_it_has_always_called_it(event: Event, name: str) -> None:
+    assert views.kind(event) == name
+    assert views.happened(event)["event"] == name
+
+
+def test_a_step_is_shown_with_its_message() -> None:
+    waiting = of_node(STEP, step="queued", waits="max_pulls", error="queued: 1 pull runs before it")
+    assert views.happened(waiting) == {
+        "job_id": "job",
+        "timestamp": "1970-01-01T00:00:01.000Z",
+        "event": "queued",
+        "hostname": "web-01",
+        "error": "queued: 1 pull runs before it",
+        "machine_id": "machine",
+    }
+
+
+def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:
+    turn = Event("job", NOBODY, "", LEADING, 1.0, data={"hostname": "web-01", "failures": 1})
+    found = Event("job", NOBODY, "", LED, 1.0, data=LEAD.data)
+    assert views.happened(turn)["message"] == "by web-01"
+    assert views.happened(found)["message"] == "sha256:0000 by web-01"
+    assert Lead.of(found) == LEAD
