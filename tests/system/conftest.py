@@ -2,29 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.cluster import FRAIL, LABELS, Cluster, NodePlan
 from tests.testing.engine import Engine
 from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import PushedImage, Registry, random_layer
-
-WEB_1, WEB_2, DB_1, FRAIL = "web-01", "web-02", "db-01", "frail"
-LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:website"}
-
-
-def results(answer: httpx.Response) -> dict[str, dict[str, Any]]:
-    """Return the results of an accepted pull by hostname."""
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["Content-Type"] == "application/json"
-    body = answer.json()
-    assert answer.headers["Location"] == f"/job/{body['job_id']}"
-    by_name = {result["hostname"]: result for result in body["results"]}
-    assert len(by_name) == len(body["results"])
-    return by_name
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2, results
-from tests.testing.cluster import Cluster
+from tests.testing.answers import results
+from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster
 from tests.testing.engine import Engine, EngineKind
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, Cut, FaultyProxy, FlipByte, Freeze

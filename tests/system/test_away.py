@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.system.conftest import DB_1, FRAIL, WEB_1, WEB_2, results
-from tests.testing.cluster import Cluster
+from tests.testing.answers import results
+from tests.testing.cluster import DB_1, FRAIL, WEB_1, WEB_2, Cluster
 from tests.testing.engine import Engine
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze

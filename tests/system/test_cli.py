@@ -19,8 +19,7 @@ import httpx
 import jwt
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2
-from tests.testing.cluster import NO_ENGINE, PULL, Cluster, NodePlan
+from tests.testing.cluster import DB_1, NO_ENGINE, PULL, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.command import CommandLine, Finished
 from tests.testing.engine import Engine, EngineKind, running_engines
 from tests.testing.ports import free_port

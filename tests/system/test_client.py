@@ -8,8 +8,7 @@ from typing import Any, assert_type
 import httpx
 import pytest
 
-from tests.system.conftest import DB_1, FRAIL, LABELS, WEB_1, WEB_2
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.cluster import DB_1, FRAIL, LABELS, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine, pull_errors
 from tests.testing.ports import free_port
 from tests.testing.proxy import Answer, Cut, FaultyProxy, Freeze

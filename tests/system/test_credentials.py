@@ -20,8 +20,7 @@ import nats
 import pytest
 
 import towline
-from tests.system.conftest import WEB_1, WEB_2
-from tests.testing.cluster import PULL, Cluster, NodePlan
+from tests.testing.cluster import PULL, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.command import CommandLine
 from tests.testing.engine import Engine
 from tests.testing.process import wait_until

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2, results
+from tests.testing.answers import results
 from tests.testing.broker import Broker
-from tests.testing.cluster import Cluster
+from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster
 from tests.testing.engine import Engine
 from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import PushedImage, Registry, random_layer

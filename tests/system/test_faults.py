@@ -24,7 +24,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from tests.system.test_refusals import refused
+from tests.testing.answers import refused
 from tests.testing.cluster import NO_ENGINE, Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until

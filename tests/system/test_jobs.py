@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.test_refusals import refused
+from tests.testing.answers import refused
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until

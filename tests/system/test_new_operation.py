@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2, results
 from tests.system.test_openapi import generated
-from tests.system.test_refusals import refused
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.answers import refused, results
+from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.process import TowlineProcess, wait_until
 from towline.client import ApiError, AsyncClient, Client
 from towline.operation import catalog

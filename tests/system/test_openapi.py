@@ -16,8 +16,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from tests.system.conftest import WEB_1
-from tests.testing.cluster import PULL, Cluster, NodePlan
+from tests.testing.cluster import PULL, WEB_1, Cluster, NodePlan
 from tests.testing.process import Process, wait_until
 from tests.testing.registry import PushedImage
 

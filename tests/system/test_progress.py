@@ -17,9 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2, results
-from tests.system.test_refusals import refused
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.answers import refused, results
+from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until

@@ -13,8 +13,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.system.conftest import WEB_1
-from tests.testing.cluster import PULL, Cluster, NodePlan
+from tests.testing.answers import error_body, refused
+from tests.testing.cluster import PULL, WEB_1, Cluster, NodePlan
 
 IMAGE = {"image": "localhost:5000/demo/hello:1.0"}
 PULL_ON_WEB_1 = f"/node/{WEB_1}/{PULL}"
@@ -28,27 +28,6 @@ def no_job_made(fleet: Cluster) -> Iterator[None]:
     yield
     assert fleet.jobs_made() == before
     assert fleet.anyone.get("/health").status_code == 200
-
-
-def refused(answer: httpx.Response, status: int) -> str:
-    """Check that an answer is an error, entire, and return what it says."""
-    assert answer.status_code == status, answer.text[:500]
-    assert answer.headers["Content-Type"] == "application/json"
-    said = error_body(answer.content, status)
-    assert "Location" not in answer.headers
-    return said
-
-
-def error_body(content: bytes, status: int) -> str:
-    """Check an error's body and return what it says."""
-    body = json.loads(content)
-    assert body.keys() == {"error", "details", "code"}
-    assert body["code"] == status
-    assert isinstance(body["error"], str)
-    assert body["error"].endswith((".", "!"))
-    assert isinstance(body["details"], str)
-    assert "Traceback" not in body["details"]
-    return f"{body['error']} {body['details']}"
 
 
 # References

@@ -13,9 +13,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tests.system.conftest import WEB_1, WEB_2
 from tests.testing.broker import Broker
-from tests.testing.cluster import Cluster
+from tests.testing.cluster import WEB_1, WEB_2, Cluster
 from tests.testing.ports import free_port
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, FaultyProxy

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import results
+from tests.testing.answers import results
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.engine import Engine, EngineKind, why_missing
 from tests.testing.process import wait_until

@@ -11,8 +11,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.system.conftest import WEB_1, results
-from tests.testing.cluster import NO_ENGINE, PULL, Cluster, NodePlan
+from tests.testing.answers import results
+from tests.testing.cluster import NO_ENGINE, PULL, WEB_1, Cluster, NodePlan
 from tests.testing.command import CommandLine
 from tests.testing.engine import EngineKind, running_engines
 from tests.testing.process import TowlineProcess, wait_until

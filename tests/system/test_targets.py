@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.system.conftest import DB_1, WEB_1, WEB_2, results
-from tests.system.test_refusals import refused
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.answers import refused, results
+from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage

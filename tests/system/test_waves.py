@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.system.test_cli import rows
-from tests.system.test_refusals import refused
+from tests.testing.answers import refused
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.command import CommandLine
 from tests.testing.gate import MODULE, Gate

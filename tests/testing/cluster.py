@@ -16,6 +16,10 @@ from towline.controller.auth import create_token, load_key
 NO_ENGINE = "none"
 PULL = "container/docker/pull"
 
+WEB_1, WEB_2, DB_1, FRAIL = "web-01", "web-02", "db-01", "frail"
+LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:website"}
+"""The nodes of the fleets that tests share, and the label of each."""
+
 
 @dataclass(frozen=True)
 class NodePlan:
