@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 
+import hypothesis
 import pytest
 
 from tests.testing.engine import Engine, EngineKind, running_engines, why_missing
@@ -11,6 +12,10 @@ from tests.testing.registry import Registry
 # Whoever starts the tests in the background may ignore interrupts, which programs inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more of the machine and of what else it does than of the code.
+hypothesis.settings.register_profile("towline", deadline=None)
+hypothesis.settings.load_profile("towline")
 
 _NOTICE = "NOT TESTED ON DOCKER ENGINE 29: "
 
