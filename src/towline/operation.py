@@ -268,6 +268,10 @@ def _forward_names() -> dict[str, Any]:
     return {"Node": object}
 
 
+AnyOperation: TypeAlias = Operation[..., Any]
+"""An operation, whatever its parameters and its result."""
+
+
 class Catalog:
     """All operations there are, by name."""
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import pytest
 from structlog.testing import capture_logs
 
 from tests.testing.broker import Broker
@@ -14,9 +13,9 @@ from tests.testing.cluster import Cluster, NodePlan
 from towline.broker.connection import Connection
 from towline.broker.journal import EVENTS, JOBS, Journal, Retention
 from towline.broker.settings import Settings
-from towline.controller.jobs import indexer as fold_module
-from towline.controller.jobs.index import Filter, Index
-from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.lists import Filter, Lists
 from towline.wire.event import COMPLETED, Event
 from towline.wire.job import Job, new_id
 from towline.wire.subjects import node_subject
@@ -83,24 +82,20 @@ async def test_a_broker_with_less_room_gets_a_smaller_journal_and_the_log_says_s
 
 
 async def test_the_index_forgets_what_a_full_journal_dropped_long_before_its_age(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(fold_module, "PRUNE_AFTER", 20)
     with Broker(tmp_path) as broker, Index(tmp_path / "index.sqlite") as index:
         async with connected(broker) as connection:
             journal = Journal(connection)
             await journal.create(Retention(size=32 * MIB))
-            fold = Fold(connection, index, lambda _: None, lambda: None, retention=86400)
-            loops = [
-                asyncio.create_task(loop)
-                for loop in (fold.follow(JOBS), fold.follow(EVENTS), fold.write())
-            ]
+            indexer = Indexer(connection, index, retention=86400, prune_after=20)
+            indexing = asyncio.create_task(indexer.run())
             made = [await add_job(journal, 700_000) for _ in range(60)]
 
             async def only_what_is_kept() -> bool:
                 info = await connection.call(f"STREAM.INFO.{JOBS}")
                 kept = int(info["state"]["messages"])
-                if kept >= 30 or index.count(Filter()) > 30:
+                if kept >= 30 or Lists(index).count(Filter()) > 30:
                     await add_job(journal, 1)
                     return False
                 return True
@@ -108,9 +103,8 @@ async def test_the_index_forgets_what_a_full_journal_dropped_long_before_its_age
             await until(only_what_is_kept)
             assert index.find(made[0], {}) is None
             assert index.find(made[-1], {}) is not None
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            indexing.cancel()
+            await asyncio.gather(indexing, return_exceptions=True)
 
 
 def test_all_works_on_a_broker_with_little_room(tmp_path: Path) -> None:

@@ -32,12 +32,14 @@ from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until
 from towline.broker.connection import Connection
-from towline.broker.journal import EVENTS, JOBS, Journal
+from towline.broker.journal import Journal
 from towline.broker.settings import Settings
-from towline.controller.jobs.dispatch import Dispatch
+from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
-from towline.runtime.keys import open_vault
+from towline.controller.rollout.runner import Runner
 from towline.wire.event import NOBODY, PLANNED, RELEASED, Event, PlannedNode
 from towline.wire.job import Job, new_id
 from towline.wire.rollout import Waves
@@ -146,7 +148,7 @@ class Author:
                 )
                 last = await log.decide(event, last)
             for hostname in given:
-                await log.hand(self.job, self._machines[hostname])
+                await log.release(self.job, self._machines[hostname])
 
 
 @pytest.mark.parametrize(
@@ -250,16 +252,13 @@ class Reckless:
         settings = Settings([broker.url], broker.credentials)
         with Index(self._directory / "index.sqlite") as index:
             async with Connection(settings, "reckless") as connection, asyncio.TaskGroup() as group:
-                vault = open_vault(self._directory / "credentials.key", create=True)
-                dispatch = Dispatch(connection, index, vault, expires=600, retention=86400)
-                dispatch.driver.lease = Taken(connection, "reckless")
-                loops = [
-                    *(dispatch.fold.follow(stream) for stream in (JOBS, EVENTS)),
-                    *(dispatch.fleet.follow_nodes(), dispatch.fleet.follow_states()),
-                    *(dispatch.fleet.follow_heartbeats(), dispatch.driver.drive()),
-                ]
-                tasks = [group.create_task(loop) for loop in loops]
-                while len(list(dispatch.fleet.here())) < len(NODES):
+                journal, fleet = Journal(connection), Fleet(connection)
+                indexer = Indexer(connection, index, retention=86400)
+                decisions = Decisions(journal, index, fleet, indexer)
+                lease = Taken(connection, "reckless")
+                runner = Runner(journal, index, fleet, indexer, decisions, lease)
+                tasks = [group.create_task(part.run()) for part in (indexer, fleet, runner)]
+                while len(list(fleet.here())) < len(NODES):
                     await asyncio.sleep(0.02)
                 self._ready.set()
                 while not self._over.is_set():

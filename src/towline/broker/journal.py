@@ -140,11 +140,21 @@ class Journal:
             if error.number not in WRONG_LAST_SEQUENCE:
                 raise
 
-    async def hand(self, job: Job, machine: str) -> int:
-        """Give a job with waves to a node whose turn it is; raises as `Connection.append`."""
+    async def release(self, job: Job, machine: str) -> int:
+        """Send a job with waves to a node whose turn it is; raises as `Connection.append`."""
         return await self.broker.append(
             node_subject(machine), msgspec.json.encode(job), message_id=f"{job.id}.{machine}"
         )
+
+    async def purge_events(self, job_id: str, *, before: int) -> None:
+        """Delete the events of a job whose sequence is below `before`; raises as `call`."""
+        await self.broker.call(
+            f"STREAM.PURGE.{EVENTS}", {"filter": f"event.*.{job_id}.*", "seq": before}
+        )
+
+    async def delete_job(self, sequence: int) -> None:
+        """Delete the message of a job; raises as `Connection.call`, also where it is gone."""
+        await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
 
     async def decide(self, event: Event, last: int) -> int:
         """Append a decision about the turns of a job's nodes; return its sequence.

@@ -247,13 +247,13 @@ def up(config_file: str | None, **flags: Any) -> None:
 def controller(config_file: str | None, **flags: Any) -> None:
     """Run a controller against a broker that is named."""
     settings, directory = _start(config_file, "controller", **flags)
-    from towline.controller.http import server
+    from towline.controller import controller as process
     from towline.runtime import state_directory
     from towline.runtime.process import notify, run
 
     lock = state_directory.Lock(directory, "controller")
     host, port = _address(settings.listen)
-    options = server.Options(
+    options = process.Options(
         host=host,
         port=port,
         broker=_broker(settings),
@@ -271,7 +271,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         print(f"Towline answers at {url}", flush=True)
         notify("READY=1")
 
-    run(lambda: server.run(options, listening))
+    run(lambda: process.run(options, listening))
     lock.close()
 
 

@@ -74,15 +74,11 @@ def _follow(broker: Connection, bucket: str) -> Follower:
 
 
 class Fleet:
-    """All registered nodes, in memory, kept current by following two key-value buckets.
+    """All registered nodes, in memory, kept current by following three key-value buckets."""
 
-    Args:
-        on_change: called with the machine ids of nodes that came or went.
-    """
-
-    def __init__(self, broker: Connection, on_change: Callable[[set[str]], None]) -> None:
+    def __init__(self, broker: Connection) -> None:
         self._broker = broker
-        self._on_change = on_change
+        self._listeners: list[Callable[[set[str]], None]] = []
         self._members: dict[str, Member] = {}
         self._by_hostname: dict[str, set[str]] = {}
         self.hostnames: dict[str, str] = {}
@@ -90,6 +86,22 @@ class Fleet:
         self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
         self._early: dict[str, tuple[Heartbeat, float]] = {}
+
+    def subscribe(self, changed: Callable[[set[str]], None]) -> None:
+        """Have `changed` called with the machine ids of nodes that came or went."""
+        self._listeners.append(changed)
+
+    def _notify(self, machines: set[str]) -> None:
+        for changed in self._listeners:
+            changed(machines)
+
+    async def run(self) -> None:
+        """Keep the fleet current, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.follow_nodes())
+            group.create_task(self.follow_states())
+            group.create_task(self.follow_heartbeats())
+            group.create_task(self.watch())
 
     async def create(self, replicas: int) -> None:
         """Make the buckets where they don't exist.
@@ -197,7 +209,7 @@ class Fleet:
                 member.here = False
                 log.warning("node away", machine=machine, hostname=member.hostname)
             if gone:
-                self._on_change(gone)
+                self._notify(gone)
 
     def _register(self, registration: Registration) -> None:
         machine = registration.machine
@@ -229,7 +241,7 @@ class Fleet:
             log.info(
                 "node here" if here else "node left", machine=machine, hostname=member.hostname
             )
-            self._on_change({machine})
+            self._notify({machine})
 
     def members(self) -> list[Member]:
         """Return all registered nodes, by hostname."""

@@ -53,6 +53,10 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         return machine not in self.excluded and (self.only is None or machine in self.only)
 
 
+SOON = 60.0
+"""Seconds within which a read, or an operation that runs once, must be begun unless the request
+says otherwise: nobody wants yesterday's reboot to happen today."""
+
 CANCEL = "job.cancel"
 """The operation of a message that tells nodes to stop job `parameters["job"]`."""
 

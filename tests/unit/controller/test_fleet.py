@@ -27,7 +27,7 @@ def registration(
 
 def a_fleet(registrations: Iterable[Registration]) -> Fleet:
     """A fleet that has followed these, in order; its broker is never asked."""
-    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"), lambda _: None)
+    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"))
     for each in registrations:
         fleet._register(each)
     return fleet
@@ -137,7 +137,8 @@ def test_members_are_listed_by_hostname() -> None:
 
 def test_a_node_is_here_while_it_is_heard_and_gone_when_it_says_so() -> None:
     changes: list[set[str]] = []
-    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"), changes.append)
+    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"))
+    fleet.subscribe(changes.append)
     fleet._register(registration("a", "web-01"))
     assert not list(fleet.here())
     fleet._hear("a", Heartbeat({"node": ""}), time.time())

@@ -17,11 +17,11 @@ from towline.broker.connection import BrokerRefused, Connection
 from towline.controller.credentials.store import Kept, Registries
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.indexer import Indexer
 from towline.errors import BrokerUnreachable
 from towline.operation import catalog
 from towline.runtime.keys import WrongKey, seal
-from towline.wire.credential import Answer, Issued, Question
+from towline.wire.credential import Answer, Credential, Issued, Question
 from towline.wire.event import RESULT_STATUS, UNFINISHED, Event
 from towline.wire.job import Job
 from towline.wire.subjects import QUESTIONS
@@ -59,18 +59,31 @@ class Issuer:
     """
 
     def __init__(
-        self, broker: Connection, index: Index, fleet: Fleet, fold: Fold, registries: Registries
+        self,
+        broker: Connection,
+        index: Index,
+        fleet: Fleet,
+        indexer: Indexer,
+        registries: Registries,
     ) -> None:
         self._broker = broker
         self._index = index
         self._fleet = fleet
-        self._fold = fold
+        self._indexer = indexer
         self._registries = registries
         self._asked: list[Msg] = []
         self._some = asyncio.Event()
         self._held: set[str] = set()
         self._ended = asyncio.Event()
         self._later: set[asyncio.Task[None]] = set()
+        indexer.subscribe(self._event_folded)
+
+    async def run(self) -> None:
+        """Answer nodes, and forget what nobody needs any more, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.listen())
+            group.create_task(self.answer())
+            group.create_task(self.tidy())
 
     # Asked
 
@@ -127,7 +140,7 @@ class Issuer:
 
     async def _answer_late(self, message: Msg) -> None:
         try:
-            await self._fold.catch_up()
+            await self._indexer.catch_up()
         except (BrokerUnreachable, BrokerRefused) as error:
             answer = Answer(error=f"{error.error} {error.details}", again=True)
             await self._broker.publish(message.reply, msgspec.json.encode(answer))
@@ -136,7 +149,7 @@ class Issuer:
 
     def _share(self, job_id: str, machine: str) -> Job | None:
         """Return a job that a node has a part in which has not ended, or None."""
-        job = self._index.made(job_id)
+        job = self._index.job(job_id)
         if job is None or self._index.task_status(job_id, machine) not in UNFINISHED:
             return None
         if job.waves is not None and machine not in self._index.turns(job_id):
@@ -181,12 +194,19 @@ class Issuer:
 
     # Forgotten
 
-    def held(self, job_id: str) -> None:
-        """Learn of a job whose credential this controller keeps: its end is looked out for."""
-        self._held.add(job_id)
+    async def keep(self, job: Job, credential: Credential) -> None:
+        """Keep what a request brought for its job, until the job has ended.
 
-    def happened(self, event: Event) -> None:
-        """Learn of an event: the end of a job is that of its credential."""
+        Raises:
+            BrokerUnreachable, BrokerRefused: it may not have been kept.
+        """
+        operation = catalog.get(job.operation)
+        registry = None if operation is None else operation.credential_for(job.parameters)
+        if registry is not None:
+            await self._registries.hold(job.id, registry, credential, job.caller)
+            self._held.add(job.id)
+
+    def _event_folded(self, event: Event) -> None:
         if event.job in self._held and event.kind in RESULT_STATUS:
             self._ended.set()
 
@@ -212,13 +232,13 @@ class Issuer:
                 continue
 
     def _over(self, job_id: str) -> bool:
-        state = self._index.state(job_id)
+        state = self._index.status(job_id)
         if state is not None:
             return state.done
         if self._index.deleted(job_id):
             return True
         # Kept a moment before the job is made; and by an index that is behind no job is known.
-        return self._fold.caught_up and time.time() - made_at(job_id) > NEVER_MADE
+        return self._indexer.caught_up and time.time() - made_at(job_id) > NEVER_MADE
 
 
 def made_at(job_id: str) -> float:

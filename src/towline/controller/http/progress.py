@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from towline.controller.http.sse import KEEP_ALIVE
-from towline.controller.jobs.dispatch import Dispatch
 from towline.controller.progress.picture import FEW
+from towline.controller.progress.watches import Watches
 from towline.wire.progress import JobProgress, Total
 
 PROGRESS = "progress"
@@ -36,56 +36,67 @@ def _encode(kind: str, told: object, place: str = "") -> bytes:
     return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), kind.encode(), msgspec.json.encode(told))
 
 
-async def of_job(dispatch: Dispatch, job_id: str, machine: str | None) -> AsyncIterator[bytes]:
-    """Yield how far a job is until it has ended.
+class ProgressStreams:
+    """Streams of how far jobs are.
 
     Args:
-        machine: the only node to tell of; None for all.
+        watches: the jobs that somebody follows at this controller.
+        stopping: set when the controller stops: then all streams end.
     """
-    yield b"retry: 1000\n\n"
-    async with dispatch.watches.follow(job_id) as watch:
-        picture = watch.picture
-        feed = picture.follow(machine)
-        known: Total | None = None
-        allowance, at = float(BURST), time.monotonic()
-        summed = sent = float("-inf")
-        try:
-            while not dispatch.stopping:
-                now = time.monotonic()
-                allowance, at = min(BURST, allowance + RATE * (now - at)), now
-                done = picture.progress.done
-                total = None
-                few = len(picture.progress.tasks) <= FEW
-                if (few or done or now - summed >= SUM_EVERY) and picture.total() != known:
-                    known, summed = picture.total(), now
-                    total = known
-                told = dict[str, object](job_id=job_id, status=picture.progress.status)
-                if total is not None:
-                    told["total"] = total
-                    allowance -= len(msgspec.json.encode(total))
-                # Once something is due it is told, or a large sum would leave room for nothing.
-                if nodes := feed.take(max(1, int(allowance))):
-                    told["nodes"] = nodes
-                    allowance -= sum(len(bytes(node)) + 1 for node in nodes)
-                if len(told) > 2:
-                    sent = now
-                    yield _encode(PROGRESS, told)
-                elif now - sent >= KEEP_ALIVE:
-                    sent = now
-                    yield b": still here\n\n"
-                if done and not feed:
-                    counts = picture.total().nodes
-                    ended = {"job_id": job_id, "status": picture.progress.status, "nodes": counts}
-                    yield _encode(END, ended, END)
-                    return
-                await asyncio.sleep(PACE)
-                if not feed:
-                    await watch.pulse.wait(LOOK_EVERY)
-        finally:
-            picture.leave(feed)
 
+    def __init__(self, watches: Watches, stopping: asyncio.Event) -> None:
+        self._watches = watches
+        self._stopping = stopping
 
-async def snapshot(dispatch: Dispatch, job_id: str, machine: str | None) -> JobProgress:
-    """Return how far a job is now; as `of_job`."""
-    async with dispatch.watches.follow(job_id) as watch:
-        return watch.picture.snapshot(machine)
+    async def of_job(self, job_id: str, machine: str | None) -> AsyncIterator[bytes]:
+        """Yield how far a job is until it has ended.
+
+        Args:
+            machine: the only node to tell of; None for all.
+        """
+        yield b"retry: 1000\n\n"
+        async with self._watches.follow(job_id) as watch:
+            picture = watch.picture
+            feed = picture.follow(machine)
+            known: Total | None = None
+            allowance, at = float(BURST), time.monotonic()
+            summed = sent = float("-inf")
+            try:
+                while not self._stopping.is_set():
+                    now = time.monotonic()
+                    allowance, at = min(BURST, allowance + RATE * (now - at)), now
+                    done = picture.state.done
+                    total = None
+                    few = len(picture.state.tasks) <= FEW
+                    if (few or done or now - summed >= SUM_EVERY) and picture.total() != known:
+                        known, summed = picture.total(), now
+                        total = known
+                    told = dict[str, object](job_id=job_id, status=picture.state.status)
+                    if total is not None:
+                        told["total"] = total
+                        allowance -= len(msgspec.json.encode(total))
+                    # Once something is due it is told, or a large sum would leave room for nothing.
+                    if nodes := feed.take(max(1, int(allowance))):
+                        told["nodes"] = nodes
+                        allowance -= sum(len(bytes(node)) + 1 for node in nodes)
+                    if len(told) > 2:
+                        sent = now
+                        yield _encode(PROGRESS, told)
+                    elif now - sent >= KEEP_ALIVE:
+                        sent = now
+                        yield b": still here\n\n"
+                    if done and not feed:
+                        counts = picture.total().nodes
+                        ended = {"job_id": job_id, "status": picture.state.status, "nodes": counts}
+                        yield _encode(END, ended, END)
+                        return
+                    await asyncio.sleep(PACE)
+                    if not feed:
+                        await watch.pulse.wait(LOOK_EVERY)
+            finally:
+                picture.leave(feed)
+
+    async def snapshot(self, job_id: str, machine: str | None) -> JobProgress:
+        """Return how far a job is now; as `of_job`."""
+        async with self._watches.follow(job_id) as watch:
+            return watch.picture.snapshot(machine)

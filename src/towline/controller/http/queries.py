@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 
+from towline.controller.fleet import Fleet
 from towline.controller.http.request import query
-from towline.errors import InvalidRequest
+from towline.errors import InvalidRequest, NotFound
 from towline.units import parse_duration
 
 Text = str | UnsetType
@@ -50,6 +51,30 @@ class ProgressQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What the query of a job's progress may hold."""
 
     node: Text = UNSET
+
+
+def machine(node: str | None, fleet: Fleet) -> str | None:
+    """Return the machine id of the node that a query names; None where it names none.
+
+    Raises:
+        InvalidRequest: no registered node has that name, or several have.
+    """
+    if node is None:
+        return None
+    try:
+        return fleet.one(node).machine
+    except NotFound as error:
+        raise InvalidRequest(error.error, error.details) from error
+
+
+def common(query: JobQuery | EventQuery, fleet: Fleet) -> dict[str, Any]:
+    """Return what filters of jobs and of events have in common; raises as `machine`."""
+    return {
+        "operation": given(query.operation),
+        "target": given(query.target),
+        "caller": given(query.caller),
+        "machine": machine(given(query.node), fleet),
+    }
 
 
 Q = TypeVar("Q")

@@ -23,7 +23,20 @@ JOB_OPTIONS = ("expires", *rollout.OPTIONS)
 LONGEST_KEY = 255
 LONGEST_REGISTRY_AUTH = 16 * 1024
 
+_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """How long requests wait for their nodes, in seconds.
+
+    Attributes:
+        usual: where the request says nothing.
+        longest: what a request may ask for.
+    """
+
+    usual: float
+    longest: float
 
 
 class Preferences(msgspec.Struct, frozen=True):
@@ -52,19 +65,51 @@ def wants_json(request: Request) -> bool:
     return "application/json" in accepted and "text/event-stream" not in accepted
 
 
-def preferences(request: Request, default: float, longest: float) -> Preferences:
-    """Return what the request prefers; what can't be understood is ignored, as the RFC asks."""
+def preferences(request: Request, waits: Waits, *, default: float | None = None) -> Preferences:
+    """Return what the request prefers; what can't be understood is ignored, as the RFC asks.
+
+    `respond-async` alone asks for the answer at once; with `wait`, in whatever order they stand,
+    for the answer after so many seconds at most.
+
+    Args:
+        default: seconds to wait where the request says nothing; None for what is usual.
+    """
+    asynchronous, seconds = False, None
     for part in ",".join(request.headers.getlist("prefer")).split(","):
         match = _PREFERENCE.match(part)
         if match is None:
             continue
         name, value = match[1].lower(), match[2]
         if name == "respond-async":
-            return Preferences(0.0, "respond-async")
-        if name == "wait" and value and value.isascii() and value.isdigit() and len(value) < 10:
-            seconds = min(int(value), int(longest))
-            return Preferences(float(seconds), f"wait={seconds}")
-    return Preferences(default, "")
+            asynchronous = True
+        elif (
+            name == "wait"
+            # The first one counts where a preference stands there twice (section 2).
+            and seconds is None
+            and value
+            and value.isascii()
+            and value.isdigit()
+            and len(value) < 10
+        ):
+            seconds = min(int(value), int(waits.longest))
+    applied = ["respond-async"] if asynchronous else []
+    if seconds is not None:
+        return Preferences(float(seconds), ", ".join([*applied, f"wait={seconds}"]))
+    if asynchronous:
+        return Preferences(0.0, "respond-async")
+    return Preferences(waits.usual if default is None else default, "")
+
+
+def job_id(request: Request) -> str:
+    """Return the job id that the path names.
+
+    Raises:
+        InvalidRequest: it isn't one.
+    """
+    text: str = request.path_params["id"]
+    if not _UUID.fullmatch(text):
+        raise InvalidRequest(f"{text[:80]!r} is not a job id.", "A job id is a UUID")
+    return text.lower()
 
 
 def target(request: Request) -> Target:

@@ -16,8 +16,10 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from towline.controller.http import views
-from towline.controller.jobs.dispatch import Dispatch
-from towline.controller.jobs.index import Filter
+from towline.controller.jobs.feed import Feed
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer, Pulse
+from towline.controller.jobs.lists import Filter
 from towline.errors import InvalidRequest
 from towline.wire.event import Event
 from towline.wire.job import Job, first_id
@@ -60,89 +62,108 @@ def place(text: str | None, numbers: int) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-async def of_job(dispatch: Dispatch, job: Job, after: int | None) -> AsyncIterator[bytes]:
-    """Yield a job's events until it has ended.
+class EventStreams:
+    """Streams of the events of one job, or of all.
 
     Args:
-        after: the last event that the follower has; None to begin.
+        stopping: set when the controller stops: then all streams end.
     """
-    yield b"retry: 1000\n\n"
-    rest = _Rest(dispatch)
-    if after is None:
-        yield _encode("0", SUBMITTED, views.submitted(job))
-        after = 0
-    while not dispatch.stopping:
-        events = dispatch.index.events_after(after, BATCH, job_id=job.id)
-        state = dispatch.index.state(job.id)
-        for sequence, event in events:
-            yield _encode(str(sequence), views.kind(event), views.happened(event))
-            after = sequence
-        if len(events) == BATCH:
-            continue
-        if state is None or state.done:
-            status = state.status if state else "deleted"
-            nodes = state.nodes if state else {}
-            yield _encode(str(after), "end", {"job_id": job.id, "status": status, "nodes": nodes})
-            return
-        yield await rest.take(sent=bool(events))
 
+    def __init__(self, feed: Feed, index: Index, indexer: Indexer, stopping: asyncio.Event) -> None:
+        self._feed = feed
+        self._index = index
+        self._indexer = indexer
+        self._stopping = stopping
 
-async def of_all(
-    dispatch: Dispatch, wanted: Filter, kinds: frozenset[str], begin: list[int]
-) -> AsyncIterator[bytes]:
-    """Yield the events of all jobs that are wanted, until the controller stops.
+    async def of_job(self, job: Job, after: int | None) -> AsyncIterator[bytes]:
+        """Yield a job's events until it has ended.
 
-    Args:
-        kinds: which kinds of events; empty for all.
-        begin: the last job and the last event that the follower has.
-    """
-    yield b"retry: 1000\n\n"
-    after_job, after_event = begin
-    known: OrderedDict[str, Job | None] = OrderedDict()
-    submissions = wanted.machine is None and (not kinds or SUBMITTED in kinds)
-    rest = _Rest(dispatch)
-
-    def wants(job: Job | None) -> bool:
-        columns = wanted.columns()
-        return not columns or (
-            job is not None and all(getattr(job, name) == value for name, value in columns.items())
-        )
-
-    def job_of(event: Event) -> Job | None:
-        if event.job not in known:
-            known[event.job] = dispatch.index.made(event.job)
-            if len(known) > REMEMBERED:
-                known.popitem(last=False)
-        return known[event.job]
-
-    while not dispatch.stopping:
-        sent = False
-        jobs = dispatch.index.jobs_after(after_job, BATCH)
-        events = dispatch.index.events_after(after_event, BATCH)
-        for sequence, job in jobs:
-            after_job = sequence
-            if submissions and wants(job):
-                sent = True
-                yield _encode(f"{after_job}-{after_event}", SUBMITTED, views.submitted(job))
-        for sequence, event in events:
-            after_event = sequence
-            kind = views.kind(event)
-            if kinds and kind not in kinds:
+        Args:
+            after: the last event that the follower has; None to begin.
+        """
+        yield b"retry: 1000\n\n"
+        pause = _Pause(self._indexer.pulse)
+        if after is None:
+            yield _encode("0", SUBMITTED, views.submitted(job))
+            after = 0
+        while not self._stopping.is_set():
+            events = self._feed.events_after(after, BATCH, job_id=job.id)
+            state = self._index.status(job.id)
+            for sequence, event in events:
+                yield _encode(str(sequence), views.kind(event), views.happened(event))
+                after = sequence
+            if len(events) == BATCH:
                 continue
-            if wanted.machine in (None, event.machine) and wants(job_of(event)):
-                sent = True
+            if state is None or state.done:
+                status = state.status if state else "deleted"
+                nodes = state.nodes if state else {}
                 yield _encode(
-                    f"{after_job}-{after_event}", views.kind(event), views.happened(event)
+                    str(after), "end", {"job_id": job.id, "status": status, "nodes": nodes}
                 )
-        if len(jobs) < BATCH and len(events) < BATCH:
-            yield await rest.take(sent=sent)
+                return
+            yield await pause.take(sent=bool(events))
+
+    async def of_all(
+        self, wanted: Filter, kinds: frozenset[str], begin: list[int]
+    ) -> AsyncIterator[bytes]:
+        """Yield the events of all jobs that are wanted, until the controller stops.
+
+        Args:
+            kinds: which kinds of events; empty for all.
+            begin: the last job and the last event that the follower has.
+        """
+        yield b"retry: 1000\n\n"
+        after_job, after_event = begin
+        known: OrderedDict[str, Job | None] = OrderedDict()
+        submissions = wanted.machine is None and (not kinds or SUBMITTED in kinds)
+        pause = _Pause(self._indexer.pulse)
+
+        def wants(job: Job | None) -> bool:
+            columns = wanted.columns()
+            return not columns or (
+                job is not None
+                and all(getattr(job, name) == value for name, value in columns.items())
+            )
+
+        def job_of(event: Event) -> Job | None:
+            if event.job not in known:
+                known[event.job] = self._index.job(event.job)
+                if len(known) > REMEMBERED:
+                    known.popitem(last=False)
+            return known[event.job]
+
+        while not self._stopping.is_set():
+            sent = False
+            jobs = self._feed.jobs_after(after_job, BATCH)
+            events = self._feed.events_after(after_event, BATCH)
+            for sequence, job in jobs:
+                after_job = sequence
+                if submissions and wants(job):
+                    sent = True
+                    yield _encode(f"{after_job}-{after_event}", SUBMITTED, views.submitted(job))
+            for sequence, event in events:
+                after_event = sequence
+                kind = views.kind(event)
+                if kinds and kind not in kinds:
+                    continue
+                if wanted.machine in (None, event.machine) and wants(job_of(event)):
+                    sent = True
+                    yield _encode(f"{after_job}-{after_event}", kind, views.happened(event))
+            if len(jobs) < BATCH and len(events) < BATCH:
+                yield await pause.take(sent=sent)
+
+    def beginning(self, since: float | None) -> list[int]:
+        """Return the place in the journal to begin at: now, or `since` (seconds since 1970)."""
+        if since is None:
+            return self._feed.newest()
+        return self._feed.before(first_id(since))
 
 
-class _Rest:
+class _Pause:
     """The pause between two looks at the index."""
 
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._pulse = dispatch.fold.pulse
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
         self._sent = time.monotonic()
 
     async def take(self, *, sent: bool) -> bytes:
@@ -157,10 +178,3 @@ class _Rest:
             return b""
         self._sent = now
         return b": still here\n\n"
-
-
-def beginning(dispatch: Dispatch, since: float | None) -> list[int]:
-    """Return the place in the journal to begin at: now, or `since` (seconds since 1970)."""
-    if since is None:
-        return dispatch.index.newest()
-    return dispatch.index.before(first_id(since))

@@ -11,7 +11,7 @@ import msgspec
 
 from towline.controller.credentials.store import Kept
 from towline.controller.fleet import Member
-from towline.controller.jobs.index import Listed
+from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState
 from towline.units import timestamp
 from towline.wire.event import LEADING, LED, STARTED, STEP, TURNS, Event
@@ -26,13 +26,13 @@ MOST_ERRORS = 10
 """Errors that a job's own `error` tells; each node's stands with the node."""
 
 
-def results(progress: JobState) -> list[dict[str, Any]]:
+def results(state: JobState) -> list[dict[str, Any]]:
     """Return what is known of each node that a job is for."""
-    if not progress.tasks and progress.job.target == ANY:
-        until = timestamp(progress.job.expires)
+    if not state.tasks and state.job.target == ANY:
+        until = timestamp(state.job.expires)
         reason = f"no node has taken it yet; it runs on the first that can, until {until}"
         return [{"hostname": ANY, "status": "pending", "error": reason}]
-    return [task.result() for task in progress.tasks.values()]
+    return [task.result() for task in state.tasks.values()]
 
 
 def _head(job: Job, status: str) -> dict[str, Any]:
@@ -57,30 +57,30 @@ def listed(job: Listed) -> dict[str, Any]:
     return _head(job.job, job.status) | {"nodes": job.nodes}
 
 
-def job(progress: JobState, events: list[Event]) -> dict[str, Any]:
+def job(state: JobState, events: list[Event]) -> dict[str, Any]:
     """Return all that is known of a job."""
-    tasks = list(progress.tasks.values())
+    tasks = list(state.tasks.values())
     names = Counter(task.hostname for task in tasks)
     responses: dict[str, dict[str, Any]] = {}
     states: dict[str, dict[str, Any]] = {}
     for task in tasks:
         name = task.hostname if names[task.hostname] == 1 else task.machine
-        state: dict[str, Any] = {"status": task.status}
+        outcome: dict[str, Any] = {"status": task.status}
         if task.error is not None:
-            state["error"] = task.error
-        response = state | {"hostname": task.hostname}
+            outcome["error"] = task.error
+        response = outcome | {"hostname": task.hostname}
         if task.data:
             response["data"] = task.data
         if "changed" in task.data:
             response["changed"] = task.data["changed"]
         if task.started is not None and task.ended is not None:
-            state["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
-        responses[name], states[name] = response, state
-    made = progress.job
-    described = _head(made, progress.status) | {
-        "updated_at": timestamp(progress.updated),
+            outcome["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
+        responses[name], states[name] = response, outcome
+    made = state.job
+    described = _head(made, state.status) | {
+        "updated_at": timestamp(state.updated),
         "nodes": Counter(task.status for task in tasks),
-        "results": results(progress),
+        "results": results(state),
         "responses": responses,
         "agent_states": states,
         "timeline": [
@@ -94,15 +94,15 @@ def job(progress: JobState, events: list[Event]) -> dict[str, Any]:
         described["hostname"] = tasks[0].hostname
         if tasks[0].data:
             described["result"] = tasks[0].data
-    if progress.lead is not None:
-        lead = progress.lead
+    if state.lead is not None:
+        lead = state.lead
         described["resolved"] = {
             "digest": lead.value,
             "resolver": lead.hostname,
             "timestamp": timestamp(lead.time),
         }
-    if progress.turns is not None and progress.turns.paused is not None:
-        pause = progress.turns.paused
+    if state.turns is not None and state.turns.paused is not None:
+        pause = state.turns.paused
         described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
     errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
     if errors:
@@ -110,16 +110,16 @@ def job(progress: JobState, events: list[Event]) -> dict[str, Any]:
     return described
 
 
-def turns(progress: JobState) -> dict[str, Any]:
+def turns(state: JobState) -> dict[str, Any]:
     """Return how far the turns of a job's nodes are, for whoever paused or resumed it."""
-    turns = progress.turns
+    turns = state.turns
     waiting = len(turns.waiting) if turns is not None else 0
-    going = len(progress.unfinished) - waiting
+    going = len(state.unfinished) - waiting
     paused = turns is not None and turns.paused is not None
     return {
-        "job_id": progress.job.id,
-        "status": progress.status,
-        "message": f"{'Paused' if paused else 'Resumed'}: {waiting} of {len(progress.tasks)} nodes "
+        "job_id": state.job.id,
+        "status": state.status,
+        "message": f"{'Paused' if paused else 'Resumed'}: {waiting} of {len(state.tasks)} nodes "
         f"wait for their turn, {going} go on.",
     }
 

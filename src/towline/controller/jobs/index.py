@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,101 +39,10 @@ VERSION = 3
 APPLICATION = 0x746F776C
 """Marks the file as ours (SQLite's `application_id`)."""
 
-_COUNTED = "operation, target, caller, status"
-
-
-def _count(row: str, change: str) -> str:
-    return f"""
-        INSERT INTO tally
-        VALUES ({row}.operation, {row}.target, {row}.caller, {row}.status, 1)
-        ON CONFLICT DO UPDATE SET jobs = jobs {change} 1;
-    """
-
-
-SCHEMA = f"""
-CREATE TABLE job (
-    sequence INTEGER PRIMARY KEY, id TEXT UNIQUE, created REAL, expires REAL, operation TEXT,
-    target TEXT, caller TEXT, machine TEXT, status TEXT, done INTEGER, nodes TEXT, waves INTEGER,
-    body BLOB
-);
-CREATE INDEX job_created ON job (created);
-CREATE INDEX job_status ON job (status);
-CREATE INDEX job_operation ON job (operation);
-CREATE INDEX job_target ON job (target);
-CREATE INDEX job_caller ON job (caller);
-CREATE INDEX job_open ON job (expires) WHERE NOT done;
-CREATE INDEX job_waves ON job (id) WHERE waves AND NOT done;
-CREATE TABLE event (sequence INTEGER PRIMARY KEY, job TEXT, body BLOB);
-CREATE INDEX event_job ON event (job);
-CREATE TABLE task (
-    job TEXT, machine TEXT, status TEXT, until REAL, PRIMARY KEY (job, machine)
-) WITHOUT ROWID;
-CREATE INDEX task_machine ON task (machine, job);
-CREATE INDEX task_until ON task (until) WHERE until IS NOT NULL AND status = 'pending';
--- What nodes were given of jobs with waves, as their turn came.
-CREATE TABLE turn (sequence INTEGER PRIMARY KEY, job TEXT, machine TEXT);
-CREATE INDEX turn_job ON turn (job);
-CREATE TABLE deleted (job TEXT PRIMARY KEY) WITHOUT ROWID;
--- How many jobs there are of each kind: counting them one by one would take too long.
-CREATE TABLE tally (
-    {_COUNTED}, jobs INTEGER, PRIMARY KEY ({_COUNTED})
-) WITHOUT ROWID;
-CREATE TRIGGER job_added AFTER INSERT ON job BEGIN {_count("new", "+")} END;
-CREATE TRIGGER job_changed AFTER UPDATE OF status ON job WHEN new.status <> old.status BEGIN
-    {_count("old", "-")} {_count("new", "+")}
-END;
-CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN {_count("old", "-")} END;
-CREATE TRIGGER tally_changed AFTER UPDATE ON tally WHEN new.jobs = 0 BEGIN
-    DELETE FROM tally WHERE ({_COUNTED}) = (new.operation, new.target, new.caller, new.status);
-END;
-CREATE TABLE position (stream TEXT PRIMARY KEY, created TEXT, sequence INTEGER);
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {VERSION};
-"""
+SCHEMA = resources.files(__package__).joinpath("schema.sql").read_text()
 
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
-
-
-class Filter(msgspec.Struct, frozen=True):
-    """Which jobs are meant; None for any.
-
-    Attributes:
-        machine: a node that the job is for.
-        since, until: seconds since 1970; made at `since` or later, before `until`.
-    """
-
-    status: str | None = None
-    operation: str | None = None
-    target: str | None = None
-    caller: str | None = None
-    machine: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-    def columns(self) -> dict[str, str]:
-        """Return the values that columns of a job must have."""
-        wanted = {name: getattr(self, name) for name in ("status", "operation", "target", "caller")}
-        return {name: value for name, value in wanted.items() if value is not None}
-
-    @property
-    def counted(self) -> bool:
-        """Whether the tally knows how many these are."""
-        return self.machine is None and self.since is None and self.until is None
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """A job in a list.
-
-    Attributes:
-        sequence: its place in the journal: what a page's cursor is.
-        nodes: how many of its nodes have which status.
-    """
-
-    sequence: int
-    job: Job
-    status: str
-    nodes: dict[str, int]
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -183,6 +93,8 @@ class Index:
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         database = _prepared(sqlite3.connect(self._path, isolation_level=None))
         database.executescript(SCHEMA)
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {VERSION}")
         return database
 
     def __enter__(self) -> Self:
@@ -255,7 +167,7 @@ class Index:
         self._jobs.append((sequence, job, machine, body))
 
     def add_turn(self, job_id: str, machine: str, sequence: int) -> None:
-        """Fold that a node was given a job with waves."""
+        """Fold that a node was sent a job with waves."""
         self._turns.append((sequence, job_id, machine))
 
     def add_event(self, event: Event, sequence: int, body: bytes) -> None:
@@ -421,181 +333,72 @@ class Index:
 
     # Asking
 
+    def query(self, question: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Return the rows that answer a question in SQL, of all that has been folded by now."""
+        self.flush()
+        return self._database.execute(question, values)
+
     def find(
         self, job_id: str, hostnames: Mapping[str, str]
     ) -> tuple[JobState, list[Event]] | None:
-        """Return a job's progress and its events in the order they were stored, or None.
+        """Return the state of a job, and its events in the order they were stored, or None.
 
         Args:
-            hostnames: by machine id, for a node that has told nothing yet.
+            hostnames: by machine id, for a node that has reported nothing yet.
         """
-        self.flush()
-        row = self._database.execute(
-            "SELECT body, machine FROM job WHERE id = ?", (job_id,)
-        ).fetchone()
+        row = self.query("SELECT body, machine FROM job WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             return None
         nodes = None
         if row[1] is not None:
             nodes = [PlannedNode(row[1], hostnames.get(row[1], row[1]))]
-        progress = JobState(_job.decode(row[0]), nodes)
+        state = JobState(_job.decode(row[0]), nodes)
         events = [
             _event.decode(body)
-            for (body,) in self._database.execute(
+            for (body,) in self.query(
                 "SELECT body FROM event WHERE job = ? ORDER BY sequence", (job_id,)
             )
         ]
         for event in events:
-            progress.apply(event)
-        return progress, events
-
-    def jobs(
-        self, wanted: Filter, *, limit: int, before: int | None = None, offset: int = 0
-    ) -> list[Listed]:
-        """Return jobs, the newest first.
-
-        Args:
-            before: the `sequence` of the last job of the page before.
-            offset: how many to leave out.
-        """
-        self.flush()
-        where, values = self._where(wanted)
-        if before is not None:
-            where.append("sequence < ?")
-            values.append(before)
-        rows = self._database.execute(
-            f"SELECT sequence, body, status, nodes FROM job WHERE {' AND '.join(where) or 'TRUE'}"
-            " ORDER BY sequence DESC LIMIT ? OFFSET ?",
-            (*values, limit, offset),
-        )
-        return [
-            Listed(sequence, _job.decode(body), status, msgspec.json.decode(nodes))
-            for sequence, body, status, nodes in rows
-        ]
-
-    def _where(self, wanted: Filter) -> tuple[list[str], list[object]]:
-        # The planner knows nothing of how rare a value is: all columns but that of the rarest are
-        # kept from choosing the index.
-        columns = wanted.columns()
-        rarest = None
-        if wanted.machine is None and columns:
-            rarest = min(columns, key=lambda name: self._tally({name: columns[name]}))
-        where = [f"{name} = ?" if name == rarest else f"+{name} = ?" for name in columns]
-        values: list[object] = list(columns.values())
-        if wanted.machine is not None:
-            where.append("id IN (SELECT job FROM task WHERE task.machine = ?)")
-            values.append(wanted.machine)
-        for name, sign in (("since", ">="), ("until", "<")):
-            moment = getattr(wanted, name)
-            if moment is not None:
-                where.append(f"created {sign} ?")
-                values.append(moment)
-        return where, values
-
-    def count(self, wanted: Filter) -> int:
-        """Return how many jobs there are."""
-        self.flush()
-        if wanted.counted:
-            return self._tally(wanted.columns())
-        where, values = self._where(wanted)
-        (found,) = self._database.execute(
-            f"SELECT count(*) FROM job WHERE {' AND '.join(where)}", values
-        ).fetchone()
-        return int(found)
-
-    def _tally(self, columns: dict[str, str]) -> int:
-        where = " AND ".join(f"{name} = ?" for name in columns) or "TRUE"
-        (found,) = self._database.execute(
-            f"SELECT total(jobs) FROM tally WHERE {where}", tuple(columns.values())
-        ).fetchone()
-        return int(found)
-
-    def statuses(self) -> dict[str, int]:
-        """Return how many jobs have which status."""
-        self.flush()
-        return dict(self._database.execute("SELECT status, sum(jobs) FROM tally GROUP BY status"))
+            state.apply(event)
+        return state, events
 
     def sequence(self, job_id: str) -> int | None:
         """Return a job's place in the journal, or None where there is no such job."""
-        self.flush()
-        row = self._database.execute("SELECT sequence FROM job WHERE id = ?", (job_id,)).fetchone()
+        row = self.query("SELECT sequence FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def waves(self) -> list[str]:
+    def open_rollouts(self) -> list[str]:
         """Return the ids of the jobs with waves that go on."""
-        self.flush()
-        rows = self._database.execute("SELECT id FROM job WHERE waves AND NOT done ORDER BY id")
+        rows = self.query("SELECT id FROM job WHERE waves AND NOT done ORDER BY id")
         return [job_id for (job_id,) in rows]
 
     def turns(self, job_id: str) -> dict[str, int]:
-        """Return which machines were given a job with waves, each with its place in the journal."""
-        self.flush()
-        rows = self._database.execute("SELECT machine, sequence FROM turn WHERE job = ?", (job_id,))
+        """Return which machines were sent a job with waves, each with its place in the journal."""
+        rows = self.query("SELECT machine, sequence FROM turn WHERE job = ?", (job_id,))
         return dict(rows.fetchall())
 
     def deleted(self, job_id: str) -> bool:
         """Whether a job was there and has been deleted."""
-        self.flush()
-        row = self._database.execute("SELECT 1 FROM deleted WHERE job = ?", (job_id,)).fetchone()
+        row = self.query("SELECT 1 FROM deleted WHERE job = ?", (job_id,)).fetchone()
         return row is not None
 
-    def made(self, job_id: str) -> Job | None:
+    def job(self, job_id: str) -> Job | None:
         """Return a job as it was made, or None where there is no such job."""
-        self.flush()
-        row = self._database.execute("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
+        row = self.query("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else _job.decode(row[0])
 
     def task_status(self, job_id: str, machine: str) -> str | None:
         """Return how far a job is on a node, or None where the node has no part in it."""
-        self.flush()
-        row = self._database.execute(
+        row = self.query(
             "SELECT status FROM task WHERE job = ? AND machine = ?", (job_id, machine)
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def state(self, job_id: str) -> JobStatus | None:
+    def status(self, job_id: str) -> JobStatus | None:
         """Return how far a job is, or None where there is no such job."""
-        self.flush()
-        row = self._database.execute(
-            "SELECT status, done, nodes FROM job WHERE id = ?", (job_id,)
-        ).fetchone()
+        row = self.query("SELECT status, done, nodes FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else JobStatus(row[0], bool(row[1]), msgspec.json.decode(row[2]))
-
-    def newest(self) -> list[int]:
-        """Return the sequences of the newest job and the newest event."""
-        self.flush()
-        return [self._number(f"SELECT max(sequence) FROM {table}") for table in ("job", "event")]
-
-    def before(self, job_id: str) -> list[int]:
-        """Return the last sequences of jobs and events before those of `job_id` and later ones."""
-        jobs, events = self.newest()
-        first_job = self._number("SELECT min(sequence) FROM job WHERE id >= ?", job_id)
-        first_event = self._number("SELECT min(sequence) FROM event WHERE job >= ?", job_id)
-        return [first_job - 1 if first_job else jobs, first_event - 1 if first_event else events]
-
-    def _number(self, question: str, *values: object) -> int:
-        return int(self._database.execute(question, values).fetchone()[0] or 0)
-
-    def jobs_after(self, sequence: int, limit: int) -> list[tuple[int, Job]]:
-        """Return the jobs that the journal holds after `sequence`, with their sequences."""
-        self.flush()
-        rows = self._database.execute(
-            "SELECT sequence, body FROM job WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (sequence, limit),
-        )
-        return [(number, _job.decode(body)) for number, body in rows]
-
-    def events_after(
-        self, sequence: int, limit: int, *, job_id: str | None = None
-    ) -> list[tuple[int, Event]]:
-        """Return the events that the journal holds after `sequence`, with their sequences."""
-        self.flush()
-        only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
-        rows = self._database.execute(
-            f"SELECT sequence, body FROM event WHERE sequence > ? {only} ORDER BY sequence LIMIT ?",
-            (sequence, *values, limit),
-        )
-        return [(number, _event.decode(body)) for number, body in rows]
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""The fold: both streams of the journal, followed into the index."""
+"""The indexer: both streams of the journal, folded into the index as they come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -21,6 +21,8 @@ from towline.wire.event import Event
 from towline.wire.job import CANCEL, Job
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 FLUSH_EVERY = 0.2
 """Seconds that folded messages may wait in memory before the index writes them."""
@@ -58,30 +60,29 @@ class Pulse:
                 await asyncio.shield(self._next)
 
 
-class Fold:
-    """Keeps the index up to the journal.
+class Indexer:
+    """Keeps the index up to the journal, and passes on what it folds.
 
     Args:
-        on_event: called with each new event.
-        on_waves: called when a job with waves was made.
         retention: seconds that the journal keeps jobs.
+        prune_after: messages after which the index is pruned whatever the time.
     """
 
     def __init__(
         self,
         broker: Connection,
         index: Index,
-        on_event: Callable[[Event], None],
-        on_waves: Callable[[], None],
         *,
         retention: float,
+        prune_after: int = PRUNE_AFTER,
     ) -> None:
         self._broker = broker
         self._journal = Journal(broker)
         self._index = index
-        self._on_event = on_event
-        self._on_waves = on_waves
         self._retention = retention
+        self._prune_after = prune_after
+        self._on_event: list[Callable[[Event], None]] = []
+        self._on_job: list[Callable[[Job], None]] = []
         self._folded: dict[str, int] = {}
         self._unpruned = 0
         self._behind = {JOBS, EVENTS}
@@ -89,6 +90,21 @@ class Fold:
         """Beats when something was folded."""
         self.trouble = ""
         """Why the index can't be written just now."""
+
+    def subscribe(self, folded: Callable[[Event], None]) -> None:
+        """Have `folded` called with each event from now on, in the order of the journal."""
+        self._on_event.append(folded)
+
+    def subscribe_jobs(self, folded: Callable[[Job], None]) -> None:
+        """Have `folded` called with each job from now on, in the order of the journal."""
+        self._on_job.append(folded)
+
+    async def run(self) -> None:
+        """Follow both streams into the index, and write it to the disk now and then, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.follow(JOBS))
+            group.create_task(self.follow(EVENTS))
+            group.create_task(self.write())
 
     @property
     def caught_up(self) -> bool:
@@ -156,12 +172,13 @@ class Fold:
             self._index.add_turn(job.id, machine, sequence)
         else:
             self._index.add_job(job, None, sequence, data)
-            self._on_waves()
+        if job.waves is None or machine is None:
+            _notify(self._on_job, job)
 
     def _fold_event(self, data: bytes, sequence: int) -> None:
         event = _event.decode(data)
         self._index.add_event(event, sequence, data)
-        self._on_event(event)
+        _notify(self._on_event, event)
 
     async def _flush(self) -> None:
         """Write the index, however long that takes."""
@@ -190,7 +207,7 @@ class Fold:
                 if now - expired >= EXPIRE_EVERY:
                     self._index.expire()
                     expired = now
-                if now - pruned >= PRUNE_EVERY or self._unpruned >= PRUNE_AFTER:
+                if now - pruned >= PRUNE_EVERY or self._unpruned >= self._prune_after:
                     self._unpruned = 0
                     await self._prune()
                     pruned = now
@@ -231,3 +248,12 @@ class Fold:
                 return False
             await self.pulse.wait(remaining)
         return True
+
+
+def _notify(listeners: list[Callable[[T], None]], folded: T) -> None:
+    """Call each listener; one that raises costs no message, and no other listener."""
+    for listener in listeners:
+        try:
+            listener(folded)
+        except Exception:
+            log.exception("listener broke off")

@@ -28,18 +28,18 @@ class Picture:
         silent: the machine ids of nodes that run the job and have told nothing of it.
 
     Args:
-        progress: the job with its events so far.
+        state: the job as its events have made it so far.
     """
 
-    def __init__(self, progress: JobState) -> None:
-        self.progress = progress
+    def __init__(self, state: JobState) -> None:
+        self.state = state
         self._reports: dict[str, Report] = {}
         self._failed: dict[str, None] = {}
         self._said: dict[str, tuple[str, str | None, str | None]] = {}
         self._feeds: set[Feed] = set()
         self._total: Total | None = None
         self.silent: set[str] = set()
-        for task in progress.tasks.values():
+        for task in state.tasks.values():
             self._said[task.machine] = (task.status, task.error, task.waits)
             if task.status in BAD:
                 self._failed[task.machine] = None
@@ -50,8 +50,8 @@ class Picture:
 
     def apply(self, event: Event) -> None:
         """Fold an event of the job."""
-        self.progress.apply(event)
-        task = self.progress.tasks.get(event.machine)
+        self.state.apply(event)
+        task = self.state.tasks.get(event.machine)
         if event.kind == STARTED and task is not None and task.ended is None:
             # Whatever was said of it while it had not begun.
             task.error = task.waits = None
@@ -61,7 +61,7 @@ class Picture:
 
     def report(self, machine: str, report: Report) -> None:
         """Take what a node tells; nothing where it has no part in the job, or has ended."""
-        if machine in self.progress.unfinished and self._reports.get(machine) != report:
+        if machine in self.state.unfinished and self._reports.get(machine) != report:
             self._reports[machine] = report
             self.silent.discard(machine)
             self._change([machine])
@@ -72,7 +72,7 @@ class Picture:
         They may be away, or have expired: nothing tells of that but the time.
         """
         changed = []
-        for machine, task in self.progress.tasks.items():
+        for machine, task in self.state.tasks.items():
             if self._said.get(machine) != (task.status, task.error, task.waits):
                 if task.error is not None:
                     # It is away: how fast it was is no news any more.
@@ -83,7 +83,7 @@ class Picture:
 
     def _change(self, machines: Iterable[str]) -> None:
         for machine in machines:
-            task = self.progress.tasks.get(machine)
+            task = self.state.tasks.get(machine)
             if task is None:
                 continue
             self._said[machine] = (task.status, task.error, task.waits)
@@ -118,7 +118,7 @@ class Picture:
         Args:
             layers: whether each layer is told of.
         """
-        task, report = self.progress.tasks[machine], self._reports.get(machine)
+        task, report = self.state.tasks[machine], self._reports.get(machine)
         if report is None or task.ended is not None:
             return NodeProgress(
                 task.hostname, machine, task.status, error=task.error, waits=task.waits
@@ -141,9 +141,9 @@ class Picture:
         return self._total
 
     def _sum(self) -> Total:
-        tasks = self.progress.tasks
+        tasks = self.state.tasks
         counts = Counter(self._status(task) for task in tasks.values())
-        complete = float(len(tasks) - len(self.progress.unfinished))
+        complete = float(len(tasks) - len(self.state.unfinished))
         fetched = size = unsized = rate = 0
         left: int | None = 0
         for report in self._reports.values():
@@ -177,11 +177,11 @@ class Picture:
 
     def snapshot(self, machine: str | None = None) -> JobProgress:
         """Return all that is known, of one node or of all."""
-        tasks = self.progress.tasks
+        tasks = self.state.tasks
         told = tasks if machine is None else [machine] if machine in tasks else []
         layers = len(told) <= FEW
         nodes = [self.node(each, layers=layers) for each in told]
-        return JobProgress(self.progress.job.id, self.progress.status, self.total(), nodes)
+        return JobProgress(self.state.job.id, self.state.status, self.total(), nodes)
 
 
 def _sized(report: Report) -> float:
@@ -207,7 +207,7 @@ class Feed:
     def __init__(self, picture: Picture, machine: str | None) -> None:
         self._picture = picture
         self._machine = machine
-        tasks = picture.progress.tasks
+        tasks = picture.state.tasks
         # Those that are at it first: a follower who comes late asks for these.
         self._due = dict.fromkeys(
             each
@@ -226,9 +226,9 @@ class Feed:
     def take(self, budget: int) -> list[msgspec.Raw]:
         """Return what there is to tell of nodes, each as JSON, in no more bytes than `budget`."""
         picture, told = self._picture, list[msgspec.Raw]()
-        few = self._machine is not None or len(picture.progress.tasks) <= FEW
+        few = self._machine is not None or len(picture.state.tasks) <= FEW
         for machine in list(self._due):
-            if machine in picture.progress.tasks:
+            if machine in picture.state.tasks:
                 encoded = msgspec.json.encode(picture.node(machine, layers=few))
                 # One that is larger than any budget has to be told sometime.
                 if told and len(encoded) + 1 > budget:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import msgspec
 import nats.errors
@@ -19,8 +19,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
-from towline.controller.jobs.indexer import Pulse
-from towline.controller.jobs.state import JobState
+from towline.controller.jobs.indexer import Indexer, Pulse
+from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
 from towline.errors import BrokerUnreachable, NotFound
 from towline.wire.event import Event
@@ -58,7 +58,7 @@ class Watch:
     @property
     def job(self) -> str:
         """The job's id."""
-        return self.picture.progress.job.id
+        return self.picture.state.job.id
 
     def news(self) -> None:
         """Wake those who follow."""
@@ -71,24 +71,22 @@ class Watches:
     """The jobs that somebody follows at this controller.
 
     Args:
-        find: returns a job as far as it is folded by now, or None.
-        explain: says of each node that hasn't ended why, where that is known.
+        lookup: finds the jobs that are followed.
     """
 
     def __init__(
         self,
         broker: Connection,
-        find: Callable[[str], JobState | None],
-        explain: Callable[[JobState], None],
+        indexer: Indexer,
+        lookup: Lookup,
     ) -> None:
         self._broker = broker
-        self._find = find
-        self._explain = explain
+        self._lookup = lookup
         self._watches: dict[str, Watch] = {}
         self._wake = asyncio.Event()
+        indexer.subscribe(self._event_folded)
 
-    def happened(self, event: Event) -> None:
-        """Fold an event that the journal has got."""
+    def _event_folded(self, event: Event) -> None:
         watch = self._watches.get(event.job)
         if watch is not None:
             watch.picture.apply(event)
@@ -106,10 +104,10 @@ class Watches:
         watch = self._watches.get(job_id)
         if watch is None:
             # Nothing is awaited between this and the next event: none is missed.
-            progress = self._find(job_id)
-            if progress is None:
+            state = self._lookup.state(job_id)
+            if state is None:
                 raise NotFound(f"There is no job {job_id}.", "It may have been deleted")
-            watch = self._watches[job_id] = Watch(Picture(progress))
+            watch = self._watches[job_id] = Watch(Picture(state))
             self._look(watch)
             self._wake.set()
         watch.followers += 1
@@ -125,16 +123,16 @@ class Watches:
 
     def _look(self, watch: Watch) -> None:
         """Learn what nobody tells of."""
-        progress = watch.picture.progress
-        for machine in progress.unfinished:
-            task = progress.tasks[machine]
+        state = watch.picture.state
+        for machine in state.unfinished:
+            task = state.tasks[machine]
             task.error = task.waits = None
-        self._explain(progress)
+        self._lookup.explain(state)
         if watch.picture.explained():
             watch.news()
 
-    async def listen(self) -> None:
-        """Hear what nodes report of the jobs that are followed, for ever."""
+    async def run(self) -> None:
+        """Receive what nodes report of the jobs that are followed, for ever."""
         while True:
             client = await self._broker.client()
             lost = asyncio.create_task(self._broker.lost())
@@ -160,7 +158,7 @@ class Watches:
                 if watch.subscription is not None:
                     await watch.subscription.unsubscribe()
                 continue
-            if watch.picture.progress.done:
+            if watch.picture.state.done:
                 continue
             begun = watch.subscription is None
             if begun:

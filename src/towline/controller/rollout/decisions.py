@@ -16,7 +16,7 @@ from towline.broker.journal import EVENTS, Journal
 from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.rule import Pause, limits, waits_for
 from towline.errors import Conflict
@@ -27,29 +27,29 @@ from towline.wire.subjects import turns_subject
 log = structlog.get_logger()
 
 
-def withheld(progress: JobState, nodes: dict[str, tuple[str, str]]) -> Event:
+def withheld(state: JobState, nodes: dict[str, tuple[str, str]]) -> Event:
     """Return the decision that nodes will have no turn.
 
     Args:
         nodes: by machine id, with the status that they end with, and the reason.
     """
-    told = [
-        PlannedNode(machine, progress.tasks[machine].hostname, reason, status)
+    nodes_withheld = [
+        PlannedNode(machine, state.tasks[machine].hostname, reason, status)
         for machine, (status, reason) in nodes.items()
     ]
     reasons = {reason for _, reason in nodes.values()}
     error = reasons.pop() if len(reasons) == 1 else None
-    return Event(progress.job.id, NOBODY, "", WITHHELD, time.time(), nodes=told, error=error)
+    return Event(state.job.id, NOBODY, "", WITHHELD, time.time(), nodes=nodes_withheld, error=error)
 
 
 class Decisions:
     """Makes decisions at whichever controller people ask."""
 
-    def __init__(self, journal: Journal, index: Index, fleet: Fleet, fold: Fold) -> None:
+    def __init__(self, journal: Journal, index: Index, fleet: Fleet, indexer: Indexer) -> None:
         self._journal = journal
         self._index = index
         self._fleet = fleet
-        self._fold = fold
+        self._indexer = indexer
 
     async def known(self, job_id: str) -> tuple[JobState, int] | None:
         """Return how far a job is, and the sequence of the last decision that this includes.
@@ -58,7 +58,7 @@ class Decisions:
             BrokerUnreachable: it isn't known.
         """
         last = await self._journal.last_of(turns_subject(job_id))
-        await self._fold.catch_up()
+        await self._indexer.catch_up()
         found = self._index.find(job_id, self._fleet.hostnames)
         return None if found is None else (found[0], last)
 
@@ -75,10 +75,10 @@ class Decisions:
             known = await self.known(job_id)
             if known is None:
                 return None
-            progress, last = known
-            event = choose(progress)
+            state, last = known
+            event = choose(state)
             if event is None:
-                return progress
+                return state
             try:
                 sequence = await self._journal.decide(event, last)
             except BrokerRefused as error:
@@ -86,9 +86,9 @@ class Decisions:
                     raise
             else:
                 # So that whoever asks for the job next finds it so.
-                await self._fold.until({EVENTS: sequence})
-                progress.apply(event)
-                return progress
+                await self._indexer.until({EVENTS: sequence})
+                state.apply(event)
+                return state
 
     async def pause(self, job_id: str, caller: str) -> JobState | None:
         """Release no more nodes of a job; those that were go on. Return how far it is then.
@@ -99,8 +99,8 @@ class Decisions:
         """
         event = Event(job_id, NOBODY, "", PAUSED, time.time(), data={"caller": caller})
 
-        def choose(progress: JobState) -> Event | None:
-            paused = _pause(progress)
+        def choose(state: JobState) -> Event | None:
+            paused = _pause(state)
             if paused is None:
                 return event
             if paused == Pause(caller, event.time):
@@ -117,9 +117,9 @@ class Decisions:
         event = Event(job_id, NOBODY, "", RESUMED, time.time(), data={"caller": caller})
         tried = False
 
-        def choose(progress: JobState) -> Event | None:
+        def choose(state: JobState) -> Event | None:
             nonlocal tried
-            if _pause(progress) is None:
+            if _pause(state) is None:
                 if tried:
                     return None
                 raise Conflict(f"Job {job_id} is not paused.", "It goes on already")
@@ -131,37 +131,37 @@ class Decisions:
     async def cancel(self, job_id: str, reason: str) -> None:
         """Let no node that waits have a turn any more; raises as `Journal.decide`."""
 
-        def choose(progress: JobState) -> Event | None:
-            waiting = progress.turns.waiting if progress.turns is not None else {}
+        def choose(state: JobState) -> Event | None:
+            waiting = state.turns.waiting if state.turns is not None else {}
             if not waiting:
                 return None
-            return withheld(progress, dict.fromkeys(waiting, ("cancelled", reason)))
+            return withheld(state, dict.fromkeys(waiting, ("cancelled", reason)))
 
         await self._make(job_id, choose)
 
 
-def _pause(progress: JobState) -> Pause | None:
+def _pause(state: JobState) -> Pause | None:
     """Return a job's pause, None for none; raise `Conflict` where no node waits for its turn."""
-    job = progress.job
-    if progress.turns is None:
+    job = state.job
+    if state.turns is None:
         raise Conflict(
             f"No node of job {job.id} waits: all have their turn at once.",
             "Only a job made with max_parallel or canary can be paused",
         )
-    progress.expire(time.time())
-    if progress.done:
-        raise Conflict(f"Job {job.id} has ended already: {progress.status}.", "No node waits")
-    if progress.planned and not progress.turns.waiting:
+    state.expire(time.time())
+    if state.done:
+        raise Conflict(f"Job {job.id} has ended already: {state.status}.", "No node waits")
+    if state.planned and not state.turns.waiting:
         raise Conflict(
             f"No node of job {job.id} waits any more.",
             f"POST /job/{job.id}/cancel stops those that go on",
         )
-    return progress.turns.paused
+    return state.turns.paused
 
 
-def explain(progress: JobState) -> None:
-    """Say of each node that waits for its turn what it waits for, where nothing is said yet."""
-    turns, waves = progress.turns, progress.job.waves
+def explain_turns(state: JobState) -> None:
+    """Write into each task that waits for its turn what it waits for, unless a reason stands."""
+    turns, waves = state.turns, state.job.waves
     if turns is None or waves is None or not turns.waiting:
         return
     waits, reason = waits_for(turns, limits(waves, turns.total))
@@ -169,6 +169,6 @@ def explain(progress: JobState) -> None:
         waits = "paused"
         reason = f"paused by {turns.paused.by} since {timestamp(turns.paused.since)}"
     for machine in turns.waiting:
-        task = progress.tasks[machine]
+        task = state.tasks[machine]
         if task.error is None:
             task.waits, task.error = waits, reason

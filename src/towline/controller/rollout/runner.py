@@ -1,11 +1,11 @@
-"""The driver: gives the nodes of jobs with waves their turns, at one controller at a time.
+"""The runner: gives the nodes of jobs with waves their turns, at one controller at a time.
 
 A release is a decision like those of people (see `decisions`): it is stored only behind the last
-decision that the driver knew of. So two drivers at once could not release more than a job allows,
+decision that the runner knew of. So two runners at once could not release more than a job allows,
 and none releases a node of a job that has been paused. The lease only keeps them from trying.
 
-A released node is given the job on its own subject. A driver that takes over finds in the journal
-which nodes were released and which of them were given the job, and gives it to the rest.
+A released node is sent the job on its own subject. A runner that takes over finds in the journal
+which nodes were released and which of them were sent the job, and sends it to the rest.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from collections.abc import Container
 import msgspec
 import structlog
 
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import BrokerRefused
 from towline.broker.journal import Journal
 from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.decisions import Decisions, withheld
 from towline.controller.rollout.lease import Lease
@@ -34,7 +34,7 @@ from towline.errors import TowlineError
 from towline.operation import Effect, catalog
 from towline.units import timestamp
 from towline.wire.event import NOBODY, RELEASED, Event, PlannedNode
-from towline.wire.job import Job
+from towline.wire.job import SOON, Job
 
 log = structlog.get_logger()
 
@@ -42,100 +42,104 @@ LOOK_EVERY = 1.0
 """Seconds between looks at what changes without an event: deadlines, drained nodes, the lease."""
 RETRY_EVERY = 0.5
 AT_ONCE = 100
-"""Nodes that are given a job at the same time."""
-SOON = 60.0
-"""Seconds within which a read or an operation that runs once must be begun: nobody wants
-yesterday's reboot to happen today."""
+"""Nodes that are sent a job at the same time."""
 
 
-class _Drive:
-    """A job under way, as its driver knows it.
+class _Rollout:
+    """The rollout of one job, as the runner knows it.
 
     Attributes:
         last: the sequence of its last decision.
-        owed: the machine ids that were released and have not been given it.
+        unsent: the machine ids that were released and have not been sent the job.
         looked: when its deadlines were looked at last, on the monotonic clock.
     """
 
-    def __init__(self, progress: JobState, last: int, given: Container[str]) -> None:
-        self.progress = progress
+    def __init__(self, state: JobState, last: int, sent: Container[str]) -> None:
+        self.state = state
         self.last = last
-        under_way = progress.turns.under_way if progress.turns is not None else ()
-        self.owed = [machine for machine in under_way if machine not in given]
+        under_way = state.turns.under_way if state.turns is not None else ()
+        self.unsent = [machine for machine in under_way if machine not in sent]
         self.looked = -math.inf
         self.wake = asyncio.Event()
 
 
-class Driver:
-    """Drives all jobs with waves that go on, while this controller holds the lease."""
+class Runner:
+    """Runs the rollouts of all jobs with waves that go on, while this controller has the lease."""
 
     def __init__(
-        self, broker: Connection, index: Index, fleet: Fleet, fold: Fold, decisions: Decisions
+        self,
+        journal: Journal,
+        index: Index,
+        fleet: Fleet,
+        indexer: Indexer,
+        decisions: Decisions,
+        lease: Lease,
     ) -> None:
-        self._journal = Journal(broker)
+        self._journal = journal
         self._index = index
         self._fleet = fleet
-        self._fold = fold
+        self._indexer = indexer
         self._decisions = decisions
-        self.lease = Lease(broker, "waves")
-        self._drives: dict[str, _Drive] = {}
+        self._lease = lease
+        self._rollouts: dict[str, _Rollout] = {}
         self._wake = asyncio.Event()
+        indexer.subscribe(self._event_folded)
+        indexer.subscribe_jobs(self._job_folded)
+        fleet.subscribe(self._fleet_changed)
 
-    def made(self) -> None:
-        """Notice that a job with waves was made."""
-        self._wake.set()
+    def _job_folded(self, job: Job) -> None:
+        if job.waves is not None:
+            self._wake.set()
 
-    def happened(self, event: Event) -> None:
-        """Fold an event, and see what follows."""
-        drive = self._drives.get(event.job)
-        if drive is not None:
-            drive.progress.apply(event)
-            drive.wake.set()
+    def _event_folded(self, event: Event) -> None:
+        rollout = self._rollouts.get(event.job)
+        if rollout is not None:
+            rollout.state.apply(event)
+            rollout.wake.set()
 
-    def fleet_changed(self) -> None:
-        """See what follows from nodes that came or went."""
-        for drive in self._drives.values():
-            drive.wake.set()
+    def _fleet_changed(self, machines: set[str]) -> None:
+        for rollout in self._rollouts.values():
+            rollout.wake.set()
 
-    async def drive(self) -> None:
-        """Drive what there is to drive, for ever."""
+    async def run(self) -> None:
+        """Run what rollouts there are, for ever."""
         try:
             while True:
                 self._wake.clear()
-                if self._open() and await self.lease.hold():
-                    await self._while_held()
-                await self._rest(self._wake)
+                if self._open() and await self._lease.hold():
+                    await self._while_leased()
+                await self._pause(self._wake)
         finally:
-            await self.lease.leave()
+            await self._lease.leave()
 
-    async def _rest(self, wake: asyncio.Event) -> None:
+    async def _pause(self, wake: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY):
                 await wake.wait()
 
     def _open(self) -> list[str]:
-        if not self._fold.caught_up:
+        if not self._indexer.caught_up:
             return []
         try:
-            return self._index.waves()
+            return self._index.open_rollouts()
         except sqlite3.Error as error:
             log.error("jobs with waves not known", reason=str(error))
             return []
 
-    async def _while_held(self) -> None:
+    async def _while_leased(self) -> None:
         """Drive every job that goes on, until none does or the lease is another's."""
         log.info("waves taken over")
         running: dict[str, asyncio.Task[None]] = {}
         try:
-            while self.lease.held:
+            while self._lease.held:
                 for job_id in self._open():
                     if job_id not in running:
                         running[job_id] = asyncio.create_task(self._keep(job_id), name=job_id)
                 if not running:
                     return
-                await self._rest(self._wake)
+                await self._pause(self._wake)
                 self._wake.clear()
-                await self.lease.hold()
+                await self._lease.hold()
                 for job_id in [each for each, task in running.items() if task.done()]:
                     error = running.pop(job_id).exception()
                     if error is not None:
@@ -148,16 +152,16 @@ class Driver:
 
     async def _keep(self, job_id: str) -> None:
         """Drive a job to its end, whatever interrupts that."""
-        while self.lease.held:
+        while self._lease.held:
             try:
                 known = await self._decisions.known(job_id)
                 if known is None:
                     return
-                progress, last = known
-                drive = _Drive(progress, last, self._index.turns(job_id))
-                self._drives[job_id] = drive
-                await self._go_on(drive)
-                if progress.done:
+                state, last = known
+                rollout = _Rollout(state, last, self._index.turns(job_id))
+                self._rollouts[job_id] = rollout
+                await self._go_on(rollout)
+                if state.done:
                     return
             except BrokerRefused as error:
                 if error.number not in WRONG_LAST_SEQUENCE:
@@ -167,44 +171,44 @@ class Driver:
                 log.warning("wave stalls", job=job_id, reason=str(error))
                 await asyncio.sleep(RETRY_EVERY)
             finally:
-                self._drives.pop(job_id, None)
+                self._rollouts.pop(job_id, None)
 
-    async def _go_on(self, drive: _Drive) -> None:
+    async def _go_on(self, rollout: _Rollout) -> None:
         """Release nodes as their turn comes, until the job has ended or the lease is over."""
-        progress = drive.progress
-        while self.lease.held:
-            drive.wake.clear()
-            await self._give(drive)
-            if progress.done:
+        state = rollout.state
+        while self._lease.held:
+            rollout.wake.clear()
+            await self._send(rollout)
+            if state.done:
                 return
-            decision = self._decide(progress)
+            decision = self._decide(state)
             if decision.withhold:
-                await self._store(drive, withheld(progress, decision.withhold))
+                await self._store(rollout, withheld(state, decision.withhold))
             if decision.release:
-                await self._store(drive, self._released(progress.job, decision))
-                drive.owed += decision.release
+                await self._store(rollout, self._released(state.job, decision))
+                rollout.unsent += decision.release
             if decision.withhold or decision.release:
                 continue
-            if time.monotonic() - drive.looked < LOOK_EVERY:
-                await self._rest(drive.wake)
+            if time.monotonic() - rollout.looked < LOOK_EVERY:
+                await self._pause(rollout.wake)
             else:
-                drive.looked = time.monotonic()
-                progress.expire(time.time())
+                rollout.looked = time.monotonic()
+                state.expire(time.time())
 
-    async def _store(self, drive: _Drive, event: Event) -> None:
-        drive.last = await self._journal.decide(event, drive.last)
-        drive.progress.apply(event)
+    async def _store(self, rollout: _Rollout, event: Event) -> None:
+        rollout.last = await self._journal.decide(event, rollout.last)
+        rollout.state.apply(event)
 
-    def _decide(self, progress: JobState) -> Decision:
-        job, turns = progress.job, progress.turns
-        if turns is None or job.waves is None or not progress.planned:
+    def _decide(self, state: JobState) -> Decision:
+        job, turns = state.job, state.turns
+        if turns is None or job.waves is None or not state.planned:
             return Decision()
         over = None
-        if progress.cancelled is not None:
-            over = "cancelled", progress.cancelled
+        if state.cancelled is not None:
+            over = "cancelled", state.cancelled
         elif time.time() > job.expires:
             # Told rather than left to be seen, so that whoever waits for the job hears of it.
-            over = "expired", progress.expiry
+            over = "expired", state.expiry
         return decide(
             turns,
             limits(job.waves, turns.total),
@@ -238,25 +242,29 @@ class Driver:
             job.id, NOBODY, "", RELEASED, now, nodes=nodes, until=until, canary=decision.canary
         )
 
-    async def _give(self, drive: _Drive) -> None:
+    async def _send(self, rollout: _Rollout) -> None:
         """Give the job to all nodes that were released and don't have it yet."""
-        job = msgspec.structs.replace(drive.progress.job, excluded=[], only=None)
-        while drive.owed and self.lease.held:
-            batch = drive.owed[:AT_ONCE]
-            told = await asyncio.gather(
-                *(self._hand(drive, job, machine) for machine in batch), return_exceptions=True
+        job = msgspec.structs.replace(rollout.state.job, excluded=[], only=None)
+        while rollout.unsent and self._lease.held:
+            batch = rollout.unsent[:AT_ONCE]
+            outcomes = await asyncio.gather(
+                *(self._send_to(rollout, job, machine) for machine in batch), return_exceptions=True
             )
-            del drive.owed[: len(batch)]
-            drive.owed += [m for m, outcome in zip(batch, told, strict=True) if outcome is not None]
-            for outcome in told:
+            del rollout.unsent[: len(batch)]
+            rollout.unsent += [
+                machine
+                for machine, outcome in zip(batch, outcomes, strict=True)
+                if outcome is not None
+            ]
+            for outcome in outcomes:
                 if outcome is not None:
                     raise outcome
 
-    async def _hand(self, drive: _Drive, job: Job, machine: str) -> None:
-        until = drive.progress.tasks[machine].until
+    async def _send_to(self, rollout: _Rollout, job: Job, machine: str) -> None:
+        until = rollout.state.tasks[machine].until
         if until is not None:
             job = msgspec.structs.replace(job, expires=until)
-        await self._journal.hand(job, machine)
+        await self._journal.release(job, machine)
 
 
 def _effect(job: Job) -> Effect:

@@ -6,7 +6,7 @@ from typing import Any
 
 from towline.broker.journal import EVENTS, JOBS
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.indexer import Fold
+from towline.controller.jobs.indexer import Indexer
 from towline.errors import BrokerUnreachable
 
 
@@ -26,12 +26,12 @@ class Broker:
 
 async def test_an_index_made_anew_is_not_behind_a_journal_that_has_lost_all(tmp_path: Path) -> None:
     with Index(tmp_path / "index.sqlite") as index:
-        fold = Fold(Broker(), index, lambda _: None, lambda: None, retention=60.0)  # type: ignore[arg-type]
-        following = [asyncio.create_task(fold.follow(stream)) for stream in (JOBS, EVENTS)]
+        indexer = Indexer(Broker(), index, retention=60.0)  # type: ignore[arg-type]
+        following = [asyncio.create_task(indexer.follow(stream)) for stream in (JOBS, EVENTS)]
         try:
             await asyncio.sleep(0.05)
-            assert fold.caught_up
-            await fold.catch_up()
+            assert indexer.caught_up
+            await indexer.catch_up()
         finally:
             for task in following:
                 task.cancel()

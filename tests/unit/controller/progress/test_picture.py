@@ -156,7 +156,7 @@ def test_the_failed_are_named_the_last_ones_first_and_only_a_few() -> None:
     named = [node.hostname for node in picture.total().failed]
     assert named == [f"web-{n}" for n in range(20, 20 - NAMED, -1)]
     # At another controller, from the journal alone.
-    other = Picture(picture.progress)
+    other = Picture(picture.state)
     assert len(other.total().failed) == NAMED
 
 
@@ -175,7 +175,7 @@ def test_that_a_node_is_away_is_news_and_so_is_that_it_has_begun() -> None:
     take(feed)
     assert not picture.explained()
     assert not feed
-    picture.progress.tasks["m0"].error = "not reachable"
+    picture.state.tasks["m0"].error = "not reachable"
     assert picture.explained()
     assert [node.error for node in take(feed)] == ["not reachable"]
     picture.apply(an_event(STARTED, 0))

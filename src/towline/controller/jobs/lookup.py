@@ -1,0 +1,82 @@
+"""Finding jobs: what is known of one by its id, and what stands in the way of its nodes."""
+
+from __future__ import annotations
+
+import time
+
+from towline.controller.fleet import Fleet
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.state import JobState
+from towline.controller.jobs.waiting import Waiting
+from towline.controller.rollout.decisions import explain_turns
+from towline.errors import NotFound
+from towline.operation import NODE, catalog
+from towline.units import timestamp
+from towline.wire.event import Event
+
+
+class Lookup:
+    """Finds jobs in the index, and says of each node that has not ended why."""
+
+    def __init__(self, index: Index, indexer: Indexer, fleet: Fleet, waiting: Waiting) -> None:
+        self._index = index
+        self._indexer = indexer
+        self._fleet = fleet
+        self._waiting = waiting
+
+    def state(self, job_id: str) -> JobState | None:
+        """Return a job as far as it is folded by now, or None where the index has no such job."""
+        found = self.folded(job_id)
+        return None if found is None else found[0]
+
+    def folded(self, job_id: str) -> tuple[JobState, list[Event]] | None:
+        """Return a job's state and its events as far as they are folded by now, or None."""
+        return self._index.find(job_id, self._fleet.hostnames)
+
+    async def find(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]] | None:
+        """Return a job's state and its events, or None where there is no such job.
+
+        A job that the index does not know may have been made at another controller a moment ago:
+        then the answer waits until the index has folded what the journal holds by now.
+
+        Args:
+            wait: seconds to wait for the job to end.
+
+        Raises:
+            BrokerUnreachable: the index does not know the job, and the journal can't be asked.
+        """
+        found = self.folded(job_id)
+        if found is None:
+            await self._indexer.catch_up()
+            found = self.folded(job_id)
+        if found is None:
+            return None
+        state, events = found
+        # No node begins an expired job any more: there is nothing to wait for but what runs.
+        state.expire(time.time())
+        if wait > 0 and not state.done:
+            operation = catalog.get(state.job.operation)
+            await self._waiting.wait(state, operation.requires if operation else NODE, wait)
+            state, events = self.folded(job_id) or found
+        self.explain(state)
+        return state, events
+
+    async def get(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]]:
+        """Return what `find` returns; raise `NotFound` where there is no such job."""
+        found = await self.find(job_id, wait=wait)
+        if found is None:
+            raise NotFound(f"There is no job {job_id}.", "It may be older than the journal keeps")
+        return found
+
+    def explain(self, state: JobState) -> None:
+        """Write the reason into each task that has not ended, where it is known."""
+        state.expire(time.time())
+        until = f"runs when it returns, until {timestamp(state.job.expires)}"
+        if state.cancelled:
+            until = "is cancelled when it returns"
+        for machine in state.unfinished:
+            member = self._fleet.get(machine)
+            if member is not None and not member.here:
+                state.tasks[machine].error = f"{member.absence}, {until}"
+        explain_turns(state)

@@ -1,0 +1,181 @@
+"""Steering jobs that are made: cancel, pause, resume, retry, delete."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from towline.broker.connection import BrokerRefused
+from towline.broker.journal import Journal
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.lookup import Lookup
+from towline.controller.jobs.state import JobState
+from towline.controller.jobs.submit import Submission
+from towline.controller.jobs.waiting import Waiting
+from towline.controller.rollout.decisions import Decisions
+from towline.errors import Conflict, InvalidRequest
+from towline.operation import NODE, catalog
+from towline.wire.event import (
+    ANY_NODE,
+    BAD,
+    CANCELLED,
+    CANCELLING,
+    DELETED,
+    NOBODY,
+    Event,
+)
+from towline.wire.job import CANCEL, SOON, Job
+from towline.wire.rollout import Waves
+from towline.wire.subjects import ALL_SUBJECT, event_subject, label_subject, node_subject
+from towline.wire.target import ALL, Label, Target, parse_target
+
+
+class Steering:
+    """Changes what becomes of jobs, at whichever controller is asked."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        indexer: Indexer,
+        decisions: Decisions,
+        waiting: Waiting,
+        lookup: Lookup,
+    ) -> None:
+        self._journal = journal
+        self._index = index
+        self._indexer = indexer
+        self._decisions = decisions
+        self._waiting = waiting
+        self._lookup = lookup
+
+    async def cancel(self, state: JobState, *, caller: str, wait: float) -> JobState:
+        """Stop a job wherever it has not ended, and wait up to `wait` seconds for that.
+
+        Raises:
+            Conflict: the job has ended, and not because it was cancelled.
+            BrokerUnreachable: the cancellation may or may not have reached the nodes.
+        """
+        job = state.job
+        if state.done:
+            if state.cancelled:
+                return state
+            raise Conflict(
+                f"Job {job.id} has ended already: {state.status}.", "There is nothing to cancel"
+            )
+
+        async def send() -> None:
+            now = time.time()
+            data = {"caller": caller}
+            reason = f"cancelled by {caller}"
+            await self._journal.add_event(Event(job.id, NOBODY, "", CANCELLING, now, data=data))
+            if job.waves is not None:
+                await self._decisions.cancel(job.id, reason)
+            subject = await self._subject(state, reason)
+            if subject is not None:
+                message = Job(
+                    f"{job.id}.cancel",
+                    *(CANCEL, {"job": job.id}, job.target, caller, now),
+                    expires=max(job.expires, now + SOON),
+                )
+                await self._journal.add_job(message, subject)
+
+        await self._waiting.wait(state, NODE, wait, send)
+        self._lookup.explain(state)
+        return state
+
+    async def _subject(self, state: JobState, reason: str) -> str | None:
+        """Return the subject that reaches all nodes of a job; None where it has no node."""
+        job, target = state.job, parse_target(state.job.target)
+        if target == ALL:
+            return ALL_SUBJECT
+        if isinstance(target, Label):
+            return label_subject(target)
+        machine = next(iter(state.tasks), None)
+        if machine is None:
+            end = Event(job.id, NOBODY, ANY_NODE, CANCELLED, time.time(), error=reason)
+            machine = await self._journal.claim(end)
+        return None if machine == NOBODY else node_subject(machine)
+
+    async def pause(self, state: JobState, *, caller: str) -> JobState:
+        """Let no more nodes of a job have their turn; raises as `Decisions.pause`."""
+        return await self._decisions.pause(state.job.id, caller) or state
+
+    async def resume(self, state: JobState, *, caller: str) -> JobState:
+        """Let the nodes of a paused job have their turn again; raises as `Decisions.resume`."""
+        return await self._decisions.resume(state.job.id, caller) or state
+
+    def retry(
+        self,
+        state: JobState,
+        *,
+        caller: str,
+        target: Target | None,
+        expires: float | None = None,
+        waves: Waves | None = None,
+    ) -> Submission:
+        """Return the submission that does a job again.
+
+        Args:
+            target: where; None for the nodes on which it failed, expired or was cancelled.
+            expires: seconds within which a node must begin it; None for what is usual.
+            waves: how its nodes get their turns; None for as in the job that is retried, where the
+                target is several nodes too.
+
+        Raises:
+            InvalidRequest: there is nothing to retry, or this controller can't do that any more.
+        """
+        job = state.job
+        operation = catalog.get(job.operation)
+        if operation is None:
+            raise InvalidRequest(
+                f"This controller does not know the operation {job.operation}.",
+                "It may be one of a newer version",
+            )
+        only = None
+        if target is None:
+            failed = {task.machine for task in state.tasks.values() if task.status in BAD}
+            if not failed:
+                raise InvalidRequest(
+                    f"Job {job.id} has failed nowhere.",
+                    "Name a target_hostname to run it there again",
+                )
+            target = parse_target(job.target)
+            if target == ALL or isinstance(target, Label):
+                only = frozenset(failed)
+        if waves is None and (target == ALL or isinstance(target, Label)):
+            waves = job.waves
+        return Submission(
+            *(operation, job.parameters, target, caller),
+            expires=expires,
+            retries=job.id,
+            only=only,
+            waves=waves,
+            # The same job, done again: what its other nodes were given, these are given too.
+            lead=state.lead,
+        )
+
+    async def delete(self, state: JobState) -> None:
+        """Delete a job that has ended from the journal, and so from every index.
+
+        Raises:
+            InvalidRequest: the job has not ended.
+            BrokerUnreachable: the job may or may not have been deleted.
+        """
+        job = state.job
+        if not state.done:
+            raise InvalidRequest(
+                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+            )
+        sequences = [self._index.sequence(job.id), *self._index.turns(job.id).values()]
+        # First, so that every index forgets the job even if nothing below comes to be done.
+        tombstone = Event(job.id, NOBODY, "", DELETED, time.time())
+        await self._journal.add_event(tombstone)
+        last = await self._journal.last_of(event_subject(tombstone))
+        await self._journal.purge_events(job.id, before=last)
+        for sequence in sequences:
+            if sequence is not None:
+                with contextlib.suppress(BrokerRefused):  # gone already
+                    await self._journal.delete_job(sequence)
+        await self._indexer.catch_up()

@@ -1,0 +1,53 @@
+"""What controllers keep at the broker: made where it is absent, also after the broker lost it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from towline.broker.connection import Connection
+from towline.errors import TowlineError
+
+log = structlog.get_logger()
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts to make what is missing, at first and at most."""
+
+
+class Storage:
+    """The streams and buckets that the parts of a controller need.
+
+    Args:
+        create: make one of them each where it doesn't exist, in this order.
+    """
+
+    def __init__(self, broker: Connection, create: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        self._broker = broker
+        self._create = create
+        self.ready = asyncio.Event()
+        """Set once all of them exist."""
+
+    async def make(self) -> None:
+        """Make what doesn't exist, however long the broker takes to allow it."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                for create in self._create:
+                    await create()
+            except TowlineError as error:
+                log.warning("journal not made yet", reason=error.details)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            self.ready.set()
+            return
+
+    async def run(self) -> None:
+        """Make again what the broker kept in memory only, at each new connection, for ever."""
+        while True:
+            await self._broker.lost()
+            await self._broker.client()
+            await self.make()

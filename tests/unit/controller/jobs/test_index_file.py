@@ -1,0 +1,217 @@
+import resource
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.testing.jobs import (
+    CREATED,
+    LATER,
+    a_job,
+    add_event,
+    add_job,
+    an_event,
+    begin,
+    fill,
+    found,
+)
+from tests.testing.process import Process
+from towline.broker.journal import EVENTS, JOBS
+from towline.controller.jobs.index import SCHEMA, VERSION, Index
+from towline.wire.event import (
+    STARTED,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.sqlite"
+
+
+def test_a_process_killed_while_it_folds_leaves_no_position_without_its_jobs(
+    path: Path, tmp_path: Path
+) -> None:
+    fold = """
+import pathlib, sys, msgspec
+from towline.controller.jobs.index import Index
+from towline.wire.job import Job
+with Index(pathlib.Path(sys.argv[1])) as index:
+    index.position("JOBS", sys.argv[2], 10**9)
+    for sequence in range(1, 10**9):
+        job = Job(f"job-{sequence}", "node.load", {}, "_all", "ci", 1.0, 2.0)
+        index.add_job(job, None, sequence, msgspec.json.encode(job))
+        index.advance("JOBS", sequence)
+        if sequence % 7 == 0:
+            index.flush()
+            print(sequence, flush=True)
+"""
+    command: list[str | Path] = [sys.executable, "-c", fold, path, CREATED]
+    with Process("fold", command, logs=tmp_path) as process:
+        process.wait_for_output(r"^700$")
+        process.kill()
+    with capture_logs() as logs, Index(path) as index:
+        reached = index.position(JOBS, CREATED, 10**9)
+        assert reached >= 700
+        for sequence in range(1, reached + 1):
+            assert index.find(f"job-{sequence}", {}) is not None
+        assert index.find(f"job-{reached + 1}", {}) is None
+    assert not logs
+
+
+def overwrite(place: int, content: bytes) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(place)
+            file.write(content)
+
+    return damage
+
+
+def cut(size: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.truncate(size)
+
+    return damage
+
+
+def replace(content: bytes) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.write_bytes(content)
+
+    return damage
+
+
+def foreign(version: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.unlink()
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE job (title TEXT)")
+            database.execute(f"PRAGMA user_version = {version}")
+        database.close()
+
+    return damage
+
+
+def older(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA user_version = {VERSION - 1}")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(replace(b"no database at all\n" * 500), id="text"),
+        pytest.param(replace(b"\0" * 8192), id="zeros"),
+        pytest.param(replace(b"x"), id="one byte"),
+        pytest.param(cut(1), id="cut to a byte"),
+        pytest.param(cut(100), id="cut to the header"),
+        pytest.param(cut(4096), id="cut to a page"),
+        pytest.param(cut(20_000), id="cut amid a page"),
+        pytest.param(overwrite(0, b"\xff" * 16), id="no magic"),
+        pytest.param(overwrite(16, b"\xff" * 80), id="header lost"),
+        pytest.param(overwrite(4096, b"\xff" * 8192), id="two pages lost"),
+        pytest.param(overwrite(8192, b"\0" * 16384), id="four pages zeroed"),
+        pytest.param(foreign(0), id="foreign"),
+        pytest.param(foreign(VERSION), id="foreign of the same version"),
+        pytest.param(foreign(VERSION + 1), id="newer"),
+        pytest.param(older, id="older"),
+    ],
+)
+def test_a_file_that_is_no_good_is_built_anew_and_that_is_said(
+    path: Path, damage: Callable[[Path], None]
+) -> None:
+    (job, *_) = fill(path)
+    damage(path)
+    with capture_logs() as logs, Index(path) as index:
+        begin(index)
+        assert index.find(job.id, {}) is None
+        add_job(index, job, 1)
+        found(index, job)
+    assert [entry["event"] for entry in logs] == ["index built anew"]
+    assert logs[0]["reason"]
+    with capture_logs() as logs, Index(path) as index:
+        assert index.position(JOBS, CREATED, 1) == 1
+        found(index, job)
+    assert not logs
+
+
+def test_an_index_whose_making_was_interrupted_is_made_anew(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.executescript(SCHEMA.partition("CREATE INDEX")[0])
+    database.close()
+    with Index(path) as index:
+        begin(index)
+        add_job(index, job := a_job(), 1)
+        found(index, job)
+
+
+@pytest.mark.parametrize(("created", "last"), [(LATER, 500), (CREATED, 49), (LATER, 0)])
+@pytest.mark.parametrize("stream", [JOBS, EVENTS])
+def test_a_stream_that_was_made_anew_is_folded_from_its_start_and_the_other_stays(
+    path: Path, stream: str, created: str, last: int
+) -> None:
+    (job, *_) = fill(path)
+    other = EVENTS if stream == JOBS else JOBS
+    with Index(path) as index:
+        assert index.position(other, CREATED, 50) == 50
+        with capture_logs() as logs:
+            assert index.position(stream, created, last) == 0
+        assert [entry["event"] for entry in logs] == ["index built anew"]
+        assert stream in logs[0]["reason"]
+        if stream == JOBS:
+            assert index.find(job.id, {}) is None
+            add_job(index, job, 1)
+            assert found(index, job)[0].status == "completed"
+        else:
+            assert found(index, job)[1] == []
+            add_event(index, an_event(job, STARTED), 1)
+            assert found(index, job)[0].status == "processing"
+            state = index.status(job.id)
+            assert state is not None
+            assert (state.status, state.nodes) == ("processing", {"running": 1})
+    with Index(path) as index:
+        assert index.position(stream, created, max(last, 1)) == 1
+        assert index.position(other, CREATED, 50) == 50
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let no file grow past the size that this one's log has now, and 64 KiB."""
+    room = Path(f"{path}-wal").stat().st_size + 65536
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_refused_is_written_when_there_is_room_again(path: Path) -> None:
+    jobs = [a_job() for _ in range(3000)]
+    with Index(path) as index:
+        begin(index)
+        for sequence, job in enumerate(jobs, 1):
+            add_job(index, job, sequence)
+        with full_disk(path), pytest.raises(sqlite3.OperationalError):
+            index.flush()
+        with Index(path) as other:
+            assert other.position(JOBS, CREATED, 3000) == 0
+        index.flush()
+        assert index.position(JOBS, CREATED, 3000) == 3000
+        assert all(index.find(job.id, {}) for job in jobs)
+
+
+def test_a_copied_index_is_as_good(path: Path, tmp_path: Path) -> None:
+    jobs = fill(path)
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(path, copy)
+    with Index(copy) as index:
+        assert index.position(JOBS, CREATED, 50) == 50
+        assert all(index.find(job.id, {}) for job in jobs)
