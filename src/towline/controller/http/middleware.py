@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from towline.errors import MethodNotAllowed, NotFound, TowlineError
 
@@ -21,6 +22,12 @@ log = structlog.get_logger()
 
 JSON = "application/json"
 _BEFORE_AT = re.compile("[^/]+(?:@|%40)", re.IGNORECASE)
+
+MOST_DISCARDED = 64 * 1024**2
+"""Bytes of a body that are received for nothing, so that its client sees the answer: many times as
+much as is read, for a client that sends the wrong file."""
+DISCARD_WITHIN = 30.0
+"""Seconds that this may take."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -75,6 +82,58 @@ def _shown(path: str) -> str:
     return _BEFORE_AT.sub("***@", path[:300])
 
 
+class _Exchange:
+    """A request and its answer: whether the body was read, and what becomes of it otherwise.
+
+    A client that still sends when the server closes gets a reset, and may never see the answer. So
+    what it sends after the answer is received and thrown away, up to a bound.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"")
+        self._length = int(length) if length.isdigit() else None
+        self._unread = bool(self._length) or b"transfer-encoding" in headers
+        # Its client waits for the answer before it sends the body.
+        self._asks_first = b"expect" in headers
+        self.status = 0
+        """The status of the answer; 0 before it has begun."""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._unread = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self._unread and not self._discardable:
+                message = {
+                    **message,
+                    "headers": [*message.get("headers", ()), (b"connection", b"close")],
+                }
+        elif self._unread and not message.get("more_body", False) and not self._asks_first:
+            await self._send({**message, "more_body": True})
+            await self._discard()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    @property
+    def _discardable(self) -> bool:
+        """Whether the rest of the body is known to be short enough to be thrown away whole."""
+        known = self._length is not None and self._length <= MOST_DISCARDED
+        return known and not self._asks_first
+
+    async def _discard(self) -> None:
+        discarded = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_WITHIN):
+                while self._unread and discarded < MOST_DISCARDED:
+                    discarded += len((await self.receive()).get("body", b""))
+
+
 class Edge:
     """Around everything: paths as they were sent, one log line a request, no error unanswered."""
 
@@ -91,37 +150,30 @@ class Edge:
             scope["path"] = raw.decode("ascii", "replace")
         scope["state"] = {}
         started = time.perf_counter()
-        status = 0
-
-        async def watch(message: Any) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        exchange = _Exchange(scope, receive, send)
         try:
-            await self._application(scope, receive, watch)
+            await self._application(scope, exchange.receive, exchange.send)
         except TowlineError as error:
             scope["state"].setdefault("job", error.job_id)
-            if status == 0:
-                await refusal(error)(scope, receive, watch)
+            if exchange.status == 0:
+                await refusal(error)(scope, exchange.receive, exchange.send)
             else:
                 log.info("stream ended", path=_shown(scope["path"]), reason=error.error)
         except sqlite3.Error as error:
             log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
-            if status == 0:
+            if exchange.status == 0:
                 fault = TowlineError(
                     "The index can't be written.", f"{error}; nothing that was accepted is lost"
                 )
-                await refusal(fault)(scope, receive, watch)
+                await refusal(fault)(scope, exchange.receive, exchange.send)
         except Exception:
             reference = secrets.token_hex(6)
             log.exception("request broke off", reference=reference, path=_shown(scope["path"]))
-            if status == 0:
+            if exchange.status == 0:
                 fault = TowlineError(
                     "Something unexpected went wrong.", f"The log has it under {reference}"
                 )
-                await refusal(fault)(scope, receive, watch)
+                await refusal(fault)(scope, exchange.receive, exchange.send)
         state = scope["state"]
         # Probes ask every second: they would drown what matters.
         record = log.debug if scope["path"].startswith("/health") else log.info
@@ -129,7 +181,7 @@ class Edge:
             "request",
             method=scope["method"],
             path=_shown(scope["path"]),
-            status=status,
+            status=exchange.status,
             caller=state.get("caller"),
             job=state.get("job"),
             milliseconds=round((time.perf_counter() - started) * 1000, 2),
