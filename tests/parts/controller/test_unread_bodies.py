@@ -37,7 +37,7 @@ async def guarded(request: Request, caller: object) -> Response:
 def port() -> Iterator[int]:
     """The port of a server with routes that read a body, and that leave it alone."""
     authenticator = Authenticator(b"k" * 32, {}, set())
-    routes = [
+    routes: list[Route | OpenRoute] = [
         OpenRoute("POST", "/read", read),
         OpenRoute("POST", "/leave", leave_unread),
         Route("POST", "/guarded", None, guarded),
