@@ -8,10 +8,14 @@ from towline.cli.commands import cli
 from towline.errors import TowlineError
 
 
-def main() -> None:
-    """Run the command line; errors go to standard error, and the status says so."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors go to standard error, and the exit status says so.
+
+    Args:
+        arguments: what follows the program's name; None for the process's own.
+    """
     try:
-        cli(prog_name="towline")
+        cli(arguments, prog_name="towline")
     except TowlineError as error:
         print(f"towline: {error.error}", file=sys.stderr)
         if error.details:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 import msgspec
 
-from towline.cli import watch
+from towline.cli import outcome, watch
+from towline.cli.command import Command, Group
 from towline.cli.connection import Where, connect, connection_parameters, duration, take_where
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import JobOptions, job_option_parameters, take_job_options
@@ -36,7 +37,7 @@ AFTERWARDS = 0.1
 """Seconds to wait for the results of a job that has ended, or at the nodes that are there."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The commands written by hand, and one group a domain with the operations' commands."""
 
     def _domains(self) -> set[str]:
@@ -58,14 +59,14 @@ class Commands(click.Group):
             return None if operation is None else _command(operation, name)
         if name not in domains:
             return None
-        group = click.Group(name, help=f"Operations of the domain {name}.")
+        group = Group(name, help=f"Operations of the domain {name}.")
         for operation in catalog:
             if operation.domain == name:
                 group.add_command(_command(operation, operation.verb))
         return group
 
 
-def _command(operation: Operation[..., Any], name: str) -> click.Command:
+def _command(operation: Operation[..., Any], name: str) -> Command:
     """Return the command of an operation: required parameters are arguments, others options."""
     parameters: list[click.Parameter] = []
     for field in msgspec.structs.fields(operation.parameters):
@@ -101,7 +102,7 @@ def _command(operation: Operation[..., Any], name: str) -> click.Command:
         }
         _run(operation, given, where, options, credential, **rest)
 
-    return click.Command(
+    return Command(
         name,
         params=parameters + connection_parameters(taken),
         callback=callback,
@@ -150,13 +151,13 @@ def _run(
         client = client.with_options(**options, credential=credential)
         try:
             job = _follow(client, operation, on, parameters, wait, quiet=output == "json")
-            job_id, done, succeeded = job.id, job.done, job.succeeded
+            job_id = job.id
             rows = [_row(result) for result in job.results]
         except ApiError as error:
             if error.job_id is None:
                 raise
             # A single node failed: shown like every other failure, a node a line.
-            job_id, done, succeeded = error.job_id, True, False
+            job_id = error.job_id
             try:
                 rows = client.job(job_id)["results"]
             except ApiError as refused:
@@ -166,10 +167,7 @@ def _run(
         print_json({"job_id": job_id, "results": rows})
     else:
         results_table(rows)
-    if not done:
-        print(f"not done yet: towline job {job_id} tells the rest", file=sys.stderr)
-    if not succeeded:
-        sys.exit(1)
+    outcome.end(job_id, [row["status"] for row in rows])
 
 
 def _follow(
@@ -190,7 +188,10 @@ def _follow(
 
     deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
     first = min(FIRST_WAIT, deadline - time.monotonic())
-    job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
+    try:
+        job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
+    except KeyboardInterrupt:
+        outcome.interrupted_early()
     try:
         untaken = min(deadline, time.monotonic() + TAKEN_WITHIN)
         while [result.hostname for result in job.results] == [
@@ -204,11 +205,11 @@ def _follow(
                 watch.watch(client, job.id, deadline)
                 job.wait(AFTERWARDS)
     except KeyboardInterrupt:
-        watch.interrupted(job.id)
+        outcome.interrupted(job.id)
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise
-        print("no more is told: the token lacks job:read", file=sys.stderr)
+        print("no more can be shown: the token lacks job:read", file=sys.stderr)
     return job
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline.cli import watch
+from towline.cli import outcome, watch
+from towline.cli.command import Command
 from towline.cli.connection import connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
@@ -27,7 +28,7 @@ output_option = click.option(
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.option("--status", type=click.Choice(STATUSES), help="Only jobs of this status.")
 @click.option("--operation", metavar="NAME", help="Only jobs of this operation: docker.pull.")
 @click.option("--target", metavar="TARGET", help="Only jobs for this very target.")
@@ -72,7 +73,7 @@ def _row(job: JobView) -> list[str]:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show what happens until the job ends.")
 @output_option
@@ -86,8 +87,8 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
         print_json(found)
     elif not follow:
         print_job(found)
-    if follow and found["status"] != "completed":
-        sys.exit(1)
+    if follow:
+        outcome.end(job_id, [result["status"] for result in found["results"]])
 
 
 def _follow(client: Client, job_id: str, output: str) -> None:
@@ -113,20 +114,17 @@ def _follow(client: Client, job_id: str, output: str) -> None:
                     return
     except KeyboardInterrupt:
         screen.close()
-        watch.interrupted(job_id)
+        outcome.interrupted(job_id)
     finally:
         screen.close()
 
 
 def _print_events(events: Iterable[JobEvent], output: str, *, with_job: bool) -> None:
-    try:
-        for event in events:
-            if output == "json":
-                print_json({"id": event.id, "event": event.kind, **event.data}, indent=None)
-            else:
-                print(printable(_line(event, with_job=with_job)), flush=True)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    for event in events:
+        if output == "json":
+            print_json({"id": event.id, "event": event.kind, **event.data}, indent=None)
+        else:
+            print(printable(_line(event, with_job=with_job)), flush=True)
 
 
 def _line(event: JobEvent, *, with_job: bool) -> str:
@@ -143,7 +141,7 @@ def _line(event: JobEvent, *, with_job: bool) -> str:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("job_id")
 @click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
 @output_option
@@ -158,7 +156,7 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("job_id")
 @output_option
 def pause(job_id: str, output: str, **values: Any) -> None:
@@ -170,7 +168,7 @@ def pause(job_id: str, output: str, **values: Any) -> None:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("job_id")
 @output_option
 def resume(job_id: str, output: str, **values: Any) -> None:
@@ -188,7 +186,7 @@ def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> N
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("job_id")
 @click.option("--on", metavar="TARGET", help="There, rather than where it failed.")
 @click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
@@ -205,16 +203,16 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
     options, credential = take_job_options(values), take_login(values)
     with connect(take_where(values)) as client:
         asking = client.with_options(wait=duration(wait), **options, credential=credential)
-        made = asking.retry(job_id, on=on)
+        try:
+            made = asking.retry(job_id, on=on)
+        except KeyboardInterrupt:
+            outcome.interrupted_early()
         found = client.job(made["job_id"])
     if output == "json":
         print_json({"job_id": made["job_id"], "results": found["results"]})
     else:
         results_table(found["results"])
-    if found["status"] in ("submitted", "processing"):
-        print(f"not done yet: towline job {made['job_id']} tells the rest", file=sys.stderr)
-    if found["status"] != "completed":
-        sys.exit(1)
+    outcome.end(made["job_id"], [result["status"] for result in found["results"]])
 
 
 COMMANDS = (jobs, job, cancel, pause, resume, retry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.output import print_json, print_table
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def nodes(output: str, **values: Any) -> None:
     """Show who is there."""
@@ -48,7 +49,7 @@ def _state_of(node: NodeView) -> str:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("node")
 def drain(node: str, **values: Any) -> None:
     """Let a node take no more work; what runs there runs to its end."""
@@ -57,7 +58,7 @@ def drain(node: str, **values: Any) -> None:
 
 
 @with_connection
-@click.command()
+@click.command(cls=Command)
 @click.argument("node")
 def undrain(node: str, **values: Any) -> None:
     """Let a drained node take work again."""

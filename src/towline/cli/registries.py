@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.login import read_secret
 from towline.cli.output import print_json, print_table
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from towline.client import RegistryView
 
 
-@click.group()
+@click.group(cls=Group)
 def registry() -> None:
     """Keep the credentials that pulls use."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli.command import Command
 from towline.cli.options import config_option, state_option
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
@@ -183,7 +184,7 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
     return settings, directory
 
 
-@click.command()
+@click.command(cls=Command)
 @state_option
 @listen_option
 @node_options
@@ -236,7 +237,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     lock.close()
 
 
-@click.command()
+@click.command(cls=Command)
 @state_option
 @listen_option
 @broker_options
@@ -275,7 +276,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     lock.close()
 
 
-@click.command()
+@click.command(cls=Command)
 @state_option
 @node_options
 @broker_options

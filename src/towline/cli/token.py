@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from towline.cli.command import Group
 from towline.cli.connection import duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
@@ -17,7 +18,7 @@ from towline.errors import InvalidConfiguration
 from towline.runtime import config
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Make and read tokens."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from towline.cli.display import display
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from towline.client import Client, Progress
 
 LOOK_EVERY = 0.25
-UNFINISHED = ("pending", "running")
-INTERRUPTED = 130
 
 
 class Ended(Exception):
@@ -95,14 +92,3 @@ def waitable(progress: Progress) -> bool:
         or (node.status == "pending" and (node.error is None or node.waits is not None))
         for node in progress.nodes.values()
     )
-
-
-def interrupted(job_id: str) -> NoReturn:
-    """Say that a job goes on though nobody watches it any more, and end."""
-    print(
-        f"job {job_id} goes on\n"
-        f"  towline job {job_id} --follow shows it\n"
-        f"  towline cancel {job_id} stops it",
-        file=sys.stderr,
-    )
-    sys.exit(INTERRUPTED)

@@ -1,0 +1,44 @@
+"""What every command has in common: how its options are read, and what an interrupt means."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from towline.cli.outcome import INTERRUPTED
+
+
+class Command(click.Command):
+    """A command that refuses an option given twice where only one value counts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command's arguments; raises `UsageError`."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for parameter in order:
+            if isinstance(parameter, click.Option) and _takes_one(parameter):
+                given = order.count(parameter)
+                if given > 1:
+                    name = parameter.opts[0]
+                    raise click.BadOptionUsage(
+                        name, f"Option {name!r} takes one value, but is given {given} times.", ctx
+                    )
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an interrupt ends it with the status that shells have for that."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+
+def _takes_one(option: click.Option) -> bool:
+    return not (option.multiple or option.is_flag or option.count)
+
+
+class Group(click.Group):
+    """A group whose commands are `Command`s."""
+
+    command_class = Command

@@ -1,0 +1,50 @@
+"""How a command that has waited for a job ends: its exit status, and its last words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import NoReturn
+
+from towline.wire.event import UNFINISHED
+
+INTERRUPTED = 130
+"""The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
+
+
+def exit_status(statuses: Collection[str]) -> int:
+    """Return the exit status of a command that waited for a job: 0 only if every node succeeded.
+
+    Args:
+        statuses: the status of each node's result. A node that skipped the job did not succeed,
+            nor did one that has not ended.
+    """
+    return 0 if statuses and all(status == "ok" for status in statuses) else 1
+
+
+def end(job_id: str, statuses: Collection[str]) -> NoReturn:
+    """End a command that waited for a job, and say so where the job goes on.
+
+    Args:
+        statuses: as `exit_status` takes them.
+    """
+    if any(status in UNFINISHED for status in statuses):
+        print(f"not done yet: towline job {job_id} shows the rest", file=sys.stderr)
+    sys.exit(exit_status(statuses))
+
+
+def interrupted(job_id: str) -> NoReturn:
+    """Say that a job goes on though nobody watches it any more, and end the command."""
+    print(
+        f"job {job_id} goes on\n"
+        f"  towline job {job_id} --follow shows it\n"
+        f"  towline cancel {job_id} stops it",
+        file=sys.stderr,
+    )
+    sys.exit(INTERRUPTED)
+
+
+def interrupted_early() -> NoReturn:
+    """Say that a job may have been made though its id isn't known, and end the command."""
+    print("interrupted; if there is a job already, it goes on: see towline jobs", file=sys.stderr)
+    sys.exit(INTERRUPTED)
