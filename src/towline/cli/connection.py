@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +15,6 @@ from towline.units import parse_duration
 if TYPE_CHECKING:
     from towline.client import Client
 
-LOCAL_TOKEN_LIFETIME = 3600.0
 PREFIX = "connection_"
 """Keeps the names of these options apart from those of an operation's parameters."""
 
@@ -71,47 +67,15 @@ def duration(text: str) -> float:
         raise InvalidConfiguration("The duration is not valid.", str(error)) from error
 
 
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as containers have them
-        return str(os.getuid())
-
-
 def connect(where: Where) -> Client:
     """Return a client, from flags, else environment or file, else what `towline up` left.
 
     Raises:
-        InvalidConfiguration: no URL or no token is to be found.
+        InvalidConfiguration: there is no URL or no token, or one is not valid.
     """
+    from towline.cli import local
     from towline.client import Client
-    from towline.controller import auth
-    from towline.runtime import state_directory as states
 
     settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
-    directory = Path(settings.state) if settings.state else states.default_directory()
-    found_url, found_token = settings.url, settings.token
-    if found_url is None:
-        try:
-            found_url = (directory / states.URL).read_text().strip()
-        except OSError as error:
-            raise InvalidConfiguration(
-                "No controller is named, and none runs here.",
-                f"Give --url, set TOWLINE_URL, or start towline up ({error})",
-            ) from error
-    if found_token is None:
-        key = Path(settings.token_key) if settings.token_key else directory / states.TOKEN_KEY
-        try:
-            signing = auth.load_key(key, create=False)
-        except InvalidConfiguration as error:
-            raise InvalidConfiguration(
-                "There is no token, and no key to make one with.",
-                f"Give --token, set TOWLINE_TOKEN, or see towline token create ({error.details})",
-            ) from error
-        found_token = auth.create_token(
-            signing,
-            subject=f"local:{_person()}",
-            roles=["admin"],
-            lifetime=LOCAL_TOKEN_LIFETIME,
-        )
-    return Client(found_url, found_token)
+    url = local.url(settings) if settings.url is None else settings.url
+    return Client(url, local.token(settings) if settings.token is None else settings.token)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli import local
 from towline.cli.command import Command
 from towline.cli.options import config_option, state_option
 from towline.errors import InvalidConfiguration
@@ -111,7 +112,7 @@ def _docker_config(settings: config.Settings) -> Path | None:
     return Path(settings.docker_config) if settings.docker_config else default_path()
 
 
-def token_key(settings: config.Settings, directory: Path) -> bytes:
+def _token_key(settings: config.Settings, directory: Path) -> bytes:
     """Return the key that signs tokens: of the file that is named, else the directory's own."""
     from towline.controller import auth
     from towline.runtime import state_directory
@@ -178,10 +179,7 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
     except ValueError as error:
         raise InvalidConfiguration("The log level is not valid.", str(error)) from error
     operations.load_extra(settings.operations)
-    directory = state_directory.open_directory(
-        Path(settings.state) if settings.state else state_directory.default_directory()
-    )
-    return settings, directory
+    return settings, state_directory.open_directory(local.directory(settings))
 
 
 @click.command(cls=Command)
@@ -209,7 +207,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     _engine(settings.engine)
     state_directory.hostname(settings.hostname)
     state_directory.machine_id(directory, settings.machine_id)
-    token_key(settings, directory)
+    _token_key(settings, directory)
     _vault(settings, directory)
     probe = bind(host, port)
     port = probe.getsockname()[1]
@@ -259,7 +257,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         port=port,
         broker=_broker(settings),
         index=directory / "index.sqlite",
-        key=token_key(settings, directory),
+        key=_token_key(settings, directory),
         vault=_vault(settings, directory),
         roles=settings.roles,
         wait=settings.seconds("wait"),

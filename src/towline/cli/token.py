@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
+from towline.cli import local
 from towline.cli.command import Group
 from towline.cli.connection import duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
-from towline.cli.serve import token_key
 from towline.errors import InvalidConfiguration
+from towline.operation import catalog
 from towline.runtime import config
 
 
@@ -40,26 +41,34 @@ def create_token(
     **flags: Any,
 ) -> None:
     """Print a new token, and nothing else."""
+    from towline import operations
     from towline.controller import auth
-    from towline.runtime import state_directory
 
     settings = config.load(config_file, **flags)
-    known = auth.ROLES.keys() | settings.roles.keys()
-    for role in roles:
-        if role not in known:
-            raise InvalidConfiguration(
-                f"There is no role {role!r}.", f"There are: {', '.join(sorted(known))}"
-            )
-    directory = Path(settings.state) if settings.state else state_directory.default_directory()
+    lifetime = duration(expires)
+    _check("role", roles, auth.ROLES.keys() | settings.roles.keys())
+    if permissions:
+        operations.load_extra(settings.operations)
+        asked = {operation.permission for operation in catalog}
+        granted = {permission for role in settings.roles.values() for permission in role}
+        _check("permission", permissions, auth.OF_ENDPOINTS | asked | granted)
     print(
         auth.create_token(
-            token_key(settings, directory),
+            local.signing_key(settings),
             subject=subject,
             roles=list(roles),
             permissions=list(permissions) or None,
-            lifetime=duration(expires),
+            lifetime=lifetime,
         )
     )
+
+
+def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InvalidConfiguration(
+                f"There is no {kind} {name!r}.", f"There are: {', '.join(sorted(known))}"
+            )
 
 
 @token.command("show")

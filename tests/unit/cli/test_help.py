@@ -1,0 +1,33 @@
+"""What the command line says of itself."""
+
+from __future__ import annotations
+
+import re
+
+from tests.unit.cli.conftest import Here
+from tests.unit.cli.test_usage import every_command
+
+
+def test_each_command_has_its_help(towline: Here) -> None:
+    commands = [words for words, _ in every_command()]
+    assert ["docker", "pull"] in commands
+    assert ["token", "create"] in commands
+    for words in commands:
+        done = towline(*words, "--help")
+        assert (done.status, done.stderr) == (0, ""), words
+        assert done.stdout.startswith(" ".join(["Usage: towline", *words]))
+        described = done.stdout.partition("\n\n")[2].lstrip()
+        assert re.match(r"[A-Z][^\n]+", described), words
+
+
+def test_the_help_of_an_option_says_what_it_means_and_what_holds_without_it(towline: Here) -> None:
+    shown = " ".join(towline("pull", "--help").stdout.split())
+    assert "--retries INTEGER How often a pull that failed is tried again" in shown
+    assert "[default: 4]" in shown
+    assert "[default: 5m]" in shown
+
+
+def test_the_version_is_shown(towline: Here) -> None:
+    done = towline("--version")
+    assert (done.status, done.stderr) == (0, "")
+    assert re.fullmatch(r"towline, version \d+\.\d+\.\d+\n", done.stdout)

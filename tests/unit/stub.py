@@ -1,0 +1,103 @@
+"""A stand-in for a controller: it gives written answers, and keeps what it is asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass
+class Answer:
+    """What one route answers; a `body` that is no text becomes JSON."""
+
+    body: Any
+    status: int = 200
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+@dataclass
+class Asked:
+    """A request that has arrived."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: Any
+
+
+def events(*told: tuple[str, dict[str, Any]]) -> Answer:
+    """Return a stream of server-sent events: each a kind and its data."""
+    lines = [
+        f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
+        for number, (kind, data) in enumerate(told, 1)
+    ]
+    return Answer("".join(lines), content_type="text/event-stream")
+
+
+class StubController:
+    """An HTTP server with fixed answers.
+
+    Attributes:
+        answers: by method and path, `GET /agent`; `default` for every other.
+        asked: the requests so far.
+    """
+
+    def __init__(self, answers: dict[str, Answer] | None = None) -> None:
+        self.answers = answers or {}
+        self.default = Answer({"error": "nothing here", "details": "", "code": 404}, 404)
+        self.asked: list[Asked] = []
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                path, _, query = self.path.partition("?")
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                asked = Asked(self.command, path, query, dict(self.headers.items()), body)
+                stub.asked.append(asked)
+                found = stub.answers.get(f"{self.command} {path}", stub.default)
+                self.send_response(found.status)
+                self.send_header("Content-Type", found.content_type)
+                self.send_header("Content-Length", str(len(found.content)))
+                for name, value in found.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(found.content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
