@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class Asked:
-    """A request that has arrived."""
+    """A request that has arrived; its headers' names are in lower case."""
 
     method: str
     path: str
@@ -63,7 +63,8 @@ class StubController:
                 path, _, query = self.path.partition("?")
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
-                asked = Asked(self.command, path, query, dict(self.headers.items()), body)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                asked = Asked(self.command, path, query, headers, body)
                 stub.asked.append(asked)
                 found = stub.answers.get(f"{self.command} {path}", stub.default)
                 self.send_response(found.status)

@@ -98,7 +98,7 @@ def load(path: str | None, **flags: Any) -> Settings:
     """
     values = _from_file(path)
     for field in msgspec.structs.fields(Settings):
-        text = os.environ.get(f"TOWLINE_{field.name.upper()}")
+        text = _variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name == "roles":
             continue
         if field.name in ("labels", "operations"):
@@ -115,8 +115,13 @@ def load(path: str | None, **flags: Any) -> Settings:
         raise InvalidConfiguration("The configuration is not valid.", str(error)) from error
 
 
+def _variable(name: str) -> str | None:
+    """Return an environment variable; None where it is unset, or empty, which means the same."""
+    return os.environ.get(name) or None
+
+
 def _from_file(path: str | None) -> dict[str, Any]:
-    named = path or os.environ.get("TOWLINE_CONFIG")
+    named = path or _variable("TOWLINE_CONFIG")
     file = Path(named or "/etc/towline/towline.toml")
     try:
         values = tomllib.loads(file.read_text())

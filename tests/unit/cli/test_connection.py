@@ -1,0 +1,139 @@
+"""Where commands look for the controller and for their token, and what they say where none is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.testing.ports import free_port
+from tests.unit.cli.conftest import Here, failed
+from tests.unit.stub import Answer, StubController
+
+NOWHERE = "550e8400-e29b-41d4-a716-446655440000"
+COMMANDS = [["nodes"], ["pull", "nginx", "--on", "_all"], ["job", NOWHERE]]
+
+
+def token_sent(controller: StubController) -> str:
+    """Return the token of the last request."""
+    return controller.asked[-1].headers["authorization"].removeprefix("Bearer ")
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_without_a_controller_it_says_where_none_answers(
+    asking: Here, arguments: list[str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert url in failed(asking(*arguments, "--url", url))
+
+
+def test_without_any_set_up_it_says_what_is_missing(towline: Here, state: Path) -> None:
+    assert "towline up" in failed(towline("nodes"))
+    said = failed(towline("nodes", "--url", "http://127.0.0.1:1"))
+    assert "There is no token" in said
+    assert "TOWLINE_TOKEN" in said
+    assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost", "ftp://localhost", "http://", "http://[::1", "http://a:secret@b:1"]
+)
+def test_a_url_that_is_none_is_refused(asking: Here, url: str) -> None:
+    said = failed(asking("nodes", "--url", url))
+    assert "URL is not valid" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("token", [" ", "se\ncret", "s\u00e9cret", "se\x1bcret"])
+def test_a_token_that_can_be_none_is_refused_unseen(asking: Here, token: str) -> None:
+    said = failed(asking("nodes", env={"TOWLINE_TOKEN": token}))
+    assert said.startswith("towline: The token is not valid.")
+    assert "cret" not in said
+
+
+def test_an_empty_variable_counts_as_unset(
+    towline: Here, controller: StubController, state: Path
+) -> None:
+    controller.answers["GET /agent"] = Answer({"agents": []})
+    empty = {"TOWLINE_URL": "", "TOWLINE_TOKEN": ""}
+    assert "No controller is named" in failed(towline("nodes", env=empty))
+    state.mkdir()
+    (state / "controller.url").write_text(f"{controller.url}\n")
+    (state / "token.key").write_text("k" * 32)
+    assert towline("nodes", env=empty).status == 0
+    assert len(controller.asked) == 1
+
+
+def test_a_token_may_end_in_a_newline_as_in_a_file(
+    asking: Here, controller: StubController
+) -> None:
+    controller.answers["GET /agent"] = Answer({"agents": []})
+    assert asking("nodes", env={"TOWLINE_TOKEN": "x.y.z\n"}).status == 0
+    assert token_sent(controller) == "x.y.z"
+
+
+@pytest.mark.parametrize("content", ["<html>", "[]", "null", "{}"])
+@pytest.mark.parametrize("status", [200, 502])
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_a_server_that_is_no_controller_is_named_as_that(
+    asking: Here, controller: StubController, arguments: list[str], content: str, status: int
+) -> None:
+    controller.default = Answer(content, status, "text/html")
+    said = failed(asking(*arguments))
+    assert ("is no controller" if status == 200 else str(status)) in said
+
+
+def test_a_flag_beats_the_environment_and_the_environment_the_file(
+    towline: Here, tmp_path: Path
+) -> None:
+    file, environment, flag = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    path = tmp_path / "towline.toml"
+    path.write_text(f'url = "{file}"\ntoken = "of the file"')
+    with_file = ["nodes", "--config", str(path)]
+    assert file in failed(towline(*with_file))
+    assert file in failed(towline("nodes", env={"TOWLINE_CONFIG": str(path)}))
+    assert environment in failed(towline(*with_file, env={"TOWLINE_URL": environment}))
+    by_flag = [*with_file, "--url", flag]
+    assert flag in failed(towline(*by_flag, env={"TOWLINE_URL": environment}))
+
+
+def test_the_token_too_comes_from_flag_environment_or_file_in_that_order(
+    towline: Here, controller: StubController, tmp_path: Path
+) -> None:
+    controller.answers["GET /agent"] = Answer({"agents": []})
+    path = tmp_path / "towline.toml"
+    path.write_text('token = "file"')
+    command = ["nodes", "--url", controller.url, "--config", str(path)]
+
+    def sent(*flags: str, **env: str) -> str:
+        assert towline(*command, *flags, env=env).status == 0
+        return token_sent(controller)
+
+    assert sent() == "file"
+    assert sent(TOWLINE_TOKEN="environment") == "environment"
+    assert sent("--token", "flag", TOWLINE_TOKEN="environment") == "flag"
+
+
+def test_a_configuration_file_that_is_not_valid_stops_every_command(
+    towline: Here, tmp_path: Path
+) -> None:
+    path = tmp_path / "towline.toml"
+    path.write_text('urls = ["http://127.0.0.1:1"]')
+    for arguments in (
+        ["nodes"],
+        ["pull", "nginx", "--on", "_all"],
+        ["agent"],
+        ["token", "create", "--subject", "alice", "--role", "read"],
+    ):
+        said = failed(towline(*arguments, env={"TOWLINE_CONFIG": str(path)}))
+        assert "'urls'" in said
+        assert str(path) in said
+
+
+def test_what_the_operation_does_not_take_is_refused_by_its_name(
+    asking: Here, controller: StubController
+) -> None:
+    assert "'Nginx'" in failed(asking("pull", "Nginx", "--on", "web-01"))
+    assert "limit" in failed(asking("docker", "list", "--on", "web-01", "--limit", "0"))
+    assert "'soon'" in failed(asking("node", "load", "--on", "web-01", "--wait", "soon"))
+    assert controller.asked == []
