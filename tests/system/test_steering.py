@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.test_cli import rows
 from tests.testing.cluster import Cluster, NodePlan
-from tests.testing.command import CommandLine
+from tests.testing.command import CommandLine, rows
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
 from towline.client import ApiError, AsyncClient, Client, JobEvent

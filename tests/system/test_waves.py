@@ -13,10 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.test_cli import rows
 from tests.testing.answers import refused
 from tests.testing.cluster import Cluster, NodePlan
-from tests.testing.command import CommandLine
+from tests.testing.command import CommandLine, rows
 from tests.testing.gate import MODULE, Gate
 from tests.testing.process import wait_until
 from towline.client import AsyncClient, Client

@@ -1,6 +1,7 @@
 """`towline` as people run it: one command at a time, and what it prints."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,3 +55,22 @@ class CommandLine:
         if "Traceback" in done.stdout + done.stderr or done.returncode not in (0, 1, 2):
             raise Failed(f"towline {arguments} broke off: {finished}")
         return finished
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    """Read a table that has been printed; its columns are two blanks apart."""
+    head, *lines = table.splitlines()
+    starts = [match.start() for match in re.finditer(r"(?:^|(?<=  ))\S", head)]
+    ends = [*starts[1:], None]
+
+    def cells(line: str) -> list[str]:
+        return [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+
+    return [dict(zip(cells(head), cells(line), strict=True)) for line in lines]
+
+
+def failed(done: Finished, status: int = 1) -> str:
+    """Check that nothing but an error was written, and return it."""
+    assert (done.status, done.stdout) == (status, "")
+    assert done.stderr
+    return done.stderr

@@ -69,10 +69,3 @@ def controller() -> Iterator[StubController]:
 def asking(state: Path, controller: StubController) -> Here:
     """Commands that ask `controller`."""
     return Here(state, {"TOWLINE_URL": controller.url, "TOWLINE_TOKEN": "a.b.c"})
-
-
-def failed(done: Finished, status: int = 1) -> str:
-    """Check that nothing but an error was written, and return it."""
-    assert (done.status, done.stdout) == (status, "")
-    assert done.stderr
-    return done.stderr

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.testing.command import failed
 from tests.testing.ports import free_port
-from tests.unit.cli.conftest import Here, failed
+from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
 
 NOWHERE = "550e8400-e29b-41d4-a716-446655440000"

@@ -10,7 +10,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.unit.cli.conftest import Here, failed
+from tests.testing.command import failed
+from tests.unit.cli.conftest import Here
 
 KEY = b"k" * 32
 CREATE = ["token", "create", "--subject", "alice"]

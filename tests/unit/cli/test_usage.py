@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from tests.unit.cli.conftest import Here, failed
+from tests.testing.command import failed
+from tests.unit.cli.conftest import Here
 from towline.cli.command import Command
 from towline.cli.commands import cli
 

@@ -1,0 +1,51 @@
+"""What the API refuses is printed in its own words."""
+
+from collections.abc import Callable
+
+import httpx
+import jwt
+import pytest
+
+from tests.testing.cluster import PULL, WEB_1, Cluster
+from tests.testing.command import CommandLine, failed
+
+NOWHERE = "550e8400-e29b-41d4-a716-446655440000"
+
+REFUSALS: dict[str, tuple[list[str], Callable[[Cluster], httpx.Response]]] = {
+    "an unknown node": (
+        ["pull", "nginx", "--on", "nobody"],
+        lambda cluster: cluster.pull("nobody", "nginx"),
+    ),
+    "an unknown label": (
+        ["node", "load", "--on", "group:nobody"],
+        lambda cluster: cluster.writer.get("/node/group:nobody/load"),
+    ),
+    "a target that is none": (
+        ["node", "load", "--on", "web 01"],
+        lambda cluster: cluster.writer.get("/node/web%2001/load"),
+    ),
+    "an unknown job": (["job", NOWHERE], lambda cluster: cluster.writer.get(f"/job/{NOWHERE}")),
+    "no job id": (["job", "x"], lambda cluster: cluster.writer.get("/job/x")),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_refusal_is_printed_in_the_words_of_the_api(
+    mixed: Cluster, towline: CommandLine, what: str
+) -> None:
+    arguments, ask = REFUSALS[what]
+    body = ask(mixed).json()
+    assert failed(towline(*arguments)) == f"towline: {body['error']}\n  {body['details']}\n"
+
+
+def test_a_token_that_is_refused_is_printed_in_the_words_of_the_api(
+    mixed: Cluster, towline: CommandLine
+) -> None:
+    def said(token: str) -> str:
+        return failed(towline("pull", "nginx", "--on", WEB_1, env={"TOWLINE_TOKEN": token}))
+
+    reader = mixed.reader.post(f"/node/{WEB_1}/{PULL}", json={"image": "nginx"}).json()
+    assert "docker:write" in reader["error"]
+    assert said(mixed.token("read")) == f"towline: {reader['error']}\n  {reader['details']}\n"
+    assert "expired" in said(jwt.encode({"sub": "tests", "exp": 1}, mixed.key, algorithm="HS256"))
+    assert "not valid" in said("towline")

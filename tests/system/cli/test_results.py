@@ -1,0 +1,200 @@
+"""What commands print of jobs and nodes, and their exit status."""
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+
+from tests.testing.cluster import DB_1, PULL, WEB_1, WEB_2, Cluster
+from tests.testing.command import CommandLine, failed, rows
+from tests.testing.engine import Engine
+from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.proxy import Answer, FaultyProxy, Freeze
+from tests.testing.registry import PushedImage
+
+
+@pytest.mark.parametrize(
+    ("target", "statuses", "status"),
+    [
+        (WEB_1, {WEB_1: "ok"}, 0),
+        ("_any", {WEB_1: "ok"}, 0),
+        ("group:web.dev", {WEB_1: "ok"}, 0),
+        (WEB_2, {WEB_2: "failed"}, 1),
+        (DB_1, {DB_1: "skipped"}, 1),
+        ("group:web", {WEB_1: "ok", WEB_2: "failed"}, 1),
+        ("_all", {WEB_1: "ok", WEB_2: "failed", DB_1: "skipped"}, 1),
+    ],
+)
+def test_the_status_of_a_pull_is_0_only_if_every_node_succeeded(
+    towline: CommandLine, image: PushedImage, target: str, statuses: dict[str, str], status: int
+) -> None:
+    done = towline("pull", image.reference, "--on", target, "--retries", "0")
+    assert {row["HOSTNAME"]: row["STATUS"] for row in rows(done.stdout)} == statuses
+    assert done.status == status
+    assert done.stderr == ""
+
+
+def test_a_pull_prints_what_each_node_has(
+    towline: CommandLine, engine: Engine, image: PushedImage
+) -> None:
+    done = towline("docker", "pull", image.reference, "--on", "group:web", "--retries", "0")
+    good, bad = rows(done.stdout)
+    found = engine.image(image.reference)
+    assert found is not None
+    assert good == {
+        "HOSTNAME": WEB_1,
+        "STATUS": "ok",
+        "IMAGE ID": found["Id"],
+        "SIZE": str(found["Size"]),
+        "CHANGED": "yes",
+        "TAG": "1.0",
+        "DIGEST": image.digest,
+        "ERROR": "-",
+    }
+    assert bad["HOSTNAME"] == WEB_2
+    assert "cannot connect" in bad["ERROR"]
+    (again,) = rows(towline("pull", image.reference, "--on", WEB_1).stdout)
+    assert again["CHANGED"] == "no"
+
+
+def test_json_is_what_the_api_answers_and_nothing_else(
+    mixed: Cluster, towline: CommandLine, image: PushedImage
+) -> None:
+    done = towline("pull", image.reference, "--on", "_all", "-o", "json", "--retries", "0")
+    assert (done.status, done.stderr) == (1, "")
+    said = json.loads(done.stdout)
+    job = mixed.job(said["job_id"])
+    assert said.keys() == {"job_id", "results"}
+    by_name = {result["hostname"]: result for result in said["results"]}
+    assert by_name == {result["hostname"]: result for result in job["results"]}
+
+    assert json.loads(towline("job", job["id"], "-o", "json").stdout) == job
+    nodes = json.loads(towline("nodes", "--output", "json").stdout)
+    assert {node["hostname"]: node["machine_id"] for node in nodes} == {
+        name: (mixed.node(name) or {})["machine_id"] for name in (WEB_1, WEB_2, DB_1)
+    }
+    asked = ("pull", image.reference, "--on", WEB_2, "-o", "json", "--retries", "0")
+    single = json.loads(towline(*asked).stdout)
+    assert mixed.job(single["job_id"])["results"] == single["results"]
+
+
+def test_reads_print_what_each_node_says(towline: CommandLine) -> None:
+    done = towline("node", "load", "--on", "_all")
+    assert (done.status, done.stderr) == (0, "")
+    assert {row["HOSTNAME"] for row in rows(done.stdout)} == {WEB_1, WEB_2, DB_1}
+    assert all("1min" in json.loads(row["LOAD AVERAGE"]) for row in rows(done.stdout))
+
+    done = towline("docker", "list", "--on", WEB_1, "--state", "running", "--limit", "5")
+    assert (done.status, done.stderr) == (0, "")
+    assert [row["CONTAINERS"] for row in rows(done.stdout)] == ["[]"]
+
+
+def test_nodes_shows_who_is_there_and_what_does_not_work(towline: CommandLine) -> None:
+    done = towline("nodes")
+    assert (done.status, done.stderr) == (0, "")
+    found = {row["HOSTNAME"]: row for row in rows(done.stdout)}
+    assert found[WEB_1]["STATE"] == found[DB_1]["STATE"] == "Ready"
+    assert found[WEB_1]["LABELS"] == "group:web.dev"
+    assert found[WEB_2]["STATE"].startswith("Ready; docker: cannot connect")
+
+
+def test_a_job_is_shown_node_by_node_and_moment_by_moment(
+    mixed: Cluster, towline: CommandLine, image: PushedImage
+) -> None:
+    answer = mixed.pull("_all", image.reference, retries=0)
+    done = towline("job", answer.json()["job_id"])
+    assert (done.status, done.stderr) == (0, "")
+    head, results, moments = done.stdout.split("\n\n")
+    assert f"job        {answer.json()['job_id']}" in head
+    assert "status     partial_failure" in head
+    assert image.reference in head
+    assert {row["STATUS"] for row in rows(results)} == {"ok", "failed", "skipped"}
+    assert [row["EVENT"] for row in rows(moments) if row["NODE"] == WEB_1] == [
+        "started",
+        "completed",
+    ]
+
+
+def test_of_a_node_that_is_away_it_says_since_when_and_how_to_learn_the_rest(
+    mixed: Cluster, towline: CommandLine, image: PushedImage
+) -> None:
+    agent = mixed.agents[DB_1]
+    assert agent.stop() == 0
+    mixed.wait_away(DB_1)
+    try:
+        done = towline("pull", image.reference, "--on", "_all", "--retries", "0")
+        away = {row["HOSTNAME"]: row for row in rows(done.stdout)}[DB_1]
+        assert (done.status, away["STATUS"]) == (1, "pending")
+        assert "not reachable since" in away["ERROR"]
+        said = re.fullmatch(r"not done yet: towline job (\S+) shows the rest\n", done.stderr)
+        assert said is not None
+        assert DB_1 in towline("job", said[1]).stdout
+
+        done = towline("node", "load", "--on", "_all")
+        assert done.status == 1
+        assert {row["STATUS"] for row in rows(done.stdout)} == {"ok", "failed"}
+        assert "not reachable since" in failed(towline("node", "load", "--on", DB_1))
+        state = {row["HOSTNAME"]: row["STATE"] for row in rows(towline("nodes").stdout)}
+        assert state[DB_1] == "NotReady"
+    finally:
+        agent.start()
+        mixed.wait_here(DB_1)
+
+
+@pytest.mark.parametrize("wait", ["0", "1s"])
+def test_a_wait_that_runs_out_says_that_the_job_goes_on(
+    mixed: Cluster, towline: CommandLine, proxy: FaultyProxy, image: PushedImage, wait: str
+) -> None:
+    proxy.fault = Freeze(match="images/create")
+    done = towline("pull", image.reference, "--on", WEB_1, "--wait", wait)
+    assert done.status == 1
+    assert [row["STATUS"] in ("pending", "running") for row in rows(done.stdout)] == [True]
+    said = re.fullmatch(r"not done yet: towline job (\S+) shows the rest\n", done.stderr)
+    assert said is not None
+    proxy.fault = None
+    assert mixed.ended(said[1])["status"] == "completed"
+    assert "status     completed" in towline("job", said[1]).stdout
+
+
+def test_an_interrupt_ends_the_command_and_not_the_job(
+    mixed: Cluster, proxy: FaultyProxy, image: PushedImage, tmp_path: Path
+) -> None:
+    def ended() -> int:
+        return mixed.agents[WEB_1].stderr.count('"task ended"')
+
+    asked_before, ended_before = len(proxy.requests), ended()
+    proxy.fault = Freeze(match="images/create")
+    command = TowlineProcess(
+        *("pull", image.reference, "--on", WEB_1, "--url", mixed.url, "--state", tmp_path),
+        logs=tmp_path,
+        env={"TOWLINE_TOKEN": mixed.token("write")},
+    )
+    with command:
+        wait_until(lambda: "images/create" in str(proxy.requests[asked_before:]))
+        command.signal(signal.SIGINT)
+        assert command.wait() == 130
+    assert "towline jobs" in command.stderr
+    assert "Traceback" not in command.stderr
+    assert ended() == ended_before
+    proxy.fault = None
+    wait_until(lambda: ended() > ended_before, what="the end of the pull")
+
+
+def test_what_came_from_others_steers_no_terminal(
+    mixed: Cluster, towline: CommandLine, proxy: FaultyProxy
+) -> None:
+    claims = {"sub": "al\x1b[2Jice", "roles": ["admin"], "exp": time.time() + 3600}
+    client = mixed.client(jwt.encode(claims, mixed.key, algorithm="HS256"))
+    words = json.dumps({"message": "bo\x1b[2Jom"}).encode()
+    proxy.fault = Answer(match="images/create", body=words)
+    body = {"image": "localhost:1/steering", "retries": 0, "resolve": "each"}
+    answer = client.post(f"/node/_all/{PULL}", json=body)
+
+    printed = towline("job", answer.json()["job_id"]).stdout
+    assert "al\\x1b[2Jice" in printed
+    assert printed.count("bo\\x1b[2Jom") == 3
+    assert all(character.isprintable() for character in printed.replace("\n", ""))
