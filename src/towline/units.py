@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-# Durations
-
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
 LONGEST_DURATION = 3650 * _DURATION_UNITS["d"]
@@ -30,8 +28,6 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text[:40]!r} is not a duration, write for example 30s, 5m, 12h or 90d")
     return seconds
 
-
-# Sizes
 
 SIZE_UNITS = {
     **{"": 1, "b": 1},
@@ -74,9 +70,6 @@ def show_size(size: int) -> str:
         number, power = number / 1024, power + 1
     digits = 0 if power == 0 or number >= 99.95 else 1 if number >= 9.995 else 2
     return f"{number:.{digits}f} {_SHOWN_UNITS[power]}"
-
-
-# Shares of a whole
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -127,9 +120,6 @@ def parse_share(text: str) -> Share:
     if len(sizes) > 1 or len(percents) > 1:
         raise ValueError(f"{text[:40]!r} has two of a kind, write one size, one percentage or both")
     return Share(sizes[0] if sizes else 0, percents[0] if percents else 0.0)
-
-
-# Moments
 
 
 def timestamp(seconds: float) -> str:

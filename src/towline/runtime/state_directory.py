@@ -1,25 +1,29 @@
-"""The state directory: where a machine's part of Towline keeps what it must not lose."""
+"""The state directory: where the parts of Towline on a machine keep what they must not lose."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import socket
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from towline.errors import InvalidConfiguration, StateInUse
 from towline.wire.target import InvalidTarget, parse_hostname, parse_machine_id
 
 TOKEN_KEY = "token.key"
+"""The file with the key that signs tokens."""
 URL = "controller.url"
+"""The file with the URL of the controller of `towline up`."""
 
 
 def default_directory() -> Path:
-    """Return where the platform expects state: systemd's choice, /var/lib, or the user's own."""
+    """Return where the platform keeps state: systemd's choice, /var/lib, or the user's own."""
     given = os.environ.get("STATE_DIRECTORY")
     if given:
         return Path(given.partition(":")[0])
@@ -36,7 +40,7 @@ def open_directory(path: Path) -> Path:
         InvalidConfiguration: it can't be made or written.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(f"{str(path)!r} is not writable")
         return path.resolve()
@@ -48,12 +52,12 @@ def open_directory(path: Path) -> Path:
 
 
 class Lock:
-    """Held on a state directory by the one process of a kind that may use it.
+    """A lock on a state directory: of each kind of process only one at a time has it.
 
-    The kernel drops it with the process, so one that was killed leaves nothing to clean up.
+    The kernel releases it when the process ends, so one that was killed leaves nothing to clean up.
 
     Raises:
-        StateInUse: another process holds it.
+        StateInUse: another process has it.
     """
 
     def __init__(self, directory: Path, part: str) -> None:
@@ -72,44 +76,88 @@ class Lock:
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the lock."""
         os.close(self._descriptor)
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory that only its owner may enter, and what is missing above it.
+
+    A directory that is there is left as it is. When this returns, a power cut can't undo it.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in missing:
+        _sync_directory(path.parent)
+
+
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
+    """Write a file that only its owner may read, in place of the one that may be there.
+
+    Whatever ends this half-way, a power cut included, leaves the old file or the new one, whole.
+    When this returns it is the new one.
+    """
+    with _temporary(path, text) as temporary:
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
 
 
 def keep_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole at once, unless it is there by then.
+    """Write a file that only its owner may read, unless there is one by then.
 
-    For keys: another process may be about to read the file, or to make it.
+    It is for keys, which another process may be about to read or to make: a file appears whole, as
+    in `write_private`, and stays. The directory is made where it is absent.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w") as file:
-            file.write(text)
+    make_private(path.parent)
+    with _temporary(path, text) as temporary:
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
+        # Also where another process has made the file: that one may not have come so far yet.
+        _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, text: str) -> Iterator[str]:
+    """Yield the path of a temporary file beside `path` with `text` in it, synced."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        yield temporary
     finally:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the names in a directory outlast a power cut."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # A directory may be writable and not readable.
+        os.sync()
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # fsync(2): a file system that can't sync directories says EINVAL.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def machine_id(directory: Path, given: str | None) -> str:
-    """Return the node's machine id: the given one, else this state directory's own.
+    """Return the node's machine id: the given one, else that of this state directory.
 
-    The directory's own is derived from the machine's id and the directory's path on the first
-    start, so that several agents on one machine are several nodes and a node whose state was lost
-    keeps its name; where the machine has no id it is drawn at random.
+    The directory's own id is derived on the first start from the machine's id and the directory's
+    path, so that several agents on one machine are several nodes, and a node whose state was lost
+    keeps its id. On a machine without an id it is drawn at random.
 
     Raises:
-        InvalidConfiguration: `given`, or what stands in the directory, can't be a machine id.
+        InvalidConfiguration: `given`, or what the directory has, can't be a machine id.
     """
     if given is not None:
         try:
@@ -129,7 +177,7 @@ def machine_id(directory: Path, given: str | None) -> str:
         seed = Path("/etc/machine-id").read_text().strip()
     except OSError:
         seed = ""
-    # The machine's id itself stays private, as machine-id(5) asks.
+    # machine-id(5) asks that the machine's own id stay confidential.
     derived = hashlib.sha256(f"towline {seed} {directory.resolve()}".encode()).hexdigest()[:32]
     made = derived if seed else uuid.uuid4().hex
     write_private(path, made + "\n")

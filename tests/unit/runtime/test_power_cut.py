@@ -1,0 +1,142 @@
+"""What must outlast a power cut, on a disk that loses whatever was not synced."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from towline.controller.auth import load_key
+from towline.runtime.keys import node_key, open_vault
+from towline.runtime.state_directory import (
+    keep_private,
+    machine_id,
+    make_private,
+    open_directory,
+    write_private,
+)
+
+
+class Disk:
+    """What of a directory is safe: contents as of the last sync, names as of the directory's.
+
+    Parameters: `root` is the directory, which counts as safe itself.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._contents: dict[int, bytes] = {}
+        self._names: dict[int, dict[str, int]] = {root.stat().st_ino: {}}
+
+    def sync(self, descriptor: int) -> None:
+        """Make what a descriptor stands for safe."""
+        status = os.fstat(descriptor)
+        path = f"/proc/self/fd/{descriptor}"
+        if stat.S_ISDIR(status.st_mode):
+            entries = {name: os.stat(f"{path}/{name}").st_ino for name in os.listdir(path)}
+            self._names[status.st_ino] = entries
+        else:
+            self._contents[status.st_ino] = Path(path).read_bytes()
+
+    def after_a_power_cut(self) -> dict[str, str]:
+        """Return what files there are then, by their paths below the root, and their contents."""
+        return dict(self._below(self.root.stat().st_ino, ""))
+
+    def _below(self, inode: int, path: str) -> Iterator[tuple[str, str]]:
+        for name, number in self._names[inode].items():
+            if number in self._names:
+                yield from self._below(number, f"{path}{name}/")
+            else:
+                yield path + name, self._contents.get(number, b"").decode()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk(tmp_path)
+    monkeypatch.setattr(os, "fsync", disk.sync)
+    return disk
+
+
+@pytest.mark.parametrize("write", [write_private, keep_private])
+def test_a_private_file_outlasts_a_power_cut(
+    disk: Disk, write: Callable[[Path, str], None]
+) -> None:
+    write(disk.root / "file", "whole")
+    assert disk.after_a_power_cut()["file"] == "whole"
+
+
+@pytest.mark.parametrize("write", [write_private, keep_private])
+@pytest.mark.parametrize("last", range(1, 4))
+def test_a_private_file_is_never_there_without_its_content(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, str], None], last: int
+) -> None:
+    """The power is cut before the call to the kernel that is `last` in number."""
+    left = last
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return call(*arguments, **named)
+
+        return called
+
+    for name in ("fsync", "link", "replace"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    with pytest.raises(KeyboardInterrupt):
+        write(disk.root / "file", "whole")
+    # Where a directory wasn't synced, its names may be on the disk all the same.
+    descriptor = os.open(disk.root, os.O_RDONLY)
+    disk.sync(descriptor)
+    os.close(descriptor)
+    assert disk.after_a_power_cut().get("file", "whole") == "whole"
+
+
+def test_a_file_that_is_replaced_is_the_old_one_or_the_new_one(disk: Disk) -> None:
+    write_private(disk.root / "file", "old")
+    write_private(disk.root / "file", "new")
+    assert disk.after_a_power_cut()["file"] == "new"
+
+
+def test_directories_that_are_made_outlast_a_power_cut_with_what_is_in_them(disk: Disk) -> None:
+    make_private(disk.root / "a" / "b")
+    write_private(disk.root / "a" / "b" / "file", "whole")
+    keep_private(disk.root / "c" / "d" / "key", "whole")
+    directory = open_directory(disk.root / "var" / "towline")
+    write_private(directory / "file", "whole")
+    assert {path for path in disk.after_a_power_cut() if "/." not in path} == {
+        *("a/b/file", "c/d/key", "var/towline/file")
+    }
+
+
+def test_keys_and_the_machine_id_outlast_a_power_cut(disk: Disk) -> None:
+    state = open_directory(disk.root / "state")
+    load_key(state / "token.key", create=True)
+    open_vault(state / "credentials.key", create=True)
+    node_key(state)
+    machine_id(state, None)
+    kept = disk.after_a_power_cut()
+    for name in ("token.key", "credentials.key", "node.key", "machine-id"):
+        assert kept[f"state/{name}"] == (state / name).read_text() != ""
+
+
+def test_a_directory_that_may_be_written_but_not_read_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    opened = os.open
+
+    def refusing(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(path)
+        return opened(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    write_private(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+    assert synced
