@@ -1,16 +1,19 @@
-"""Logs: one JSON line an event, to standard error."""
+"""Logs: one line of JSON for each event, on standard error."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
 
 # structlog imports rich where it is installed, for colours that lines of JSON never have: 4 MiB of
-# every agent's memory. None makes that import fail, as it does where rich is absent.
+# every agent's memory. With None in its place that import fails, as it does where rich is absent.
 _rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 import structlog  # noqa: E402
 
@@ -20,8 +23,28 @@ if _rich is None:
 from towline.runtime.redaction import strike  # noqa: E402
 
 
+class _Lines:
+    """Writes lines to a file, and loses them where it can't be written.
+
+    A terminal that was closed, or a full disk behind a redirection, must end no part.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def write(self, line: bytes) -> None:
+        rest = line + b"\n"
+        with self._lock, contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    # The method that structlog calls has the name of the one that was called on its own logger.
+    debug = info = warning = error = critical = write
+
+
 def _clean(value: Any) -> Any:
-    """Return `value` as plain data, without secrets and without what UTF-8 can't carry."""
+    """Return `value` as plain data, without secrets and without what UTF-8 can't represent."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -33,12 +56,13 @@ def _clean(value: Any) -> Any:
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    # Before JSON escapes line ends and quotes: a secret right after one would not be seen.
+    # Before JSON escapes line ends and quotes: a secret right after such an escape would not be
+    # recognized.
     return msgspec.json.encode(_clean(event))
 
 
 class _Forward(logging.Handler):
-    """Brings what libraries log into the same form."""
+    """Logs what libraries log, in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
@@ -47,7 +71,11 @@ class _Forward(logging.Handler):
 
 
 def configure(part: str, level: str = "info") -> None:
-    """Send logs to standard error, each line one JSON object with `part`, `level` and `time`.
+    """Write logs to standard error, each line one JSON object with `part`, `level` and `time`.
+
+    Args:
+        part: which part of Towline this process is.
+        level: below which nothing is logged.
 
     Raises:
         ValueError: `level` is none of debug, info, warning, error.
@@ -55,6 +83,7 @@ def configure(part: str, level: str = "info") -> None:
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"{level!r} is no log level, write debug, info, warning or error")
+    lines = _Lines(sys.stderr.fileno())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -64,9 +93,9 @@ def configure(part: str, level: str = "info") -> None:
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(part=part)
-    # Libraries log through the standard library: nothing of theirs below a warning.
+    # Libraries log through the standard library. Nothing of theirs is of use below a warning.
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)

@@ -1,5 +1,7 @@
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,18 +64,27 @@ class Written:
 
 
 @pytest.fixture
-def written(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Written]:
+def _restored() -> Iterator[None]:
+    """What a test configures ends with it."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def written(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    _restored: None,
+) -> Iterator[Written]:
     with (tmp_path / "stderr").open("w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         logs.configure("agent", getattr(request, "param", "debug"))
         yield Written(tmp_path / "stderr")
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:], root.level = handlers, level
 
 
 def get_logger() -> Any:
@@ -236,3 +247,24 @@ def test_nothing_that_is_logged_breaks_the_logger(written: Written, value: objec
     get_logger().info("event", value=value, nested=[value])
     (line,) = written.lines()
     assert line["event"] == "event"
+
+
+@pytest.mark.usefixtures("_restored")
+@pytest.mark.parametrize("where", ["a full disk", "a pipe that nobody reads"])
+def test_a_line_that_cannot_be_written_is_lost_and_ends_nothing(
+    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if where == "a full disk":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        unread, descriptor = os.pipe()
+        os.close(unread)
+    with open(descriptor, "wb", buffering=0) as file, (tmp_path / "good").open("wb") as good:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(file))
+        logs.configure("agent")
+        get_logger().error("lost", reason="x" * 100_000)
+        logging.getLogger("some.library").error("lost too")
+        os.dup2(good.fileno(), file.fileno())
+        get_logger().error("written")
+    (line,) = (tmp_path / "good").read_text().splitlines()
+    assert json.loads(line)["event"] == "written"
