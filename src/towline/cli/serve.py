@@ -192,7 +192,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     """Run broker, controller and agent on this machine."""
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
-    from towline.runtime.process import run
+    from towline.runtime.process import print_line, run
 
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "up", **flags)
@@ -225,13 +225,10 @@ def up(config_file: str | None, **flags: Any) -> None:
     for label in settings.labels:
         agent += ["--label", label]
 
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    say(f"Towline answers at {url}")
+    print_line(f"Towline answers at {url}")
     made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
-    say(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
-    run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, say))
+    print_line(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
+    run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, print_line))
     lock.close()
 
 
@@ -248,7 +245,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = _start(config_file, "controller", **flags)
     from towline.controller import controller as process
     from towline.runtime import state_directory
-    from towline.runtime.process import notify, run
+    from towline.runtime.process import notify, print_line, run
 
     lock = state_directory.Lock(directory, "controller")
     host, port = _address(settings.listen)
@@ -267,7 +264,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     )
 
     def listening(url: str) -> None:
-        print(f"Towline answers at {url}", flush=True)
+        print_line(f"Towline answers at {url}")
         notify("READY=1")
 
     run(lambda: process.run(options, listening))

@@ -19,13 +19,17 @@ import structlog
 
 from towline.broker.settings import Settings
 from towline.errors import InvalidConfiguration
+from towline.runtime.lifeline import with_lifeline
 from towline.runtime.process import child_environment
-from towline.runtime.state_directory import write_private
+from towline.runtime.state_directory import make_private, write_private
 
 log = structlog.get_logger()
 
-STOP_WITHIN = 5.0
 START_WITHIN = 30.0
+"""Seconds for the server to accept connections: it reads its whole journal first."""
+STOP_WITHIN = 5.0
+"""Seconds for the server to end by itself before it is killed."""
+LOOK_EVERY = 0.02
 
 
 def server_program() -> str:
@@ -46,24 +50,31 @@ def server_program() -> str:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class EmbeddedBroker:
-    """A nats-server as a child process.
+    """A nats-server as a child process, which ends when this process does.
+
+    It has to be started from the main thread (see `lifeline`).
 
     Args:
-        directory: holds its data, configuration and credentials.
+        directory: where its data, configuration and credentials are.
+        program: the path of the server; None for the one that is installed with Towline.
+        start_within, stop_within: seconds for the server to start and to stop.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        program: str | None = None,
+        start_within: float = START_WITHIN,
+        stop_within: float = STOP_WITHIN,
+    ) -> None:
         self._directory = directory
         self._configuration = directory / "nats.conf"
         self._credentials = directory / "credentials"
+        self._program = program
+        self._start_within = start_within
+        self._stop_within = stop_within
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
 
@@ -72,11 +83,17 @@ class EmbeddedBroker:
         """How to connect to it."""
         return Settings([f"nats://127.0.0.1:{self._port}"], self._credentials)
 
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        assert self._process is not None
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._directory)
         await self._end_orphan()
-        self._port = self._remembered_port()
-        self._write_configuration()
+        self._port = self._choose_port()
+        self._write_configuration(*self._own_credentials())
         try:
             await self.start()
         except BaseException:
@@ -92,23 +109,27 @@ class EmbeddedBroker:
     ) -> None:
         await self.stop()
 
-    def _remembered_port(self) -> int:
-        # The same port after a restart, where it is free: agents elsewhere may have been told.
+    def _choose_port(self) -> int:
+        """Return the port of the last start where it is free, else another, which is kept."""
         path = self._directory / "port"
-        with contextlib.suppress(OSError, ValueError):
-            port = int(path.read_text())
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", port))
-            return port
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            if wanted := int(path.read_text()):
+                return _free_port(wanted)
         port = _free_port()
-        path.write_text(f"{port}\n")
+        write_private(path, f"{port}\n")
         return port
 
-    def _write_configuration(self) -> None:
-        if not self._credentials.exists():
-            write_private(self._credentials, f"towline:{secrets.token_urlsafe(32)}")
-        user, _, password = self._credentials.read_text().partition(":")
+    def _own_credentials(self) -> tuple[str, str]:
+        """Return user and password, which are made on the first start."""
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+            user, _, password = self._credentials.read_text().partition(":")
+            if user and password:
+                return user, password
+        user, password = "towline", secrets.token_urlsafe(32)
+        write_private(self._credentials, f"{user}:{password}")
+        return user, password
+
+    def _write_configuration(self, user: str, password: str) -> None:
         write_private(
             self._configuration,
             f"""\
@@ -126,15 +147,15 @@ jetstream {{
         )
 
     async def _end_orphan(self) -> None:
-        """End a server that an earlier, killed process left on this directory."""
+        """End a server that an earlier process left on this directory."""
         for pid in _servers_of(self._configuration):
             log.warning("orphaned broker found, ending it", pid=pid)
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
-                deadline = time.monotonic() + STOP_WITHIN
+                deadline = time.monotonic() + self._stop_within
                 while pid in _servers_of(self._configuration) and time.monotonic() < deadline:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(LOOK_EVERY)
                 if pid not in _servers_of(self._configuration):
                     break
 
@@ -142,27 +163,25 @@ jetstream {{
         """Start the server and wait until it accepts connections.
 
         Raises:
-            InvalidConfiguration: it ended, or did not answer in time; with its last words.
+            InvalidConfiguration: it ended, or did not answer in time; with the end of its log.
         """
         log_path = self._directory / "nats.log"
         with log_path.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
-                server_program(),
-                "-c",
-                str(self._configuration),
+                *with_lifeline(self._program or server_program(), "-c", str(self._configuration)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=child_environment(),
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_WITHIN
+        deadline = time.monotonic() + self._start_within
         while time.monotonic() < deadline and self._process.returncode is None:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self._port)
                 writer.close()
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_EVERY)
         raise InvalidConfiguration(
             "The embedded broker did not start.", log_path.read_text(errors="replace")[-500:]
         )
@@ -172,28 +191,37 @@ jetstream {{
         assert self._process is not None
         return await self._process.wait()
 
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        assert self._process is not None
-        return self._process.pid
-
     async def stop(self) -> None:
-        """Stop the server, by force if it takes longer than five seconds."""
+        """Stop the server, by force if it doesn't end in time."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_WITHIN)
+            await asyncio.wait_for(process.wait(), self._stop_within)
         except TimeoutError:
             process.kill()
             await process.wait()
 
 
+def _free_port(wanted: int = 0) -> int:
+    """Return a free port of loopback: the one that is wanted, else any.
+
+    Raises:
+        OSError: the one that is wanted is in use.
+    """
+    with socket.socket() as probe:
+        if wanted:
+            # Connections of the last start may still be in TIME_WAIT.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", wanted))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _servers_of(configuration: Path) -> list[int]:
     """Return the processes that run a server with this very configuration file."""
-    wanted = [b"-c", str(configuration).encode()]
+    wanted = [b"-c", os.fsencode(configuration)]
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

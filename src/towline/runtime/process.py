@@ -1,4 +1,4 @@
-"""What every long-running part needs of its process: signals, its parent, its supervisor."""
+"""What every long-running part needs of its process: signals, its parent, the service manager."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 SUPERVISED = "TOWLINE_SUPERVISED"
-"""Set for children of `towline up`: they end when their standard input does."""
+"""Set in the environment of a part of `towline up`: it ends when its standard input does."""
+
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that ask a process to end: a manager's, and those that a terminal sends."""
 
 
 def child_environment() -> dict[str, str]:
@@ -28,7 +31,11 @@ def child_environment() -> dict[str, str]:
 
 
 def notify(text: str) -> None:
-    """Tell the service manager, if any, of a change of state (sd_notify(3))."""
+    """Send a change of state to the service manager, if there is one (sd_notify(3)).
+
+    Args:
+        text: lines such as `READY=1` or `STATUS=…`.
+    """
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -37,33 +44,49 @@ def notify(text: str) -> None:
         sender.sendto(text.encode(), address)
 
 
+def print_line(text: str) -> None:
+    """Print a line for a person, or nothing where standard output can't be written any more.
+
+    A service goes on after the terminal that it was started from was closed.
+    """
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run `main` until it ends or SIGTERM or SIGINT cancels it."""
+    """Run `main` until it ends, or is cancelled by a signal or by the end of the supervisor.
+
+    The signals are SIGTERM, SIGINT, SIGHUP (the terminal is gone) and SIGQUIT. The last two are
+    left alone where whoever started the process has them ignored, as nohup(1) does.
+    """
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_told(main))
+        runner.run(_until_ended(main))
 
 
-async def _until_told(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _until_ended(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    end = asyncio.Event()
+    for number in _ENDING:
+        # A shell without job control ignores SIGINT for what it runs in the background, where it
+        # has always been taken for a request to end.
+        if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, end.set)
     if os.environ.pop(SUPERVISED, None):
 
-        def parent_gone() -> None:
+        def read_input() -> None:
             if not os.read(0, 1):
                 loop.remove_reader(0)
-                stop.set()
+                end.set()
 
-        loop.add_reader(0, parent_gone)
+        loop.add_reader(0, read_input)
     work = asyncio.create_task(main())
-    told = asyncio.create_task(stop.wait())
-    await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
-    if stop.is_set():
+    ending = asyncio.create_task(end.wait())
+    await asyncio.wait([work, ending], return_when=asyncio.FIRST_COMPLETED)
+    if end.is_set():
         notify("STOPPING=1")
-    told.cancel()
+    ending.cancel()
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await work

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import sys
 import urllib.error
 import urllib.request
@@ -20,52 +22,73 @@ from towline.runtime.state_directory import URL, write_private
 log = structlog.get_logger()
 
 STOP_WITHIN = 8.0
-ASK_EVERY = 0.2
+"""Seconds for a part to end by itself: a controller gives requests that wait up to 7."""
+CHECK_EVERY = 0.2
+"""Seconds between two questions to the controller whether a pull would work."""
+SHORTEST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
+"""Seconds before a part that ended is started again: doubled each time, up to this."""
 
-# The controller asked is on this machine: no proxy that the environment names knows it.
+# The controller is on this machine: a proxy that the environment names doesn't know it.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Part:
-    """A part of Towline as a child process that is started again when it dies."""
+    """A part of Towline as a child process that is started again when it ends.
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    Args:
+        name: for logs.
+        arguments: what follows `towline` on its command line.
+        stop_within: seconds for it to end by itself.
+    """
+
+    def __init__(
+        self, name: str, arguments: list[str], *, stop_within: float = STOP_WITHIN
+    ) -> None:
         self.name = name
         self._arguments = arguments
+        self._stop_within = stop_within
         self._process: asyncio.subprocess.Process | None = None
 
-    async def keep(self) -> None:
-        """Run it, for ever."""
-        pause = 0.2
+    async def run(self) -> None:
+        """Keep the part running until cancelled; `stop` ends it."""
+        loop = asyncio.get_running_loop()
+        pause = SHORTEST_PAUSE
         while True:
-            started = asyncio.get_running_loop().time()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "towline",
-                *self._arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=sys.stderr,
-                env=child_environment() | {SUPERVISED: "1"},
-                start_new_session=True,
-            )
-            status = await self._process.wait()
-            log.error("part ended", name=self.name, status=status)
-            if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
-                pause = 0.2
+            started = loop.time()
+            try:
+                status = await self._run_once()
+                log.error("part ended", name=self.name, status=status)
+            except OSError as error:
+                log.error("part not started", name=self.name, reason=str(error))
+            if loop.time() - started > LONGEST_PAUSE:
+                pause = SHORTEST_PAUSE
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    async def _run_once(self) -> int:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "towline",
+            *self._arguments,
+            # It ends when this pipe does: when this process has ended, however that was.
+            stdin=asyncio.subprocess.PIPE,
+            stdout=sys.stderr,
+            env=child_environment() | {SUPERVISED: "1"},
+            start_new_session=True,
+        )
+        return await self._process.wait()
+
     async def stop(self) -> None:
-        """End it, by force if it takes too long."""
+        """End the part, by force if it doesn't end in time."""
         process = self._process
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_WITHIN)
+            await asyncio.wait_for(process.wait(), self._stop_within)
         except TimeoutError:
             log.warning("part killed", name=self.name)
             process.kill()
@@ -77,7 +100,9 @@ async def run(
     url: str,
     controller: list[str],
     agent: list[str],
-    say: Callable[[str], None],
+    show: Callable[[str], None],
+    *,
+    check_every: float = CHECK_EVERY,
 ) -> None:
     """Run all parts until cancelled.
 
@@ -85,7 +110,8 @@ async def run(
         directory: the state directory.
         url: where the controller will answer.
         controller, agent: the arguments of the two commands, but for where the broker is.
-        say: called with what a person should read.
+        show: called with each line that a person should read.
+        check_every: seconds between two questions to the controller whether a pull would work.
     """
     async with EmbeddedBroker(directory / "broker") as broker:
         where = [
@@ -102,15 +128,15 @@ async def run(
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
-                    group.create_task(part.keep())
-                group.create_task(_keep_broker(broker))
-                group.create_task(_announce(url, say))
+                    group.create_task(part.run())
+                group.create_task(_keep_running(broker))
+                group.create_task(_show_readiness(url, show, check_every))
         finally:
             await asyncio.gather(*(part.stop() for part in parts))
             (directory / URL).unlink(missing_ok=True)
 
 
-async def _keep_broker(broker: EmbeddedBroker) -> None:
+async def _keep_running(broker: EmbeddedBroker) -> None:
     while True:
         status = await broker.wait()
         log.error("part ended", name="broker", status=status)
@@ -121,39 +147,29 @@ async def _keep_broker(broker: EmbeddedBroker) -> None:
             log.error("broker not started", reason=error.details)
 
 
-async def _announce(url: str, say: Callable[[str], None]) -> None:
-    """Say "ready" once a pull would work, and tell the service manager whenever that changes."""
-    told = ""
+async def _show_readiness(url: str, show: Callable[[str], None], check_every: float) -> None:
+    """Show whether a pull would work, and each change; the service manager gets it too."""
+    shown: str | None = None
     while True:
-        trouble = await asyncio.to_thread(_trouble, url)
-        if trouble != told or told == "":
-            if not trouble:
-                say("ready")
-                notify("READY=1\nSTATUS=ready")
-                told = trouble
-                await _until_trouble(url)
-                continue
-            say(f"waiting: {trouble}")
-            notify(f"STATUS=waiting: {trouble}")
-            told = trouble
-        await asyncio.sleep(ASK_EVERY)
+        obstacle = await asyncio.to_thread(_obstacle, url)
+        if obstacle != shown:
+            show(f"waiting: {obstacle}" if obstacle else "ready")
+            notify(f"STATUS=waiting: {obstacle}" if obstacle else "READY=1\nSTATUS=ready")
+            shown = obstacle
+        await asyncio.sleep(check_every if obstacle else 5 * check_every)
 
 
-async def _until_trouble(url: str) -> None:
-    while not await asyncio.to_thread(_trouble, url):
-        await asyncio.sleep(5 * ASK_EVERY)
-
-
-def _trouble(url: str) -> str:
-    import json
-
+def _obstacle(url: str) -> str:
+    """Return why a pull would not work, in one line; an empty text if it would."""
     try:
         with _direct.open(f"{url}/health/ready", timeout=5):
             return ""
     except urllib.error.HTTPError as error:
         try:
-            return str(json.loads(error.read())["error"])
-        except (ValueError, KeyError):
+            reason = str(json.loads(error.read())["error"])
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
             return f"the controller answers {error.code}"
-    except OSError:
+        # It may have an engine's own words in it: they steer no terminal and no service manager.
+        return "".join(letter if letter.isprintable() else " " for letter in reason)
+    except (OSError, http.client.HTTPException):
         return "the controller is not answering yet"
