@@ -21,6 +21,7 @@ from tests.testing.process import Failed, Process, TowlineProcess, wait_until
 
 from towline import operations
 from towline.agent.agent import Agent
+from towline.agent.docker.answers import Image, Info
 from towline.agent.docker.engine import Engine
 from towline.agent.ledger import Ledger
 from towline.broker.settings import Settings
@@ -57,19 +58,17 @@ class InstantEngine(Engine):
     def __init__(self, seconds: float = 0.0) -> None:
         super().__init__("none://")
         self._seconds = seconds
-        self._images: dict[str, dict[str, Any]] = {}
+        self._images: dict[str, Image] = {}
 
     async def ping(self) -> str:
         return "0"
 
-    async def info(self) -> dict[str, Any]:
-        return {}
+    async def info(self) -> Info:
+        return Info()
 
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        return self._images.get(reference)
-
-    async def parts(self, reference: str) -> dict[str, Any] | None:
-        return None  # so that every pull takes its time
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        # Nothing is known of what is there, so that every pull takes its time.
+        return None if manifests else self._images.get(name)
 
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
         return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
@@ -90,7 +89,7 @@ class InstantEngine(Engine):
         await asyncio.sleep(self._seconds - steps * STEP)
         digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
         separator = "@" if ":" in tag else ":"
-        self._images[f"{repository}{separator}{tag}"] = {"Id": digest, "Size": 1_000_000}
+        self._images[f"{repository}{separator}{tag}"] = Image(digest, 1_000_000)
         yield {"status": f"Digest: {digest}"}
         yield {"status": "Status: Downloaded newer image"}
 

@@ -16,8 +16,7 @@ from tests.testing.engine import Engine
 from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import PushedImage, Registry, random_layer
 from towline.agent.docker.engine import Engine as Client
-from towline.agent.docker.engine import EngineRefused
-from towline.agent.docker.errors import Hopeless
+from towline.agent.docker.errors import EngineRefused, Hopeless
 from towline.agent.docker.pull import resolution as digests
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.resolution import Digests

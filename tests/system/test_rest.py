@@ -19,7 +19,9 @@ from tests.testing.ports import free_port
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, FaultyProxy
 from tests.testing.registry import PushedImage, Registry
-from towline.agent.docker.engine import Engine, EngineRefused
+from towline.agent.docker.answers import Image
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused
 from towline.agent.docker.pull import attempts, cooldown
 from towline.agent.docker.pull.attempts import Order
 from towline.agent.docker.pull.cooldown import Rests, retry_after
@@ -149,10 +151,10 @@ class Light(Engine):
         super().__init__("none://")
         self._port = port
         self._session = session
-        self._images: dict[str, dict[str, Any]] = {}
+        self._images: dict[str, Image] = {}
 
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        return self._images.get(reference)
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        return self._images.get(name)
 
     async def ping(self) -> str:
         return "0"
@@ -168,7 +170,7 @@ class Light(Engine):
                 if answer.status == 429:
                     raise EngineRefused(0, "toomanyrequests: slow down")
             yield {"status": "Downloading", "id": str(part)}
-        self._images[f"{repository}:{tag}"] = {"Id": "id", "Size": 1}
+        self._images[f"{repository}:{tag}"] = Image("id", 1)
         yield {"status": "Status: Downloaded newer image"}
 
 

@@ -176,12 +176,12 @@ async def list_containers(
     return Containers([_container(entry) for entry in found])
 
 
-def _container(entry: dict[str, Any]) -> Container:
-    created = datetime.fromtimestamp(entry["Created"], UTC)
+def _container(entry: Any) -> Container:
+    created = datetime.fromtimestamp(entry.created, UTC)
     return Container(
-        id=entry["Id"],
-        name=(entry.get("Names") or ["/"])[0].removeprefix("/"),
-        image=entry["Image"],
-        state=entry["State"],
+        id=entry.id,
+        name=(entry.names or ["/"])[0].removeprefix("/"),
+        image=entry.image,
+        state=entry.state,
         created=created.isoformat().replace("+00:00", "Z"),
     )

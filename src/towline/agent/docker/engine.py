@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 import structlog
 from aiodocker import Docker
-from aiodocker.exceptions import DockerError
-from aiodocker.jsonstream import json_stream_stream
 from aiodocker.utils import compose_auth_header
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
 
-from towline.agent.docker.errors import EngineUnreachable
+from towline.agent.docker.answers import Container, Distribution, Image, Info, Refusal, Version
+from towline.agent.docker.errors import EngineRefused, EngineUnreachable, UnreadableAnswer
 from towline.errors import TaskFailed
 from towline.runtime.redaction import strike
 
@@ -24,42 +27,32 @@ T = TypeVar("T")
 
 ANSWER_WITHIN = 60.0
 """Seconds for the engine's quick calls; the pull has no limit."""
-UNREACHABLE = 900
-"""What aiodocker gives as a status where there was no HTTP response."""
+PING_WITHIN = 5.0
+"""Seconds for the engine to say that it is there."""
 
+SNAPSHOTTER = "io.containerd.snapshotter"
+"""What an engine with the containerd image store says of its driver."""
 NO_IMAGE = "a-label-that-no-image-has"
-
-
-class EngineRefused(TaskFailed):
-    """The engine answered with an error.
-
-    Attributes:
-        status: the HTTP status of its answer.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Engine:
     """A Docker Engine at `url`, with the API version negotiated on first use.
 
+    Whatever it answers, of whatever shape: its methods raise nothing but `TaskFailed`.
+
     Args:
         url: `unix:///path`, `tcp://host:port` or `http://host:port`.
+        answer_within: seconds for its quick calls.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answer_within: float = ANSWER_WITHIN) -> None:
         self.url = url
         self.naming = asyncio.Lock()
-        """Held while an image's names are moved."""
+        """Locked while an image's names are moved."""
+        self._answer_within = answer_within
         self._docker: Docker | None = None
+        self._api_version: str | None = None
         self._keeps: bool | None = None
-
-    def _client(self) -> Docker:
-        if self._docker is None:
-            self._docker = Docker(self.url)
-        return self._docker
 
     async def close(self) -> None:
         """Close the connections."""
@@ -67,41 +60,18 @@ class Engine:
             docker, self._docker = self._docker, None
             await docker.close()
 
-    async def _ask(
-        self,
-        call: Awaitable[T],
-        seconds: float = ANSWER_WITHIN,
-        auth: dict[str, str] | None = None,
-    ) -> T:
-        try:
-            async with asyncio.timeout(seconds):
-                return await call
-        except TimeoutError as error:
-            raise EngineUnreachable(
-                f"the Docker Engine at {self.url} did not answer within {seconds:.0f} s"
-            ) from error
-        except (DockerError, aiohttp.ClientError, OSError) as error:
-            raise self._translate(error, auth) from error
-
-    def _translate(self, error: Exception, auth: dict[str, str] | None = None) -> TaskFailed:
-        """Return an error of the library's as one of ours, without the secrets of a login."""
-        words = str(error.message if isinstance(error, DockerError) else error)
-        reason = strike(words, _secrets(auth))
-        if isinstance(error, DockerError) and error.status != UNREACHABLE:
-            return EngineRefused(error.status, reason)
-        self._keeps = None
-        return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {reason}")
-
     async def ping(self) -> str:
-        """Return the engine's version; raises `EngineUnreachable`."""
+        """Return the engine's version."""
         # The API version is asked for again after an absence: the engine may have been upgraded.
-        version = await self._ask(self._client().version(), 5.0)
-        self._client().api_version = f"v{version['ApiVersion']}"
-        return str(version["Version"])
+        found = await self._ask(
+            Version, "GET", "version", within=min(PING_WITHIN, self._answer_within)
+        )
+        self._api_version = f"v{found.api_version}"
+        return found.version
 
-    async def info(self) -> dict[str, Any]:
-        """Return what the engine says of itself (`GET /info`)."""
-        return dict(await self._ask(self._client().system.info()))
+    async def info(self) -> Info:
+        """Return what the engine says of itself."""
+        return await self._ask(Info, "GET", "info")
 
     async def keeps_broken_off(self) -> bool:
         """Whether it keeps what had arrived of a pull that was broken off, for a later one.
@@ -110,8 +80,8 @@ class Engine:
         and so with a restart.
         """
         if self._keeps is None:
-            status = (await self.info()).get("DriverStatus") or []
-            self._keeps = any("io.containerd.snapshotter" in str(entry) for entry in status)
+            driver = (await self.info()).driver
+            self._keeps = any(SNAPSHOTTER in text for pair in driver.items() for text in pair)
         return self._keeps
 
     async def release_broken_off(self) -> None:
@@ -121,38 +91,25 @@ class Engine:
         prune images releases all leases of pulls, and the filter lets no image through.
         """
         filters = {"dangling": ["true"], "label": [f"towline.none={NO_IMAGE}"]}
-        await self._ask(
-            self._client()._query_json(
-                "images/prune", "POST", params={"filters": json.dumps(filters)}
-            )
-        )
+        await self._send("POST", "images/prune", {"filters": json.dumps(filters)})
 
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        """Return what the engine knows of a present image (`GET /images/{name}/json`), or None."""
-        return await self._inspect(reference)
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        """Return what the engine knows of a present image, or None.
 
-    async def parts(self, reference: str) -> dict[str, Any] | None:
-        """Return the same, and what of the image is there: `Manifests`, with `Available`.
-
-        Engines with the classic store, and those before 28.0, leave that out.
+        Args:
+            manifests: whether to ask what of it is there. Engines with the classic store, and
+                those before 28.0, leave that out.
         """
-        return await self._inspect(reference, {"manifests": "1"})
-
-    async def _inspect(
-        self, reference: str, parameters: dict[str, str] | None = None
-    ) -> dict[str, Any] | None:
+        parameters = {"manifests": "1"} if manifests else None
         try:
-            found: dict[str, Any] = await self._ask(
-                self._client()._query_json(f"images/{reference}/json", params=parameters)
-            )
-            return found
+            return await self._ask(Image, "GET", f"images/{name}/json", parameters)
         except EngineRefused as error:
             if error.status == 404:
                 return None
             raise
 
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
-        """Return what a tag is at its registry now (`GET /distribution/{name}/json`).
+        """Return what a tag is at its registry now.
 
         Args:
             name: repository and tag.
@@ -161,26 +118,30 @@ class Engine:
         Raises:
             TaskFailed: the registry or the engine refused; in the engine's own words.
         """
-        found = await self._ask(
-            self._client()._query_json(f"distribution/{name}/json", headers=_login(name, auth)),
-            auth=auth,
-        )
-        return str(found["Descriptor"]["digest"])
+        path = f"distribution/{name}/json"
+        found = await self._ask(Distribution, "GET", path, repository=name, auth=auth)
+        return found.descriptor.digest
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
-        """Give an image one more name (`POST /images/{name}/tag`)."""
-        await self._do("POST", f"images/{name}/tag", {"repo": repository, "tag": tag})
+        """Give an image one more name."""
+        await self._send("POST", f"images/{name}/tag", {"repo": repository, "tag": tag})
 
     async def untag(self, name: str) -> None:
-        """Take a name from an image, and remove what has none then (`DELETE /images/{name}`)."""
-        await self._do("DELETE", f"images/{name}", {"noprune": "1"})
+        """Take a name from an image, and remove what has none then."""
+        await self._send("DELETE", f"images/{name}", {"noprune": "1"})
 
-    async def _do(self, method: str, path: str, parameters: dict[str, str]) -> None:
-        async def call() -> None:
-            async with self._client()._query(path, method, params=parameters) as response:
-                await response.read()
+    async def containers(self, *, everything: bool, limit: int, state: str) -> list[Container]:
+        """Return containers, the newest first.
 
-        await self._ask(call())
+        Args:
+            everything: whether those that don't run are among them.
+            limit: how many at most.
+            state: which only, by commas; "" for all.
+        """
+        parameters = {"all": "1" if everything else "0", "limit": str(limit)}
+        if state:
+            parameters["filters"] = json.dumps({"status": state.split(",")})
+        return await self._ask(list[Container], "GET", "containers/json", parameters)
 
     async def pull(
         self, repository: str, tag: str, auth: dict[str, str] | None = None
@@ -197,42 +158,148 @@ class Engine:
             TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
                 engine's own words.
         """
+        parameters = {"fromImage": repository, "tag": tag}
+        async with self._request("POST", "images/create", parameters, repository, auth) as response:
+            try:
+                while line := await response.content.readline():
+                    yield self._message(line, auth)
+            except aiohttp.ClientConnectionError:
+                return  # by the messages the reader knows that this was not the end
+            except (ValueError, HttpProcessingError) as error:
+                raise TaskFailed(
+                    "the Docker Engine's progress stream can't be read: a line is too long"
+                ) from error
+            finally:
+                # Left to the garbage collector, the engine would go on pulling.
+                response.close()
+
+    def _message(self, line: bytes, auth: dict[str, str] | None) -> dict[str, Any]:
+        """Return a message of the stream; raises the error that it carries."""
         try:
-            # The library's own call leaves the connection open to the garbage collector, and so
-            # the engine pulling, when it is closed before its end.
-            async with self._client()._query(
-                "images/create",
-                "POST",
-                params={"fromImage": repository, "tag": tag},
-                headers=_login(repository, auth),
-                timeout=aiohttp.ClientTimeout(),
-            ) as response:
-                try:
-                    async for message in json_stream_stream(response):
-                        yield message
-                finally:
-                    response.close()
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TaskFailed(f"the Docker Engine's progress stream broke off: {error}") from error
-        except (DockerError, aiohttp.ClientError, OSError) as error:
-            raise self._translate(error, auth) from error
+            message: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+        except (ValueError, RecursionError) as error:
+            raise TaskFailed(
+                f"the Docker Engine's progress stream can't be read: {error}"
+            ) from error
+        if "error" in message or "errorDetail" in message:
+            detail = message.get("errorDetail")
+            words = detail.get("message") if isinstance(detail, dict) else None
+            words = words or message.get("error") or "unknown error in the progress stream"
+            raise EngineRefused(0, strike(str(words), _secrets(auth)))
+        return message
 
-    async def containers(self, *, everything: bool, limit: int, state: str) -> list[dict[str, Any]]:
-        """Return containers (`GET /containers/json`), the newest first."""
-        parameters: dict[str, Any] = {"all": "1" if everything else "0", "limit": str(limit)}
-        if state:
-            parameters["filters"] = json.dumps({"status": state.split(",")})
-        found: list[dict[str, Any]] = await self._ask(
-            self._client()._query_json("containers/json", params=parameters)
+    async def _ask(
+        self,
+        type: type[T],
+        method: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        *,
+        repository: str = "",
+        auth: dict[str, str] | None = None,
+        within: float | None = None,
+    ) -> T:
+        """Return what the engine answers.
+
+        Args:
+            type: what its JSON is read as.
+            repository, auth: what it is to log in to, and how; see `pull`.
+            within: seconds; those of its quick calls unless given.
+
+        Raises:
+            EngineUnreachable: it did not answer.
+            EngineRefused: it answered with an error.
+            UnreadableAnswer: it answered something else than a Docker Engine does.
+        """
+        body = await self._send(
+            method, path, parameters, repository=repository, auth=auth, within=within
         )
-        return found
+        try:
+            return msgspec.json.decode(body, type=type)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableAnswer(
+                f"what the Docker Engine at {self.url} answered to {method} /{path} can't be read: "
+                f"{error}"
+            ) from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        *,
+        repository: str = "",
+        auth: dict[str, str] | None = None,
+        within: float | None = None,
+    ) -> bytes:
+        """Return the body of what the engine answers; see `_ask`."""
+        seconds = self._answer_within if within is None else within
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._request(method, path, parameters, repository, auth) as response,
+            ):
+                return await response.read()
+        except TimeoutError as error:
+            raise EngineUnreachable(
+                f"the Docker Engine at {self.url} did not answer within {seconds:.0f} s"
+            ) from error
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str] | None,
+        repository: str,
+        auth: dict[str, str] | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the engine's answer; raises as `_ask`, also while the answer is read."""
+        headers = {"Content-Type": "application/json"}
+        if auth is not None:
+            address = repository.partition("/")[0]
+            headers["X-Registry-Auth"] = compose_auth_header(auth, address)
+        try:
+            docker = self._client()
+            if path == "version":
+                url = URL(f"{docker.docker_host}/{path}")
+            else:
+                if self._api_version is None:
+                    await self.ping()
+                url = URL(f"{docker.docker_host}/{self._api_version}/{path}")
+            async with docker.session.request(
+                method, url, params=parameters, headers=headers, timeout=aiohttp.ClientTimeout()
+            ) as response:
+                if not response.ok:
+                    raise EngineRefused(response.status, await _refusal(response, auth))
+                yield response
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            self._keeps = None
+            raise self._unreachable(str(error) or type(error).__name__) from error
+
+    def _client(self) -> Docker:
+        if self._docker is None:
+            try:
+                self._docker = Docker(self.url)
+            except (ValueError, OSError) as error:
+                # What the environment says of certificates can't be used.
+                raise self._unreachable(str(error)) from error
+        return self._docker
+
+    def _unreachable(self, reason: str) -> EngineUnreachable:
+        return EngineUnreachable(
+            f"cannot connect to the Docker Engine at {self.url}: {strike(reason)}"
+        )
 
 
-def _login(repository: str, auth: dict[str, str] | None) -> dict[str, str]:
-    """Return the headers by which the engine logs in to a registry."""
-    if auth is None:
-        return {}
-    return {"X-Registry-Auth": compose_auth_header(auth, repository.partition("/")[0])}
+async def _refusal(response: aiohttp.ClientResponse, auth: dict[str, str] | None) -> str:
+    """Return the engine's words of why it refused, without the secrets of a login."""
+    body = await response.read()
+    try:
+        words = msgspec.json.decode(body, type=Refusal).message
+    except (ValueError, RecursionError):
+        words = f"HTTP status {response.status}: {body.decode(errors='replace').strip()}"
+    return strike(words, _secrets(auth))
 
 
 def _secrets(auth: dict[str, str] | None) -> list[str]:

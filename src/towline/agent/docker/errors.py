@@ -20,6 +20,22 @@ class EngineUnreachable(ProviderUnreachable):
     """The node's Docker Engine does not answer."""
 
 
+class EngineRefused(TaskFailed):
+    """The engine answered with an error.
+
+    Attributes:
+        status: the HTTP status of its answer; 0 for an error in the progress of a pull.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnreadableAnswer(TaskFailed):
+    """The engine answered something else than a Docker Engine does."""
+
+
 class NoRoom(Hopeless):
     """What is to be written doesn't fit on the node's disk.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import structlog
 
+from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import naming, stall, steps
 from towline.agent.docker.pull.faults import Fault, Kind, classify
@@ -222,7 +223,7 @@ class _Pull:
         self._step = step
         self._places = places
         self._jobs = jobs
-        self._before: dict[str, Any] | None = None
+        self._before: answers.Image | None = None
         self._looked = False
         self._failed = 0
         self._rests = 0
@@ -344,8 +345,8 @@ class _Pull:
         if after is None:
             name = self._order.name
             raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
-        changed = self._before is None or self._before["Id"] != after["Id"]
-        return Image(after["Id"], after["Size"], changed, digest)
+        changed = self._before is None or self._before.id != after.id
+        return Image(after.id, after.size, changed, digest)
 
     async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
         """Follow the engine's pull to its end; return the manifest digest that it tells."""
@@ -363,7 +364,7 @@ class _Pull:
                 while (message := await _next(messages, attempt)) is not None:
                     for hook in self._hooks:
                         hook.during(attempt, message)
-                    status = message.get("status", "")
+                    status = str(message.get("status", ""))
                     if status.startswith("Digest: "):
                         digest = status.removeprefix("Digest: ")
                     elif status.startswith("Status: "):
@@ -437,14 +438,14 @@ async def _next(
     return message
 
 
-def present(order: Order, found: dict[str, Any]) -> Image:
+def present(order: Order, found: answers.Image) -> Image:
     """Return an image that was there already; its digest where the engine knows one."""
     repository = order.reference.repository
     digest = order.reference.digest
-    for known in found.get("RepoDigests") or ():
+    for known in found.repo_digests or ():
         name, _, value = known.partition("@")
         # What has lost its name is called "<none>" by some engines.
         with contextlib.suppress(InvalidReference):
             if Reference.parse(name).repository == repository:
                 digest = value
-    return Image(found["Id"], found["Size"], False, digest)
+    return Image(found.id, found.size, False, digest)

@@ -10,12 +10,12 @@ import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
 
-from towline.agent.docker.engine import Engine
+from towline.agent.docker.answers import Info
+from towline.agent.docker.engine import SNAPSHOTTER, Engine
 from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.units import Share, parse_share
@@ -32,7 +32,6 @@ KNOWN_FOR = 60.0
 """Seconds for which an engine's answer where it keeps images holds: it takes 10 ms to ask, and the
 place changes with a restart of the engine only."""
 
-_SNAPSHOTTER = "io.containerd.snapshotter"
 _DATABASE = "/io.containerd.metadata.v1.bolt/meta.db"
 _ROOT = re.compile(r"""^root\s*=\s*['"](/[^'"]+)['"]""", re.MULTILINE)
 
@@ -130,7 +129,7 @@ class Room(Hook):
         if places:
             self._unseen = ""
         else:
-            self._tell(f"{info.get('DockerRootDir')!r} is not there")
+            self._tell(f"{info.docker_root_dir!r} is not there")
         return places
 
     def _tell(self, reason: str) -> None:
@@ -155,12 +154,11 @@ def coming(layers: Iterable[Layer], *, archives: bool) -> int:
     return fetch + (sum(unpack) if archives else unpack[-1] if unpack else 0)
 
 
-def _places(info: dict[str, Any]) -> list[_Place]:
+def _places(info: Info) -> list[_Place]:
     """Return where an engine that says this of itself keeps images, as far as that is here."""
-    root = str(info.get("DockerRootDir", ""))
-    driver = dict(map(tuple, info.get("DriverStatus") or []))
-    if str(driver.get("driver-type", "")).startswith(_SNAPSHOTTER):
-        address = str((info.get("Containerd") or {}).get("Address", ""))
+    root = info.docker_root_dir
+    if info.driver.get("driver-type", "").startswith(SNAPSHOTTER):
+        address = info.containerd.address if info.containerd is not None else ""
         places = [_Place(_containerd_root(address), archives=True), _Place(root, images=False)]
     else:
         places = [_Place(root)]

@@ -12,8 +12,7 @@ import re
 
 import msgspec
 
-from towline.agent.docker.engine import EngineRefused
-from towline.agent.docker.errors import EngineUnreachable, Hopeless, Passing
+from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless, Passing
 from towline.errors import TaskFailed
 from towline.wire.reference import Reference
 

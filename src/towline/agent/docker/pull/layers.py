@@ -60,7 +60,8 @@ class Layers:
         state = WAITING if status.startswith(_RETRYING) else _STATES.get(status)
         if state is None:
             return False
-        detail = message.get("progressDetail") or {}
+        detail = message.get("progressDetail")
+        detail = detail if isinstance(detail, dict) else {}
         current, total = _count(detail.get("current")), _count(detail.get("total"))
         if detail.get("units"):
             current = total = 0

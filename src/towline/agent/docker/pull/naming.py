@@ -12,7 +12,8 @@ import asyncio
 
 import msgspec
 
-from towline.agent.docker.engine import Engine, EngineRefused
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused
 from towline.wire.reference import Reference
 
 HOLDING = "towline.invalid/holding"
@@ -35,13 +36,13 @@ class Present(msgspec.Struct, frozen=True):
 async def present(engine: Engine, reference: Reference, digest: str) -> Present:
     """Return what the engine has of that digest of the reference's repository."""
     name = f"{reference.repository}@{digest}"
-    found = await engine.parts(name)
+    found = await engine.image(name, manifests=True)
     if found is None:
         return Present()
     # The classic store: its id is that of the configuration, and what it has is whole.
-    whole = found["Id"] != digest
-    whole = whole or any(each.get("Available") for each in found.get("Manifests") or ())
-    return Present(whole, name in (found.get("RepoTags") or ()))
+    whole = found.id != digest
+    whole = whole or any(each.available for each in found.manifests or ())
+    return Present(whole, name in found.tags)
 
 
 async def give(engine: Engine, reference: Reference, digest: str, before: Present) -> None:
@@ -58,7 +59,7 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
     async with engine.naming:
         holding = f"{HOLDING}:{digest.partition(':')[2][:32]}"
         found = await engine.image(name)
-        names = set(found.get("RepoTags") or ()) - {holding} if found is not None else set()
+        names = set(found.tags) - {holding} if found is not None else set()
         if names != {name} or before.named:
             # No such name, or one that is to stay, or others that would go with it.
             await engine.tag(name, repository, tag)

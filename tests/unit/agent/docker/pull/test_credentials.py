@@ -7,8 +7,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from towline.agent.docker.engine import EngineRefused
-from towline.agent.docker.errors import Hopeless, Passing
+from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
 from towline.agent.docker.pull import credentials
 from towline.agent.docker.pull.attempts import Attempt, Order
 from towline.agent.docker.pull.credentials import Credentials

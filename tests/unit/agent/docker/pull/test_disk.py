@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from towline.agent.docker.answers import Containerd, Info
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempts import Attempt, Order
@@ -19,11 +20,11 @@ from towline.wire.reference import Reference
 class ToldEngine(Engine):
     """A Docker Engine of which only what it says of itself is known."""
 
-    def __init__(self, info: dict[str, Any], url: str = "unix:///nowhere") -> None:
+    def __init__(self, info: Info, url: str = "unix:///nowhere") -> None:
         super().__init__(url)
         self._info = info
 
-    async def info(self) -> dict[str, Any]:
+    async def info(self) -> Info:
         return self._info
 
 
@@ -46,7 +47,7 @@ def free(path: Path) -> int:
 
 
 async def test_a_pull_begins_only_where_enough_is_free(tmp_path: Path) -> None:
-    engine = ToldEngine({"DockerRootDir": str(tmp_path)})
+    engine = ToldEngine(Info(str(tmp_path)))
     await Room(engine, parse_share("0")).before(attempt())
     with pytest.raises(NoRoom, match="no room on the disk") as refused:
         await Room(engine, parse_share("1PiB")).before(attempt())
@@ -58,7 +59,7 @@ async def test_a_pull_begins_only_where_enough_is_free(tmp_path: Path) -> None:
 
 
 async def test_a_pull_ends_once_what_is_to_come_would_not_leave_enough(tmp_path: Path) -> None:
-    room = Room(ToldEngine({"DockerRootDir": str(tmp_path)}), parse_share("0"))
+    room = Room(ToldEngine(Info(str(tmp_path))), parse_share("0"))
     large = attempt(downloading("a", 1024, free(tmp_path)), downloading("b", 0, 1024**4))
     await room.before(large)
     with pytest.raises(NoRoom, match="are yet to be written") as ended:
@@ -67,7 +68,7 @@ async def test_a_pull_ends_once_what_is_to_come_would_not_leave_enough(tmp_path:
 
 
 async def test_a_pull_that_fits_is_watched_without_end(tmp_path: Path) -> None:
-    room = Room(ToldEngine({"DockerRootDir": str(tmp_path)}), parse_share("0"))
+    room = Room(ToldEngine(Info(str(tmp_path))), parse_share("0"))
     little = attempt(downloading("a", 10, 1024))
     await room.before(little)
     watching = asyncio.create_task(room.watch(little))
@@ -100,13 +101,13 @@ def test_what_is_to_come_is_archives_and_contents(
 @pytest.mark.parametrize(
     ("info", "url"),
     [
-        ({"DockerRootDir": "/nowhere/at/all"}, "unix:///nowhere"),
-        ({}, "unix:///nowhere"),
-        ({"DockerRootDir": "/"}, "tcp://127.0.0.1:2375"),
-        ({"DockerRootDir": "/"}, "http://127.0.0.1:2375"),
+        (Info("/nowhere/at/all"), "unix:///nowhere"),
+        (Info(), "unix:///nowhere"),
+        (Info("/"), "tcp://127.0.0.1:2375"),
+        (Info("/"), "http://127.0.0.1:2375"),
     ],
 )
-async def test_a_disk_that_cannot_be_seen_is_not_guessed(info: dict[str, Any], url: str) -> None:
+async def test_a_disk_that_cannot_be_seen_is_not_guessed(info: Info, url: str) -> None:
     room = Room(ToldEngine(info, url), parse_share("1PiB"))
     large = attempt(downloading("a", 0, 1024**6))
     await room.before(large)
@@ -118,11 +119,11 @@ async def test_of_two_disks_the_tighter_counts(tmp_path: Path) -> None:
     tight = Path("/dev/shm")
     if free(tight) >= free(tmp_path):
         pytest.skip("no tighter disk here")
-    info = {
-        "DockerRootDir": str(tight),
-        "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
-        "Containerd": {"Address": str(tmp_path / "no.sock")},
-    }
+    info = Info(
+        str(tight),
+        [["driver-type", "io.containerd.snapshotter.v1"]],
+        Containerd(str(tmp_path / "no.sock")),
+    )
     room = Room(ToldEngine(info), parse_share(f"{(free(tight) + free(tmp_path)) // 2}"))
     with pytest.raises(NoRoom) as refused:
         await room.before(attempt())

@@ -2,8 +2,7 @@
 
 import pytest
 
-from towline.agent.docker.engine import EngineRefused
-from towline.agent.docker.errors import EngineUnreachable, Hopeless
+from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.errors import TaskFailed
 from towline.wire.reference import Reference

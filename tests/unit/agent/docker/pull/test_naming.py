@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Any
 
+from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import naming
 from towline.wire.reference import Reference
@@ -20,8 +20,8 @@ class Names(Engine):
         self.names = {f"{REPOSITORY}@{DIGEST}"}
         self.asked = asyncio.Event()
 
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        return {"RepoTags": list(self.names)} if reference in self.names else None
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        return Image(DIGEST, 1, list(self.names)) if name in self.names else None
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
         self.asked.set()

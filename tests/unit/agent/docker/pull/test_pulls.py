@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from towline.agent.docker.engine import Engine, EngineRefused
-from towline.agent.docker.errors import EngineUnreachable, Hopeless
+from towline.agent.docker.answers import Image
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
 from towline.agent.docker.pull import attempts, places
 from towline.agent.docker.pull.attempts import Attempt, Hook, Order, Policy
 from towline.agent.docker.pull.faults import Fault, Kind
@@ -53,9 +54,9 @@ class Scripted(Engine):
     async def release_broken_off(self) -> None:
         self.released += 1
 
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        found = self.images.get(reference)
-        return None if found is None else {"Id": found, "Size": 1}
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        found = self.images.get(name)
+        return None if found is None else Image(found, 1)
 
     async def pull(
         self, repository: str, tag: str, auth: dict[str, str] | None = None

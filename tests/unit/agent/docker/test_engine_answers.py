@@ -1,0 +1,137 @@
+"""Whatever an engine answers, of whatever shape: an error of the engine in words, and no other."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from towline.agent.docker.engine import Engine
+from towline.errors import TaskFailed
+
+JSON, TEXT, HTML = "application/json", "text/plain; charset=utf-8", "text/html"
+VERSION = b'{"ApiVersion": "1.41", "Version": "20.10"}'
+NESTED = b"[" * 100_000
+
+
+class Daemon:
+    """What listens in an engine's place, and answers everything with the same bytes.
+
+    Parameters: with `versioned` it answers as an engine does when it is asked for its version.
+    """
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, b""
+        self.content_type: str | None = JSON
+        self.versioned = True
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.versioned and request.path.endswith("/version"):
+            return web.Response(body=VERSION, content_type=JSON)
+        response = web.StreamResponse(status=self.status)
+        if self.content_type is not None:
+            response.headers["Content-Type"] = self.content_type
+        await response.prepare(request)
+        await response.write(self.body)
+        await response.write_eof()
+        return response
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
+    daemon, application = Daemon(), web.Application()
+    application.router.add_route("*", "/{path:.*}", daemon.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.UnixSite(runner, str(tmp_path / "d.sock")).start()
+    yield daemon
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def engine(daemon: Daemon, tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = Engine(f"unix://{tmp_path / 'd.sock'}")
+    yield engine
+    await engine.close()
+
+
+async def _pull(engine: Engine) -> None:
+    async for _ in engine.pull("localhost:5000/a", "1.0"):
+        pass
+
+
+CALLS: dict[str, Callable[[Engine], Awaitable[Any]]] = {
+    "version": lambda engine: engine.ping(),
+    "info": lambda engine: engine.info(),
+    "keeps": lambda engine: engine.keeps_broken_off(),
+    "image": lambda engine: engine.image("localhost:5000/a:1.0"),
+    "manifests": lambda engine: engine.image("localhost:5000/a:1.0", manifests=True),
+    "digest": lambda engine: engine.digest("localhost:5000/a:1.0"),
+    "containers": lambda engine: engine.containers(everything=True, limit=20, state=""),
+    "pull": _pull,
+}
+ANSWERS = [b"{}", b"[]", b"null", b"7", b'"words"', b"[7]", b"", b"words", b"<html>", b"{", b"\xff"]
+ANSWERS += [NESTED, b'{"Version": 7, "ApiVersion": []}', b'{"Id": 7, "Size": "large"}']
+ANSWERS += [b'{"Descriptor": {"digest": 7}}', b'{"Descriptor": {"digest": "latest"}}']
+ANSWERS += [b'[{"Id": "a"}]', b'[{"Id": 7, "Names": 7, "Image": 7, "State": 7, "Created": "x"}]']
+ANSWERS += [b'[{"Id": "a", "Image": "b", "State": "c", "Created": 1e30}]']
+ANSWERS += [b'{"DriverStatus": 7, "DockerRootDir": 7}', b'{"Containerd": [], "DriverStatus": [7]}']
+ANSWERS += [b'{"error": 7}', b'{"errorDetail": []}', b'{"errorDetail": {"message": 7}}']
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("content_type", [JSON, TEXT, HTML, "nonsense", None])
+async def test_an_answer_of_another_shape_is_an_error_of_the_engine(
+    daemon: Daemon, engine: Engine, call: str, content_type: str | None
+) -> None:
+    daemon.versioned, daemon.content_type = call != "version", content_type
+    for status in (200, 404, 500):
+        for body in ANSWERS:
+            daemon.status, daemon.body = status, body
+            with contextlib.suppress(TaskFailed):
+                await CALLS[call](engine)
+
+
+@pytest.mark.parametrize("call", ["version", "image", "manifests", "digest", "containers"])
+async def test_what_an_engine_answered_is_named_where_it_can_not_be_read(
+    daemon: Daemon, engine: Engine, call: str
+) -> None:
+    daemon.versioned, daemon.body = call != "version", b"7"
+    with pytest.raises(TaskFailed) as failed:
+        await CALLS[call](engine)
+    assert engine.url in failed.value.error
+    assert "can't be read" in failed.value.error
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'"no"', b'{"message": 7}', b"no \xff words"])
+async def test_a_refusal_without_words_is_a_refusal_all_the_same(
+    daemon: Daemon, engine: Engine, body: bytes
+) -> None:
+    daemon.status, daemon.body = 404, body
+    assert await engine.image("localhost:5000/a:1.0") is None
+    daemon.status = 500
+    with pytest.raises(TaskFailed, match="HTTP status 500"):
+        await engine.image("localhost:5000/a:1.0")
+
+
+async def test_an_engine_with_a_version_that_is_none_is_asked_for_it_again(
+    daemon: Daemon, engine: Engine
+) -> None:
+    daemon.versioned, daemon.body = False, b"{}"
+    for _ in range(2):
+        with pytest.raises(TaskFailed, match="can't be read"):
+            await engine.image("localhost:5000/a:1.0")
+    daemon.versioned, daemon.body = True, b'{"Id": "sha256:0", "Size": 7}'
+    assert await engine.ping() == "20.10"
+    assert await engine.image("localhost:5000/a:1.0") is not None
+
+
+async def test_words_without_bounds_in_a_stream_are_an_error_of_the_engine(
+    daemon: Daemon, engine: Engine
+) -> None:
+    daemon.body = json.dumps({"status": "x" * 2**20}).encode() + b"\r\n"
+    with pytest.raises(TaskFailed, match="progress stream"):
+        await _pull(engine)
