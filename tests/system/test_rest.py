@@ -29,7 +29,7 @@ from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import RESTING
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
-from towline.wire import cooldown as buckets
+from towline.controller.cooldowns import cooldown_bucket
 from towline.wire.event import Step
 from towline.wire.job import Job, new_id
 from towline.wire.progress import Report
@@ -193,7 +193,7 @@ async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     with Broker(tmp_path_factory.mktemp("rest")) as broker:
         settings = Settings([broker.url], broker.credentials)
         async with Connection(settings, "rest") as connection:
-            await buckets.create(connection, 1)
+            await cooldown_bucket(connection).create(1)
             yield connection
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
-from towline.broker.connection import Connection
+from towline.broker.bucket import Bucket
+from towline.broker.connection import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.node import NodeState
 from towline.wire.subjects import STATES, state_subject
@@ -40,6 +40,7 @@ class Drain:
         retry_every: float = RETRY_EVERY,
     ) -> None:
         self._broker = broker
+        self._states = Bucket(broker, STATES, NodeState)
         self._machine = machine
         self._changed = changed
         self._retry_every = retry_every
@@ -66,24 +67,19 @@ class Drain:
                     self._stale.clear()
                     await self._look()
                     await self._stale.wait()
-            except (BrokerUnreachable, nats.errors.Error, OSError) as error:
+            except (BrokerUnreachable, BrokerRefused, nats.errors.Error, OSError) as error:
                 log.warning("state not known", reason=str(error))
                 await asyncio.sleep(self._retry_every)
             finally:
                 lost.cancel()
 
     async def _look(self) -> None:
-        answer = await self._broker.request(
-            f"$JS.API.DIRECT.GET.KV_{STATES}.$KV.{STATES}.{self._machine}", b""
-        )
+        entry = await self._states.get_nearby(self._machine)
         drained = False
-        if answer.data:
-            try:
-                state = msgspec.json.decode(answer.data, type=NodeState)
-            except msgspec.MsgspecError as error:
-                log.error("state not readable", reason=str(error))
+        if entry is not None:
+            if entry.value is None:
                 return
-            drained = state.drained is not None
+            drained = entry.value.drained is not None
         if drained != self.drained:
             self.drained = drained
             log.info("node drained" if drained else "node undrained")

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from towline import __version__
 from towline.agent.capabilities import Capabilities
+from towline.broker.bucket import Bucket
 from towline.broker.connection import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.node import Heartbeat, Registration
@@ -52,7 +52,8 @@ class Heartbeats:
         after: asyncio.Event,
         interval: float,
     ) -> None:
-        self._broker = broker
+        self._nodes = Bucket(broker, NODES, Registration)
+        self._heartbeats = Bucket(broker, HEARTBEATS, Heartbeat)
         self._machine = machine
         self._hostname = hostname
         self._labels = labels
@@ -92,7 +93,7 @@ class Heartbeats:
                     memory=memory(),
                 )
                 # Acknowledged: right after a broker's restart the bucket may not be there yet.
-                await self._broker.append(self._subject(HEARTBEATS), msgspec.json.encode(beat))
+                await self._heartbeats.put(self._machine, beat)
                 self.sent.set()
             except (BrokerUnreachable, BrokerRefused) as error:
                 log.warning("heartbeat not sent", reason=error.details)
@@ -102,19 +103,14 @@ class Heartbeats:
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
-        beat = msgspec.json.encode(Heartbeat(leaving=True))
-        await self._broker.publish(self._subject(HEARTBEATS), beat)
-
-    def _subject(self, bucket: str) -> str:
-        return f"$KV.{bucket}.{self._machine}"
+        await self._heartbeats.put_unconfirmed(self._machine, Heartbeat(leaving=True))
 
     async def _register(self) -> None:
-        subject = self._subject(NODES)
         registered = time.time()
-        with contextlib.suppress(BrokerRefused, msgspec.MsgspecError):
-            answer = await self._broker.request(f"$JS.API.DIRECT.GET.KV_{NODES}.{subject}", b"")
-            if answer.data:
-                registered = msgspec.json.decode(answer.data, type=Registration).registered
+        with contextlib.suppress(BrokerRefused):
+            entry = await self._nodes.get_nearby(self._machine)
+            if entry is not None and entry.value is not None:
+                registered = entry.value.registered
         system = {}
         with contextlib.suppress(OSError):
             system = platform.freedesktop_os_release()
@@ -134,7 +130,7 @@ class Heartbeats:
             booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
             public_key=self._public_key,
         )
-        await self._broker.append(subject, msgspec.json.encode(registration))
+        await self._nodes.put(self._machine, registration)
 
 
 def memory() -> tuple[int, int, int] | None:

@@ -42,6 +42,8 @@ REQUEST_TIMEOUT = 5.0
 FIRST_ATTEMPT = 2.0
 """Seconds until a message that nobody acknowledged is sent once more, on the same connection: in a
 cluster a leader that is gone loses it without a word. Doubled each time."""
+WRONG_LAST_SEQUENCE = (10071, 10164)
+"""What is answered where another message than the sender knew of is the newest on a subject."""
 _SEED = re.compile("SU[A-Z2-7]{56}")
 
 
@@ -55,6 +57,10 @@ class BrokerRefused(TowlineError):
     def __init__(self, number: int, description: str) -> None:
         super().__init__("The broker refused.", f"{description} (JetStream error {number})")
         self.number = number
+
+
+class WrongLastSequence(BrokerRefused):
+    """The newest message on a subject is another one than the sender knew of."""
 
 
 class _Ack(msgspec.Struct):
@@ -384,7 +390,7 @@ class Connection:
         error = answer.get("error")
         self._told(subject, error)
         if error:
-            raise BrokerRefused(error.get("err_code", 0), error.get("description", ""))
+            raise _refusal(error)
         if "ts" in answer:
             self.clock.tell(answer["ts"], asked)
         return answer
@@ -440,8 +446,7 @@ class Connection:
                 continue
             ack = msgspec.json.decode(reply.data, type=_Ack)
             if ack.error:
-                number = ack.error.get("err_code", 0)
-                raise BrokerRefused(number, ack.error.get("description", ""))
+                raise _refusal(ack.error)
             self._stored()
             return ack.seq
 
@@ -461,6 +466,12 @@ def _cancellations() -> int:
     """
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
+
+
+def _refusal(error: dict[str, Any]) -> BrokerRefused:
+    number = error.get("err_code", 0)
+    kind = WrongLastSequence if number in WRONG_LAST_SEQUENCE else BrokerRefused
+    return kind(number, error.get("description", ""))
 
 
 def _reason(error: BaseException) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import structlog
 
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
 from towline.broker.streams import (
     MAX_CONSUMERS,
     NANOSECONDS,
     NO_MESSAGE,
-    WRONG_LAST_SEQUENCE,
     create_stream,
     lacks_room,
 )
@@ -128,7 +128,7 @@ class Journal:
         Each has a subject of its own, which takes one message only: that holds beyond the time
         for which the broker remembers message ids.
         """
-        try:
+        with contextlib.suppress(WrongLastSequence):
             await self.broker.append(
                 event_subject(event),
                 msgspec.json.encode(event),
@@ -136,9 +136,6 @@ class Journal:
                 first=True,
                 timeout=timeout,
             )
-        except BrokerRefused as error:
-            if error.number not in WRONG_LAST_SEQUENCE:
-                raise
 
     async def release(self, job: Job, machine: str) -> int:
         """Send a job with waves to a node whose turn it is; raises as `Connection.append`."""
@@ -163,8 +160,9 @@ class Journal:
             last: the sequence of the job's last decision that this one knows of, 0 for none.
 
         Raises:
-            BrokerRefused: there is another one by now (see `WRONG_LAST_SEQUENCE`): perhaps this
-                very one, stored by an attempt whose acknowledgement was lost.
+            WrongLastSequence: there is a later one by now: perhaps this very one, stored by an
+                attempt whose acknowledgement was lost.
+            BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
         return await self.broker.append(event_subject(event), msgspec.json.encode(event), last=last)
@@ -186,15 +184,13 @@ class Journal:
                 message_id=f"{event.job}.{event.machine}.{CLAIMED}",
                 first=True,
             )
-        except BrokerRefused as error:
-            if error.number not in WRONG_LAST_SEQUENCE:
-                raise
+        except WrongLastSequence:
+            stored = await self.last_event(subject)
         else:
             return event.machine
-        held = await self.last_event(subject)
-        if held is None:
+        if stored is None:
             raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
-        return held.machine
+        return stored.machine
 
     async def record_lead(self, event: Event) -> Lead:
         """Store what a job's lead found, unless there is one; return the one that is stored then.

@@ -15,8 +15,6 @@ NO_MESSAGE = 10037
 NO_STORAGE = 10047
 NO_PEERS = 10005
 """What a server of its own, and a cluster, answer where a stream may take more than there is."""
-WRONG_LAST_SEQUENCE = (10071, 10164)
-"""A message that was to be the first on its subject is not."""
 
 
 def lacks_room(error: BrokerRefused) -> bool:

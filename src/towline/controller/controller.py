@@ -14,6 +14,7 @@ from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.controller.auth import Authenticator
+from towline.controller.cooldowns import cooldown_bucket
 from towline.controller.credentials.issuer import Issuer
 from towline.controller.credentials.store import Registries
 from towline.controller.fleet import Fleet
@@ -43,7 +44,6 @@ from towline.controller.rollout.runner import Runner
 from towline.controller.storage import Storage
 from towline.operation import catalog
 from towline.runtime.keys import Vault
-from towline.wire import cooldown
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -101,6 +101,7 @@ class Controller:
         self.steering = Steering(
             *(self.journal, index, self.indexer, self.decisions, self.waiting, self.lookup)
         )
+        self.cooldowns = cooldown_bucket(broker)
         self.watches = Watches(broker, self.indexer, self.lookup)
         replicas = options.retention.replicas
         self.storage = Storage(
@@ -108,9 +109,11 @@ class Controller:
             [
                 *(
                     functools.partial(part.create, replicas)
-                    for part in (self.fleet, self.keys, self.registries, self.lease)
+                    for part in (
+                        *(self.fleet, self.keys, self.registries, self.cooldowns),
+                        self.lease,
+                    )
                 ),
-                functools.partial(cooldown.create, broker, replicas),
                 # Last: it takes what room is left.
                 functools.partial(self.journal.create, options.retention),
             ],

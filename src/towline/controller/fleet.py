@@ -6,12 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-import msgspec
 import structlog
 
+from towline.broker.bucket import Bucket
 from towline.broker.connection import LONGEST_PAUSE, Connection
-from towline.broker.consumer import Follower
-from towline.broker.streams import NANOSECONDS, create_stream
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
 from towline.wire.node import Heartbeat, NodeState, Registration
@@ -21,6 +19,10 @@ from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 log = structlog.get_logger()
 
 
+MAX_FOLLOWERS = 1000
+"""Controllers that may follow a bucket at a time."""
+HEARTBEATS_KEPT = 120.0
+"""Seconds after which the broker forgets the heartbeat of a node that sends no more."""
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
 TICK = 0.5
@@ -69,16 +71,29 @@ class Member:
         return f"not reachable since {timestamp(self.heard)}"
 
 
-def _follow(broker: Connection, bucket: str) -> Follower:
-    return Follower(broker, f"KV_{bucket}", subjects=[f"$KV.{bucket}.>"], newest=True)
-
-
 class Fleet:
     """All registered nodes, in memory, kept current by following three key-value buckets."""
 
     def __init__(self, broker: Connection) -> None:
         self._broker = broker
         self._listeners: list[Callable[[set[str]], None]] = []
+        self._node_bucket = Bucket(
+            broker, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
+        )
+        self._state_bucket = Bucket(
+            broker, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
+        )
+        # In memory: at 10,000 nodes they would be 2,000 synced writes a second for what is
+        # worthless half a minute later.
+        self._heartbeat_bucket = Bucket(
+            broker,
+            HEARTBEATS,
+            Heartbeat,
+            storage="memory",
+            max_age=HEARTBEATS_KEPT,
+            deny_delete=True,
+            max_consumers=MAX_FOLLOWERS,
+        )
         self._members: dict[str, Member] = {}
         self._by_hostname: dict[str, set[str]] = {}
         self.hostnames: dict[str, str] = {}
@@ -106,83 +121,49 @@ class Fleet:
     async def create(self, replicas: int) -> None:
         """Make the buckets where they don't exist.
 
-        Heartbeats are kept in memory: at 10,000 nodes they would be 2,000 synced writes a second
-        for what is worthless half a minute later.
+        Args:
+            replicas: copies of each in a cluster.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: they could not be made.
         """
-        for bucket, storage, age in (
-            (NODES, "file", 0.0),
-            (STATES, "file", 0.0),
-            (HEARTBEATS, "memory", 120.0),
-        ):
-            await create_stream(
-                self._broker,
-                {
-                    "name": f"KV_{bucket}",
-                    "subjects": [f"$KV.{bucket}.>"],
-                    "retention": "limits",
-                    "storage": storage,
-                    "max_age": int(age * NANOSECONDS),
-                    "max_msgs_per_subject": 1,
-                    "max_consumers": 1000,
-                    "discard": "new",
-                    "allow_rollup_hdrs": True,
-                    "deny_delete": True,
-                    "allow_direct": True,
-                    "num_replicas": replicas,
-                },
-            )
+        await self._node_bucket.create(replicas)
+        await self._state_bucket.create(replicas)
+        await self._heartbeat_bucket.create(replicas)
 
     async def follow_nodes(self) -> None:
         """Keep registrations current, for ever."""
-        async for message in _follow(self._broker, NODES):
-            if not message.data:
-                continue
+        async for change in self._node_bucket.follow():
             try:
-                self._register(msgspec.json.decode(message.data, type=Registration))
-            except (msgspec.MsgspecError, ValueError) as error:
-                log.error("registration not readable", subject=message.subject, reason=str(error))
+                self._register(change.value)
+            except ValueError as error:
+                log.error("registration not readable", machine=change.key, reason=str(error))
 
     async def follow_states(self) -> None:
         """Keep what people have decided about nodes current, for ever."""
-        async for message in _follow(self._broker, STATES):
-            machine = message.subject.rpartition(".")[2]
-            try:
-                state = msgspec.json.decode(message.data, type=NodeState)
-            except msgspec.MsgspecError as error:
-                log.error("state not readable", machine=machine, reason=str(error))
-                continue
-            self._states[machine] = state
-            member = self._members.get(machine)
+        async for change in self._state_bucket.follow():
+            self._states[change.key] = change.value
+            member = self._members.get(change.key)
             if member is not None:
-                member.state = state
+                member.state = change.value
 
     async def decide(self, member: Member, state: NodeState) -> None:
-        """Keep a decision about a node, and tell its agent of it.
+        """Keep a decision about a node, and have its agent look at it.
 
         Raises:
             BrokerUnreachable, BrokerRefused: it may not have been kept.
         """
-        key = f"$KV.{STATES}.{member.machine}"
-        await self._broker.append(key, msgspec.json.encode(state))
+        await self._state_bucket.put(member.machine, state)
         self._states[member.machine] = member.state = state
         await self._broker.publish(state_subject(member.machine), b"")
 
     async def follow_heartbeats(self) -> None:
         """Keep signs of life current, for ever."""
-        follower, session, live = _follow(self._broker, HEARTBEATS), 0, False
-        async for message in follower:
-            if session != follower.sessions:
-                session, live = follower.sessions, False
-            machine = message.subject.rpartition(".")[2]
-            try:
-                heartbeat = msgspec.json.decode(message.data, type=Heartbeat)
-            except msgspec.MsgspecError as error:
-                log.error("heartbeat not readable", machine=machine, reason=str(error))
-                continue
+        async for change in self._heartbeat_bucket.follow():
             # What the bucket held when we came is as old as the broker says; what comes after is
             # now, whatever the broker's clock.
-            self._hear(machine, heartbeat, time.time() if live else min(time.time(), message.time))
-            live = live or message.pending == 0
+            now = time.time()
+            self._hear(change.key, change.value, now if change.live else min(now, change.stored))
 
     async def watch(self) -> None:
         """Notice nodes that have fallen silent, for ever."""

@@ -189,7 +189,7 @@ class Issuer:
         if job.credential:
             # Whoever kept it may be gone: this controller looks out for its end, too.
             self._held.add(job.id)
-            return await lookups.once(job.id, lambda: self._registries.held(job.id))
+            return await lookups.once(job.id, lambda: self._registries.get_for_job(job.id))
         return await lookups.once(registry, lambda: self._registries.get(registry))
 
     # Forgotten
@@ -203,7 +203,7 @@ class Issuer:
         operation = catalog.get(job.operation)
         registry = None if operation is None else operation.credential_for(job.parameters)
         if registry is not None:
-            await self._registries.hold(job.id, registry, credential, job.caller)
+            await self._registries.put_for_job(job.id, registry, credential, job.caller)
             self._held.add(job.id)
 
     def _event_folded(self, event: Event) -> None:
@@ -221,7 +221,7 @@ class Issuer:
                 self._held = held | (self._held - before)
                 for job_id in held:
                     if self._over(job_id):
-                        await self._registries.drop(job_id)
+                        await self._registries.remove_for_job(job_id)
                         self._held.discard(job_id)
             except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
                 log.warning("credentials of ended jobs not forgotten yet", reason=str(error))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
-from typing import Any
 
 import msgspec
 
-from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.streams import NO_MESSAGE, create_stream
+from towline.broker.bucket import Bucket
+from towline.broker.connection import Connection
 from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey
 from towline.wire.credential import Credential
 
 BUCKET = "credentials"
-OF_REGISTRY = f"$KV.{BUCKET}.registry"
-OF_JOB = f"$KV.{BUCKET}.job"
+OF_REGISTRY = "registry"
+OF_JOB = "job"
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,12 +40,12 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     locked: str = ""
 
 
-def _registry_subject(registry: str) -> str:
-    # A host has dots and an address brackets: none of that may become part of a subject.
+def _registry_key(registry: str) -> str:
+    # A host has dots and an address brackets: none of that may become part of a key.
     return f"{OF_REGISTRY}.{registry.encode().hex()}"
 
 
-def _job_subject(job_id: str) -> str:
+def _job_key(job_id: str) -> str:
     return f"{OF_JOB}.{job_id}"
 
 
@@ -59,27 +57,12 @@ class Registries:
     """
 
     def __init__(self, broker: Connection, vault: Vault) -> None:
-        self._broker = broker
+        self._bucket = Bucket(broker, BUCKET, Kept, max_bytes=256 * 1024**2, max_consumers=1000)
         self._vault = vault
 
     async def create(self, replicas: int) -> None:
         """Make the bucket where it doesn't exist."""
-        await create_stream(
-            self._broker,
-            {
-                "name": f"KV_{BUCKET}",
-                "subjects": [f"$KV.{BUCKET}.>"],
-                "retention": "limits",
-                "storage": "file",
-                "max_msgs_per_subject": 1,
-                "max_bytes": 256 * 1024**2,
-                "max_consumers": 1000,
-                "discard": "new",
-                "allow_rollup_hdrs": True,
-                "allow_direct": True,
-                "num_replicas": replicas,
-            },
-        )
+        await self._bucket.create(replicas)
 
     # Of registries
 
@@ -97,18 +80,19 @@ class Registries:
                 "This controller does not have the key that credentials are kept with.",
                 f"{self._other_key(foreign[0])}; or remove those that can't be read",
             )
-        kept = self._lock(_registry_subject(registry), registry, credential, by)
-        await self._broker.append(_registry_subject(registry), msgspec.json.encode(kept))
+        key = _registry_key(registry)
+        kept = self._lock(key, registry, credential, by)
+        await self._bucket.put(key, kept)
         return kept, registry not in found
 
     async def get(self, registry: str) -> Kept | None:
-        """Return what is kept for a registry; raises as `Connection.call`."""
-        return await self._read(_registry_subject(registry))
+        """Return what is kept for a registry; raises as `Bucket.get`."""
+        return await self._read(_registry_key(registry))
 
     async def all(self) -> list[Kept]:
-        """Return what is kept for registries, by their names; raises as `Connection.call`."""
-        subjects = await self._subjects(OF_REGISTRY)
-        found = await asyncio.gather(*(self._read(subject) for subject in subjects))
+        """Return what is kept for registries, by their names; raises as `Bucket.get`."""
+        keys = await self._bucket.keys(OF_REGISTRY)
+        found = await asyncio.gather(*(self._read(key) for key in keys))
         present = [kept for kept in found if kept is not None]
         return sorted(present, key=lambda kept: kept.registry)
 
@@ -118,27 +102,28 @@ class Registries:
         Raises:
             BrokerUnreachable, BrokerRefused: it may not have been removed.
         """
-        return await self._purge(_registry_subject(registry))
+        return await self._bucket.purge(_registry_key(registry))
 
     # Of jobs
 
-    async def hold(self, job_id: str, registry: str, credential: Credential, by: str) -> None:
-        """Keep what a request brought for its job; raises as `Connection.append`."""
-        subject = _job_subject(job_id)
-        kept = self._lock(subject, registry, credential, by)
-        await self._broker.append(subject, msgspec.json.encode(kept))
+    async def put_for_job(
+        self, job_id: str, registry: str, credential: Credential, by: str
+    ) -> None:
+        """Keep what a request brought for its job; raises as `Bucket.put`."""
+        key = _job_key(job_id)
+        await self._bucket.put(key, self._lock(key, registry, credential, by))
 
-    async def held(self, job_id: str) -> Kept | None:
-        """Return what a request brought for its job; raises as `Connection.call`."""
-        return await self._read(_job_subject(job_id))
+    async def get_for_job(self, job_id: str) -> Kept | None:
+        """Return what a request brought for its job; raises as `Bucket.get`."""
+        return await self._read(_job_key(job_id))
 
     async def jobs(self) -> list[str]:
-        """Return the ids of the jobs for which something is kept; raises as `Connection.call`."""
-        return [subject.rpartition(".")[2] for subject in await self._subjects(OF_JOB)]
+        """Return the ids of the jobs for which something is kept; raises as `Bucket.get`."""
+        return [key.rpartition(".")[2] for key in await self._bucket.keys(OF_JOB)]
 
-    async def drop(self, job_id: str) -> None:
+    async def remove_for_job(self, job_id: str) -> None:
         """Forget what a request brought for its job; raises as `remove`."""
-        await self._purge(_job_subject(job_id))
+        await self._bucket.purge(_job_key(job_id))
 
     # Locking
 
@@ -159,11 +144,11 @@ class Registries:
             raise WrongKey(
                 f"The credential for {kept.registry} can't be decrypted.", self._other_key(kept)
             )
-        subject = _registry_subject(kept.registry) if job_id is None else _job_subject(job_id)
-        opened = self._vault.unlock(kept.locked, _place(subject, kept))
+        key = _registry_key(kept.registry) if job_id is None else _job_key(job_id)
+        opened = self._vault.unlock(kept.locked, self._place(key, kept))
         return msgspec.json.decode(opened, type=Credential)
 
-    def _lock(self, subject: str, registry: str, credential: Credential, by: str) -> Kept:
+    def _lock(self, key: str, registry: str, credential: Credential, by: str) -> Kept:
         kept = Kept(
             registry=registry,
             username=credential.username,
@@ -172,7 +157,7 @@ class Registries:
             by=by,
             key=self._vault.fingerprint,
         )
-        locked = self._vault.lock(msgspec.json.encode(credential), _place(subject, kept))
+        locked = self._vault.lock(msgspec.json.encode(credential), self._place(key, kept))
         return msgspec.structs.replace(kept, locked=locked)
 
     def _other_key(self, kept: Kept) -> str:
@@ -182,33 +167,12 @@ class Registries:
             "another controller's with --credentials-key; nothing is lost"
         )
 
-    # In the broker
+    def _place(self, key: str, kept: Kept) -> str:
+        """Return what a locked credential is bound to: moved elsewhere, it doesn't open."""
+        shown = [kept.registry, kept.username, kept.kind, kept.by, kept.updated]
+        return f"{self._bucket.subject(key)} {msgspec.json.encode(shown).decode()}"
 
-    async def _read(self, subject: str) -> Kept | None:
-        try:
-            # Of the leader: what was set a moment ago, at whichever controller, is there.
-            answer = await self._broker.call(
-                f"STREAM.MSG.GET.KV_{BUCKET}", {"last_by_subj": subject}
-            )
-        except BrokerRefused as error:
-            if error.number == NO_MESSAGE:
-                return None
-            raise
-        return msgspec.json.decode(base64.b64decode(answer["message"]["data"]), type=Kept)
-
-    async def _subjects(self, below: str) -> list[str]:
-        answer = await self._broker.call(
-            f"STREAM.INFO.KV_{BUCKET}", {"subjects_filter": f"{below}.*"}
-        )
-        found: dict[str, Any] = answer["state"].get("subjects") or {}
-        return list(found)
-
-    async def _purge(self, subject: str) -> bool:
-        answer = await self._broker.call(f"STREAM.PURGE.KV_{BUCKET}", {"filter": subject})
-        return bool(answer["purged"])
-
-
-def _place(subject: str, kept: Kept) -> str:
-    """Return what a locked credential is bound to: moved elsewhere, it doesn't open."""
-    shown = [kept.registry, kept.username, kept.kind, kept.by, kept.updated]
-    return f"{subject} {msgspec.json.encode(shown).decode()}"
+    async def _read(self, key: str) -> Kept | None:
+        # Of the leader: what was set a moment ago, at whichever controller, is there.
+        entry = await self._bucket.get(key)
+        return None if entry is None else entry.value

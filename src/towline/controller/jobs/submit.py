@@ -130,13 +130,13 @@ class Submitter:
         """
         if request.key is not None:
             # Before the target: what it means may have changed since the job was made.
-            kept = await self._keys.held(request.caller, request.key, request.digest)
+            kept = await self._keys.find(request.caller, request.key, request.digest)
             if kept is not None and (found := await self._made(request, kept, wait)) is not None:
                 return found
         plan = self._plan(request)
         job = self._job(request, plan)
         if request.key is not None:
-            kept = await self._keys.hold(request.caller, request.key, request.digest, job.id)
+            kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
             if kept != job.id:
                 if (found := await self._made(request, kept, wait)) is not None:
                     return found

@@ -11,9 +11,8 @@ from collections.abc import Callable
 
 import structlog
 
-from towline.broker.connection import BrokerRefused
+from towline.broker.connection import WrongLastSequence
 from towline.broker.journal import EVENTS, Journal
-from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
@@ -81,14 +80,12 @@ class Decisions:
                 return state
             try:
                 sequence = await self._journal.decide(event, last)
-            except BrokerRefused as error:
-                if error.number not in WRONG_LAST_SEQUENCE:
-                    raise
-            else:
-                # So that whoever asks for the job next finds it so.
-                await self._indexer.until({EVENTS: sequence})
-                state.apply(event)
-                return state
+            except WrongLastSequence:
+                continue
+            # So that whoever asks for the job next finds it so.
+            await self._indexer.until({EVENTS: sequence})
+            state.apply(event)
+            return state
 
     async def pause(self, job_id: str, caller: str) -> JobState | None:
         """Release no more nodes of a job; those that were go on. Return how far it is then.

@@ -20,9 +20,8 @@ from collections.abc import Container
 import msgspec
 import structlog
 
-from towline.broker.connection import BrokerRefused
+from towline.broker.connection import WrongLastSequence
 from towline.broker.journal import Journal
-from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
@@ -106,11 +105,11 @@ class Runner:
         try:
             while True:
                 self._wake.clear()
-                if self._open() and await self._lease.hold():
+                if self._open() and await self._lease.take():
                     await self._while_leased()
                 await self._pause(self._wake)
         finally:
-            await self._lease.leave()
+            await self._lease.give_back()
 
     async def _pause(self, wake: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
@@ -131,7 +130,7 @@ class Runner:
         log.info("waves taken over")
         running: dict[str, asyncio.Task[None]] = {}
         try:
-            while self._lease.held:
+            while self._lease.valid:
                 for job_id in self._open():
                     if job_id not in running:
                         running[job_id] = asyncio.create_task(self._keep(job_id), name=job_id)
@@ -139,7 +138,7 @@ class Runner:
                     return
                 await self._pause(self._wake)
                 self._wake.clear()
-                await self._lease.hold()
+                await self._lease.take()
                 for job_id in [each for each, task in running.items() if task.done()]:
                     error = running.pop(job_id).exception()
                     if error is not None:
@@ -152,7 +151,7 @@ class Runner:
 
     async def _keep(self, job_id: str) -> None:
         """Drive a job to its end, whatever interrupts that."""
-        while self._lease.held:
+        while self._lease.valid:
             try:
                 known = await self._decisions.known(job_id)
                 if known is None:
@@ -163,10 +162,8 @@ class Runner:
                 await self._go_on(rollout)
                 if state.done:
                     return
-            except BrokerRefused as error:
-                if error.number not in WRONG_LAST_SEQUENCE:
-                    log.warning("wave stalls", job=job_id, reason=error.details)
-                    await asyncio.sleep(RETRY_EVERY)
+            except WrongLastSequence:
+                continue
             except (TowlineError, sqlite3.Error) as error:
                 log.warning("wave stalls", job=job_id, reason=str(error))
                 await asyncio.sleep(RETRY_EVERY)
@@ -176,7 +173,7 @@ class Runner:
     async def _go_on(self, rollout: _Rollout) -> None:
         """Release nodes as their turn comes, until the job has ended or the lease is over."""
         state = rollout.state
-        while self._lease.held:
+        while self._lease.valid:
             rollout.wake.clear()
             await self._send(rollout)
             if state.done:
@@ -245,7 +242,7 @@ class Runner:
     async def _send(self, rollout: _Rollout) -> None:
         """Give the job to all nodes that were released and don't have it yet."""
         job = msgspec.structs.replace(rollout.state.job, excluded=[], only=None)
-        while rollout.unsent and self._lease.held:
+        while rollout.unsent and self._lease.valid:
             batch = rollout.unsent[:AT_ONCE]
             outcomes = await asyncio.gather(
                 *(self._send_to(rollout, job, machine) for machine in batch), return_exceptions=True

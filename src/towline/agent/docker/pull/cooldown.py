@@ -8,7 +8,6 @@ of its own in that time at random, so that all come back gently.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import random
 from datetime import UTC, datetime
@@ -16,17 +15,16 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 import structlog
 
 from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.steps import dequeued, resting
-from towline.broker.connection import BrokerRefused, Connection
-from towline.broker.streams import NO_MESSAGE, WRONG_LAST_SEQUENCE
+from towline.broker.bucket import Bucket
+from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
 from towline.errors import BrokerUnreachable
 from towline.units import timestamp
-from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Rest, rest_subject
+from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Cooldown, cooldown_key
 from towline.wire.credential import HUB_ADDRESS
 from towline.wire.reference import DOCKER_HUB, Reference
 
@@ -49,8 +47,9 @@ class Rests(Hook):
 
     def __init__(self, broker: Connection, hostname: str) -> None:
         self._broker = broker
+        self._bucket = Bucket(broker, BUCKET, Cooldown)
         self._hostname = hostname
-        self._known: dict[str, tuple[Rest, int]] = {}
+        self._known: dict[str, tuple[Cooldown, int]] = {}
         self._alone = 0
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -97,27 +96,23 @@ class Rests(Hook):
             if found is None or found[1] != sequence:
                 return
 
-    async def _find(self, registry: str) -> tuple[Rest, int] | None:
+    async def _find(self, registry: str) -> tuple[Cooldown, int] | None:
         """Return how a registry rests, and the sequence of that; None where it doesn't."""
         if not self._broker.connected:
             # What was known last holds; a pull doesn't wait for the broker.
             return self._known.get(registry)
         try:
-            answer = await self._broker.call(
-                f"STREAM.MSG.GET.KV_{BUCKET}", {"last_by_subj": rest_subject(registry)}
-            )
+            entry = await self._bucket.get(cooldown_key(registry))
         except (BrokerRefused, BrokerUnreachable) as error:
-            if isinstance(error, BrokerRefused) and error.number == NO_MESSAGE:
-                known = self._known.get(registry)
-                if known is not None and known[1] < 0:
-                    return known  # the broker could not be told
-                self._known.pop(registry, None)
-                return None
             log.warning("rest not known", registry=registry, reason=error.details)
             return self._known.get(registry)
-        message = answer["message"]
-        rest = msgspec.json.decode(base64.b64decode(message["data"]), type=Rest)
-        self._known[registry] = rest, int(message["seq"])
+        if entry is None or entry.value is None:
+            known = self._known.get(registry)
+            if known is not None and known[1] < 0:
+                return known  # the broker could not be told
+            self._known.pop(registry, None)
+            return None
+        self._known[registry] = entry.value, entry.sequence
         return self._known[registry]
 
     # Saying
@@ -144,27 +139,26 @@ class Rests(Hook):
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _tell(self, rest: Rest, last: int) -> int | None:
+    async def _tell(self, rest: Cooldown, last: int) -> int | None:
         """Say it to all, unless another node has meanwhile; return its sequence then.
 
         Where the broker can't be told, this node keeps the rest by itself.
         """
         try:
-            sequence = await self._broker.append(
-                rest_subject(rest.registry), msgspec.json.encode(rest), last=max(0, last)
-            )
+            sequence = await self._bucket.put(cooldown_key(rest.registry), rest, last=max(0, last))
+        except WrongLastSequence:
+            return None
         except (BrokerRefused, BrokerUnreachable) as error:
-            if not isinstance(error, BrokerRefused) or error.number not in WRONG_LAST_SEQUENCE:
-                log.warning("rest not told", registry=rest.registry, reason=error.details)
-                # No sequence of the broker's: each of these is another rest all the same.
-                self._alone -= 1
-                self._known[rest.registry] = rest, self._alone
+            log.warning("rest not told", registry=rest.registry, reason=error.details)
+            # No sequence of the broker's: each of these is another rest all the same.
+            self._alone -= 1
+            self._known[rest.registry] = rest, self._alone
             return None
         log.warning("registry rests", registry=rest.registry, until=timestamp(rest.until))
         self._known[rest.registry] = rest, sequence
         return sequence
 
-    async def _ask(self, reference: Reference, rest: Rest, nodes: int, sequence: int) -> None:
+    async def _ask(self, reference: Reference, rest: Cooldown, nodes: int, sequence: int) -> None:
         """Ask the registry itself how long it wants to rest: engines leave that out."""
         seconds = await retry_after(reference)
         if seconds is not None:
@@ -177,11 +171,11 @@ class Rests(Hook):
 
 def _rest(
     registry: str, now: float, seconds: float, nodes: int, row: int, by: str, reason: str
-) -> Rest:
+) -> Cooldown:
     # However little it asks for: where that has not helped, more.
     until = now + max(seconds, min(LONGEST_REST, 2.0 ** (row - 1)))
     back = min(LONGEST_RETURN, INTERVAL * nodes * 2 ** (row - 1))
-    return Rest(registry, now, until, until + back, row, by, reason[:300])
+    return Cooldown(registry, now, until, until + back, row, by, reason[:300])
 
 
 async def retry_after(reference: Reference) -> float | None:

@@ -16,9 +16,8 @@ from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless
 from towline.agent.docker.pull.attempts import Attempt, Hook
 from towline.agent.docker.pull.faults import Kind, classify
-from towline.broker.connection import BrokerRefused
+from towline.broker.connection import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal
-from towline.broker.streams import WRONG_LAST_SEQUENCE
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
 from towline.wire.event import LEADING, LED, NOBODY, Event, Lead
@@ -115,9 +114,7 @@ class Digests(Hook):
         event = Event(job, NOBODY, "", LEADING, time.time(), data=data, error=error)
         try:
             await self._journal.decide(event, last)
-        except BrokerRefused as refused:
-            if refused.number not in WRONG_LAST_SEQUENCE:
-                raise
+        except WrongLastSequence:
             return False
         return True
 

@@ -23,10 +23,10 @@ class Broker:
         self.clock = Clock()
         self.connected = False
 
-    async def call(self, *_: Any) -> dict[str, Any]:
+    async def call(self, *_: Any, **__: Any) -> dict[str, Any]:
         raise BrokerRefused(NO_MESSAGE, "no message found")
 
-    async def append(self, *_: Any, last: int) -> int:
+    async def append(self, *_: Any, last: int, **__: Any) -> int:
         assert last >= 0
         raise BrokerUnreachable("The broker is out of reach.", "it is stopped")
 

@@ -1,0 +1,255 @@
+"""Key-value buckets: the newest value of each key, kept by the broker."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+import structlog
+
+from towline.broker.connection import REQUEST_TIMEOUT, BrokerRefused, Connection, WrongLastSequence
+from towline.broker.consumer import Follower
+from towline.broker.streams import NANOSECONDS, NO_MESSAGE, create_stream
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MOST_KEYS = 100_000
+"""Keys that `Bucket.keys` lists at most: the server names no more subjects in one answer."""
+
+
+class Entry(msgspec.Struct, Generic[T], frozen=True):
+    """The newest value of a key.
+
+    Attributes:
+        value: None where the key was deleted, or where what is stored can't be read.
+        sequence: its place in the bucket, for a later `Bucket.put`.
+        stored: seconds since 1970, by the broker's clock.
+    """
+
+    key: str
+    value: T | None
+    sequence: int
+    stored: float
+
+
+class Change(msgspec.Struct, Generic[T], frozen=True):
+    """A value of a key, as `Bucket.follow` comes upon it.
+
+    Attributes:
+        stored: seconds since 1970, by the broker's clock.
+        live: whether it was stored while the bucket was followed, not before.
+    """
+
+    key: str
+    value: T
+    stored: float
+    live: bool
+
+
+class Bucket(Generic[T]):
+    """A NATS JetStream key-value bucket, which holds one type of value as JSON.
+
+    The stream `KV_<name>` stores it, with the message of each key on the subject
+    `$KV.<name>.<key>`, as other NATS clients expect.
+
+    A value that can't be read is logged and counts as none: what others write ends no loop.
+
+    Args:
+        kind: the type of the values.
+        storage: `file`, or `memory` for what a restart of the broker may lose.
+        max_age: seconds after which a value is forgotten; 0 for never.
+        max_bytes: how much it may hold; None for any amount.
+        discard: `new` refuses what would not fit, `old` forgets the oldest values for it.
+        deny_delete: whether the broker refuses to delete single messages by their sequence.
+        max_consumers: how many may follow it; None for as many as the server allows.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        name: str,
+        kind: type[T],
+        *,
+        storage: Literal["file", "memory"] = "file",
+        max_age: float = 0.0,
+        max_bytes: int | None = None,
+        discard: Literal["new", "old"] = "new",
+        deny_delete: bool = False,
+        max_consumers: int | None = None,
+    ) -> None:
+        self._broker = broker
+        self._name = name
+        self._stream = f"KV_{name}"
+        self._decoder = msgspec.json.Decoder(kind)
+        self._config: dict[str, Any] = {
+            "name": self._stream,
+            "subjects": [self.subject(">")],
+            "retention": "limits",
+            "storage": storage,
+            "max_age": int(max_age * NANOSECONDS),
+            "max_msgs_per_subject": 1,
+            "discard": discard,
+            "allow_rollup_hdrs": True,
+            "deny_delete": deny_delete,
+            "allow_direct": True,
+        }
+        if max_bytes is not None:
+            self._config["max_bytes"] = max_bytes
+        if max_consumers is not None:
+            self._config["max_consumers"] = max_consumers
+
+    def subject(self, key: str) -> str:
+        """Return the subject that carries the values of a key."""
+        return f"$KV.{self._name}.{key}"
+
+    def _key(self, subject: str) -> str:
+        return subject.split(".", 2)[2]
+
+    async def create(self, replicas: int) -> None:
+        """Make the bucket where it doesn't exist; an existing one is left as it is.
+
+        Args:
+            replicas: copies of it in a cluster.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: it could not be made.
+        """
+        await create_stream(self._broker, {**self._config, "num_replicas": replicas})
+
+    # Values
+
+    async def get(self, key: str, *, timeout: float = REQUEST_TIMEOUT) -> Entry[T] | None:
+        """Return the newest value of a key, or None where the bucket has never had one.
+
+        The stream's leader answers: what anybody has stored a moment ago is there.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: it isn't known.
+        """
+        try:
+            answer = await self._broker.call(
+                f"STREAM.MSG.GET.{self._stream}",
+                {"last_by_subj": self.subject(key)},
+                timeout=timeout,
+            )
+        except BrokerRefused as error:
+            if error.number == NO_MESSAGE:
+                return None
+            raise
+        message = answer["message"]
+        sequence, stored = int(message["seq"]), datetime.fromisoformat(message["time"]).timestamp()
+        try:
+            data = base64.b64decode(message.get("data", ""))
+        except binascii.Error:
+            data = b""
+        return Entry(key, self._read(key, data), sequence, stored)
+
+    async def get_nearby(self, key: str) -> Entry[T] | None:
+        """Return as `get` does, from any server that has a copy: quicker, perhaps not the newest.
+
+        Source: NATS ADR-31, "JetStream Direct Get".
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: it isn't known.
+        """
+        reply = await self._broker.request(
+            f"$JS.API.DIRECT.GET.{self._stream}.{self.subject(key)}", b""
+        )
+        headers = reply.headers or {}
+        status = headers.get("Status")
+        if status == "404":
+            return None
+        if status is not None:
+            raise BrokerRefused(int(status), headers.get("Description", ""))
+        sequence = int(headers["Nats-Sequence"])
+        stored = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+        return Entry(key, self._read(key, reply.data), sequence, stored)
+
+    async def put(
+        self, key: str, value: T, *, last: int | None = None, timeout: float = REQUEST_TIMEOUT
+    ) -> int:
+        """Store a value; return its sequence.
+
+        Args:
+            last: store it only where this is the sequence of the key's newest value; 0 for only
+                where the key has none: never had, or one that was deleted or can't be read.
+
+        Raises:
+            WrongLastSequence: the key has a newer value: perhaps this very one, stored by an
+                attempt whose acknowledgement was lost.
+            BrokerRefused: it was not stored.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        subject, data = self.subject(key), msgspec.json.encode(value)
+        try:
+            return await self._broker.append(subject, data, last=last, timeout=timeout)
+        except WrongLastSequence:
+            newest = await self.get(key, timeout=timeout) if last == 0 else None
+            if newest is None or newest.value is not None:
+                raise
+        return await self._broker.append(subject, data, last=newest.sequence, timeout=timeout)
+
+    async def put_unconfirmed(self, key: str, value: T) -> None:
+        """Send a value to be stored, and wait for no answer; dropped without a connection."""
+        await self._broker.publish(self.subject(key), msgspec.json.encode(value))
+
+    async def purge(
+        self, key: str, *, up_to: int | None = None, timeout: float = REQUEST_TIMEOUT
+    ) -> bool:
+        """Remove a key; return whether there was one.
+
+        Args:
+            up_to: remove it only where its newest value has no higher sequence.
+
+        Raises:
+            BrokerRefused: it was not removed.
+            BrokerUnreachable: it may or may not have been removed.
+        """
+        body: dict[str, Any] = {"filter": self.subject(key)}
+        if up_to is not None:
+            body["seq"] = up_to + 1
+        answer = await self._broker.call(f"STREAM.PURGE.{self._stream}", body, timeout=timeout)
+        return bool(answer["purged"])
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys of one more part below `prefix`, `MOST_KEYS` of them at most.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: they aren't known.
+        """
+        answer = await self._broker.call(
+            f"STREAM.INFO.{self._stream}", {"subjects_filter": self.subject(f"{prefix}.*")}
+        )
+        return [self._key(subject) for subject in answer["state"].get("subjects") or {}]
+
+    async def follow(self) -> AsyncIterator[Change[T]]:
+        """Yield the newest value of each key, then every change, for ever.
+
+        After an interruption it begins anew with the newest value of each key. What was deleted
+        or can't be read is left out.
+        """
+        follower = Follower(self._broker, self._stream, subjects=[self.subject(">")], newest=True)
+        session, live = 0, False
+        async for message in follower:
+            if session != follower.sessions:
+                session, live = follower.sessions, False
+            key = self._key(message.subject)
+            value = self._read(key, message.data)
+            if value is not None:
+                yield Change(key, value, message.time, live)
+            live = live or message.pending == 0
+
+    def _read(self, key: str, data: bytes) -> T | None:
+        if not data:
+            return None
+        try:
+            return self._decoder.decode(data)
+        except msgspec.MsgspecError as error:
+            log.error("value not readable", bucket=self._name, key=key, reason=str(error))
+            return None

@@ -1,0 +1,97 @@
+"""The buckets that controllers make are those that brokers of earlier versions hold."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.testing.broker import Broker
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.controller.cooldowns import cooldown_bucket
+from towline.controller.credentials.store import Registries
+from towline.controller.fleet import Fleet
+from towline.controller.jobs.idempotency import Keys
+from towline.controller.rollout.lease import Lease
+from towline.runtime.keys import open_vault
+
+SECOND = 1_000_000_000
+MIB = 1024**2
+# As version 0.1 made them.
+FIRST: dict[str, dict[str, Any]] = {
+    "nodes": {"storage": "file", "deny_delete": True, "max_consumers": 1000},
+    "states": {"storage": "file", "deny_delete": True, "max_consumers": 1000},
+    "heartbeats": {
+        "storage": "memory",
+        "max_age": 120 * SECOND,
+        "deny_delete": True,
+        "max_consumers": 1000,
+    },
+    "requests": {
+        "storage": "file",
+        "max_age": 86400 * SECOND,
+        "max_bytes": 256 * MIB,
+        "deny_delete": True,
+    },
+    "credentials": {"storage": "file", "max_bytes": 256 * MIB, "max_consumers": 1000},
+    "leases": {"storage": "memory", "max_age": 6 * SECOND},
+    "rests": {
+        "storage": "memory",
+        "max_age": 12 * 3600 * SECOND,
+        "max_bytes": 16 * MIB,
+        "discard": "old",
+    },
+}
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
+    with Broker(tmp_path) as broker:
+        async with Connection(Settings([broker.url], broker.credentials), "tests") as connection:
+            yield connection
+
+
+@pytest.fixture
+def makers(connection: Connection, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
+    vault = open_vault(tmp_path / "credentials.key", create=True)
+    return [
+        Fleet(connection).create,
+        Keys(connection).create,
+        Registries(connection, vault).create,
+        Lease(connection, "waves").create,
+        cooldown_bucket(connection).create,
+    ]
+
+
+async def stored(connection: Connection) -> dict[str, Any]:
+    """Return the configuration of all buckets, as the broker keeps it."""
+    listed = (await connection.call("STREAM.LIST"))["streams"]
+    return {info["config"]["name"]: info["config"] for info in listed}
+
+
+async def test_buckets_of_an_earlier_version_are_the_buckets_that_are_made_now(
+    connection: Connection, makers: list[Callable[[int], Awaitable[None]]]
+) -> None:
+    for name, config in FIRST.items():
+        body = {
+            "name": f"KV_{name}",
+            "subjects": [f"$KV.{name}.>"],
+            "retention": "limits",
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "allow_rollup_hdrs": True,
+            "allow_direct": True,
+            "num_replicas": 1,
+            **config,
+        }
+        await connection.call(f"STREAM.CREATE.KV_{name}", body)
+    earlier = await stored(connection)
+    for make in makers:
+        await make(1)
+    assert await stored(connection) == earlier
+    for name in earlier:
+        await connection.call(f"STREAM.DELETE.{name}")
+    for make in makers:
+        await make(1)
+    assert await stored(connection) == earlier

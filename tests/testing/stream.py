@@ -1,0 +1,92 @@
+"""A stream for tests of the broker's client: made, filled, and followed."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.testing.process import wait_until
+from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.consumer import Follower, Message
+from towline.broker.streams import create_stream
+from towline.errors import BrokerUnreachable
+
+STREAM = "TESTS"
+
+
+async def make_stream(connection: Connection, **more: Any) -> None:
+    """Make the stream, which holds all subjects below `t`."""
+    config = {"name": STREAM, "subjects": ["t.>"], "max_consumers": 100, **more}
+    await create_stream(connection, config)
+
+
+async def until(predicate: Callable[[], bool], what: str) -> None:
+    """Wait until the predicate holds, and let the event loop go on meanwhile."""
+    await asyncio.to_thread(wait_until, predicate, what=what)
+
+
+async def until_answered(ask: Callable[[], Awaitable[bool]]) -> None:
+    """Ask the broker until it says yes, and bear with it while it can't answer."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(BrokerUnreachable, BrokerRefused):
+                if await ask():
+                    return
+
+
+async def last_sequence(connection: Connection) -> int:
+    """Return how many messages the stream has ever been given."""
+    answer = await connection.call(f"STREAM.INFO.{STREAM}")
+    return int(answer["state"]["last_seq"])
+
+
+async def fill(connection: Connection, first: int, last: int) -> None:
+    """Append messages that are numbers, with ids made of them."""
+    for number in range(first, last + 1):
+        await connection.append("t.a", b"%d" % number, message_id=f"id-{number}", timeout=30)
+
+
+async def consumers(connection: Connection) -> list[str]:
+    """Return the names of the stream's consumers."""
+    answer = await connection.call(f"CONSUMER.NAMES.{STREAM}")
+    return list(answer["consumers"] or [])
+
+
+async def delete_consumers(connection: Connection) -> None:
+    """Take away all consumers of the stream."""
+    for name in await consumers(connection):
+        await connection.call(f"CONSUMER.DELETE.{STREAM}.{name}")
+
+
+class Following:
+    """A follower at work: what it has yielded, as it comes."""
+
+    def __init__(self, follower: Follower, *, acknowledge: bool = True) -> None:
+        self.follower = follower
+        self.messages: list[Message] = []
+        self._acknowledge = acknowledge
+        self.task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> "Following":
+        self.task = asyncio.create_task(self._follow())
+        await until(self.follower.ready.is_set, "the follower's consumer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await until(self.task.done, "the end of the follower")
+
+    async def _follow(self) -> None:
+        async for message in self.follower:
+            self.messages.append(message)
+            if self._acknowledge:
+                await message.acknowledge()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The messages as numbers."""
+        return [int(message.data) for message in self.messages]
+
+    async def until(self, *numbers: int) -> None:
+        """Wait until all of these have come."""
+        await until(lambda: {*numbers} <= {*self.numbers}, f"messages up to {numbers[-1]}")
