@@ -149,7 +149,7 @@ class Agent:
         async with self._broker:
             try:
                 # What stands in the ledger needs no broker to be run.
-                self._runner.resume(lambda job: Delivery(job, self._claims))
+                await self._runner.resume(lambda job: Delivery(job, self._claims))
                 async with asyncio.TaskGroup() as group:
                     for name, run in self._parts.items():
                         group.create_task(keep_running(name, run))
@@ -157,7 +157,7 @@ class Agent:
                 await self._close()
 
     async def _close(self) -> None:
-        await self._runner.stop()
+        await self._runner.close()
         try:
             await self._outbox.flush(FLUSH_WITHIN)
         except TowlineError as error:

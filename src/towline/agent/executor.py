@@ -107,7 +107,7 @@ class Executor:
                 self._bodies[job_id].cancel()
         return running
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Break off all tasks, and wait until they are."""
         for task in self._running.values():
             task.cancel()
@@ -147,11 +147,18 @@ class Executor:
         self._bodies[job.id] = body
         try:
             return await body
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             own = asyncio.current_task()
-            if job.id not in self._cancelled or (own is not None and own.cancelling()):
+            if own is not None and own.cancelling():
                 raise
-            return self._was_cancelled(job, started)
+            if job.id in self._cancelled:
+                return self._was_cancelled(job, started)
+            # A library that cancels its own futures ends no task in silence.
+            log.exception("operation broke off", job=job.id, operation=job.operation)
+            return self._broke_off(job, started, error)
+        except Exception as error:
+            log.exception("operation broke off", job=job.id, operation=job.operation)
+            return self._broke_off(job, started, error)
         finally:
             del self._bodies[job.id]
 
@@ -206,6 +213,10 @@ class Executor:
         reason = f"cancelled by {self._cancelled[job.id]}"
         return self.event(job, CANCELLED, started=started, error=reason)
 
+    def _broke_off(self, job: Job, started: float | None, error: BaseException) -> Event:
+        reason = f"unexpected {type(error).__name__}: {error}"
+        return self.event(job, FAILED, started=started, error=reason)
+
     async def _announced(self, job: Job, started: float | None) -> Event:
         """Run the operation, and report its start if it takes a while."""
         announcing: list[asyncio.Task[None]] = []
@@ -243,9 +254,6 @@ class Executor:
             if isinstance(error, ProviderUnreachable):
                 self._capabilities.probe_soon(operation.requires)
             return failed(error.error)
-        except Exception as error:
-            log.exception("operation broke off", job=job.id, operation=job.operation)
-            return failed(f"unexpected {type(error).__name__}: {error}")
         finally:
             self._progress.end(job.id)
         return self.event(job, COMPLETED, started=started, data=msgspec.to_builtins(result))

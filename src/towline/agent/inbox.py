@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-import time
 
 import msgspec
 import structlog
@@ -207,8 +206,7 @@ class Inbox:
             stream, sequence: see `Ledger.settle`.
         """
         try:
-            self._ledger.forget(time.time() - LEDGER_KEEPS)
-            self._ledger.settle(stream, sequence)
-            await self._ledger.commit()
+            self._ledger.forget(self._journal.broker.clock.now() - LEDGER_KEEPS)
+            await self._ledger.settle(stream, sequence)
         except sqlite3.Error as error:
             log.warning("position not recorded", reason=str(error))

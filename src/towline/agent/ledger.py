@@ -1,20 +1,25 @@
-"""The ledger: what an agent has taken on, and which events it has not yet delivered."""
+"""The ledger: what an agent has accepted, and which events it has not yet delivered."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
-import time
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+import structlog
 
+from towline.errors import TowlineError
 from towline.wire.event import Event
 from towline.wire.job import Job
+
+log = structlog.get_logger()
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (
@@ -28,39 +33,104 @@ CREATE TABLE IF NOT EXISTS position (
 CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 """
 
-
+RETRY_EVERY = 1.0
+"""Seconds between attempts to write what has to be written."""
 ROOM = 256 * 1024
 """Bytes that must be free on the disk for the ledger to count as writable."""
 
-REFUSED = 2
-"""In `ended`: the task was cancelled before its job came."""
+OPEN, ENDED, REFUSED = 0, 1, 2
+"""In the column `ended`; refused is a task that was cancelled before its job came."""
+
+
+class Change:
+    """A change of the ledger: awaited, it returns when the change is on the disk.
+
+    Nobody has to await it.
+
+    Attributes:
+        number: that of the event which the change records; 0 for none.
+
+    Raises:
+        sqlite3.Error: on awaiting it: the change is not on the disk, and undone. The disk is full,
+            for example.
+    """
+
+    def __init__(self, stored: asyncio.Future[None], number: int = 0) -> None:
+        self._stored = stored
+        self.number = number
+
+    def __await__(self) -> Generator[Any, None, None]:
+        # Others wait for the same commit.
+        return asyncio.shield(self._stored).__await__()
+
+
+class _Batch:
+    """Changes that are committed together, and what a reader must know of them until then.
+
+    Attributes:
+        stored: done when they are on the disk; has the error if they can't be.
+        statements: each with its values.
+        tasks: what `ended` says of tasks then, by job id.
+        events: the events that are recorded, by number.
+        struck: the numbers of events that are struck.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stored: asyncio.Future[None] = loop.create_future()
+        self.statements: list[tuple[str, tuple[object, ...]]] = []
+        self.tasks: dict[str, int] = {}
+        self.events: dict[int, Event] = {}
+        self.struck: list[int] = []
+
+    def settle(self, error: BaseException | None) -> None:
+        """Wake those who wait."""
+        if error is None:
+            self.stored.set_result(None)
+        else:
+            self.stored.set_exception(error)
+            self.stored.exception()  # Perhaps nobody waits for it.
 
 
 class Ledger:
     """The agent's own record, on the node's disk.
 
-    Changes are made at once and count once `commit` has returned: then they are synced. What
-    several tasks change in one turn of the event loop is synced together, by a thread of its own:
-    a slow disk holds up nobody who doesn't wait for it.
+    Changes are only collected by the one who makes them. A thread writes them: those of one turn
+    of the event loop, or that came while it wrote the last ones, are synced together. So a slow
+    disk delays nobody who doesn't wait for it. What is asked of the ledger is answered with the
+    changes that were made before, on the disk or not.
 
     Args:
         path: the database file.
-        thread: what commits; one of its own unless given.
+        thread: what writes; a thread of its own unless given.
+        retry_every: seconds between attempts of `persist`.
+
+    Raises:
+        TowlineError: the file can't be opened.
     """
 
-    def __init__(self, path: Path, thread: Executor | None = None) -> None:
+    def __init__(
+        self, path: Path, thread: Executor | None = None, *, retry_every: float = RETRY_EVERY
+    ) -> None:
+        self.retry_every = retry_every
         self._room = path.with_name(f"{path.name}.room")
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode only FULL syncs each commit: an acknowledged job survives a power cut.
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(SCHEMA)
-        self._batch: asyncio.Future[None] | None = None
-        self._committing: tuple[asyncio.Future[None], Future[None]] | None = None
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            path.chmod(0o600)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            # In WAL mode only FULL syncs each commit: an acknowledged job survives a power cut.
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(SCHEMA)
+            # A connection of its own, which in WAL mode waits for no commit of another one.
+            self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reader.execute("PRAGMA query_only = ON")
+            newest = self._reader.execute("SELECT max(id) FROM outbox").fetchone()[0]
+        except (sqlite3.Error, OSError) as error:
+            raise TowlineError(f"The ledger {str(path)!r} can't be opened.", str(error)) from error
         # Never used twice, whatever is undone: what is struck is struck by its number.
-        self._number = self._database.execute("SELECT max(id) FROM outbox").fetchone()[0] or 0
-        self._delivered: list[tuple[int]] = []
+        self._number: int = newest or 0
+        self._struck: set[int] = set()
+        self._collecting: _Batch | None = None
+        self._committing: tuple[_Batch, Future[None]] | None = None
         self._shares_thread = thread is not None
         self._thread = thread or ThreadPoolExecutor(1, "ledger")
         self._failed = False
@@ -75,18 +145,28 @@ class Ledger:
         traceback: TracebackType | None,
     ) -> None:
         if self._committing is not None:
-            wait([self._committing[1]])
+            batch, work = self._committing
+            wait([work])
+            if work.exception() is None:
+                self._struck.difference_update(batch.struck)
         if not self._shares_thread:
             self._thread.shutdown()
-        batch, self._batch = self._batch, None
-        if batch is not None:
-            self._commit()
-            batch.set_result(None)
-        self._strike()
+        last, self._collecting = self._collecting, None
+        try:
+            if last is not None or self._struck:
+                self._write([] if last is None else last.statements, list(self._struck))
+        except sqlite3.Error as failure:
+            log.error("last changes of the ledger not written", reason=str(failure))
+            if last is not None:
+                last.settle(failure)
+        else:
+            if last is not None:
+                last.settle(None)
+        self._reader.close()
         self._database.close()
 
     async def trouble(self) -> str:
-        """Return why the ledger's disk takes no more just now, or ""."""
+        """Return why the ledger's disk takes no more at this moment, or ""."""
         # What a file system says is cheap; what it then does is tried only once it has failed.
         if not self._failed and self._says_room():
             return ""
@@ -103,171 +183,267 @@ class Ledger:
 
     def _try_disk(self) -> str:
         try:
-            with self._room.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, ROOM)
+            try:
+                with self._room.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, ROOM)
+            finally:
+                self._room.unlink(missing_ok=True)
         except OSError as error:
             return f"the ledger can't be written: {error.strerror}"
-        finally:
-            self._room.unlink(missing_ok=True)
         return ""
 
     # Changes
 
-    async def commit(self) -> None:
-        """Return when all changes made so far are on the disk.
-
-        Raises:
-            sqlite3.Error: they are not, and are undone: the disk is full, for example.
-        """
-        batch = self._batch or (self._committing and self._committing[0])
-        if batch is not None:
-            await asyncio.shield(batch)
-
-    def _write(self, statement: str, *values: object) -> sqlite3.Cursor:
-        if self._batch is None:
-            if self._committing is not None:
-                wait([self._committing[1]])
-            self._database.execute("BEGIN IMMEDIATE")
-            loop = asyncio.get_running_loop()
-            self._batch = loop.create_future()
-            loop.call_soon(self._end_batch)
-        elif not self._database.in_transaction:
-            # A full disk ends a transaction by itself: alone, this statement would count.
-            raise sqlite3.OperationalError("what was to be written with this could not be")
-        return self._database.execute(statement, values)
-
-    def _end_batch(self) -> None:
-        batch, self._batch = self._batch, None
-        if batch is None:  # closed since
-            return
-        loop = asyncio.get_running_loop()
-        work = self._thread.submit(self._commit)
-        own = self._committing = (batch, work)
-
-        def committed(_: Future[None]) -> None:
-            loop.call_soon_threadsafe(self._committed, own)
-
-        work.add_done_callback(committed)
-
-    def _commit(self) -> None:
-        try:
-            self._database.execute("COMMIT")
-        except sqlite3.Error:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-
-    def _committed(self, own: tuple[asyncio.Future[None], Future[None]]) -> None:
-        if self._committing is own:
-            self._committing = None
-        batch, work = own
-        error = work.exception()
-        if error is None:
-            batch.set_result(None)
-        else:
-            self._failed = True
-            batch.set_exception(error)
-            batch.exception()  # heard by whoever waits; perhaps nobody does
-
-    def accept(self, job: Job, sequence: int | None = None) -> bool:
-        """Take a job on; False where it was taken on before.
+    async def persist(self, change: Callable[[], Change], job_id: str) -> Change:
+        """Make a change again and again until it is on the disk, and return it then.
 
         Args:
-            sequence: its place in the journal; None where other nodes could be delivered it too.
+            change: makes it.
+            job_id: the job that it is about, for the log.
         """
-        cursor = self._write(
-            "INSERT OR IGNORE INTO task (job, sequence, received, body) VALUES (?, ?, ?, ?)",
-            *(job.id, sequence, time.time(), msgspec.json.encode(job)),
-        )
-        return cursor.rowcount == 1
+        while True:
+            try:
+                made = change()
+                await made
+                return made
+            except sqlite3.Error as error:
+                log.error("change not written yet", job=job_id, reason=str(error))
+                await asyncio.sleep(self.retry_every)
 
-    def start(self, job_id: str, moment: float) -> None:
+    def accept(self, job: Job, *, received: float, sequence: int | None = None) -> Change | None:
+        """Accept a job; return None where it was accepted before.
+
+        Args:
+            received: when, in seconds since 1970, by the broker's clock.
+            sequence: its place in the journal; None where other nodes could be delivered it too.
+
+        Raises:
+            sqlite3.Error: it can't be read whether it was.
+        """
+        if self._ended(job.id) is not None:
+            return None
+        batch = self._batch()
+        batch.tasks[job.id] = OPEN
+        batch.statements.append(
+            (
+                "INSERT OR IGNORE INTO task (job, sequence, received, body) VALUES (?, ?, ?, ?)",
+                (job.id, sequence, received, msgspec.json.encode(job)),
+            )
+        )
+        return Change(batch.stored)
+
+    def start(self, job_id: str, moment: float) -> Change:
         """Record that a task begins; `moment` in seconds since 1970."""
-        self._write("UPDATE task SET started = ? WHERE job = ?", moment, job_id)
+        return self._change("UPDATE task SET started = ? WHERE job = ?", moment, job_id)
 
-    def end(self, event: Event) -> int:
-        """Record that a task has ended, with the event that says how; return its number."""
+    def end(self, event: Event) -> Change:
+        """Record that a task has ended, with the event that says how."""
         self.drop(event.job)
-        return self.tell(event)
+        return self.record(event)
 
-    def tell(self, event: Event) -> int:
-        """Keep an event until it is delivered; return its number."""
+    def record(self, event: Event) -> Change:
+        """Keep an event until it is delivered."""
         self._number += 1
-        self._write("INSERT INTO outbox VALUES (?, ?)", self._number, msgspec.json.encode(event))
-        self._strike()
-        return self._number
-
-    def refuse(self, job_id: str) -> None:
-        """Remember a job that was cancelled before it came, so that it isn't begun when it does."""
-        self._write(
-            "INSERT OR IGNORE INTO task (job, received, ended) VALUES (?, ?, ?)",
-            *(job_id, time.time(), REFUSED),
+        batch = self._batch()
+        batch.events[self._number] = event
+        batch.statements.append(
+            ("INSERT INTO outbox VALUES (?, ?)", (self._number, msgspec.json.encode(event)))
         )
+        return Change(batch.stored, self._number)
 
-    def drop(self, job_id: str) -> None:
+    def refuse(self, job_id: str, *, received: float) -> Change:
+        """Remember a job that was cancelled before it came, so that it isn't begun when it does.
+
+        Args:
+            received: when the cancellation came, in seconds since 1970, by the broker's clock.
+
+        Raises:
+            sqlite3.Error: it can't be read whether the job was accepted.
+        """
+        known = self._ended(job_id) is not None
+        batch = self._batch()
+        if not known:
+            batch.tasks[job_id] = REFUSED
+        batch.statements.append(
+            (
+                "INSERT OR IGNORE INTO task (job, received, ended) VALUES (?, ?, ?)",
+                (job_id, received, REFUSED),
+            )
+        )
+        return Change(batch.stored)
+
+    def drop(self, job_id: str) -> Change:
         """Forget a task that another node has claimed; it stays known as ended."""
-        self._write("UPDATE task SET ended = 1, body = NULL WHERE job = ?", job_id)
+        change = self._change("UPDATE task SET ended = ?, body = NULL WHERE job = ?", ENDED, job_id)
+        self._batch().tasks[job_id] = ENDED
+        return change
 
     def delivered(self, number: int) -> None:
-        """Strike an event: JetStream has it.
+        """Strike an event: the journal has it.
 
-        Written with the next event: losing it costs a second delivery, which changes nothing.
+        Written with the next change: losing it costs a second delivery, which changes nothing.
         """
-        self._delivered.append((number,))
+        self._struck.add(number)
 
-    def _strike(self) -> None:
-        self._database.executemany("DELETE FROM outbox WHERE id = ?", self._delivered)
-        self._delivered.clear()
+    def forget(self, before: float) -> Change:
+        """Delete ended and refused tasks that were received before `before` (seconds since 1970).
 
-    def forget(self, before: float) -> None:
-        """Delete ended and refused tasks of before `before` (seconds since 1970).
-
-        It must be further back than the journal keeps jobs, or one could be taken on again.
+        It must be further back than the journal keeps jobs, or one could be accepted again.
         """
-        self._write("DELETE FROM task WHERE ended <> 0 AND received < ?", before)
+        return self._change("DELETE FROM task WHERE ended <> ? AND received < ?", OPEN, before)
 
-    def settle(self, stream: str, sequence: int) -> None:
-        """Learn that the broker will not deliver this node's jobs up to `sequence` again.
+    def settle(self, stream: str, sequence: int) -> Change:
+        """Record that the broker will not deliver this node's jobs up to `sequence` again.
 
-        Ended tasks of jobs that it said so of before are forgotten now: what it says of an
-        acknowledgement reaches its disk a moment later.
+        Ended tasks of jobs of which that was recorded before are forgotten now: what the broker
+        says of an acknowledgement reaches its disk a moment later.
 
         Args:
             stream: when the stream was made, as the broker says it: another one begins anew.
         """
-        known = self.settled(stream) or 0
-        self._write("REPLACE INTO position VALUES (1, ?, ?)", stream, max(known, sequence))
+        known = "coalesce((SELECT sequence FROM position WHERE stream = ?), 0)"
         # Those for any node come over a consumer that all nodes share: their age decides.
-        self._write("DELETE FROM task WHERE ended = 1 AND sequence <= ?", known)
+        self._change(f"DELETE FROM task WHERE ended = ? AND sequence <= {known}", ENDED, stream)
+        return self._change(
+            f"REPLACE INTO position VALUES (1, ?, max(?, {known}))", stream, sequence, stream
+        )
+
+    def _change(self, statement: str, *values: object) -> Change:
+        batch = self._batch()
+        batch.statements.append((statement, values))
+        return Change(batch.stored)
+
+    def _batch(self) -> _Batch:
+        """Return the changes that are being collected."""
+        if self._collecting is None:
+            loop = asyncio.get_running_loop()
+            self._collecting = _Batch(loop)
+            if self._committing is None:
+                loop.call_soon(self._commit)
+        return self._collecting
+
+    def _commit(self) -> None:
+        """Have the thread write what was collected."""
+        batch = self._collecting
+        if batch is None:  # Closed since.
+            return
+        loop = asyncio.get_running_loop()
+        batch.struck = list(self._struck)
+        work = self._thread.submit(self._write, batch.statements, batch.struck)
+        self._collecting, self._committing = None, (batch, work)
+
+        def written(work: Future[None]) -> None:
+            with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile.
+                loop.call_soon_threadsafe(self._committed, batch, work)
+
+        work.add_done_callback(written)
+
+    def _write(self, statements: list[tuple[str, tuple[object, ...]]], struck: list[int]) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, values in statements:
+                self._database.execute(statement, values)
+            self._database.executemany(
+                "DELETE FROM outbox WHERE id = ?", [(number,) for number in struck]
+            )
+            self._database.execute("COMMIT")
+        except BaseException:
+            # A full disk may have ended the transaction by itself.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _committed(self, batch: _Batch, work: Future[None]) -> None:
+        error = work.exception()
+        self._committing = None
+        if error is None:
+            self._struck.difference_update(batch.struck)
+        else:
+            self._failed = True
+        batch.settle(error)
+        if self._collecting is not None:
+            self._commit()
 
     # Questions
 
+    def _pending(self) -> list[_Batch]:
+        """Return what is not on the disk, or not known to be, the oldest first."""
+        batches = [] if self._committing is None else [self._committing[0]]
+        return batches if self._collecting is None else [*batches, self._collecting]
+
+    def _ended(self, job_id: str) -> int | None:
+        """Return what `ended` says of a task, None where there is none."""
+        for batch in reversed(self._pending()):
+            if job_id in batch.tasks:
+                return batch.tasks[job_id]
+        row = self._reader.execute("SELECT ended FROM task WHERE job = ?", (job_id,)).fetchone()
+        return None if row is None else int(row[0])
+
     def settled(self, stream: str) -> int | None:
-        """Return up to where the broker will not deliver this node's jobs again.
+        """Return up to where, on the disk, the broker will not deliver this node's jobs again.
 
         That is 0 where the last one known was of another stream, None where none was.
+
+        Raises:
+            sqlite3.Error: it can't be read.
         """
-        row = self._database.execute("SELECT stream, sequence FROM position").fetchone()
+        row = self._reader.execute("SELECT stream, sequence FROM position").fetchone()
         if row is None:
             return None
         return int(row[1]) if row[0] == stream else 0
 
     def refused(self, job_id: str) -> bool:
-        """Whether a job was cancelled before it came, and has not been told of since."""
-        row = self._database.execute(
-            "SELECT 1 FROM task WHERE job = ? AND ended = ?", (job_id, REFUSED)
-        ).fetchone()
-        return row is not None
+        """Return whether a job was cancelled before it came, and no end of it was recorded since.
 
-    def unfinished(self) -> list[tuple[Job, float | None]]:
-        """Return the tasks that have not ended, oldest first, each with when it was started."""
-        rows = self._database.execute(
-            "SELECT body, started FROM task WHERE ended = 0 ORDER BY received"
-        )
-        return [(msgspec.json.decode(body, type=Job), started) for body, started in rows]
+        Raises:
+            sqlite3.Error: it can't be read.
+        """
+        return self._ended(job_id) == REFUSED
+
+    async def unfinished(self) -> list[tuple[Job, float | None]]:
+        """Return the tasks that have not ended, oldest first, each with when it was started.
+
+        Raises:
+            sqlite3.Error: they can't be read.
+        """
+        for batch in self._pending():
+            with contextlib.suppress(sqlite3.Error):
+                await Change(batch.stored)
+        rows = self._reader.execute(
+            f"SELECT job, body, started FROM task WHERE ended = {OPEN} ORDER BY received"
+        ).fetchall()
+        found = []
+        for job_id, body, started in rows:
+            try:
+                found.append((msgspec.json.decode(body, type=Job), started))
+            except msgspec.MsgspecError as error:
+                log.error("job in the ledger not readable", job=job_id, reason=str(error))
+        return found
 
     def undelivered(self, limit: int) -> list[tuple[int, Event]]:
-        """Return the oldest events that JetStream doesn't have yet, with their numbers."""
-        self._strike()
-        rows = self._database.execute("SELECT id, body FROM outbox ORDER BY id LIMIT ?", (limit,))
-        return [(number, msgspec.json.decode(body, type=Event)) for number, body in rows]
+        """Return the oldest events that the journal doesn't have yet, with their numbers.
+
+        Raises:
+            sqlite3.Error: they can't be read.
+        """
+        rows = self._reader.execute(
+            "SELECT id, body FROM outbox ORDER BY id LIMIT ?", (limit + len(self._struck),)
+        ).fetchall()
+        found: dict[int, Event] = {}
+        unreadable = set()
+        for number, body in rows:
+            if number in self._struck:
+                continue
+            try:
+                found[number] = msgspec.json.decode(body, type=Event)
+            except msgspec.MsgspecError as error:
+                log.error("event in the ledger not readable", body=body, reason=str(error))
+                unreadable.add(number)
+        if unreadable:
+            # No journal could take them, and others wait behind them.
+            self._struck |= unreadable
+            return self.undelivered(limit)
+        for batch in self._pending():
+            found |= batch.events
+        waiting = [entry for entry in found.items() if entry[0] not in self._struck]
+        return waiting[:limit]

@@ -7,7 +7,7 @@ import sqlite3
 
 import structlog
 
-from towline.agent.ledger import Ledger
+from towline.agent.ledger import Change, Ledger
 from towline.broker.connection import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
@@ -19,7 +19,6 @@ DELIVER_WITHIN = 60.0
 """Seconds that an event may take to the broker, which has those of all the fleet to store."""
 BATCH = 64
 RETRY_EVERY = 0.5
-LEDGER_RETRY_EVERY = 1.0
 
 
 class Outbox:
@@ -28,7 +27,6 @@ class Outbox:
     Args:
         deliver_within: seconds that an event may take to the broker.
         retry_every: seconds between attempts to deliver.
-        ledger_retry_every: seconds between attempts to write to the ledger.
     """
 
     def __init__(
@@ -38,14 +36,13 @@ class Outbox:
         *,
         deliver_within: float = DELIVER_WITHIN,
         retry_every: float = RETRY_EVERY,
-        ledger_retry_every: float = LEDGER_RETRY_EVERY,
     ) -> None:
         self._journal = journal
         self._ledger = ledger
         self._deliver_within = deliver_within
         self._retry_every = retry_every
-        self._ledger_retry_every = ledger_retry_every
         self._waiting = asyncio.Event()
+        self._recording: set[asyncio.Task[None]] = set()
 
     def connected(self) -> None:
         """Deliver what waits: the broker is there."""
@@ -53,69 +50,91 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver events from the ledger, for ever."""
+        self._waiting.set()
         while True:
             await self._waiting.wait()
             self._waiting.clear()
             try:
                 await self.flush()
+                continue
             except (BrokerUnreachable, BrokerRefused) as error:
                 log.warning("events wait in the ledger", reason=error.details)
-                await asyncio.sleep(self._retry_every)
-                self._waiting.set()
+            except sqlite3.Error as error:
+                log.error("ledger not readable", reason=str(error))
+            await asyncio.sleep(self._retry_every)
+            self._waiting.set()
 
     async def flush(self, within: float | None = None) -> None:
         """Deliver all events that the ledger has.
 
         Args:
-            within: seconds that each may take, if not as ever.
+            within: seconds that each may take; None for as many as ever.
 
         Raises:
             BrokerUnreachable, BrokerRefused: some could not be delivered, and stay in the ledger.
+            sqlite3.Error: the ledger can't be read.
         """
         timeout = self._deliver_within if within is None else within
         while events := self._ledger.undelivered(BATCH):
             # Sent in order and all at once; each is stored once, and folding minds no order.
-            await asyncio.gather(
-                *(self._journal.add_event(event, timeout=timeout) for _, event in events)
+            outcomes = await asyncio.gather(
+                *(self._journal.add_event(event, timeout=timeout) for _, event in events),
+                return_exceptions=True,
             )
-            for number, _ in events:
-                self._ledger.delivered(number)
+            failures = []
+            for (number, _), outcome in zip(events, outcomes, strict=True):
+                if outcome is None:
+                    self._ledger.delivered(number)
+                else:
+                    failures.append(outcome)
+            if failures:
+                raise failures[0]
 
     async def end(self, event: Event) -> None:
         """Record the end of a task in the ledger, however long that takes, and deliver it.
 
         Both at once: should the ledger lose it, the broker has it first and keeps no second one.
         """
-        while True:
-            sending = asyncio.create_task(self._send(event))
-            try:
-                number = self._ledger.end(event)
-                await self._ledger.commit()
-            except sqlite3.Error as error:
-                log.error("end of task not recorded yet", job=event.job, reason=str(error))
-                await asyncio.sleep(self._ledger_retry_every)
-                continue
+        sending = asyncio.create_task(self._send(event))
+        try:
+            while True:
+                try:
+                    end = self._ledger.end(event)
+                    await end
+                    break
+                except sqlite3.Error as error:
+                    log.error("end of task not recorded yet", job=event.job, reason=str(error))
+                    await asyncio.sleep(self._ledger.retry_every)
+                if sending.done() and not sending.result():
+                    sending = asyncio.create_task(self._send(event))
             if await sending:
-                self._ledger.delivered(number)
+                self._ledger.delivered(end.number)
             else:
                 self._waiting.set()
-            return
+        finally:
+            sending.cancel()
 
     def step(self, event: Event) -> None:
         """Record a step of a task in the ledger, to be delivered like its end."""
+        task = asyncio.create_task(self._keep(self._ledger.record(event), event))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+        self._waiting.set()
+
+    async def _keep(self, recorded: Change, event: Event) -> None:
+        """Record a step again that could not be written."""
         try:
-            self._ledger.tell(event)
+            await recorded
         except sqlite3.Error as error:
-            # Its end will wait until there is room; this step is in the log only.
             log.error(
-                "step not recorded",
+                "step not recorded yet",
                 job=event.job,
                 step=event.step,
                 message=event.error,
                 reason=str(error),
             )
-            return
-        self._waiting.set()
+            await self._ledger.persist(lambda: self._ledger.record(event), event.job)
+            self._waiting.set()
 
     async def answer(self, event: Event) -> None:
         """Deliver the end of a task that the ledger doesn't have; raises as `flush`."""
@@ -131,6 +150,12 @@ class Outbox:
                 log.warning("start of task not sent yet", job=event.job, reason=error.details)
                 await asyncio.sleep(self._retry_every)
 
+    async def close(self) -> None:
+        """Stop trying to record steps."""
+        for task in self._recording:
+            task.cancel()
+        await asyncio.gather(*self._recording, return_exceptions=True)
+
     async def _send(self, event: Event) -> bool:
         if not self._journal.broker.connected:
             return False
@@ -138,5 +163,8 @@ class Outbox:
             await self._journal.add_event(event, timeout=self._deliver_within)
         except (BrokerUnreachable, BrokerRefused) as error:
             log.warning("event waits in the ledger", job=event.job, reason=error.details)
+            return False
+        except Exception:
+            log.exception("event not sent", job=event.job)
             return False
         return True

@@ -11,11 +11,11 @@ import structlog
 
 from towline.agent.delivery import Delivery
 from towline.agent.executor import Executor
-from towline.agent.ledger import Ledger
+from towline.agent.ledger import Change, Ledger
 from towline.agent.outbox import Outbox
 from towline.broker.clock import Clock
 from towline.operation import Effect, catalog
-from towline.wire.event import CANCELLED
+from towline.wire.event import CANCELLED, Event
 from towline.wire.job import Job
 
 log = structlog.get_logger()
@@ -35,112 +35,150 @@ class Runner:
         self._clock = clock
         self._cancelling: set[asyncio.Task[None]] = set()
 
-    def resume(self, delivered: Callable[[Job], Delivery]) -> None:
+    async def resume(self, delivered: Callable[[Job], Delivery]) -> None:
         """Go on with what was under way when the agent ended.
 
         Args:
             delivered: returns a job of the ledger as the delivery that it came by.
         """
-        for job, started in self._ledger.unfinished():
+        for job, started in await self._ledger.unfinished():
             self._executor.spawn(job, self._resume(delivered(job), started))
 
     def take(self, delivery: Delivery) -> None:
-        """Begin a task, unless it has been already; acknowledged once it stands in the ledger."""
-        self._executor.spawn(delivery.job, self._take_on(delivery))
+        """Begin a task, unless it has been already; acknowledged once the ledger has it."""
+        self._executor.spawn(delivery.job, self._take(delivery))
 
     def cancel(self, job_id: str, delivery: Delivery) -> None:
-        """Cancel the task of a job; acknowledged once its end stands in the ledger.
+        """Cancel the task of a job; acknowledged once the ledger has its end.
 
         Args:
             delivery: what brought the cancellation.
         """
         running = self._executor.cancel(job_id, delivery.job.caller)
-
-        async def settle() -> None:
-            if running is not None:
-                await asyncio.wait([running])
-            else:
-                self._ledger.refuse(job_id)
-                await self._ledger.commit()
-            await delivery.acknowledge()
-
-        task = asyncio.create_task(settle())
+        task = asyncio.create_task(self._cancel(job_id, running, delivery))
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
 
-    async def stop(self) -> None:
-        """Leave what runs to the next start."""
+    async def close(self) -> None:
+        """Break off what runs: the next start goes on with it."""
         for task in self._cancelling:
             task.cancel()
-        await self._executor.stop()
+        await asyncio.gather(*self._cancelling, return_exceptions=True)
+        await self._executor.close()
 
-    async def _take_on(self, delivery: Delivery) -> None:
+    async def _cancel(
+        self, job_id: str, running: asyncio.Task[None] | None, delivery: Delivery
+    ) -> None:
+        if running is not None:
+            await asyncio.wait([running])
+        else:
+            try:
+                await self._ledger.refuse(job_id, received=self._clock.now())
+            except sqlite3.Error as error:
+                # Not acknowledged: it is delivered again in a while.
+                log.error("cancellation not recorded", job=job_id, reason=str(error))
+                return
+        await delivery.acknowledge()
+
+    async def _take(self, delivery: Delivery) -> None:
         job = delivery.job
         try:
-            if not self._ledger.accept(job, delivery.sequence):
+            accepted = self._accept(delivery)
+            if accepted is None:
                 if self._ledger.refused(job.id):
                     await self._outbox.end(self._executor.event(job, CANCELLED, error="cancelled"))
                 await delivery.acknowledge()
                 return
             if delivery.needs_leave:
-                await self._ledger.commit()
+                await accepted
                 if not await self._has_leave(delivery):
                     await delivery.acknowledge()
                     return
-            await self._perform(job, None, delivery)
+            await self._perform(delivery, None, accepted)
         except sqlite3.Error as error:
-            # Not acknowledged: it is delivered again in a while.
-            log.error("job not taken on", job=job.id, reason=str(error))
+            # Neither begun nor acknowledged: it is delivered again in a while, perhaps to another.
+            log.error("job not accepted", job=job.id, reason=str(error))
 
     async def _resume(self, delivery: Delivery, started: float | None) -> None:
-        job = delivery.job
-        if self._clock.now() > job.expires:
+        if self._clock.now() > delivery.job.expires:
             # Perhaps only by this node's clock; the end could be sent to nobody now anyway.
             await self._clock.known.wait()
-        if started is None and not await self._has_leave(delivery):
-            return
-        await self._perform(job, started, delivery)
+        if started is not None or await self._has_leave(delivery):
+            await self._perform(delivery, started, None)
 
     async def _has_leave(self, delivery: Delivery) -> bool:
         """Return whether this node may begin; another node's task is dropped from the ledger."""
+        job = delivery.job
         if await delivery.leave():
             caller = await delivery.cancelled_by()
             if caller is not None:
-                self._executor.cancel(delivery.job.id, caller)
+                self._executor.cancel(job.id, caller)
             return True
-        self._ledger.drop(delivery.job.id)
-        await self._ledger.commit()
+        await self._ledger.persist(lambda: self._ledger.drop(job.id), job.id)
         return False
 
-    async def _perform(self, job: Job, started: float | None, delivery: Delivery) -> None:
-        """Run a task that stands in the ledger, and record its end there.
+    async def _perform(
+        self, delivery: Delivery, interrupted: float | None, accepted: Change | None
+    ) -> None:
+        """Run a task, or refuse it, and record its end.
+
+        Args:
+            interrupted: when it was begun, by an agent that ended meanwhile; seconds since 1970.
+            accepted: that the ledger has it; None where it had it before.
 
         Raises:
-            sqlite3.Error: the ledger could not be written; nothing was begun, and `delivery` not
-                acknowledged.
+            sqlite3.Error: the ledger does not have it, and it was refused.
         """
         begun = time.monotonic()
-        ended = self._executor.refusal(job, started)
-        if ended is None and started is None:
-            started = time.time()
-            self._ledger.start(job.id, started)
-        stored = asyncio.create_task(self._acknowledge(delivery))
-        try:
-            if ended is None:
-                operation = catalog.get(job.operation)
-                if operation is not None and operation.effect is Effect.ONCE:
-                    await stored
-                ended = await self._executor.execute(job, started)
-            await stored
-        finally:
-            stored.cancel()
-        self._executor.log_end(job, ended, begun)
+        ended = self._executor.refusal(delivery.job, interrupted)
+        if ended is None:
+            ended = await self._run(delivery, interrupted)
+        else:
+            if accepted is not None:
+                await accepted
+            await delivery.acknowledge()
+        self._executor.log_end(delivery.job, ended, begun)
         await self._outbox.end(ended)
 
-    async def _acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge what the ledger has on the disk.
+    async def _run(self, delivery: Delivery, interrupted: float | None) -> Event:
+        job = delivery.job
+        started = time.time() if interrupted is None else interrupted
+        # Written together with the acceptance.
+        begin = self._ledger.start(job.id, started)
+        recorded = asyncio.create_task(self._record(begin, started, delivery))
+        try:
+            ended = None
+            operation = catalog.get(job.operation)
+            if operation is not None and operation.effect is Effect.ONCE:
+                await recorded
+                # That may have taken long.
+                ended = self._executor.refusal(job, interrupted)
+            if ended is None:
+                ended = await self._executor.execute(job, started)
+            await recorded
+            return ended
+        finally:
+            recorded.cancel()
+
+    async def _record(self, begin: Change, started: float, delivery: Delivery) -> None:
+        """Acknowledge a task once the ledger has its begin on the disk, however long that takes.
 
         What may run twice need not wait for this: if it is lost, the job is delivered again.
         """
-        await self._ledger.commit()
+        job_id = delivery.job.id
+
+        def again() -> Change:
+            self._accept(delivery)
+            return self._ledger.start(job_id, started)
+
+        try:
+            await begin
+        except sqlite3.Error as error:
+            log.error("begin of task not recorded yet", job=job_id, reason=str(error))
+            await self._ledger.persist(again, job_id)
         await delivery.acknowledge()
+
+    def _accept(self, delivery: Delivery) -> Change | None:
+        return self._ledger.accept(
+            delivery.job, received=self._clock.now(), sequence=delivery.sequence
+        )
