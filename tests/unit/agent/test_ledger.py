@@ -10,7 +10,7 @@ import pytest
 
 from tests.testing.ledger import a_job, an_end, on_disk, outbox
 from towline.agent.ledger import Ledger
-from towline.wire.event import ATTEMPT, FAILED, Event
+from towline.wire.event import FAILED, STARTED, Event
 from towline.wire.job import Job
 
 
@@ -280,7 +280,7 @@ async def test_while_the_disk_takes_its_time_changes_are_made_and_questions_answ
     with ThreadPoolExecutor(1) as thread, Ledger(path, thread) as ledger:
         thread.submit(go.wait)
         first = ledger.accept(job, received=1.0)
-        step = ledger.record(Event(job.id, "a", "host-a", ATTEMPT, 3.0))
+        step = ledger.record(Event(job.id, "a", "host-a", STARTED, 3.0))
         assert first is not None
         await asyncio.sleep(0)  # From here on the commit is under way.
         assert ledger.accept(job, received=1.0) is None
@@ -289,7 +289,7 @@ async def test_while_the_disk_takes_its_time_changes_are_made_and_questions_answ
         ledger.end(an_end(job))
         last = ledger.accept(later, received=2.0)
         assert last is not None
-        assert [event.kind for event in outbox(ledger)] == [ATTEMPT, an_end(job).kind]
+        assert [event.kind for event in outbox(ledger)] == [STARTED, an_end(job).kind]
         ledger.delivered(step.number)
         assert outbox(ledger) == [an_end(job)]
         assert on_disk(path) == (set(), set())
