@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from towline.client import AsyncClient as AsyncClient
-    from towline.client import Client as Client
+    from towline.client import ApiError, AsyncClient, Client, Credential
 
+__all__ = ["ApiError", "AsyncClient", "Client", "Credential"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     # Late: importing the HTTP client takes longer than everything else in `towline --help`.
-    if name in ("Client", "AsyncClient"):
+    if name in __all__:
         from towline import client
 
         return getattr(client, name)
