@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -83,10 +83,7 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
         "results": results(state),
         "responses": responses,
         "agent_states": states,
-        "timeline": [
-            {"timestamp": timestamp(made.created), "event": "submitted", "hostname": made.target},
-            *_timeline(events),
-        ],
+        "timeline": _timeline(made, events),
     }
     if any("changed" in task.data for task in tasks):
         described["changed"] = any(task.data.get("changed") for task in tasks)
@@ -124,19 +121,28 @@ def turns(state: JobState) -> dict[str, Any]:
     }
 
 
-def _timeline(events: list[Event]) -> Iterator[dict[str, Any]]:
-    """Return what happened; a task that was soon over tells of its start with its end."""
-    told: set[str] = set()
+def _timeline(made: Job, events: list[Event]) -> list[dict[str, Any]]:
+    """Return the moments of a job in the order of their times.
+
+    A task that was soon over has its start in the event of its end, which comes later.
+    """
+    moments = [
+        (
+            made.created,
+            {"timestamp": timestamp(made.created), "event": "submitted", "hostname": made.target},
+        )
+    ]
+    begun: set[str] = set()
     for event in events:
-        if event.kind == STARTED and event.machine in told:
+        if event.kind == STARTED and event.machine in begun:
             continue
-        if event.started is not None and event.machine not in told:
-            yield _moment(
-                msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
-            )
+        if event.started is not None and event.machine not in begun:
+            start = msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
+            moments.append((start.time, _moment(start)))
         if event.kind == STARTED or event.started is not None:
-            told.add(event.machine)
-        yield _moment(event)
+            begun.add(event.machine)
+        moments.append((event.time, _moment(event)))
+    return [moment for _, moment in sorted(moments, key=operator.itemgetter(0))]
 
 
 def kind(event: Event) -> str:

@@ -80,6 +80,19 @@ class Lists:
             for sequence, body, status, nodes in rows
         ]
 
+    def page(
+        self, wanted: Filter, *, limit: int, before: int | None = None, offset: int = 0
+    ) -> tuple[list[Listed], int | None]:
+        """Return a page of jobs, and where the next page goes on; None where there is none.
+
+        Args:
+            limit: how many jobs the page has at most.
+            before, offset: as `jobs` takes them.
+        """
+        found = self.jobs(wanted, limit=limit + 1, before=before, offset=offset)
+        page = found[:limit]
+        return page, page[-1].sequence if len(found) > limit else None
+
     def _where(self, wanted: Filter) -> tuple[list[str], list[object]]:
         # The planner knows nothing of how rare a value is: all columns but that of the rarest are
         # kept from choosing the index.

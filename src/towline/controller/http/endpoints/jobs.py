@@ -73,16 +73,18 @@ class Jobs:
             until=queries.moment("until", query.until),
         )
         total = self._lists.count(wanted)
-        found = []
+        found, following = list[Listed](), None
         if total > query.offset:
-            found = self._lists.jobs(wanted, limit=query.limit, before=cursor, offset=query.offset)
+            found, following = self._lists.page(
+                wanted, limit=query.limit, before=cursor, offset=query.offset
+            )
         body: dict[str, Any] = {
             "total_items": total,
             "status_counts": self._lists.statuses(),
             "items": [self._item(job) for job in found],
         }
-        if len(found) == query.limit:
-            body["next_cursor"] = str(found[-1].sequence)
+        if following is not None:
+            body["next_cursor"] = str(following)
         return answer(body)
 
     def _item(self, job: Listed) -> dict[str, Any]:
