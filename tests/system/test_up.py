@@ -97,7 +97,7 @@ def test_ready_is_shown_only_while_a_pull_works(
 
         proxy.refuse()
         wait_until(lambda: up.stdout.count("waiting: cannot connect") == 2)
-        wait_until(lambda: "STATUS=waiting: cannot connect" in manager.told[-1].lines[0])
+        wait_until(lambda: "STATUS=waiting: cannot connect" in manager.received[-1].lines[0])
         proxy.accept()
         manager.wait_for("STATUS=ready", times=2)
         assert up.stdout.splitlines()[-1] == "ready"
@@ -105,7 +105,7 @@ def test_ready_is_shown_only_while_a_pull_works(
 
         assert up.stop() == 0
         manager.wait_for("STOPPING=1")
-        assert {notification.pid for notification in manager.told} == {up.pid}
+        assert {notification.pid for notification in manager.received} == {up.pid}
 
 
 def test_beside_it_the_command_line_needs_no_set_up(up: Up, image: PushedImage) -> None:

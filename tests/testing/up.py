@@ -44,11 +44,11 @@ class Up(TowlineProcess):
         )
 
     def wait_ready(self) -> None:
-        """Wait until it has said "ready" since its last start."""
+        """Wait until it has shown "ready" since its last start."""
         self.wait_for_output("^ready$")
 
     def wait_for_pulls(self) -> None:
-        """Wait until the controller says that a pull would work."""
+        """Wait until a pull would work, by the controller."""
 
         def works() -> bool:
             try:
@@ -93,7 +93,7 @@ def naming(directory: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class Notification:
-    """What a process has told the service manager."""
+    """What a process has sent to the service manager, at once."""
 
     pid: int
     lines: tuple[str, ...]
@@ -107,7 +107,7 @@ class ServiceManager:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.told: list[Notification] = []
+        self.received: list[Notification] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
@@ -133,12 +133,12 @@ class ServiceManager:
             if not text:
                 return
             pid, _, _ = struct.unpack("3i", control[0][2])
-            self.told.append(Notification(pid, tuple(text.decode().split("\n"))))
+            self.received.append(Notification(pid, tuple(text.decode().split("\n"))))
 
     def count(self, line: str) -> int:
-        """Return how often a line has been told."""
-        return sum(line in notification.lines for notification in self.told)
+        """Return how often a line has been received."""
+        return sum(line in notification.lines for notification in self.received)
 
     def wait_for(self, line: str, *, times: int = 1) -> None:
-        """Wait until a line has been told so many times."""
+        """Wait until a line has been received so many times."""
         wait_until(lambda: self.count(line) >= times, what=f"notification {line!r}")

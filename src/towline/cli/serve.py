@@ -265,9 +265,12 @@ def controller(config_file: str | None, **flags: Any) -> None:
 
     def listening(url: str) -> None:
         print_line(f"Towline answers at {url}")
-        notify("READY=1")
+        notify("STATUS=waiting for the broker")
 
-    run(lambda: process.run(options, listening))
+    def ready() -> None:
+        notify("READY=1\nSTATUS=ready")
+
+    run(lambda: process.run(options, listening, ready))
     lock.close()
 
 

@@ -45,6 +45,9 @@ from towline.controller.storage import Storage
 from towline.operation import catalog
 from towline.runtime.keys import Vault
 
+LOOK_EVERY = 0.05
+"""Seconds between looks whether the index has caught up, at the start."""
+
 
 class Options(msgspec.Struct, frozen=True):
     """The settings of a controller.
@@ -154,18 +157,28 @@ class Controller:
             ):
                 group.create_task(part.run())
 
+    async def ready(self) -> None:
+        """Return once requests can be answered from what the broker has."""
+        await self.storage.ready.wait()
+        while not self.indexer.caught_up:
+            await asyncio.sleep(LOOK_EVERY)
+
     def stop(self) -> None:
         """End the streams of events: they would hold the controller up."""
         self.stopping.set()
         self.indexer.pulse.beat()
 
 
-async def run(options: Options, listening: Callable[[str], None]) -> None:
+async def run(
+    options: Options, listening: Callable[[str], None], ready: Callable[[], None]
+) -> None:
     """Serve until cancelled.
 
     Args:
         options: the settings.
         listening: called with the URL once requests are accepted.
+        ready: called once they can be answered: the broker was reached, what controllers keep
+            there exists, and the index has caught up with it.
     """
     listener = bind(options.host, options.port)
     with Index(options.index) as index:
@@ -174,8 +187,15 @@ async def run(options: Options, listening: Callable[[str], None]) -> None:
             server = Server(controller.application(), listener, controller.stop)
             async with asyncio.TaskGroup() as group:
                 parts = group.create_task(controller.run())
+                starting = group.create_task(_call_when_ready(controller, ready))
                 listening(server.url)
                 try:
                     await server.run()
                 finally:
                     parts.cancel()
+                    starting.cancel()
+
+
+async def _call_when_ready(controller: Controller, ready: Callable[[], None]) -> None:
+    await controller.ready()
+    ready()

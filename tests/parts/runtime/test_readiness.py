@@ -1,0 +1,72 @@
+"""What parts send to the service manager, and when: with one real broker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.testing.broker import Broker
+from tests.testing.process import TowlineProcess
+from tests.testing.up import ServiceManager
+from towline.broker.journal import EVENTS, JOBS
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that is away at first."""
+    directory = tmp_path / "broker"
+    directory.mkdir()
+    with Broker(directory) as broker:
+        broker.stop()
+        yield broker
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    with ServiceManager(str(tmp_path / "notify")) as manager:
+        yield manager
+
+
+@pytest.fixture
+def controller(broker: Broker, manager: ServiceManager, tmp_path: Path) -> TowlineProcess:
+    """A controller of that broker; it isn't started."""
+    return TowlineProcess(
+        "controller",
+        *("--state", tmp_path / "state", "--listen", "127.0.0.1:0"),
+        *("--nats", broker.url, "--nats-credentials", broker.credentials),
+        logs=tmp_path,
+        env={"TOWLINE_CONFIG": "/dev/null", "NOTIFY_SOCKET": manager.address},
+    )
+
+
+def test_a_controller_is_ready_when_it_can_answer_from_what_the_broker_has(
+    controller: TowlineProcess, broker: Broker, manager: ServiceManager
+) -> None:
+    with controller:
+        url = controller.wait_for_output(r"^Towline answers at (\S+)$")[1]
+        manager.wait_for("STATUS=waiting for the broker")
+        # It has tried to make what it keeps at the broker by then, and is alive all the while.
+        controller.wait_for(lambda: "not made yet" in controller.stderr, what="an attempt")
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert manager.count("READY=1") == 0
+
+        broker.start()
+        manager.wait_for("READY=1")
+        assert {JOBS, EVENTS} <= set(broker.streams())
+        assert "catching up" not in httpx.get(f"{url}/health/ready").text
+
+        assert controller.stop() == 0
+        manager.wait_for("STOPPING=1")
+        assert manager.count("READY=1") == 1
+        assert {notification.pid for notification in manager.received} == {controller.pid}
+
+
+def test_a_controller_without_its_broker_ends_at_once_all_the_same(
+    controller: TowlineProcess, manager: ServiceManager
+) -> None:
+    with controller:
+        manager.wait_for("STATUS=waiting for the broker")
+        assert controller.stop() == 0
+    assert manager.count("READY=1") == 0
+    assert "Traceback" not in controller.stderr
