@@ -164,7 +164,7 @@ class Controller:
             await asyncio.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
-        """End the streams of events: they would hold the controller up."""
+        """End the streams of events: they would delay the controller's end."""
         self.stopping.set()
         self.indexer.pulse.beat()
 

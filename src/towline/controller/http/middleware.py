@@ -38,7 +38,7 @@ def answer(body: object, status: int = 200, headers: dict[str, str] | None = Non
 
 
 def refusal(error: TowlineError) -> Response:
-    """Return the answer that tells of `error`: `error`, `details` and `code`."""
+    """Return the answer for an error: `error`, `details` and `code`."""
     headers = {}
     if error.code == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -73,7 +73,7 @@ class ByMethod:
 async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer for paths that nothing is at."""
     raise NotFound(
-        f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json tells what there is"
+        f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json lists what there is"
     )
 
 

@@ -14,7 +14,7 @@ PREFER = {
     "name": "Prefer",
     "in": "header",
     "required": False,
-    "description": "RFC 7240: wait=N (seconds), or respond-async.",
+    "description": "RFC 7240: wait=N (seconds), respond-async, or both.",
     "schema": TEXT,
 }
 KEY = {
@@ -28,7 +28,7 @@ REGISTRY_AUTH = {
     "name": "X-Registry-Auth",
     "in": "header",
     "required": False,
-    "description": "What this request brings for the image's registry, in place of what is kept: "
+    "description": "The credential for the image's registry, in place of the one that is kept: "
     "base64url of JSON, as the Docker Engine API has it, with username and password, or "
     "identitytoken.",
     "schema": {"type": "string", "contentEncoding": "base64url"},
@@ -158,7 +158,7 @@ def own_paths() -> dict[str, Any]:
     """Return the entries of all routes that are no operation's."""
     asked = [400, 401, 403, 404, 500]
     steered = [400, 401, 403, 404, 409, 500]
-    told = {"Location": LOCATION, **APPLIED}
+    made = {"Location": LOCATION, **APPLIED}
     return {
         "/health": {
             "get": _entry(
@@ -242,7 +242,7 @@ def own_paths() -> dict[str, Any]:
                 "job.retry",
                 "Do a job again, as another job: where it failed, expired or was cancelled.",
                 "`job:write`, and that of the job's operation",
-                _ok("The other job is made.", "Retried", 201, **told),
+                _ok("The other job is made.", "Retried", 201, **made),
                 [*steered, 413, 415],
                 *(JOB_ID, *JOB_OPTIONS, PREFER, KEY, REGISTRY_AUTH),
                 requestBody={"required": False, "content": content("Retry")},
@@ -253,7 +253,7 @@ def own_paths() -> dict[str, Any]:
                 "job.cancel",
                 "Stop a job wherever it has not ended.",
                 "that of the job's operation, or `docker:write`",
-                _ok("What has become of each node so far.", "Cancelled", **told),
+                _ok("What has become of each node so far.", "Cancelled", **made),
                 steered,
                 JOB_ID,
                 PREFER,
@@ -282,7 +282,7 @@ def own_paths() -> dict[str, Any]:
         "/job/{id}/events": {
             "get": _entry(
                 "job.events",
-                "What has happened to a job, then what happens, until it ends.",
+                "The events of a job so far, then as they come, until it ends.",
                 "`job:read`",
                 {
                     "200": {"description": "Server-sent events.", "content": STREAM},
@@ -296,7 +296,7 @@ def own_paths() -> dict[str, Any]:
         "/registry": {
             "get": _entry(
                 "registry.list",
-                "The registries for which a credential is kept; the secrets are never told.",
+                "The registries for which a credential is kept, without the secrets.",
                 "`registry:read`",
                 _ok("The registries.", "Registries"),
                 [401, 403, 500],
@@ -305,7 +305,7 @@ def own_paths() -> dict[str, Any]:
         "/registry/{host}": {
             "get": _entry(
                 "registry.get",
-                "What is kept for a registry; the secret is never told.",
+                "The credential that is kept for a registry, without the secret.",
                 "`registry:read`",
                 _ok("It.", "Registry"),
                 asked,
@@ -352,7 +352,7 @@ def own_paths() -> dict[str, Any]:
         "/event": {
             "get": _entry(
                 "event.stream",
-                "What happens to all jobs from now on, or since then.",
+                "The events of all jobs, from now on or from a moment on.",
                 "`job:read`",
                 {"200": {"description": "Server-sent events.", "content": STREAM}},
                 [400, 401, 403, 500],

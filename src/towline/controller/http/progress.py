@@ -1,8 +1,8 @@
 """How far a job is: server-sent events, bounded however many nodes it is for.
 
-A follower is told of what has changed since it was told last, the oldest news first, and no more
-than it may be told a second: of a thousand nodes each one comes a little more seldom. The sum is
-always the present one.
+A follower is sent what has changed since the last message, the oldest changes first, and no more
+than its share of bytes a second: of a thousand nodes each one comes a little more seldom. The sum
+is always the present one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from towline.wire.progress import JobProgress, Total
 PROGRESS = "progress"
 END = "end"
 RATE = 75_000
-"""Bytes a second that a follower is told, on average: with what HTTP adds less than 100 kB."""
+"""Bytes a second that a follower is sent, on average: with what HTTP adds less than 100 kB."""
 BURST = 20_000
-"""Bytes that it may be told at a time."""
+"""Bytes that it may be sent at a time."""
 PACE = 0.25
 """Seconds between two messages, at least."""
 SUM_EVERY = 1.0
@@ -31,9 +31,9 @@ SUM_EVERY = 1.0
 LOOK_EVERY = 1.0
 
 
-def _encode(kind: str, told: object, place: str = "") -> bytes:
+def _encode(kind: str, data: object, place: str = "") -> bytes:
     head = f"id: {place}\n" if place else ""
-    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), kind.encode(), msgspec.json.encode(told))
+    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), kind.encode(), msgspec.json.encode(data))
 
 
 class ProgressStreams:
@@ -52,7 +52,7 @@ class ProgressStreams:
         """Yield how far a job is until it has ended.
 
         Args:
-            machine: the only node to tell of; None for all.
+            machine: the only node that is followed; None for all.
         """
         yield b"retry: 1000\n\n"
         async with self._watches.follow(job_id) as watch:
@@ -71,17 +71,17 @@ class ProgressStreams:
                     if (few or done or now - summed >= SUM_EVERY) and picture.total() != known:
                         known, summed = picture.total(), now
                         total = known
-                    told = dict[str, object](job_id=job_id, status=picture.state.status)
+                    message = dict[str, object](job_id=job_id, status=picture.state.status)
                     if total is not None:
-                        told["total"] = total
+                        message["total"] = total
                         allowance -= len(msgspec.json.encode(total))
-                    # Once something is due it is told, or a large sum would leave room for nothing.
+                    # Whatever the sum has taken: a large one would leave room for nothing.
                     if nodes := feed.take(max(1, int(allowance))):
-                        told["nodes"] = nodes
+                        message["nodes"] = nodes
                         allowance -= sum(len(bytes(node)) + 1 for node in nodes)
-                    if len(told) > 2:
+                    if len(message) > 2:
                         sent = now
-                        yield _encode(PROGRESS, told)
+                        yield _encode(PROGRESS, message)
                     elif now - sent >= KEEP_ALIVE:
                         sent = now
                         yield b": still here\n\n"

@@ -20,7 +20,7 @@ Text = str | UnsetType
 
 
 class JobQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What the query of a list of jobs may hold."""
+    """The query of a list of jobs."""
 
     status: (
         Literal["submitted", "processing", "completed", "failed", "partial_failure"] | UnsetType
@@ -37,7 +37,7 @@ class JobQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class EventQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What the query of a stream of events may hold."""
+    """The query of a stream of events."""
 
     operation: Text = UNSET
     target: Text = UNSET
@@ -48,7 +48,7 @@ class EventQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ProgressQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What the query of a job's progress may hold."""
+    """The query of a job's progress."""
 
     node: Text = UNSET
 
@@ -82,7 +82,7 @@ V = TypeVar("V")
 
 
 def given(value: V | UnsetType) -> V | None:
-    """Return what a query parameter holds, None where it is absent."""
+    """Return the value of a query parameter, None where it is absent."""
     return None if value is UNSET else value
 
 

@@ -36,13 +36,13 @@ WAITS = {
 SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
 WAVES = {
     "type": "object",
-    "description": "How the nodes get their turns, as the job was asked for.",
+    "description": "How the nodes get their turns, as the request asked for it.",
     "properties": {"max_parallel": SHARE, "canary": SHARE, "max_failures": SHARE},
 }
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}}
 RESULTS = {
     "type": "array",
-    "description": "As the request that made the job was answered, and further since.",
+    "description": "The results of the request that made the job, and what has come since.",
     "items": {
         "type": "object",
         "required": ["hostname", "status"],
@@ -103,13 +103,13 @@ JOB = {
         "waves": WAVES,
         "paused": {
             "type": "object",
-            "description": "That no more nodes get their turn, while that is so.",
+            "description": "Present while the job is paused: then no more nodes get their turn.",
             "required": ["by", "since"],
             "properties": {"by": TEXT, "since": TIME},
         },
         "resolved": {
             "type": "object",
-            "description": "What the tag was when one of several nodes asked the registry. All "
+            "description": "The digest of the tag when one of several nodes resolved it. All "
             "nodes pull that digest.",
             "required": ["digest", "resolver", "timestamp"],
             "properties": {"digest": TEXT, "resolver": TEXT, "timestamp": TIME},
@@ -145,17 +145,17 @@ JOBS = {
     "type": "object",
     "required": ["total_items", "status_counts", "items"],
     "properties": {
-        "total_items": {"type": "integer", "description": "How many the filters leave."},
-        "status_counts": COUNTS | {"description": "How many there are in all, by status."},
+        "total_items": {"type": "integer", "description": "How many jobs the filters leave."},
+        "status_counts": COUNTS | {"description": "How many jobs there are in all, by status."},
         "items": {
             "type": "array",
-            "description": "The newest first. Of a job for many nodes a list tells `nodes` "
+            "description": "The newest first. Of a job for many nodes a list has `nodes` "
             "rather than results and timeline.",
             "items": {"$ref": REFERENCE.format(name="Job")},
         },
         "next_cursor": {
             "type": "string",
-            "description": "What `cursor` of the next page is; absent where there is none.",
+            "description": "The `cursor` of the next page; absent where there is none.",
         },
     },
 }
@@ -196,7 +196,7 @@ RETRY = {
     "properties": {
         "target_hostname": {
             "type": "string",
-            "description": "Where; otherwise where it failed, expired or was cancelled.",
+            "description": "Where to run it; otherwise where it failed, expired or was cancelled.",
         },
     },
 }
@@ -263,7 +263,7 @@ REGISTRY = {
         "updated_by": {"type": "string", "description": "The caller who set it."},
         "readable": {
             "type": "boolean",
-            "description": "Whether the controller that answers has the key it is kept with.",
+            "description": "Whether this controller has the key that locks the credential.",
         },
     },
 }

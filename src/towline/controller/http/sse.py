@@ -1,7 +1,7 @@
-"""Server-sent events: what has happened, then what happens.
+"""Server-sent events: those that are stored, then those that come.
 
 Every follower reads the index at its own pace, from the place that it has reached: a slow one
-holds up nobody, and one that comes back with `Last-Event-ID` misses nothing.
+delays nobody, and one that comes back with `Last-Event-ID` misses nothing.
 
 Source: HTML Living Standard, section 9.2.
 """
@@ -28,7 +28,7 @@ SUBMITTED = "submitted"
 MEDIA_TYPE = "text/event-stream"
 BATCH = 500
 PACE = 0.1
-"""Seconds between looks at the index while much happens."""
+"""Seconds between looks at the index while many events come."""
 LOOK_EVERY = 1.0
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a sign of life is sent: proxies cut what is silent."""
@@ -36,11 +36,11 @@ REMEMBERED = 1000
 """Jobs kept in memory while their events are filtered."""
 
 
-def _encode(place: str, kind: str, told: object) -> bytes:
+def _encode(place: str, kind: str, data: object) -> bytes:
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (
         place.encode(),
         kind.encode(),
-        msgspec.json.encode(told),
+        msgspec.json.encode(data),
     )
 
 
@@ -90,7 +90,7 @@ class EventStreams:
             events = self._feed.events_after(after, BATCH, job_id=job.id)
             state = self._index.status(job.id)
             for sequence, event in events:
-                yield _encode(str(sequence), views.kind(event), views.happened(event))
+                yield _encode(str(sequence), views.kind(event), views.event(event))
                 after = sequence
             if len(events) == BATCH:
                 continue
@@ -148,7 +148,7 @@ class EventStreams:
                     continue
                 if wanted.machine in (None, event.machine) and wants(job_of(event)):
                     sent = True
-                    yield _encode(f"{after_job}-{after_event}", kind, views.happened(event))
+                    yield _encode(f"{after_job}-{after_event}", kind, views.event(event))
             if len(jobs) < BATCH and len(events) < BATCH:
                 yield await pause.take(sent=sent)
 

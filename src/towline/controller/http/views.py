@@ -1,4 +1,4 @@
-"""What the API says of jobs, events and nodes."""
+"""Views: jobs, events and nodes as the API's answers have them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from towline.wire.job import Job
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
-"""Nodes that a moment of the timeline names; of more it tells how many."""
+"""Nodes that a moment of the timeline names; of more it says how many."""
 NAMES = {LEADING: "resolving", LED: "resolved"}
 """What the API has always called these kinds of events."""
 MOST_ERRORS = 10
-"""Errors that a job's own `error` tells; each node's stands with the node."""
+"""Errors that a job's own `error` repeats; each node's stands with the node."""
 
 
 def results(state: JobState) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def _head(job: Job, status: str) -> dict[str, Any]:
 
 
 def listed(job: Listed) -> dict[str, Any]:
-    """Return what a list tells of a job for many nodes: how many have which status."""
+    """Return a job for many nodes as lists have it: how many nodes have which status."""
     return _head(job.job, job.status) | {"nodes": job.nodes}
 
 
@@ -181,19 +181,19 @@ def _nodes(event: Event) -> str:
 
 
 def submitted(job: Job) -> dict[str, Any]:
-    """Return a job's making as a stream of events tells it."""
-    told = {"job_id": job.id, "event": "submitted", "timestamp": timestamp(job.created)}
-    return told | _head(job, "submitted")
+    """Return the making of a job as an event of a stream."""
+    made = {"job_id": job.id, "event": "submitted", "timestamp": timestamp(job.created)}
+    return made | _head(job, "submitted")
 
 
-def happened(event: Event) -> dict[str, Any]:
-    """Return an event as a stream of events tells it."""
-    told = {"job_id": event.job} | _moment(event)
+def event(event: Event) -> dict[str, Any]:
+    """Return an event as streams have it."""
+    described = {"job_id": event.job} | _moment(event)
     if event.hostname:
-        told["machine_id"] = event.machine
+        described["machine_id"] = event.machine
     if event.data is not None and event.hostname:
-        told["data"] = event.data
-    return told
+        described["data"] = event.data
+    return described
 
 
 def registry(kept: Kept, *, readable: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _event = msgspec.json.Decoder(Event)
 
 
 class Feed:
-    """What the journal holds, as far as the index has folded it, from any place on."""
+    """Jobs and events in the order of the journal, as far as the index has folded them."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -33,7 +33,7 @@ class Feed:
         return int(self._index.query(question, values).fetchone()[0] or 0)
 
     def jobs_after(self, sequence: int, limit: int) -> list[tuple[int, Job]]:
-        """Return the jobs that the journal holds after `sequence`, with their sequences."""
+        """Return the next jobs after `sequence`, each with its own sequence."""
         rows = self._index.query(
             "SELECT sequence, body FROM job WHERE sequence > ? ORDER BY sequence LIMIT ?",
             (sequence, limit),
@@ -43,7 +43,7 @@ class Feed:
     def events_after(
         self, sequence: int, limit: int, *, job_id: str | None = None
     ) -> list[tuple[int, Event]]:
-        """Return the events that the journal holds after `sequence`, with their sequences."""
+        """Return the next events after `sequence`, each with its own sequence."""
         only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
         rows = self._index.query(
             f"SELECT sequence, body FROM event WHERE sequence > ? {only} ORDER BY sequence LIMIT ?",

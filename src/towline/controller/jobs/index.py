@@ -304,7 +304,7 @@ class Index:
                 self._derive(job_id for (job_id,) in rows)
 
     def forget(self, before: float, *, jobs_from: int = 0, events_from: int = 0) -> int:
-        """Delete jobs that the journal no longer holds; return how many.
+        """Delete jobs that the journal no longer has; return how many.
 
         Args:
             before: seconds since 1970; what was made earlier goes.

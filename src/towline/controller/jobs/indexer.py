@@ -108,7 +108,7 @@ class Indexer:
 
     @property
     def caught_up(self) -> bool:
-        """Whether the index has folded all that the streams held when it began."""
+        """Whether the index has folded all that was in the streams when it began."""
         return not self._behind
 
     async def follow(self, stream: str) -> None:
@@ -203,7 +203,7 @@ class Indexer:
             await asyncio.sleep(FLUSH_EVERY)
             await self._flush()
             now = time.monotonic()
-            with contextlib.suppress(sqlite3.Error):  # told by the next flush
+            with contextlib.suppress(sqlite3.Error):  # the next flush reports it
                 if now - expired >= EXPIRE_EVERY:
                     self._index.expire()
                     expired = now
@@ -228,7 +228,7 @@ class Indexer:
         )
 
     async def catch_up(self) -> None:
-        """Return when all that the journal holds by now is folded.
+        """Return when all that is in the journal by now is folded.
 
         Raises:
             BrokerUnreachable: the journal can't be asked, or the index is too far behind.

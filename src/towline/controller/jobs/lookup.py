@@ -38,7 +38,7 @@ class Lookup:
         """Return a job's state and its events, or None where there is no such job.
 
         A job that the index does not know may have been made at another controller a moment ago:
-        then the answer waits until the index has folded what the journal holds by now.
+        then the answer waits until the index has folded what is in the journal by now.
 
         Args:
             wait: seconds to wait for the job to end.

@@ -36,11 +36,10 @@ class Task:
     """A job's share on one node, folded from its events.
 
     Attributes:
-        until: past which moment it isn't begun, where that is before the job expires.
-        waits: what it waits for, where it has not had its turn (see `waits_for` in
-            `towline.wire.rollout`),
-            or for what its last step says that it waits for.
-        stepped: when that step was; seconds since 1970.
+        until: past which moment the node doesn't begin it, where that is before the job expires.
+        waits: what it waits for: its turn (see `waits_for` in `towline.controller.rollout.rule`),
+            or what its last step says.
+        stepped: when that step was, in seconds since 1970.
     """
 
     __slots__ = (
@@ -71,7 +70,7 @@ class Task:
 
 
 class JobState:
-    """What is known of a job: which nodes, and how far each is.
+    """A job as its events have made it: which nodes it is for, and what became of each.
 
     Attributes:
         unfinished: the machine ids of the nodes that have not ended.
@@ -82,7 +81,7 @@ class JobState:
     Args:
         job: the job.
         nodes: the nodes it is for, where its subject says so already (a single machine);
-            otherwise its `planned` event tells.
+            otherwise its `planned` event says it.
     """
 
     def __init__(self, job: Job, nodes: list[PlannedNode] | None = None) -> None:
@@ -138,7 +137,7 @@ class JobState:
                 self._take_over()
 
     def _turn(self, event: Event) -> None:
-        """Fold a decision about turns; that of a pause in the order of the journal."""
+        """Fold a decision about turns, in the order of the journal."""
         if event.kind == WITHHELD:
             for node in event.nodes or []:
                 task = self._task(node.machine, node.hostname)
@@ -155,7 +154,7 @@ class JobState:
             self.turns.paused = Pause(by, event.time) if event.kind == PAUSED else None
 
     def _take_over(self) -> None:
-        """Forget of a job for any node who began it, and died, once another one has ended it."""
+        """Forget a node that began a job for any node and died, once another has ended it."""
         if len(self.unfinished) < len(self.tasks):
             for machine in self.unfinished:
                 del self.tasks[machine]
@@ -169,7 +168,7 @@ class JobState:
         if task.ended is not None:
             return
         if event.kind in BEGUN:
-            # Whichever comes first: the start itself may be told later.
+            # Whichever comes first: the start itself may be reported later.
             task.status = "running"
             if self.turns is not None:
                 self.turns.begin(task.machine)
@@ -188,7 +187,7 @@ class JobState:
         return self.planned and not self.unfinished
 
     def expire(self, now: float) -> None:
-        """Mark what nobody began in time; the deadline is the controllers' business."""
+        """Mark the tasks that no node began in time; controllers decide that, by their clock."""
         expires = self.job.expires
         if now <= expires:
             self._expire_turns(now)
@@ -202,11 +201,11 @@ class JobState:
 
     @property
     def expiry(self) -> str:
-        """Why a node that did not begin in time has expired."""
+        """The reason of a task that has expired."""
         return f"not begun before the job expired at {timestamp(self.job.expires)}"
 
     def _expire_turns(self, now: float) -> None:
-        """Mark what was not begun within the time that its turn had."""
+        """Mark the tasks that were not begun before their turn was over."""
         for machine in list(self.turns.under_way) if self.turns is not None else ():
             task = self.tasks[machine]
             if task.status == "pending" and task.until is not None and now > task.until:

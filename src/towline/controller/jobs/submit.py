@@ -146,7 +146,7 @@ class Submitter:
 
         async def append() -> None:
             if request.credential is not None:
-                # Before the job: no node may look for it in vain.
+                # Before the job: no node may ask for it before it is there.
                 await self._issuer.keep(job, request.credential)
             await self._append(job, request, plan)
 
@@ -159,7 +159,7 @@ class Submitter:
         if request.waves is not None and not (target == ALL or isinstance(target, Label)):
             given = ", ".join(msgspec.to_builtins(request.waves))
             raise InvalidRequest(
-                f"{str(target)!r} is one node, and {given} tells how several get their turns.",
+                f"{str(target)!r} is one node, and {given} says how several get their turns.",
                 f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
             )
         plan = _Plan(self._fleet.resolve(target), {})
@@ -250,13 +250,13 @@ class Submitter:
             raise BrokerUnreachable(
                 error.error,
                 f"{error.details}; whether job {job.id} was stored is not known, "
-                f"GET /job/{job.id} tells when the broker is back",
+                f"GET /job/{job.id} says it when the broker is back",
                 job_id=job.id,
             ) from error
 
 
 def _refuse_old(plan: _Plan) -> None:
-    """Leave out nodes whose agents would take no notice of a request's credential.
+    """Refuse nodes whose agents can't use the credential of a request.
 
     Raises:
         InvalidRequest: there are no others.

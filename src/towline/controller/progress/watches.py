@@ -1,7 +1,7 @@
-"""Watching jobs go on: a controller hears what nodes report while somebody follows, and only then.
+"""Watching jobs: a controller receives the progress of nodes while somebody follows, and only then.
 
-Which of several controllers that is makes no difference: nodes send to all that listen, and tell
-again when one asks that has just begun to.
+Which of several controllers that is makes no difference: nodes send to all that subscribe, and send
+again when a controller asks that has just subscribed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from towline.wire.subjects import asking_subject, progress_subject
 log = structlog.get_logger()
 
 LOOK_EVERY = 1.0
-"""Seconds between looks for what nobody tells of: nodes that are away, jobs that expire."""
+"""Seconds between looks for what no event reports: nodes that are away, jobs that expire."""
 ASK_EVERY = 3.0
-"""Seconds after which nodes are asked again that run a job and have told nothing."""
+"""Seconds after which nodes are asked again that run a job and have reported nothing."""
 ANSWERS_WITHIN = 0.8
 """Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
 RETRY_EVERY = 0.5
@@ -96,7 +96,7 @@ class Watches:
     async def follow(self, job_id: str) -> AsyncIterator[Watch]:
         """Watch a job while the block goes on.
 
-        The first one to follow waits a moment for the nodes that are at it to tell how far.
+        The first one to follow waits a moment for the reports of the nodes that run it.
 
         Raises:
             NotFound: the job is there no more.
@@ -122,7 +122,7 @@ class Watches:
             self._wake.set()
 
     def _look(self, watch: Watch) -> None:
-        """Learn what nobody tells of."""
+        """See what no event reports."""
         state = watch.picture.state
         for machine in state.unfinished:
             task = state.tasks[machine]
@@ -143,7 +143,7 @@ class Watches:
                 while not lost.done():
                     await self._turn(client)
             except (BrokerUnreachable, nats.errors.Error, OSError) as error:
-                log.warning("progress not heard", reason=str(error))
+                log.warning("progress not received", reason=str(error))
                 await asyncio.sleep(RETRY_EVERY)
             finally:
                 lost.cancel()
@@ -162,7 +162,7 @@ class Watches:
                 continue
             begun = watch.subscription is None
             if begun:
-                watch.subscription = await self._hear(client, watch)
+                watch.subscription = await self._subscribe(client, watch)
             self._look(watch)
             if begun or (watch.picture.silent and now - watch.asked_at > ASK_EVERY):
                 watch.asked_at = now
@@ -171,8 +171,8 @@ class Watches:
             async with asyncio.timeout(LOOK_EVERY if self._watches else None):
                 await self._wake.wait()
 
-    async def _hear(self, client: Client, watch: Watch) -> Subscription:
-        async def heard(message: Msg) -> None:
+    async def _subscribe(self, client: Client, watch: Watch) -> Subscription:
+        async def received(message: Msg) -> None:
             machine = message.subject.split(".")[1]
             try:
                 watch.picture.report(machine, _report.decode(message.data))
@@ -181,4 +181,4 @@ class Watches:
                 return
             watch.news()
 
-        return await client.subscribe(progress_subject("*", watch.job), cb=heard)
+        return await client.subscribe(progress_subject("*", watch.job), cb=received)

@@ -60,7 +60,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Turns:
-    """Which nodes of a job have had their turn, as far as its events tell.
+    """Which nodes of a job have had their turn, as its events have made it.
 
     Attributes:
         waiting: the machine ids of those that have not, in the order of the plan.
@@ -153,7 +153,7 @@ def decide(
 ) -> Decision:
     """Return which nodes have their turn now, and which will never have one.
 
-    A node that is away neither gets a turn nor holds up those behind it. One that went away after
+    A node that is away neither gets a turn nor delays those behind it. One that went away after
     its release gives its place to another, unless it has begun: then it may still be at it.
 
     Args:

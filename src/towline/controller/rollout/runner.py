@@ -5,7 +5,7 @@ decision that the runner knew of. So two runners at once could not release more 
 and none releases a node of a job that has been paused. The lease only keeps them from trying.
 
 A released node is sent the job on its own subject. A runner that takes over finds in the journal
-which nodes were released and which of them were sent the job, and sends it to the rest.
+which nodes were released and which of them were sent the job, and sends it to the others.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class Runner:
             return []
 
     async def _while_leased(self) -> None:
-        """Drive every job that goes on, until none does or the lease is another's."""
-        log.info("waves taken over")
+        """Run the rollout of every job that goes on, until none does or the lease is lost."""
+        log.info("rollouts taken over")
         running: dict[str, asyncio.Task[None]] = {}
         try:
             while self._lease.valid:
@@ -142,15 +142,15 @@ class Runner:
                 for job_id in [each for each, task in running.items() if task.done()]:
                     error = running.pop(job_id).exception()
                     if error is not None:
-                        log.error("wave broke off", job=job_id, exc_info=error)
+                        log.error("rollout broke off", job=job_id, exc_info=error)
         finally:
             for task in running.values():
                 task.cancel()
             await asyncio.gather(*running.values(), return_exceptions=True)
-            log.info("waves let go")
+            log.info("rollouts given up")
 
     async def _keep(self, job_id: str) -> None:
-        """Drive a job to its end, whatever interrupts that."""
+        """Run the rollout of a job to its end, whatever interrupts it."""
         while self._lease.valid:
             try:
                 known = await self._decisions.known(job_id)
@@ -165,7 +165,7 @@ class Runner:
             except WrongLastSequence:
                 continue
             except (TowlineError, sqlite3.Error) as error:
-                log.warning("wave stalls", job=job_id, reason=str(error))
+                log.warning("rollout stalls", job=job_id, reason=str(error))
                 await asyncio.sleep(RETRY_EVERY)
             finally:
                 self._rollouts.pop(job_id, None)
@@ -204,7 +204,7 @@ class Runner:
         if state.cancelled is not None:
             over = "cancelled", state.cancelled
         elif time.time() > job.expires:
-            # Told rather than left to be seen, so that whoever waits for the job hears of it.
+            # Stored rather than left to be derived, so that whoever waits for the job is woken.
             over = "expired", state.expiry
         return decide(
             turns,
@@ -219,7 +219,7 @@ class Runner:
         return member is not None and member.here
 
     def _refused(self, job: Job, machine: str) -> tuple[str, str] | None:
-        """Return status and reason of a node that has no turn now that it comes to it."""
+        """Return status and reason of a node that can't have the turn which it would have now."""
         member = self._fleet.get(machine)
         effect = _effect(job)
         if member is None:
@@ -240,7 +240,7 @@ class Runner:
         )
 
     async def _send(self, rollout: _Rollout) -> None:
-        """Give the job to all nodes that were released and don't have it yet."""
+        """Send the job to all nodes that were released and have not been sent it."""
         job = msgspec.structs.replace(rollout.state.job, excluded=[], only=None)
         while rollout.unsent and self._lease.valid:
             batch = rollout.unsent[:AT_ONCE]

@@ -30,12 +30,12 @@ def of_node(kind: str, **more: Any) -> Event:
 )
 def test_the_api_calls_an_event_what_it_has_always_called_it(event: Event, name: str) -> None:
     assert views.kind(event) == name
-    assert views.happened(event)["event"] == name
+    assert views.event(event)["event"] == name
 
 
 def test_a_step_is_shown_with_its_message() -> None:
     waiting = of_node(STEP, step="queued", waits="max_pulls", error="queued: 1 pull runs before it")
-    assert views.happened(waiting) == {
+    assert views.event(waiting) == {
         "job_id": "job",
         "timestamp": "1970-01-01T00:00:01.000Z",
         "event": "queued",
@@ -48,6 +48,6 @@ def test_a_step_is_shown_with_its_message() -> None:
 def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:
     turn = Event("job", NOBODY, "", LEADING, 1.0, data={"hostname": "web-01", "failures": 1})
     found = Event("job", NOBODY, "", LED, 1.0, data=LEAD.data)
-    assert views.happened(turn)["message"] == "by web-01"
-    assert views.happened(found)["message"] == "sha256:0000 by web-01"
+    assert views.event(turn)["message"] == "by web-01"
+    assert views.event(found)["message"] == "sha256:0000 by web-01"
     assert Lead.of(found) == LEAD
