@@ -1,0 +1,171 @@
+"""Nodes leave a registry alone together, over one real broker."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from tests.testing.broker import Broker
+from tests.testing.ports import free_port
+from tests.testing.proxy import Answer, FaultyProxy
+from tests.testing.registry import Registry
+from towline.agent.docker.answers import Image
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused
+from towline.agent.docker.pull import attempts, cooldown
+from towline.agent.docker.pull.attempts import Order
+from towline.agent.docker.pull.cooldown import Rests, retry_after
+from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.steps import RESTING
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.controller.cooldowns import cooldown_bucket
+from towline.wire.event import Step
+from towline.wire.job import Job, new_id
+from towline.wire.progress import Report
+from towline.wire.reference import Reference
+
+
+@pytest.fixture
+def busy(registry: Registry) -> Iterator[FaultyProxy]:
+    """A registry of its own name, before which a proxy stands."""
+    with FaultyProxy.before_registry(registry) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seconds"),
+    [(429, "7", 7), (429, "DATE", 60), (429, "", None), (429, "soon", None), (503, "7", None)],
+)
+async def test_the_registry_itself_is_asked_how_long_it_wants_to_rest(
+    busy: FaultyProxy, status: int, text: str, seconds: float | None
+) -> None:
+    if text == "DATE":
+        text = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    busy.fault = Answer(match="/v2/a/b/manifests/1.0", status=status, retry_after=text)
+    told = await retry_after(Reference.parse(f"{busy.host}/a/b:1.0"))
+    if seconds is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert seconds - 30 <= told <= seconds
+    busy.refuse()
+    assert await retry_after(Reference.parse(f"{busy.host}/a/b:1.0")) is None
+
+
+class Limited:
+    """A registry that allows so many requests a second, and tells how many were too many."""
+
+    def __init__(self, rate: float) -> None:
+        self.port = free_port()
+        self.refused: list[float] = []
+        self._rate = rate
+        self._left = rate
+        self._filled = time.monotonic()
+
+    async def __aenter__(self) -> "Limited":
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        self._left = min(self._rate, self._left + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._left < 1:
+            self.refused.append(now)
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        self._left -= 1
+        return web.Response(text="here")
+
+
+class Light(Engine):
+    """An engine whose pulls are two requests, one after another."""
+
+    def __init__(self, port: int, session: aiohttp.ClientSession) -> None:
+        super().__init__("none://")
+        self._port = port
+        self._session = session
+        self._images: dict[str, Image] = {}
+
+    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+        return self._images.get(name)
+
+    async def ping(self) -> str:
+        return "0"
+
+    async def keeps_broken_off(self) -> bool:
+        return False
+
+    async def pull(
+        self, repository: str, tag: str, auth: dict[str, str] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        for part in range(2):
+            async with self._session.get(f"http://127.0.0.1:{self._port}/{part}") as answer:
+                if answer.status == 429:
+                    raise EngineRefused(0, "toomanyrequests: slow down")
+            yield {"status": "Downloading", "id": str(part)}
+        self._images[f"{repository}:{tag}"] = Image("id", 1)
+        yield {"status": "Status: Downloaded newer image"}
+
+
+class Task:
+    """What one of fifty nodes does for a job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+        self.kinds: list[str] = []
+
+    def step(self, step: Step) -> None:
+        self.kinds.append(step.name)
+
+    def report(self, report: Report) -> None:
+        pass
+
+
+@pytest.fixture
+async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connection]:
+    with Broker(tmp_path_factory.mktemp("rest")) as broker:
+        settings = Settings([broker.url], broker.credentials)
+        async with Connection(settings, "rest") as connection:
+            await cooldown_bucket(connection).create(1)
+            yield connection
+
+
+async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_one_by_one(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = 50
+    # Some fifteen requests a second, as a whole pull's five are some ten.
+    monkeypatch.setattr(cooldown, "INTERVAL", 0.13)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.1)
+    job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
+    tasks = [Task(msgspec.structs.replace(job, nodes=nodes)) for _ in range(nodes)]
+    async with Limited(20) as registry, aiohttp.ClientSession() as session:
+        order = Order(Reference.parse(f"127.0.0.1:{registry.port}/a/b:1.0"))
+        pulls = [
+            Pulls(Light(registry.port, session), [Rests(connection, f"node-{number}")])
+            for number in range(nodes)
+        ]
+        await asyncio.gather(
+            *(pull.pull(order, task) for pull, task in zip(pulls, tasks, strict=True))
+        )
+    first = registry.refused[0]
+    later = [moment for moment in registry.refused if moment > first + 1.0]
+    # Those that were at it already, one request each, and the question how long.
+    assert len(registry.refused) - len(later) <= nodes + 1
+    assert len(later) <= 5
+    assert sum(RESTING in task.kinds for task in tasks) >= nodes / 2

@@ -1,0 +1,54 @@
+"""Requests that are generated from the OpenAPI document."""
+
+import sys
+from pathlib import Path
+
+from tests.testing.cluster import WEB_1, Cluster
+from tests.testing.process import Process
+
+CONFIGURATION = """\
+[dictionaries.targets]
+values = ["_all", "_any", "web-01", "group:web"]
+[dictionaries.jobs]
+values = ["{job}"]
+[dictionaries.registries]
+values = ["docker.io", "localhost:5000", "registry.internal"]
+[parameters]
+"path.hostname" = {{ dictionary = "targets", probability = 0.7 }}
+"path.id" = {{ dictionary = "jobs", probability = 0.5 }}
+"path.host" = {{ dictionary = "registries", probability = 0.7 }}
+[generation]
+deterministic = true
+max-examples = 20
+# A stream never ends, and a drained node is of no use to the others.
+[[operations]]
+include-path-regex = "^/(event|agent/.+/(un)?drain)$"
+enabled = false
+[checks]
+# A node that failed is a 500, and a target that no node carries a 400: both are documented.
+not_a_server_error.enabled = false
+positive_data_acceptance.enabled = false
+"""
+
+
+def generated(cluster: Cluster, directory: Path) -> str:
+    """Send requests made from the document, good and bad, and return the report of no failure."""
+    job = cluster.admin.get(f"/node/{WEB_1}/load").json()["job_id"]
+    configuration = directory / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION.format(job=job))
+    process = Process(
+        "schemathesis",
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            *("--config-file", configuration, "run", f"{cluster.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {cluster.token('admin')}"),
+        ],
+        logs=directory,
+        cwd=directory,
+    )
+    with process:
+        status = process.wait(timeout=120)
+    assert status == 0, process.tail(200)
+    # An error of our own is a 500 too, and that is documented.
+    assert "request broke off" not in cluster.controller.stderr
+    return process.stdout

@@ -1,0 +1,130 @@
+"""What the documented answers are tried with."""
+
+from typing import Any
+
+from tests.system.openapi.document import JOB_PATH, LIST_PATH, LOAD_PATH, PULL_PATH, REGISTRY_PATH
+from tests.testing.cluster import PULL, WEB_1
+
+IMAGE = {"json": {"image": "nginx:1.27"}}
+READER, NOBODY = {"role": "read"}, {"role": None}
+BARE = {"permissions": ["none:read"]}
+LARGE = {"json": {"image": "a" * 2**20}}
+TEXT = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
+NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
+KEY = {"headers": {"Idempotency-Key": "taken"}}
+JOB_STEPS = ("cancel", "pause", "resume")
+"""They take the permission of the job's operation, which is asked for once the job is known."""
+STEERED_JOBS = [
+    (JOB_PATH, "DELETE"),
+    (f"{JOB_PATH}/retry", "POST"),
+    (f"{JOB_PATH}/cancel", "POST"),
+    (f"{JOB_PATH}/pause", "POST"),
+    (f"{JOB_PATH}/resume", "POST"),
+    (f"{JOB_PATH}/events", "GET"),
+    (f"{JOB_PATH}/progress", "GET"),
+]
+STEERED_NODES = [
+    ("/agent/{hostname}", "GET"),
+    ("/agent/{hostname}/drain", "POST"),
+    ("/agent/{hostname}/undrain", "POST"),
+]
+STEERED = [*STEERED_JOBS, *STEERED_NODES, ("/job", "GET"), ("/event", "GET")]
+REGISTRY = "registry.internal:5000"
+CREDENTIAL = {"json": {"username": "puller", "password": "s3cret"}}
+REGISTRIES = [
+    ("/registry", "GET"),
+    (REGISTRY_PATH, "GET"),
+    (REGISTRY_PATH, "PUT"),
+    (REGISTRY_PATH, "DELETE"),
+]
+ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
+    (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}?expires=1h", 202, IMAGE),
+    (PULL_PATH, "POST", f"/node/group:web/{PULL}", 202, {**IMAGE, "prefer": "wait=5"}),
+    (PULL_PATH, "POST", f"/node/group:web/{PULL}", 202, {**IMAGE, "prefer": "respond-async"}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 400, {"json": {}}),
+    (PULL_PATH, "POST", f"/node/nobody/{PULL}", 400, IMAGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 401, {**IMAGE, **NOBODY}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 403, {**IMAGE, **READER}),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 413, LARGE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}", 415, TEXT),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}?expires=0s", 500, IMAGE),
+    (LIST_PATH, "GET", "/node/_all/container/docker?state=running&limit=1", 200, {}),
+    (LIST_PATH, "GET", "/node/_all/container/docker?limit=0", 400, {}),
+    (LIST_PATH, "GET", "/node/_all/container/docker", 401, NOBODY),
+    (LIST_PATH, "GET", "/node/_all/container/docker", 403, BARE),
+    (LIST_PATH, "GET", f"/node/{WEB_1}/container/docker?expires=0s", 500, {}),
+    (LOAD_PATH, "GET", "/node/_all/load", 200, {}),
+    (LOAD_PATH, "GET", "/node/_any/load", 200, {"prefer": "respond-async"}),
+    (LOAD_PATH, "GET", "/node/_none/load", 400, {}),
+    (LOAD_PATH, "GET", "/node/_all/load", 401, NOBODY),
+    (LOAD_PATH, "GET", "/node/_all/load", 403, BARE),
+    (LOAD_PATH, "GET", f"/node/{WEB_1}/load?expires=0s", 500, {}),
+    (JOB_PATH, "GET", "/job/x", 400, {}),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 401, NOBODY),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 403, BARE),
+    (JOB_PATH, "GET", f"/job/{NO_JOB}", 404, {"prefer": "wait=1"}),
+    ("/agent", "GET", "/agent", 200, {}),
+    ("/agent", "GET", "/agent", 401, NOBODY),
+    ("/agent", "GET", "/agent", 403, BARE),
+    (PULL_PATH, "POST", f"/node/{WEB_1}/{PULL}?expires=2h", 409, {**IMAGE, **KEY}),
+    (LIST_PATH, "GET", f"/node/{WEB_1}/container/docker", 409, KEY),
+    (LOAD_PATH, "GET", f"/node/{WEB_1}/load", 409, KEY),
+    *(
+        (path, method, path.format(id=NO_JOB, hostname=WEB_1), status, more)
+        for path, method in STEERED
+        for status, more in ((401, NOBODY), (403, BARE))
+        if status != 403 or path.rpartition("/")[2] not in JOB_STEPS
+    ),
+    *((path, method, path.format(id="x"), 400, {}) for path, method in STEERED_JOBS),
+    *((path, method, path.format(id=NO_JOB), 404, {}) for path, method in STEERED_JOBS),
+    *((path, method, path.format(hostname="_all"), 400, {}) for path, method in STEERED_NODES),
+    *((path, method, path.format(hostname="nobody"), 404, {}) for path, method in STEERED_NODES),
+    (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 413, LARGE),
+    (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 415, TEXT),
+    ("/agent/{hostname}", "GET", f"/agent/{WEB_1}", 200, {}),
+    ("/job", "GET", "/job", 200, {}),
+    ("/job", "GET", "/job?status=completed&limit=100&since=1d", 200, {}),
+    ("/job", "GET", "/job?limit=0", 400, {}),
+    ("/event", "GET", "/event?since=x", 400, {}),
+    *(
+        (path, method, path.format(host=REGISTRY), status, more)
+        for path, method in REGISTRIES
+        for status, more in ((401, NOBODY), (403, BARE))
+    ),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 201, CREDENTIAL),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 200, CREDENTIAL),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 413, LARGE),
+    (REGISTRY_PATH, "PUT", f"/registry/{REGISTRY}", 415, TEXT),
+    (REGISTRY_PATH, "PUT", "/registry/docker.io", 201, {"json": {"identity_token": "s3cret"}}),
+    (REGISTRY_PATH, "GET", f"/registry/{REGISTRY}", 200, {}),
+    ("/registry", "GET", "/registry", 200, {}),
+    *((path, method, "/registry/nginx", 400, CREDENTIAL) for path, method in REGISTRIES[1:]),
+    *((REGISTRY_PATH, "DELETE", f"/registry/{host}", 204, {}) for host in ("docker.io", REGISTRY)),
+    *((REGISTRY_PATH, method, f"/registry/{REGISTRY}", 404, {}) for method in ("GET", "DELETE")),
+    ("/health", "GET", "/health", 200, NOBODY),
+    ("/health/ready", "GET", "/health/ready", 503, NOBODY),
+]
+STEERED_ELSEWHERE = {
+    *(
+        (f"{JOB_PATH}/{step}", "post", status)
+        for step in JOB_STEPS
+        for status in ("200", "403", "409", "500")
+    ),
+    *((f"{JOB_PATH}/retry", "post", status) for status in ("201", "409", "500")),
+    *(
+        (f"{JOB_PATH}/{stream}", "get", status)
+        for stream in ("events", "progress")
+        for status in ("200", "204", "500")
+    ),
+    *((JOB_PATH, "delete", status) for status in ("204", "500")),
+    ("/event", "get", "200"),
+    (REGISTRY_PATH, "put", "409"),
+    *((path, method.lower(), "500") for path, method in REGISTRIES),
+    *(
+        (f"/agent/{{hostname}}/{way}", "post", status)
+        for way in ("drain", "undrain")
+        for status in ("200", "409", "500")
+    ),
+}

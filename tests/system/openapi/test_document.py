@@ -1,0 +1,104 @@
+"""The OpenAPI document is valid, and the pull's entry is that of the published page."""
+
+import re
+from typing import Any
+
+import jsonschema_rs
+import schemathesis
+
+from tests.system.openapi.document import PULL_PATH, content, entries, everything, resolved
+from tests.testing.cluster import Cluster
+
+# What the page lists of a result, and of an error; its example has each of these types.
+PAGE_RESULT = {
+    "hostname": "string",
+    "image_id": "string",
+    "tag": "string",
+    "size": "integer",
+    "changed": "boolean",
+    "error": "string",
+}
+PAGE_ERROR = {"error": "string", "details": "string", "code": "integer"}
+PAGE_CODES = {"202", "400", "401", "403", "500"}
+
+
+def test_the_document_is_valid_openapi(api: dict[str, Any]) -> None:
+    assert api["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(api).validate()
+    for schema in api["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
+
+
+def test_every_reference_leads_somewhere(api: dict[str, Any]) -> None:
+    references = {part["$ref"] for part in everything(api) if "$ref" in part}
+    assert references
+    for reference in references:
+        resolved(api, reference)
+
+
+def test_every_placeholder_is_a_parameter_and_every_name_stands_once(api: dict[str, Any]) -> None:
+    names = [entry["operationId"] for _, _, entry in entries(api)]
+    assert len(set(names)) == len(names)
+    for path, _, entry in entries(api):
+        listed = [(each["in"], each["name"]) for each in entry.get("parameters", [])]
+        assert len(set(listed)) == len(listed)
+        placed = {name for place, name in listed if place == "path"}
+        assert placed == set(re.findall(r"{(\w+)}", path))
+        assert all(each["required"] for each in entry.get("parameters", []) if each["in"] == "path")
+
+
+def test_the_document_is_the_same_under_api(fleet: Cluster, api: dict[str, Any]) -> None:
+    assert fleet.anyone.get("/api/openapi.json").json() == api
+
+
+def test_the_pull_is_that_of_the_page(api: dict[str, Any]) -> None:
+    entry = api["paths"][PULL_PATH]["post"]
+    assert entry["summary"] == "Pull a container image on the target node."
+    (hostname,) = (each for each in entry["parameters"] if each["in"] == "path")
+    assert (hostname["name"], hostname["required"]) == ("hostname", True)
+    assert hostname["schema"] == {"type": "string", "minLength": 1}
+    assert not any(each["required"] for each in entry["parameters"] if each["in"] != "path")
+
+    assert entry["requestBody"]["required"] is True
+    body = content(api, entry["requestBody"])
+    assert body["properties"].keys() >= {"image", "retries", "stall_timeout", "policy", "resolve"}
+    assert body["required"] == ["image"]
+    assert body["properties"]["image"]["type"] == "string"
+
+
+def test_the_answer_is_that_of_the_page(api: dict[str, Any]) -> None:
+    responses = api["paths"][PULL_PATH]["post"]["responses"]
+    assert responses.keys() >= PAGE_CODES
+    accepted = content(api, responses["202"])
+    assert "results" in accepted["required"]
+    assert accepted["properties"]["job_id"].items() >= {"type": "string", "format": "uuid"}.items()
+    assert accepted["properties"]["results"]["type"] == "array"
+    result = accepted["properties"]["results"]["items"]
+    assert result["required"] == ["hostname", "status"]
+    types = {name: field["type"] for name, field in result["properties"].items()}
+    assert types == PAGE_RESULT | dict.fromkeys(("status", "digest", "waits"), "string")
+
+
+def test_every_error_is_that_of_the_page(api: dict[str, Any]) -> None:
+    for path, _, entry in entries(api):
+        for code, response in entry["responses"].items():
+            if code < "400" or (path, code) == ("/health/ready", "503"):
+                continue
+            body = content(api, response)
+            assert {name: field["type"] for name, field in body["properties"].items()} == PAGE_ERROR
+
+
+def test_what_needs_a_token_says_so_and_nothing_else_does(
+    fleet: Cluster, api: dict[str, Any]
+) -> None:
+    schemes = api["components"]["securitySchemes"]
+    assert api["security"] == [{name: []} for name in schemes]
+    kinds = {(each["type"], each.get("scheme") or each["name"]) for each in schemes.values()}
+    assert kinds == {("http", "bearer"), ("apiKey", "X-API-Key")}
+    for path, method, entry in entries(api):
+        answer = fleet.anyone.request(method, re.sub("{.*?}", "x", path))
+        is_open = entry.get("security") == []
+        assert (answer.status_code != 401) is is_open, path
+        assert ("401" not in entry["responses"]) is is_open, path

@@ -1,0 +1,59 @@
+"""A fleet that knows two modules of new operations."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.system.operations.sources import OLD, SHIP, SIGNAL
+from tests.testing.cluster import WEB_1, WEB_2, Cluster, NodePlan
+from tests.testing.process import TowlineProcess
+from towline.operation import catalog
+
+
+@pytest.fixture(scope="package")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the two modules are."""
+    directory = tmp_path_factory.mktemp("new-operation")
+    (directory / "signals.py").write_text(SIGNAL)
+    (directory / "ships.py").write_text(SHIP)
+    return directory
+
+
+@pytest.fixture(scope="package")
+def env(directory: Path) -> dict[str, str]:
+    """All that a part is told of them."""
+    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": str(directory)}
+
+
+@pytest.fixture(scope="package")
+def extended(directory: Path, env: dict[str, str]) -> Iterator[Cluster]:
+    """A controller and two nodes that have them, and one node that hasn't."""
+    with Cluster(directory, [NodePlan(WEB_1), NodePlan(WEB_2)], env) as cluster:
+        older = TowlineProcess(
+            *("agent", "--hostname", OLD, "--engine", "none", "--state", directory / OLD),
+            *("--nats", cluster.broker.url, "--nats-credentials", cluster.broker.credentials),
+            logs=directory,
+            name=f"agent-{OLD}",
+            env={"TOWLINE_HEARTBEAT": "1s"},
+        )
+        with older:
+            cluster.wait_here(OLD)
+            yield cluster
+
+
+@pytest.fixture
+def modules(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[ModuleType, ModuleType]]:
+    """The modules as a program imports them; afterwards nothing knows them any more."""
+    monkeypatch.syspath_prepend(directory)
+    before = {operation.name for operation in catalog}
+    yield importlib.import_module("signals"), importlib.import_module("ships")
+    for operation in list(catalog):
+        if operation.name not in before:
+            catalog.remove(operation.name)
+    del sys.modules["signals"], sys.modules["ships"]

@@ -1,0 +1,75 @@
+"""Two modules of new operations, as text: programs import them from a directory."""
+
+from tests.testing.cluster import DB_1
+
+SIGNAL = '''\
+import msgspec
+from towline.operation import Effect, operation
+
+class Hoisted(msgspec.Struct):
+    flags: str
+
+@operation("signal.hoist", "POST signal", permission="signal:write", effect=Effect.CONVERGE)
+async def hoist(node, *, text: str) -> Hoisted:
+    """Hoist a text in flags."""
+    return Hoisted(f"{node.hostname}: {text.upper()}")
+'''
+SHIP = '''\
+"""What the shorter one leaves open: query, placeholders, and what must not run twice."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from towline.errors import TaskFailed
+from towline.operation import Effect, operation
+
+class Course(msgspec.Struct):
+    heading: str
+    knots: int
+
+Knots = Annotated[int, Meta(ge=1, le=40, description="Speed through the water.")]
+
+@operation("ship.course", "GET ship/course", permission="ship:read", effect=Effect.READ)
+async def course(node, *, heading: Literal["north", "south"] = "north", knots: Knots = 8) -> Course:
+    """Tell a course."""
+    return Course(heading, knots)
+
+class Cabin(msgspec.Struct, omit_defaults=True):
+    name: str
+    berth: int
+    guests: list[str] = []
+
+@operation("ship.berth", "GET ship/{name}/berth/{berth}", permission="ship:read",
+           effect=Effect.READ)
+async def berth(node, *, name: str, berth: int) -> Cabin:
+    return Cabin(name, berth)
+
+@operation("ship.assign", "PUT ship/{name}/berth/{berth}", permission="ship:write",
+           effect=Effect.CONVERGE)
+async def assign(
+    node, *, name: str, berth: Annotated[int, Meta(ge=1)], guests: list[str] = []
+) -> Cabin:
+    if name == "mutinous":
+        raise TaskFailed("nobody wants to go aboard")
+    return Cabin(name, berth, guests)
+
+Bell = Annotated[str, Meta(pattern="^[a-z]+$")]
+
+class Struck(msgspec.Struct):
+    strokes: int
+
+@operation("ship.bell", "POST ship/{name}/bell", permission="ship:execute", effect=Effect.ONCE)
+async def bell(node, *, name: Bell) -> Struck:
+    file = Path(__file__).with_name(f"{node.hostname}-{name}")
+    with file.open("a") as strokes:
+        strokes.write("*")
+    while file.with_suffix(".held").exists():
+        await asyncio.sleep(0.02)
+    return Struck(len(file.read_text()))
+'''
+OLD = DB_1
+UNKNOWN = "does not know signal.hoist"

@@ -1,0 +1,40 @@
+"""How far jobs are that gates hold back, as controllers show it."""
+
+from typing import Any
+
+import httpx
+
+from tests.testing.cluster import Cluster
+from tests.testing.gate import Gate
+from tests.testing.process import wait_until
+from towline.wire.progress import DOWNLOADING, Layer, Report
+
+NODES = ("one", "two")
+JSON = {"Accept": "application/json"}
+
+
+def a_report(fetched: int, rate: int = 10) -> Report:
+    layers = [Layer("1de5d1d5e9ce", DOWNLOADING, fetched, 100)]
+    return Report(DOWNLOADING, layers=layers, fetched=fetched, size=100, rate=rate, left=7)
+
+
+def begin(cluster: Cluster, gate: Gate, name: str, target: str = "_all") -> str:
+    """Begin a job that is held back, and return its id when it runs on every node it is for."""
+    headers = {"Prefer": "respond-async"}
+    answer = cluster.admin.post(f"/node/{target}/gate/pass", json={"name": name}, headers=headers)
+    job = str(answer.json()["job_id"])
+    nodes = NODES if target == "_all" else [target]
+    wait_until(lambda: all(gate.begun(name, node) for node in nodes), what="all to be begun")
+    return job
+
+
+def snapshot(client: httpx.Client, job: str, query: str = "") -> dict[str, Any]:
+    answer = client.get(f"/job/{job}/progress{query}", headers=JSON)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def fetched(told: dict[str, Any]) -> dict[str, int]:
+    return {node["hostname"]: node.get("fetched", 0) for node in told["nodes"]}

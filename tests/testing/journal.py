@@ -1,0 +1,33 @@
+"""A connection to a real broker, and jobs that have ended in its journal."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from tests.testing.broker import Broker
+from towline.broker.connection import Connection
+from towline.broker.journal import Journal
+from towline.broker.settings import Settings
+from towline.wire.event import COMPLETED, Event
+from towline.wire.job import Job, new_id
+from towline.wire.subjects import node_subject
+
+MIB = 1024**2
+MACHINE = "a" * 32
+
+
+@contextlib.asynccontextmanager
+async def connected(broker: Broker) -> AsyncIterator[Connection]:
+    settings = Settings([broker.url], broker.credentials)
+    async with Connection(settings, "tests") as connection:
+        yield connection
+
+
+async def add_job(journal: Journal, padding: int) -> str:
+    """Append a job that has ended, and return its id."""
+    now = time.time()
+    parameters = {"image": "x" * padding}
+    job = Job(new_id(), "docker.pull", parameters, "node-1", "tests", now, now + 3600)
+    await journal.add_job(job, node_subject(MACHINE))
+    await journal.add_event(Event(job.id, MACHINE, "node-1", COMPLETED, time.time(), data={}))
+    return job.id
