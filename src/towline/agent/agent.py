@@ -39,10 +39,6 @@ from towline.wire.target import Label
 
 log = structlog.get_logger()
 
-FLUSH_WITHIN = 2.0
-"""Seconds that the events of an agent that ends may take to the broker; the next start delivers
-what is left."""
-
 
 class Agent:
     """Takes jobs, runs them, and reports how they ended.
@@ -113,7 +109,7 @@ class Agent:
             hostname,
             labels,
             capabilities=self._capabilities,
-            running=lambda: executor.running,
+            tasks=lambda: executor.task_count,
             public_key=key.public,
             after=self._inbox.ready,
             interval=interval,
@@ -157,13 +153,16 @@ class Agent:
                 await self._close()
 
     async def _close(self) -> None:
-        await self._runner.close()
-        try:
-            await self._outbox.flush(FLUSH_WITHIN)
-        except TowlineError as error:
-            log.info("events stay in the ledger", reason=error.details)
-        await self._heartbeats.close()
-        await self._capabilities.close()
+        for close in (
+            self._runner.close,
+            self._outbox.close,
+            self._heartbeats.close,
+            self._capabilities.close,
+        ):
+            try:
+                await close()
+            except Exception:
+                log.exception("part not closed", part=close.__qualname__)
 
 
 class _EngineProvider:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from towline.agent.capabilities import Capabilities
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
 from towline.agent.progress import ProgressSender
-from towline.broker.clock import Clock
+from towline.broker.clock import Clock, running
 from towline.errors import ProviderUnreachable, TowlineError
 from towline.operation import Effect, catalog
 from towline.units import timestamp
@@ -50,6 +50,7 @@ class Executor:
         outbox: what delivers steps and starts of tasks.
         progress: what sends how many bytes are done.
         announced_after: seconds that a task must run before its start is reported.
+        wall_clock: returns seconds since 1970; may be set while tasks run.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Executor:
         progress: ProgressSender,
         *,
         announced_after: float = ANNOUNCED_AFTER,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._node = node
         self._capabilities = capabilities
@@ -68,12 +70,14 @@ class Executor:
         self._outbox = outbox
         self._progress = progress
         self._announced_after = announced_after
+        self._wall_clock = wall_clock
+        self._ahead: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._bodies: dict[str, asyncio.Task[Event]] = {}
         self._cancelled: dict[str, str] = {}
 
     @property
-    def running(self) -> int:
+    def task_count(self) -> int:
         """How many tasks there are at this moment."""
         return len(self._running)
 
@@ -85,9 +89,11 @@ class Executor:
         """Do the work that takes the task of a job from its begin to its end."""
         task = asyncio.create_task(work, name=job.id)
         self._running[job.id] = task
+        self._ahead[job.id] = self._wall_clock() - running()
 
         def finished(task: asyncio.Task[None]) -> None:
             self._running.pop(job.id, None)
+            self._ahead.pop(job.id, None)
             self._cancelled.pop(job.id, None)
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("task broke off", job=job.id, exc_info=error)
@@ -106,6 +112,15 @@ class Executor:
             if job_id in self._bodies:
                 self._bodies[job_id].cancel()
         return running
+
+    def now(self, job_id: str) -> float:
+        """Return seconds since 1970 by this node's clock as it was when the task was spawned.
+
+        So the moments of a task are in order, and as far apart as they were, if the clock is set
+        meanwhile.
+        """
+        ahead = self._ahead.get(job_id)
+        return self._wall_clock() if ahead is None else ahead + running()
 
     async def close(self) -> None:
         """Break off all tasks, and wait until they are."""
@@ -182,7 +197,7 @@ class Executor:
             self._node.machine,
             self._node.hostname,
             kind,
-            time.time() if moment is None else moment,
+            self.now(job.id) if moment is None else moment,
             started=started,
             data=data,
             error=error if error is None or len(error) <= LONGEST_ERROR else _cut(error),

@@ -15,6 +15,7 @@ import structlog
 from towline import __version__
 from towline.agent.capabilities import Capabilities
 from towline.broker.bucket import Bucket
+from towline.broker.clock import running
 from towline.broker.connection import BrokerRefused, Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.node import Heartbeat, Registration
@@ -33,7 +34,7 @@ class Heartbeats:
     Args:
         labels: what the node carries.
         capabilities: what it can do.
-        running: returns how many tasks there are at this moment.
+        tasks: returns how many tasks there are at this moment.
         public_key: what is sealed to it only this node can read.
         after: no heartbeat is sent before this is set; jobs are made for nodes that have sent one.
         interval: seconds between heartbeats.
@@ -47,7 +48,7 @@ class Heartbeats:
         labels: list[Label],
         *,
         capabilities: Capabilities,
-        running: Callable[[], int],
+        tasks: Callable[[], int],
         public_key: str,
         after: asyncio.Event,
         interval: float,
@@ -58,12 +59,12 @@ class Heartbeats:
         self._hostname = hostname
         self._labels = labels
         self._capabilities = capabilities
-        self._running = running
+        self._tasks = tasks
         self._public_key = public_key
         self._after = after
         self._interval = interval
         self._registered = False
-        self._started = time.time()
+        self._begun = running()
         self._due = asyncio.Event()
         self.sent = asyncio.Event()
 
@@ -88,8 +89,8 @@ class Heartbeats:
                     log.info("agent registered", machine=self._machine, hostname=self._hostname)
                 beat = Heartbeat(
                     self._capabilities.troubles,
-                    self._running(),
-                    load=os.getloadavg(),
+                    self._tasks(),
+                    load=load(),
                     memory=memory(),
                 )
                 # Acknowledged: right after a broker's restart the bucket may not be there yet.
@@ -106,19 +107,21 @@ class Heartbeats:
         await self._heartbeats.put_unconfirmed(self._machine, Heartbeat(leaving=True))
 
     async def _register(self) -> None:
-        registered = time.time()
+        now = time.time()
+        registered = now
         with contextlib.suppress(BrokerRefused):
             entry = await self._nodes.get_nearby(self._machine)
             if entry is not None and entry.value is not None:
                 registered = entry.value.registered
         system = {}
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             system = platform.freedesktop_os_release()
         registration = Registration(
             machine=self._machine,
             hostname=self._hostname,
             version=__version__,
-            started=self._started,
+            # From how long that is ago: the clock may have been set right since.
+            started=now - (running() - self._begun),
             registered=registered,
             interval=self._interval,
             labels={label.key: label.value for label in self._labels},
@@ -127,14 +130,25 @@ class Heartbeats:
             cpu_count=os.cpu_count() or 0,
             distribution=system.get("ID", ""),
             os_version=system.get("VERSION_ID", ""),
-            booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+            booted=now - running(),
             public_key=self._public_key,
         )
         await self._nodes.put(self._machine, registration)
 
 
+def load() -> tuple[float, float, float] | None:
+    """Return the mean number of runnable tasks over 1, 5 and 15 minutes; None if it is not known.
+
+    Source: getloadavg(3), which can't say it where /proc is not mounted, for example.
+    """
+    try:
+        return os.getloadavg()
+    except OSError:
+        return None
+
+
 def memory() -> tuple[int, int, int] | None:
-    """Return the machine's memory in bytes: total, free and used; None where it is not known.
+    """Return the machine's memory in bytes: total, free and used; None if it is not known.
 
     Source: proc_meminfo(5). Free is what programs can have without swapping (MemAvailable).
     """

@@ -111,7 +111,11 @@ class Inbox:
 
     async def _follow(self, follower: Follower) -> None:
         async for message in follower:
-            await self._take(message)
+            try:
+                await self._take(message)
+            except Exception:
+                # Not acknowledged: it is delivered again in a while, and others meanwhile.
+                log.exception("message not understood", sequence=message.sequence)
 
     async def _follow_shared(self) -> None:
         """Ask for `_any` jobs while this node can do them, and only then."""

@@ -19,6 +19,9 @@ DELIVER_WITHIN = 60.0
 """Seconds that an event may take to the broker, which has those of all the fleet to store."""
 BATCH = 64
 RETRY_EVERY = 0.5
+CLOSE_WITHIN = 2.0
+"""Seconds that the events of an agent that ends may take to the broker; the next start delivers
+what is left."""
 
 
 class Outbox:
@@ -27,6 +30,7 @@ class Outbox:
     Args:
         deliver_within: seconds that an event may take to the broker.
         retry_every: seconds between attempts to deliver.
+        close_within: seconds that an event may take when the agent ends.
     """
 
     def __init__(
@@ -36,11 +40,13 @@ class Outbox:
         *,
         deliver_within: float = DELIVER_WITHIN,
         retry_every: float = RETRY_EVERY,
+        close_within: float = CLOSE_WITHIN,
     ) -> None:
         self._journal = journal
         self._ledger = ledger
         self._deliver_within = deliver_within
         self._retry_every = retry_every
+        self._close_within = close_within
         self._waiting = asyncio.Event()
         self._recording: set[asyncio.Task[None]] = set()
 
@@ -55,7 +61,7 @@ class Outbox:
             await self._waiting.wait()
             self._waiting.clear()
             try:
-                await self.flush()
+                await self._flush(self._deliver_within)
                 continue
             except (BrokerUnreachable, BrokerRefused) as error:
                 log.warning("events wait in the ledger", reason=error.details)
@@ -64,21 +70,20 @@ class Outbox:
             await asyncio.sleep(self._retry_every)
             self._waiting.set()
 
-    async def flush(self, within: float | None = None) -> None:
+    async def _flush(self, within: float) -> None:
         """Deliver all events that the ledger has.
 
         Args:
-            within: seconds that each may take; None for as many as ever.
+            within: seconds that each may take.
 
         Raises:
             BrokerUnreachable, BrokerRefused: some could not be delivered, and stay in the ledger.
             sqlite3.Error: the ledger can't be read.
         """
-        timeout = self._deliver_within if within is None else within
         while events := self._ledger.undelivered(BATCH):
             # Sent in order and all at once; each is stored once, and folding minds no order.
             outcomes = await asyncio.gather(
-                *(self._journal.add_event(event, timeout=timeout) for _, event in events),
+                *(self._journal.add_event(event, timeout=within) for _, event in events),
                 return_exceptions=True,
             )
             failures = []
@@ -137,7 +142,11 @@ class Outbox:
             self._waiting.set()
 
     async def answer(self, event: Event) -> None:
-        """Deliver the end of a task that the ledger doesn't have; raises as `flush`."""
+        """Deliver the end of a task that the ledger doesn't have.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it could not be delivered.
+        """
         await self._journal.add_event(event, timeout=self._deliver_within)
 
     async def announce(self, event: Event) -> None:
@@ -151,10 +160,16 @@ class Outbox:
                 await asyncio.sleep(self._retry_every)
 
     async def close(self) -> None:
-        """Stop trying to record steps."""
+        """Deliver what waits as far as that is quick; the next start delivers the rest."""
         for task in self._recording:
             task.cancel()
         await asyncio.gather(*self._recording, return_exceptions=True)
+        try:
+            await self._flush(self._close_within)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.info("events stay in the ledger", reason=error.details)
+        except sqlite3.Error as error:
+            log.error("ledger not readable", reason=str(error))
 
     async def _send(self, event: Event) -> bool:
         if not self._journal.broker.connected:

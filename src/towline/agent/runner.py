@@ -41,7 +41,14 @@ class Runner:
         Args:
             delivered: returns a job of the ledger as the delivery that it came by.
         """
-        for job, started in await self._ledger.unfinished():
+        while True:
+            try:
+                unfinished = await self._ledger.unfinished()
+                break
+            except sqlite3.Error as error:
+                log.error("ledger not readable", reason=str(error))
+                await asyncio.sleep(self._ledger.retry_every)
+        for job, started in unfinished:
             self._executor.spawn(job, self._resume(delivered(job), started))
 
     def take(self, delivery: Delivery) -> None:
@@ -142,7 +149,7 @@ class Runner:
 
     async def _run(self, delivery: Delivery, interrupted: float | None) -> Event:
         job = delivery.job
-        started = time.time() if interrupted is None else interrupted
+        started = self._executor.now(job.id) if interrupted is None else interrupted
         # Written together with the acceptance.
         begin = self._ledger.start(job.id, started)
         recorded = asyncio.create_task(self._record(begin, started, delivery))
