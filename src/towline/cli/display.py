@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from towline.wire.progress import NodeProgress
 
 LINES_EVERY = 5.0
-"""Seconds between lines where there is no terminal; before the first one, too."""
+"""Seconds between lines, and before the first: a job that is over sooner needs none."""
 FEW = 20
 """Nodes up to which lines tell of each."""
 
@@ -34,31 +35,41 @@ class Display(Protocol):
 
 
 class Lines:
-    """Tells how far a job is where there is no terminal: in a few lines now and then.
+    """Prints how far a job is where there is nothing to draw on: a few lines now and then.
 
     Args:
-        say: prints a line of it.
+        print_line: prints one of them.
+        every: seconds between them.
+        clock: the present moment in seconds.
     """
 
-    def __init__(self, say: Callable[[str], None] | None = None) -> None:
-        self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-        self._next = time.monotonic() + LINES_EVERY
-        self._told: dict[str, str] = {}
+    def __init__(
+        self,
+        print_line: Callable[[str], None] | None = None,
+        *,
+        every: float = LINES_EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._print = print_line or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._every = every
+        self._clock = clock
+        self._next = clock() + every
+        self._printed: dict[str, str] = {}
 
     def show(self, progress: Progress) -> None:
         """Print what has changed since the last lines, if these were long enough ago."""
-        if time.monotonic() < self._next:
+        if self._clock() < self._next:
             return
-        self._next = time.monotonic() + LINES_EVERY
-        told = {"": f"job {progress.job_id}: {sum_in_words(progress.total)}"}
+        self._next = self._clock() + self._every
+        lines = {"": f"job {progress.job_id}: {sum_in_words(progress.total)}"}
         nodes: Iterable[NodeProgress] = progress.nodes.values()
         if len(progress.nodes) > FEW:
             nodes = (*progress.total.slowest, *progress.total.failed)
-        told |= {node.machine_id: f"  {node.hostname}: {in_words(node)}" for node in nodes}
-        for name, line in told.items():
-            if self._told.get(name) != line:
-                self._say(printable(line))
-        self._told = told
+        lines |= {node.machine_id: f"  {node.hostname}: {in_words(node)}" for node in nodes}
+        for name, line in lines.items():
+            if self._printed.get(name) != line:
+                self._print(printable(line))
+        self._printed = lines
 
     def say(self, line: str) -> None:
         """Print a line to standard output."""
@@ -69,10 +80,16 @@ class Lines:
 
 
 def display() -> Display:
-    """Return what suits where standard error goes: a terminal is drawn on, else there are lines."""
-    if not sys.stderr.isatty():
+    """Return what suits standard error: a terminal is drawn on, where that can be; else lines."""
+    # A terminal that says nothing of what it can do is taken for one that can't be drawn on.
+    if not sys.stderr.isatty() or not os.environ.get("TERM"):
         return Lines()
     # Slow to import, and of no use to most commands.
+    from rich.console import Console
+
     from towline.cli.screen import Screen
 
-    return Screen()
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return Lines()
+    return Screen(console)

@@ -34,8 +34,8 @@ class Screen:
         console: where to draw.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+    def __init__(self, console: Console) -> None:
+        self._console = console
         # Drawn when there is news and not by a clock: on a terminal far away each drawing counts.
         self._live = Live(
             console=self._console,

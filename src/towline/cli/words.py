@@ -27,7 +27,8 @@ def amounts(told: NodeProgress | Total) -> list[str]:
         parts.append(f"{show_size(done)} of {more}{show_size(told.size)}")
     if told.rate:
         parts.append(f"{show_size(told.rate)}/s")
-    if told.left is not None:
+    if told.left:
+        # 0 while it still goes on: what is left then is work that the engine gives no figures of.
         parts.append(f"{'more than ' if told.unsized else ''}{duration(told.left)} left")
     return parts
 
