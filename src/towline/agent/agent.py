@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -139,8 +140,12 @@ class Agent:
     def _drain_changed(self) -> None:
         self._inbox.changed()
 
-    async def run(self) -> None:
-        """Work until cancelled; then take no more jobs, and say that this node goes away."""
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled; then take no more jobs, and say that this node goes away.
+
+        Args:
+            ready: called once the fleet knows that this node is here.
+        """
         await self._capabilities.probe()
         async with self._broker:
             try:
@@ -149,6 +154,8 @@ class Agent:
                 async with asyncio.TaskGroup() as group:
                     for name, run in self._parts.items():
                         group.create_task(keep_running(name, run))
+                    await self.ready()
+                    ready()
             finally:
                 await self._close()
 

@@ -284,11 +284,13 @@ def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent: this machine becomes a node."""
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
+    import asyncio
+
     from towline.agent.agent import Agent
     from towline.agent.docker.engine import Engine
     from towline.agent.ledger import Ledger
     from towline.runtime import keys, state_directory
-    from towline.runtime.process import notify, run
+    from towline.runtime.process import notify, notify_starting, run
 
     lock = state_directory.Lock(directory, "agent")
     engine = _engine(settings.engine)
@@ -312,8 +314,16 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 key=key,
                 docker_config=_docker_config(settings),
             )
-            notify("READY=1")
-            await worker.run()
+            starting = asyncio.create_task(notify_starting("waiting for the broker"))
+
+            def ready() -> None:
+                starting.cancel()
+                notify("READY=1\nSTATUS=ready")
+
+            try:
+                await worker.run(ready)
+            finally:
+                starting.cancel()
 
     run(work)
     lock.close()

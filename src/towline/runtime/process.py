@@ -16,6 +16,9 @@ SUPERVISED = "TOWLINE_SUPERVISED"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """The signals that ask a process to end: a manager's, and those that a terminal sends."""
 
+EXTEND_EVERY = 20.0
+"""Seconds between two messages to the service manager that a start goes on."""
+
 
 def child_environment() -> dict[str, str]:
     """Return the environment for a child of `towline up`.
@@ -42,6 +45,22 @@ def notify(text: str) -> None:
     address = "\0" + path[1:] if path.startswith("@") else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(text.encode(), address)
+
+
+async def notify_starting(text: str, *, every: float = EXTEND_EVERY) -> None:
+    """Say what a start waits for, until cancelled, and that it may take longer.
+
+    A service manager ends what is not ready within 90 s or so; what waits for a broker is in order
+    all the while, and may have work to do.
+
+    Args:
+        text: what it waits for; stands in `STATUS=`.
+        every: seconds between two messages.
+    """
+    microseconds = round(3 * every * 1_000_000)
+    while True:
+        notify(f"STATUS={text}\nEXTEND_TIMEOUT_USEC={microseconds}")
+        await asyncio.sleep(every)
 
 
 def print_line(text: str) -> None:
