@@ -1,6 +1,5 @@
 """A NATS cluster of three servers, of which some die, stall or are cut off under load."""
 
-import os
 import signal
 import threading
 import time
@@ -138,7 +137,6 @@ class Load:
             assert any(word in answer.text for word in ("broker", "index", "reachable"))
 
 
-@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes a minute")
 def test_each_server_in_turn_may_be_killed_and_return(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:
@@ -151,6 +149,7 @@ def test_each_server_in_turn_may_be_killed_and_return(
     load.check()
 
 
+@pytest.mark.smoke
 def test_the_leader_may_be_killed_and_return(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:
@@ -165,7 +164,6 @@ def test_the_leader_may_be_killed_and_return(
     load.check()
 
 
-@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes half a minute")
 def test_the_leader_may_freeze_and_thaw(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:
@@ -182,6 +180,7 @@ def test_the_leader_may_freeze_and_thaw(
     load.check()
 
 
+@pytest.mark.smoke
 def test_all_servers_may_be_killed_together(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:
@@ -196,7 +195,6 @@ def test_all_servers_may_be_killed_together(
     load.check()
 
 
-@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes half a minute")
 def test_the_leader_may_be_cut_off_from_the_others_and_return(
     replicated: Cluster, servers: NatsCluster, gate: Gate
 ) -> None:

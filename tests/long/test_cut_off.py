@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -98,7 +97,7 @@ class Cable:
         self._do(self.relay.cut)
 
 
-@pytest.mark.skipif("TOWLINE_LONG_TESTS" not in os.environ, reason="takes half a minute")
+@pytest.mark.smoke
 def test_an_agent_that_is_cut_off_is_away_and_what_it_did_meanwhile_arrives_once(
     system: Cluster, gate: Gate, name: str
 ) -> None:

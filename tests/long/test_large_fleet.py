@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,15 +18,17 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 Fleet: Any = importlib.import_module("fleet").Fleet
 
-NODES, HEARTBEAT = (2000, "5s") if "TOWLINE_LONG_TESTS" in os.environ else (200, "1s")
 COST = 5
 """Numbers a node may use up on its way back. The server gives them to consumers as well, so some
 three are usual: a fleet that spins uses up hundreds."""
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with Fleet(tmp_path_factory.mktemp("many"), NODES, heartbeat=HEARTBEAT) as fleet:
+@pytest.fixture(params=[pytest.param(200, marks=pytest.mark.smoke), 2000])
+def many(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """So many nodes, all of them here."""
+    nodes: int = request.param
+    heartbeat = "1s" if nodes < 1000 else "5s"
+    with Fleet(tmp_path, nodes, heartbeat=heartbeat) as fleet:
         fleet.wait_until_here(timeout=60)
         yield fleet
 
@@ -48,11 +49,11 @@ def test_a_fleet_is_back_after_the_broker_was_killed_and_nobody_is_refused_or_sp
         "/node/_all/container/docker/pull", json={"image": "back:1"}, headers={"Prefer": "wait=30"}
     )
     results = answer.json()["results"]
-    assert len(results) == NODES
+    assert len(results) == many.nodes
     assert {result["status"] for result in results} == {"ok"}
     log = many.broker.process.stderr
     assert not re.search("authentication|authorization|slow consumer", log, re.IGNORECASE)
-    assert NODES < _numbered(many) <= COST * (NODES + 1)
+    assert many.nodes < _numbered(many) <= COST * (many.nodes + 1)
 
 
 def _numbered(fleet: Any) -> int:

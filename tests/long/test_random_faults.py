@@ -1,24 +1,27 @@
-"""A short run of scripts/faults: parts that die and stall at random, under load."""
+"""Runs of scripts/faults: parts that die and stall at random, under load."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-SECONDS, SEED = "12", "7"
 
 
-def test_whatever_dies_each_job_ends_once_and_truly() -> None:
-    command = [sys.executable, "scripts/faults.py", "--seconds", SECONDS, "--seed", SEED]
+@pytest.mark.parametrize(
+    ("seconds", "seed"), [pytest.param(12, 7, marks=pytest.mark.smoke), (300, 8)]
+)
+def test_whatever_dies_each_job_ends_once_and_truly(seconds: int, seed: int) -> None:
     run = subprocess.run(
-        command,
+        [sys.executable, "scripts/faults.py", "--seconds", str(seconds), "--seed", str(seed)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=seconds + 300,
         check=False,
     )
     assert run.returncode == 0, run.stdout
