@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from towline import operations
 from towline.agent.agent import Agent
 from towline.agent.docker.answers import Image, Info
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.provider import DockerProvider
+from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
 from towline.broker.settings import Settings
 from towline.controller.auth import create_token, load_key
@@ -117,6 +120,8 @@ def agents(
         begun = 0
 
         async def one(number: int) -> None:
+            engine = InstantEngine(pull)
+            docker = partial(DockerProvider, engine=engine, named=True, configuration=None)
             with Ledger(directory / f"{hostname(number)}.sqlite", threads) as ledger:
                 agent = Agent(
                     settings,
@@ -124,11 +129,9 @@ def agents(
                     machine=hashlib.md5(hostname(number).encode()).hexdigest(),
                     hostname=hostname(number),
                     labels=[parse_label(f"group:g{number % GROUPS}")],
-                    engine=InstantEngine(pull),
-                    engine_named=True,
+                    providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
-                    docker_config=None,
                 )
                 async with gate:
                     running = asyncio.create_task(agent.run())

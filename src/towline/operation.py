@@ -13,11 +13,11 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import (
-    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
     ParamSpec,
+    Protocol,
     TypeAlias,
     TypeVar,
     Union,
@@ -28,9 +28,11 @@ from typing import (
 
 import msgspec
 
-if TYPE_CHECKING:
-    from towline.agent.node import Node
+from towline.wire.event import Step
+from towline.wire.job import Job
+from towline.wire.progress import Report
 
+C = TypeVar("C")
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -55,6 +57,52 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*\.[a-z][a-z0-9_-]*")
 _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:[\w.-]+|{\w+})(?:/(?:[\w.-]+|{\w+}))*")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
 _PLACEHOLDER = re.compile(r"{(\w+)}")
+
+
+class Capability(Generic[C]):
+    """What a node may be able to do, and what an operation that requires it is given.
+
+    The module of the operations says what that is, as a protocol; a provider of the agent's brings
+    it.
+
+    Args:
+        name: for example `docker`.
+
+    Example:
+        DOCKER = Capability[Docker]("docker")
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Node(Protocol):
+    """A node, as the body of an operation sees it."""
+
+    @property
+    def machine(self) -> str:
+        """The machine id."""
+
+    @property
+    def hostname(self) -> str:
+        """The name for people."""
+
+    @property
+    def job(self) -> Job | None:
+        """What this is done for; None outside a job."""
+
+    def provider(self, capability: Capability[C]) -> C:
+        """Return what brings a capability.
+
+        Raises:
+            TaskFailed: the node does not have it.
+        """
+
+    def step(self, step: Step) -> None:
+        """Record a step of the task, for the job's timeline."""
+
+    def progress(self, progress: Report) -> None:
+        """Send how many bytes are done, for those who watch; at most two a second are sent."""
 
 
 class Effect(enum.Enum):
@@ -263,9 +311,8 @@ def _camel(name: str) -> str:
 
 
 def _forward_names() -> dict[str, Any]:
-    # Operations annotate `node: Node` for type checkers alone: importing the agent's code to
-    # resolve that name would pull the Docker client into `towline --help`.
-    return {"Node": object}
+    # Modules may import `Node` for type checkers alone.
+    return {"Node": Node}
 
 
 AnyOperation: TypeAlias = Operation[..., Any]
@@ -311,7 +358,7 @@ def operation(
     *,
     permission: str,
     effect: Effect,
-    requires: str = NODE,
+    requires: str | Capability[Any] = NODE,
     success: int | None = None,
     credential_for: CredentialFor | None = None,
 ) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
@@ -322,7 +369,7 @@ def operation(
         route: method and path below `/node/{hostname}/`, for example `"GET load"`.
         permission: what a token needs, for example `node:read`.
         effect: see `Effect`.
-        requires: a capability that not every node has, for example `docker`.
+        requires: a capability that not every node has.
         success: the HTTP status of an accepted request; 200 for reads and 202 otherwise.
         credential_for: returns for the validated parameters, by name, the place that the node logs
             in to: the node gets the credential that is kept for it, and a request may bring its
@@ -342,7 +389,7 @@ def operation(
             route=route,
             permission=permission,
             effect=effect,
-            requires=requires,
+            requires=requires.name if isinstance(requires, Capability) else requires,
             success=success,
             credential_for=credential_for,
         )

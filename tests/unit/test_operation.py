@@ -94,7 +94,7 @@ async def test_an_operation_is_still_a_function() -> None:
         "ship.sail", "POST ship", permission="ship:write", effect=Effect.CONVERGE
     )(sail)
     assert catalog.get("ship.sail") is decorated
-    node = Node("0" * 32, "web-01", None)
+    node = Node("0" * 32, "web-01")
     assert await decorated(node, name="ARGO") == Done(True)
     assert await decorated(node, name="ARGO", knots=0) == Done(False)
 

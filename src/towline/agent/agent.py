@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from towline.agent.capabilities import Capabilities
 from towline.agent.delivery import Claims, Delivery
-from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull.attempts import Hook
-from towline.agent.docker.pull.cooldown import Rests
-from towline.agent.docker.pull.credentials import Credentials
-from towline.agent.docker.pull.disk import MIN_FREE, Room
-from towline.agent.docker.pull.docker_config import DockerConfiguration
-from towline.agent.docker.pull.places import MAX_PULLS
-from towline.agent.docker.pull.resolution import Digests
 from towline.agent.drain import Drain
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
@@ -27,15 +18,13 @@ from towline.agent.node import Node
 from towline.agent.outbox import Outbox
 from towline.agent.part import keep_running
 from towline.agent.progress import ProgressSender
-from towline.agent.provider import Task
+from towline.agent.provider import Context, Provider
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
-from towline.errors import TowlineError
 from towline.runtime.keys import NodeKey
-from towline.units import Share
 from towline.wire.target import Label
 
 log = structlog.get_logger()
@@ -48,14 +37,9 @@ class Agent:
         settings: where the broker is.
         ledger: this node's ledger.
         labels: what the node carries.
-        engine: the node's Docker Engine; None where it is to have none.
-        engine_named: whether somebody named that engine: then it counts as there even if it has
-            never been seen.
+        providers: make what brings the node's capabilities.
         interval: seconds between heartbeats.
-        min_free: how much of the disk with the engine's images pulls leave free.
-        max_pulls: how many pulls run at a time.
         key: the node's, to which controllers seal.
-        docker_config: the node's Docker configuration; None where it is to be left alone.
     """
 
     def __init__(
@@ -66,26 +50,17 @@ class Agent:
         machine: str,
         hostname: str,
         labels: list[Label],
-        engine: Engine | None,
-        engine_named: bool,
+        providers: Sequence[Callable[[Context], Provider]],
         interval: float,
         key: NodeKey,
-        docker_config: Path | None,
-        min_free: Share = MIN_FREE,
-        max_pulls: int = MAX_PULLS,
     ) -> None:
         self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
         journal, clock = Journal(self._broker), self._broker.clock
-        own = None if docker_config is None else DockerConfiguration(docker_config)
-        hooks: list[Hook] = [Credentials(self._broker, machine, key, own)]
-        if engine is not None:
-            hooks.append(Rests(self._broker, hostname))
-            hooks.append(Room(engine, min_free))
-            hooks.append(Digests(engine, journal, machine, hostname))
-        node = Node(machine, hostname, engine, hooks, max_pulls)
-        providers = [] if engine is None else [_EngineProvider(engine, engine_named)]
+        context = Context(self._broker, machine, hostname, key)
+        made = [make(context) for make in providers]
+        node = Node(machine, hostname, made)
 
-        self._capabilities = Capabilities(ledger, providers, self._capabilities_changed)
+        self._capabilities = Capabilities(ledger, made, self._capabilities_changed)
         self._progress = ProgressSender(self._broker, machine)
         self._outbox = Outbox(journal, ledger)
         executor = Executor(node, self._capabilities, clock, self._outbox, self._progress)
@@ -170,30 +145,3 @@ class Agent:
                 await close()
             except Exception:
                 log.exception("part not closed", part=close.__qualname__)
-
-
-class _EngineProvider:
-    """The node's Docker Engine."""
-
-    capability = "docker"
-
-    def __init__(self, engine: Engine, named: bool) -> None:
-        self._engine = engine
-        self.offered = named
-        self.trouble = "not asked yet"
-
-    async def probe(self) -> None:
-        """Ask the engine whether it is there."""
-        try:
-            await self._engine.ping()
-            self.offered, self.trouble = True, ""
-        except TowlineError as error:
-            self.trouble = error.error
-
-    def serve(self, _: Task) -> object:
-        """Return what operations are given."""
-        return self._engine
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._engine.close()

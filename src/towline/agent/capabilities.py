@@ -10,7 +10,6 @@ import structlog
 
 from towline.agent.ledger import Ledger
 from towline.agent.provider import Provider
-from towline.operation import NODE
 
 log = structlog.get_logger()
 
@@ -54,12 +53,10 @@ class Capabilities:
     @property
     def names(self) -> list[str]:
         """All that the node might offer."""
-        return [NODE, *self._providers]
+        return list(self._providers)
 
     def offers(self, capability: str) -> bool:
         """Return whether this node has `capability`, working at this moment or not."""
-        if capability == NODE:
-            return True
         provider = self._providers.get(capability)
         return provider is not None and provider.offered
 

@@ -15,6 +15,7 @@ from towline.agent.capabilities import Capabilities
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
 from towline.agent.progress import ProgressSender
+from towline.agent.provider import Task
 from towline.broker.clock import Clock, running
 from towline.errors import ProviderUnreachable, TowlineError
 from towline.operation import Effect, catalog
@@ -259,9 +260,11 @@ class Executor:
         except (msgspec.ValidationError, ValueError) as error:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
         node = self._node.serving(
-            job,
-            lambda step: self._outbox.step(self._step(job, step)),
-            lambda report: self._progress.send(job.id, report),
+            Task(
+                job,
+                lambda step: self._outbox.step(self._step(job, step)),
+                lambda progress: self._progress.send(job.id, progress),
+            )
         )
         try:
             result = await operation.function(node, **msgspec.structs.asdict(parameters))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from towline import __version__
 from towline.agent.capabilities import Capabilities
+from towline.agent.host import machine as host
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
 from towline.broker.connection import BrokerRefused, Connection
@@ -90,8 +88,8 @@ class Heartbeats:
                 beat = Heartbeat(
                     self._capabilities.troubles,
                     self._tasks(),
-                    load=load(),
-                    memory=memory(),
+                    load=host.load_average(),
+                    memory=host.memory(),
                 )
                 # Acknowledged: right after a broker's restart the bucket may not be there yet.
                 await self._heartbeats.put(self._machine, beat)
@@ -113,9 +111,7 @@ class Heartbeats:
             entry = await self._nodes.get_nearby(self._machine)
             if entry is not None and entry.value is not None:
                 registered = entry.value.registered
-        system = {}
-        with contextlib.suppress(OSError, ValueError):
-            system = platform.freedesktop_os_release()
+        facts = host.facts()
         registration = Registration(
             machine=self._machine,
             hostname=self._hostname,
@@ -125,37 +121,12 @@ class Heartbeats:
             registered=registered,
             interval=self._interval,
             labels={label.key: label.value for label in self._labels},
-            architecture=platform.machine(),
-            kernel=platform.release(),
-            cpu_count=os.cpu_count() or 0,
-            distribution=system.get("ID", ""),
-            os_version=system.get("VERSION_ID", ""),
-            booted=now - running(),
+            architecture=facts.architecture,
+            kernel=facts.kernel,
+            cpu_count=facts.cpu_count,
+            distribution=facts.distribution,
+            os_version=facts.os_version,
+            booted=facts.booted,
             public_key=self._public_key,
         )
         await self._nodes.put(self._machine, registration)
-
-
-def load() -> tuple[float, float, float] | None:
-    """Return the mean number of runnable tasks over 1, 5 and 15 minutes; None if it is not known.
-
-    Source: getloadavg(3), which can't say it where /proc is not mounted, for example.
-    """
-    try:
-        return os.getloadavg()
-    except OSError:
-        return None
-
-
-def memory() -> tuple[int, int, int] | None:
-    """Return the machine's memory in bytes: total, free and used; None if it is not known.
-
-    Source: proc_meminfo(5). Free is what programs can have without swapping (MemAvailable).
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}
-        total, free = 1024 * found["MemTotal"], 1024 * found["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        return None
-    return total, free, total - free

@@ -1,99 +1,65 @@
-"""What a machine offers to the body of an operation."""
+"""The node, as the bodies of operations see it."""
 
 from __future__ import annotations
 
 import copy
-import os
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
+from typing import Self, TypeVar, cast
 
-from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull.attempts import Hook
-from towline.agent.docker.pull.places import MAX_PULLS
-from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.provider import Provider, Task
 from towline.errors import TaskFailed
+from towline.operation import Capability
 from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 
-NO_ENGINE = "this node has no Docker Engine"
+C = TypeVar("C")
 
 
 class Node:
-    """A machine, as operations see it.
+    """A node; see `towline.operation.Node`.
 
     Attributes:
-        machine, hostname: the node's machine id and its name for people.
-        job: what this is done for; None outside a job.
+        machine, hostname: its machine id and its name for people.
 
     Args:
-        engine: its Docker Engine; None where it has none.
-        hooks: what has a say in each attempt of a pull, in this order.
-        max_pulls: how many pulls run at a time.
+        providers: what bring its capabilities.
     """
 
-    def __init__(
-        self,
-        machine: str,
-        hostname: str,
-        engine: Engine | None,
-        hooks: Sequence[Hook] = (),
-        max_pulls: int = MAX_PULLS,
-    ) -> None:
+    def __init__(self, machine: str, hostname: str, providers: Sequence[Provider] = ()) -> None:
         self.machine = machine
         self.hostname = hostname
-        self.job: Job | None = None
-        self._engine = engine
-        self._pulls = Pulls(engine, hooks, max_pulls) if engine is not None else None
-        self._step: Callable[[Step], None] | None = None
-        self._report: Callable[[Report], None] | None = None
+        self._providers = {provider.capability: provider for provider in providers}
+        self._task: Task | None = None
 
-    def serving(
-        self, job: Job, step: Callable[[Step], None], report: Callable[[Report], None]
-    ) -> Self:
-        """Return the same machine for one job.
-
-        Args:
-            step: records a step of the task; see `step`.
-            report: tells how far the task is; see `report`.
-        """
+    def serving(self, task: Task) -> Self:
+        """Return the same node for one task."""
         node = copy.copy(self)
-        node.job = job
-        node._step = step
-        node._report = report
+        node._task = task
         return node
 
     @property
-    def docker(self) -> Engine:
-        """The node's Docker Engine.
+    def job(self) -> Job | None:
+        """What this is done for; None outside a job."""
+        return None if self._task is None else self._task.job
+
+    def provider(self, capability: Capability[C]) -> C:
+        """Return what brings a capability, for the task that the node serves.
 
         Raises:
-            TaskFailed: the node has none.
+            TaskFailed: the node does not have it.
         """
-        if self._engine is None:
-            raise TaskFailed(NO_ENGINE)
-        return self._engine
-
-    @property
-    def pulls(self) -> Pulls:
-        """What pulls images on that engine; raises as `docker`."""
-        if self._pulls is None:
-            raise TaskFailed(NO_ENGINE)
-        return self._pulls
+        provider = self._providers.get(capability.name)
+        if provider is None or self._task is None:
+            raise TaskFailed(f"this node has no {capability.name}")
+        return cast(C, provider.serve(self._task))
 
     def step(self, step: Step) -> None:
         """Record a step of the task, for the job's timeline; it goes through the ledger."""
-        if self._step is not None:
-            self._step(step)
+        if self._task is not None:
+            self._task.step(step)
 
-    def report(self, report: Report) -> None:
-        """Tell how far the task is, for those who look on; it goes past the ledger, and isn't kept.
-
-        At most two a second are sent; one that is lost costs nothing, since each is whole.
-        """
-        if self._report is not None:
-            self._report(report)
-
-    def load_average(self) -> tuple[float, float, float]:
-        """Return the mean number of runnable tasks over 1, 5 and 15 minutes (getloadavg(3))."""
-        return os.getloadavg()
+    def progress(self, progress: Report) -> None:
+        """Send how many bytes are done, for those who watch; it goes past the ledger."""
+        if self._task is not None:
+            self._task.progress(progress)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from towline.broker.connection import Connection
+from towline.runtime.keys import NodeKey
 from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
@@ -25,6 +27,21 @@ class Task(msgspec.Struct, frozen=True):
     job: Job
     step: Callable[[Step], None]
     progress: Callable[[Report], None]
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What a provider is given of the agent that it is part of.
+
+    Attributes:
+        broker: the agent's connection.
+        machine, hostname: the node's machine id and its name for people.
+        key: the node's, to which controllers seal.
+    """
+
+    broker: Connection
+    machine: str
+    hostname: str
+    key: NodeKey
 
 
 class Provider(Protocol):

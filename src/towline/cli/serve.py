@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from towline.runtime import config
 from towline.wire.target import InvalidLabel, Label, parse_label
 
 if TYPE_CHECKING:
+    from towline.agent.provider import Context, Provider
     from towline.broker.journal import Retention
     from towline.runtime.keys import Vault
 
@@ -103,13 +106,35 @@ def _engine(url: str | None) -> str | None:
     return url
 
 
-def _docker_config(settings: config.Settings) -> Path | None:
-    """Return where the node's Docker configuration is; None where it is to be left alone."""
-    from towline.agent.docker.pull.docker_config import default_path
+def _providers(settings: config.Settings) -> list[Callable[[Context], Provider]]:
+    """Return what makes the providers of the node's capabilities; a new one is one line here."""
+    from towline.agent.host.provider import HostProvider
 
+    return [HostProvider, *_docker(settings)]
+
+
+def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
+    """Return what makes the provider of the node's Docker Engine, where it is to have one."""
+    from towline.agent.docker.engine import Engine
+    from towline.agent.docker.provider import DockerProvider
+    from towline.agent.docker.pull.docker_config import DockerConfiguration, default_path
+
+    url, min_free = _engine(settings.engine), settings.share("min_free")
+    if url is None:
+        return []
+    path = Path(settings.docker_config) if settings.docker_config else default_path()
     if settings.docker_config == "none":
-        return None
-    return Path(settings.docker_config) if settings.docker_config else default_path()
+        path = None
+    return [
+        partial(
+            DockerProvider,
+            engine=Engine(url),
+            named=settings.engine is not None,
+            configuration=None if path is None else DockerConfiguration(path),
+            min_free=min_free,
+            max_pulls=settings.max_pulls,
+        )
+    ]
 
 
 def _token_key(settings: config.Settings, directory: Path) -> bytes:
@@ -287,14 +312,12 @@ def agent(config_file: str | None, **flags: Any) -> None:
     import asyncio
 
     from towline.agent.agent import Agent
-    from towline.agent.docker.engine import Engine
     from towline.agent.ledger import Ledger
     from towline.runtime import keys, state_directory
     from towline.runtime.process import notify, notify_starting, run
 
     lock = state_directory.Lock(directory, "agent")
-    engine = _engine(settings.engine)
-    min_free = settings.share("min_free")
+    providers = _providers(settings)
     broker = _broker(settings)
     key = keys.node_key(directory)
 
@@ -306,13 +329,9 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 machine=state_directory.machine_id(directory, settings.machine_id),
                 hostname=state_directory.hostname(settings.hostname),
                 labels=_labels(settings.labels),
-                engine=None if engine is None else Engine(engine),
-                engine_named=settings.engine is not None,
+                providers=providers,
                 interval=settings.seconds("heartbeat"),
-                min_free=min_free,
-                max_pulls=settings.max_pulls,
                 key=key,
-                docker_config=_docker_config(settings),
             )
             starting = asyncio.create_task(notify_starting("waiting for the broker"))
 

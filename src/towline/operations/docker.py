@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
-from towline.operation import Check, Effect, operation
+from towline.operation import Capability, Check, Effect, Node, operation
 from towline.units import parse_duration
 from towline.wire.reference import Reference, parse_registry
 
-if TYPE_CHECKING:
-    from towline.agent.node import Node
-
-DOCKER = "docker"
-
+RETRIES = 4
+STALL_TIMEOUT = "5m"
 SHORTEST_STALL = 1.0
 """Seconds: less would fail pulls that only wait for their turn at a registry."""
 
@@ -73,6 +69,9 @@ Resolve = Annotated[
 ]
 
 
+ContainerState = Literal["running", "stopped", "all"]
+
+
 class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     """An image as it is on the node after a pull.
 
@@ -89,51 +88,6 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     changed: bool
     tag: str | None = None
     digest: str | None = None
-
-
-def _registry(parameters: Mapping[str, Any]) -> str:
-    return parse_registry(Reference.parse(parameters["image"]).domain)
-
-
-@operation(
-    "docker.pull",
-    "POST container/docker/pull",
-    permission="docker:write",
-    effect=Effect.CONVERGE,
-    requires=DOCKER,
-    credential_for=_registry,
-)
-async def pull(
-    node: Node,
-    *,
-    image: ImageReference,
-    retries: Retries = 4,
-    stall_timeout: StallTimeout = "5m",
-    policy: Policy = "always",
-    resolve: Resolve = "once",
-) -> Pulled:
-    """Pull a container image on the target node.
-
-    Example:
-        towline pull nginx:1.27 --on group:web
-    """
-    # The agent's own: it is not there where requests are read.
-    from towline.agent.docker.pull.attempts import Order
-
-    reference = Reference.parse(image)
-    own = node.job.id if node.job is not None and node.job.credential else None
-    order = Order(reference, retries, parse_duration(stall_timeout), policy, own)
-    if node.job is not None and resolve == "once" and reference.digest is None:
-        once = node.job.id if node.job.nodes > 1 and node.job.lead is None else None
-        order = msgspec.structs.replace(order, once=once, lead=node.job.lead)
-    found = await node.pulls.pull(order, node)
-    return Pulled(
-        image_id=found.id,
-        size=found.size,
-        changed=found.changed,
-        tag=reference.tag,
-        digest=found.digest,
-    )
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,6 +107,70 @@ class Containers(msgspec.Struct, frozen=True):
     changed: bool = False
 
 
+class Docker(Protocol):
+    """What the operations here need of a node's Docker Engine."""
+
+    async def pull(
+        self,
+        image: Reference,
+        *,
+        retries: int,
+        stall_timeout: float,
+        policy: Policy,
+        resolve: Resolve,
+    ) -> Pulled:
+        """Pull an image; `stall_timeout` in seconds, all else as in `docker.pull`.
+
+        Raises:
+            TaskFailed: it could not be pulled; with the engine's own words.
+        """
+
+    async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:
+        """Return containers in a state, the newest first, at most so many.
+
+        Raises:
+            TaskFailed: the engine could not be asked.
+        """
+
+
+DOCKER = Capability[Docker]("docker")
+
+
+def _registry(parameters: Mapping[str, Any]) -> str:
+    return parse_registry(Reference.parse(parameters["image"]).domain)
+
+
+@operation(
+    "docker.pull",
+    "POST container/docker/pull",
+    permission="docker:write",
+    effect=Effect.CONVERGE,
+    requires=DOCKER,
+    credential_for=_registry,
+)
+async def pull(
+    node: Node,
+    *,
+    image: ImageReference,
+    retries: Retries = RETRIES,
+    stall_timeout: StallTimeout = STALL_TIMEOUT,
+    policy: Policy = "always",
+    resolve: Resolve = "once",
+) -> Pulled:
+    """Pull a container image on the target node.
+
+    Example:
+        towline pull nginx:1.27 --on group:web
+    """
+    return await node.provider(DOCKER).pull(
+        Reference.parse(image),
+        retries=retries,
+        stall_timeout=parse_duration(stall_timeout),
+        policy=policy,
+        resolve=resolve,
+    )
+
+
 @operation(
     "docker.list",
     "GET container/docker",
@@ -163,7 +181,7 @@ class Containers(msgspec.Struct, frozen=True):
 async def list_containers(
     node: Node,
     *,
-    state: Literal["running", "stopped", "all"] = "all",
+    state: ContainerState = "all",
     limit: Annotated[int, Meta(ge=1, le=100, description="At most so many containers.")] = 20,
 ) -> Containers:
     """List the containers on the target node.
@@ -171,17 +189,4 @@ async def list_containers(
     Example:
         towline docker list --on web-01 --state running
     """
-    states = {"running": "running", "stopped": "created,exited,dead", "all": ""}[state]
-    found = await node.docker.containers(everything=state != "running", limit=limit, state=states)
-    return Containers([_container(entry) for entry in found])
-
-
-def _container(entry: Any) -> Container:
-    created = datetime.fromtimestamp(entry.created, UTC)
-    return Container(
-        id=entry.id,
-        name=(entry.names or ["/"])[0].removeprefix("/"),
-        image=entry.image,
-        state=entry.state,
-        created=created.isoformat().replace("+00:00", "Z"),
-    )
+    return Containers(await node.provider(DOCKER).containers(state=state, limit=limit))

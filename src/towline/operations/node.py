@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-from towline.operation import Effect, operation
+from towline.operation import NODE, Capability, Effect, Node, operation
 
-if TYPE_CHECKING:
-    from towline.agent.node import Node
+
+class Machine(Protocol):
+    """What the operations here need of a machine."""
+
+    def load_average(self) -> tuple[float, float, float]:
+        """Return the mean number of runnable tasks over 1, 5 and 15 minutes."""
+
+
+MACHINE = Capability[Machine](NODE)
 
 
 class LoadAverage(
@@ -31,11 +38,11 @@ class Load(msgspec.Struct, frozen=True):
     changed: bool = False
 
 
-@operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
+@operation("node.load", "GET load", permission="node:read", effect=Effect.READ, requires=MACHINE)
 async def load(node: Node) -> Load:
     """Tell a node's load averages.
 
     Example:
         towline node load --on _all
     """
-    return Load(LoadAverage(*node.load_average()))
+    return Load(LoadAverage(*node.provider(MACHINE).load_average()))

@@ -8,21 +8,22 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import naming, stall, steps
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind, classify
 from towline.agent.docker.pull.keeping import LOST_EACH, Keeping
 from towline.agent.docker.pull.layers import Layers
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.places import Places
 from towline.errors import TaskFailed, TowlineError
-from towline.wire.credential import Credential
-from towline.wire.event import Lead, Step
+from towline.operations.docker import Pulled
+from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.reference import InvalidReference, Reference
 
@@ -30,10 +31,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-Policy = Literal["always", "missing"]
-
-RETRIES = 4
-STALL_TIMEOUT = 300.0
 FIRST_PAUSE = 2.0
 """Seconds that the pause after the first attempt is at most; it doubles with each."""
 LONGEST_PAUSE = 120.0
@@ -49,140 +46,6 @@ MOST_RESTS = 20
 that many are some four hours."""
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What is asked of a node's engine.
-
-    Attributes:
-        reference: the image.
-        retries: how often it is tried again after a first attempt that failed.
-        stall_timeout: seconds without a byte after which an attempt counts as failed.
-        policy: `missing` leaves a present image alone and doesn't ask the registry.
-        login: the job whose request brought a credential of its own for the registry; None for
-            what all jobs may use.
-        once: the job all of whose nodes are to pull one digest; None where this engine is to
-            resolve the tag by itself.
-        lead: whose value is that digest, where it is known from the beginning.
-    """
-
-    reference: Reference
-    retries: int = RETRIES
-    stall_timeout: float = STALL_TIMEOUT
-    policy: Policy = "always"
-    login: str | None = None
-    once: str | None = None
-    lead: Lead | None = None
-
-    @property
-    def name(self) -> str:
-        """What the engine knows the image by when it is there."""
-        # A digest alone decides what is pulled; a tag beside it is not set by the engine.
-        reference = self.reference
-        if reference.digest:
-            return f"{reference.repository}@{reference.digest}"
-        return f"{reference.repository}:{reference.tag}"
-
-
-class Image(msgspec.Struct, frozen=True):
-    """An image as it is on the node after a pull.
-
-    Attributes:
-        id: the engine's id, `sha256:…`.
-        size: bytes, the engine's own figure.
-        changed: whether the id behind the reference is another than before.
-        digest: the manifest digest that the registry served.
-    """
-
-    id: str
-    size: int
-    changed: bool
-    digest: str | None
-
-
-class Login(msgspec.Struct, frozen=True):
-    """What an attempt logs in to the registry with.
-
-    Attributes:
-        credential: None for nothing.
-        source: where it comes from, in words.
-        trouble: why one that there may be was not found, or "".
-    """
-
-    registry: str
-    credential: Credential | None = None
-    source: str = ""
-    trouble: str = ""
-
-
-class Attempt:
-    """One try of a pull, as the steps around it see it.
-
-    Attributes:
-        order: what is asked.
-        number: 1 for the first.
-        auth: what the engine is to log in to the registry with, in the form of the Docker Engine
-            API (`AuthConfig`); None for nothing.
-        layers: what the engine has told of it so far.
-        login: what `auth` is made of, and where that comes from.
-        lead: whose value is the digest to pull in place of the tag, which the image gets
-            afterwards; None for what is asked.
-        rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
-        step: records a step in the timelines of all jobs that share the pull.
-        jobs: returns those jobs; they come and go while it is under way.
-    """
-
-    def __init__(
-        self,
-        order: Order,
-        number: int,
-        step: Callable[[Step], None],
-        jobs: Callable[[], list[Job]] = list,
-    ) -> None:
-        self.order = order
-        self.number = number
-        self.auth: dict[str, str] | None = None
-        self.layers = Layers(time.monotonic())
-        self.login: Login | None = None
-        self.lead: Lead | None = None
-        self.rested = 0
-        self.step = step
-        self.jobs = jobs
-
-
-class Hook:
-    """What has a say in each attempt; a method that isn't overridden has none."""
-
-    async def ready(self, attempt: Attempt) -> None:
-        """Called before the attempt takes one of the node's places for pulls: may wait for long.
-
-        Raises:
-            TaskFailed: as `before`.
-        """
-
-    def allows(self, attempt: Attempt) -> bool:
-        """Whether it may begin now that it has its place; if not, `ready` is called again."""
-        return True
-
-    async def before(self, attempt: Attempt) -> None:
-        """Called before the engine is asked: may set `auth`, or refuse.
-
-        Raises:
-            TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
-        """
-
-    def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
-        """Called with each of the engine's progress messages; raises as `before` to stop it."""
-
-    async def watch(self, attempt: Attempt) -> None:
-        """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
-
-    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
-        """Return a failure in the words, and of the kind, in which it is to be told."""
-        return error
-
-    async def failed(self, attempt: Attempt, fault: Fault) -> None:
-        """Called when an attempt has failed, before the pause."""
-
-
 async def pull(
     engine: Engine,
     order: Order,
@@ -190,7 +53,7 @@ async def pull(
     step: Callable[[Step], None],
     places: Places,
     jobs: Callable[[], list[Job]] = list,
-) -> Image:
+) -> Pulled:
     """Pull an image, trying again where that may help.
 
     Args:
@@ -231,7 +94,7 @@ class _Pull:
         self._keeping = Keeping()
         self._released = False
 
-    async def run(self) -> Image:
+    async def run(self) -> Pulled:
         while True:
             attempt = Attempt(self._order, self._failed + 1, self._step, self._jobs)
             try:
@@ -319,7 +182,7 @@ class _Pull:
             return False
         return True
 
-    async def _in_turn(self, attempt: Attempt) -> Image:
+    async def _in_turn(self, attempt: Attempt) -> Pulled:
         """Make the attempt when the node has a place for it and all steps agree."""
         while True:
             for hook in self._hooks:
@@ -328,7 +191,7 @@ class _Pull:
                 if all(hook.allows(attempt) for hook in self._hooks):
                     return await self._try(attempt)
 
-    async def _try(self, attempt: Attempt) -> Image:
+    async def _try(self, attempt: Attempt) -> Pulled:
         for hook in self._hooks:
             await hook.before(attempt)
         reference, lead = self._order.reference, attempt.lead
@@ -346,7 +209,7 @@ class _Pull:
             name = self._order.name
             raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
         changed = self._before is None or self._before.id != after.id
-        return Image(after.id, after.size, changed, digest)
+        return Pulled(after.id, after.size, changed, reference.tag, digest)
 
     async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
         """Follow the engine's pull to its end; return the manifest digest that it tells."""
@@ -438,8 +301,8 @@ async def _next(
     return message
 
 
-def present(order: Order, found: answers.Image) -> Image:
-    """Return an image that was there already; its digest where the engine knows one."""
+def present(order: Order, found: answers.Image) -> Pulled:
+    """Return what a pull of a present image brings; its digest where the engine knows one."""
     repository = order.reference.repository
     digest = order.reference.digest
     for known in found.repo_digests or ():
@@ -448,4 +311,4 @@ def present(order: Order, found: answers.Image) -> Image:
         with contextlib.suppress(InvalidReference):
             if Reference.parse(name).repository == repository:
                 digest = value
-    return Image(found.id, found.size, False, digest)
+    return Pulled(found.id, found.size, False, order.reference.tag, digest)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from towline.agent.docker.pull.attempts import Attempt, Hook
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.steps import dequeued, resting
 from towline.broker.bucket import Bucket

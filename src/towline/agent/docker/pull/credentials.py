@@ -9,9 +9,10 @@ import msgspec
 import structlog
 
 from towline.agent.docker.errors import Hopeless, Passing
-from towline.agent.docker.pull.attempts import Attempt, Hook, Login, Order
+from towline.agent.docker.pull.attempt import Attempt, Hook, Login
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
 from towline.agent.docker.pull.faults import Kind, classify
+from towline.agent.docker.pull.order import Order
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.keys import NodeKey, WrongKey

@@ -17,7 +17,7 @@ import structlog
 from towline.agent.docker.answers import Info
 from towline.agent.docker.engine import SNAPSHOTTER, Engine
 from towline.agent.docker.errors import NoRoom
-from towline.agent.docker.pull.attempts import Attempt, Hook
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.units import Share, parse_share
 from towline.wire.progress import DONE, PRESENT, Layer
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from towline.agent.docker.pull import steps
-from towline.agent.docker.pull.attempts import Attempt, Hook
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.wire.event import Step
 from towline.wire.progress import (

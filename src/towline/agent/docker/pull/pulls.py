@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import attempts
-from towline.agent.docker.pull.attempts import Hook, Image, Order, present
+from towline.agent.docker.pull.attempt import Hook
+from towline.agent.docker.pull.attempts import present
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.places import MAX_PULLS, Places, Wait
 from towline.agent.docker.pull.progress import Telling
 from towline.agent.docker.pull.steps import DEQUEUED, QUEUED
+from towline.agent.provider import Task
 from towline.agent.singleflight import Round, Together
 from towline.errors import TaskFailed
+from towline.operations.docker import Pulled
 from towline.wire import progress
 from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import Report
 
 
-class Listener(Protocol):
-    """Who is told how a pull goes on: the node as one task has it.
-
-    Attributes:
-        job: what the pull is for; None outside a job.
-    """
-
-    job: Job | None
-
-    def step(self, step: Step) -> None:
-        """Record a step of the pull, for the job's timeline."""
-
-    def report(self, report: Report) -> None:
-        """Take how far the pull is, for those who look on."""
-
-
 class _Member:
     """A task that waits for a pull, and may share it."""
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self._wait: Wait | None = None
 
     def joined(self, round: Round[Order], last: Step | None) -> None:
@@ -55,7 +42,7 @@ class _Member:
             words = "queued: another pull of this image is under way before it"
             self._wait = Wait(words, self._step)
         elif last is not None and last.name != DEQUEUED:
-            self.listener.step(last)
+            self.task.step(last)
 
     def begun(self) -> None:
         """Say that the wait is over."""
@@ -68,9 +55,9 @@ class _Member:
             self._wait.give_up()
 
     def _step(self, step: Step) -> None:
-        self.listener.step(step)
+        self.task.step(step)
         if step.name == QUEUED:
-            self.listener.report(Report(progress.QUEUED, step.message))
+            self.task.progress(Report(progress.QUEUED, step.message))
 
 
 class Pulls:
@@ -88,7 +75,7 @@ class Pulls:
         self._together: Together[Order] = Together()
         self._last: dict[Round[Order], Step] = {}
 
-    async def pull(self, order: Order, listener: Listener) -> Image:
+    async def pull(self, order: Order, task: Task) -> Pulled:
         """Pull an image; return what the engine has then.
 
         Tasks that want the same image share a pull: one that has not begun, or one under way
@@ -103,7 +90,7 @@ class Pulls:
                 found = await self._engine.image(order.name)
                 if found is not None:
                     return present(order, found)
-        member = _Member(listener)
+        member = _Member(task)
         try:
             return await self._together.join(
                 order.name,
@@ -116,20 +103,19 @@ class Pulls:
         finally:
             member.left()
 
-    async def _pull(self, round: Round[Order]) -> Image:
+    async def _pull(self, round: Round[Order]) -> Pulled:
         def step(step: Step) -> None:
             self._last[round] = step
             telling.step(step)
             for member in round.members:
-                member.listener.step(step)
+                member.task.step(step)
 
         def jobs() -> list[Job]:
-            asking = (member.listener.job for member in round.members)
-            return [job for job in asking if job is not None]
+            return [member.task.job for member in round.members]
 
         def report(report: Report) -> None:
             for member in round.members:
-                member.listener.report(report)
+                member.task.progress(report)
 
         for member in round.members:
             member.begun()

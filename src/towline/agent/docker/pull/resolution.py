@@ -14,7 +14,7 @@ import structlog
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless
-from towline.agent.docker.pull.attempts import Attempt, Hook
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Kind, classify
 from towline.broker.connection import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal

@@ -20,16 +20,16 @@ from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
 from towline.agent.docker.pull import attempts, cooldown
-from towline.agent.docker.pull.attempts import Order
 from towline.agent.docker.pull.cooldown import Rests, retry_after
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import RESTING
+from towline.agent.provider import Task as ProviderTask
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.controller.cooldowns import cooldown_bucket
 from towline.wire.event import Step
 from towline.wire.job import Job, new_id
-from towline.wire.progress import Report
 from towline.wire.reference import Reference
 
 
@@ -126,14 +126,11 @@ class Task:
     """What one of fifty nodes does for a job."""
 
     def __init__(self, job: Job) -> None:
-        self.job: Job | None = job
         self.kinds: list[str] = []
+        self.served = ProviderTask(job, self._step, lambda _: None)
 
-    def step(self, step: Step) -> None:
+    def _step(self, step: Step) -> None:
         self.kinds.append(step.name)
-
-    def report(self, report: Report) -> None:
-        pass
 
 
 @pytest.fixture
@@ -161,7 +158,7 @@ async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_o
             for number in range(nodes)
         ]
         await asyncio.gather(
-            *(pull.pull(order, task) for pull, task in zip(pulls, tasks, strict=True))
+            *(pull.pull(order, task.served) for pull, task in zip(pulls, tasks, strict=True))
         )
     first = registry.refused[0]
     later = [moment for moment in registry.refused if moment > first + 1.0]

@@ -11,7 +11,8 @@ from tests.testing.broker import Broker
 from towline.agent.docker.engine import Engine as Client
 from towline.agent.docker.errors import EngineRefused, Hopeless
 from towline.agent.docker.pull import resolution as digests
-from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.attempt import Attempt
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.resolution import Digests
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention

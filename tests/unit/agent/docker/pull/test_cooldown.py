@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.cooldown import Rests
 from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.order import Order
 from towline.broker.clock import Clock
 from towline.broker.connection import BrokerRefused
 from towline.broker.streams import NO_MESSAGE

@@ -9,10 +9,11 @@ from nats.aio.msg import Msg
 
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
 from towline.agent.docker.pull import credentials
-from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import Kind, classify
+from towline.agent.docker.pull.order import Order
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable

@@ -10,8 +10,9 @@ import pytest
 from towline.agent.docker.answers import Containerd, Info
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import NoRoom
-from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.disk import LOOK_EVERY, Room, coming
+from towline.agent.docker.pull.order import Order
 from towline.units import parse_share
 from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
 from towline.wire.reference import Reference

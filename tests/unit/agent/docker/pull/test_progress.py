@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from towline.agent.docker.pull import progress, steps
-from towline.agent.docker.pull.attempts import Attempt, Order
+from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.progress import WINDOW, Rate, Telling
 from towline.wire.progress import (
     DOWNLOADING,

@@ -11,18 +11,21 @@ from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
 from towline.agent.docker.pull import attempts, places
-from towline.agent.docker.pull.attempts import Attempt, Hook, Order, Policy
+from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import ATTEMPT, DEQUEUED, QUEUED
+from towline.agent.provider import Task as ProviderTask
 from towline.errors import TaskFailed
+from towline.operations.docker import Policy
 from towline.wire.event import Lead, Step
 from towline.wire.job import Job
-from towline.wire.progress import Report
 from towline.wire.reference import Reference
 
 DIGEST = f"sha256:{'0' * 64}"
 TAGGED, PINNED = "registry/a:1", f"registry/a@{DIGEST}"
+JOB = Job("job", "docker.pull", {}, "web-01", "ci", 0.0, 60.0)
 RESET = "connection reset by peer"
 WRONG = f"unexpected commit digest {DIGEST}"
 
@@ -80,15 +83,12 @@ class Task:
     """A task that waits for a pull, and what it was told."""
 
     def __init__(self, pulls: Pulls, order: Order) -> None:
-        self.job: Job | None = None
         self.told: list[tuple[str, str]] = []
-        self.waiting = asyncio.create_task(pulls.pull(order, self))
+        task = ProviderTask(JOB, self._step, lambda _: None)
+        self.waiting = asyncio.create_task(pulls.pull(order, task))
 
-    def step(self, step: Step) -> None:
+    def _step(self, step: Step) -> None:
         self.told.append((step.name, step.message))
-
-    def report(self, report: Report) -> None:
-        pass
 
     @property
     def kinds(self) -> list[str]:
@@ -193,7 +193,7 @@ async def test_missing_leaves_what_is_there_alone_even_behind_a_pull_under_way()
     await until(lambda: engine.running == 1)
     engine.images[name] = "old"
     found = await Task(pulls, order(policy="missing")).waiting
-    assert (found.id, found.changed) == ("old", False)
+    assert (found.image_id, found.changed) == ("old", False)
     engine.go.set()
     await going.waiting
     assert len(engine.pulls) == 1

@@ -1,0 +1,132 @@
+"""The Docker Engine, as a provider: the engine, its pulls, and what has a say in them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from towline.agent.docker import answers
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.pull.cooldown import Rests
+from towline.agent.docker.pull.credentials import Credentials
+from towline.agent.docker.pull.disk import MIN_FREE, Room
+from towline.agent.docker.pull.docker_config import DockerConfiguration
+from towline.agent.docker.pull.order import Order
+from towline.agent.docker.pull.places import MAX_PULLS
+from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.resolution import Digests
+from towline.agent.provider import Context, Task
+from towline.broker.journal import Journal
+from towline.errors import TowlineError
+from towline.operations.docker import (
+    DOCKER,
+    Container,
+    ContainerState,
+    Policy,
+    Pulled,
+    Resolve,
+)
+from towline.units import Share
+from towline.wire.reference import Reference
+
+_STATES: dict[ContainerState, str] = {
+    "running": "running",
+    "stopped": "created,exited,dead",
+    "all": "",
+}
+"""The engine's own states, by commas."""
+
+
+class DockerProvider:
+    """Brings a Docker Engine to a node.
+
+    Attributes:
+        offered: whether the node has one, working at this moment or not.
+        trouble: why it does not work at this moment, or "".
+
+    Args:
+        named: whether somebody named that engine: then it counts as there even if it has never
+            been seen.
+        configuration: the node's Docker configuration; None where it is to be left alone.
+        min_free: how much of the disk with the engine's images pulls leave free.
+        max_pulls: how many pulls run at a time.
+    """
+
+    capability = DOCKER.name
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        engine: Engine,
+        named: bool,
+        configuration: DockerConfiguration | None,
+        min_free: Share = MIN_FREE,
+        max_pulls: int = MAX_PULLS,
+    ) -> None:
+        self.offered = named
+        self.trouble = "not asked yet"
+        self._engine = engine
+        broker, machine, hostname = context.broker, context.machine, context.hostname
+        hooks = [
+            Credentials(broker, machine, context.key, configuration),
+            Rests(broker, hostname),
+            Room(engine, min_free),
+            Digests(engine, Journal(broker), machine, hostname),
+        ]
+        self._pulls = Pulls(engine, hooks, max_pulls)
+
+    async def probe(self) -> None:
+        """Ask the engine whether it is there."""
+        try:
+            await self._engine.ping()
+            self.offered, self.trouble = True, ""
+        except TowlineError as error:
+            self.trouble = error.error
+
+    def serve(self, task: Task) -> TaskDocker:
+        """Return what operations are given for one task."""
+        return TaskDocker(self._engine, self._pulls, task)
+
+    async def close(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.close()
+
+
+class TaskDocker:
+    """A Docker Engine for one task; see `towline.operations.docker.Docker`."""
+
+    def __init__(self, engine: Engine, pulls: Pulls, task: Task) -> None:
+        self._engine = engine
+        self._pulls = pulls
+        self._task = task
+
+    async def pull(
+        self,
+        image: Reference,
+        *,
+        retries: int,
+        stall_timeout: float,
+        policy: Policy,
+        resolve: Resolve,
+    ) -> Pulled:
+        """Pull an image, together with all tasks of this node that want the same."""
+        order = Order.of(self._task.job, image, retries, stall_timeout, policy, resolve)
+        return await self._pulls.pull(order, self._task)
+
+    async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:
+        """Return containers in a state, the newest first, at most so many."""
+        found = await self._engine.containers(
+            everything=state != "running", limit=limit, state=_STATES[state]
+        )
+        return [_container(each) for each in found]
+
+
+def _container(found: answers.Container) -> Container:
+    created = datetime.fromtimestamp(found.created, UTC)
+    return Container(
+        id=found.id,
+        name=(found.names or ["/"])[0].removeprefix("/"),
+        image=found.image,
+        state=found.state,
+        created=created.isoformat().replace("+00:00", "Z"),
+    )

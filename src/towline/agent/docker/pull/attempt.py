@@ -1,0 +1,102 @@
+"""One attempt of a pull, and what has a say in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from towline.agent.docker.pull.faults import Fault
+from towline.agent.docker.pull.layers import Layers
+from towline.agent.docker.pull.order import Order
+from towline.errors import TaskFailed
+from towline.wire.credential import Credential
+from towline.wire.event import Lead, Step
+from towline.wire.job import Job
+
+
+class Login(msgspec.Struct, frozen=True):
+    """What an attempt logs in to the registry with.
+
+    Attributes:
+        credential: None for nothing.
+        source: where it comes from, in words.
+        trouble: why one that there may be was not found, or "".
+    """
+
+    registry: str
+    credential: Credential | None = None
+    source: str = ""
+    trouble: str = ""
+
+
+class Attempt:
+    """One try of a pull, as the steps around it see it.
+
+    Attributes:
+        order: what is asked.
+        number: 1 for the first.
+        auth: what the engine is to log in to the registry with, in the form of the Docker Engine
+            API (`AuthConfig`); None for nothing.
+        layers: what the engine has told of it so far.
+        login: what `auth` is made of, and where that comes from.
+        lead: whose value is the digest to pull in place of the tag, which the image gets
+            afterwards; None for what is asked.
+        rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
+        step: records a step in the timelines of all jobs that share the pull.
+        jobs: returns those jobs; they come and go while it is under way.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        number: int,
+        step: Callable[[Step], None],
+        jobs: Callable[[], list[Job]] = list,
+    ) -> None:
+        self.order = order
+        self.number = number
+        self.auth: dict[str, str] | None = None
+        self.layers = Layers(time.monotonic())
+        self.login: Login | None = None
+        self.lead: Lead | None = None
+        self.rested = 0
+        self.step = step
+        self.jobs = jobs
+
+
+class Hook:
+    """What has a say in each attempt; a method that isn't overridden has none."""
+
+    async def ready(self, attempt: Attempt) -> None:
+        """Called before the attempt takes one of the node's places for pulls: may wait for long.
+
+        Raises:
+            TaskFailed: as `before`.
+        """
+
+    def allows(self, attempt: Attempt) -> bool:
+        """Whether it may begin now that it has its place; if not, `ready` is called again."""
+        return True
+
+    async def before(self, attempt: Attempt) -> None:
+        """Called before the engine is asked: may set `auth`, or refuse.
+
+        Raises:
+            TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
+        """
+
+    def during(self, attempt: Attempt, message: dict[str, Any]) -> None:
+        """Called with each of the engine's progress messages; raises as `before` to stop it."""
+
+    async def watch(self, attempt: Attempt) -> None:
+        """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
+
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        """Return a failure in the words, and of the kind, in which it is to be told."""
+        return error
+
+    async def failed(self, attempt: Attempt, fault: Fault) -> None:
+        """Called when an attempt has failed, before the pause."""

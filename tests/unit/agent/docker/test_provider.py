@@ -1,0 +1,178 @@
+"""The Docker Engine as a provider: whether it is there, and what operations are given."""
+
+from typing import Any
+
+import pytest
+
+from towline.agent.docker import answers
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineUnreachable, UnreadableAnswer
+from towline.agent.docker.provider import DockerProvider, TaskDocker
+from towline.agent.docker.pull.order import Order
+from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.node import Node
+from towline.agent.provider import Context, Task
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.errors import TaskFailed
+from towline.operations import docker
+from towline.operations.docker import Pulled
+from towline.runtime.keys import KEY_BYTES, NodeKey
+from towline.wire.event import Lead
+from towline.wire.job import Job
+from towline.wire.reference import Reference
+
+DIGEST = f"sha256:{'0' * 64}"
+LEAD = Lead(DIGEST, "web-07", 1.0)
+
+
+class Scripted(Engine):
+    """An engine that answers its pings as a test says, and has two containers."""
+
+    def __init__(self) -> None:
+        super().__init__("none://")
+        self.failure: TaskFailed | None = None
+        self.closed = False
+        self.asked: list[tuple[bool, int, str]] = []
+
+    async def ping(self) -> str:
+        if self.failure is not None:
+            raise self.failure
+        return "20.10"
+
+    async def containers(
+        self, *, everything: bool, limit: int, state: str
+    ) -> list[answers.Container]:
+        self.asked.append((everything, limit, state))
+        return [
+            answers.Container("a", "nginx", "running", 0, ["/web", "/other"]),
+            answers.Container("b", "nginx", "exited", 1),
+        ]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Asked(Pulls):
+    """Pulls that keep what they were asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.orders: list[Order] = []
+
+    async def pull(self, order: Order, task: Task) -> Pulled:
+        self.orders.append(order)
+        return Pulled("sha256:0", 1, True)
+
+
+def a_task(**more: Any) -> Task:
+    job = Job("job", "docker.pull", {}, "_all", "ci", 0.0, 60.0, **more)
+    return Task(job, lambda _: None, lambda _: None)
+
+
+def provider(engine: Engine, *, named: bool = True) -> DockerProvider:
+    broker = Connection(Settings(["nats://127.0.0.1:1"]), "test")
+    context = Context(broker, "machine", "web-01", NodeKey(bytes(KEY_BYTES)))
+    return DockerProvider(context, engine=engine, named=named, configuration=None)
+
+
+@pytest.mark.parametrize(
+    "failure", [EngineUnreachable("it is away"), UnreadableAnswer("it is odd")]
+)
+async def test_an_engine_that_does_not_answer_as_one_is_a_trouble_in_words(
+    failure: TaskFailed,
+) -> None:
+    engine = Scripted()
+    docker = provider(engine)
+    await docker.probe()
+    assert (docker.offered, docker.trouble) == (True, "")
+    engine.failure = failure
+    await docker.probe()
+    assert (docker.offered, docker.trouble) == (True, failure.error)
+    engine.failure = None
+    await docker.probe()
+    assert docker.trouble == ""
+
+
+async def test_an_engine_that_nobody_named_is_offered_once_it_was_there() -> None:
+    engine = Scripted()
+    engine.failure = EngineUnreachable("it is away")
+    docker = provider(engine, named=False)
+    await docker.probe()
+    assert not docker.offered
+    engine.failure = None
+    await docker.probe()
+    engine.failure = EngineUnreachable("it is away")
+    await docker.probe()
+    assert docker.offered
+
+
+async def test_the_engine_is_closed_with_its_provider() -> None:
+    engine = Scripted()
+    await provider(engine).close()
+    assert engine.closed
+
+
+@pytest.mark.parametrize(
+    ("state", "asked"),
+    [
+        ("running", (False, 5, "running")),
+        ("stopped", (True, 5, "created,exited,dead")),
+        ("all", (True, 5, "")),
+    ],
+)
+async def test_containers_are_listed_by_their_state(
+    state: docker.ContainerState, asked: tuple[bool, int, str]
+) -> None:
+    engine = Scripted()
+    node = Node("machine", "web-01", [provider(engine)]).serving(a_task())
+    found = await docker.list_containers(node, state=state, limit=5)
+    assert engine.asked == [asked]
+    assert [(each.name, each.created) for each in found.containers] == [
+        ("web", "1970-01-01T00:00:00Z"),
+        ("", "1970-01-01T00:00:01Z"),
+    ]
+
+
+TAGGED, PINNED = Reference.parse("a/b:1.0"), Reference.parse(f"a/b@{DIGEST}")
+
+
+@pytest.mark.parametrize(
+    ("reference", "resolve", "job", "asked"),
+    [
+        (TAGGED, "once", {"nodes": 1}, (None, None, None)),
+        (TAGGED, "once", {"nodes": 2}, (None, "job", None)),
+        (TAGGED, "each", {"nodes": 2}, (None, None, None)),
+        # A retry pulls what its job had agreed on.
+        (TAGGED, "once", {"nodes": 2, "lead": LEAD}, (None, None, LEAD)),
+        (TAGGED, "each", {"nodes": 2, "lead": LEAD}, (None, None, None)),
+        (PINNED, "once", {"nodes": 2, "lead": LEAD}, (None, None, None)),
+        (TAGGED, "once", {"nodes": 1, "credential": True}, ("job", None, None)),
+    ],
+)
+async def test_a_job_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
+    reference: Reference,
+    resolve: docker.Resolve,
+    job: dict[str, Any],
+    asked: tuple[str | None, str | None, Lead | None],
+) -> None:
+    engine = Scripted()
+    pulls = Asked(engine)
+    served = TaskDocker(engine, pulls, a_task(**job))
+    await served.pull(reference, retries=2, stall_timeout=7.0, policy="missing", resolve=resolve)
+    (order,) = pulls.orders
+    assert (order.reference, order.retries, order.stall_timeout) == (reference, 2, 7.0)
+    assert (order.policy, order.login, order.once, order.lead) == ("missing", *asked)
+
+
+async def test_what_nobody_asks_for_is_as_the_operation_says() -> None:
+    fields = docker.pull.read({"image": "nginx"})
+    order = Order(Reference.parse("nginx"))
+    assert (order.retries, order.policy) == (fields.retries, fields.policy)  # type: ignore[attr-defined]
+    assert order.stall_timeout == 300.0
+
+
+async def test_a_node_without_a_provider_says_what_it_has_not() -> None:
+    node = Node("machine", "web-01").serving(a_task())
+    with pytest.raises(TaskFailed, match="this node has no docker"):
+        await docker.pull(node, image="nginx")

@@ -1,0 +1,44 @@
+"""What the machine says of itself."""
+
+import os
+import time
+
+from towline.agent.host import machine
+from towline.agent.host.provider import HostProvider
+from towline.agent.node import Node
+from towline.agent.provider import Context, Task
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+from towline.operation import NODE
+from towline.operations.node import load
+from towline.runtime.keys import KEY_BYTES, NodeKey
+from towline.wire.job import Job
+
+
+def test_memory_is_told_in_bytes_and_adds_up() -> None:
+    found = machine.memory()
+    assert found is not None
+    total, free, used = found
+    assert total > 2**20
+    assert 0 <= free <= total
+    assert used == total - free
+
+
+def test_the_machine_was_started_before_now() -> None:
+    facts = machine.facts()
+    assert 0 < facts.booted < time.time()
+    assert facts.cpu_count == os.cpu_count()
+    assert facts.architecture
+    assert facts.kernel
+
+
+async def test_every_node_has_its_load_averages() -> None:
+    broker = Connection(Settings(["nats://127.0.0.1:1"]), "test")
+    host = HostProvider(Context(broker, "machine", "web-01", NodeKey(bytes(KEY_BYTES))))
+    await host.probe()
+    assert (host.capability, host.offered, host.trouble) == (NODE, True, "")
+    job = Job("job", "node.load", {}, "web-01", "ci", 0.0, 60.0)
+    node = Node("machine", "web-01", [host]).serving(Task(job, lambda _: None, lambda _: None))
+    found = await load(node)
+    assert found.load_average.one_minute >= 0.0
+    await host.close()
