@@ -90,3 +90,16 @@ class Following:
     async def until(self, *numbers: int) -> None:
         """Wait until all of these have come."""
         await until(lambda: {*numbers} <= {*self.numbers}, f"messages up to {numbers[-1]}")
+
+
+def ephemeral(connection: Connection, **more: Any) -> Follower:
+    """Return a follower of the stream whose place the broker does not keep."""
+    return Follower(connection, STREAM, **more)
+
+
+def durable(connection: Connection, **more: Any) -> Follower:
+    """Return a follower of the stream whose place the broker keeps."""
+    return Follower(connection, STREAM, durable="tests", **more)
+
+
+Make = Callable[..., Follower]

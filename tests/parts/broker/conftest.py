@@ -8,8 +8,18 @@ import pytest
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
 from tests.testing.stream import make_stream
+from towline.broker import connection as broker_module
+from towline.broker import consumer as follower_module
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice silence sooner than is good elsewhere."""
+    monkeypatch.setattr(broker_module, "PING_INTERVAL", 0.3)
+    monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.5)
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""What is appended to a stream stands there once, whatever becomes of its acknowledgement."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import pytest
+
+from tests.testing.broker import Broker
+from tests.testing.relay import Relay
+from tests.testing.stream import (
+    STREAM,
+    last_sequence,
+    make_stream,
+    until,
+)
+from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.journal import Journal
+from towline.errors import BrokerUnreachable
+from towline.wire.event import Event
+
+T = TypeVar("T")
+
+
+async def test_what_is_appended_stands_in_the_stream_at_the_sequence_that_is_told(
+    connection: Connection,
+) -> None:
+    assert [await connection.append("t.a", b"1"), await connection.append("t.b", b"2")] == [1, 2]
+    assert await last_sequence(connection) == 2
+
+
+async def test_a_message_id_is_stored_once(connection: Connection) -> None:
+    assert await connection.append("t.a", b"1", message_id="x") == 1
+    assert await connection.append("t.a", b"1", message_id="x") == 1
+    assert await connection.append("t.a", b"1", message_id="y") == 2
+    assert await last_sequence(connection) == 2
+
+
+async def stored_unacknowledged(
+    appending: Awaitable[T], broker: Broker, relay: Relay
+) -> asyncio.Task[T]:
+    """Let an append reach the broker, and lose its answer with the connection."""
+    relay.deafen()
+    task = asyncio.ensure_future(appending)
+    await until(lambda: broker.last_sequence(STREAM) == 1, "the message stored")
+    relay.cut()
+    return task
+
+
+async def test_what_was_stored_though_its_acknowledgement_was_lost_is_not_stored_twice(
+    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+) -> None:
+    appending = connection.append("t.a", b"1", message_id="x", timeout=30)
+    assert await (await stored_unacknowledged(appending, broker, relay)) == 1
+    assert await last_sequence(observer) == 1
+
+
+async def test_the_first_of_its_subject_is_refused_for_itself_if_its_acknowledgement_was_lost(
+    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+) -> None:
+    appending = connection.append("t.a", b"1", message_id="x", first=True, timeout=30)
+    with pytest.raises(WrongLastSequence):
+        await (await stored_unacknowledged(appending, broker, relay))
+    assert await last_sequence(observer) == 1
+
+
+async def test_an_event_is_added_once_though_its_acknowledgement_was_lost(
+    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+) -> None:
+    event = Event("0199", "t", "web-01", "completed", 1.0)
+    await make_stream(connection, name="EVENTS", subjects=["event.>"])
+    relay.deafen()
+    adding = asyncio.create_task(Journal(connection).add_event(event, timeout=30))
+    await until(lambda: broker.last_sequence("EVENTS") == 1, "the event stored")
+    relay.cut()
+    await adding
+    await Journal(observer).add_event(event)
+    assert await Journal(observer).last_sequence("EVENTS") == 1
+
+
+async def test_only_the_first_message_of_a_subject_is_stored_where_it_is_to_be_the_first(
+    connection: Connection,
+) -> None:
+    assert await connection.append("t.a", b"1", message_id="x", first=True) == 1
+    with pytest.raises(WrongLastSequence):
+        await connection.append("t.a", b"2", message_id="y", first=True)
+    assert await connection.append("t.b", b"3", message_id="z", first=True) == 2
+
+
+async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
+    connection: Connection, observer: Connection
+) -> None:
+    answers = await asyncio.gather(
+        *(
+            sender.append("t.a", b"%d" % number, message_id=f"id-{number}", first=True)
+            for number in range(20)
+            for sender in (connection, observer)
+        ),
+        return_exceptions=True,
+    )
+    stored = [answer for answer in answers if answer == 1]
+    refused = [answer for answer in answers if isinstance(answer, BrokerRefused)]
+    # The same id from both connections: the second is told of the first one's success.
+    assert 1 <= len(stored) <= 2
+    assert len(stored) + len(refused) == 40
+    assert await last_sequence(observer) == 1
+
+
+async def test_what_is_appended_while_the_broker_is_away_is_stored_when_it_is_back(
+    connection: Connection, broker: Broker
+) -> None:
+    broker.process.kill()
+    await until(lambda: not connection.connected, "the loss noticed")
+    appending = asyncio.create_task(connection.append("t.a", b"1", message_id="x", timeout=60))
+    await asyncio.to_thread(broker.start)
+    assert await appending == 1
+
+
+async def test_a_broker_that_stays_away_is_told_with_the_reason(
+    observer: Connection, broker: Broker
+) -> None:
+    await make_stream(observer)
+    broker.stop()
+    await until(lambda: "Errno" in observer.last_error, "an attempt that failed")
+    for asking in (observer.append("t.a", b"1", timeout=0.1), observer.call("INFO", timeout=0.1)):
+        with pytest.raises(BrokerUnreachable, match=r"Connect call failed|Connection ref") as told:
+            await asking
+        assert told.value.error == "The broker is out of reach."
+
+
+async def test_what_no_stream_takes_is_refused_with_its_subject(connection: Connection) -> None:
+    with pytest.raises(BrokerUnreachable, match="'elsewhere'"):
+        await connection.append("elsewhere", b"1", timeout=0.1)

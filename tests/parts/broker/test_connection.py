@@ -1,0 +1,149 @@
+"""A connection returns by itself, however it was lost, and ends when it is left."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Awaitable, Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.testing.broker import Broker
+from tests.testing.ports import free_port
+from tests.testing.relay import Relay
+from tests.testing.stream import (
+    fill,
+    last_sequence,
+    make_stream,
+    until,
+    until_answered,
+)
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+
+
+def cut(relay: Relay) -> None:
+    relay.cut()
+
+
+def protocol_error(relay: Relay) -> None:
+    relay.inject(b"NONSENSE\r\n")
+
+
+def stall(relay: Relay) -> None:
+    relay.stall()
+
+
+@pytest.mark.parametrize("fault", [cut, protocol_error, stall])
+async def test_a_connection_returns_by_itself_however_it_was_lost(
+    broker: Broker, relay: Relay, fault: Callable[[Relay], None]
+) -> None:
+    changes: list[bool] = []
+    settings = Settings([relay.url], broker.credentials)
+    async with Connection(settings, "tests", changes.append) as connection:
+        for count in range(1, 4):
+            await make_stream(connection)
+            assert changes == [True, False] * (count - 1) + [True]
+            assert relay.accepted == count
+            fault(relay)
+            await until(lambda: len(changes) == 2 * count + 1, "another connection")  # noqa: B023
+    assert not connection.connected
+
+
+async def test_a_protocol_error_of_the_server_is_told(connection: Connection, relay: Relay) -> None:
+    with capture_logs() as logs:
+        relay.inject(b"NONSENSE\r\n")
+        await until(lambda: relay.accepted == 2, "another connection")
+    (lost,) = [entry for entry in logs if entry["event"] == "broker connection lost"]
+    assert "unknown protocol operation" in lost["reason"].lower()
+
+
+async def test_a_stall_is_noticed_though_more_waits_to_be_sent_than_any_buffer_holds(
+    connection: Connection, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await connection.client()
+    relay.stall()
+    sending = asyncio.create_task(overfill(client.publish))
+    await until(lambda: relay.accepted == 2, "another connection")
+    assert await connection.append("t.a", b"1", timeout=30) == 1
+    sending.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await sending
+    del client
+    gc.collect()  # tells of tasks that ended with an error which nobody has seen
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def overfill(publish: Callable[[str, bytes], Awaitable[None]]) -> None:
+    for _ in range(64):
+        await publish("elsewhere", bytes(1024 * 1024))
+
+
+async def test_a_broker_that_was_killed_is_found_again_with_all_that_it_had(
+    connection: Connection, broker: Broker
+) -> None:
+    await fill(connection, 1, 20)
+    for _ in range(2):
+        broker.process.kill()
+        await asyncio.to_thread(broker.start)
+
+        async def has_all() -> bool:
+            return await last_sequence(connection) == 20
+
+        await until_answered(has_all)
+    await fill(connection, 20, 21)
+    assert await last_sequence(connection) == 21
+
+
+async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
+    broker: Broker, relay: Relay
+) -> None:
+    heard: list[bool] = []
+
+    def raising(connected: bool) -> None:
+        heard.append(connected)
+        raise LookupError("a fault of the listener")
+
+    with capture_logs() as logs:
+        async with Connection(
+            Settings([relay.url], broker.credentials), "tests", raising
+        ) as connection:
+            await make_stream(connection)
+            relay.cut()
+            await until(lambda: len(heard) == 3, "another connection")
+            assert await connection.append("t.a", b"1") == 1
+    assert heard == [True, False, True]
+    assert [entry["log_level"] for entry in logs].count("error") == 3
+
+
+async def test_of_several_brokers_one_that_is_there_is_found(broker: Broker) -> None:
+    dead = [f"nats://127.0.0.1:{free_port()}" for _ in range(2)]
+    settings = Settings([*dead, broker.url], broker.credentials)
+    async with Connection(settings, "tests") as connection:
+        await asyncio.wait_for(make_stream(connection), 60)
+
+
+@pytest.mark.parametrize("when", ["connecting", "connected", "stalled"])
+async def test_leaving_ends_the_connection_whatever_its_state(
+    broker: Broker, relay: Relay, when: str
+) -> None:
+    relay.silent = when == "connecting"
+    async with Connection(Settings([relay.url], broker.credentials), "tests") as connection:
+        await until(lambda: relay.accepted == 1, "an attempt")
+        if when != "connecting":
+            await make_stream(connection)
+        if when == "stalled":
+            relay.stall()
+    await until(lambda: relay.open == 0, "the end of the connection")
+    assert relay.accepted == 1
+
+
+@pytest.mark.parametrize("ticks", range(0, 60, 3))
+async def test_a_connection_that_is_left_while_it_connects_ends(
+    broker: Broker, relay: Relay, ticks: int
+) -> None:
+    async with asyncio.timeout(30):
+        async with Connection(Settings([relay.url], broker.credentials), "tests"):
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+    await until(lambda: relay.open == 0, "the end of the connection")

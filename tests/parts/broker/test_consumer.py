@@ -1,0 +1,290 @@
+"""A follower yields all of a stream in order, whatever becomes of the consumer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from nats.aio.msg import Msg
+from structlog.testing import capture_logs
+
+from tests.testing.broker import Broker
+from tests.testing.relay import Relay
+from tests.testing.stream import (
+    STREAM,
+    Following,
+    Make,
+    consumers,
+    delete_consumers,
+    durable,
+    ephemeral,
+    fill,
+    make_stream,
+    until,
+)
+from towline.broker import consumer as follower_module
+from towline.broker.connection import Connection
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
+    connection: Connection, make: Make
+) -> None:
+    await asyncio.gather(*(fill(connection, number, number) for number in range(1200)))
+    async with Following(make(connection)) as following:
+        await fill(connection, 1200, 1210)
+        await following.until(1210)
+    assert sorted(following.numbers) == list(range(1211))
+    assert [message.sequence for message in following.messages] == list(range(1, 1212))
+    assert following.messages[0].pending == 1199
+    assert following.messages[-1].pending == 0
+    assert {message.subject for message in following.messages} == {"t.a"}
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+@pytest.mark.parametrize(("after", "expected"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (None, [4])])
+async def test_a_follower_begins_where_it_is_told_to(
+    connection: Connection, make: Make, after: int | None, expected: list[int]
+) -> None:
+    await fill(connection, 1, 3)
+    async with Following(make(connection, after=after)) as following:
+        await fill(connection, 4, 4)
+        await following.until(4)
+    assert following.numbers == expected
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+async def test_a_follower_has_only_the_subjects_that_it_asked_for(
+    connection: Connection, make: Make
+) -> None:
+    for number, subject in enumerate(["t.a", "t.b.x", "t.c", "t.b.y", "t.a"]):
+        await connection.append(subject, b"%d" % number)
+    async with Following(make(connection, subjects=["t.b.*", "t.c"])) as following:
+        await following.until(3)
+    assert following.numbers == [1, 2, 3]
+    async with Following(ephemeral(connection, subjects=["t.a"])) as following:
+        await following.until(4)
+    assert following.numbers == [0, 4]
+
+
+async def test_the_newest_message_of_each_subject_comes_first_and_again_after_an_interruption(
+    connection: Connection, relay: Relay
+) -> None:
+    for number, subject in enumerate(["t.a", "t.b", "t.a", "t.b"]):
+        await connection.append(subject, b"%d" % number)
+    follower = ephemeral(connection, subjects=["t.>"], newest=True)
+    async with Following(follower) as following:
+        await following.until(3)
+        assert following.numbers == [2, 3]
+        relay.cut()
+        await until(lambda: following.numbers[2:] == [2, 3], "the newest once more")
+        await connection.append("t.a", b"4", timeout=30)
+        await following.until(4)
+    assert following.numbers == [2, 3, 2, 3, 4]
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+async def test_a_follower_waits_for_its_stream(observer: Connection, make: Make) -> None:
+    follower = make(observer)
+    following = Following(follower)
+    with capture_logs() as logs:
+        entering = asyncio.create_task(following.__aenter__())
+        await until(lambda: len(logs) >= 3, "three attempts")
+        assert not follower.ready.is_set()
+        await make_stream(observer)
+        await entering
+    await fill(observer, 1, 1)
+    await following.until(1)
+    await following.__aexit__()
+
+
+async def disturb_relay(connection: Connection, broker: Broker, relay: Relay) -> None:
+    relay.cut()
+
+
+async def disturb_stall(connection: Connection, broker: Broker, relay: Relay) -> None:
+    relay.stall()
+
+
+async def disturb_broker(connection: Connection, broker: Broker, relay: Relay) -> None:
+    broker.process.kill()
+    await asyncio.to_thread(broker.start)
+
+
+async def disturb_consumer(connection: Connection, broker: Broker, relay: Relay) -> None:
+    await delete_consumers(connection)
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+@pytest.mark.parametrize(
+    "disturb", [disturb_relay, disturb_stall, disturb_broker, disturb_consumer]
+)
+async def test_a_follower_goes_on_whatever_happens_and_misses_nothing(
+    connection: Connection,
+    observer: Connection,
+    broker: Broker,
+    relay: Relay,
+    make: Make,
+    disturb: Callable[[Connection, Broker, Relay], Awaitable[None]],
+) -> None:
+    async with Following(make(connection, acknowledge_within=0.5)) as following:
+        filling = asyncio.create_task(fill(observer, 1, 600))
+        for number in (100, 300, 500):
+            await following.until(number)
+            await disturb(observer, broker, relay)
+        await filling
+        await following.until(*range(1, 601))
+    # A durable one may be given again what it acknowledged over a connection that was lost.
+    assert make is durable or following.numbers == list(range(1, 601))
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+async def test_two_interruptions_in_one_moment_are_as_good_as_one(
+    connection: Connection, observer: Connection, relay: Relay, make: Make
+) -> None:
+    async with Following(make(connection, acknowledge_within=0.5)) as following:
+        await fill(observer, 1, 50)
+        await following.until(50)
+        await delete_consumers(observer)
+        relay.cut()
+        await fill(observer, 51, 100)
+        await following.until(100)
+        relay.cut()
+        await delete_consumers(observer)
+        await fill(observer, 101, 150)
+        await following.until(*range(1, 151))
+    assert make is durable or following.numbers == list(range(1, 151))
+
+
+@pytest.mark.parametrize("make", [ephemeral, durable])
+@pytest.mark.parametrize("after", [0, None, 2])
+async def test_of_a_stream_that_was_made_anew_all_is_yielded(
+    connection: Connection, observer: Connection, make: Make, after: int | None
+) -> None:
+    await fill(observer, 1, 2)
+    async with Following(make(connection, after=after)) as following:
+        await fill(observer, 3, 20)
+        await following.until(20)
+        await observer.call(f"STREAM.DELETE.{STREAM}")
+        await make_stream(observer)
+        await fill(observer, 31, 33)
+        await following.until(33)
+    assert [number for number in following.numbers if number > 30] == [31, 32, 33]
+
+
+async def test_of_a_stream_that_lost_its_end_all_that_comes_is_yielded(
+    connection: Connection, observer: Connection
+) -> None:
+    await fill(observer, 1, 3)
+    async with Following(ephemeral(connection, after=20)) as following:
+        await fill(observer, 4, 5)
+        await following.until(5)
+    assert following.numbers == [4, 5]
+
+
+async def test_a_silent_consumer_is_noticed_while_the_connection_is_well(
+    connection: Connection, observer: Connection, relay: Relay
+) -> None:
+    """The broker's signs of life are missed where its pings are answered."""
+    async with Following(ephemeral(connection)) as following:
+        await fill(observer, 1, 1)
+        await following.until(1)
+        client = await connection.client()
+        # All that the consumer is owed goes to nobody from now on.
+        for subscription in list(client._subs.values()):
+            if subscription.subject.startswith("_INBOX") and "*" not in subscription.subject:
+                await subscription.unsubscribe()
+        await fill(observer, 2, 3)
+        with capture_logs() as logs:
+            await following.until(3)
+    assert following.numbers == [1, 2, 3]
+    assert relay.accepted == 1
+    assert "no sign of life from the consumer" in [entry["event"] for entry in logs]
+
+
+@pytest.mark.parametrize("ticks", range(4))
+@pytest.mark.parametrize("make", [ephemeral, durable])
+async def test_a_follower_that_is_cancelled_as_a_message_arrives_ends(
+    connection: Connection, make: Make, ticks: int
+) -> None:
+    async with Following(make(connection)) as following:
+        await fill(connection, 1, 1)
+        await following.until(1)
+        message = following.messages[0].origin
+        await (await delivery(connection, message))(message)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        following.task.cancel()
+        await until(following.task.done, "the end of the follower")
+
+
+async def delivery(connection: Connection, message: Msg) -> Callable[[Msg], Awaitable[None]]:
+    """Return what is called with each message of the subscription that brought this one."""
+    deliver: Callable[[Msg], Awaitable[None]] = (await subscription(connection, message))._cb
+    return deliver
+
+
+async def subscription(connection: Connection, message: Msg) -> Any:
+    client = await connection.client()
+    assert message._sid is not None
+    return client._subs[message._sid]
+
+
+async def test_a_delivery_that_is_lost_on_the_way_is_asked_for_again(
+    connection: Connection,
+) -> None:
+    async with Following(ephemeral(connection)) as following:
+        await fill(connection, 1, 1)
+        await following.until(1)
+        message = following.messages[0].origin
+        deliver = await delivery(connection, message)
+
+        async def lose(message: Msg) -> None:
+            if message.data != b"2":
+                await deliver(message)
+
+        (await subscription(connection, message))._cb = lose
+        await fill(connection, 2, 4)
+        await following.until(4)
+    assert following.numbers == [1, 2, 3, 4]
+
+
+async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
+    connection: Connection, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 600.0)
+    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 3600.0)
+    async with Following(ephemeral(connection)) as following:
+        await fill(connection, 1, 1)
+        await following.until(1)
+        relay.cut()
+        await fill(connection, 2, 2)
+        await following.until(2)
+
+
+async def test_signs_of_life_and_the_end_of_a_request_leave_the_consumer_as_it_is(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 0.5)
+    client = await connection.client()
+    with capture_logs() as logs:
+        async with Following(ephemeral(connection)) as following:
+            before, received = await consumers(connection), client.stats["in_msgs"]
+            await until(lambda: client.stats["in_msgs"] >= received + 15, "signs of life")
+            assert await consumers(connection) == before
+            await fill(connection, 1, 600)
+            await following.until(600)
+            assert await consumers(connection) == before
+    assert following.numbers == list(range(1, 601))
+    assert not logs
+
+
+async def test_a_follower_that_is_left_leaves_no_subscription(connection: Connection) -> None:
+    client = await connection.client()
+    before = len(client._subs)
+    for _ in range(3):
+        async with Following(ephemeral(connection)) as following:
+            await fill(connection, 1, 1)
+            await following.until(1)
+    await until(lambda: len(client._subs) <= before + 1, "the end of the subscriptions")

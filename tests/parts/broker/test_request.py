@@ -1,0 +1,82 @@
+"""Requests end with the answer, in time, or with the connection."""
+
+import asyncio
+
+import pytest
+
+from tests.testing.broker import Broker
+from tests.testing.relay import Relay
+from tests.testing.stream import (
+    STREAM,
+    until,
+)
+from towline.broker.connection import BrokerRefused, Connection
+from towline.errors import BrokerUnreachable
+
+STREAM_NOT_FOUND = 10059
+
+
+async def test_an_answer_that_is_an_error_tells_its_number(connection: Connection) -> None:
+    with pytest.raises(BrokerRefused, match="stream not found") as refused:
+        await connection.call("STREAM.INFO.NOWHERE")
+    assert refused.value.number == STREAM_NOT_FOUND
+
+
+async def test_a_request_that_nobody_answers_ends_in_time(
+    connection: Connection, relay: Relay
+) -> None:
+    relay.deafen()
+    with pytest.raises(BrokerUnreachable, match="timeout"):
+        await connection.call(f"STREAM.INFO.{STREAM}", timeout=0.1)
+
+
+async def test_a_request_that_is_cancelled_is_cancelled(
+    connection: Connection, relay: Relay
+) -> None:
+    relay.deafen()
+    asking = asyncio.create_task(connection.call(f"STREAM.INFO.{STREAM}", timeout=60))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert asking.cancelled()
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_request_that_is_cancelled_as_its_answer_arrives_is_cancelled(
+    connection: Connection, ticks: int
+) -> None:
+    client = await connection.client()
+    for _ in range(10):
+        received = client.stats["in_msgs"]
+        asking = asyncio.create_task(connection.call("INFO"))
+        while client.stats["in_msgs"] == received:
+            await asyncio.sleep(0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        if asking.cancel():
+            await asyncio.wait([asking])
+            assert asking.cancelled()
+
+
+async def test_what_was_asked_over_a_connection_that_is_lost_fails_at_once(
+    connection: Connection, relay: Relay
+) -> None:
+    relay.deafen()
+    asking = [
+        asyncio.create_task(connection.call(f"STREAM.INFO.{STREAM}", timeout=3600))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    relay.cut()
+    for task in asking:
+        with pytest.raises(BrokerUnreachable):
+            await asyncio.wait_for(task, 60)
+
+
+async def test_what_is_published_without_a_connection_is_dropped(
+    connection: Connection, broker: Broker
+) -> None:
+    broker.stop()
+    await until(lambda: not connection.connected, "the loss noticed")
+    await connection.publish("t.a", b"1")
