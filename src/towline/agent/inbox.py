@@ -10,7 +10,6 @@ import contextlib
 import random
 import sqlite3
 
-import msgspec
 import structlog
 
 from towline.agent.capabilities import Capabilities
@@ -26,11 +25,14 @@ from towline.broker.consumer import Follower, Message
 from towline.broker.journal import JOBS, LONGEST_AGE, Journal
 from towline.errors import BrokerUnreachable
 from towline.operation import Effect, catalog
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.job import CANCEL, Job
 from towline.wire.subjects import ALL_SUBJECT, any_subject, label_subject, node_subject
 from towline.wire.target import ANY, Label
 
 log = structlog.get_logger()
+
+_job = Decoder(Job)
 
 PLACES = 128
 """Nodes that wait for `_any` jobs at a time: enough for any rate, and any of them will do."""
@@ -155,8 +157,8 @@ class Inbox:
 
     async def _take(self, message: Message) -> None:
         try:
-            job = msgspec.json.decode(message.data, type=Job)
-        except msgspec.MsgspecError as error:
+            job = _job.decode(message.data)
+        except Unreadable as error:
             log.error("job not readable", sequence=message.sequence, reason=str(error))
             await message.acknowledge()
             return

@@ -16,10 +16,14 @@ import msgspec
 import structlog
 
 from towline.errors import TowlineError
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.job import Job
 
 log = structlog.get_logger()
+
+_job = Decoder(Job)
+_event = Decoder(Event)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS task (
@@ -415,8 +419,8 @@ class Ledger:
         found = []
         for job_id, body, started in rows:
             try:
-                found.append((msgspec.json.decode(body, type=Job), started))
-            except msgspec.MsgspecError as error:
+                found.append((_job.decode(body), started))
+            except Unreadable as error:
                 log.error("job in the ledger not readable", job=job_id, reason=str(error))
         return found
 
@@ -435,8 +439,8 @@ class Ledger:
             if number in self._struck:
                 continue
             try:
-                found[number] = msgspec.json.decode(body, type=Event)
-            except msgspec.MsgspecError as error:
+                found[number] = _event.decode(body)
+            except Unreadable as error:
                 log.error("event in the ledger not readable", body=body, reason=str(error))
                 unreadable.add(number)
         if unreadable:

@@ -14,6 +14,7 @@ import structlog
 from towline.broker.connection import REQUEST_TIMEOUT, BrokerRefused, Connection, WrongLastSequence
 from towline.broker.consumer import Follower
 from towline.broker.streams import NANOSECONDS, NO_MESSAGE, create_stream
+from towline.wire.decoding import Decoder, Unreadable
 
 log = structlog.get_logger()
 
@@ -86,7 +87,7 @@ class Bucket(Generic[T]):
         self._broker = broker
         self._name = name
         self._stream = f"KV_{name}"
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = Decoder(kind)
         self._config: dict[str, Any] = {
             "name": self._stream,
             "subjects": [self.subject(">")],
@@ -250,6 +251,6 @@ class Bucket(Generic[T]):
             return None
         try:
             return self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except Unreadable as error:
             log.error("value not readable", bucket=self._name, key=key, reason=str(error))
             return None

@@ -22,11 +22,14 @@ from towline.errors import BrokerUnreachable
 from towline.operation import catalog
 from towline.runtime.keys import WrongKey, seal
 from towline.wire.credential import Answer, Credential, Issued, Question
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import RESULT_STATUS, UNFINISHED, Event
 from towline.wire.job import Job
 from towline.wire.subjects import QUESTIONS
 
 log = structlog.get_logger()
+
+_question = Decoder(Question)
 
 T = TypeVar("T")
 
@@ -118,7 +121,7 @@ class Issuer:
     async def _answer(self, message: Msg, lookups: _Lookups, *, patient: bool) -> None:
         machine = message.subject.rpartition(".")[2]
         try:
-            question = msgspec.json.decode(message.data, type=Question)
+            question = _question.decode(message.data)
             job = self._share(question.job, machine)
             if job is None and patient:
                 # Perhaps this controller has not folded it yet; the others needn't wait for that.
@@ -127,7 +130,7 @@ class Issuer:
                 task.add_done_callback(self._later.discard)
                 return
             answer = await self._issue(question.job, job, machine, lookups)
-        except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        except (Unreadable, KeyError, ValueError) as error:
             answer = Answer(error=f"the question, or its job, can't be read: {error}")
         except sqlite3.Error as error:
             answer = Answer(error=f"the index can't be read: {error}", again=True)

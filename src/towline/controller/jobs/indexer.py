@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from towline.broker.connection import Connection
@@ -17,6 +16,7 @@ from towline.broker.consumer import Follower
 from towline.broker.journal import EVENTS, JOBS, Journal
 from towline.controller.jobs.index import Index
 from towline.errors import BrokerUnreachable, TowlineError
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.job import CANCEL, Job
 
@@ -35,8 +35,8 @@ RETRY_EVERY = 0.5
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
 
-_job = msgspec.json.Decoder(Job)
-_event = msgspec.json.Decoder(Event)
+_job = Decoder(Job)
+_event = Decoder(Event)
 
 
 class Pulse:
@@ -143,7 +143,7 @@ class Indexer:
                     self._fold_job(message.subject, message.data, message.sequence)
                 else:
                     self._fold_event(message.data, message.sequence)
-            except msgspec.MsgspecError as error:
+            except Unreadable as error:
                 log.error(
                     "message not readable",
                     stream=stream,

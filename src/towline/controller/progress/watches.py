@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
@@ -23,6 +22,7 @@ from towline.controller.jobs.indexer import Indexer, Pulse
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
 from towline.errors import BrokerUnreachable, NotFound
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.progress import Report
 from towline.wire.subjects import asking_subject, progress_subject
@@ -37,7 +37,7 @@ ANSWERS_WITHIN = 0.8
 """Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
 RETRY_EVERY = 0.5
 
-_report = msgspec.json.Decoder(Report)
+_report = Decoder(Report)
 
 
 class Watch:
@@ -176,7 +176,7 @@ class Watches:
             machine = message.subject.split(".")[1]
             try:
                 watch.picture.report(machine, _report.decode(message.data))
-            except msgspec.MsgspecError as error:
+            except Unreadable as error:
                 log.error("report not readable", machine=machine, reason=str(error))
                 return
             watch.news()
