@@ -1,12 +1,14 @@
-"""Fixtures for the real parts: registries and engines of both kinds."""
+"""Fixtures for the real parts that all tiers share: registries and engines of both kinds."""
 
 import signal
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.testing.engine import Engine, EngineKind, running_engines, why_missing
+from tests.testing.pool import Pool
 from tests.testing.registry import Registry
 
 # Whoever starts the tests in the background may ignore interrupts, which programs inherit.
@@ -17,23 +19,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("towline", deadline=None)
 hypothesis.settings.load_profile("towline")
 
+UNITS = Path(__file__).with_name("unit")
 _NOTICE = "NOT TESTED ON DOCKER ENGINE 29: "
 
 
-def _notice() -> str | None:
+def _notice(config: pytest.Config) -> str | None:
+    paths = [(config.invocation_params.dir / each.split("::")[0]) for each in config.args]
+    if all(path.resolve().is_relative_to(UNITS) for path in paths):
+        return None
     missing = why_missing(EngineKind.CONTAINERD)
     return f"{_NOTICE}{missing}" if missing else None
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say before the run what it will not cover."""
-    notice = _notice()
+    notice = _notice(config)
     return [notice] if notice else []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it again after the run, where it is read."""
-    notice = _notice()
+    notice = _notice(terminalreporter.config)
     if notice:
         terminalreporter.section("incomplete", red=True, bold=True)
         terminalreporter.line(notice, red=True, bold=True)
@@ -48,7 +54,11 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(scope="session", params=list(EngineKind), ids=str)
 def engine_kind(request: pytest.FixtureRequest) -> EngineKind:
-    """Both kinds of image store, one after the other; skipped where the second isn't built."""
+    """Both kinds of image store, one after the other; skipped where the second isn't built.
+
+    A test in which the engine's kind has no part takes one of them: see
+    `tests.testing.marks.ONE_KIND`.
+    """
     kind = EngineKind(request.param)
     missing = why_missing(kind)
     if missing:
@@ -59,10 +69,26 @@ def engine_kind(request: pytest.FixtureRequest) -> EngineKind:
 
 
 @pytest.fixture(scope="session")
-def engines(engine_kind: EngineKind) -> Iterator[Sequence[Engine]]:
-    """Three engines of one kind, shared by all tests: use images of your own.
+def _engines() -> Iterator[Pool[EngineKind, Sequence[Engine]]]:
+    with Pool[EngineKind, Sequence[Engine]](lambda kind: running_engines(kind, 3)) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def engines(
+    engine_kind: EngineKind, _engines: Pool[EngineKind, Sequence[Engine]]
+) -> Sequence[Engine]:
+    """Three engines of one kind, shared by the whole run: use images of your own.
 
     A test that stops an engine starts it again.
     """
-    with running_engines(engine_kind, 3) as engines:
-        yield engines
+    return _engines[engine_kind]
+
+
+@pytest.fixture(scope="session")
+def engine(_engines: Pool[EngineKind, Sequence[Engine]]) -> Engine:
+    """One engine, shared by the whole run, for tests in which the engine's kind has no part."""
+    missing = why_missing(EngineKind.CLASSIC)
+    if missing:
+        pytest.fail(missing)
+    return _engines[EngineKind.CLASSIC][0]

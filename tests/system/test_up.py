@@ -11,19 +11,12 @@ import pytest
 
 from tests.testing.cluster import PULL
 from tests.testing.command import CommandLine
-from tests.testing.engine import Engine, EngineKind, running_engines
+from tests.testing.engine import Engine
 from tests.testing.ports import free_port
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze
 from tests.testing.registry import PushedImage
 from tests.testing.up import ServiceManager, Up, naming
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """One engine of one kind: the kinds differ in the pull, which is tested elsewhere."""
-    with running_engines(EngineKind.CLASSIC, 1) as (engine,):
-        yield engine
 
 
 @pytest.fixture

@@ -7,14 +7,8 @@ import pytest
 
 from tests.testing.cluster import DB_1, NO_ENGINE, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.command import CommandLine
-from tests.testing.engine import Engine, EngineKind, running_engines
+from tests.testing.engine import Engine
 from tests.testing.proxy import FaultyProxy
-
-
-@pytest.fixture(scope="package")
-def engine() -> Iterator[Engine]:
-    with running_engines(EngineKind.CLASSIC, 1) as (engine,):
-        yield engine
 
 
 @pytest.fixture(scope="package")

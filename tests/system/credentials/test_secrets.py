@@ -14,7 +14,7 @@ import pytest
 from tests.testing.answers import results
 from tests.testing.cluster import NO_ENGINE, PULL, WEB_1, Cluster, NodePlan
 from tests.testing.command import CommandLine
-from tests.testing.engine import EngineKind, running_engines
+from tests.testing.engine import Engine
 from tests.testing.process import TowlineProcess, wait_until
 from tests.testing.proxy import Answer, FaultyProxy
 from tests.testing.registry import PushedImage, Registry
@@ -41,12 +41,9 @@ ENGINES_WORDS = (
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[FaultyProxy]:
+def proxy(engine: Engine) -> Iterator[FaultyProxy]:
     """What stands before an engine."""
-    with (
-        running_engines(EngineKind.CLASSIC, 1) as (engine,),
-        FaultyProxy.before_engine(engine) as proxy,
-    ):
+    with FaultyProxy.before_engine(engine) as proxy:
         yield proxy
 
 

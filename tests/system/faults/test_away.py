@@ -9,6 +9,7 @@ import pytest
 from tests.testing.answers import results
 from tests.testing.cluster import DB_1, FRAIL, WEB_1, WEB_2, Cluster
 from tests.testing.engine import Engine
+from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze
 from tests.testing.registry import PushedImage, Registry
@@ -32,6 +33,7 @@ def away(cluster: Cluster) -> Iterator[str]:
     cluster.wait_here(DB_1)
 
 
+@ONE_KIND
 def test_of_a_node_that_is_away_the_caller_is_told_at_once_and_it_runs_when_it_returns(
     cluster: Cluster, engines: Sequence[Engine], image: PushedImage, away: str
 ) -> None:
@@ -51,6 +53,7 @@ def test_of_a_node_that_is_away_the_caller_is_told_at_once_and_it_runs_when_it_r
     assert end["image_id"] == engines[2].image_id(image.reference)
 
 
+@ONE_KIND
 def test_a_node_that_is_away_does_not_delay_the_others(
     cluster: Cluster, image: PushedImage, away: str
 ) -> None:
@@ -71,6 +74,7 @@ def test_a_node_that_is_away_does_not_delay_the_others(
     assert {result["status"] for result in job["results"]} == {"ok"}
 
 
+@ONE_KIND
 def test_a_job_that_has_expired_does_not_run_when_the_node_returns(
     cluster: Cluster,
     engines: Sequence[Engine],
@@ -96,6 +100,7 @@ def test_a_job_that_has_expired_does_not_run_when_the_node_returns(
     assert cluster.job(job_id)["results"][0]["status"] == "expired"
 
 
+@ONE_KIND
 def test_reads_are_not_kept_for_a_node_that_is_away(cluster: Cluster, away: str) -> None:
     for path in ("load", "container/docker"):
         made = cluster.jobs_made()
@@ -105,6 +110,7 @@ def test_reads_are_not_kept_for_a_node_that_is_away(cluster: Cluster, away: str)
         assert cluster.jobs_made() == made
 
 
+@ONE_KIND
 def test_a_read_of_all_nodes_fails_for_those_that_are_away(cluster: Cluster, away: str) -> None:
     answer = cluster.admin.get("/node/_all/load", headers={"Prefer": LONG})
     assert answer.status_code == 200
@@ -118,6 +124,7 @@ def test_a_read_of_all_nodes_fails_for_those_that_are_away(cluster: Cluster, awa
         assert set(found[name]["load_average"]) == {"1min", "5min", "15min"}
 
 
+@ONE_KIND
 def test_any_is_never_a_node_that_is_away(cluster: Cluster, image: PushedImage, away: str) -> None:
     for _ in range(6):
         (result,) = results(cluster.pull("_any", image.reference)).values()
@@ -125,6 +132,7 @@ def test_any_is_never_a_node_that_is_away(cluster: Cluster, image: PushedImage, 
         assert result["hostname"] != away
 
 
+@ONE_KIND
 def test_a_node_that_was_killed_is_away_after_it_has_missed_its_heartbeats(
     cluster: Cluster, image: PushedImage
 ) -> None:
@@ -208,6 +216,7 @@ def test_a_pull_that_ends_while_the_broker_is_away_is_told_afterwards(
     assert (end["status"], end["changed"]) == ("ok", True)
 
 
+@ONE_KIND
 def test_an_index_that_was_lost_is_built_anew_from_the_journal(
     frail: Cluster, image: PushedImage
 ) -> None:

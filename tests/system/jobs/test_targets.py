@@ -8,6 +8,7 @@ import pytest
 from tests.testing.answers import refused, results
 from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine
+from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
 from towline.broker.connection import Connection
@@ -100,6 +101,7 @@ def test_two_nodes_of_one_name_are_told_apart_by_their_machine_ids(changing: Clu
     assert job["responses"].keys() == set(machines)
 
 
+@ONE_KIND
 def test_any_is_a_node_that_can_do_it(
     changing: Cluster, engines: Sequence[Engine], image: PushedImage
 ) -> None:
