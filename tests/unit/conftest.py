@@ -7,6 +7,8 @@ from pathlib import PurePath
 
 import pytest
 
+from tests.unit.stub import StubController
+
 PARTS = {"nats-server", "dockerd", "containerd", "docker-registry", "towline"}
 """Programs that a test of one unit has no business with: tests/parts is the place for those."""
 
@@ -34,3 +36,10 @@ def _no_parts() -> Iterator[None]:
     _testing_a_unit = True
     yield
     _testing_a_unit = False
+
+
+@pytest.fixture
+def controller() -> Iterator[StubController]:
+    """What clients and commands take for a controller."""
+    with StubController() as stub:
+        yield stub

@@ -12,12 +12,16 @@ from typing import Any, Self
 
 @dataclass
 class Answer:
-    """What one route answers; a `body` that is no text becomes JSON."""
+    """What one route answers; a `body` that is no text becomes JSON.
+
+    With a `length` that is not the body's the answer breaks off.
+    """
 
     body: Any
     status: int = 200
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    length: int | None = None
 
     @property
     def content(self) -> bytes:
@@ -61,15 +65,16 @@ class StubController:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 path, _, query = self.path.partition("?")
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
+                size = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(size)) if size else None
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 asked = Asked(self.command, path, query, headers, body)
                 stub.asked.append(asked)
                 found = stub.answers.get(f"{self.command} {path}", stub.default)
                 self.send_response(found.status)
                 self.send_header("Content-Type", found.content_type)
-                self.send_header("Content-Length", str(len(found.content)))
+                length = len(found.content) if found.length is None else found.length
+                self.send_header("Content-Length", str(length))
                 for name, value in found.headers.items():
                     self.send_header(name, value)
                 self.end_headers()

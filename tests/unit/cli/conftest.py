@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -56,13 +56,6 @@ def state(tmp_path: Path) -> Path:
 def towline(state: Path) -> Here:
     """Commands that know no controller."""
     return Here(state)
-
-
-@pytest.fixture
-def controller() -> Iterator[StubController]:
-    """What commands take for a controller."""
-    with StubController() as stub:
-        yield stub
 
 
 @pytest.fixture
