@@ -19,7 +19,7 @@ PROBE_WITHIN = 30.0
 """Seconds that a look at a provider may take: more than any provider gives itself."""
 LEDGER_PROBE_EVERY = 2.0
 """Seconds between looks at the ledger's disk: that it is full is reported before a job can't be
-taken on, not when."""
+accepted, not when."""
 
 
 class Capabilities:
@@ -47,7 +47,10 @@ class Capabilities:
         self._probe_within = probe_within
         self._ledger_probe_every = ledger_probe_every
         self._ledger_trouble = ""
-        self._troubles = dict.fromkeys(self._providers, "not asked yet")
+        self._seen = {
+            name: (provider.offered, "not looked at yet")
+            for name, provider in self._providers.items()
+        }
         self._soon = {name: asyncio.Event() for name in self._providers}
 
     @property
@@ -57,12 +60,11 @@ class Capabilities:
 
     def offers(self, capability: str) -> bool:
         """Return whether this node has `capability`, working at this moment or not."""
-        provider = self._providers.get(capability)
-        return provider is not None and provider.offered
+        return self._seen.get(capability, (False, ""))[0]
 
     def trouble(self, capability: str) -> str:
         """Return why a capability does not work at this moment, or ""."""
-        return self._ledger_trouble or self._troubles.get(capability, "")
+        return self._ledger_trouble or self._seen.get(capability, (False, ""))[1]
 
     def works(self, capability: str) -> bool:
         """Return whether the node has `capability`, and it works at this moment."""
@@ -108,7 +110,6 @@ class Capabilities:
 
     async def _probe(self, provider: Provider) -> None:
         capability = provider.capability
-        before = (self.offers(capability), self._troubles[capability])
         try:
             async with asyncio.timeout(self._probe_within):
                 await provider.probe()
@@ -118,8 +119,9 @@ class Capabilities:
         except Exception as error:
             log.exception("provider broke off", capability=capability)
             trouble = f"unexpected {type(error).__name__}: {error}"
-        self._troubles[capability] = trouble
-        if (self.offers(capability), trouble) != before:
+        seen = (provider.offered, trouble)
+        if seen != self._seen[capability]:
+            self._seen[capability] = seen
             if trouble:
                 log.warning("capability does not work", capability=capability, reason=trouble)
             else:
