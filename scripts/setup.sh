@@ -46,22 +46,24 @@ install_packages() (
 # The project and its locked tools in .venv; made anew only when the lock or the project changed.
 set_up_python() {
     local stamp=.venv/towline-set-up python=${PYTHON:-python3} wanted
-    wanted="$(cat requirements-dev.lock pyproject.toml | sha256sum) $PWD"
+    wanted="$(cat requirements-build.lock requirements-dev.lock pyproject.toml | sha256sum) $PWD"
     [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]] || return 0
 
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or later is needed; PYTHON=/path/to/python3 names one."
     "$python" -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
-    # A virtual environment can't be moved, nor mended when its making was interrupted.
+    # A virtual environment can't be moved, nor repaired when its making was interrupted.
     if [[ -e $stamp && $(<"$stamp") != *" $PWD" ]] ||
         ! .venv/bin/python -m pip --version &>/dev/null; then
         rm -rf .venv
         "$python" -m venv .venv
     fi
     echo "Installing the locked Python packages into .venv ..." >&2
-    local -a pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check install)
-    "${pip[@]}" --require-hashes -r requirements-dev.lock
-    "${pip[@]}" --no-deps --no-build-isolation -e .
+    local -a install=(.venv/bin/python -m pip --quiet --disable-pip-version-check install)
+    # What builds packages comes first, and locked: pip itself would fetch whatever there is.
+    "${install[@]}" --require-hashes --only-binary :all: -r requirements-build.lock
+    "${install[@]}" --require-hashes --no-build-isolation -r requirements-dev.lock
+    "${install[@]}" --no-deps --no-build-isolation -e .
     echo "$wanted" >"$stamp"
 }
 
