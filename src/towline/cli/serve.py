@@ -270,7 +270,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = _start(config_file, "controller", **flags)
     from towline.controller import controller as process
     from towline.runtime import state_directory
-    from towline.runtime.process import notify, print_line, run
+    from towline.runtime.process import print_line, run, starting
 
     lock = state_directory.Lock(directory, "controller")
     host, port = _address(settings.listen)
@@ -288,14 +288,11 @@ def controller(config_file: str | None, **flags: Any) -> None:
         retention=_retention(settings),
     )
 
-    def listening(url: str) -> None:
-        print_line(f"Towline answers at {url}")
-        notify("STATUS=waiting for the broker")
+    async def serve() -> None:
+        with starting("waiting for the broker") as ready:
+            await process.run(options, lambda url: print_line(f"Towline answers at {url}"), ready)
 
-    def ready() -> None:
-        notify("READY=1\nSTATUS=ready")
-
-    run(lambda: process.run(options, listening, ready))
+    run(serve)
     lock.close()
 
 
@@ -309,12 +306,10 @@ def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent: this machine becomes a node."""
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
-    import asyncio
-
     from towline.agent.agent import Agent
     from towline.agent.ledger import Ledger
     from towline.runtime import keys, state_directory
-    from towline.runtime.process import notify, notify_starting, run
+    from towline.runtime.process import run, starting
 
     lock = state_directory.Lock(directory, "agent")
     providers = _providers(settings)
@@ -333,16 +328,8 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 interval=settings.seconds("heartbeat"),
                 key=key,
             )
-            starting = asyncio.create_task(notify_starting("waiting for the broker"))
-
-            def ready() -> None:
-                starting.cancel()
-                notify("READY=1\nSTATUS=ready")
-
-            try:
+            with starting("waiting for the broker") as ready:
                 await worker.run(ready)
-            finally:
-                starting.cancel()
 
     run(work)
     lock.close()

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 SUPERVISED = "TOWLINE_SUPERVISED"
@@ -17,7 +17,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """The signals that ask a process to end: a manager's, and those that a terminal sends."""
 
 EXTEND_EVERY = 20.0
-"""Seconds between two messages to the service manager that a start goes on."""
+"""Seconds between two requests to the service manager for more time to start."""
 
 
 def child_environment() -> dict[str, str]:
@@ -47,20 +47,33 @@ def notify(text: str) -> None:
         sender.sendto(text.encode(), address)
 
 
-async def notify_starting(text: str, *, every: float = EXTEND_EVERY) -> None:
-    """Say what a start waits for, until cancelled, and that it may take longer.
+@contextlib.contextmanager
+def starting(text: str, *, every: float = EXTEND_EVERY) -> Iterator[Callable[[], None]]:
+    """Notify the service manager of a start that goes on, until what this yields is called.
 
-    A service manager ends what is not ready within 90 s or so; what waits for a broker is in order
-    all the while, and may have work to do.
+    A service manager ends what is not ready within 90 s or so. What waits for a broker is in order
+    all the while, and may have work to do, so more time is asked for again and again.
 
     Args:
-        text: what it waits for; stands in `STATUS=`.
-        every: seconds between two messages.
+        text: what the start waits for; the service manager shows it as the status.
+        every: seconds between two requests for more time.
     """
-    microseconds = round(3 * every * 1_000_000)
-    while True:
-        notify(f"STATUS={text}\nEXTEND_TIMEOUT_USEC={microseconds}")
-        await asyncio.sleep(every)
+
+    async def extend() -> None:
+        while True:
+            notify(f"EXTEND_TIMEOUT_USEC={round(3 * every * 1_000_000)}")
+            await asyncio.sleep(every)
+
+    def ready() -> None:
+        extending.cancel()
+        notify("READY=1\nSTATUS=ready")
+
+    notify(f"STATUS={text}")
+    extending = asyncio.get_running_loop().create_task(extend())
+    try:
+        yield ready
+    finally:
+        extending.cancel()
 
 
 def print_line(text: str) -> None:

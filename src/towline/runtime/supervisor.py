@@ -16,7 +16,7 @@ import structlog
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
-from towline.runtime.process import SUPERVISED, child_environment, notify
+from towline.runtime.process import SUPERVISED, child_environment, notify, starting
 from towline.runtime.state_directory import URL, write_private
 
 log = structlog.get_logger()
@@ -130,7 +130,8 @@ async def run(
                 for part in parts:
                     group.create_task(part.run())
                 group.create_task(_keep_running(broker))
-                group.create_task(_show_readiness(url, show, check_every))
+                with starting("waiting for the controller") as ready:
+                    await _show_readiness(url, show, ready, check_every)
         finally:
             await asyncio.gather(*(part.stop() for part in parts))
             (directory / URL).unlink(missing_ok=True)
@@ -147,15 +148,24 @@ async def _keep_running(broker: EmbeddedBroker) -> None:
             log.error("broker not started", reason=error.details)
 
 
-async def _show_readiness(url: str, show: Callable[[str], None], check_every: float) -> None:
-    """Show whether a pull would work, and each change; the service manager gets it too."""
+async def _show_readiness(
+    url: str, show: Callable[[str], None], ready: Callable[[], None], check_every: float
+) -> None:
+    """Show whether a pull would work, and each change, for ever; the service manager gets it too.
+
+    Args:
+        ready: called whenever a pull works again.
+    """
     shown: str | None = None
     while True:
         obstacle = await asyncio.to_thread(_obstacle, url)
-        if obstacle != shown:
-            show(f"waiting: {obstacle}" if obstacle else "ready")
-            notify(f"STATUS=waiting: {obstacle}" if obstacle else "READY=1\nSTATUS=ready")
-            shown = obstacle
+        if obstacle != shown and obstacle:
+            show(f"waiting: {obstacle}")
+            notify(f"STATUS=waiting: {obstacle}")
+        elif obstacle != shown:
+            show("ready")
+            ready()
+        shown = obstacle
         await asyncio.sleep(check_every if obstacle else 5 * check_every)
 
 
