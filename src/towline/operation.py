@@ -30,7 +30,7 @@ import msgspec
 
 from towline.wire.event import Step
 from towline.wire.job import Job
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 C = TypeVar("C")
 P = ParamSpec("P")
@@ -101,7 +101,7 @@ class Node(Protocol):
     def step(self, step: Step) -> None:
         """Record a step of the task, for the job's timeline."""
 
-    def progress(self, progress: Report) -> None:
+    def progress(self, progress: TaskProgress) -> None:
         """Send how many bytes are done, for those who watch; at most two a second are sent."""
 
 

@@ -1,10 +1,11 @@
 """Operations whose running a test holds back, and counts from outside."""
 
+import os
 from pathlib import Path
 
 import msgspec
 
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 MODULE = "gate_operations"
 
@@ -19,7 +20,7 @@ import msgspec
 
 from towline.errors import TaskFailed
 from towline.operation import Effect, operation
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 class Passed(msgspec.Struct):
     times: int
@@ -36,7 +37,7 @@ async def _pass(node, name, fail):
     try:
         while any((here / f"{held}.held").exists() for held in (name, log.name)):
             if report.exists():
-                node.report(msgspec.json.decode(report.read_bytes(), type=Report))
+                node.progress(msgspec.json.decode(report.read_bytes(), type=TaskProgress))
             await asyncio.sleep(0.01)
     except asyncio.CancelledError:
         with log.open("a") as file:
@@ -76,7 +77,8 @@ class Gate:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         (directory / f"{MODULE}.py").write_text(_SOURCE)
-        self.env = {"TOWLINE_OPERATIONS": MODULE, "PYTHONPATH": str(directory)}
+        path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
+        self.env = {"TOWLINE_OPERATIONS": MODULE, "PYTHONPATH": path}
         """What the parts' environment needs to know the operations."""
 
     def hold(self, name: str) -> None:
@@ -87,7 +89,7 @@ class Gate:
         """Let it pass."""
         (self.directory / f"{name}.held").unlink(missing_ok=True)
 
-    def tell(self, name: str, hostname: str, report: Report) -> None:
+    def tell(self, name: str, hostname: str, report: TaskProgress) -> None:
         """Let it tell on a node, while it is held back, how far it is."""
         path = self.directory / f"{name}@{hostname}.report"
         path.with_suffix(".new").write_bytes(msgspec.json.encode(report))

@@ -11,7 +11,7 @@ from towline.errors import TaskFailed
 from towline.operation import Capability
 from towline.wire.event import Step
 from towline.wire.job import Job
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 C = TypeVar("C")
 
@@ -59,7 +59,7 @@ class Node:
         if self._task is not None:
             self._task.step(step)
 
-    def progress(self, progress: Report) -> None:
+    def progress(self, progress: TaskProgress) -> None:
         """Send how many bytes are done, for those who watch; it goes past the ledger."""
         if self._task is not None:
             self._task.progress(progress)

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 from towline.wire.subjects import asking_subject, progress_subject
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class ProgressSender:
         self._ended: list[Progress] = []
         self._due = asyncio.Event()
 
-    def send(self, job_id: str, report: Report) -> None:
+    def send(self, job_id: str, report: TaskProgress) -> None:
         """Send the progress of the task of a job, as soon as that is due."""
         task = self._tasks.get(job_id)
         if task is None:

@@ -11,7 +11,7 @@ from towline.broker.connection import Connection
 from towline.runtime.keys import NodeKey
 from towline.wire.event import Step
 from towline.wire.job import Job
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Task(msgspec.Struct, frozen=True):
 
     job: Job
     step: Callable[[Step], None]
-    progress: Callable[[Report], None]
+    progress: Callable[[TaskProgress], None]
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -14,15 +14,15 @@ from rich.text import Text
 from towline.cli.output import printable
 from towline.cli.words import amounts, in_words, sum_in_words
 from towline.units import show_size
-from towline.wire.progress import LAYER_STATES, PHASES
+from towline.wire.progress import PART_STATES, PHASES
 
 if TYPE_CHECKING:
-    from towline.client import LayerProgress, NodeProgress, Progress
+    from towline.client import NodeProgress, PartProgress, Progress
 
 ROWS = 30
 """Nodes up to which each has a bar, where the terminal is as high."""
 WIDEST_BAR = 30
-WIDEST_STATE = max(len(state) for state in (*LAYER_STATES, *PHASES))
+WIDEST_STATE = max(len(state) for state in (*PART_STATES, *PHASES))
 GOOD, BAD = "green", "red"
 COLOURS = {"ok": GOOD, "failed": BAD, "expired": BAD, "cancelled": "yellow", "skipped": "yellow"}
 
@@ -86,7 +86,7 @@ class Screen:
         # A node that has ended tells of its layers no more.
         told = node if node.phase is not None else self._last.get(node.machine_id, node)
         over = node.status == "ok"
-        layers = told.layers
+        layers = told.parts
         room = max(1, self._console.height - 3)
         for layer in layers[-room:]:
             state = "done" if over and layer.state != "present" else layer.state
@@ -170,7 +170,7 @@ def _bar(node: NodeProgress) -> RenderableType:
     return _progress_bar(node.fetched, node.size)
 
 
-def _layer_bar(layer: LayerProgress, state: str) -> tuple[RenderableType, RenderableType]:
+def _layer_bar(layer: PartProgress, state: str) -> tuple[RenderableType, RenderableType]:
     if state == "downloading" and layer.size:
         told = f"{show_size(layer.fetched)} of {show_size(layer.size)}"
         return _progress_bar(layer.fetched, layer.size), Text(told)

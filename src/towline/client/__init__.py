@@ -28,7 +28,7 @@ from towline.client.models import (
 )
 from towline.client.options import Options
 from towline.wire.credential import Credential
-from towline.wire.progress import LayerProgress, NodeProgress, Total
+from towline.wire.progress import NodeProgress, PartProgress, Total
 
 __all__ = [
     "ApiError",
@@ -42,10 +42,10 @@ __all__ = [
     "JobPage",
     "JobState",
     "JobView",
-    "LayerProgress",
     "NodeProgress",
     "NodeView",
     "Options",
+    "PartProgress",
     "Progress",
     "RegistryView",
     "Result",

@@ -1,7 +1,7 @@
-"""How far tasks are: what nodes tell while they run, and what the API makes of it.
+"""How far tasks are: what nodes send while they run, and what the API makes of it.
 
-None of it is kept: a node's report is whole, so a later one takes the place of one that was lost,
-and how a task ended is told by the journal."""
+None of it is kept: what a node sends is whole, so that a later message takes the place of one that
+was lost, and how a task ended is the journal's to say."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ DOWNLOADED = "downloaded"
 EXTRACTING = "extracting"
 DONE = "done"
 PRESENT = "present"
-"""Was on the node already; how large it is the engine doesn't say."""
-LAYER_STATES = (WAITING, DOWNLOADING, DOWNLOADED, EXTRACTING, DONE, PRESENT)
+"""Was on the node already; its size is not known."""
+PART_STATES = (WAITING, DOWNLOADING, DOWNLOADED, EXTRACTING, DONE, PRESENT)
 QUEUED = "queued"
-"""A node pulls so many images at a time; this one waits for its turn."""
+"""A node does so many things of a kind at a time; this one waits for its turn."""
 PREPARING = "preparing"
-"""The engine was asked, or is about to be, and has not said which layers there are."""
+"""Has begun, or is about to, and it is not known yet which parts there are."""
 RESTING = "resting"
-"""Waits until the registry may be asked again."""
+"""Waits until what it needs may be asked again."""
 RETRYING = "retrying"
 """An attempt has failed; the next one comes after a pause."""
 PHASES = (QUEUED, PREPARING, DOWNLOADING, EXTRACTING, RESTING, RETRYING)
 
+_API = {"parts": "layers"}
+"""What the API has always called a field."""
 
-class Layer(msgspec.Struct, frozen=True, array_like=True):
-    """A layer of an image, as far as it is.
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A part of what a task fetches, as far as it is.
 
     Attributes:
-        id: the first twelve digits of its digest, as the engine names it.
-        state: one of `LAYER_STATES`.
+        id: tells it from the others of the task.
+        state: one of `PART_STATES`.
         fetched: bytes that have arrived.
-        size: bytes that arrive in all, compressed; 0 while the engine has not said.
-        extracted: of those bytes so many are unpacked; 0 until it is done where the engine tells
-            no bytes (the containerd image store).
+        size: bytes that arrive in all; 0 while that is not known.
+        extracted: so many of those bytes are unpacked; 0 until all are where that is not known.
     """
 
     id: str
@@ -45,25 +47,25 @@ class Layer(msgspec.Struct, frozen=True, array_like=True):
     extracted: int = 0
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API):
     """How far a node is with a task, whole.
 
     Attributes:
         phase: one of `PHASES`; newer agents may know others.
         note: the same in words, where there is more to say.
         attempt: which attempt this is, from 1.
-        layers: those of the image, in the order in which the engine named them.
-        unsized: how many layers there are whose size the engine has not told.
-        fetched, size, extracted: bytes, the sums over all layers.
+        parts: what the task fetches.
+        unsized: how many parts there are whose size is not known.
+        fetched, size, extracted: bytes, the sums over all parts.
         rate: bytes that arrive a second or, when all have, that are unpacked, lately.
         left: seconds until all has arrived at this rate or, when all has, until it is unpacked;
-            None where that can't be told. Of layers that are `unsized` it knows nothing.
+            None where that is not known. It leaves out parts that are `unsized`.
     """
 
     phase: str
     note: str = ""
     attempt: int = 1
-    layers: list[Layer] = []
+    parts: list[Part] = []
     unsized: int = 0
     fetched: int = 0
     size: int = 0
@@ -72,8 +74,13 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     left: int | None = None
 
 
-class LayerProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A layer as the API tells of it; see `Layer`."""
+class PartProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of what a task fetches, as the API shows it.
+
+    Attributes:
+        fetched, size, extracted: bytes that have arrived, that arrive in all (0 while that is not
+            known), and that are unpacked.
+    """
 
     id: str
     state: str
@@ -82,12 +89,12 @@ class LayerProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     extracted: int = 0
 
 
-class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node's share in a job as the API tells of it: its status, and while it runs its report.
+class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API):
+    """A node's share in a job as the API shows it: its status, and while it runs how far it is.
 
     Attributes:
         status: as in the job's `results`; `error` and `waits` likewise.
-        layers: only where few nodes are told of, or one was asked for.
+        parts: `layers` in JSON; only where the job is for few nodes, or one was asked for.
     """
 
     hostname: str
@@ -102,7 +109,7 @@ class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     extracted: int = 0
     rate: int = 0
     left: int | None = None
-    layers: list[LayerProgress] = []
+    parts: list[PartProgress] = []
     error: str | None = None
     waits: str | None = None
 
@@ -113,10 +120,10 @@ class Total(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         nodes: how many of them have which status.
         complete: how much of the job is done, from 0 to 1: each node counts the same, and one
-            that pulls by the bytes that have arrived.
+            that fetches by the bytes that have arrived.
         fetched, size, rate: bytes, and bytes a second, of the nodes that are at it.
-        unsized: layers there whose size isn't known.
-        left: seconds until the last of them has all its bytes; None where one can't tell.
+        unsized: how many parts there are whose size is not known.
+        left: seconds until the last of them has all its bytes; None where that is not known.
         slowest: of those nodes the few that need longest.
         failed: a few of the nodes that failed, the last ones first.
     """

@@ -7,15 +7,15 @@ import httpx
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
-from towline.wire.progress import DOWNLOADING, Layer, Report
+from towline.wire.progress import DOWNLOADING, Part, TaskProgress
 
 NODES = ("one", "two")
 JSON = {"Accept": "application/json"}
 
 
-def a_report(fetched: int, rate: int = 10) -> Report:
-    layers = [Layer("1de5d1d5e9ce", DOWNLOADING, fetched, 100)]
-    return Report(DOWNLOADING, layers=layers, fetched=fetched, size=100, rate=rate, left=7)
+def a_report(fetched: int, rate: int = 10) -> TaskProgress:
+    parts = [Part("1de5d1d5e9ce", DOWNLOADING, fetched, 100)]
+    return TaskProgress(DOWNLOADING, parts=parts, fetched=fetched, size=100, rate=rate, left=7)
 
 
 def begin(cluster: Cluster, gate: Gate, name: str, target: str = "_all") -> str:

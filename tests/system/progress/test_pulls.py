@@ -66,7 +66,7 @@ def test_a_pull_tells_its_layers_on_every_node(
                 slow.fault = None
     # Who comes late sees at once how far each node is.
     assert sorted(node.hostname for node in seen[0].nodes.values()) == sorted([WEB_1, WEB_2, DB_1])
-    assert all(len(node.layers) == 2 for node in seen[0].nodes.values())
+    assert all(len(node.parts) == 2 for node in seen[0].nodes.values())
     assert 0 < seen[0].total.complete < 1
     assert seen[-1].done
     assert {node.status for node in seen[-1].nodes.values()} == {"ok"}

@@ -11,7 +11,7 @@ from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
 from towline.client import AsyncClient, Client, Progress
-from towline.wire.progress import DOWNLOADING, EXTRACTING, Report
+from towline.wire.progress import DOWNLOADING, EXTRACTING, TaskProgress
 
 
 def test_every_controller_tells_the_present_state_at_once(
@@ -153,7 +153,7 @@ def test_what_cannot_be_told_is_refused(pair: Cluster, gate: Gate, held: str) ->
 async def test_the_client_tells_it_for_asyncio_too(pair: Cluster, gate: Gate, held: str) -> None:
     job = begin(pair, gate, held)
     gate.tell(held, "one", a_report(5))
-    gate.tell(held, "two", Report(EXTRACTING, fetched=100, size=100))
+    gate.tell(held, "two", TaskProgress(EXTRACTING, fetched=100, size=100))
     last: Progress | None = None
     async with AsyncClient(pair.url, pair.token("read")) as client:
         async for told in client.progress(job):

@@ -18,7 +18,7 @@ from tests.system.progress.pictures import NODES
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
-from towline.wire.progress import DOWNLOADING, Report
+from towline.wire.progress import DOWNLOADING, TaskProgress
 
 
 class Terminal:
@@ -87,7 +87,7 @@ def test_whoever_interrupts_the_command_line_is_told_how_to_go_on(
 ) -> None:
     terminal = Terminal(tmp_path / "out", env, "gate", "pass", held, "--on", "_all")
     wait_until(lambda: all(gate.begun(held, node) for node in NODES), what="both to be begun")
-    gate.tell(held, "one", Report(DOWNLOADING, fetched=2**20, size=2**22))
+    gate.tell(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
     terminal.wait_for("1.00 MiB of 4.00 MiB")
     terminal.interrupt()
     terminal.wait_for("stops it")
@@ -115,7 +115,7 @@ def test_what_is_shown_does_not_get_among_the_results(
         for form in ("table", "json")
     )
     wait_until(lambda: gate.begun(held, "one") == 2, what="both to be begun")
-    gate.tell(held, "one", Report(DOWNLOADING, fetched=2**20, size=2**22))
+    gate.tell(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
     table.wait_for("1.00 MiB of 4.00 MiB")
     gate.open(held)
     assert (table.end(), plain.end()) == (0, 0)

@@ -2,18 +2,16 @@
 
 import msgspec
 
-from towline.client import LayerProgress, NodeProgress, Progress, Total
+from towline.client import NodeProgress, PartProgress, Progress, Total
 
 
 def a_node(number: int, status: str = "running", **more: object) -> NodeProgress:
     return NodeProgress(f"web-{number}", f"m{number}", status, **more)  # type: ignore[arg-type]
 
 
-def pulling(number: int, fetched: int = 25, *layers: LayerProgress) -> NodeProgress:
+def pulling(number: int, fetched: int = 25, *layers: PartProgress) -> NodeProgress:
     sizes = {"fetched": fetched * 2**20, "size": 100 * 2**20, "rate": 5 * 2**20, "left": 15}
-    return msgspec.structs.replace(
-        a_node(number), phase="downloading", layers=list(layers), **sizes
-    )
+    return msgspec.structs.replace(a_node(number), phase="downloading", parts=list(layers), **sizes)
 
 
 def a_job(*nodes: NodeProgress, total: Total | None = None) -> Progress:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.unit.cli.progress import a_job, a_node, pulling
 from towline.cli.screen import Screen
-from towline.client import LayerProgress, NodeProgress, Progress, Total
+from towline.client import NodeProgress, PartProgress, Progress, Total
 
 
 def drawn(*told: Progress, height: int = 24, width: int = 100) -> list[str]:
@@ -23,10 +23,10 @@ def drawn(*told: Progress, height: int = 24, width: int = 100) -> list[str]:
 
 
 LAYERS = (
-    LayerProgress("1de5d1d5e9ce", "done", 10 * 2**20, 10 * 2**20, 10 * 2**20),
-    LayerProgress("628b853f656a", "downloading", 15 * 2**20, 60 * 2**20),
-    LayerProgress("53c3bdf1a7fb", "waiting"),
-    LayerProgress("3d4c3add9cc0", "present"),
+    PartProgress("1de5d1d5e9ce", "done", 10 * 2**20, 10 * 2**20, 10 * 2**20),
+    PartProgress("628b853f656a", "downloading", 15 * 2**20, 60 * 2**20),
+    PartProgress("53c3bdf1a7fb", "waiting"),
+    PartProgress("3d4c3add9cc0", "present"),
 )
 
 
@@ -47,7 +47,7 @@ def test_a_node_that_is_done_shows_its_layers_done() -> None:
 
 
 def test_layers_that_do_not_fit_are_counted() -> None:
-    layers = [LayerProgress(f"{number:012}", "waiting") for number in range(100)]
+    layers = [PartProgress(f"{number:012}", "waiting") for number in range(100)]
     lines = drawn(a_job(pulling(1, 25, *layers)), height=10)
     assert lines[0] == "… 93 layers more"
     assert len(lines) < 10
@@ -88,7 +88,7 @@ def test_nothing_is_wider_than_the_terminal_or_steers_it() -> None:
 
 @pytest.mark.parametrize("beside", [(), (a_node(2),)], ids=["layers", "bars"])
 def test_nothing_that_a_node_tells_steers_the_terminal(beside: tuple[NodeProgress, ...]) -> None:
-    layer = LayerProgress("\x1b[2J", "\x1b]0;title")
+    layer = PartProgress("\x1b[2J", "\x1b]0;title")
     node = msgspec.structs.replace(pulling(1, 25, layer), phase="\x1b[31m", note="\x1b[1m")
     lines = drawn(a_job(msgspec.structs.replace(node, hostname="\x1b[H"), *beside))
     assert "\\x1b[31m" in "".join(lines)

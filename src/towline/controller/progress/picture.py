@@ -11,10 +11,10 @@ import msgspec
 
 from towline.controller.jobs.state import JobState, Task
 from towline.wire.event import BAD, STARTED, Event
-from towline.wire.progress import JobProgress, LayerProgress, NodeProgress, Report, Total
+from towline.wire.progress import JobProgress, NodeProgress, PartProgress, TaskProgress, Total
 
 FEW = 20
-"""Nodes up to which each layer is told of."""
+"""Nodes up to which each part of their tasks is sent, too."""
 NAMED = 5
 """Nodes that the sum names as the slowest, and as failed."""
 BRIEF = 300
@@ -33,7 +33,7 @@ class Picture:
 
     def __init__(self, state: JobState) -> None:
         self.state = state
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, TaskProgress] = {}
         self._failed: dict[str, None] = {}
         self._said: dict[str, tuple[str, str | None, str | None]] = {}
         self._feeds: set[Feed] = set()
@@ -59,7 +59,7 @@ class Picture:
                 self.silent.add(event.machine)
         self._change([event.machine, *(node.machine for node in event.nodes or ())])
 
-    def report(self, machine: str, report: Report) -> None:
+    def report(self, machine: str, report: TaskProgress) -> None:
         """Take what a node tells; nothing where it has no part in the job, or has ended."""
         if machine in self.state.unfinished and self._reports.get(machine) != report:
             self._reports[machine] = report
@@ -112,11 +112,11 @@ class Picture:
         """End a feed."""
         self._feeds.discard(feed)
 
-    def node(self, machine: str, *, layers: bool = False) -> NodeProgress:
+    def node(self, machine: str, *, parts: bool = False) -> NodeProgress:
         """Return what is known of a node of the job.
 
         Args:
-            layers: whether each layer is told of.
+            parts: whether each part of the task is among it.
         """
         task, report = self.state.tasks[machine], self._reports.get(machine)
         if report is None or task.ended is not None:
@@ -129,10 +129,10 @@ class Picture:
             *(report.fetched, report.size, report.unsized, report.extracted),
             *(report.rate, report.left),
         )
-        if not layers:
+        if not parts:
             return told
-        listed = [LayerProgress(*msgspec.structs.astuple(layer)) for layer in report.layers]
-        return msgspec.structs.replace(told, layers=listed)
+        listed = [PartProgress(*msgspec.structs.astuple(part)) for part in report.parts]
+        return msgspec.structs.replace(told, parts=listed)
 
     def total(self) -> Total:
         """Return the sum over all nodes."""
@@ -179,18 +179,18 @@ class Picture:
         """Return all that is known, of one node or of all."""
         tasks = self.state.tasks
         told = tasks if machine is None else [machine] if machine in tasks else []
-        layers = len(told) <= FEW
-        nodes = [self.node(each, layers=layers) for each in told]
+        parts = len(told) <= FEW
+        nodes = [self.node(each, parts=parts) for each in told]
         return JobProgress(self.state.job.id, self.state.status, self.total(), nodes)
 
 
-def _sized(report: Report) -> float:
-    """Return the share of layers of whose size is known."""
-    layers = len(report.layers)
-    return (layers - report.unsized) / layers if layers else 0.0
+def _sized(report: TaskProgress) -> float:
+    """Return the share of parts of whose size is known."""
+    parts = len(report.parts)
+    return (parts - report.unsized) / parts if parts else 0.0
 
 
-def _pace(report: Report) -> tuple[bool, float]:
+def _pace(report: TaskProgress) -> tuple[bool, float]:
     """Return what sorts the slowest first: without an end in sight, then by the time left."""
     if report.left is None:
         return False, report.rate
@@ -229,7 +229,7 @@ class Feed:
         few = self._machine is not None or len(picture.state.tasks) <= FEW
         for machine in list(self._due):
             if machine in picture.state.tasks:
-                encoded = msgspec.json.encode(picture.node(machine, layers=few))
+                encoded = msgspec.json.encode(picture.node(machine, parts=few))
                 # One that is larger than any budget has to be told sometime.
                 if told and len(encoded) + 1 > budget:
                     break

@@ -24,7 +24,7 @@ from towline.controller.progress.picture import Picture
 from towline.errors import BrokerUnreachable, NotFound
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 from towline.wire.subjects import asking_subject, progress_subject
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ ANSWERS_WITHIN = 0.8
 """Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
 RETRY_EVERY = 0.5
 
-_report = Decoder(Report)
+_report = Decoder(TaskProgress)
 
 
 class Watch:

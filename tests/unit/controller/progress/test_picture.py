@@ -9,7 +9,7 @@ from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import BRIEF, FEW, NAMED, Feed, Picture
 from towline.wire.event import CANCELLED, COMPLETED, FAILED, STARTED, Event, PlannedNode
 from towline.wire.job import Job
-from towline.wire.progress import DOWNLOADING, EXTRACTING, Layer, NodeProgress, Report
+from towline.wire.progress import DOWNLOADING, EXTRACTING, NodeProgress, Part, TaskProgress
 
 
 def a_picture(nodes: int) -> Picture:
@@ -22,9 +22,9 @@ def an_event(kind: str, node: int, error: str | None = None) -> Event:
     return Event("j", f"m{node}", f"web-{node}", kind, time.time(), error=error)
 
 
-def a_report(fetched: int, size: int, rate: int = 0, left: int | None = None) -> Report:
-    layers = [Layer("a", DOWNLOADING, fetched, size)]
-    return Report(DOWNLOADING, layers=layers, fetched=fetched, size=size, rate=rate, left=left)
+def a_report(fetched: int, size: int, rate: int = 0, left: int | None = None) -> TaskProgress:
+    parts = [Part("a", DOWNLOADING, fetched, size)]
+    return TaskProgress(DOWNLOADING, parts=parts, fetched=fetched, size=size, rate=rate, left=left)
 
 
 def read(told: list[msgspec.Raw]) -> list[NodeProgress]:
@@ -44,7 +44,7 @@ def test_who_comes_late_is_told_the_present_state() -> None:
         ("web-0", "running", 10),
         ("web-1", "pending", 0),
     ]
-    assert told[0].layers[0].id == "a"
+    assert told[0].parts[0].id == "a"
 
 
 def test_only_what_has_changed_is_told() -> None:
@@ -93,11 +93,11 @@ def test_layers_are_told_of_few_nodes_or_of_one_that_is_asked_for() -> None:
         picture = a_picture(nodes)
         picture.report("m1", a_report(10, 100))
         told = {node.hostname: node for node in take(picture.follow())}
-        assert len(told["web-1"].layers) == layers
-        assert len(picture.snapshot().nodes[1].layers) == layers
+        assert len(told["web-1"].parts) == layers
+        assert len(picture.snapshot().nodes[1].parts) == layers
     (one,) = take(picture.follow("m1"))
-    assert len(one.layers) == 1
-    assert [len(node.layers) for node in picture.snapshot("m1").nodes] == [1]
+    assert len(one.parts) == 1
+    assert [len(node.parts) for node in picture.snapshot("m1").nodes] == [1]
 
 
 def test_the_sum_is_of_the_nodes_that_are_at_it() -> None:
@@ -122,8 +122,8 @@ def test_without_an_end_in_sight_for_one_node_there_is_none_for_all() -> None:
 
 def test_a_share_is_told_only_of_layers_whose_size_is_known() -> None:
     picture = a_picture(1)
-    layers = [Layer("a", DOWNLOADING, 50, 100), Layer("b", "waiting")]
-    report = Report(DOWNLOADING, layers=layers, fetched=50, size=100, unsized=1)
+    parts = [Part("a", DOWNLOADING, 50, 100), Part("b", "waiting")]
+    report = TaskProgress(DOWNLOADING, parts=parts, fetched=50, size=100, unsized=1)
     picture.report("m0", report)
     assert picture.total().complete == 0.25
 
@@ -165,7 +165,7 @@ def test_nodes_that_run_and_have_told_nothing_are_asked_again() -> None:
     assert picture.silent == set()
     picture.apply(an_event(STARTED, 0))
     assert picture.silent == {"m0"}
-    picture.report("m0", Report(EXTRACTING))
+    picture.report("m0", TaskProgress(EXTRACTING))
     assert picture.silent == set()
 
 

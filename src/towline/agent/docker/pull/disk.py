@@ -19,7 +19,7 @@ from towline.agent.docker.engine import SNAPSHOTTER, Engine
 from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.units import Share, parse_share
-from towline.wire.progress import DONE, PRESENT, Layer
+from towline.wire.progress import DONE, PRESENT, Part
 
 log = structlog.get_logger()
 
@@ -138,7 +138,7 @@ class Room(Hook):
             self._unseen = reason
 
 
-def coming(layers: Iterable[Layer], *, archives: bool) -> int:
+def coming(layers: Iterable[Part], *, archives: bool) -> int:
     """Return how many bytes are yet to be written for layers, at least.
 
     Unpacked, a layer takes as much as its archive at least. How much more nobody tells.

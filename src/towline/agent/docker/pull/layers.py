@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
+from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Part
 
 _RETRYING = "Retrying in "
 _STATES = {
@@ -45,7 +45,7 @@ class Layers:
     """
 
     def __init__(self, now: float) -> None:
-        self._layers: dict[str, Layer] = {}
+        self._layers: dict[str, Part] = {}
         self._told: dict[str, int] = {}
         self._jumps: dict[str, int] = {}
         self.byte_at = self.step_at = now
@@ -66,7 +66,7 @@ class Layers:
         if detail.get("units"):
             current = total = 0
         before = self._layers.get(name)
-        layer = before or Layer(name, state)
+        layer = before or Part(name, state)
         if state == WAITING:
             layer = self._wait(layer)
         elif state == DOWNLOADING:
@@ -79,11 +79,11 @@ class Layers:
             elif layer.state != state:
                 self.step_at = now
             extracted = layer.size if state == DONE else layer.extracted
-            layer = Layer(name, state, layer.size or layer.fetched, layer.size, extracted)
+            layer = Part(name, state, layer.size or layer.fetched, layer.size, extracted)
         self._layers[name] = layer
         return layer != before
 
-    def _wait(self, layer: Layer) -> Layer:
+    def _wait(self, layer: Part) -> Part:
         # What has arrived may be used, or not: the next byte tells.
         self._told.pop(layer.id, None)
         fetched, jump = layer.fetched, self._jumps.pop(layer.id, 0)
@@ -91,9 +91,9 @@ class Layers:
             # The connection broke, and these never arrived.
             fetched -= jump
             self.gained -= jump
-        return Layer(layer.id, WAITING, fetched, layer.size)
+        return Part(layer.id, WAITING, fetched, layer.size)
 
-    def _download(self, layer: Layer, current: int, total: int, now: float) -> Layer:
+    def _download(self, layer: Part, current: int, total: int, now: float) -> Part:
         told = self._told.get(layer.id)
         if current > (told or 0):
             self.byte_at = now
@@ -104,25 +104,25 @@ class Layers:
         # After a broken connection the engine counts anew, and only what was missing.
         size = max(layer.size, total)
         fetched = current + (size - total if total else 0)
-        return Layer(layer.id, DOWNLOADING, min(fetched, size) if size else fetched, size)
+        return Part(layer.id, DOWNLOADING, min(fetched, size) if size else fetched, size)
 
-    def _arrive(self, layer: Layer, now: float) -> Layer:
+    def _arrive(self, layer: Part, now: float) -> Part:
         if layer.state in (WAITING, DOWNLOADING):
             self.byte_at = self.step_at = now
             if layer.id in self._told:
                 self.gained += max(0, layer.size - layer.fetched)
         return layer
 
-    def _extract(self, layer: Layer, current: int, total: int, now: float) -> Layer:
+    def _extract(self, layer: Part, current: int, total: int, now: float) -> Part:
         if layer.state != EXTRACTING or current > layer.extracted:
             self.step_at = now
         size = layer.size or total
         self.counted |= total > 0
         # Where only seconds are told there is no telling how far it is.
         extracted = min(current, size) if total else layer.extracted
-        return Layer(layer.id, EXTRACTING, size or layer.fetched, size, extracted)
+        return Part(layer.id, EXTRACTING, size or layer.fetched, size, extracted)
 
-    def all(self) -> list[Layer]:
+    def all(self) -> list[Part]:
         """Return the layers, in the order in which the engine named them."""
         return list(self._layers.values())
 

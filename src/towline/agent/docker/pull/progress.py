@@ -21,7 +21,7 @@ from towline.wire.progress import (
     RESTING,
     RETRYING,
     WAITING,
-    Report,
+    TaskProgress,
 )
 
 FIRST_AFTER = 0.2
@@ -64,7 +64,7 @@ class Telling(Hook):
         tell: given each report, at most two a second; the same one, too.
     """
 
-    def __init__(self, tell: Callable[[Report], None]) -> None:
+    def __init__(self, tell: Callable[[TaskProgress], None]) -> None:
         self._tell = tell
         self._attempt: Attempt | None = None
         self._failed = self._queued = ""
@@ -107,16 +107,16 @@ class Telling(Hook):
         if step.name in (steps.QUEUED, steps.DEQUEUED):
             self._queued = step.message if step.name == steps.QUEUED else ""
 
-    def report(self, now: float) -> Report:
+    def report(self, now: float) -> TaskProgress:
         """Return how far the pull is.
 
         Args:
             now: the moment, as `time.monotonic` has it.
         """
         if self._queued:
-            return Report(QUEUED, self._queued)
+            return TaskProgress(QUEUED, self._queued)
         if self._attempt is None:
-            return Report(PREPARING)
+            return TaskProgress(PREPARING)
         layers = self._attempt.layers
         told = layers.all()
         arriving = self._arriving.take(layers.gained, now)
@@ -136,7 +136,7 @@ class Telling(Hook):
             phase = PREPARING
         if self._failed:
             phase, rate = self._phase, 0
-        return Report(
+        return TaskProgress(
             phase,
             self._failed,
             self._attempt.number,

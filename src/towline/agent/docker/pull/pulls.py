@@ -22,7 +22,7 @@ from towline.operations.docker import Pulled
 from towline.wire import progress
 from towline.wire.event import Step
 from towline.wire.job import Job
-from towline.wire.progress import Report
+from towline.wire.progress import TaskProgress
 
 
 class _Member:
@@ -57,7 +57,7 @@ class _Member:
     def _step(self, step: Step) -> None:
         self.task.step(step)
         if step.name == QUEUED:
-            self.task.progress(Report(progress.QUEUED, step.message))
+            self.task.progress(TaskProgress(progress.QUEUED, step.message))
 
 
 class Pulls:
@@ -113,7 +113,7 @@ class Pulls:
         def jobs() -> list[Job]:
             return [member.task.job for member in round.members]
 
-        def report(report: Report) -> None:
+        def report(report: TaskProgress) -> None:
             for member in round.members:
                 member.task.progress(report)
 

@@ -14,7 +14,7 @@ from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.disk import LOOK_EVERY, Room, coming
 from towline.agent.docker.pull.order import Order
 from towline.units import parse_share
-from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
+from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Part
 from towline.wire.reference import Reference
 
 
@@ -82,18 +82,18 @@ async def test_a_pull_that_fits_is_watched_without_end(tmp_path: Path) -> None:
     ("layers", "kept", "removed"),
     [
         ([], 0, 0),
-        ([Layer("a", PRESENT), Layer("b", DONE, 50, 50, 50)], 0, 0),
+        ([Part("a", PRESENT), Part("b", DONE, 50, 50, 50)], 0, 0),
         # Nothing of it is there: archive and contents.
-        ([Layer("a", WAITING, 0, 50)], 100, 100),
-        ([Layer("a", DOWNLOADING, 20, 50)], 80, 80),
-        ([Layer("a", DOWNLOADED, 50, 50), Layer("b", DOWNLOADING, 20, 30)], 90, 40),
-        ([Layer("a", EXTRACTING, 50, 50, 40), Layer("b", DOWNLOADED, 30, 30)], 40, 30),
+        ([Part("a", WAITING, 0, 50)], 100, 100),
+        ([Part("a", DOWNLOADING, 20, 50)], 80, 80),
+        ([Part("a", DOWNLOADED, 50, 50), Part("b", DOWNLOADING, 20, 30)], 90, 40),
+        ([Part("a", EXTRACTING, 50, 50, 40), Part("b", DOWNLOADED, 30, 30)], 40, 30),
         # Of what size is not told yet nothing is known.
-        ([Layer("a", WAITING), Layer("b", DOWNLOADING, 7)], 0, 0),
+        ([Part("a", WAITING), Part("b", DOWNLOADING, 7)], 0, 0),
     ],
 )
 def test_what_is_to_come_is_archives_and_contents(
-    layers: list[Layer], kept: int, removed: int
+    layers: list[Part], kept: int, removed: int
 ) -> None:
     assert coming(layers, archives=True) == kept
     assert coming(layers, archives=False) == removed

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from towline.agent.docker.pull.layers import Layers
-from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Layer
+from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRESENT, WAITING, Part
 
 ENGINES = ("classic", "containerd")
 SIZES = [15004756, 15004753, 40012408, 15004763]
@@ -77,14 +77,14 @@ def test_a_layer_is_named_with_its_bytes_while_it_arrives() -> None:
     messages = recorded("classic", "fresh")
     at = next(n for n, (_, told) in enumerate(messages) if "17697792" in json.dumps(told))
     found = {layer.id: layer for layer in folded(messages[: at + 1]).all()}
-    assert found["41d3510cab7c"] == Layer("41d3510cab7c", DOWNLOADING, 17697792, 40012408)
+    assert found["41d3510cab7c"] == Part("41d3510cab7c", DOWNLOADING, 17697792, 40012408)
 
 
 def test_the_classic_engine_tells_which_bytes_are_unpacked() -> None:
     messages = recorded("classic", "fresh")
     at = next(n for n, (_, told) in enumerate(messages) if "23003136" in json.dumps(told))
     found = {layer.id: layer for layer in folded(messages[: at + 1]).all()}
-    expected = Layer("41d3510cab7c", EXTRACTING, 40012408, 40012408, 23003136)
+    expected = Part("41d3510cab7c", EXTRACTING, 40012408, 40012408, 23003136)
     assert found["41d3510cab7c"] == expected
 
 
@@ -123,11 +123,11 @@ def test_what_the_engine_had_to_fetch_again_is_only_what_was_missing() -> None:
     messages = recorded("classic", "cut-several")
     at = next(n for n, (_, told) in enumerate(messages) if "Retrying in 1 s" in json.dumps(told))
     waiting = folded(messages[: at + 1]).all()[-1]
-    assert waiting == Layer("628b853f656a", WAITING, 18891776, 60018498)
+    assert waiting == Part("628b853f656a", WAITING, 18891776, 60018498)
     # It goes on with 354,304 of the 33,064,770 bytes that were missing.
     going_on = folded(messages[: at + 2]).all()[-1]
     size = 60018498
-    assert going_on == Layer("628b853f656a", DOWNLOADING, size - 33064770 + 354304, size)
+    assert going_on == Part("628b853f656a", DOWNLOADING, size - 33064770 + 354304, size)
 
 
 def test_bytes_that_a_broken_connection_is_said_to_have_brought_do_not_count() -> None:
@@ -176,7 +176,7 @@ def test_a_layer_whose_archive_is_there_is_unpacked_all_the_same() -> None:
     layers.apply(message("Extracting") | {"progressDetail": {"current": 1, "units": "s"}}, 2.0)
     assert [layer.state for layer in layers.all()] == [EXTRACTING]
     layers.apply(message("Pull complete"), 3.0)
-    assert layers.all() == [Layer("1de5d1d5e9ce", DONE)]
+    assert layers.all() == [Part("1de5d1d5e9ce", DONE)]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,6 @@ def test_what_tells_of_no_layer_changes_nothing(told: dict[str, Any]) -> None:
 def test_a_size_that_is_not_told_stays_unknown() -> None:
     layers = Layers(0.0)
     layers.apply(message("Downloading", 10, -1), 1.0)
-    assert layers.all() == [Layer("1de5d1d5e9ce", DOWNLOADING, 10, 0)]
+    assert layers.all() == [Part("1de5d1d5e9ce", DOWNLOADING, 10, 0)]
     layers.apply(message("Download complete"), 2.0)
-    assert layers.all() == [Layer("1de5d1d5e9ce", DOWNLOADED, 10, 0)]
+    assert layers.all() == [Part("1de5d1d5e9ce", DOWNLOADED, 10, 0)]

@@ -16,7 +16,7 @@ from towline.wire.progress import (
     QUEUED,
     RESTING,
     RETRYING,
-    Report,
+    TaskProgress,
 )
 from towline.wire.reference import Reference
 
@@ -45,7 +45,7 @@ class Pull:
         message = {"id": name, "status": status, "progressDetail": detail}
         self.attempts[0].layers.apply(message, self.clock.now)
 
-    def report(self) -> Report:
+    def report(self) -> TaskProgress:
         return self.telling.report(self.clock.now)
 
     def later(self, seconds: float) -> None:
@@ -89,7 +89,7 @@ def test_a_figure_that_falls_begins_anew() -> None:
 
 def test_before_the_layers_are_known_a_pull_is_being_prepared(pull: Pull) -> None:
     report = pull.report()
-    assert (report.phase, report.layers, report.left) == (PREPARING, [], None)
+    assert (report.phase, report.parts, report.left) == (PREPARING, [], None)
 
 
 def test_the_time_left_is_what_is_missing_at_the_present_rate(pull: Pull) -> None:
@@ -159,7 +159,7 @@ async def test_a_pause_after_a_failure_says_why_and_the_next_attempt_begins_anew
     await pull.telling.before(pull.attempts[1])
     report = pull.report()
     assert (report.phase, report.note, report.attempt) == (PREPARING, "", 2)
-    assert report.layers == []
+    assert report.parts == []
 
 
 def test_a_pull_that_waits_for_its_turn_says_so(pull: Pull) -> None:
