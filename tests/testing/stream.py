@@ -6,12 +6,28 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.testing.process import wait_until
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import Connection
 from towline.broker.consumer import Follower, Message
+from towline.broker.durable import DurableFollower
+from towline.broker.jetstream import BrokerRefused
+from towline.broker.settings import Settings
 from towline.broker.streams import create_stream
 from towline.errors import BrokerUnreachable
 
 STREAM = "TESTS"
+HEARTBEAT = 0.5
+
+
+def connect(
+    settings: Settings,
+    name: str = "tests",
+    on_change: Callable[[bool], None] | None = None,
+    **more: Any,
+) -> Connection:
+    """Return a connection that notices silence sooner than is good elsewhere."""
+    return Connection(
+        settings, name, on_change, **{"ping_interval": 0.3, "longest_pause": 0.5, **more}
+    )
 
 
 async def make_stream(connection: Connection, **more: Any) -> None:
@@ -93,13 +109,17 @@ class Following:
 
 
 def ephemeral(connection: Connection, **more: Any) -> Follower:
-    """Return a follower of the stream whose place the broker does not keep."""
-    return Follower(connection, STREAM, **more)
+    """Return a follower of the stream whose place the broker does not keep.
+
+    It acknowledges nothing.
+    """
+    more.pop("acknowledge_within", None)
+    return Follower(connection, STREAM, **{"heartbeat": HEARTBEAT, **more})
 
 
-def durable(connection: Connection, **more: Any) -> Follower:
+def durable(connection: Connection, **more: Any) -> DurableFollower:
     """Return a follower of the stream whose place the broker keeps."""
-    return Follower(connection, STREAM, durable="tests", **more)
+    return DurableFollower(connection, STREAM, "tests", **{"heartbeat": HEARTBEAT, **more})
 
 
 Make = Callable[..., Follower]

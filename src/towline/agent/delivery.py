@@ -7,8 +7,8 @@ import time
 
 import structlog
 
-from towline.broker.connection import BrokerRefused
 from towline.broker.consumer import Message
+from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import CLAIMED, Event

@@ -10,7 +10,8 @@ import structlog
 from nats.aio.msg import Msg
 
 from towline.broker.bucket import Bucket
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 from towline.wire.node import NodeState
 from towline.wire.subjects import STATES, state_subject

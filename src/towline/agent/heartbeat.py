@@ -14,7 +14,8 @@ from towline.agent.capabilities import Capabilities
 from towline.agent.host import machine as host
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.subjects import HEARTBEATS, NODES

@@ -20,8 +20,9 @@ from towline.agent.ledger import Ledger
 from towline.agent.part import keep_running
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner
-from towline.broker.connection import BrokerRefused
 from towline.broker.consumer import Follower, Message
+from towline.broker.durable import DurableFollower
+from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import JOBS, LONGEST_AGE, Journal
 from towline.errors import BrokerUnreachable
 from towline.operation import Effect, catalog
@@ -96,11 +97,11 @@ class Inbox:
         subjects = [node_subject(self._machine), ALL_SUBJECT]
         for label in self._labels:
             subjects += [label_subject(prefix) for prefix in label.prefixes()]
-        own = Follower(
+        own = DurableFollower(
             self._journal.broker,
             JOBS,
+            self._machine,
             subjects=subjects,
-            durable=self._machine,
             resume=self._ledger.settled,
         )
         await own.prepare()
@@ -139,13 +140,13 @@ class Inbox:
 
     async def _follow_any(self, capability: str) -> None:
         async def follow() -> None:
-            follower = Follower(
+            follower = DurableFollower(
                 self._journal.broker,
                 JOBS,
+                f"_any-{capability}",
                 subjects=[any_subject(capability)],
                 # The first node that can do it finds what was asked before it came.
                 after=0,
-                durable=f"_any-{capability}",
                 batch=1,
                 places=PLACES,
                 # Few, and all nodes depend on them.

@@ -8,7 +8,7 @@ import sqlite3
 import structlog
 
 from towline.agent.ledger import Change, Ledger
-from towline.broker.connection import BrokerRefused
+from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event

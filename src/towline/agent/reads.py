@@ -12,7 +12,7 @@ from towline.agent.delivery import Delivery
 from towline.agent.executor import Executor
 from towline.agent.outbox import Outbox
 from towline.broker.clock import Clock
-from towline.broker.connection import BrokerRefused
+from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 
 log = structlog.get_logger()

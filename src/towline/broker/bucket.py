@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -11,9 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import structlog
 
-from towline.broker.connection import REQUEST_TIMEOUT, BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import REQUEST_TIMEOUT, Connection
 from towline.broker.consumer import Follower
-from towline.broker.streams import NANOSECONDS, NO_MESSAGE, create_stream
+from towline.broker.jetstream import NANOSECONDS, BrokerRefused, WrongLastSequence, unreadable
+from towline.broker.streams import create_stream, newest_message
 from towline.wire.decoding import Decoder, Unreadable
 
 log = structlog.get_logger()
@@ -133,23 +132,12 @@ class Bucket(Generic[T]):
         Raises:
             BrokerRefused, BrokerUnreachable: it isn't known.
         """
-        try:
-            answer = await self._broker.call(
-                f"STREAM.MSG.GET.{self._stream}",
-                {"last_by_subj": self.subject(key)},
-                timeout=timeout,
-            )
-        except BrokerRefused as error:
-            if error.number == NO_MESSAGE:
-                return None
-            raise
-        message = answer["message"]
-        sequence, stored = int(message["seq"]), datetime.fromisoformat(message["time"]).timestamp()
-        try:
-            data = base64.b64decode(message.get("data", ""))
-        except binascii.Error:
-            data = b""
-        return Entry(key, self._read(key, data), sequence, stored)
+        message = await newest_message(
+            self._broker, self._stream, self.subject(key), timeout=timeout
+        )
+        if message is None:
+            return None
+        return Entry(key, self._read(key, message.data), message.sequence, message.stored)
 
     async def get_nearby(self, key: str) -> Entry[T] | None:
         """Return as `get` does, from any server that has a copy: quicker, perhaps not the newest.
@@ -163,14 +151,17 @@ class Bucket(Generic[T]):
             f"$JS.API.DIRECT.GET.{self._stream}.{self.subject(key)}", b""
         )
         headers = reply.headers or {}
-        status = headers.get("Status")
-        if status == "404":
-            return None
-        if status is not None:
-            raise BrokerRefused(int(status), headers.get("Description", ""))
-        sequence = int(headers["Nats-Sequence"])
-        stored = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-        return Entry(key, self._read(key, reply.data), sequence, stored)
+        try:
+            status = int(headers.get("Status", 200))
+            if status == 404:
+                return None
+            if status != 200:
+                raise BrokerRefused(status, headers.get("Description", ""))
+            sequence = int(headers["Nats-Sequence"])
+            stored = msgspec.convert(headers["Nats-Time-Stamp"], datetime)
+        except (KeyError, ValueError, msgspec.ValidationError) as error:
+            raise unreadable(f"DIRECT.GET.{self._stream}", error) from error
+        return Entry(key, self._read(key, reply.data), sequence, stored.timestamp())
 
     async def put(
         self, key: str, value: T, *, last: int | None = None, timeout: float = REQUEST_TIMEOUT

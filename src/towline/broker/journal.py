@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-from datetime import datetime
-from typing import Any
 
 import msgspec
 import structlog
 
-from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import (
+    NANOSECONDS,
+    BrokerRefused,
+    WrongLastSequence,
+    unreachable,
+    unreadable,
+)
 from towline.broker.streams import (
     MAX_CONSUMERS,
-    NANOSECONDS,
-    NO_MESSAGE,
+    StoredMessage,
     create_stream,
     lacks_room,
+    newest_message,
 )
-from towline.errors import BrokerUnreachable
 from towline.units import show_size
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import (
     CLAIMED,
     LEADING,
@@ -33,6 +37,7 @@ from towline.wire.subjects import claim_subject, event_id, event_subject, node_s
 
 log = structlog.get_logger()
 
+_event = Decoder(Event)
 
 JOBS = "JOBS"
 EVENTS = "EVENTS"
@@ -189,7 +194,7 @@ class Journal:
         else:
             return event.machine
         if stored is None:
-            raise BrokerUnreachable("The broker is out of reach.", f"no claim on {subject!r}")
+            raise unreachable(f"no claim on {subject!r}")
         return stored.machine
 
     async def record_lead(self, event: Event) -> Lead:
@@ -202,7 +207,7 @@ class Journal:
         found = await self.lead(event.job)
         if found is None:
             subject = event_subject(event)
-            raise BrokerUnreachable("The broker is out of reach.", f"no lead on {subject!r}")
+            raise unreachable(f"no lead on {subject!r}")
         return found
 
     async def lead(self, job_id: str) -> Lead | None:
@@ -212,34 +217,26 @@ class Journal:
 
     async def last_turn(self, job_id: str) -> Turn | None:
         """Return whose turn it was last to lead a job; raises as `record_lead`."""
-        message = await self._last(f"event.{NOBODY}.{job_id}.{LEADING}")
+        subject = f"event.{NOBODY}.{job_id}.{LEADING}"
+        message = await newest_message(self.broker, EVENTS, subject)
         if message is None:
             return None
-        event = msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
-        stored = datetime.fromisoformat(message["time"]).timestamp()
-        return Turn(event, int(message["seq"]), self.broker.clock.now() - stored)
+        age = self.broker.clock.now() - message.stored
+        return Turn(_read(subject, message), message.sequence, age)
 
     async def last_event(self, subject: str) -> Event | None:
-        """Return the event on `subject`, or None; raises as `Connection.call`."""
-        message = await self._last(subject)
-        if message is None:
-            return None
-        return msgspec.json.decode(base64.b64decode(message["data"]), type=Event)
+        """Return the event on `subject`, or None.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it isn't known, or can't be read.
+        """
+        message = await newest_message(self.broker, EVENTS, subject)
+        return None if message is None else _read(subject, message)
 
     async def last_of(self, subject: str) -> int:
         """Return the sequence of the event on `subject`, or 0; raises as `Connection.call`."""
-        message = await self._last(subject)
-        return 0 if message is None else int(message["seq"])
-
-    async def _last(self, subject: str) -> dict[str, Any] | None:
-        try:
-            answer = await self.broker.call(f"STREAM.MSG.GET.{EVENTS}", {"last_by_subj": subject})
-        except BrokerRefused as error:
-            if error.number == NO_MESSAGE:
-                return None
-            raise
-        found: dict[str, Any] = answer["message"]
-        return found
+        message = await newest_message(self.broker, EVENTS, subject)
+        return 0 if message is None else message.sequence
 
     async def delivered(self, durable: str) -> tuple[str, int]:
         """Return up to where a follower has its jobs for good; raises as `Connection.call`.
@@ -255,3 +252,10 @@ class Journal:
         """Return the sequence of the newest message of `stream`."""
         answer = await self.broker.call(f"STREAM.INFO.{stream}")
         return int(answer["state"]["last_seq"])
+
+
+def _read(subject: str, message: StoredMessage) -> Event:
+    try:
+        return _event.decode(message.data)
+    except Unreadable as error:
+        raise unreadable(subject, error) from error

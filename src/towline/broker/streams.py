@@ -1,23 +1,48 @@
-"""JetStream's streams: how they are made, and the errors that the broker answers with."""
+"""JetStream's streams: how they are made, and the newest message on a subject."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from towline.broker.connection import BrokerRefused, Connection
+import msgspec
 
-# nats-server 2.15 refuses a stream's 1,001st consumer unless the stream names a higher limit.
-# It also lets no more than 512 agents wait at one consumer unless that names a higher limit.
+from towline.broker.connection import REQUEST_TIMEOUT, Connection
+from towline.broker.jetstream import (
+    NO_MESSAGE,
+    NO_PEERS,
+    NO_STORAGE,
+    STREAM_NAME_IN_USE,
+    BrokerRefused,
+    unreadable,
+)
+
 MAX_CONSUMERS = 20_000
-NANOSECONDS = 1_000_000_000
-STREAM_NAME_IN_USE = 10058
-NO_MESSAGE = 10037
-NO_STORAGE = 10047
-NO_PEERS = 10005
-"""What a server of its own, and a cluster, answer where a stream may take more than there is."""
+"""Consumers that a stream may have, and followers that may wait at one consumer. Unless told so,
+nats-server 2.15 refuses a stream's 1,001st consumer and a consumer's 513th follower."""
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message that a stream holds.
+
+    Attributes:
+        sequence: its place in the stream.
+        stored: seconds since 1970, by the broker's clock.
+    """
+
+    data: bytes
+    sequence: int
+    stored: float
+
+
+class _Message(msgspec.Struct):
+    seq: int
+    time: datetime
+    data: bytes = b""
 
 
 def lacks_room(error: BrokerRefused) -> bool:
+    """Return whether a stream could not be made because it may take more than there is."""
     # A cluster answers the same where it has too few servers.
     return error.number == NO_STORAGE or (
         error.number == NO_PEERS and "insufficient storage" in error.details
@@ -25,10 +50,35 @@ def lacks_room(error: BrokerRefused) -> bool:
 
 
 async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
-    """Make a stream where there is none of that name."""
+    """Make a stream where there is none of that name; raises as `Connection.call`."""
     try:
         await broker.call(f"STREAM.CREATE.{config['name']}", config)
     except BrokerRefused as error:
         # In use: it exists with other settings. Those are an operator's to change, not ours.
         if error.number != STREAM_NAME_IN_USE:
             raise
+
+
+async def newest_message(
+    broker: Connection, stream: str, subject: str, *, timeout: float = REQUEST_TIMEOUT
+) -> StoredMessage | None:
+    """Return the newest message on a subject, None where there is none.
+
+    The stream's leader answers: what anybody has stored a moment ago is there.
+
+    Raises:
+        BrokerRefused, BrokerUnreachable: it isn't known.
+    """
+    try:
+        answer = await broker.call(
+            f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, timeout=timeout
+        )
+    except BrokerRefused as error:
+        if error.number == NO_MESSAGE:
+            return None
+        raise
+    try:
+        message = msgspec.convert(answer.get("message"), _Message)
+    except msgspec.MsgspecError as error:
+        raise unreadable(f"STREAM.MSG.GET.{stream}", error) from error
+    return StoredMessage(message.data, message.seq, message.time.timestamp())

@@ -7,19 +7,9 @@ import pytest
 
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
-from tests.testing.stream import make_stream
-from towline.broker import connection as broker_module
-from towline.broker import consumer as follower_module
+from tests.testing.stream import connect, make_stream
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notice silence sooner than is good elsewhere."""
-    monkeypatch.setattr(broker_module, "PING_INTERVAL", 0.3)
-    monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.5)
 
 
 @pytest.fixture
@@ -37,7 +27,7 @@ async def relay(broker: Broker) -> AsyncIterator[Relay]:
 @pytest.fixture
 async def connection(broker: Broker, relay: Relay) -> AsyncIterator[Connection]:
     """A connection through the relay, to a broker that has the stream."""
-    async with Connection(Settings([relay.url], broker.credentials), "tests") as connection:
+    async with connect(Settings([relay.url], broker.credentials), "tests") as connection:
         await make_stream(connection)
         yield connection
 
@@ -45,5 +35,5 @@ async def connection(broker: Broker, relay: Relay) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def observer(broker: Broker) -> AsyncIterator[Connection]:
     """A connection that nothing is done to unless it is done to the broker."""
-    async with Connection(Settings([broker.url], broker.credentials), "observer") as observer:
+    async with connect(Settings([broker.url], broker.credentials), "observer") as observer:
         yield observer

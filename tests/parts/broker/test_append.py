@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 import pytest
+from nats.aio.msg import Msg
 
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
@@ -14,7 +15,8 @@ from tests.testing.stream import (
     make_stream,
     until,
 )
-from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event
@@ -126,6 +128,18 @@ async def test_a_broker_that_stays_away_is_told_with_the_reason(
         with pytest.raises(BrokerUnreachable, match=r"Connect call failed|Connection ref") as told:
             await asking
         assert told.value.error == "The broker is out of reach."
+
+
+@pytest.mark.parametrize("answer", [b"", b"+OK", b"[]", b"{}", b'{"seq":"x"}', b"\xff"])
+async def test_an_acknowledgement_that_cannot_be_read_is_none(
+    connection: Connection, answer: bytes
+) -> None:
+    async def acknowledge(message: Msg) -> None:
+        await message.respond(answer)
+
+    await (await connection.client()).subscribe("elsewhere", cb=acknowledge)
+    with pytest.raises(BrokerUnreachable, match="'elsewhere' can't be read"):
+        await connection.append("elsewhere", b"1", timeout=0.1)
 
 
 async def test_what_no_stream_takes_is_refused_with_its_subject(connection: Connection) -> None:

@@ -13,7 +13,8 @@ from tests.testing.broker import Broker
 from tests.testing.relay import Relay
 from tests.testing.stream import until
 from towline.broker.bucket import Bucket, Change
-from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.errors import BrokerUnreachable
 
 UNREADABLE = [b"\x00\x01", b"[]", b"{}", b'{"size": "large"}']

@@ -10,11 +10,10 @@ from structlog.testing import capture_logs
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
 from tests.testing.stream import (
+    connect,
     make_stream,
     until,
 )
-from towline.broker import connection as broker_module
-from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 
@@ -40,7 +39,7 @@ async def test_credentials_that_are_refused_are_told_and_tried_again_with_pauses
         path = tmp_path / "other-credentials"
         path.write_text(credentials)
     with capture_logs() as logs:
-        async with Connection(Settings([relay.url], path), "tests") as connection:
+        async with connect(Settings([relay.url], path)) as connection:
             with pytest.raises(BrokerUnreachable) as refused:
                 await connection.call("INFO", timeout=0.6)
             tried = relay.accepted
@@ -84,7 +83,7 @@ async def test_what_is_no_broker_or_none_for_us_is_told_and_tried_again_with_pau
     port = server.sockets[0].getsockname()[1]
     url = f"nats://user:hidden@127.0.0.1:{port}"
     with capture_logs() as logs:
-        async with server, Connection(Settings([url], credentials), "tests") as connection:
+        async with server, connect(Settings([url], credentials)) as connection:
             with pytest.raises(BrokerUnreachable, match=reason):
                 await connection.call("INFO", timeout=0.6)
             tried = attempts
@@ -112,22 +111,21 @@ async def test_pauses_between_attempts_double_up_to_a_bound_and_are_drawn_at_ran
         writer.close()
 
     monkeypatch.setattr(random, "uniform", uniform)
-    monkeypatch.setattr(broker_module, "LONGEST_PAUSE", 0.3)
     server = await asyncio.start_server(dismiss, "127.0.0.1", 0)
     url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with capture_logs() as logs:
-        async with server, Connection(Settings([url]), "tests"):
+        async with server, connect(Settings([url]), longest_pause=0.3):
             await until(lambda: len(drawn) >= 5, "five attempts")
     assert drawn[:5] == [(0.025, 0.05), (0.05, 0.1), (0.1, 0.2), (0.15, 0.3), (0.15, 0.3)]
     assert welcome == ("broker connected" in [entry["event"] for entry in logs])
 
 
 async def test_a_broker_that_accepts_and_says_nothing_is_left_again(
-    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, relay: Relay
 ) -> None:
-    monkeypatch.setattr(broker_module, "CONNECT_TIMEOUT", 0.2)
     relay.silent = True
-    async with Connection(Settings([relay.url], broker.credentials), "tests") as connection:
+    settings = Settings([relay.url], broker.credentials)
+    async with connect(settings, connect_timeout=0.2) as connection:
         await until(lambda: relay.accepted >= 4, "four attempts")
         assert relay.open <= 1
         relay.silent = False

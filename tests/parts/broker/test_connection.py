@@ -12,6 +12,7 @@ from tests.testing.broker import Broker
 from tests.testing.ports import free_port
 from tests.testing.relay import Relay
 from tests.testing.stream import (
+    connect,
     fill,
     last_sequence,
     make_stream,
@@ -40,7 +41,7 @@ async def test_a_connection_returns_by_itself_however_it_was_lost(
 ) -> None:
     changes: list[bool] = []
     settings = Settings([relay.url], broker.credentials)
-    async with Connection(settings, "tests", changes.append) as connection:
+    async with connect(settings, on_change=changes.append) as connection:
         for count in range(1, 4):
             await make_stream(connection)
             assert changes == [True, False] * (count - 1) + [True]
@@ -105,9 +106,8 @@ async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
         raise LookupError("a fault of the listener")
 
     with capture_logs() as logs:
-        async with Connection(
-            Settings([relay.url], broker.credentials), "tests", raising
-        ) as connection:
+        settings = Settings([relay.url], broker.credentials)
+        async with connect(settings, on_change=raising) as connection:
             await make_stream(connection)
             relay.cut()
             await until(lambda: len(heard) == 3, "another connection")
@@ -119,7 +119,7 @@ async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
 async def test_of_several_brokers_one_that_is_there_is_found(broker: Broker) -> None:
     dead = [f"nats://127.0.0.1:{free_port()}" for _ in range(2)]
     settings = Settings([*dead, broker.url], broker.credentials)
-    async with Connection(settings, "tests") as connection:
+    async with connect(settings) as connection:
         await asyncio.wait_for(make_stream(connection), 60)
 
 
@@ -128,7 +128,7 @@ async def test_leaving_ends_the_connection_whatever_its_state(
     broker: Broker, relay: Relay, when: str
 ) -> None:
     relay.silent = when == "connecting"
-    async with Connection(Settings([relay.url], broker.credentials), "tests") as connection:
+    async with connect(Settings([relay.url], broker.credentials)) as connection:
         await until(lambda: relay.accepted == 1, "an attempt")
         if when != "connecting":
             await make_stream(connection)
@@ -143,7 +143,7 @@ async def test_a_connection_that_is_left_while_it_connects_ends(
     broker: Broker, relay: Relay, ticks: int
 ) -> None:
     async with asyncio.timeout(30):
-        async with Connection(Settings([relay.url], broker.credentials), "tests"):
+        async with connect(Settings([relay.url], broker.credentials)):
             for _ in range(ticks):
                 await asyncio.sleep(0)
     await until(lambda: relay.open == 0, "the end of the connection")

@@ -22,7 +22,6 @@ from tests.testing.stream import (
     make_stream,
     until,
 )
-from towline.broker import consumer as follower_module
 from towline.broker.connection import Connection
 
 
@@ -202,6 +201,24 @@ async def test_a_silent_consumer_is_noticed_while_the_connection_is_well(
     assert "no sign of life from the consumer" in [entry["event"] for entry in logs]
 
 
+@pytest.mark.parametrize("make", [ephemeral, durable])
+@pytest.mark.parametrize("reply", ["", "nowhere", "a.b.c.d.1.x.1.1.1"])
+async def test_what_no_consumer_delivers_ends_nothing(
+    connection: Connection, make: Make, reply: str
+) -> None:
+    async with Following(make(connection)) as following:
+        await fill(connection, 1, 1)
+        await following.until(1)
+        inbox = (await subscription(connection, following.messages[0].origin)).subject
+        with capture_logs() as logs:
+            await (await connection.client()).publish(inbox, b"7", reply=reply)
+            await fill(connection, 2, 600)
+            await following.until(*range(2, 601))
+        assert following.follower.sessions == 1
+    assert following.numbers == list(range(1, 601))
+    assert "delivery not readable" in [entry["event"] for entry in logs]
+
+
 @pytest.mark.parametrize("ticks", range(4))
 @pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_that_is_cancelled_as_a_message_arrives_ends(
@@ -250,11 +267,10 @@ async def test_a_delivery_that_is_lost_on_the_way_is_asked_for_again(
 
 
 async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
-    connection: Connection, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, relay: Relay
 ) -> None:
-    monkeypatch.setattr(follower_module, "HEARTBEAT", 600.0)
-    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 3600.0)
-    async with Following(ephemeral(connection)) as following:
+    patient = ephemeral(connection, heartbeat=600.0, pull_expires=3600.0)
+    async with Following(patient) as following:
         await fill(connection, 1, 1)
         await following.until(1)
         relay.cut()
@@ -263,13 +279,12 @@ async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
 
 
 async def test_signs_of_life_and_the_end_of_a_request_leave_the_consumer_as_it_is(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection,
 ) -> None:
-    monkeypatch.setattr(follower_module, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(follower_module, "PULL_EXPIRES", 0.5)
+    follower = ephemeral(connection, heartbeat=0.1, pull_expires=0.5)
     client = await connection.client()
     with capture_logs() as logs:
-        async with Following(ephemeral(connection)) as following:
+        async with Following(follower) as following:
             before, received = await consumers(connection), client.stats["in_msgs"]
             await until(lambda: client.stats["in_msgs"] >= received + 15, "signs of life")
             assert await consumers(connection) == before

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 
-import pytest
 from structlog.testing import capture_logs
 
 from tests.testing.broker import Broker
@@ -73,12 +72,10 @@ async def test_a_durable_follower_may_ask_for_other_subjects_and_keeps_its_place
 
 
 async def test_followers_beyond_the_places_take_over_when_one_is_free(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection,
 ) -> None:
-    monkeypatch.setattr("towline.broker.consumer.TURNED_AWAY", 0.2)
-
     def one() -> Following:
-        return Following(durable(connection, batch=1, places=2))
+        return Following(durable(connection, batch=1, places=2, retry_full=0.2))
 
     async def two_wait() -> bool:
         info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")

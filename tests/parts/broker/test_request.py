@@ -10,7 +10,8 @@ from tests.testing.stream import (
     STREAM,
     until,
 )
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 
 STREAM_NOT_FOUND = 10059

@@ -13,7 +13,8 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
-from towline.broker.connection import BrokerRefused, Connection
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused
 from towline.controller.credentials.store import Kept, Registries
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index

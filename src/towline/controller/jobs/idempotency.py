@@ -7,7 +7,8 @@ import hashlib
 import msgspec
 
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import WrongLastSequence
 from towline.errors import BrokerUnreachable, Conflict
 
 BUCKET = "requests"

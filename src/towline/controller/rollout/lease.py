@@ -9,7 +9,8 @@ import structlog
 
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
-from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.errors import BrokerUnreachable
 from towline.wire.job import new_id
 

@@ -21,7 +21,8 @@ from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.steps import dequeued, resting
 from towline.broker.bucket import Bucket
-from towline.broker.connection import BrokerRefused, Connection, WrongLastSequence
+from towline.broker.connection import Connection
+from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.errors import BrokerUnreachable
 from towline.units import timestamp
 from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Cooldown, cooldown_key

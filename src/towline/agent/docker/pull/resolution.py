@@ -16,7 +16,7 @@ from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Kind, classify
-from towline.broker.connection import BrokerRefused, WrongLastSequence
+from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp

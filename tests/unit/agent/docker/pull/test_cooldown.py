@@ -9,8 +9,7 @@ from towline.agent.docker.pull.cooldown import Rests
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.order import Order
 from towline.broker.clock import Clock
-from towline.broker.connection import BrokerRefused
-from towline.broker.streams import NO_MESSAGE
+from towline.broker.jetstream import NO_MESSAGE, BrokerRefused
 from towline.errors import BrokerUnreachable
 from towline.wire.reference import Reference
 

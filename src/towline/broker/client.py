@@ -1,0 +1,48 @@
+"""The NATS client library, with what it lacks: a loss that is reported at once, and honest TLS."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats.errors
+from nats.aio.client import Client
+
+
+class ServerClient(Client):
+    """One connection to one server, which reports at once that it is lost.
+
+    Left to itself the library tries a server twice, two seconds apart, and reports a loss when it
+    has sent what was left to send: to a server that is gone without a word, after a quarter of an
+    hour.
+
+    Args:
+        lost: set when the connection is lost, or closed.
+    """
+
+    def __init__(self, lost: asyncio.Event) -> None:
+        super().__init__()
+        self._lost = lost
+
+    async def _select_next_server(self) -> None:
+        (self._current_server,) = self._server_pool
+        await self._connect_to_server(self._current_server)
+
+    def _connect_command(self) -> bytes:
+        # The library encrypts only if the server's greeting asks for it. To a server that doesn't,
+        # or to somebody between who strikes that out, it would send the credentials in the clear.
+        encrypted = self._server_info.get("tls_required", False)
+        if self._current_server and self._current_server.uri.scheme == "tls" and not encrypted:
+            raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
+        return super()._connect_command()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._lost.set()
+        await super()._close(status, do_cbs)
+
+    def drop(self) -> None:
+        """Close the connection at once: what is still to be sent would reach nobody."""
+        self._lost.set()
+        self._pending, self._pending_data_size = [], 0
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
