@@ -12,7 +12,7 @@ from tests.unit.agent.doubles import AWAY, JournalDouble
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import Outbox
 from towline.agent.part import keep_running
-from towline.broker.connection import BrokerRefused
+from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 
 
