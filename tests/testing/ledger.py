@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
+from structlog.testing import capture_logs
 
 from towline.agent.ledger import Ledger
 from towline.wire.event import COMPLETED, Event
@@ -43,11 +44,15 @@ def on_disk(path: Path) -> tuple[set[str], set[str]]:
 
 @contextmanager
 def full_disk(path: Path, room: int = 0) -> Iterator[None]:
-    """Let the ledger's log grow by no more than `room` bytes."""
+    """Let the ledger's log grow by no more than `room` bytes; all other files neither.
+
+    So the program's own log, which may go to a file, is kept in memory meanwhile.
+    """
     size = Path(f"{path}-wal").stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
     try:
-        yield
+        with capture_logs():
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from typing import Any, Self
 import msgspec
 import structlog
 
+from towline.agent.disk import Disk
 from towline.errors import TowlineError
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
@@ -39,9 +39,6 @@ CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 
 RETRY_EVERY = 1.0
 """Seconds between attempts to write what has to be written."""
-ROOM = 256 * 1024
-"""Bytes that must be free on the disk for the ledger to count as writable."""
-
 OPEN, ENDED, REFUSED = 0, 1, 2
 """In the column `ended`; refused is a task that was cancelled before its job came."""
 
@@ -116,7 +113,6 @@ class Ledger:
         self, path: Path, thread: Executor | None = None, *, retry_every: float = RETRY_EVERY
     ) -> None:
         self.retry_every = retry_every
-        self._room = path.with_name(f"{path.name}.room")
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             path.chmod(0o600)
@@ -137,7 +133,7 @@ class Ledger:
         self._committing: tuple[_Batch, Future[None]] | None = None
         self._shares_thread = thread is not None
         self._thread = thread or ThreadPoolExecutor(1, "ledger")
-        self._failed = False
+        self._disk = Disk(path.with_name(f"{path.name}.room"), self._thread)
 
     def __enter__(self) -> Self:
         return self
@@ -171,30 +167,7 @@ class Ledger:
 
     async def trouble(self) -> str:
         """Return why the ledger's disk takes no more at this moment, or ""."""
-        # What a file system says is cheap; what it then does is tried only once it has failed.
-        if not self._failed and self._says_room():
-            return ""
-        trouble = await asyncio.get_running_loop().run_in_executor(self._thread, self._try_disk)
-        self._failed = bool(trouble)
-        return trouble
-
-    def _says_room(self) -> bool:
-        try:
-            disk = os.statvfs(self._room.parent)
-        except OSError:
-            return False
-        return disk.f_bavail * disk.f_frsize >= ROOM and not disk.f_flag & os.ST_RDONLY
-
-    def _try_disk(self) -> str:
-        try:
-            try:
-                with self._room.open("wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, ROOM)
-            finally:
-                self._room.unlink(missing_ok=True)
-        except OSError as error:
-            return f"the ledger can't be written: {error.strerror}"
-        return ""
+        return await self._disk.trouble()
 
     # Changes
 
@@ -363,7 +336,7 @@ class Ledger:
         if error is None:
             self._struck.difference_update(batch.struck)
         else:
-            self._failed = True
+            self._disk.failed = True
         batch.settle(error)
         if self._collecting is not None:
             self._commit()

@@ -1,14 +1,17 @@
 """A broker, a journal and providers that fail when a test says so."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
+from towline.agent.delivery import Claims, Delivery
 from towline.agent.provider import Task
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event
+from towline.wire.job import Job
 
 
 class BrokerDouble:
@@ -86,7 +89,48 @@ class ProviderDouble:
             raise self.fault
 
 
-async def turns(count: int = 20) -> None:
-    """Let everything that can go on do so."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something has come about."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+class DeliveryDouble(Delivery):
+    """A delivery that a test decides about.
+
+    Attributes:
+        acknowledged, refused: how often it was.
+        leave_given: what the node is answered when it asks for leave.
+        canceller: who has cancelled the job while it waited.
+        asks: set once leave was asked for.
+    """
+
+    def __init__(self, job: Job, *, needs_leave: bool = False) -> None:
+        super().__init__(job, cast(Claims, None))
+        self._needs_leave = needs_leave
+        self.acknowledged = 0
+        self.refused = 0
+        self.leave_given = True
+        self.canceller: str | None = None
+        self.asks = asyncio.Event()
+
+    @property
+    def needs_leave(self) -> bool:
+        return self._needs_leave
+
+    async def leave(self) -> bool:
+        self.asks.set()
+        return self.leave_given
+
+    async def cancelled_by(self) -> str | None:
+        return self.canceller
+
+    async def acknowledge(self) -> None:
+        self.acknowledged += 1
+
+    async def refuse(self) -> None:
+        self.refused += 1
+
+    async def extend(self) -> None:
+        await asyncio.Event().wait()

@@ -138,7 +138,7 @@ async def test_while_its_ledger_takes_nothing_the_node_does_nothing(
     # Where a file is to be made, which nobody can.
     obstacle = tmp_path / "ledger.sqlite.room"
     obstacle.mkdir()
-    ledger._failed = True
+    ledger._disk.failed = True
     async with running(capabilities):
         await changes.until(lambda: "ledger" in capabilities.trouble(NODE))
         assert "ledger" in capabilities.trouble("docker")

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.testing.ledger import a_job, an_end, full_disk, on_disk, outbox
-from tests.unit.agent.doubles import AWAY, JournalDouble
+from tests.unit.agent.doubles import AWAY, JournalDouble, until
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import Outbox
 from towline.agent.part import keep_running
@@ -39,12 +39,6 @@ async def running(journal: JournalDouble, ledger: Ledger) -> AsyncIterator[Outbo
         await asyncio.gather(task, return_exceptions=True)
         journal.failing = None
         await made.close()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.005)
 
 
 async def test_what_an_earlier_agent_left_is_delivered(path: Path) -> None:
