@@ -1,4 +1,4 @@
-"""Configuration: flags over environment over a TOML file."""
+"""Configuration: flags before the environment before a TOML file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,32 @@ T = TypeVar("T")
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-    """Everything that can be configured; each key is also `TOWLINE_<KEY>` in the environment.
+    """All settings, as they are written: docs/configuration.md describes them.
+
+    Each is a key of the file (`longest-wait`) and a variable of the environment
+    (`TOWLINE_LONGEST_WAIT`).
 
     Attributes:
         state: the state directory.
         listen: `HOST:PORT` of the API.
-        wait, longest_wait: how long a request waits for its nodes, and may ask to.
-        expires: within how long a job for a node that is away must be begun.
+        wait, longest_wait: how long a request waits for its nodes, and may ask to wait.
+        expires: the time within which a node that is away must begin a job that is kept for it.
         retention, retention_size: how long jobs are kept, and how much of them.
-        heartbeat: between a node's signs of life.
+        heartbeat: the time between two heartbeats of a node.
+        nats: the brokers' URLs, separated by commas.
+        nats_credentials, nats_ca: files with what an agent or a controller logs in with there, and
+            with the certificates that sign the broker's.
+        replicas: copies of each stream in a NATS cluster.
+        token_key, credentials_key: files with the keys of tokens and of registries' credentials.
+        engine: the URL of the node's Docker Engine, or `none`.
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time on a node.
-        nats: the brokers' URLs, separated by commas.
-        replicas: copies of each stream in a NATS cluster.
+        docker_config: the file with the node's own Docker configuration, or `none`.
+        hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
         operations: modules with further operations.
-        url, token: where the CLI finds the API, and with what.
+        log_level: below which nothing is logged.
+        url, token: where the command line finds the API, and the token it sends.
     """
 
     state: str | None = None
@@ -74,6 +84,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         """Return the size at `key` in bytes; raises as `seconds`."""
         return self._parsed(key, parse_size)
 
+    def share(self, key: str) -> Share:
+        """Return the share of a whole at `key`; raises as `seconds`."""
+        return self._parsed(key, parse_share)
+
     def _parsed(self, key: str, parse: Callable[[str], T]) -> T:
         try:
             return parse(getattr(self, key))
@@ -81,17 +95,14 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
             name = key.replace("_", "-")
             raise InvalidConfiguration(f"The setting {name!r} is not valid.", str(error)) from error
 
-    def share(self, key: str) -> Share:
-        """Return the share of a whole at `key`; raises as `seconds`."""
-        return self._parsed(key, parse_share)
-
 
 def load(path: str | None, **flags: Any) -> Settings:
     """Return the settings.
 
     Args:
-        path: the TOML file; None for `TOWLINE_CONFIG`, else /etc/towline/towline.toml if there.
-        flags: what the command line says, by field name; None (or an empty list) for nothing.
+        path: the TOML file; None for the one that `TOWLINE_CONFIG` names, else
+            /etc/towline/towline.toml if that exists.
+        flags: what the command line sets, by field name; None or an empty list sets nothing.
 
     Raises:
         InvalidConfiguration: the file can't be read, or a key in it is unknown or not valid.
@@ -124,7 +135,8 @@ def _from_file(path: str | None) -> dict[str, Any]:
     named = path or _variable("TOWLINE_CONFIG")
     file = Path(named or "/etc/towline/towline.toml")
     try:
-        values = tomllib.loads(file.read_text())
+        with file.open("rb") as content:
+            values = tomllib.load(content)
     except FileNotFoundError as error:
         if named is None:
             return {}

@@ -101,8 +101,8 @@ async def _until_ended(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = asyncio.get_running_loop()
     end = asyncio.Event()
     for number in _ENDING:
-        # A shell without job control ignores SIGINT for what it runs in the background, where it
-        # has always been taken for a request to end.
+        # A shell without job control has SIGINT ignored by what it runs in the background. Here it
+        # is a request to end all the same.
         if number is signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, end.set)
     if os.environ.pop(SUPERVISED, None):

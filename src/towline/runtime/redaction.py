@@ -1,4 +1,4 @@
-"""Redaction: what is struck out of words before anybody reads them."""
+"""Redaction: secrets are struck out of words before anybody reads them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from urllib.parse import quote, quote_plus
 
 STRUCK = "***"
 SHORTEST = 4
-"""Characters: where all of a shorter secret are struck out, what is missing spells it."""
+"""Characters. Where all of a shorter secret were struck out of words, the gaps would spell it."""
 
 # Passwords in URLs and anything that looks like a JWT.
 _LOOKS_SECRET = re.compile(r"(?<=//)[^/\s\"]+(?=@)|(?:\b|(?<=\\[nrt]))eyJ[\w-]+\.[\w-]+\.[\w-]*")
 
 
 def strike(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return `text` without what looks like a secret, and without `secrets` in any form."""
+    """Return `text` without what looks like a secret, and without `secrets` in any of their forms.
+
+    Args:
+        secrets: what is known to be secret: passwords, tokens.
+    """
     for form in sorted({form for secret in secrets for form in forms(secret)}, key=len)[::-1]:
         text = text.replace(form, STRUCK)
     return _LOOKS_SECRET.sub(STRUCK, text)
 
 
 def forms(secret: str) -> set[str]:
-    """Return a secret as programs write it: as it is, and as JSON, URLs and base64 have it."""
+    """Return the forms in which programs write a secret: plain, and as in JSON, URLs and base64."""
     if len(secret) < SHORTEST:
         return set()
     raw = secret.encode(errors="surrogateescape")

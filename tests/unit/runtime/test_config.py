@@ -1,4 +1,7 @@
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,8 +218,35 @@ def test_a_secret_in_a_refused_setting_is_not_repeated(
     assert "eyJ" not in str(refusal(write("")))
 
 
-def test_every_setting_is_described() -> None:
-    documentation = Path(__file__).parents[3] / "docs" / "configuration.md"
-    described = documentation.read_text()
+def test_a_file_is_utf_8_whatever_the_locale(write: Write) -> None:
+    path = write("")
+    Path(path).write_text('state = "/srv/stäte"', encoding="utf-8")
+    program = (
+        "import sys; from towline.runtime.config import load; print(ascii(load(sys.argv[1]).state))"
+    )
+    # Where the locale's encoding would be used is an error.
+    strict = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
+    command = [sys.executable, *strict, "-c", program, path]
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert done.stdout == b"'/srv/st\\xe4te'\n"
+
+
+# Settings and their documentation
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    described = {}
+    for line in (Path(__file__).parents[3] / "docs" / "configuration.md").read_text().splitlines():
+        if match := re.fullmatch(r"\| `([a-z-]+)` \| (.*?) \| .* \|", line):
+            described[match[1]] = match[2]
     for field in msgspec.structs.fields(Settings):
-        assert f"| `{field.encode_name}` |" in described
+        name = field.encode_name
+        assert name in described
+        default = getattr(Settings(), field.name)
+        # Where it is chosen elsewhere the documentation says how, in words.
+        if default is not None and default != [] and default != {}:
+            assert described.pop(name) == f"`{default}`"
+        else:
+            assert not re.fullmatch("`[^`]*`", described.pop(name)) or field.name == "engine"
+    known = {"token.key", "credentials.key", "machine-id", "read", "write", "admin"}
+    assert not described.keys() - known
