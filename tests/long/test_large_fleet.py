@@ -1,22 +1,16 @@
 """A whole fleet that comes back at once after its broker was away."""
 
 import asyncio
-import importlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import nats
 import pytest
+from scripts.fleet import Fleet
 
 from tests.testing.process import wait_until
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-Fleet: Any = importlib.import_module("fleet").Fleet
 
 COST = 5
 """Numbers a node may use up on its way back. The server gives them to consumers as well, so some
@@ -24,7 +18,7 @@ three are usual: a fleet that spins uses up hundreds."""
 
 
 @pytest.fixture(params=[pytest.param(200, marks=pytest.mark.smoke), 2000])
-def many(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+def many(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     """So many nodes, all of them here."""
     nodes: int = request.param
     heartbeat = "1s" if nodes < 1000 else "5s"
@@ -34,7 +28,7 @@ def many(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
 
 
 def test_a_fleet_is_back_after_the_broker_was_killed_and_nobody_is_refused_or_spins(
-    many: Any,
+    many: Fleet,
 ) -> None:
     client: httpx.Client = many.clients[0]
     many.broker.process.kill()
@@ -56,7 +50,7 @@ def test_a_fleet_is_back_after_the_broker_was_killed_and_nobody_is_refused_or_sp
     assert many.nodes < _numbered(many) <= COST * (many.nodes + 1)
 
 
-def _numbered(fleet: Any) -> int:
+def _numbered(fleet: Fleet) -> int:
     """Return the number that the server gives a client now: it counts them from its start."""
 
     async def connect() -> int:

@@ -12,21 +12,8 @@ import uvloop
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.process import Failed, wait_until
 
-from scripts.bench import (
-    Exchange,
-    at_once,
-    cpu_seconds,
-    describe_system,
-    goal,
-    in_turn,
-    milliseconds,
-    request,
-    resident,
-    say,
-    table,
-    write,
-)
-from scripts.bench_journal import (
+from scripts.benchmarks.document import goal, milliseconds, say, table, write
+from scripts.benchmarks.journal import (
     BOUNDED_AGE,
     BOUNDED_NODES,
     BOUNDED_SIZE,
@@ -36,9 +23,11 @@ from scripts.bench_journal import (
     measure_bounds,
     measure_questions,
 )
+from scripts.benchmarks.load import Exchange, at_once, in_turn, request
+from scripts.benchmarks.machine import cpu_seconds, describe_system, resident
 from scripts.fleet import Fleet
 
-DOCUMENT = Path(__file__).parents[1] / "docs/benchmarks-fleet.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/benchmarks-fleet.md"
 REPEATS = 7
 CLIENTS = 16
 ANY_NODES = 150

@@ -14,7 +14,8 @@ import uvloop
 from nats.aio.msg import Msg
 from tests.testing.process import Failed, wait_until
 
-from scripts.bench import Exchange, at_once, goal, request, say
+from scripts.benchmarks.document import goal, say
+from scripts.benchmarks.load import Exchange, at_once, request
 from scripts.fleet import Fleet, hostname
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings

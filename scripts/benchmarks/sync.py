@@ -1,6 +1,6 @@
 """What an acknowledgement costs with and without a sync to the disk; run by hand.
 
-PYTHONPATH=. .venv/bin/python scripts/bench_sync.py [DIRECTORY]
+PYTHONPATH=. .venv/bin/python -m scripts.benchmarks.sync [DIRECTORY]
 """
 
 import asyncio

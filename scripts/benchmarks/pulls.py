@@ -23,12 +23,13 @@ from tests.testing.engine import Engine, EngineKind, why_missing
 from tests.testing.process import Failed, wait_until
 from tests.testing.registry import Registry, random_layer
 
-from scripts.bench import cpu_seconds, describe_system, goal, processes, say, table
+from scripts.benchmarks.document import goal, say, table
+from scripts.benchmarks.machine import cpu_seconds, describe_system, processes
 from scripts.fleet import Fleet
 from towline.client import Client
 from towline.wire.subjects import progress_subject
 
-DOCUMENT = Path(__file__).parents[1] / "docs/benchmarks-pull.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/benchmarks-pull.md"
 LAYERS, LAYER_SIZE = 5, 200_000_000
 REPEATS = 3
 SLOWER = 1.05
