@@ -109,7 +109,7 @@ class Agent:
             self._outbox.connected()
 
     def _capabilities_changed(self) -> None:
-        self._heartbeats.send_soon()
+        self._heartbeats.send_now()
         self._inbox.changed()
 
     def _drain_changed(self) -> None:

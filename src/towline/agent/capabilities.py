@@ -51,7 +51,7 @@ class Capabilities:
             name: (provider.offered, "not looked at yet")
             for name, provider in self._providers.items()
         }
-        self._soon = {name: asyncio.Event() for name in self._providers}
+        self._requested = {name: asyncio.Event() for name in self._providers}
 
     @property
     def names(self) -> list[str]:
@@ -75,10 +75,10 @@ class Capabilities:
         """What the node offers, each with why it does not work at this moment, or ""."""
         return {name: self.trouble(name) for name in self.names if self.offers(name)}
 
-    def probe_soon(self, capability: str) -> None:
+    def probe_now(self, capability: str) -> None:
         """Look at a capability's provider now: a task could not reach what it needs."""
-        if capability in self._soon:
-            self._soon[capability].set()
+        if capability in self._requested:
+            self._requested[capability].set()
 
     async def probe(self) -> None:
         """Look at all providers."""
@@ -100,13 +100,13 @@ class Capabilities:
                 log.exception("provider not closed", capability=provider.capability)
 
     async def _watch(self, provider: Provider) -> None:
-        soon = self._soon[provider.capability]
+        requested = self._requested[provider.capability]
         while True:
-            soon.clear()
+            requested.clear()
             await self._probe(provider)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._probe_every):
-                    await soon.wait()
+                    await requested.wait()
 
     async def _probe(self, provider: Provider) -> None:
         capability = provider.capability

@@ -270,7 +270,7 @@ class Executor:
             result = await operation.function(node, **msgspec.structs.asdict(parameters))
         except TowlineError as error:
             if isinstance(error, ProviderUnreachable):
-                self._capabilities.probe_soon(operation.requires)
+                self._capabilities.probe_now(operation.requires)
             return failed(error.error)
         finally:
             self._progress.end(job.id)

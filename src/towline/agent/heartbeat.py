@@ -72,7 +72,7 @@ class Heartbeats:
         self._registered = False
         self._due.set()
 
-    def send_soon(self) -> None:
+    def send_now(self) -> None:
         """Send the next heartbeat now: something has changed."""
         self._due.set()
 

@@ -11,13 +11,13 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 
-class Round(Generic[W]):
-    """One doing of some work, for everybody whom it serves.
+class Flight(Generic[W]):
+    """Some work, done once for all who wait for it.
 
     Attributes:
-        wanted: what the first of them wanted.
+        wanted: what the first of them wants.
         begun: whether it is under way.
-        behind: whether others of the same key have to end before it.
+        behind: whether others of the same key have to end before it begins.
         members: those who wait for it.
     """
 
@@ -29,52 +29,52 @@ class Round(Generic[W]):
         self.task: asyncio.Task[Any]
 
 
-def not_begun(round: Round[Any]) -> bool:
-    """Whether a round looks at the world after now: the rule where nothing else is known."""
-    return not round.begun
+def not_begun(flight: Flight[Any]) -> bool:
+    """Return whether all that a flight looks at it looks at later: the rule unless given."""
+    return not flight.begun
 
 
-class Together(Generic[W]):
-    """Does the same work once for all who wait for it, never twice at a time for one key.
+class SingleFlight(Generic[W]):
+    """Does the same work once for all who wait for it, and never twice at a time for one key.
 
-    Whoever comes while it is being done waits for the next round, unless this one serves them:
-    what they asked for may have become true after it looked (an image pushed a moment ago).
+    Whoever comes while it is being done waits for the next flight, unless this one serves them:
+    what they want may have come to be after it looked (an image that was pushed a moment ago).
     """
 
     def __init__(self) -> None:
-        self._rounds: dict[Hashable, list[Round[W]]] = {}
+        self._flights: dict[Hashable, list[Flight[W]]] = {}
 
     async def join(
         self,
         key: Hashable,
         wanted: W,
-        work: Callable[[Round[W]], Awaitable[T]],
+        work: Callable[[Flight[W]], Awaitable[T]],
         *,
-        serves: Callable[[Round[W]], bool] = not_begun,
+        serves: Callable[[Flight[W]], bool] = not_begun,
         member: Any = None,
-        joined: Callable[[Round[W]], None] = lambda _: None,
+        joined: Callable[[Flight[W]], None] = lambda _: None,
     ) -> T:
         """Return what `work` returns, or raise what it raises.
 
-        Cancelled, it leaves the others theirs; the last one to leave ends the work.
+        Cancelled, it leaves the others theirs; when the last one is cancelled, so is the work.
 
         Args:
             key: work of the same key is never done twice at a time.
             wanted: what this one wants.
-            serves: whether a round that there is will do.
-            member: stands in the round's `members` for as long as this one waits.
-            joined: told which round it is that this one waits for.
+            serves: returns whether a flight that there is will do.
+            member: stands in the flight's `members` for as long as this one waits.
+            joined: called with the flight that this one waits for.
         """
-        rounds = self._rounds.setdefault(key, [])
-        # A round without members has been left by all, and is being ended.
-        own = next((round for round in rounds if round.members and serves(round)), None)
+        flights = self._flights.setdefault(key, [])
+        # A flight without members is being cancelled.
+        own = next((flight for flight in flights if flight.members and serves(flight)), None)
         if own is None:
-            own = Round(wanted)
-            before = [round.task for round in rounds]
+            own = Flight(wanted)
+            before = [flight.task for flight in flights]
             own.behind = bool(before)
             own.task = asyncio.create_task(self._do(before, work, own))
-            rounds.append(own)
-            own.task.add_done_callback(functools.partial(self._leave, key, own))
+            flights.append(own)
+            own.task.add_done_callback(functools.partial(self._ended, key, own))
         own.members.append(member)
         try:
             joined(own)
@@ -87,16 +87,16 @@ class Together(Generic[W]):
     async def _do(
         self,
         before: list[asyncio.Task[Any]],
-        work: Callable[[Round[W]], Awaitable[T]],
-        own: Round[W],
+        work: Callable[[Flight[W]], Awaitable[T]],
+        own: Flight[W],
     ) -> T:
         if before:
             await asyncio.wait(before)
         own.begun = True
         return await work(own)
 
-    def _leave(self, key: Hashable, own: Round[W], _: asyncio.Task[Any]) -> None:
-        rounds = self._rounds[key]
-        rounds.remove(own)
-        if not rounds:
-            del self._rounds[key]
+    def _ended(self, key: Hashable, own: Flight[W], _: asyncio.Task[Any]) -> None:
+        flights = self._flights[key]
+        flights.remove(own)
+        if not flights:
+            del self._flights[key]

@@ -125,8 +125,8 @@ async def test_a_provider_that_a_task_could_not_reach_is_looked_at_now(ledger: L
     async with running(capabilities):
         await changes.until(lambda: capabilities.works("docker"))
         provider.trouble = "it is away"
-        capabilities.probe_soon("docker")
-        capabilities.probe_soon(NODE)
+        capabilities.probe_now("docker")
+        capabilities.probe_now(NODE)
         await changes.until(lambda: not capabilities.works("docker"))
 
 

@@ -16,7 +16,7 @@ from towline.agent.docker.pull.places import MAX_PULLS, Places, Wait
 from towline.agent.docker.pull.progress import Telling
 from towline.agent.docker.pull.steps import DEQUEUED, QUEUED
 from towline.agent.provider import Task
-from towline.agent.singleflight import Round, Together
+from towline.agent.singleflight import Flight, SingleFlight
 from towline.errors import TaskFailed
 from towline.operations.docker import Pulled
 from towline.wire import progress
@@ -32,7 +32,7 @@ class _Member:
         self.task = task
         self._wait: Wait | None = None
 
-    def joined(self, round: Round[Order], last: Step | None) -> None:
+    def joined(self, round: Flight[Order], last: Step | None) -> None:
         """Say what it waits for, where that lasts.
 
         Args:
@@ -72,8 +72,8 @@ class Pulls:
         self._engine = engine
         self._hooks = hooks
         self._places = Places(most)
-        self._together: Together[Order] = Together()
-        self._last: dict[Round[Order], Step] = {}
+        self._flights: SingleFlight[Order] = SingleFlight()
+        self._last: dict[Flight[Order], Step] = {}
 
     async def pull(self, order: Order, task: Task) -> Pulled:
         """Pull an image; return what the engine has then.
@@ -92,7 +92,7 @@ class Pulls:
                     return present(order, found)
         member = _Member(task)
         try:
-            return await self._together.join(
+            return await self._flights.join(
                 order.name,
                 order,
                 self._pull,
@@ -103,7 +103,7 @@ class Pulls:
         finally:
             member.left()
 
-    async def _pull(self, round: Round[Order]) -> Pulled:
+    async def _pull(self, round: Flight[Order]) -> Pulled:
         def step(step: Step) -> None:
             self._last[round] = step
             telling.step(step)
@@ -130,7 +130,7 @@ class Pulls:
             self._last.pop(round, None)
 
 
-def _serves(round: Round[Order], order: Order) -> bool:
+def _serves(round: Flight[Order], order: Order) -> bool:
     """Whether a pull brings what `order` asks for, in the way in which it asks.
 
     One under way does if what it pulls can't have become another: a digest, not a tag.
