@@ -17,7 +17,7 @@ from towline.client.models import (
     Cancelled,
     JobEvent,
     JobPage,
-    JobState,
+    JobSnapshot,
     JobView,
     NodeView,
     Progress,
@@ -26,7 +26,7 @@ from towline.client.models import (
     Retried,
     Steered,
 )
-from towline.client.options import Options
+from towline.client.options import EventFilters, JobFilters, Options
 from towline.wire.credential import Credential
 from towline.wire.progress import NodeProgress, PartProgress, Total
 
@@ -37,10 +37,12 @@ __all__ = [
     "Cancelled",
     "Client",
     "Credential",
+    "EventFilters",
     "Job",
     "JobEvent",
+    "JobFilters",
     "JobPage",
-    "JobState",
+    "JobSnapshot",
     "JobView",
     "NodeProgress",
     "NodeView",

@@ -28,7 +28,7 @@ from towline.client.models import (
     Steered,
 )
 from towline.client.options import WAIT, EventFilters, JobFilters, Options, changed
-from towline.client.streams import AGAIN_AFTER, EventStream, Folding
+from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
 from towline.operation import Operation
 from towline.wire.credential import Credential
 
@@ -71,7 +71,10 @@ class AsyncClient:
         max_failures: int | str | None = None,
         credential: Credential | None = None,
     ) -> Self:
-        """Return this client with other job options, on the same connections; as `Options`."""
+        """Return a client with other job options, on the same connections; see `Options`.
+
+        An option that is not given, or None, stays as it is.
+        """
         other = copy.copy(self)
         other._options = changed(
             self._options,
@@ -104,20 +107,24 @@ class AsyncClient:
         return await self._do(calls.job(job_id, wait))
 
     async def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
-        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`."""
+        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`.
+
+        Args:
+            filters: see `JobFilters`.
+        """
         return await self._do(calls.jobs(dict(filters)))
 
     async def cancel(self, job_id: str, *, wait: float = WAIT) -> Cancelled:
-        """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
+        """Stop a job, and wait up to `wait` seconds until it has stopped; raises `ApiError`."""
         return await self._do(calls.cancel(job_id, wait))
 
     async def pause(self, job_id: str) -> Steered:
-        """Let no more nodes of a job have their turn; raises `ApiError`."""
-        return await self._do(calls.pause(job_id, back=False))
+        """Give no more nodes of a job their turn; raises `ApiError`."""
+        return await self._do(calls.steer(job_id, "pause"))
 
     async def resume(self, job_id: str) -> Steered:
-        """Let nodes of a paused job have their turn again; raises `ApiError`."""
-        return await self._do(calls.pause(job_id, back=True))
+        """Give nodes of a paused job their turn again; raises `ApiError`."""
+        return await self._do(calls.steer(job_id, "resume"))
 
     async def retry(self, job_id: str, *, on: str | None = None) -> Retried:
         """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
@@ -128,21 +135,30 @@ class AsyncClient:
         await self._do(calls.delete_job(job_id))
 
     def job_events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[JobEvent]:
-        """Yield a job's events until its end, over all interruptions; raises `ApiError`."""
+        """Yield a job's events until its end, across interruptions; raises `ApiError`.
+
+        Args:
+            after: the id of the event to go on behind; None for the first one.
+        """
         return self._events(EventStream(f"/job/{calls.segment(job_id)}/events", {}, after))
 
     def events(
         self, *, after: str | None = None, **filters: Unpack[EventFilters]
     ) -> AsyncIterator[JobEvent]:
-        """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
+        """Yield the events of all jobs, for ever, across interruptions; raises `ApiError`.
+
+        Args:
+            after: the id of the event to go on behind; None for those from now on.
+            filters: see `EventFilters`.
+        """
         return self._events(EventStream("/event", dict(filters), after))
 
     async def progress(self, job_id: str, *, node: str | None = None) -> AsyncIterator[Progress]:
         """Yield how far a job is, as `Client.progress`."""
-        folding = Folding()
+        fold = ProgressFold()
         async for event in self._events(EventStream(*calls.progress(job_id, node), None)):
-            if (told := folding.take(event)) is not None:
-                yield told
+            if (progress := fold.add(event)) is not None:
+                yield progress
 
     async def _events(self, stream: EventStream) -> AsyncIterator[JobEvent]:
         while not stream.ended:
@@ -159,7 +175,7 @@ class AsyncClient:
             except httpx.TransportError as error:
                 if not stream.begun:
                     raise unreachable(self._url, error) from error
-                await asyncio.sleep(AGAIN_AFTER)
+                await asyncio.sleep(RETRY_AFTER)
 
     async def nodes(self) -> list[NodeView]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
@@ -170,19 +186,19 @@ class AsyncClient:
         return await self._do(calls.node(name))
 
     async def drain(self, name: str) -> str:
-        """Let a node take no more work; return what to tell people; raises `ApiError`."""
-        return await self._do(calls.drain(name, back=False))
+        """Stop giving work to a node, and return a message for people; raises `ApiError`."""
+        return await self._do(calls.schedule(name, "drain"))
 
     async def undrain(self, name: str) -> str:
-        """Let a node take work again; return what to tell people; raises `ApiError`."""
-        return await self._do(calls.drain(name, back=True))
+        """Give work to a drained node again, and return a message for people; raises `ApiError`."""
+        return await self._do(calls.schedule(name, "undrain"))
 
     async def registries(self) -> list[RegistryView]:
-        """Return the registries that a credential is kept for; raises `ApiError`."""
+        """Return the registries that have a credential; raises `ApiError`."""
         return await self._do(calls.registries())
 
     async def registry(self, host: str) -> RegistryView:
-        """Return what is kept for a registry, but the secret; raises `ApiError`."""
+        """Return whose credential a registry has, without the secret; raises `ApiError`."""
         return await self._do(calls.registry(host))
 
     async def set_registry(
@@ -193,15 +209,16 @@ class AsyncClient:
         password: str | None = None,
         identity_token: str | None = None,
     ) -> RegistryView:
-        """Keep a credential for a registry, in place of that before; raises `ApiError`.
+        """Keep a credential for a registry, in place of an earlier one; raises `ApiError`.
 
         Args:
             host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
-            identity_token: in place of user and password.
+            username, password: how the registry knows you.
+            identity_token: in place of both.
         """
         given = {"username": username, "password": password, "identity_token": identity_token}
         return await self._do(calls.set_registry(host, given))
 
     async def remove_registry(self, host: str) -> None:
-        """Forget the credential of a registry; raises `ApiError`."""
+        """Remove the credential of a registry; raises `ApiError`."""
         await self._do(calls.remove_registry(host))

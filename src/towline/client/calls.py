@@ -1,11 +1,11 @@
-"""The calls of the API: what to ask for and how to read the answer, without the connection."""
+"""The calls of the API: what each one requests, and how its answer is read. No connection."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +15,7 @@ from towline.client.models import (
     ApiError,
     Cancelled,
     JobPage,
-    JobState,
+    JobSnapshot,
     JobView,
     NodeView,
     RegistryView,
@@ -35,9 +35,11 @@ class Call(Generic[R]):
     """One request.
 
     Attributes:
-        wait: seconds that it asks the controller to wait; None for an answer at once.
+        method, path: of the route, the path with its placeholders filled in.
+        read: turns the answer's body into what the caller gets.
         expected: the fields that the answer must have.
-        read: makes the answer's body what the caller gets.
+        wait: seconds that the request asks the controller to wait; None where it can't wait.
+        headers, params, json: the rest of the request: its headers, query and body.
     """
 
     method: str
@@ -50,7 +52,7 @@ class Call(Generic[R]):
     json: dict[str, Any] | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Return what an HTTP client's `request` takes."""
+        """Return the arguments of an HTTP client's `request`."""
         headers = dict(self.headers)
         if self.wait is not None:
             headers["Prefer"] = f"wait={math.ceil(self.wait)}" if self.wait else "respond-async"
@@ -65,14 +67,14 @@ class Call(Generic[R]):
 
 
 def segment(text: str) -> str:
-    """Return `text` as one segment of a path; dots alone would be taken for a step."""
+    """Return `text` as one segment of a path; dots alone would be taken for a relative path."""
     return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
 
 
 def run(
     operation: Operation[..., S], on: str, values: dict[str, Any], options: Options
-) -> Call[JobState[S]]:
-    """Return the call that runs an operation; raises `ApiError` for a parameter that is wrong."""
+) -> Call[JobSnapshot[S]]:
+    """Return the call that runs an operation; raises `ApiError` where a parameter is not valid."""
     try:
         parameters = operation.read(values)
     except (msgspec.ValidationError, ValueError) as error:
@@ -86,7 +88,7 @@ def run(
     return Call(
         operation.method,
         f"/node/{segment(on)}/{path}",
-        lambda body: state(operation, body["job_id"], body["results"], operation.success),
+        lambda body: snapshot(operation, body["job_id"], body["results"], operation.success),
         expected=("job_id", "results"),
         wait=options.wait,
         headers=options.headers(),
@@ -134,18 +136,18 @@ def cancel(job_id: str, wait: float) -> Call[Cancelled]:
     )
 
 
-def pause(job_id: str, *, back: bool) -> Call[Steered]:
-    """Return the call that lets no more nodes of a job have their turn, or lets them again."""
+def steer(job_id: str, verb: Literal["pause", "resume"]) -> Call[Steered]:
+    """Return the call that pauses or resumes a job."""
     return Call(
         "POST",
-        f"/job/{segment(job_id)}/{'resume' if back else 'pause'}",
+        f"/job/{segment(job_id)}/{verb}",
         lambda body: cast(Steered, body),
         expected=("job_id", "message"),
     )
 
 
 def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
-    """Return the call that does a job again."""
+    """Return the call that does a job again, on the target `on` where it is given."""
     return Call(
         "POST",
         f"/job/{segment(job_id)}/retry",
@@ -180,18 +182,18 @@ def node(name: str) -> Call[NodeView]:
     )
 
 
-def drain(name: str, *, back: bool) -> Call[str]:
-    """Return the call that lets a node take no work, or take work again."""
+def schedule(name: str, verb: Literal["drain", "undrain"]) -> Call[str]:
+    """Return the call that drains or undrains a node."""
     return Call(
         "POST",
-        f"/agent/{segment(name)}/{'undrain' if back else 'drain'}",
+        f"/agent/{segment(name)}/{verb}",
         lambda body: str(body["message"]),
         expected=("message",),
     )
 
 
 def registries() -> Call[list[RegistryView]]:
-    """Return the call for all registries that a credential is kept for."""
+    """Return the call for all registries that have a credential."""
     return Call(
         "GET",
         "/registry",
@@ -222,12 +224,12 @@ def set_registry(host: str, given: dict[str, str | None]) -> Call[RegistryView]:
 
 
 def remove_registry(host: str) -> Call[None]:
-    """Return the call that forgets a registry's credential."""
+    """Return the call that removes a registry's credential."""
     return Call("DELETE", f"/registry/{segment(host)}", lambda body: None)
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What every operation's result has."""
+    """What the results of all operations have in common."""
 
     hostname: str
     status: str
@@ -240,8 +242,18 @@ class _Answer(msgspec.Struct, frozen=True):
     results: list[_Outcome]
 
 
-def state(operation: Operation[..., S], job_id: str, results: Any, status: int) -> JobState[S]:
-    """Read the results of a job; raises `ApiError` where they aren't those of this operation."""
+def snapshot(
+    operation: Operation[..., S], job_id: str, results: Any, status: int
+) -> JobSnapshot[S]:
+    """Return a job with the results that a controller has answered.
+
+    Args:
+        results: as they stand in the answer's body.
+        status: the answer's HTTP status, for errors.
+
+    Raises:
+        ApiError: the results aren't those of this operation.
+    """
     try:
         answer = msgspec.convert({"id": job_id, "results": results}, _Answer)
         values = [
@@ -256,4 +268,4 @@ def state(operation: Operation[..., S], job_id: str, results: Any, status: int) 
         Result(outcome.hostname, outcome.status, value, outcome.error, outcome.waits)
         for outcome, value in zip(answer.results, values, strict=True)
     ]
-    return JobState(answer.id, read)
+    return JobSnapshot(answer.id, read)

@@ -28,7 +28,7 @@ from towline.client.models import (
     Steered,
 )
 from towline.client.options import WAIT, EventFilters, JobFilters, Options, changed
-from towline.client.streams import AGAIN_AFTER, EventStream, Folding
+from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
 from towline.operation import Operation
 from towline.wire.credential import Credential
 
@@ -42,7 +42,7 @@ class Client:
 
     Args:
         url: for example `http://127.0.0.1:8080`.
-        token: as `towline token create` prints it.
+        token: what `towline token create` has printed.
 
     Raises:
         InvalidConfiguration: `url` or `token` is not valid.
@@ -79,7 +79,10 @@ class Client:
         max_failures: int | str | None = None,
         credential: Credential | None = None,
     ) -> Self:
-        """Return this client with other job options, on the same connections; as `Options`."""
+        """Return a client with other job options, on the same connections; see `Options`.
+
+        An option that is not given, or None, stays as it is.
+        """
         other = copy.copy(self)
         other._options = changed(
             self._options,
@@ -102,7 +105,7 @@ class Client:
     def run(
         self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
     ) -> Job[P, T]:
-        """Run an operation and return its job, with the results within 30 seconds.
+        """Run an operation and return its job, with the results of the first 30 seconds.
 
         Args:
             operation: for example `towline.operations.docker.pull`.
@@ -119,20 +122,24 @@ class Client:
         return self._do(calls.job(job_id, wait))
 
     def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
-        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`."""
+        """Return a page of jobs, the newest first (`GET /job`); raises `ApiError`.
+
+        Args:
+            filters: see `JobFilters`.
+        """
         return self._do(calls.jobs(dict(filters)))
 
     def cancel(self, job_id: str, *, wait: float = WAIT) -> Cancelled:
-        """Stop a job, waiting up to `wait` seconds until it has stopped; raises `ApiError`."""
+        """Stop a job, and wait up to `wait` seconds until it has stopped; raises `ApiError`."""
         return self._do(calls.cancel(job_id, wait))
 
     def pause(self, job_id: str) -> Steered:
-        """Let no more nodes of a job have their turn; raises `ApiError`."""
-        return self._do(calls.pause(job_id, back=False))
+        """Give no more nodes of a job their turn; raises `ApiError`."""
+        return self._do(calls.steer(job_id, "pause"))
 
     def resume(self, job_id: str) -> Steered:
-        """Let nodes of a paused job have their turn again; raises `ApiError`."""
-        return self._do(calls.pause(job_id, back=True))
+        """Give nodes of a paused job their turn again; raises `ApiError`."""
+        return self._do(calls.steer(job_id, "resume"))
 
     def retry(self, job_id: str, *, on: str | None = None) -> Retried:
         """Do a job again where it failed, or on the target `on`; raises `ApiError`."""
@@ -143,25 +150,35 @@ class Client:
         self._do(calls.delete_job(job_id))
 
     def job_events(self, job_id: str, *, after: str | None = None) -> Iterator[JobEvent]:
-        """Yield a job's events until its end, over all interruptions; raises `ApiError`."""
+        """Yield a job's events until its end, across interruptions; raises `ApiError`.
+
+        Args:
+            after: the id of the event to go on behind; None for the first one.
+        """
         return self._events(EventStream(f"/job/{calls.segment(job_id)}/events", {}, after))
 
     def events(
         self, *, after: str | None = None, **filters: Unpack[EventFilters]
     ) -> Iterator[JobEvent]:
-        """Yield the events of all jobs from now on, for ever; raises `ApiError`."""
+        """Yield the events of all jobs, for ever, across interruptions; raises `ApiError`.
+
+        Args:
+            after: the id of the event to go on behind; None for those from now on.
+            filters: see `EventFilters`.
+        """
         return self._events(EventStream("/event", dict(filters), after))
 
     def progress(self, job_id: str, *, node: str | None = None) -> Iterator[Progress]:
-        """Yield how far a job is, until its end, over all interruptions; raises `ApiError`.
+        """Yield how far a job is, until its end, across interruptions; raises `ApiError`.
 
         Args:
-            node: the only node to be told of, with its layers, by its hostname or machine id.
+            node: the hostname or machine id of a node. Then the stream is of that node alone, with
+                each layer of its image.
         """
-        folding = Folding()
+        fold = ProgressFold()
         for event in self._events(EventStream(*calls.progress(job_id, node), None)):
-            if (told := folding.take(event)) is not None:
-                yield told
+            if (progress := fold.add(event)) is not None:
+                yield progress
 
     def _events(self, stream: EventStream) -> Iterator[JobEvent]:
         while not stream.ended:
@@ -178,7 +195,7 @@ class Client:
             except httpx.TransportError as error:
                 if not stream.begun:
                     raise unreachable(self._url, error) from error
-                time.sleep(AGAIN_AFTER)
+                time.sleep(RETRY_AFTER)
 
     def nodes(self) -> list[NodeView]:
         """Return the registered nodes (`GET /agent`); raises `ApiError`."""
@@ -189,19 +206,19 @@ class Client:
         return self._do(calls.node(name))
 
     def drain(self, name: str) -> str:
-        """Let a node take no more work; return what to tell people; raises `ApiError`."""
-        return self._do(calls.drain(name, back=False))
+        """Stop giving work to a node, and return a message for people; raises `ApiError`."""
+        return self._do(calls.schedule(name, "drain"))
 
     def undrain(self, name: str) -> str:
-        """Let a node take work again; return what to tell people; raises `ApiError`."""
-        return self._do(calls.drain(name, back=True))
+        """Give work to a drained node again, and return a message for people; raises `ApiError`."""
+        return self._do(calls.schedule(name, "undrain"))
 
     def registries(self) -> list[RegistryView]:
-        """Return the registries that a credential is kept for; raises `ApiError`."""
+        """Return the registries that have a credential; raises `ApiError`."""
         return self._do(calls.registries())
 
     def registry(self, host: str) -> RegistryView:
-        """Return what is kept for a registry, but the secret; raises `ApiError`."""
+        """Return whose credential a registry has, without the secret; raises `ApiError`."""
         return self._do(calls.registry(host))
 
     def set_registry(
@@ -212,15 +229,16 @@ class Client:
         password: str | None = None,
         identity_token: str | None = None,
     ) -> RegistryView:
-        """Keep a credential for a registry, in place of that before; raises `ApiError`.
+        """Keep a credential for a registry, in place of an earlier one; raises `ApiError`.
 
         Args:
             host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
-            identity_token: in place of user and password.
+            username, password: how the registry knows you.
+            identity_token: in place of both.
         """
         given = {"username": username, "password": password, "identity_token": identity_token}
         return self._do(calls.set_registry(host, given))
 
     def remove_registry(self, host: str) -> None:
-        """Forget the credential of a registry; raises `ApiError`."""
+        """Remove the credential of a registry; raises `ApiError`."""
         self._do(calls.remove_registry(host))

@@ -1,4 +1,4 @@
-"""The HTTP connection to a controller: what it is made with, and how its answers are checked."""
+"""The HTTP connection to a controller: how it is made, and how its answers are checked."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MARGIN = 15.0
 
 
 def connection(url: str, token: str) -> dict[str, Any]:
-    """Return what an HTTP client of the API is made with.
+    """Return the arguments of an HTTP client of the API.
 
     Raises:
-        InvalidConfiguration: `url` or `token` is not valid; neither is repeated.
+        InvalidConfiguration: `url` or `token` is not valid; the error repeats neither.
     """
     try:
         base = httpx.URL(url)
@@ -47,7 +47,11 @@ def connection(url: str, token: str) -> dict[str, Any]:
 
 
 def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of a good answer with the fields expected; raise `ApiError` otherwise."""
+    """Return the body of an answer that is no error and has the fields expected.
+
+    Raises:
+        ApiError: the answer is an error, or comes from something that is no controller.
+    """
     try:
         body = response.json()
     except ValueError:

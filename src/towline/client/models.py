@@ -1,4 +1,4 @@
-"""What the API answers, as the client hands it on."""
+"""What the API answers, as clients return it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, Generic, TypedDict, TypeVar
 import msgspec
 
 from towline.errors import TowlineError
+from towline.wire.event import UNFINISHED
 from towline.wire.progress import NodeProgress, Total
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-UNFINISHED = ("pending", "running")
-
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a job is, as far as its stream has told.
+    """How far a job is, by what its stream has sent so far.
 
     Attributes:
         status: the job's: submitted, processing, completed, failed or partial_failure.
         total: the sum over all nodes.
-        nodes: each node by its machine id. Of many nodes each is told of a little more seldom.
-        changed: the machine ids of those that were told of since the one before this.
+        nodes: each node by its machine id. The more nodes there are, the more seldom each of them
+            is sent.
+        changed: the machine ids of the nodes that were sent since the progress before this one.
     """
 
     job_id: str
@@ -32,7 +32,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def done(self) -> bool:
-        """Whether every node has ended; all of them may not have been told of yet."""
+        """Whether every node has ended; some of them may not have been sent yet."""
         return self.status not in ("submitted", "processing")
 
 
@@ -55,9 +55,10 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         status: ok, failed, skipped, pending, running, cancelled or expired.
         value: what the operation returned; None unless `status` is ok.
-        waits: what a pending node that is here waits for: max_parallel, canary or paused. What a
-            running one does: max_pulls, other pulls on it; registry, one that has had too many
-            requests.
+        error: why the node failed, or what else is to be said of its status.
+        waits: what the node waits for. A pending node that is here waits for its turn:
+            max_parallel, canary or paused. A running one waits for other pulls on it, max_pulls,
+            or for a registry that has had too many requests, registry.
     """
 
     hostname: str
@@ -67,8 +68,8 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     waits: str | None = None
 
 
-class JobState(msgspec.Struct, Generic[T], frozen=True):
-    """A job as it stood when it was asked for."""
+class JobSnapshot(msgspec.Struct, Generic[T], frozen=True):
+    """A job's results as they were when the controller was last asked for them."""
 
     id: str
     results: list[Result[T]]
@@ -92,7 +93,7 @@ class OperationView(TypedDict):
 
 
 class Moment(TypedDict, total=False):
-    """Something that happened to a job; times by RFC 3339."""
+    """An entry of the timeline of a job or a node; times are written as RFC 3339 has them."""
 
     timestamp: str
     event: str
@@ -102,14 +103,14 @@ class Moment(TypedDict, total=False):
 
 
 class PauseView(TypedDict):
-    """That no more nodes of a job get their turn."""
+    """Who paused a job, and since when no more of its nodes get their turn."""
 
     by: str
     since: str
 
 
 class ResolvedView(TypedDict):
-    """What a tag was when one of a job's nodes asked the registry: all its nodes pull that."""
+    """The digest that one of a job's nodes resolved the tag to, and that all its nodes pull."""
 
     digest: str
     resolver: str
@@ -117,7 +118,7 @@ class ResolvedView(TypedDict):
 
 
 class JobView(TypedDict, total=False):
-    """A job as `GET /job/{id}` tells of it; what isn't known is left out.
+    """A job as `GET /job/{id}` answers; what isn't known is left out.
 
     In a list, jobs for many nodes have `nodes` (how many have which status), but neither
     `results` nor `timeline`.
@@ -149,8 +150,8 @@ class JobView(TypedDict, total=False):
 class JobPage(TypedDict, total=False):
     """A page of jobs, the newest first.
 
-    `total_items` counts those that the filters leave, `status_counts` all. `next_cursor` is
-    absent on the last page.
+    `total_items` counts the jobs that the filters leave, `status_counts` counts all. `next_cursor`
+    is absent on the last page.
     """
 
     total_items: int
@@ -160,7 +161,7 @@ class JobPage(TypedDict, total=False):
 
 
 class Cancelled(TypedDict):
-    """What a job's cancellation has come to so far."""
+    """How far a job's cancellation is."""
 
     job_id: str
     status: str
@@ -168,7 +169,7 @@ class Cancelled(TypedDict):
 
 
 class Steered(TypedDict):
-    """A job that was paused or resumed, with what to tell people."""
+    """A job that was paused or resumed, with a message for people."""
 
     job_id: str
     status: str
@@ -176,7 +177,7 @@ class Steered(TypedDict):
 
 
 class Retried(TypedDict):
-    """The job that does another one again."""
+    """The new job that does an earlier one again."""
 
     job_id: str
     status: str
@@ -209,9 +210,9 @@ class NodeView(TypedDict, total=False):
 
 
 class RegistryView(TypedDict, total=False):
-    """What is kept for a registry: never the secret.
+    """Whose credential is kept for a registry; never the secret itself.
 
-    `readable` says whether the controller that answered has the key it is kept with.
+    `readable` says whether the controller that answered has the key that decrypts it.
     """
 
     registry: str
@@ -226,9 +227,9 @@ class JobEvent(msgspec.Struct, frozen=True):
     """An event of a stream.
 
     Attributes:
-        id: its place in the stream: `after` of a stream that goes on behind it.
+        id: its place in the stream. As `after` it makes another stream go on behind it.
         kind: submitted, started, completed …; `end` is the last one of a job.
-        data: all that is told of it.
+        data: the event itself.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What callers choose: how a job is done, and which jobs and events they want to see."""
+"""What callers choose: how a job is carried out, and which jobs and events they want."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import msgspec
 from towline.wire.credential import Credential
 
 WAIT = 30.0
-"""Seconds that a request waits for results unless told otherwise: asked for, not left to what the
-controller is configured to, which may be longer than the request may take."""
+"""Seconds that a request waits for results by default. The request asks for it: what the controller
+is configured to may be longer than the HTTP request may take."""
 
 
 class Options(msgspec.Struct, frozen=True):
     """How jobs are carried out.
 
     Attributes:
-        wait: seconds to wait for results, at most.
-        expires: within how long a node must begin: `30s`, `12h`; None for what is usual there.
+        wait: seconds that a request waits for results, at most.
+        expires: within how long each node must begin, `30s` or `12h`; None for the controller's
+            own default.
         idempotency_key: the same key with the same request means the same job, for a day.
-        max_parallel: so many nodes at a time: a number, or a percentage of them: `"10%"`.
-        canary: so many nodes first, alone, likewise.
-        max_failures: so many nodes may fail, likewise: past it those that wait are cancelled.
-        credential: for the image's registry, in place of what is kept; it is never shown.
+        max_parallel: how many nodes run the job at a time: a number, or a percentage of its nodes,
+            `"10%"`.
+        canary: how many nodes run it first, alone; as `max_parallel`.
+        max_failures: how many nodes may fail; as `max_parallel`. When more have failed, those that
+            wait for their turn are cancelled.
+        credential: for the image's registry, in place of the one that is kept; it is never shown.
     """
 
     wait: float = WAIT
@@ -35,7 +38,7 @@ class Options(msgspec.Struct, frozen=True):
     credential: Credential | None = None
 
     def headers(self) -> dict[str, str]:
-        """Return what of this stands in a request's headers."""
+        """Return the headers that carry these options."""
         headers = {}
         if self.idempotency_key is not None:
             headers["Idempotency-Key"] = self.idempotency_key
@@ -44,20 +47,20 @@ class Options(msgspec.Struct, frozen=True):
         return headers
 
     def query(self) -> dict[str, str]:
-        """Return what of this stands in a request's query."""
+        """Return the query that carries these options."""
         names = ("expires", "max_parallel", "canary", "max_failures")
         given = {name: getattr(self, name) for name in names}
         return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def changed(options: Options, **given: Any) -> Options:
-    """Return options in which those given take the place of others."""
+    """Return `options` with those that are given, and not None, in place of its own."""
     changes = {name: value for name, value in given.items() if value is not None}
     return msgspec.structs.replace(options, **changes)
 
 
 class JobFilters(TypedDict, total=False):
-    """Which jobs a page is of; times by RFC 3339, or as a duration: that long ago."""
+    """Which jobs a page has. A time is one of RFC 3339, or a duration: that long ago."""
 
     status: str | None
     operation: str | None
@@ -72,7 +75,7 @@ class JobFilters(TypedDict, total=False):
 
 
 class EventFilters(TypedDict, total=False):
-    """Which events a stream is of; `event` takes several kinds, separated by commas."""
+    """Which events a stream has; `event` takes several kinds, separated by commas."""
 
     operation: str | None
     target: str | None

@@ -1,4 +1,4 @@
-"""Streams of events that go on after every interruption, and what is read from them."""
+"""Streams of events that go on after every interruption, and the progress read from them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from towline.client.models import ApiError, JobEvent, Progress
 from towline.wire.progress import JobProgress, NodeProgress, Total
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a stream of events is asked for again."""
-AGAIN_AFTER = 1.0
+"""Seconds without a byte after which a stream is requested again. Controllers send one in 15."""
+RETRY_AFTER = 1.0
+"""Seconds between the end of a connection and the next request."""
 LAST = "end"
 
 
 class EventStream:
-    """A stream of events that goes on after every interruption."""
+    """A stream of events that goes on after every interruption, whoever sends the requests.
+
+    Attributes:
+        begun: whether a controller has accepted a request for it.
+        ended: whether nothing more is to come.
+
+    Args:
+        path: the route.
+        params: the query; what is None is left out.
+        after: the id of the event behind which it begins; None for its beginning.
+    """
 
     def __init__(self, path: str, params: dict[str, Any], after: str | None) -> None:
         self._path = path
@@ -29,7 +40,7 @@ class EventStream:
         self.ended = False
 
     def request(self) -> dict[str, Any]:
-        """Return what the next request takes."""
+        """Return the arguments of the next request."""
         headers = {} if self._after is None else {"Last-Event-ID": self._after}
         timeout = httpx.Timeout(MARGIN, read=SILENCE)
         return {
@@ -41,7 +52,14 @@ class EventStream:
         }
 
     def check(self, response: httpx.Response) -> bool:
-        """Whether there is more to come; for a refusal, read before, raises `ApiError`."""
+        """Return whether events follow.
+
+        Args:
+            response: read to its end where it is a refusal.
+
+        Raises:
+            ApiError: it is a refusal.
+        """
         if not response.is_success:
             check(response, ())
         self.begun = True
@@ -49,7 +67,7 @@ class EventStream:
         return not self.ended
 
     def read(self, event: httpx_sse.ServerSentEvent) -> JobEvent | None:
-        """Return an event, and remember its place."""
+        """Return an event and remember its place; None for one without data."""
         if not event.data:
             return None
         self._after = event.id or self._after
@@ -57,26 +75,26 @@ class EventStream:
         return JobEvent(event.id, event.event, event.json())
 
 
-class Folding:
-    """Folds what a stream tells of a job's progress.
-
-    Raises:
-        ApiError: what it tells can't be read.
-    """
+class ProgressFold:
+    """Folds the events of a job's progress, each of which has only what has changed."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, NodeProgress] = {}
         self._total = Total({}, 0.0)
 
-    def take(self, event: JobEvent) -> Progress | None:
-        """Return how far the job is by now, or None where an event tells nothing of that."""
+    def add(self, event: JobEvent) -> Progress | None:
+        """Return how far the job is by now; None where the event says nothing of that.
+
+        Raises:
+            ApiError: the event can't be read.
+        """
         if event.kind != "progress":
             return None
         try:
-            told = msgspec.convert(event.data, JobProgress)
+            news = msgspec.convert(event.data, JobProgress)
         except msgspec.ValidationError as error:
             raise ApiError("The job's progress can't be read.", str(error), 200) from error
-        self._total = told.total or self._total
-        self._nodes |= {node.machine_id: node for node in told.nodes}
-        changed = [node.machine_id for node in told.nodes]
-        return Progress(told.job_id, told.status, self._total, dict(self._nodes), changed)
+        self._total = news.total or self._total
+        self._nodes |= {node.machine_id: node for node in news.nodes}
+        changed = [node.machine_id for node in news.nodes]
+        return Progress(news.job_id, news.status, self._total, dict(self._nodes), changed)
