@@ -39,11 +39,11 @@ class Asked:
     body: Any
 
 
-def events(*told: tuple[str, dict[str, Any]]) -> Answer:
+def events(*sent: tuple[str, dict[str, Any]]) -> Answer:
     """Return a stream of server-sent events: each a kind and its data."""
     lines = [
         f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
-        for number, (kind, data) in enumerate(told, 1)
+        for number, (kind, data) in enumerate(sent, 1)
     ]
     return Answer("".join(lines), content_type="text/event-stream")
 

@@ -1,4 +1,4 @@
-"""The command line. What is slow to import is imported by the command that needs it."""
+"""The command line. A command imports by itself what is slow to import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from towline.errors import TowlineError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors go to standard error, and the exit status says so.
+    """Run the command line. An error is printed to standard error, and the exit status is not 0.
 
     Args:
         arguments: what follows the program's name; None for the process's own.
@@ -21,5 +21,5 @@ def main(arguments: list[str] | None = None) -> None:
         if error.details:
             print(f"  {error.details}", file=sys.stderr)
         if error.job_id:
-            print(f"  towline job {error.job_id} tells more", file=sys.stderr)
+            print(f"  towline job {error.job_id} shows more", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What every command has in common: how its options are read, and what an interrupt means."""
+"""What all commands have in common: how options are read, and what an interrupt does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interrupt ends it with the status that shells have for that."""
+        """Run the command; ^C ends it with the exit status that shells have for that."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

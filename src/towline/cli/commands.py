@@ -1,4 +1,4 @@
-"""All commands: those that are written by hand; those of the operations are made in `generated`."""
+"""The root of all commands. Those of operations are made in `generated`."""
 
 from __future__ import annotations
 

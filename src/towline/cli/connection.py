@@ -1,4 +1,4 @@
-"""Where the CLI finds the API and its token."""
+"""Where commands find the API and their token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIX = "connection_"
 
 
 class Where(msgspec.Struct, frozen=True):
-    """What the command line says of where the API is; None for nothing."""
+    """Where the API is, by the command line; None for what it doesn't say."""
 
     url: str | None
     token: str | None
@@ -32,13 +32,18 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
     """Return the options that say where the API is.
 
     Args:
-        taken: flags that are the command's own; `--state-dir` always names the state directory.
+        taken: flags that the command has for something else. `--state-dir` is never among them.
     """
     options = (
-        ("url", ["--url"], None, "The controller, for example http://127.0.0.1:8080."),
-        ("token", ["--token"], None, "Better in TOWLINE_TOKEN, where others can't see it."),
-        ("state", ["--state", "--state-dir"], "DIR", "What towline up left there is used."),
-        ("config", ["--config"], "FILE", "A TOML file."),
+        ("url", ["--url"], None, "The controller's URL, for example http://127.0.0.1:8080."),
+        ("token", ["--token"], None, "The token. In TOWLINE_TOKEN other users can't see it."),
+        (
+            "state",
+            ["--state", "--state-dir"],
+            "DIR",
+            "The state directory, where towline up keeps URL and key.",
+        ),
+        ("config", ["--config"], "FILE", "The configuration file, TOML."),
     )
     parameters: list[click.Parameter] = []
     for name, flags, metavar, text in options:
@@ -49,18 +54,18 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
 
 
 def take_where(values: dict[str, Any]) -> Where:
-    """Take what `connection_parameters` brought out of a command's values."""
+    """Take the values of `connection_parameters` out of those of a command."""
     return Where(*(values.pop(f"{PREFIX}{name}", None) for name in Where.__struct_fields__))
 
 
 def with_connection(command: click.Command) -> click.Command:
-    """Add the connection's options to a command."""
+    """Add the options that say where the API is to a command."""
     command.params += connection_parameters()
     return command
 
 
 def duration(text: str) -> float:
-    """Return the seconds that `text` names; raises `InvalidConfiguration`."""
+    """Return the duration that `text` writes, in seconds; raises `InvalidConfiguration`."""
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -68,7 +73,7 @@ def duration(text: str) -> float:
 
 
 def connect(where: Where) -> Client:
-    """Return a client, from flags, else environment or file, else what `towline up` left.
+    """Return a client. URL and token come from the settings, or else from this machine's state.
 
     Raises:
         InvalidConfiguration: there is no URL or no token, or one is not valid.

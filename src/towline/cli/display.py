@@ -1,4 +1,4 @@
-"""How far a job is, shown while it goes on: lines now and then, unless a terminal is drawn on."""
+"""A job's progress, shown while it goes on: drawn on a terminal, or else in lines."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 LINES_EVERY = 5.0
 """Seconds between lines, and before the first: a job that is over sooner needs none."""
 FEW = 20
-"""Nodes up to which lines tell of each."""
+"""Up to so many nodes have a line each."""
 
 
 class Display(Protocol):
-    """What shows how far a job is."""
+    """What shows a job's progress."""
 
     def show(self, progress: Progress) -> None:
-        """Show how far it is now."""
+        """Show how far the job is now."""
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
 
     def close(self) -> None:
-        """Show nothing more."""
+        """End the showing."""
 
 
 class Lines:
-    """Prints how far a job is where there is nothing to draw on: a few lines now and then.
+    """Prints a few lines of a job's progress now and then, where there is nothing to draw on.
 
     Args:
         print_line: prints one of them.
@@ -57,7 +57,7 @@ class Lines:
         self._printed: dict[str, str] = {}
 
     def show(self, progress: Progress) -> None:
-        """Print what has changed since the last lines, if these were long enough ago."""
+        """Print what has changed since the last lines, if they were long enough ago."""
         if self._clock() < self._next:
             return
         self._next = self._clock() + self._every
@@ -76,15 +76,15 @@ class Lines:
         print(line, flush=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 def display() -> Display:
-    """Return what suits standard error: a terminal is drawn on, where that can be; else lines."""
-    # A terminal that says nothing of what it can do is taken for one that can't be drawn on.
+    """Return what suits standard error: a screen where it can be drawn on, else lines."""
+    # Without TERM nobody knows what the terminal can do.
     if not sys.stderr.isatty() or not os.environ.get("TERM"):
         return Lines()
-    # Slow to import, and of no use to most commands.
+    # Slow to import, and most commands don't need it.
     from rich.console import Console
 
     from towline.cli.screen import Screen

@@ -1,4 +1,4 @@
-"""The commands about jobs: list, show, follow, cancel, retry."""
+"""The commands about jobs: list, show, follow, cancel, pause, resume and retry them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from towline.cli.command import Command
 from towline.cli.connection import connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
-from towline.cli.options import take_job_options, with_job_options
+from towline.cli.options import take_job_options, with_job_options, with_output
 from towline.cli.output import print_job, print_json, print_table, printable, results_table
 
 if TYPE_CHECKING:
@@ -22,24 +22,32 @@ if TYPE_CHECKING:
 
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
-output_option = click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-
 
 @with_connection
 @click.command(cls=Command)
-@click.option("--status", type=click.Choice(STATUSES), help="Only jobs of this status.")
-@click.option("--operation", metavar="NAME", help="Only jobs of this operation: docker.pull.")
-@click.option("--target", metavar="TARGET", help="Only jobs for this very target.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only jobs with this status.")
+@click.option(
+    "--operation", metavar="NAME", help="Only jobs of this operation, for example docker.pull."
+)
+@click.option("--target", metavar="TARGET", help="Only jobs for exactly this target.")
 @click.option("--node", metavar="NODE", help="Only jobs that this node has a part in.")
 @click.option("--caller", metavar="NAME", help="Only jobs that this caller made.")
-@click.option("--since", metavar="WHEN", help="Only later ones: 2h, or 2030-01-31T12:00:00Z.")
-@click.option("--until", metavar="WHEN", help="Only earlier ones.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100))
-@click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this.")
-@click.option("-f", "--follow", is_flag=True, help="Show what happens from now on, until ^C.")
-@output_option
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only jobs made since then: 2030-01-31T12:00:00Z, or 2h: two hours ago.",
+)
+@click.option("--until", metavar="WHEN", help="Only jobs made before then.")
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="How many jobs are listed.",
+)
+@click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
+@click.option("-f", "--follow", is_flag=True, help="Show the events of jobs from now on, until ^C.")
+@with_output
 def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
     """List jobs, the newest first."""
     where = take_where(values)
@@ -58,10 +66,10 @@ def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
         ["JOB", "CREATED", "OPERATION", "TARGET", "STATUS", "NODES", "CALLER"],
         [_row(job) for job in page["items"]],
     )
-    rest = page.get("next_cursor")
-    if rest:
+    cursor = page.get("next_cursor")
+    if cursor:
         total = page["total_items"]
-        print(f"{total} in all; --cursor {rest} shows what is older", file=sys.stderr)
+        print(f"{total} in all; --cursor {cursor} shows what is older", file=sys.stderr)
 
 
 def _row(job: JobView) -> list[str]:
@@ -75,10 +83,13 @@ def _row(job: JobView) -> list[str]:
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@click.option("-f", "--follow", is_flag=True, help="Show what happens until the job ends.")
-@output_option
+@click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
+@with_output
 def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
-    """Show one job. With --follow the exit status is 0 only if it succeeded on every node."""
+    """Show one job.
+
+    With --follow the exit status is 0 only if every node succeeded.
+    """
     with connect(take_where(values)) as client:
         if follow:
             _follow(client, job_id, output)
@@ -92,7 +103,7 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
 
 
 def _follow(client: Client, job_id: str, output: str) -> None:
-    """Show a job's events, and how far it is, until it ends."""
+    """Show a job's events and progress until it ends."""
     if output == "json":
         _print_events(client.job_events(job_id), output, with_job=False)
         return
@@ -105,12 +116,12 @@ def _follow(client: Client, job_id: str, output: str) -> None:
         for each in watch.merged(*streams, seconds=watch.LOOK_EVERY):
             if each is None:
                 continue
-            name, told = each
+            name, news = each
             if name == "progress":
-                screen.show(told)
+                screen.show(news)
             else:
-                screen.say(printable(_line(told, with_job=False)))
-                if told.kind == "end":
+                screen.say(printable(_line(news, with_job=False)))
+                if news.kind == "end":
                     return
     except KeyboardInterrupt:
         screen.close()
@@ -129,40 +140,47 @@ def _print_events(events: Iterable[JobEvent], output: str, *, with_job: bool) ->
 
 def _line(event: JobEvent, *, with_job: bool) -> str:
     data = event.data
-    rest = data.get("error") or data.get("message") or ""
+    words = data.get("error") or data.get("message") or ""
     if event.kind == "submitted":
-        rest = f"{data['operation']['type']} for {data['target']} by {data['caller']}"
+        words = f"{data['operation']['type']} for {data['target']} by {data['caller']}"
     elif event.kind == "end":
         counts = ", ".join(f"{count} {status}" for status, count in data["nodes"].items())
-        rest = f"{data['status']}: {counts}"
+        words = f"{data['status']}: {counts}"
     parts = [data.get("timestamp", ""), event.job_id if with_job else ""]
-    parts += [f"{event.kind:10}", data.get("hostname", ""), rest]
+    parts += [f"{event.kind:10}", data.get("hostname", ""), words]
     return "  ".join(part for part in parts if part)
 
 
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
-@output_option
+@click.option(
+    "--wait",
+    default="30s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for its end.",
+)
+@with_output
 def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
-    """Stop a job wherever it has not ended."""
+    """Stop a job on every node where it has not ended."""
     with connect(take_where(values)) as client:
-        told = client.cancel(job_id, wait=duration(wait))
+        cancelled = client.cancel(job_id, wait=duration(wait))
     if output == "json":
-        print_json(told)
+        print_json(cancelled)
     else:
-        results_table(told["results"])
+        results_table(cancelled["results"])
 
 
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@output_option
+@with_output
 def pause(job_id: str, output: str, **values: Any) -> None:
-    """Let no more nodes of a job have their turn; what runs goes on.
+    """Give no more nodes of a job their turn.
 
-    For jobs made with --max-parallel or --canary.
+    Nodes that have begun go on. Only a job that was made with --max-parallel or --canary can be
+    paused.
     """
     _steer(job_id, output, values, back=False)
 
@@ -170,35 +188,42 @@ def pause(job_id: str, output: str, **values: Any) -> None:
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@output_option
+@with_output
 def resume(job_id: str, output: str, **values: Any) -> None:
-    """Let nodes of a paused job have their turn again."""
+    """Give nodes of a paused job their turn again."""
     _steer(job_id, output, values, back=True)
 
 
 def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> None:
     with connect(take_where(values)) as client:
-        told = client.resume(job_id) if back else client.pause(job_id)
+        steered = client.resume(job_id) if back else client.pause(job_id)
     if output == "json":
-        print_json(told)
+        print_json(steered)
     else:
-        print(told["message"])
+        print(steered["message"])
 
 
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@click.option("--on", metavar="TARGET", help="There, rather than where it failed.")
-@click.option("--wait", default="30s", show_default=True, metavar="DURATION", help="At most.")
+@click.option("--on", metavar="TARGET", help="The target, in place of the nodes where it failed.")
+@click.option(
+    "--wait",
+    default="30s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for its end.",
+)
 @with_job_options
 @with_login
-@output_option
+@with_output
 def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) -> None:
-    """Do a job again on the nodes where it failed, expired or was cancelled.
+    """Do a job again where it did not succeed.
 
-    Nodes get their turns as in that job, unless --max-parallel, --canary or --max-failures say
-    otherwise. A credential that came with that job is there no more: give it again. The exit
-    status is 0 only if it succeeded on all of them.
+    The new job is for the nodes on which the first one failed, expired or was cancelled, unless
+    --on names a target. They get their turns as in the first job, unless --max-parallel, --canary
+    or --max-failures say otherwise. A credential that came with the first job has not been kept:
+    give it again. The exit status is 0 only if every node succeeded.
     """
     options, credential = take_job_options(values), take_login(values)
     with connect(take_where(values)) as client:

@@ -1,4 +1,4 @@
-"""What the parts that run on this machine keep in their state directory, for commands run there."""
+"""What parts on this machine keep in their state directory, as far as commands use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from towline.errors import InvalidConfiguration
 from towline.runtime.config import Settings
 
 TOKEN_LIFETIME = 3600.0
-"""Seconds: a token that a command makes for itself outlives the longest wait of a request."""
+"""Seconds that a token is valid which a command makes for itself."""
 
 
 def directory(settings: Settings) -> Path:
-    """Return the state directory: the one that is named, else the platform's usual place."""
+    """Return the state directory: the one that is named, else the platform's own."""
     from towline.runtime import state_directory
 
     return Path(settings.state) if settings.state else state_directory.default_directory()
@@ -24,7 +24,7 @@ def url(settings: Settings) -> str:
     """Return where the controller of `towline up` answers on this machine.
 
     Raises:
-        InvalidConfiguration: none runs here, or this user can't read where.
+        InvalidConfiguration: no controller runs here, or this user may not read where.
     """
     from towline.runtime import state_directory
 
@@ -38,11 +38,11 @@ def url(settings: Settings) -> str:
 
 
 def signing_key(settings: Settings) -> bytes:
-    """Return the key that signs tokens: of the file that is named, else the state directory's.
+    """Return the key that signs tokens: that of the file named, else the state directory's own.
 
     Raises:
-        InvalidConfiguration: there is none, or it can't be read. It is a controller's to make one:
-            no controller would accept a token that was signed with another.
+        InvalidConfiguration: there is no key, or it can't be read. Only controllers make one: no
+            controller accepts a token that is signed with a key of somebody else.
     """
     from towline.controller import auth
     from towline.runtime import state_directory
@@ -63,7 +63,7 @@ def signing_key(settings: Settings) -> bytes:
 
 
 def token(settings: Settings) -> str:
-    """Return a token for this user, with the role admin, for an hour.
+    """Return a token for this user with the role admin, valid for an hour.
 
     Raises:
         InvalidConfiguration: there is no key to sign it with.
@@ -85,5 +85,5 @@ def token(settings: Settings) -> str:
 def _person() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as containers have them
+    except (KeyError, OSError):  # user ids in containers often have no name
         return str(os.getuid())

@@ -1,4 +1,4 @@
-"""Passwords on the command line: read where nobody else can see them."""
+"""Passwords: read where no other user or program can see them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
 
 def read_secret(what: str) -> str:
-    """Return a secret: typed by a person, who doesn't see it, or all of standard input.
+    """Return a secret that a person types unseen, or all of standard input.
 
-    Never an argument or a variable, which other users of the machine, or other programs, can see.
+    It is never an argument or a variable: other users and programs can see those.
+
+    Args:
+        what: what the prompt calls it, for example "Password".
 
     Raises:
-        InvalidConfiguration: there is none, or it is no text.
+        InvalidConfiguration: it is empty, or not UTF-8.
     """
     if sys.stdin.isatty():
         secret = str(click.prompt(what, hide_input=True, err=True))
     else:
         try:
-            # Whatever the locale is: it has to become JSON, which is UTF-8.
+            # UTF-8 whatever the locale: the secret becomes JSON.
             secret = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise InvalidConfiguration(
-                f"What standard input has for a {what.lower()} is not UTF-8.", "Write it as text"
+                f"The {what.lower()} on standard input is not UTF-8.", "Write it as text"
             ) from None
     if not secret:
         raise InvalidConfiguration(
@@ -39,25 +42,25 @@ def read_secret(what: str) -> str:
 
 
 def login_parameters() -> list[click.Option]:
-    """Return the options by which one request brings its own credential."""
+    """Return the options by which a request brings a credential of its own."""
     return [
         click.Option(
             ["--registry-user"],
             metavar="NAME",
-            help="Log in to the image's registry as NAME, by a password from standard input.",
+            help="Log in to the image's registry as this user; standard input has the password.",
         )
     ]
 
 
 def with_login(command: Any) -> Any:
-    """Add these options to a command that is yet a function."""
+    """Add these options to a command."""
     for flag in login_parameters():
         command = click.option(*flag.opts, metavar=flag.metavar, help=flag.help)(command)
     return command
 
 
 def take_login(values: dict[str, Any]) -> Credential | None:
-    """Take what these options brought out of a command's values, and read the password."""
+    """Take the values of these options out of those of a command, and read the password."""
     from towline.wire.credential import Credential
 
     user = values.pop("registry_user", None)

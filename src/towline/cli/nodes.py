@@ -1,4 +1,4 @@
-"""The commands about nodes: who is there, and who takes work."""
+"""The commands about nodes: list them, and say which of them take work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.options import with_output
 from towline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 @with_connection
 @click.command(cls=Command)
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@with_output
 def nodes(output: str, **values: Any) -> None:
-    """Show who is there."""
+    """List the nodes."""
     with connect(take_where(values)) as client:
         found = client.nodes()
     if output == "json":
@@ -52,7 +53,10 @@ def _state_of(node: NodeView) -> str:
 @click.command(cls=Command)
 @click.argument("node")
 def drain(node: str, **values: Any) -> None:
-    """Let a node take no more work; what runs there runs to its end."""
+    """Stop giving work to a node.
+
+    What runs there goes on to its end.
+    """
     with connect(take_where(values)) as client:
         print(client.drain(node))
 
@@ -61,7 +65,7 @@ def drain(node: str, **values: Any) -> None:
 @click.command(cls=Command)
 @click.argument("node")
 def undrain(node: str, **values: Any) -> None:
-    """Let a drained node take work again."""
+    """Give work to a drained node again."""
     with connect(take_where(values)) as client:
         print(client.undrain(node))
 

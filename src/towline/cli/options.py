@@ -9,11 +9,36 @@ import click
 SHARE = "N|N%"
 
 state_option = click.option("--state", metavar="DIR", help="The state directory.")
-config_option = click.option("--config", "config_file", metavar="FILE", help="A TOML file.")
+config_option = click.option(
+    "--config", "config_file", metavar="FILE", help="The configuration file, TOML."
+)
+
+
+def output_parameter() -> click.Option:
+    """Return the option that says in which form a command prints."""
+    return click.Option(
+        ["-o", "--output"],
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="What is printed: a table for people, or JSON for programs.",
+    )
+
+
+def with_output(command: Any) -> Any:
+    """Add that option to a command."""
+    option = output_parameter()
+    return click.option(
+        *option.opts,
+        type=option.type,
+        default=option.default,
+        show_default=True,
+        help=option.help,
+    )(command)
 
 
 class JobOptions(TypedDict):
-    """What the command line says of how a job is carried out; None for nothing."""
+    """How a job is carried out, by the command line; None for what it doesn't say."""
 
     expires: str | None
     idempotency_key: str | None
@@ -25,24 +50,28 @@ class JobOptions(TypedDict):
 def job_option_parameters() -> list[click.Option]:
     """Return the options that say how a job is carried out."""
     options = (
-        ("--expires", "DURATION", "Within how long a node must begin."),
-        ("--idempotency-key", "KEY", "Once, however often it is sent."),
-        ("--max-parallel", SHARE, "So many nodes at a time."),
-        ("--canary", SHARE, "So many nodes first, alone."),
-        ("--max-failures", SHARE, "So many may fail; past it nodes that wait are cancelled."),
+        ("--expires", "DURATION", "Within how long each node must begin."),
+        ("--idempotency-key", "KEY", "Make one job, however often this is sent."),
+        ("--max-parallel", SHARE, "How many nodes run the job at a time."),
+        ("--canary", SHARE, "How many nodes run the job first, alone."),
+        (
+            "--max-failures",
+            SHARE,
+            "How many nodes may fail; if more do, those that wait are cancelled.",
+        ),
     )
     return [click.Option([flag], metavar=metavar, help=text) for flag, metavar, text in options]
 
 
 def with_job_options(command: Any) -> Any:
-    """Add these options to a command that is yet a function."""
+    """Add the options that say how a job is carried out to a command."""
     for flag in reversed(job_option_parameters()):
         command = click.option(*flag.opts, metavar=flag.metavar, help=flag.help)(command)
     return command
 
 
 def take_job_options(values: dict[str, Any]) -> JobOptions:
-    """Take what these options brought out of a command's values."""
+    """Take the values of these options out of those of a command."""
     return JobOptions(
         expires=values.pop("expires"),
         idempotency_key=values.pop("idempotency_key"),

@@ -1,4 +1,4 @@
-"""How a command that has waited for a job ends: its exit status, and its last words."""
+"""The end of commands that wait for a job: their exit status, and what they say last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exit_status(statuses: Collection[str]) -> int:
 
 
 def end(job_id: str, statuses: Collection[str]) -> NoReturn:
-    """End a command that waited for a job, and say so where the job goes on.
+    """End a command that waited for a job; where the job goes on, say how to see the rest.
 
     Args:
         statuses: as `exit_status` takes them.
@@ -34,7 +34,7 @@ def end(job_id: str, statuses: Collection[str]) -> NoReturn:
 
 
 def interrupted(job_id: str) -> NoReturn:
-    """Say that a job goes on though nobody watches it any more, and end the command."""
+    """End a command that ^C has interrupted, and say that its job goes on."""
     print(
         f"job {job_id} goes on\n"
         f"  towline job {job_id} --follow shows it\n"
@@ -45,6 +45,6 @@ def interrupted(job_id: str) -> NoReturn:
 
 
 def interrupted_early() -> NoReturn:
-    """Say that a job may have been made though its id isn't known, and end the command."""
+    """End a command that ^C has interrupted before it knew whether there is a job."""
     print("interrupted; if there is a job already, it goes on: see towline jobs", file=sys.stderr)
     sys.exit(INTERRUPTED)

@@ -1,4 +1,4 @@
-"""What the CLI prints: tables for people, JSON for programs."""
+"""What commands print: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """Print `value` as JSON; without `indent` on one line."""
+    """Print `value` as JSON, on one line where `indent` is None."""
     print(json.dumps(value, indent=indent, ensure_ascii=False), flush=indent is None)
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Print rows under a head, in columns as wide as their widest cell."""
+    """Print rows under a head, each column as wide as its widest cell."""
     lines = [head, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
@@ -24,12 +24,12 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that they steer no terminal."""
+    """Return `text` with control characters escaped, so that they can't control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def results_table(results: list[dict[str, Any]]) -> None:
-    """Print a job's results, a node a line."""
+    """Print a job's results, one node a line."""
     names: list[str] = []
     for result in results:
         names += [name for name in result if name not in names]
@@ -52,7 +52,7 @@ def _cell(value: object) -> str:
 
 
 def print_job(job: JobView) -> None:
-    """Print a job for people: what it is, what became of it on each node, and when."""
+    """Print a job for people: what it is, its result on each node, and its timeline."""
     operation = job["operation"]
     print(f"job        {job['id']}")
     print(f"status     {job['status']}")

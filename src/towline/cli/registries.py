@@ -1,4 +1,4 @@
-"""The commands about registries: whose credentials are kept."""
+"""The commands about registries: keep, list and remove the credentials for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.login import read_secret
+from towline.cli.options import with_output
 from towline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ def registry() -> None:
 @registry.command("set")
 @click.argument("host")
 @click.option("-u", "--username", metavar="NAME", help="The user at the registry.")
-@click.option("--identity-token", is_flag=True, help="It is an identity token, not a password.")
+@click.option(
+    "--identity-token", is_flag=True, help="Read an identity token in place of a password."
+)
 def set_(host: str, username: str | None, identity_token: bool, **values: Any) -> None:
-    """Keep a credential for a registry, in place of that before.
+    """Keep a credential for a registry, in place of an earlier one.
 
     The password is read from standard input, or typed at a prompt.
 
@@ -47,9 +50,9 @@ def set_(host: str, username: str | None, identity_token: bool, **values: Any) -
 
 
 @registry.command("list")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@with_output
 def list_(output: str, **values: Any) -> None:
-    """List the registries that a credential is kept for."""
+    """List the registries that have a credential."""
     with connect(take_where(values)) as client:
         found = client.registries()
     if output == "json":
@@ -66,17 +69,19 @@ def list_(output: str, **values: Any) -> None:
 
 def _whose(kept: RegistryView) -> str:
     name = f" of {kept['username']}" if "username" in kept else ""
-    unreadable = "" if kept["readable"] else ", kept with a key that this controller does not have"
+    unreadable = (
+        "" if kept["readable"] else ", encrypted with a key that this controller does not have"
+    )
     return f"{kept['type'].replace('_', ' ')}{name}{unreadable}"
 
 
 @registry.command()
 @click.argument("host")
 def remove(host: str, **values: Any) -> None:
-    """Forget the credential of a registry."""
+    """Remove the credential of a registry."""
     with connect(take_where(values)) as client:
         client.remove_registry(host)
-    print(f"Nothing is kept for {host} any more.")
+    print(f"The credential for {host} is removed.")
 
 
 for command in (set_, list_, remove):

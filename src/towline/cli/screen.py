@@ -1,4 +1,4 @@
-"""How far a job is, drawn on a terminal: layers of one node, a bar a node, or a summary."""
+"""A job's progress, drawn on a terminal: the layers of one node, a bar a node, or a summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from towline.client import NodeProgress, PartProgress, Progress
 
 ROWS = 30
-"""Nodes up to which each has a bar, where the terminal is as high."""
+"""Up to so many nodes have a bar each, where the terminal is high enough."""
 WIDEST_BAR = 30
 WIDEST_STATE = max(len(state) for state in (*PART_STATES, *PHASES))
 GOOD, BAD = "green", "red"
@@ -28,7 +28,7 @@ COLOURS = {"ok": GOOD, "failed": BAD, "expired": BAD, "cancelled": "yellow", "sk
 
 
 class Screen:
-    """Draws on the terminal at standard error, below what is printed, and again as it changes.
+    """Draws a job's progress on a terminal, below what is printed, whenever it changes.
 
     Args:
         console: where to draw.
@@ -36,12 +36,12 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        # Drawn when there is news and not by a clock: on a terminal far away each drawing counts.
+        # Drawn when there is news and not by a clock: on a slow connection each drawing counts.
         self._live = Live(
             console=self._console,
             auto_refresh=False,
             transient=True,
-            # What goes to standard output is for whoever reads that.
+            # Standard output may be a file: nothing is drawn there.
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -49,26 +49,26 @@ class Screen:
         self._last: dict[str, NodeProgress] = {}
 
     def show(self, progress: Progress) -> None:
-        """Draw how far it is now."""
+        """Draw how far the job is now."""
         if not self._begun:
             self._begun = True
             self._live.start()
         self._live.update(self.draw(progress), refresh=True)
 
     def say(self, line: str) -> None:
-        """Print a line to standard output: above, where that is the terminal, too."""
+        """Print a line to standard output; where that is a terminal, above what is drawn."""
         if sys.stdout.isatty():
             self._console.print(Text(line), soft_wrap=True)
         else:
             print(line, flush=True)
 
     def close(self) -> None:
-        """Draw no more. What stood there is gone; the results take its place."""
+        """Remove what is drawn. The results take its place."""
         if self._begun:
             self._live.stop()
 
     def draw(self, progress: Progress) -> RenderableType:
-        """Return what is drawn."""
+        """Return what is drawn of a job's progress."""
         nodes = progress.nodes
         for machine, node in nodes.items():
             if node.phase is not None:
@@ -81,12 +81,12 @@ class Screen:
         return self._summary(progress)
 
     def _layers(self, node: NodeProgress) -> RenderableType:
-        """Return one node: a line a layer, as far as it is."""
+        """Return what is drawn of one node: a line a layer."""
         table = _grid()
-        # A node that has ended tells of its layers no more.
-        told = node if node.phase is not None else self._last.get(node.machine_id, node)
+        # The progress of a node that has ended has no layers any more.
+        latest = node if node.phase is not None else self._last.get(node.machine_id, node)
         over = node.status == "ok"
-        layers = told.parts
+        layers = latest.parts
         room = max(1, self._console.height - 3)
         for layer in layers[-room:]:
             state = "done" if over and layer.state != "present" else layer.state
@@ -101,7 +101,7 @@ class Screen:
         return Group(table, _about(node))
 
     def _bars(self, nodes: list[NodeProgress]) -> RenderableType:
-        """Return a bar a node."""
+        """Return what is drawn of several nodes: a bar each."""
         table = _grid()
         for node in nodes:
             table.add_row(
@@ -113,9 +113,9 @@ class Screen:
         return table
 
     def _summary(self, progress: Progress) -> RenderableType:
-        """Return all nodes as one bar, with the slowest and those that failed."""
+        """Return what is drawn of many nodes: one bar, the slowest nodes and those that failed."""
         total = progress.total
-        # By itself a bar doesn't end its line.
+        # A bar by itself doesn't end its line.
         whole = Table.grid()
         whole.add_row(ProgressBar(total=1.0, completed=total.complete, width=self._width()))
         parts: list[RenderableType] = [
@@ -137,7 +137,7 @@ class Screen:
 def _grid() -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
-    # As wide as they will ever be: what moves on its own is hard to read.
+    # As wide as they will ever be: columns that move are hard to read.
     table.add_column(no_wrap=True, min_width=WIDEST_STATE)
     table.add_column(no_wrap=True, min_width=WIDEST_BAR)
     table.add_column(no_wrap=True, overflow="ellipsis")
@@ -166,14 +166,13 @@ def _bar(node: NodeProgress) -> RenderableType:
         return Text("")
     if node.phase == "extracting":
         return _progress_bar(node.extracted, node.size, unknown=not node.rate)
-    # What isn't known yet is no more than as much again.
     return _progress_bar(node.fetched, node.size)
 
 
 def _layer_bar(layer: PartProgress, state: str) -> tuple[RenderableType, RenderableType]:
     if state == "downloading" and layer.size:
-        told = f"{show_size(layer.fetched)} of {show_size(layer.size)}"
-        return _progress_bar(layer.fetched, layer.size), Text(told)
+        amount = f"{show_size(layer.fetched)} of {show_size(layer.size)}"
+        return _progress_bar(layer.fetched, layer.size), Text(amount)
     if state == "extracting" and layer.size:
         bar: Any = _progress_bar(layer.extracted, layer.size) if layer.extracted else Text("")
         return bar, Text(show_size(layer.size))

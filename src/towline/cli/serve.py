@@ -1,4 +1,4 @@
-"""The commands that run parts on this machine: all of them, a controller, an agent."""
+"""The commands that run parts on this machine: all of them, a controller, or an agent."""
 
 from __future__ import annotations
 
@@ -24,42 +24,67 @@ if TYPE_CHECKING:
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
-listen_option = click.option("--listen", metavar="HOST:PORT", help="Where the API answers.")
-level_option = click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+listen_option = click.option(
+    "--listen", metavar="HOST:PORT", help="The address at which the API answers."
+)
+level_option = click.option(
+    "--log-level", metavar="LEVEL", help="How much is logged: debug, info, warning or error."
+)
 
 
 def node_options(command: Any) -> Any:
-    """Add the options that describe a node."""
-    for option in (
-        click.option("--engine", metavar="URL", help="The Docker Engine; none for no engine."),
-        click.option(
-            "--min-free",
-            metavar="SIZE",
-            help="Pulls leave so much of the engine's disk free: 1GiB, 5%, or the larger of both.",
-        ),
-        click.option(
-            "--max-pulls",
-            type=click.IntRange(min=1),
-            metavar="NUMBER",
-            help="So many pulls at a time.",
-        ),
-        click.option("--hostname", metavar="NAME", help="The node's name, else the machine's."),
-        click.option("--machine-id", metavar="ID", help="The node's machine id."),
-        click.option("--docker-config", metavar="FILE", help="Docker's config.json; or none."),
-        click.option(
-            "--label", "labels", metavar="KEY:VALUE", multiple=True, help="A label; may repeat."
-        ),
+    """Add the options that describe a node to a command."""
+    for option in reversed(
+        (
+            click.option("--engine", metavar="URL", help="The URL of the Docker Engine, or none."),
+            click.option(
+                "--min-free",
+                metavar="SIZE",
+                help="How much of the engine's disk pulls leave free: 1GiB, or 5%, or the larger "
+                "of both: 1GiB,5%.",
+            ),
+            click.option(
+                "--max-pulls",
+                type=click.IntRange(min=1),
+                metavar="NUMBER",
+                help="How many pulls run at a time.",
+            ),
+            click.option(
+                "--hostname", metavar="NAME", help="The node's name, in place of the machine's."
+            ),
+            click.option(
+                "--machine-id",
+                metavar="ID",
+                help="The node's machine id, in place of a derived one.",
+            ),
+            click.option("--docker-config", metavar="FILE", help="Docker's config.json, or none."),
+            click.option(
+                "--label",
+                "labels",
+                metavar="KEY:VALUE",
+                multiple=True,
+                help="A label of the node. It may be given several times.",
+            ),
+        )
     ):
         command = option(command)
     return command
 
 
 def broker_options(command: Any) -> Any:
-    """Add the options that say where the broker is."""
-    for option in (
-        click.option("--nats", metavar="URL", help="The broker; several separated by commas."),
-        click.option("--nats-credentials", metavar="FILE", help="How to log in there."),
-        click.option("--nats-ca", metavar="FILE", help="Certificates that sign the broker's."),
+    """Add the options that say where the broker is to a command."""
+    for option in reversed(
+        (
+            click.option(
+                "--nats", metavar="URL", help="The broker's URL, or several, separated by commas."
+            ),
+            click.option("--nats-credentials", metavar="FILE", help="The login for the broker."),
+            click.option(
+                "--nats-ca",
+                metavar="FILE",
+                help="The certificates that sign the broker's certificate.",
+            ),
+        )
     ):
         command = option(command)
     return command
@@ -87,7 +112,7 @@ def _address(listen: str) -> tuple[str, int]:
 
 
 def _engine(url: str | None) -> str | None:
-    """Return the URL of the engine that is to be used, or None where there is to be none."""
+    """Return the URL of the node's Docker Engine; None where the node is to have none."""
     if url == "none":
         return None
     url = url or DEFAULT_ENGINE
@@ -101,13 +126,13 @@ def _engine(url: str | None) -> str | None:
         # It is shown wherever the engine is: in errors, in the fleet, in the arguments of agents.
         raise InvalidConfiguration(
             "The URL of the Docker Engine has a user name in it.",
-            "An engine asks for none: write tcp://host:port",
+            "Docker Engines take none: write tcp://host:port",
         )
     return url
 
 
 def _providers(settings: config.Settings) -> list[Callable[[Context], Provider]]:
-    """Return what makes the providers of the node's capabilities; a new one is one line here."""
+    """Return what makes the providers of a node's capabilities. A new provider is one line here."""
     from towline.agent.host.provider import HostProvider
 
     return [HostProvider, *_docker(settings)]
@@ -138,7 +163,7 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
 
 
 def _token_key(settings: config.Settings, directory: Path) -> bytes:
-    """Return the key that signs tokens: of the file that is named, else the directory's own."""
+    """Return the key that signs tokens: that of the file named, else the directory's own."""
     from towline.controller import auth
     from towline.runtime import state_directory
 
@@ -148,7 +173,7 @@ def _token_key(settings: config.Settings, directory: Path) -> bytes:
 
 
 def _vault(settings: config.Settings, directory: Path) -> Vault:
-    """Return what locks credentials, by the key in the file named, else the directory's own."""
+    """Return what encrypts credentials, by the key of the file named, else the directory's."""
     from towline.runtime import keys
 
     if settings.credentials_key is None:
@@ -157,7 +182,7 @@ def _vault(settings: config.Settings, directory: Path) -> Vault:
 
 
 def _retention(settings: config.Settings) -> Retention:
-    """Return how long and how much the journal keeps."""
+    """Return how long the journal keeps jobs, and how much of them."""
     from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
     from towline.units import show_size
 
@@ -165,7 +190,7 @@ def _retention(settings: config.Settings) -> Retention:
     if age > LONGEST_AGE:
         raise InvalidConfiguration(
             f"The retention {settings.retention!r} is too long.",
-            f"Agents remember finished jobs a little longer than {LONGEST_AGE / 86400:.0f}d: "
+            f"Agents remember finished jobs for little more than {LONGEST_AGE / 86400:.0f}d: "
             "write that, or less",
         )
     if size < 2 * SMALLEST:
@@ -194,7 +219,11 @@ def _broker(settings: config.Settings) -> Any:
 
 
 def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
-    """Read the settings, set logs up, load further operations; return settings and state."""
+    """Read the settings, set up logs and load further operations.
+
+    Returns:
+        The settings, and the state directory, which is there by now.
+    """
     from towline import operations
     from towline.runtime import logs, state_directory
 
@@ -214,7 +243,7 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
 @config_option
 @level_option
 def up(config_file: str | None, **flags: Any) -> None:
-    """Run broker, controller and agent on this machine."""
+    """Run a broker, a controller and an agent on this machine."""
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
     from towline.runtime.process import print_line, run
@@ -222,7 +251,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "up", **flags)
     lock = state_directory.Lock(directory, "up")
-    # Refused here, in words, rather than in a child again and again.
+    # Refused here, once, rather than by a child that is started again and again.
     host, port = _address(settings.listen)
     for name in ("wait", "longest_wait", "expires", "heartbeat"):
         settings.seconds(name)
@@ -262,11 +291,11 @@ def up(config_file: str | None, **flags: Any) -> None:
 @listen_option
 @broker_options
 @click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
-@click.option("--credentials-key", metavar="FILE", help="The key that credentials are kept with.")
+@click.option("--credentials-key", metavar="FILE", help="The key that encrypts credentials.")
 @config_option
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
-    """Run a controller against a broker that is named."""
+    """Run a controller that works with a broker of your own."""
     settings, directory = _start(config_file, "controller", **flags)
     from towline.controller import controller as process
     from towline.runtime import state_directory
@@ -303,7 +332,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
 @config_option
 @level_option
 def agent(config_file: str | None, **flags: Any) -> None:
-    """Run an agent: this machine becomes a node."""
+    """Run an agent, which makes this machine a node."""
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
     from towline.agent.agent import Agent

@@ -1,4 +1,4 @@
-"""The commands about tokens: make one, read one."""
+"""The commands about tokens: make one, and read one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,38 @@ from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime import config
 
+SEVERAL = "It may be given several times."
+
 
 @click.group(cls=Group)
 def token() -> None:
-    """Make and read tokens."""
+    """Make tokens, and read them."""
 
 
 @token.command("create")
-@click.option("--subject", required=True, metavar="NAME", help="Whom it stands for.")
-@click.option("--role", "roles", multiple=True, required=True, help="admin, write, read, or yours.")
-@click.option("--permission", "permissions", multiple=True, help="Instead of what the role gives.")
-@click.option("--expires", default="90d", show_default=True, help="For how long it holds.")
+@click.option(
+    "--subject", required=True, metavar="NAME", help="The name of whoever will use the token."
+)
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    required=True,
+    help=f"A role: admin, write, read, or one that is configured. {SEVERAL}",
+)
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    help=f"A permission, in place of those of the roles. {SEVERAL}",
+)
+@click.option(
+    "--expires",
+    default="90d",
+    show_default=True,
+    metavar="DURATION",
+    help="How long the token is valid.",
+)
 @click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
 @state_option
 @config_option
@@ -74,7 +95,10 @@ def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
 @token.command("show")
 @click.argument("text", metavar="[TOKEN]", default="-")
 def show_token(text: str) -> None:
-    """Print what a token says (from standard input unless given); its signature isn't checked."""
+    """Print what a token says, without checking its signature.
+
+    The token is read from standard input where it is not given.
+    """
     import jwt
 
     from towline.units import timestamp
@@ -86,7 +110,7 @@ def show_token(text: str) -> None:
         raise InvalidConfiguration("This is not a token.", str(error)) from error
     for name in ("iat", "exp"):
         if isinstance(claims.get(name), int):
-            # A moment past all calendars stays the number that it is.
+            # A time past all calendars stays the number that it is.
             with contextlib.suppress(OverflowError, ValueError, OSError):
                 claims[name] = timestamp(claims[name])
     print_json(claims)

@@ -1,4 +1,4 @@
-"""Watching a job from the command line, until its end or until a person has seen enough."""
+"""Watching a job until its end, or until a person has seen enough."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from towline.cli.display import display
 
 if TYPE_CHECKING:
-    from towline.client import Client, Progress
+    from towline.client import Client, NodeProgress, Progress, Result
 
 LOOK_EVERY = 0.25
+"""Seconds of silence after which the deadline is looked at."""
 
 
 class Ended(Exception):
@@ -21,34 +22,34 @@ class Ended(Exception):
 
 
 def merged(*streams: tuple[str, Callable[[], Iterable[Any]]], seconds: float) -> Iterable[Any]:
-    """Yield what several streams bring, until all have ended, and None every now and then.
+    """Yield the items of several streams, each with its stream's name, until all have ended.
 
-    Each is read in a thread of its own, which ends with the process at the latest: a stream that
-    is silent can't be interrupted.
+    Each stream is read in a thread of its own, since a silent one can't be interrupted. The threads
+    end with the process at the latest.
 
     Args:
-        streams: each with the name that stands beside what it brings.
-        seconds: after how many of silence None is yielded.
+        streams: each with its name.
+        seconds: after so many seconds of silence None is yielded.
 
     Raises:
-        Exception: what a stream has raised.
+        Exception: whatever a stream raises.
     """
-    brought: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    items: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def read(name: str, stream: Callable[[], Iterable[Any]]) -> None:
         try:
             for each in stream():
-                brought.put((name, each))
-            brought.put((name, Ended()))
-        except Exception as error:  # noqa: BLE001 - it is raised where it can be told
-            brought.put((name, error))
+                items.put((name, each))
+            items.put((name, Ended()))
+        except Exception as error:  # noqa: BLE001 - it is raised by the reader
+            items.put((name, error))
 
     for name, stream in streams:
         threading.Thread(target=read, args=(name, stream), daemon=True).start()
     open_streams = len(streams)
     while open_streams:
         try:
-            name, each = brought.get(timeout=seconds)
+            name, each = items.get(timeout=seconds)
         except queue.Empty:
             yield None
             continue
@@ -61,13 +62,13 @@ def merged(*streams: tuple[str, Callable[[], Iterable[Any]]], seconds: float) ->
 
 
 def watch(client: Client, job_id: str, deadline: float) -> None:
-    """Show how far a job is until it ends, `deadline`, or only nodes that are away are missing.
+    """Show how far a job is, until every node that is there has ended or the deadline is past.
 
     Args:
-        deadline: as `time.monotonic` has it.
+        deadline: in seconds, by `time.monotonic`.
 
     Raises:
-        ApiError: the controller doesn't tell.
+        ApiError: the controller refuses, or doesn't answer.
     """
     screen = display()
     try:
@@ -84,11 +85,15 @@ def watch(client: Client, job_id: str, deadline: float) -> None:
 
 
 def waitable(progress: Progress) -> bool:
-    """Whether a job goes on at a node that is there; nobody waits for those that are away."""
+    """Return whether a job goes on at a node that is there."""
     if len(progress.nodes) < sum(progress.total.nodes.values()):
         return True
-    return any(
-        node.status == "running"
-        or (node.status == "pending" and (node.error is None or node.waits is not None))
-        for node in progress.nodes.values()
-    )
+    return any(map(awaited, progress.nodes.values()))
+
+
+def awaited(node: NodeProgress | Result[Any]) -> bool:
+    """Return whether commands wait for a node: not for one that has ended, or is away."""
+    if node.status == "pending":
+        # One that is pending for another reason than its turn is away.
+        return node.error is None or node.waits is not None
+    return node.status == "running"

@@ -1,4 +1,4 @@
-"""How far nodes and jobs are, in words."""
+"""The progress of nodes and jobs, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from towline.wire.progress import EXTRACTING, NodeProgress, Total
 
 
 def in_words(node: NodeProgress) -> str:
-    """Return how far a node is."""
+    """Return how far a node is, in words."""
     if node.phase is None:
         return node.status if node.error is None else f"{node.status}: {node.error}"
     attempt = f"attempt {node.attempt}" if node.attempt > 1 else ""
@@ -15,32 +15,32 @@ def in_words(node: NodeProgress) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def amounts(told: NodeProgress | Total) -> list[str]:
-    """Return what has arrived of how much, how fast, and how long it will take."""
+def amounts(progress: NodeProgress | Total) -> list[str]:
+    """Return how much has arrived of how much, how fast, and how long the rest will take."""
     parts = []
-    if told.size:
-        # Of some layers the size isn't known yet.
-        more = "more than " if told.unsized else ""
-        done = told.fetched
-        if isinstance(told, NodeProgress) and told.phase == EXTRACTING:
-            done = told.extracted
-        parts.append(f"{show_size(done)} of {more}{show_size(told.size)}")
-    if told.rate:
-        parts.append(f"{show_size(told.rate)}/s")
-    if told.left:
+    if progress.size:
+        # The size of some layers isn't known yet.
+        more = "more than " if progress.unsized else ""
+        done = progress.fetched
+        if isinstance(progress, NodeProgress) and progress.phase == EXTRACTING:
+            done = progress.extracted
+        parts.append(f"{show_size(done)} of {more}{show_size(progress.size)}")
+    if progress.rate:
+        parts.append(f"{show_size(progress.rate)}/s")
+    if progress.left:
         # 0 while it still goes on: what is left then is work that the engine gives no figures of.
-        parts.append(f"{'more than ' if told.unsized else ''}{duration(told.left)} left")
+        parts.append(f"{'more than ' if progress.unsized else ''}{duration(progress.left)} left")
     return parts
 
 
 def sum_in_words(total: Total) -> str:
-    """Return how far a job is, all nodes together."""
+    """Return how far a job is on all nodes together, in words."""
     counts = ", ".join(f"{count} {status}" for status, count in total.nodes.items())
     return ", ".join([counts or "no node yet", *amounts(total)])
 
 
 def duration(seconds: int) -> str:
-    """Return a duration as people read it: 59 s, 1 min 5 s, 2 h 0 min."""
+    """Return a duration as people write it: 59 s, 1 min 5 s, 2 h 0 min."""
     if seconds < 60:
         return f"{seconds} s"
     minutes, seconds = divmod(seconds, 60)

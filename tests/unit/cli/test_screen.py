@@ -11,11 +11,11 @@ from towline.cli.screen import Screen
 from towline.client import NodeProgress, PartProgress, Progress, Total
 
 
-def drawn(*told: Progress, height: int = 24, width: int = 100) -> list[str]:
+def drawn(*steps: Progress, height: int = 24, width: int = 100) -> list[str]:
     """Return the lines that a screen of this size shows of the last of these."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     screen = Screen(console)
-    for each in told:
+    for each in steps:
         shown = screen.draw(each)
     with console.capture() as captured:
         console.print(shown)
