@@ -5,6 +5,8 @@ from typing import Self
 
 import msgspec
 
+from towline.wire.text import problem_with_characters, quoted
+
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
 
@@ -31,7 +33,6 @@ _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _MEANT_AS_DIGEST = re.compile(
     r"(?:sha256|sha384|sha512)(?::[^/]*)?|[A-Za-z][A-Za-z0-9+._-]*:[0-9a-fA-F]{32,}"
 )
-_NOT_VISIBLE_ASCII = re.compile(r"[^!-~]")
 
 
 class InvalidReference(ValueError):
@@ -139,34 +140,6 @@ def parse_registry(text: str) -> str:
         )
     name = text.lower()
     return DOCKER_HUB if name in _DOCKER_HUBS else name
-
-
-def quoted(text: str) -> str:
-    """Show text that somebody sent: quoted, control characters escaped, the middle left out.
-
-    Parameters:
-        text: anything, of any length; at most 80 characters of it are shown.
-    """
-    return repr(text if len(text) <= 80 else f"{text[:39]}…{text[-40:]}")
-
-
-def problem_with_characters(text: str) -> str | None:
-    """Say which character of a name is not visible ASCII and what to do, or None if all are.
-
-    Parameters:
-        text: anything; only its first such character is spoken of.
-    """
-    found = _NOT_VISIBLE_ASCII.search(text)
-    if found is None:
-        return None
-    character = found.group()
-    if character == " ":
-        kind = "white space"
-    elif character < " " or character == "\x7f":
-        kind = f"the control character {character!r}"
-    else:
-        kind = f"{character!r}, which is not ASCII"
-    return f"it holds {kind} (character {found.start() + 1}), leave that out"
 
 
 def _split(text: str) -> tuple[str, str, str | None, str | None]:

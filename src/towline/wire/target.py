@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from towline.wire.reference import problem_with_characters, quoted
+from towline.wire.text import problem_with_characters, quoted
 
 _LONGEST_TARGET = 255
 _LONGEST_HOSTNAME = 253

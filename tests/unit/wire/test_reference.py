@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from towline.wire import reference
-from towline.wire.reference import InvalidReference, Reference, quoted
+from towline.wire.reference import InvalidReference, Reference
+from towline.wire.text import quoted
 
 SHA256 = "sha256:" + "0123456789abcdef" * 4
 SHA384 = "sha384:" + "0123456789abcdef" * 6

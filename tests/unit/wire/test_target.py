@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.wire import target
-from towline.wire.reference import quoted
 from towline.wire.target import (
     ALL,
     ANY,
@@ -23,6 +22,7 @@ from towline.wire.target import (
     parse_machine_id,
     parse_target,
 )
+from towline.wire.text import quoted
 
 
 @pytest.mark.parametrize(

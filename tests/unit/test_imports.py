@@ -1,0 +1,127 @@
+"""The source is arranged in rooms, and imports go one way between them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "towline"
+
+BASE = ("towline", "units", "errors")
+"""What every room may import: the root itself holds the version."""
+
+RULES: dict[str, tuple[str, ...]] = {
+    "__main__": ("cli",),
+    "towline": ("client",),
+    "units": (),
+    "errors": (),
+    "wire": ("wire",),
+    "broker": ("broker", "wire"),
+    "operation": ("wire",),
+    "operations": ("operations", "operation", "wire"),
+    "runtime": ("runtime", "wire", "broker.settings"),
+    "controller": ("controller", "broker", "runtime", "operation", "operations", "wire"),
+    "agent": ("agent", "broker", "runtime", "operation", "operations", "wire"),
+    "client": ("client", "operation", "operations", "wire", "runtime.config"),
+    "cli": (
+        *("cli", "client", "operation", "operations", "wire"),
+        *("runtime.config", "runtime.logs", "runtime.process", "runtime.state_directory"),
+    ),
+    # The commands that start parts, or make what only a part reads.
+    "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "wire"),
+    "cli.local": ("cli", "client", "controller.auth", "runtime"),
+    "cli.token": ("cli", "controller.auth", "operation", "operations", "runtime"),
+}
+"""What a room may import beside BASE; the longest name that a module begins with decides."""
+
+JOURNAL_ONLY = ("wire.job", "wire.event")
+"""Of the broker's modules only the journal knows jobs and their events."""
+
+CORE = ("wire", "controller.jobs", "controller.rollout", "agent")
+DOCKER = ("agent.docker", "operations.docker", "wire.reference", "wire.cooldown")
+"""The core knows nothing of images and registries: Docker is one provider among others."""
+
+EXCEPTIONS: set[tuple[str, str]] = {
+    # A credential names its place as references name a registry.
+    ("wire.credential", "wire.reference"),
+}
+"""Imports that break a rule for now, by module and what it imports."""
+
+
+def name_of(path: Path) -> str:
+    """Return a module's name without the leading `towline.`."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts) or "towline"
+
+
+MODULES = {name_of(path): path for path in SOURCE.rglob("*.py")}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield all of Towline's modules that a module imports, wherever in it, by name."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == "towline":
+                # What is imported from a module may be a name in it, and no module.
+                while rest and rest not in MODULES:
+                    rest = rest.rpartition(".")[0]
+                yield rest or "towline"
+
+
+IMPORTS = {
+    (name, other)
+    for name, path in MODULES.items()
+    for other in imported(ast.parse(path.read_text(encoding="utf-8")))
+}
+
+
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    """Whether a module is one of some rooms, or lies in one."""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def broken(name: str, other: str) -> bool:
+    """Whether it is against the rules that one module imports another."""
+    room = max((room for room in RULES if within(name, (room,))), key=len)
+    if not within(other, RULES[room]) and other not in BASE:
+        return True
+    if within(name, ("broker",)) and name != "broker.journal" and other in JOURNAL_ONLY:
+        return True
+    return within(name, CORE) and not within(name, DOCKER) and within(other, DOCKER)
+
+
+def test_every_module_imports_only_what_its_room_may() -> None:
+    found = {pair for pair in IMPORTS if broken(*pair)}
+    assert sorted(found - EXCEPTIONS) == []
+    assert sorted(EXCEPTIONS - found) == [], "no exceptions any more"
+
+
+@pytest.mark.parametrize("side", ["controller", "agent"])
+def test_what_starts_a_part_is_imported_only_where_it_is_wanted(side: str) -> None:
+    """Lazily, by the commands that start it: the others start without."""
+    for name, path in MODULES.items():
+        if within(name, ("cli", "client")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            at_once = ast.Module([node for node in tree.body if not _only_checked(node)], [])
+            for node in at_once.body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    assert not any(within(other, (side,)) for other in imported(node)), name
+
+
+def _only_checked(node: ast.stmt) -> bool:
+    """Whether a statement is for type checkers alone."""
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def test_the_root_has_few_modules() -> None:
+    assert len({name.partition(".")[0] for name in MODULES} - {"towline"}) <= 14
