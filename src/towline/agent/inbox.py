@@ -213,7 +213,8 @@ class Inbox:
             stream, sequence: see `Ledger.settle`.
         """
         try:
-            self._ledger.forget(self._journal.broker.clock.now() - LEDGER_KEEPS)
+            if self._journal.broker.clock.known.is_set():
+                self._ledger.forget(self._journal.broker.clock.now() - LEDGER_KEEPS)
             await self._ledger.settle(stream, sequence)
         except sqlite3.Error as error:
             log.warning("position not recorded", reason=str(error))

@@ -81,7 +81,7 @@ class Outbox:
             sqlite3.Error: the ledger can't be read.
         """
         while events := self._ledger.undelivered(BATCH):
-            # Sent in order and all at once; each is stored once, and folding minds no order.
+            # Sent in order and all at once: each is stored once, and the fold minds no order.
             outcomes = await asyncio.gather(
                 *(self._journal.add_event(event, timeout=within) for _, event in events),
                 return_exceptions=True,

@@ -78,13 +78,13 @@ class Runner:
     ) -> None:
         if running is not None:
             await asyncio.wait([running])
-        else:
-            try:
-                await self._ledger.refuse(job_id, received=self._clock.now())
-            except sqlite3.Error as error:
-                # Not acknowledged: it is delivered again in a while.
-                log.error("cancellation not recorded", job=job_id, reason=str(error))
-                return
+        try:
+            # For a task that did run as well: its job may not have been accepted, and come again.
+            await self._ledger.refuse(job_id, received=self._clock.now())
+        except sqlite3.Error as error:
+            # Not acknowledged: it is delivered again in a while.
+            log.error("cancellation not recorded", job=job_id, reason=str(error))
+            return
         await delivery.acknowledge()
 
     async def _take(self, delivery: Delivery) -> None:

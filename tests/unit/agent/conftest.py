@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.agent.doubles import DeliveryDouble, JournalDouble, ProviderDouble
+from tests.testing.doubles import DeliveryDouble, JournalDouble, ProviderDouble
 from towline.agent.capabilities import Capabilities
 from towline.agent.executor import Executor
 from towline.agent.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.agent.doubles import ProviderDouble
+from tests.testing.doubles import ProviderDouble
 from towline.agent.capabilities import Capabilities
 from towline.agent.ledger import Ledger
 from towline.operation import NODE

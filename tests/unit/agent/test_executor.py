@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.testing.doubles import until
 from tests.unit.agent.conftest import Body, Middle
-from tests.unit.agent.doubles import until
 from towline.agent.executor import LONGEST_ERROR
 from towline.errors import ProviderUnreachable, TaskFailed
 from towline.operation import Effect

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.testing.doubles import AWAY, JournalDouble, until
 from tests.testing.ledger import a_job, an_end, full_disk, on_disk, outbox
-from tests.unit.agent.doubles import AWAY, JournalDouble, until
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import Outbox
 from towline.agent.part import keep_running

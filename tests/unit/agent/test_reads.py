@@ -1,8 +1,8 @@
 """Reads, which are answered past the ledger."""
 
+from tests.testing.doubles import AWAY, DeliveryDouble, until
 from tests.testing.ledger import on_disk
 from tests.unit.agent.conftest import Body, Middle
-from tests.unit.agent.doubles import AWAY, DeliveryDouble, until
 from towline.operation import Effect
 from towline.wire.event import COMPLETED
 

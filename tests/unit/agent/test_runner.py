@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.testing.doubles import AWAY, DeliveryDouble, until
 from tests.testing.ledger import full_disk, on_disk
 from tests.unit.agent.conftest import Body, Middle
-from tests.unit.agent.doubles import AWAY, DeliveryDouble, until
 from towline.agent.ledger import Ledger
 from towline.operation import Effect
 from towline.wire.event import CANCELLED, COMPLETED, EXPIRED, FAILED
@@ -130,6 +130,27 @@ async def test_a_cancellation_that_a_full_disk_refuses_is_not_acknowledged(
     middle.runner.cancel(job.id, cancel)
     await until(lambda: cancel.acknowledged)
     assert middle.ledger.refused(job.id)
+
+
+async def test_a_cancelled_job_that_a_full_disk_refused_does_not_run_when_it_comes_again(
+    middle: Middle, body: Body
+) -> None:
+    await middle.ledger.forget(1.0)
+    job = middle.job()
+    cancel = cancellation(job)
+    with full_disk(middle.path):
+        delivery = DeliveryDouble(job, needs_leave=True)
+        middle.runner.take(delivery)
+        middle.runner.cancel(job.id, cancel)
+        await until(lambda: not middle.executor.runs(job.id))
+        await asyncio.sleep(0.1)
+    assert (delivery.acknowledged, cancel.acknowledged) == (0, 0)
+    middle.runner.cancel(job.id, cancel)
+    await until(lambda: cancel.acknowledged)
+    again = middle.deliver(job)
+    await until(lambda: again.acknowledged)
+    assert body.begun == 0
+    assert middle.ends(job) == [(CANCELLED, "cancelled")]
 
 
 # Leave
