@@ -80,7 +80,7 @@ def test_by_default_state_is_where_the_platform_has_it(
     assert state_directory.default_directory() == Path(expected)
 
 
-def test_a_lock_is_held_by_one_and_names_the_holder(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder_and_names_it(tmp_path: Path) -> None:
     (tmp_path / "agent.lock").write_text("12345678901234567890\n")
     lock = Lock(tmp_path, "agent")
     with pytest.raises(StateInUse, match=rf"\(process {os.getpid()}\)") as refused:
@@ -108,23 +108,23 @@ def test_a_refused_lock_leaves_the_holders_name(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
-    hold = """
+    program = """
 import pathlib, sys, time
 from towline.runtime.state_directory import Lock
 lock = Lock(pathlib.Path(sys.argv[1]), "agent")
-print("held", flush=True)
+print("locked", flush=True)
 time.sleep(600)
 """
-    command: list[str | Path] = [sys.executable, "-c", hold, tmp_path]
-    with Process("hold", command, logs=tmp_path) as process:
-        process.wait_for_output("held")
+    command: list[str | Path] = [sys.executable, "-c", program, tmp_path]
+    with Process("holder", command, logs=tmp_path) as process:
+        process.wait_for_output("locked")
         with pytest.raises(StateInUse, match=f"process {process.pid}"):
             Lock(tmp_path, "agent")
         process.kill()
         Lock(tmp_path, "agent").close()
 
 
-def test_a_lock_is_not_handed_on_to_programs_that_its_holder_starts(tmp_path: Path) -> None:
+def test_a_lock_is_not_inherited_by_programs_that_its_holder_starts(tmp_path: Path) -> None:
     lock = Lock(tmp_path, "agent")
     with Process("child", [sys.executable, "-c", "input()"], logs=tmp_path):
         lock.close()
