@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -244,6 +243,8 @@ def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Set
 @level_option
 def up(config_file: str | None, **flags: Any) -> None:
     """Run a broker, a controller and an agent on this machine."""
+    import shlex
+
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
     from towline.runtime.process import print_line, run
