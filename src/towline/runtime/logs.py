@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -20,24 +18,20 @@ import structlog  # noqa: E402
 if _rich is None:
     del sys.modules["rich"]
 
+from towline.runtime.process import write_if_possible  # noqa: E402
 from towline.runtime.redaction import strike  # noqa: E402
 
 
 class _Lines:
-    """Writes lines to a file, and loses them where it can't be written.
-
-    A terminal that was closed, or a full disk behind a redirection, must end no part.
-    """
+    """Writes lines to a file, from any thread, and loses them where it can't be written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
 
     def write(self, line: bytes) -> None:
-        rest = line + b"\n"
-        with self._lock, contextlib.suppress(OSError):
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        with self._lock:
+            write_if_possible(self._descriptor, line + b"\n")
 
     # The method that structlog calls has the name of the one that was called on its own logger.
     debug = info = warning = error = critical = write

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -77,12 +78,20 @@ def starting(text: str, *, every: float = EXTEND_EVERY) -> Iterator[Callable[[],
 
 
 def print_line(text: str) -> None:
-    """Print a line for a person, or nothing where standard output can't be written any more.
+    """Print a line on standard output, where a person may read it."""
+    line = f"{text}\n".encode(sys.stdout.encoding, errors="backslashreplace")
+    write_if_possible(sys.stdout.fileno(), line)
 
-    A service goes on after the terminal that it was started from was closed.
+
+def write_if_possible(descriptor: int, line: bytes) -> None:
+    """Write a whole line, or lose it where it can't be written.
+
+    A terminal that was closed, or a full disk behind a redirection, must end no service.
     """
+    # Nothing is buffered: what could not be written would be tried again when the process ends.
     with contextlib.suppress(OSError):
-        print(text, flush=True)
+        while line:
+            line = line[os.write(descriptor, line) :]
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -146,6 +146,8 @@ async def _keep_running(broker: EmbeddedBroker) -> None:
             await broker.start()
         except InvalidConfiguration as error:
             log.error("broker not started", reason=error.details)
+        except OSError as error:
+            log.error("broker not started", reason=str(error))
 
 
 async def _show_readiness(

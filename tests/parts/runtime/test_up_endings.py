@@ -76,6 +76,17 @@ def test_where_hang_ups_are_ignored_it_outlasts_its_terminal(tmp_path: Path) -> 
         assert {**up.parts(), "controller": 0} == {**before, "controller": 0}
 
 
+def test_where_nothing_that_it_writes_can_be_written_it_works_and_ends_as_ever(
+    tmp_path: Path,
+) -> None:
+    up = Up(tmp_path, "--engine", NO_ENGINE)
+    up.command = ["/bin/sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh", *up.command]
+    with up:
+        wait_until(lambda: len(up.parts()) == 3, what="all parts")
+        assert up.stop() == 0
+        assert not up.survivors()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT], ids=str)
 def test_nothing_is_left_when_it_cannot_end_its_parts_itself(
     up: Up, number: signal.Signals
