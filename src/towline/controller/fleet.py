@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 
 import structlog
 
 from towline.broker.bucket import Bucket
 from towline.broker.connection import LONGEST_PAUSE, Connection
+from towline.controller.moment import LocalClock, Moment
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
 from towline.wire.node import Heartbeat, NodeState, Registration
@@ -18,27 +18,36 @@ from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 
 log = structlog.get_logger()
 
-
 MAX_FOLLOWERS = 1000
 """Controllers that may follow a bucket at a time."""
 HEARTBEATS_KEPT = 120.0
 """Seconds after which the broker forgets the heartbeat of a node that sends no more."""
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
-TICK = 0.5
+LOOK_EVERY = 0.5
+"""Seconds between looks for nodes that send no heartbeats any more."""
+LATE = 5.0
+"""Seconds between two looks after which this process, or the machine, has stood still."""
 GRACE = LONGEST_PAUSE + 2.0
-"""Seconds after a connection of ours within which agents may still be on their way back."""
+"""Seconds after a connection of this controller's within which agents may still be on their way
+back."""
 
 
 class Member:
-    """A registered node, as this controller sees it."""
+    """A registered node, as this controller sees it.
+
+    Attributes:
+        heartbeat: its last heartbeat; None where this controller has received none.
+        received: when that was.
+        here: whether the node sends heartbeats.
+        state: what people have decided about it.
+    """
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
         self.labels = [parse_label(f"{k}:{v}") for k, v in registration.labels.items()]
         self.heartbeat: Heartbeat | None = None
-        self.heard = registration.started
-        """When it was heard last: seconds since 1970, by this controller's clock."""
+        self.received: Moment | None = None
         self.here = False
         self.state = NodeState()
 
@@ -66,16 +75,48 @@ class Member:
         return self.heartbeat.capabilities.get(capability, "") if self.heartbeat else ""
 
     @property
+    def last_heartbeat(self) -> float:
+        """When its last heartbeat came, in seconds since 1970, by this controller's clock.
+
+        Where none has come: when its agent was started, by the node's clock.
+        """
+        return self.registration.started if self.received is None else self.received.time
+
+    @property
     def absence(self) -> str:
         """Return "not reachable since …", for results and errors."""
-        return f"not reachable since {timestamp(self.heard)}"
+        return f"not reachable since {timestamp(self.last_heartbeat)}"
 
 
 class Fleet:
-    """All registered nodes, in memory, kept current by following three key-value buckets."""
+    """All registered nodes, in memory, kept current by following three key-value buckets.
 
-    def __init__(self, broker: Connection) -> None:
+    Attributes:
+        hostnames: of all registered nodes, by machine id.
+
+    Args:
+        clock: this machine's clocks.
+        missed: heartbeats that a node may miss before it counts as away.
+        look_every, late, grace: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        broker: Connection,
+        *,
+        clock: LocalClock | None = None,
+        missed: int = MISSED,
+        look_every: float = LOOK_EVERY,
+        late: float = LATE,
+        grace: float = GRACE,
+    ) -> None:
         self._broker = broker
+        self._clock = clock or LocalClock()
+        self._missed = missed
+        self._look_every = look_every
+        self._late = late
+        self._grace = grace
+        self._patient_until = 0.0
         self._listeners: list[Callable[[set[str]], None]] = []
         self._node_bucket = Bucket(
             broker, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
@@ -97,10 +138,9 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._by_hostname: dict[str, set[str]] = {}
         self.hostnames: dict[str, str] = {}
-        """Of all registered nodes, by machine id."""
         self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
-        self._early: dict[str, tuple[Heartbeat, float]] = {}
+        self._early: dict[str, tuple[Heartbeat, Moment]] = {}
 
     def subscribe(self, changed: Callable[[set[str]], None]) -> None:
         """Have `changed` called with the machine ids of nodes that came or went."""
@@ -147,50 +187,57 @@ class Fleet:
             if member is not None:
                 member.state = change.value
 
-    async def decide(self, member: Member, state: NodeState) -> None:
-        """Keep a decision about a node, and have its agent look at it.
+    async def set_state(self, member: Member, state: NodeState) -> None:
+        """Store what people have decided about a node, and have its agent look at it.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it may not have been kept.
+            BrokerUnreachable, BrokerRefused: it may not have been stored.
         """
         await self._state_bucket.put(member.machine, state)
         self._states[member.machine] = member.state = state
         await self._broker.publish(state_subject(member.machine), b"")
 
     async def follow_heartbeats(self) -> None:
-        """Keep signs of life current, for ever."""
+        """Keep heartbeats current, for ever."""
         async for change in self._heartbeat_bucket.follow():
-            # What the bucket held when we came is as old as the broker says; what comes after is
-            # now, whatever the broker's clock.
-            now = time.time()
-            self._hear(change.key, change.value, now if change.live else min(now, change.stored))
+            # One that the bucket held before this controller followed it is as old as the broker
+            # says; what comes after that is of now, whatever the broker's clock.
+            ago = 0.0 if change.live else max(0.0, self._broker.clock.now() - change.stored)
+            self._receive(change.key, change.value, self._clock.moment(ago))
 
     async def watch(self) -> None:
-        """Notice nodes that have fallen silent, for ever."""
-        patient_until = 0.0
+        """Notice nodes that send no heartbeats any more, for ever."""
+        looked = self._clock.running()
         while True:
-            await asyncio.sleep(TICK)
-            now = time.time()
-            # While the broker is away nobody can be heard, and soon after it only who was as quick
-            # as we: that says nothing of the nodes.
-            if not self._broker.connected:
-                patient_until = time.monotonic() + GRACE
-            if time.monotonic() < patient_until:
-                for member in self._members.values():
-                    if member.here:
-                        member.heard = now
-                continue
-            gone = {
-                member.machine
-                for member in self._members.values()
-                if member.here and now - member.heard > MISSED * member.registration.interval
-            }
-            for machine in gone:
-                member = self._members[machine]
-                member.here = False
-                log.warning("node away", machine=machine, hostname=member.hostname)
-            if gone:
-                self._notify(gone)
+            await asyncio.sleep(self._look_every)
+            now = self._clock.running()
+            self._look(now, now - looked)
+            looked = now
+
+    def _look(self, now: float, elapsed: float) -> None:
+        """Count nodes as away that have missed their heartbeats.
+
+        Args:
+            now: seconds since the machine was started.
+            elapsed: seconds since the last look.
+        """
+        # While the broker is away, or this process stands still, no heartbeat is received, and
+        # soon after it only those of nodes that are as quick as this controller.
+        if not self._broker.connected or elapsed > self._late:
+            self._patient_until = now + self._grace
+        gone = {member.machine for member in self.here() if self._silent(member, now)}
+        for machine in gone:
+            member = self._members[machine]
+            member.here = False
+            log.warning("node away", machine=machine, hostname=member.hostname)
+        if gone:
+            self._notify(gone)
+
+    def _silent(self, member: Member, now: float) -> bool:
+        if member.received is None:
+            return False
+        since = max(member.received.running, self._patient_until)
+        return now - since > self._missed * member.registration.interval
 
     def _register(self, registration: Registration) -> None:
         machine = registration.machine
@@ -198,7 +245,8 @@ class Fleet:
         old = self._members.get(machine)
         if old is not None:
             self._by_hostname[old.hostname].discard(machine)
-            member.heartbeat, member.heard, member.here = old.heartbeat, old.heard, old.here
+            member.heartbeat, member.received = old.heartbeat, old.received
+            member.here = old.here
         member.state = self._states.get(machine, member.state)
         self._members[machine] = member
         self.hostnames[machine] = member.hostname
@@ -206,17 +254,16 @@ class Fleet:
         self._by_hostname.setdefault(registration.hostname, set()).add(machine)
         early = self._early.pop(machine, None)
         if early is not None:
-            self._hear(machine, *early)
+            self._receive(machine, *early)
 
-    def _hear(self, machine: str, heartbeat: Heartbeat, heard: float) -> None:
+    def _receive(self, machine: str, heartbeat: Heartbeat, received: Moment) -> None:
         member = self._members.get(machine)
         if member is None:
-            self._early[machine] = (heartbeat, heard)
+            self._early[machine] = (heartbeat, received)
             return
-        member.heartbeat, member.heard = heartbeat, heard
-        here = not heartbeat.leaving and (
-            time.time() - heard <= MISSED * member.registration.interval
-        )
+        member.heartbeat, member.received = heartbeat, received
+        recent = received.age <= self._missed * member.registration.interval
+        here = recent and not heartbeat.leaving
         if here != member.here:
             member.here = here
             log.info(

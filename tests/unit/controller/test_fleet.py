@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterable
 
 import pytest
@@ -31,6 +30,11 @@ def a_fleet(registrations: Iterable[Registration]) -> Fleet:
     for each in registrations:
         fleet._register(each)
     return fleet
+
+
+def beat(fleet: Fleet, machine: str, heartbeat: Heartbeat | None = None, ago: float = 0.0) -> None:
+    """Have a heartbeat arrive, or have arrived some seconds ago."""
+    fleet._receive(machine, heartbeat or Heartbeat({"node": ""}), fleet._clock.moment(ago))
 
 
 def resolved(fleet: Fleet, target: Target) -> list[str] | type[TowlineError]:
@@ -135,29 +139,28 @@ def test_members_are_listed_by_hostname() -> None:
     assert fleet.hostnames == {"1": "c", "2": "a", "3": "b"}
 
 
-def test_a_node_is_here_while_it_is_heard_and_gone_when_it_says_so() -> None:
+def test_a_node_is_here_from_its_heartbeat_on_and_gone_when_it_says_so() -> None:
     changes: list[set[str]] = []
-    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"))
+    fleet = a_fleet([registration("a", "web-01")])
     fleet.subscribe(changes.append)
-    fleet._register(registration("a", "web-01"))
     assert not list(fleet.here())
-    fleet._hear("a", Heartbeat({"node": ""}), time.time())
+    beat(fleet, "a")
     assert [member.machine for member in fleet.here()] == ["a"]
-    fleet._hear("a", Heartbeat({"node": ""}), time.time())
-    fleet._hear("a", Heartbeat(leaving=True), time.time())
+    beat(fleet, "a")
+    beat(fleet, "a", Heartbeat(leaving=True))
     assert not list(fleet.here())
     assert changes == [{"a"}, {"a"}]
 
 
 def test_a_heartbeat_of_long_ago_brings_nobody_back() -> None:
     fleet = a_fleet([registration("a", "web-01")])
-    fleet._hear("a", Heartbeat(), time.time() - 60)
+    beat(fleet, "a", ago=60.0)
     assert not list(fleet.here())
 
 
 def test_a_heartbeat_that_comes_before_its_registration_counts_when_that_comes() -> None:
     fleet = a_fleet([])
-    fleet._hear("a", Heartbeat({"docker": ""}), time.time())
+    beat(fleet, "a", Heartbeat({"docker": ""}))
     assert resolved(fleet, ALL) is NoNodes
     fleet._register(registration("a", "web-01"))
     (member,) = fleet.here()
@@ -166,7 +169,7 @@ def test_a_heartbeat_that_comes_before_its_registration_counts_when_that_comes()
 
 def test_a_registration_anew_does_not_make_a_node_silent() -> None:
     fleet = a_fleet([registration("a", "web-01")])
-    fleet._hear("a", Heartbeat({"docker": "refused"}), time.time())
+    beat(fleet, "a", Heartbeat({"docker": "refused"}))
     fleet._register(registration("a", "web-01", {"group": "web"}, started=2.0))
     (member,) = fleet.here()
     assert member.trouble("docker") == "refused"
@@ -184,6 +187,6 @@ def test_what_a_node_can_do_is_what_its_heartbeat_says() -> None:
     assert not member.trouble("node")
 
 
-def test_a_node_that_is_away_tells_since_when() -> None:
+def test_a_node_that_never_sent_a_heartbeat_is_away_since_its_start() -> None:
     member = Member(registration("a", "web-01", started=1_700_000_000.0))
     assert member.absence == "not reachable since 2023-11-14T22:13:20.000Z"

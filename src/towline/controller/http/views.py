@@ -224,7 +224,7 @@ def agent(member: Member) -> dict[str, Any]:
         "kernel_version": registration.kernel,
         "cpu_count": registration.cpu_count,
         "version": registration.version,
-        "last_heard": timestamp(member.heard),
+        "last_heard": timestamp(member.last_heartbeat),
         "timeline": _history(member),
     }
     if registration.distribution:

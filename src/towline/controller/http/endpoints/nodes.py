@@ -51,7 +51,7 @@ class Nodes:
                 f"Since {timestamp(member.drained)}, by {member.state.by}",
             )
         now = time.time()
-        await self._fleet.decide(member, NodeState(now, caller.subject, now))
+        await self._fleet.set_state(member, NodeState(now, caller.subject, now))
         running = member.heartbeat.running if member.heartbeat else 0
         rest = f"; {running} tasks run to their end" if running else ""
         return answer({"message": f"{member.hostname} takes no more work{rest}."})
@@ -60,7 +60,7 @@ class Nodes:
         member = self._member(request)
         if member.drained is None:
             raise Conflict(f"{member.hostname} is not drained.", "It takes work already")
-        await self._fleet.decide(member, NodeState(None, caller.subject, time.time()))
+        await self._fleet.set_state(member, NodeState(None, caller.subject, time.time()))
         return answer({"message": f"{member.hostname} takes work again."})
 
     def _member(self, request: Request) -> Member:
