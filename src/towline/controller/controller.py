@@ -16,7 +16,8 @@ from towline.broker.settings import Settings
 from towline.controller.auth import Authenticator
 from towline.controller.cooldowns import cooldown_bucket
 from towline.controller.credentials.issuer import Issuer
-from towline.controller.credentials.store import Registries
+from towline.controller.credentials.jobs import JobCredentials
+from towline.controller.credentials.store import CredentialStore
 from towline.controller.fleet import Fleet
 from towline.controller.http.app import application
 from towline.controller.http.endpoints.documents import Documents
@@ -89,11 +90,13 @@ class Controller:
         self.indexer = Indexer(broker, index, retention=options.retention.age)
         self.waiting = Waiting(self.indexer, self.fleet)
         self.lookup = Lookup(index, self.indexer, self.fleet, self.waiting)
-        self.registries = Registries(broker, options.vault)
-        self.issuer = Issuer(broker, index, self.fleet, self.indexer, self.registries)
+        self.credentials = CredentialStore(broker, options.vault)
+        self.job_credentials = JobCredentials(self.credentials, index, self.indexer)
+        self.issuer = Issuer(broker, index, self.fleet, self.indexer, self.credentials)
         self.keys = Keys(broker)
         self.submitter = Submitter(
-            *(self.journal, index, self.fleet, self.keys, self.issuer, self.waiting, self.lookup),
+            *(self.journal, index, self.fleet, self.keys, self.job_credentials),
+            *(self.waiting, self.lookup),
             expires=options.expires,
         )
         self.decisions = Decisions(self.journal, index, self.fleet, self.indexer)
@@ -113,7 +116,7 @@ class Controller:
                 *(
                     functools.partial(part.create, replicas)
                     for part in (
-                        *(self.fleet, self.keys, self.registries, self.cooldowns),
+                        *(self.fleet, self.keys, self.credentials, self.cooldowns),
                         self.lease,
                     )
                 ),
@@ -141,7 +144,7 @@ class Controller:
                     *(self.lookup, feed, self.index, self.indexer, self.watches, self.fleet),
                     self.stopping,
                 ).routes(),
-                *RegistryCredentials(self.registries).routes(),
+                *RegistryCredentials(self.credentials).routes(),
                 *Documents().routes(),
                 *Operations(self.submitter, waits).routes(),
             ],
@@ -153,7 +156,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             for part in (
                 *(self.storage, self.indexer, self.fleet),
-                *(self.runner, self.watches, self.issuer),
+                *(self.runner, self.watches, self.issuer, self.job_credentials),
             ):
                 group.create_task(part.run())
 

@@ -1,16 +1,14 @@
 """The buckets that controllers make are those that brokers of earlier versions hold."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.testing.broker import Broker
 from towline.broker.connection import Connection
-from towline.broker.settings import Settings
 from towline.controller.cooldowns import cooldown_bucket
-from towline.controller.credentials.store import Registries
+from towline.controller.credentials.store import CredentialStore
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.idempotency import Keys
 from towline.controller.rollout.lease import Lease
@@ -46,19 +44,12 @@ FIRST: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
-    with Broker(tmp_path) as broker:
-        async with Connection(Settings([broker.url], broker.credentials), "tests") as connection:
-            yield connection
-
-
-@pytest.fixture
 def makers(connection: Connection, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
     vault = open_vault(tmp_path / "credentials.key", create=True)
     return [
         Fleet(connection).create,
         Keys(connection).create,
-        Registries(connection, vault).create,
+        CredentialStore(connection, vault).create,
         Lease(connection, "waves").create,
         cooldown_bucket(connection).create,
     ]

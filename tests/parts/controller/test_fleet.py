@@ -4,15 +4,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.testing.broker import Broker
 from tests.testing.stream import until
 from towline.broker.bucket import Bucket
 from towline.broker.connection import Connection
-from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
 from towline.controller.moment import LocalClock
 from towline.wire.node import Heartbeat, Registration
@@ -54,13 +51,6 @@ class Stepping:
 
     def __call__(self) -> float:
         return time.time() + self.ahead
-
-
-@pytest.fixture
-async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
-    with Broker(tmp_path) as broker:
-        async with Connection(Settings([broker.url], broker.credentials), "tests") as connection:
-            yield connection
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from towline.controller.credentials.store import Kept
+from towline.controller.credentials.store import StoredCredential
 from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState
@@ -196,15 +196,15 @@ def event(event: Event) -> dict[str, Any]:
     return described
 
 
-def registry(kept: Kept, *, readable: bool) -> dict[str, Any]:
+def registry(stored: StoredCredential, *, readable: bool) -> dict[str, Any]:
     """Return what may be known of a credential that is kept for a registry: never the secret."""
-    described: dict[str, Any] = {"registry": kept.registry}
-    if kept.username:
-        described["username"] = kept.username
+    described: dict[str, Any] = {"registry": stored.registry}
+    if stored.username:
+        described["username"] = stored.username
     return described | {
-        "type": kept.kind,
-        "updated_at": timestamp(kept.updated),
-        "updated_by": kept.by,
+        "type": stored.kind,
+        "updated_at": timestamp(stored.updated),
+        "updated_by": stored.by,
         "readable": readable,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from towline.broker.journal import Journal
-from towline.controller.credentials.issuer import Issuer
+from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.idempotency import Keys, digest
 from towline.controller.jobs.index import Index
@@ -105,7 +105,7 @@ class Submitter:
         index: Index,
         fleet: Fleet,
         keys: Keys,
-        issuer: Issuer,
+        credentials: JobCredentials,
         waiting: Waiting,
         lookup: Lookup,
         *,
@@ -115,7 +115,7 @@ class Submitter:
         self._index = index
         self._fleet = fleet
         self._keys = keys
-        self._issuer = issuer
+        self._credentials = credentials
         self._waiting = waiting
         self._lookup = lookup
         self._expires = expires
@@ -147,7 +147,7 @@ class Submitter:
         async def append() -> None:
             if request.credential is not None:
                 # Before the job: no node may ask for it before it is there.
-                await self._issuer.keep(job, request.credential)
+                await self._credentials.keep(job, request.credential)
             await self._append(job, request, plan)
 
         await self._waiting.wait(state, request.operation.requires, wait, append)

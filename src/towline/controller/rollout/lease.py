@@ -22,6 +22,7 @@ KEPT = 6.0
 MARGIN = 1.0
 """Seconds before that, from which on its holder counts it as over."""
 ANSWER_WITHIN = 2.0
+"""Seconds that the broker has to answer: a lease that is late is worth nothing."""
 
 
 class _Holder(msgspec.Struct, frozen=True):
@@ -41,11 +42,25 @@ class Lease:
 
     A controller that stalls may act a moment longer than it has the lease: what must not be done
     twice needs a condition of its own at the broker.
+
+    Args:
+        name: what the lease is for.
+        kept, margin, answer_within: seconds; see the constants.
     """
 
-    def __init__(self, broker: Connection, name: str) -> None:
-        self._bucket = Bucket(broker, BUCKET, _Holder, storage="memory", max_age=KEPT)
+    def __init__(
+        self,
+        broker: Connection,
+        name: str,
+        *,
+        kept: float = KEPT,
+        margin: float = MARGIN,
+        answer_within: float = ANSWER_WITHIN,
+    ) -> None:
+        self._bucket = Bucket(broker, BUCKET, _Holder, storage="memory", max_age=kept)
         self._name = name
+        self._lasts = kept - margin
+        self._answer_within = answer_within
         self._self = _Holder(new_id(), time.time())
         self._sequence = 0
         self._until = 0.0
@@ -70,18 +85,20 @@ class Lease:
             except WrongLastSequence:
                 self._until = 0.0
                 # Perhaps our own, stored by an attempt whose acknowledgement was lost.
-                entry = await self._bucket.get(self._name, timeout=ANSWER_WITHIN)
+                entry = await self._bucket.get(self._name, timeout=self._answer_within)
                 if entry is None or entry.value != self._self:
                     return False
                 self._sequence = await self._write(entry.sequence)
         except (BrokerRefused, BrokerUnreachable) as error:
             log.warning("lease not taken", lease=self._name, reason=error.details)
         else:
-            self._until = began + KEPT - MARGIN
+            self._until = began + self._lasts
         return self.valid
 
     async def _write(self, last: int) -> int:
-        return await self._bucket.put(self._name, self._self, last=last, timeout=ANSWER_WITHIN)
+        return await self._bucket.put(
+            self._name, self._self, last=last, timeout=self._answer_within
+        )
 
     async def give_back(self) -> None:
         """Let another controller take the lease at once, where this one has it."""
@@ -89,6 +106,6 @@ class Lease:
             return
         self._until = 0.0
         try:
-            await self._bucket.purge(self._name, up_to=self._sequence, timeout=ANSWER_WITHIN)
+            await self._bucket.purge(self._name, up_to=self._sequence, timeout=self._answer_within)
         except (BrokerRefused, BrokerUnreachable) as error:
             log.warning("lease not given back", lease=self._name, reason=error.details)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from towline.controller.auth import Caller
-from towline.controller.credentials.store import Kept, Registries
+from towline.controller.credentials.store import CredentialStore, StoredCredential
 from towline.controller.http import request as reading
 from towline.controller.http import views
 from towline.controller.http.app import Route
@@ -19,8 +19,8 @@ from towline.errors import NotFound
 class RegistryCredentials:
     """The endpoints of registries; no answer of theirs has a secret in it."""
 
-    def __init__(self, registries: Registries) -> None:
-        self._registries = registries
+    def __init__(self, store: CredentialStore) -> None:
+        self._store = store
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -32,30 +32,30 @@ class RegistryCredentials:
         ]
 
     async def _list(self, request: Request, caller: Caller) -> Response:
-        found = [self._view(kept) for kept in await self._registries.all()]
+        found = [self._view(stored) for stored in await self._store.all()]
         return answer({"registries": found, "total": len(found)})
 
     async def _get(self, request: Request, caller: Caller) -> Response:
         registry = reading.registry(request)
-        kept = await self._registries.get(registry)
-        if kept is None:
+        stored = await self._store.get(registry)
+        if stored is None:
             raise _nothing_kept(registry)
-        return answer(self._view(kept))
+        return answer(self._view(stored))
 
     async def _put(self, request: Request, caller: Caller) -> Response:
         registry = reading.registry(request)
         credential = await reading.credential(request)
-        kept, new = await self._registries.put(registry, credential, caller.subject)
-        return answer(self._view(kept), 201 if new else 200)
+        stored, new = await self._store.put(registry, credential, caller.subject)
+        return answer(self._view(stored), 201 if new else 200)
 
     async def _delete(self, request: Request, caller: Caller) -> Response:
         registry = reading.registry(request)
-        if not await self._registries.remove(registry):
+        if not await self._store.remove(registry):
             raise _nothing_kept(registry)
         return Response(status_code=204)
 
-    def _view(self, kept: Kept) -> dict[str, Any]:
-        return views.registry(kept, readable=self._registries.readable(kept))
+    def _view(self, stored: StoredCredential) -> dict[str, Any]:
+        return views.registry(stored, readable=self._store.readable(stored))
 
 
 def _nothing_kept(registry: str) -> NotFound:

@@ -1,0 +1,23 @@
+"""A broker of a test's own, and a connection to it as a controller has one."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testing.broker import Broker
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def connection(own_broker: Broker) -> AsyncIterator[Connection]:
+    settings = Settings([own_broker.url], own_broker.credentials)
+    async with Connection(settings, "tests") as connection:
+        yield connection
