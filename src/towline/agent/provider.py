@@ -45,10 +45,10 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Provider(Protocol):
-    """What brings one capability to a node: the Docker Engine, the machine itself.
+    """What brings one capability to a node: the machine itself, or something that runs on it.
 
     Attributes:
-        capability: its name, for example "docker"; operations require it by that.
+        capability: its name; operations require it by that.
     """
 
     capability: str

@@ -38,7 +38,7 @@ class SingleFlight(Generic[W]):
     """Does the same work once for all who wait for it, and never twice at a time for one key.
 
     Whoever comes while it is being done waits for the next flight, unless this one serves them:
-    what they want may have come to be after it looked (an image that was pushed a moment ago).
+    what they want may have come to be after it looked (it was put there a moment ago).
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         created, expires: seconds since 1970, UTC, by the controller's clock. Past `expires`
             no node begins it.
         trace: the caller's W3C `traceparent`, where it sent one.
-        excluded: machine ids that must not run it: they were away, and were told to be failed.
+        excluded: machine ids that must not run it: they were away when it was made.
         only: machine ids that may run it, where not all are meant that the subject reaches.
         retries: the id of the job whose failed nodes this is for.
         waves: how its nodes get their turns; None for all at once. What a node is given when it
@@ -28,7 +28,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         nodes: how many nodes it is for, but those that were refused from the beginning; 1 for any
             one node.
         lead: what its nodes are given, where the job that it retries has a lead.
-        credential: whether the request brought a credential for the registry. It is kept apart,
+        credential: whether the request brought a credential. It is kept apart,
             see `towline.controller.credentials.store`, and forgotten when the job has ended.
     """
 

@@ -19,11 +19,11 @@ QUEUED = "queued"
 """A node does so many things of a kind at a time; this one waits for its turn."""
 PREPARING = "preparing"
 """Has begun, or is about to, and it is not known yet which parts there are."""
-RESTING = "resting"
+COOLING_DOWN = "resting"
 """Waits until what it needs may be asked again."""
 RETRYING = "retrying"
 """An attempt has failed; the next one comes after a pause."""
-PHASES = (QUEUED, PREPARING, DOWNLOADING, EXTRACTING, RESTING, RETRYING)
+PHASES = (QUEUED, PREPARING, DOWNLOADING, EXTRACTING, COOLING_DOWN, RETRYING)
 
 _API = {"parts": "layers"}
 """What the API has always called a field."""

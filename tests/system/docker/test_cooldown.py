@@ -10,7 +10,7 @@ from tests.testing.cluster import WEB_1, WEB_2, Cluster
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, FaultyProxy
 from tests.testing.registry import PushedImage, Registry
-from towline.agent.docker.pull.steps import RESTING
+from towline.agent.docker.pull.steps import COOLDOWN
 
 BODY = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down"}]}).encode()
 
@@ -33,14 +33,14 @@ def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_
     reference = image.reference.replace(registry.host, busy.host)
     busy.fault = Answer(match="/manifests/", status=429, body=BODY, retry_after="3")
     first = cluster.pull(WEB_1, reference, prefer="respond-async").json()["job_id"]
-    wait_until(lambda: events(cluster.job(first, wait=0), RESTING) != [], what="a rest")
-    (told, *_) = events(cluster.job(first, wait=0), RESTING)
+    wait_until(lambda: events(cluster.job(first, wait=0), COOLDOWN) != [], what="a cooldown")
+    (told, *_) = events(cluster.job(first, wait=0), COOLDOWN)
     assert told.startswith(f"{busy.host} rests until ")
     assert f"{WEB_1} was told " in told
     busy.requests.clear()
     busy.fault = None
     second = cluster.pull(WEB_2, reference, prefer="respond-async").json()["job_id"]
-    wait_until(lambda: events(cluster.job(second, wait=0), RESTING) != [], what="a rest")
+    wait_until(lambda: events(cluster.job(second, wait=0), COOLDOWN) != [], what="a cooldown")
     (waiting,) = cluster.job(second, wait=0)["results"]
     assert (waiting["status"], waiting["waits"]) == ("running", "registry")
     assert not any("/manifests/1.0" in line and "GET" in line for line in busy.requests)

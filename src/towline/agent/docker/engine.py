@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
-import msgspec
 import structlog
 from aiodocker import Docker
 from aiodocker.utils import compose_auth_header
@@ -20,6 +19,7 @@ from towline.agent.docker.answers import Container, Distribution, Image, Info, R
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, UnreadableAnswer
 from towline.errors import TaskFailed
 from towline.runtime.redaction import strike
+from towline.wire.decoding import Decoder, Unreadable
 
 log = structlog.get_logger()
 
@@ -33,6 +33,9 @@ PING_WITHIN = 5.0
 SNAPSHOTTER = "io.containerd.snapshotter"
 """What an engine with the containerd image store says of its driver."""
 NO_IMAGE = "a-label-that-no-image-has"
+
+_message = Decoder(dict[str, Any])
+_refused = Decoder(Refusal)
 
 
 class Engine:
@@ -73,8 +76,8 @@ class Engine:
         """Return what the engine says of itself."""
         return await self._ask(Info, "GET", "info")
 
-    async def keeps_broken_off(self) -> bool:
-        """Whether it keeps what had arrived of a pull that was broken off, for a later one.
+    async def keeps_partial_pulls(self) -> bool:
+        """Return whether it keeps what had arrived of a pull that was broken off, for a later one.
 
         Engines with the containerd image store do. Asked once: it changes with their settings,
         and so with a restart.
@@ -84,11 +87,11 @@ class Engine:
             self._keeps = any(SNAPSHOTTER in text for pair in driver.items() for text in pair)
         return self._keeps
 
-    async def release_broken_off(self) -> None:
+    async def discard_partial_pulls(self) -> None:
         """Have it throw away what it keeps of pulls that were broken off.
 
         Pulls under way then lose what they have fetched, too, and fail. No image is removed: to
-        prune images releases all leases of pulls, and the filter lets no image through.
+        prune images gives up all leases of pulls, and the filter lets no image through.
         """
         filters = {"dangling": ["true"], "label": [f"towline.none={NO_IMAGE}"]}
         await self._send("POST", "images/prune", {"filters": json.dumps(filters)})
@@ -176,8 +179,8 @@ class Engine:
     def _message(self, line: bytes, auth: dict[str, str] | None) -> dict[str, Any]:
         """Return a message of the stream; raises the error that it carries."""
         try:
-            message: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
-        except (ValueError, RecursionError) as error:
+            message = _message.decode(line)
+        except Unreadable as error:
             raise TaskFailed(
                 f"the Docker Engine's progress stream can't be read: {error}"
             ) from error
@@ -215,8 +218,8 @@ class Engine:
             method, path, parameters, repository=repository, auth=auth, within=within
         )
         try:
-            return msgspec.json.decode(body, type=type)
-        except (ValueError, RecursionError) as error:
+            return Decoder(type).decode(body)
+        except Unreadable as error:
             raise UnreadableAnswer(
                 f"what the Docker Engine at {self.url} answered to {method} /{path} can't be read: "
                 f"{error}"
@@ -296,8 +299,8 @@ async def _refusal(response: aiohttp.ClientResponse, auth: dict[str, str] | None
     """Return the engine's words of why it refused, without the secrets of a login."""
     body = await response.read()
     try:
-        words = msgspec.json.decode(body, type=Refusal).message
-    except (ValueError, RecursionError):
+        words = _refused.decode(body).message
+    except Unreadable:
         words = f"HTTP status {response.status}: {body.decode(errors='replace').strip()}"
     return strike(words, _secrets(auth))
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull.cooldown import Rests
+from towline.agent.docker.pull.cooldown import Cooldowns
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.disk import MIN_FREE, Room
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.order import Order
-from towline.agent.docker.pull.places import MAX_PULLS
 from towline.agent.docker.pull.pulls import Pulls
-from towline.agent.docker.pull.resolution import Digests
+from towline.agent.docker.pull.resolution import Resolution
+from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.provider import Context, Task
 from towline.broker.journal import Journal
 from towline.errors import TowlineError
@@ -69,9 +69,9 @@ class DockerProvider:
         broker, machine, hostname = context.broker, context.machine, context.hostname
         hooks = [
             Credentials(broker, machine, context.key, configuration),
-            Rests(broker, hostname),
+            Cooldowns(broker, hostname),
             Room(engine, min_free),
-            Digests(engine, Journal(broker), machine, hostname),
+            Resolution(engine, Journal(broker), machine, hostname),
         ]
         self._pulls = Pulls(engine, hooks, max_pulls)
 

@@ -33,18 +33,18 @@ class Login(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One try of a pull, as the steps around it see it.
+    """One attempt of a pull, as its hooks see it.
 
     Attributes:
         order: what is asked.
         number: 1 for the first.
         auth: what the engine is to log in to the registry with, in the form of the Docker Engine
             API (`AuthConfig`); None for nothing.
-        layers: what the engine has told of it so far.
+        layers: those that the engine has named so far.
         login: what `auth` is made of, and where that comes from.
         lead: whose value is the digest to pull in place of the tag, which the image gets
             afterwards; None for what is asked.
-        rested: the last rest of its registry that it has sat out, by its sequence; 0 for none.
+        cooldown: the last one of its registry that it has waited for, by its sequence; 0 for none.
         step: records a step in the timelines of all jobs that share the pull.
         jobs: returns those jobs; they come and go while it is under way.
     """
@@ -62,7 +62,7 @@ class Attempt:
         self.layers = Layers(time.monotonic())
         self.login: Login | None = None
         self.lead: Lead | None = None
-        self.rested = 0
+        self.cooldown = 0
         self.step = step
         self.jobs = jobs
 
@@ -71,14 +71,14 @@ class Hook:
     """What has a say in each attempt; a method that isn't overridden has none."""
 
     async def ready(self, attempt: Attempt) -> None:
-        """Called before the attempt takes one of the node's places for pulls: may wait for long.
+        """Called before the attempt takes one of the node's slots for pulls: may wait for long.
 
         Raises:
             TaskFailed: as `before`.
         """
 
     def allows(self, attempt: Attempt) -> bool:
-        """Whether it may begin now that it has its place; if not, `ready` is called again."""
+        """Return whether it may begin now that it has its slot; if not, `ready` is called again."""
         return True
 
     async def before(self, attempt: Attempt) -> None:
@@ -95,7 +95,7 @@ class Hook:
         """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
-        """Return a failure in the words, and of the kind, in which it is to be told."""
+        """Return a failure in the words, and of the kind, in which it is to be reported."""
         return error
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:

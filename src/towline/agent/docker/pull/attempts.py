@@ -10,17 +10,18 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import naming, stall, steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
+from towline.agent.docker.pull.checkpoints import LOST_EACH, Checkpoints
 from towline.agent.docker.pull.faults import Fault, Kind, classify
-from towline.agent.docker.pull.keeping import LOST_EACH, Keeping
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.order import Order
-from towline.agent.docker.pull.places import Places
+from towline.agent.docker.pull.slots import Slots
 from towline.errors import TaskFailed, TowlineError
 from towline.operations.docker import Pulled
 from towline.wire.event import Step
@@ -41,31 +42,53 @@ images. Until then it fails by that layer again."""
 ENGINE_BACK_WITHIN = 30.0
 """Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
 LOOK_EVERY = 0.5
-MOST_RESTS = 20
-"""Rests of a registry that a pull sits out. Of those of which the registry doesn't say how long,
-that many are some four hours."""
+MOST_COOLDOWNS = 20
+"""Cooldowns of its registry that a pull waits for. Of those of which the registry doesn't say how
+long, that many are some four hours."""
 
 
-async def pull(
-    engine: Engine,
-    order: Order,
-    hooks: Sequence[Hook],
-    step: Callable[[Step], None],
-    places: Places,
-    jobs: Callable[[], list[Job]] = list,
-) -> Pulled:
-    """Pull an image, trying again where that may help.
+class Pauses(msgspec.Struct, frozen=True):
+    """What lies between two attempts, in seconds; see the constants."""
+
+    first: float = FIRST_PAUSE
+    longest: float = LONGEST_PAUSE
+    discarded_after: float = DISCARDED_AFTER
+    engine_back_within: float = ENGINE_BACK_WITHIN
+
+
+class Attempts:
+    """Pulls images, trying again where that may help.
 
     Args:
         hooks: what has a say in each attempt, in this order.
-        step: records a step in the jobs' timelines.
-        places: where each attempt waits for its turn.
-        jobs: returns the jobs that share the pull.
-
-    Raises:
-        TaskFailed: it could not be pulled; with the engine's own words.
+        slots: where each attempt waits for its turn.
     """
-    return await _Pull(engine, order, hooks, step, places, jobs).run()
+
+    def __init__(self, engine: Engine, hooks: Sequence[Hook], slots: Slots, pauses: Pauses) -> None:
+        self._engine = engine
+        self._hooks = hooks
+        self._slots = slots
+        self._pauses = pauses
+
+    async def pull(
+        self,
+        order: Order,
+        progress: Hook,
+        step: Callable[[Step], None],
+        jobs: Callable[[], list[Job]],
+    ) -> Pulled:
+        """Pull an image.
+
+        Args:
+            progress: the hook of this pull alone.
+            step: records a step in the jobs' timelines.
+            jobs: returns the jobs that share the pull.
+
+        Raises:
+            TaskFailed: it could not be pulled; with the engine's own words.
+        """
+        hooks = [progress, *self._hooks]
+        return await _Pull(self._engine, order, hooks, step, self._slots, self._pauses, jobs).run()
 
 
 class _Pull:
@@ -77,22 +100,24 @@ class _Pull:
         order: Order,
         hooks: Sequence[Hook],
         step: Callable[[Step], None],
-        places: Places,
+        slots: Slots,
+        pauses: Pauses,
         jobs: Callable[[], list[Job]],
     ) -> None:
         self._engine = engine
         self._order = order
         self._hooks = hooks
         self._step = step
-        self._places = places
+        self._slots = slots
+        self._pauses = pauses
         self._jobs = jobs
         self._before: answers.Image | None = None
         self._looked = False
         self._failed = 0
-        self._rests = 0
+        self._cooldowns = 0
         self._corrupt = 0
-        self._keeping = Keeping()
-        self._released = False
+        self._checkpoints = Checkpoints()
+        self._discarded = False
 
     async def run(self) -> Pulled:
         while True:
@@ -113,22 +138,21 @@ class _Pull:
                 if pause is None:
                     raise _ended(error, attempt) from failure
             await asyncio.sleep(pause)
-            await _engine_back(self._engine)
+            await self._engine_back()
 
     async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
         """Return for how many seconds to wait after a failed attempt; None to give up."""
         fault = classify(error, self._order.reference)
-        resting = fault.kind is Kind.RESTING
-        if resting and self._order.retries:
+        if fault.kind is Kind.TOO_MANY_REQUESTS and self._order.retries:
             # Nobody's fault: the registry is left alone for a while, and asked again.
-            self._rests += 1
+            self._cooldowns += 1
         else:
             self._failed += 1
         for hook in self._hooks:
             await hook.failed(attempt, fault)
-        hopeless = fault.kind is Kind.PERMANENT or self._rests > MOST_RESTS
+        hopeless = fault.kind is Kind.PERMANENT or self._cooldowns > MOST_COOLDOWNS
         if fault.kind is Kind.CORRUPT:
-            hopeless = self._corrupt > 0 and not await self._released_rot(attempt)
+            hopeless = self._corrupt > 0 and not await self._discarded_spoilt(attempt)
             self._corrupt += 1
         pause = None
         if not hopeless and self._failed <= self._order.retries:
@@ -143,51 +167,61 @@ class _Pull:
         if (
             self._failed == 1
             and fault.kind is Kind.TRANSIENT
-            and self._keeping.loose(attempt.layers) >= LOST_EACH
+            and self._checkpoints.loose(attempt.layers) >= LOST_EACH
             and await self._keeps()
         ):
             # At once: a second later the engine may have thrown away what has arrived.
             return 0.0
-        if fault.kind is Kind.CORRUPT and self._released:
+        if fault.kind is Kind.CORRUPT and self._discarded:
             # Nothing was fetched, and what was wrong is gone.
             return 0.0
         # Full jitter: nodes whose pulls failed together must not come back together.
         failed = max(1, self._failed)
-        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failed - 1)))
-        return pause + (DISCARDED_AFTER if fault.kind is Kind.CORRUPT else 0.0)
+        pause = random.uniform(0, min(self._pauses.longest, self._pauses.first * 2 ** (failed - 1)))
+        return pause + (self._pauses.discarded_after if fault.kind is Kind.CORRUPT else 0.0)
 
     async def _keeps(self) -> bool:
         try:
-            return await self._engine.keeps_broken_off()
+            return await self._engine.keeps_partial_pulls()
         except TaskFailed:
             return False
 
-    async def _released_rot(self, attempt: Attempt) -> bool:
-        """Have the engine give up what it keeps, once, where it fails by that again and again.
+    async def _discarded_spoilt(self, attempt: Attempt) -> bool:
+        """Have the engine discard what it keeps, once, where it fails by that again and again.
 
-        A layer that came whole and wrong, and that the lease of a pull broken off holds, spoils
+        A layer that came whole and wrong, and that the lease of a pull broken off protects, spoils
         every pull of it without the registry being asked, for hours.
         """
-        if self._released or attempt.layers.gained or not await self._keeps():
+        if self._discarded or attempt.layers.gained or not await self._keeps():
             return False
-        if self._places.busy:
+        if self._slots.busy:
             # It would break off the others, too.
             return False
-        self._released = True
-        log.warning("engine told to give up what broken off pulls left", image=self._order.name)
+        self._discarded = True
+        log.warning("partial pulls are to be discarded", image=self._order.name)
         try:
-            await self._engine.release_broken_off()
+            await self._engine.discard_partial_pulls()
         except TaskFailed as refused:
-            log.warning("engine has not given that up", reason=refused.error)
+            log.warning("partial pulls not discarded", reason=refused.error)
             return False
         return True
 
+    async def _engine_back(self) -> None:
+        """Return when the engine answers, or has not for long enough: it may be restarting."""
+        deadline = time.monotonic() + self._pauses.engine_back_within
+        while time.monotonic() < deadline:
+            try:
+                await self._engine.ping()
+                return
+            except TowlineError:
+                await asyncio.sleep(LOOK_EVERY)
+
     async def _in_turn(self, attempt: Attempt) -> Pulled:
-        """Make the attempt when the node has a place for it and all steps agree."""
+        """Make the attempt when the node has a slot for it and all hooks agree."""
         while True:
             for hook in self._hooks:
                 await hook.ready(attempt)
-            async with self._places.place(self._step):
+            async with self._slots.slot(self._step):
                 if all(hook.allows(attempt) for hook in self._hooks):
                     return await self._try(attempt)
 
@@ -212,7 +246,7 @@ class _Pull:
         return Pulled(after.id, after.size, changed, reference.tag, digest)
 
     async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
-        """Follow the engine's pull to its end; return the manifest digest that it tells."""
+        """Follow the engine's pull to its end; return the manifest digest that it names."""
         reference = self._order.reference
         tag = digest or reference.tag or "latest"
         finished, going = False, True
@@ -232,11 +266,11 @@ class _Pull:
                         digest = status.removeprefix("Digest: ")
                     elif status.startswith("Status: "):
                         finished = True
-                    elif self._keeping.due(layers, time.monotonic()) and await self._keeps():
+                    elif self._checkpoints.due(layers, time.monotonic()) and await self._keeps():
                         going = True
                         break
             if going:
-                self._keeping.broken_off(layers, time.monotonic())
+                self._checkpoints.taken(layers, time.monotonic())
         if not finished:
             raise TaskFailed(
                 "the Docker Engine's progress stream ended before the pull was complete"
@@ -250,17 +284,6 @@ def _ended(error: TaskFailed, attempt: Attempt) -> TaskFailed:
         error.error = f"{error.error} (attempt {attempt.number} of {attempt.order.retries + 1})"
         error.args = (error.error,)
     return error
-
-
-async def _engine_back(engine: Engine) -> None:
-    """Return when the engine answers, or has not for long enough: it may be restarting."""
-    deadline = time.monotonic() + ENGINE_BACK_WITHIN
-    while time.monotonic() < deadline:
-        try:
-            await engine.ping()
-            return
-        except TowlineError:
-            await asyncio.sleep(LOOK_EVERY)
 
 
 async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, None]) -> T:

@@ -1,8 +1,8 @@
-"""Registries that rest: after "too many requests" the whole fleet leaves one alone for a while.
+"""Cooldowns: after "too many requests" the whole fleet leaves a registry alone for a while.
 
-The first node that is told so says it to all, in a bucket of the broker: from when on the registry
-may be asked again, and for how long nodes are to begin one after another then. Each takes a moment
-of its own in that time at random, so that all come back gently.
+The first node whose request is refused so stores it for all, in a bucket of the broker: from when
+on the registry may be asked again, and for how long nodes are to begin one after another then. Each
+takes a moment of its own in that time at random, so that all come back gently.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
-from towline.agent.docker.pull.steps import dequeued, resting
 from towline.broker.bucket import Bucket
 from towline.broker.connection import Connection
 from towline.broker.jetstream import BrokerRefused, WrongLastSequence
@@ -31,27 +31,33 @@ from towline.wire.reference import DOCKER_HUB, Reference
 
 log = structlog.get_logger()
 
-FIRST_REST = 15.0
-"""Seconds of a rest of which the registry doesn't say how long; it doubles with each in a row."""
-LONGEST_REST = 900.0
+FIRST = 15.0
+"""Seconds of a cooldown of which the registry doesn't say how long; it doubles with each in a
+row."""
+LONGEST = 900.0
 INTERVAL = 0.5
-"""Seconds between two nodes that begin after a rest, on average; it doubles with each in a row. A
-pull is some five requests: ten a second."""
+"""Seconds between two nodes that begin after a cooldown, on average; it doubles with each in a row.
+A pull is some five requests: ten a second."""
 LONGEST_RETURN = 600.0
 ASK_WITHIN = 5.0
 LOOK_EVERY = 2.0
-"""Seconds between looks at a rest: it may have become longer, or be over."""
+"""Seconds between looks at a cooldown: it may have become longer, or be over."""
 
 
-class Rests(Hook):
-    """Has pulls wait for registries that rest, and says of one that it is to rest."""
+class Cooldowns(Hook):
+    """Has pulls wait for registries that cool down, and begins cooldowns.
 
-    def __init__(self, broker: Connection, hostname: str) -> None:
+    Args:
+        interval: seconds between two nodes that begin after a cooldown, on average.
+    """
+
+    def __init__(self, broker: Connection, hostname: str, *, interval: float = INTERVAL) -> None:
         self._broker = broker
         self._bucket = Bucket(broker, BUCKET, Cooldown)
         self._hostname = hostname
+        self._interval = interval
         self._known: dict[str, tuple[Cooldown, int]] = {}
-        self._alone = 0
+        self._own = 0
         self._asking: set[asyncio.Task[None]] = set()
 
     # Waiting
@@ -59,38 +65,38 @@ class Rests(Hook):
     async def ready(self, attempt: Attempt) -> None:
         """Wait until it is this pull's turn to ask the registry."""
         registry = attempt.order.reference.domain
-        told = False
+        waited = False
         while True:
             found = await self._find(registry)
             now = self._broker.clock.now()
-            if found is None or now >= found[0].over or attempt.rested == found[1]:
-                attempt.rested = 0 if found is None else found[1]
+            if found is None or now >= found[0].over or attempt.cooldown == found[1]:
+                attempt.cooldown = 0 if found is None else found[1]
                 break
-            rest, sequence = found
-            moment = random.uniform(max(now, rest.until), rest.over)
+            cooldown, sequence = found
+            moment = random.uniform(max(now, cooldown.until), cooldown.over)
             attempt.step(
-                resting(
-                    f"{registry} rests until {timestamp(rest.until)}: {rest.by} was told "
-                    f"{rest.reason!r}; this pull goes on at {timestamp(moment)}"
+                steps.cooldown(
+                    f"{registry} rests until {timestamp(cooldown.until)}: {cooldown.by} was told "
+                    f"{cooldown.reason!r}; this pull goes on at {timestamp(moment)}"
                 )
             )
-            told = True
+            waited = True
             await self._until(registry, moment, sequence)
             latest = self._known.get(registry)
             if latest is None or latest[1] == sequence:
-                attempt.rested = sequence
-        if told:
-            attempt.step(dequeued(f"{registry} may be asked again"))
+                attempt.cooldown = sequence
+        if waited:
+            attempt.step(steps.dequeued(f"{registry} may be asked again"))
 
     def allows(self, attempt: Attempt) -> bool:
-        """Whether no rest has begun since the pull was let go on."""
+        """Return whether no cooldown has begun since the pull's wait was over."""
         found = self._known.get(attempt.order.reference.domain)
-        if found is None or found[1] == attempt.rested:
+        if found is None or found[1] == attempt.cooldown:
             return True
         return self._broker.clock.now() >= found[0].over
 
     async def _until(self, registry: str, moment: float, sequence: int) -> None:
-        """Return at a moment, or when another rest has taken the place of this one."""
+        """Return at a moment, or when another cooldown has taken the place of this one."""
         while (left := moment - self._broker.clock.now()) > 0:
             await asyncio.sleep(min(left, random.uniform(LOOK_EVERY / 2, LOOK_EVERY)))
             found = await self._find(registry)
@@ -98,85 +104,94 @@ class Rests(Hook):
                 return
 
     async def _find(self, registry: str) -> tuple[Cooldown, int] | None:
-        """Return how a registry rests, and the sequence of that; None where it doesn't."""
+        """Return the cooldown of a registry with its sequence; None where there is none."""
         if not self._broker.connected:
-            # What was known last holds; a pull doesn't wait for the broker.
+            # The last one known counts; a pull doesn't wait for the broker.
             return self._known.get(registry)
         try:
             entry = await self._bucket.get(cooldown_key(registry))
         except (BrokerRefused, BrokerUnreachable) as error:
-            log.warning("rest not known", registry=registry, reason=error.details)
+            log.warning("cooldown not known", registry=registry, reason=error.details)
             return self._known.get(registry)
         if entry is None or entry.value is None:
             known = self._known.get(registry)
             if known is not None and known[1] < 0:
-                return known  # the broker could not be told
+                return known  # it could not be stored
             self._known.pop(registry, None)
             return None
         self._known[registry] = entry.value, entry.sequence
         return self._known[registry]
 
-    # Saying
+    # Beginning
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
-        """Say of a registry that had too many requests that it rests."""
-        if fault.kind is not Kind.RESTING:
+        """Begin a cooldown of a registry that has had too many requests."""
+        if fault.kind is not Kind.TOO_MANY_REQUESTS:
             return
         reference = attempt.order.reference
         found = await self._find(reference.domain)
         now = self._broker.clock.now()
         last, sequence = (None, 0) if found is None else found
-        if sequence != attempt.rested:
-            return  # said since this pull went on
-        row = last.row + 1 if last is not None and now < last.over + LONGEST_REST else 1
-        seconds = min(LONGEST_REST, FIRST_REST * 2 ** (row - 1))
+        if sequence != attempt.cooldown:
+            return  # one has begun since this pull went on
+        row = last.row + 1 if last is not None and now < last.over + LONGEST else 1
+        seconds = min(LONGEST, FIRST * 2 ** (row - 1))
         if fault.retry_after is not None:
             seconds = min(LONGEST_ASKED, fault.retry_after)
         nodes = max([job.nodes for job in attempt.jobs()], default=1)
-        rest = _rest(reference.domain, now, seconds, nodes, row, self._hostname, fault.reason)
-        mine = await self._tell(rest, sequence)
-        if mine is not None and fault.retry_after is None:
-            task = asyncio.create_task(self._ask(reference, rest, nodes, mine))
+        cooldown = self._cooldown(
+            *(reference.domain, now, seconds, nodes, row, self._hostname, fault.reason)
+        )
+        stored = await self._store(cooldown, sequence)
+        if stored is not None and fault.retry_after is None:
+            task = asyncio.create_task(self._ask(reference, cooldown, nodes, stored))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _tell(self, rest: Cooldown, last: int) -> int | None:
-        """Say it to all, unless another node has meanwhile; return its sequence then.
+    def _cooldown(
+        self,
+        registry: str,
+        now: float,
+        seconds: float,
+        nodes: int,
+        row: int,
+        by: str,
+        reason: str,
+    ) -> Cooldown:
+        # However little it asks for: where that has not helped, more.
+        until = now + max(seconds, min(LONGEST, 2.0 ** (row - 1)))
+        back = min(LONGEST_RETURN, self._interval * nodes * 2 ** (row - 1))
+        return Cooldown(registry, now, until, until + back, row, by, reason[:300])
 
-        Where the broker can't be told, this node keeps the rest by itself.
+    async def _store(self, cooldown: Cooldown, last: int) -> int | None:
+        """Store a cooldown, unless another node has meanwhile; return its sequence then.
+
+        Where it can't be stored, this node keeps it by itself.
         """
+        registry = cooldown.registry
         try:
-            sequence = await self._bucket.put(cooldown_key(rest.registry), rest, last=max(0, last))
+            sequence = await self._bucket.put(cooldown_key(registry), cooldown, last=max(0, last))
         except WrongLastSequence:
             return None
         except (BrokerRefused, BrokerUnreachable) as error:
-            log.warning("rest not told", registry=rest.registry, reason=error.details)
-            # No sequence of the broker's: each of these is another rest all the same.
-            self._alone -= 1
-            self._known[rest.registry] = rest, self._alone
+            log.warning("cooldown not stored", registry=registry, reason=error.details)
+            # No sequence of the broker's: each of these is another cooldown all the same.
+            self._own -= 1
+            self._known[registry] = cooldown, self._own
             return None
-        log.warning("registry rests", registry=rest.registry, until=timestamp(rest.until))
-        self._known[rest.registry] = rest, sequence
+        log.warning("registry cools down", registry=registry, until=timestamp(cooldown.until))
+        self._known[registry] = cooldown, sequence
         return sequence
 
-    async def _ask(self, reference: Reference, rest: Cooldown, nodes: int, sequence: int) -> None:
-        """Ask the registry itself how long it wants to rest: engines leave that out."""
+    async def _ask(self, reference: Reference, begun: Cooldown, nodes: int, sequence: int) -> None:
+        """Ask the registry itself how long it wants to be left alone: engines leave that out."""
         seconds = await retry_after(reference)
         if seconds is not None:
             seconds = min(LONGEST_ASKED, seconds)
-            longer = _rest(
-                *(rest.registry, rest.since, seconds, nodes, rest.row, rest.by, rest.reason)
+            longer = self._cooldown(
+                *(begun.registry, begun.since, seconds, nodes, begun.row, begun.by, begun.reason)
             )
-            await self._tell(longer, sequence)
-
-
-def _rest(
-    registry: str, now: float, seconds: float, nodes: int, row: int, by: str, reason: str
-) -> Cooldown:
-    # However little it asks for: where that has not helped, more.
-    until = now + max(seconds, min(LONGEST_REST, 2.0 ** (row - 1)))
-    back = min(LONGEST_RETURN, INTERVAL * nodes * 2 ** (row - 1))
-    return Cooldown(registry, now, until, until + back, row, by, reason[:300])
+            await self._store(longer, sequence)
 
 
 async def retry_after(reference: Reference) -> float | None:
@@ -200,11 +215,9 @@ async def retry_after(reference: Reference) -> float | None:
         for scheme in schemes:
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with session.head(f"{scheme}://{host}{path}") as answer:
-                    return (
-                        _seconds(answer.headers.get("Retry-After", ""))
-                        if (answer.status == 429)
-                        else None
-                    )
+                    if answer.status != 429:
+                        return None
+                    return _seconds(answer.headers.get("Retry-After", ""))
     return None
 
 

@@ -18,6 +18,7 @@ from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.keys import NodeKey, WrongKey
 from towline.runtime.redaction import strike
 from towline.wire.credential import Answer, Issued, Question
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.job import Job
 from towline.wire.reference import Reference, parse_registry
 from towline.wire.subjects import question_subject
@@ -27,9 +28,11 @@ log = structlog.get_logger()
 PATIENCE = 300.0
 """Seconds that an attempt waits for a controller where it needs what only controllers know."""
 SETTLE_WITHIN = 10.0
-"""Seconds that an attempt asks again where one could not be told, but another may be."""
+"""Seconds that an attempt asks again where one controller gave no credential, but another may."""
 ASK_EVERY = 0.5
 
+_answer = Decoder(Answer)
+_issued = Decoder(Issued)
 _DENIED = ("unauthorized", "denied", "no basic auth credentials", "forbidden")
 
 
@@ -41,6 +44,7 @@ class Credentials(Hook):
     Args:
         key: the node's, to which controllers seal.
         configuration: the node's Docker configuration; None where it is to be left alone.
+        patience, settle_within, ask_every: seconds; see the constants.
     """
 
     def __init__(
@@ -49,12 +53,19 @@ class Credentials(Hook):
         machine: str,
         key: NodeKey,
         configuration: DockerConfiguration | None,
+        *,
+        patience: float = PATIENCE,
+        settle_within: float = SETTLE_WITHIN,
+        ask_every: float = ASK_EVERY,
     ) -> None:
         self._broker = broker
         self._subject = question_subject(machine)
         self._key = key
         self._configuration = configuration
-        self._wanting: set[Order] = set()
+        self._patience = patience
+        self._settle_within = settle_within
+        self._ask_every = ask_every
+        self._unasked: set[Order] = set()
         """Those that a registry denied while no controller could be asked."""
 
     async def before(self, attempt: Attempt) -> None:
@@ -71,22 +82,22 @@ class Credentials(Hook):
             jobs: for which the pull is.
 
         Raises:
-            Hopeless: controllers refuse to tell.
+            Hopeless: controllers refuse it.
             Passing: none could be asked.
         """
         registry = parse_registry(order.reference.domain)
         askers = [job.id for job in jobs] if order.login is None else [order.login]
         trouble = ""
         if askers:
-            must = order.login is not None or order in self._wanting
+            must = order.login is not None or order in self._unasked
             try:
-                issued = await self._ask(askers, PATIENCE if must else 0.0)
+                issued = await self._ask(askers, self._patience if must else 0.0)
             except BrokerUnreachable as error:
                 trouble = f"no controller could be asked for credentials: {error.details}"
                 if must:
                     raise Passing(trouble) from error
             else:
-                self._wanting.discard(order)
+                self._unasked.discard(order)
                 if issued is not None:
                     source = "of the request" if issued.own else "kept with Towline"
                     return Login(registry, issued.credential, source)
@@ -103,10 +114,10 @@ class Credentials(Hook):
         return Login(registry, trouble=trouble)
 
     async def _ask(self, jobs: list[str], patience: float) -> Issued | None:
-        """Ask controllers; None where nothing is kept for the registry.
+        """Ask controllers; return None where nothing is kept for the registry.
 
         Args:
-            jobs: any of which will do: one may have ended as they hear of it.
+            jobs: any of which will do: one may have ended when they receive the question.
 
         Raises:
             BrokerUnreachable: none has answered within `patience` seconds.
@@ -120,28 +131,33 @@ class Credentials(Hook):
                     raise BrokerUnreachable("The broker is out of reach.", self._broker.last_error)
                 question = msgspec.json.encode(Question(jobs[0]))
                 reply = await self._broker.request(self._subject, question)
-                answer = msgspec.json.decode(reply.data, type=Answer)
+                answer = _answer.decode(reply.data)
             except BrokerUnreachable:
                 if waited > patience:
                     raise
+            except Unreadable as error:
+                if waited > max(patience, self._settle_within):
+                    raise Passing(f"controllers gave no credential: {error}") from error
             else:
                 if not answer.error and not answer.sealed:
                     return None
                 problem = answer.error
                 if answer.sealed:
                     try:
-                        return msgspec.json.decode(self._key.unseal(answer.sealed), type=Issued)
+                        return _issued.decode(self._key.unseal(answer.sealed))
                     except WrongKey as error:
                         # Of an earlier start: controllers learn of the present one in a moment.
                         problem = error.error
+                    except Unreadable as error:
+                        problem = str(error)
                 elif not answer.again and len(jobs) > 1:
                     jobs.pop(0)
                     continue
                 elif not answer.again:
                     raise Hopeless(f"controllers gave no credential: {problem}")
-                if waited > max(patience, SETTLE_WITHIN):
+                if waited > max(patience, self._settle_within):
                     raise Passing(f"controllers gave no credential: {problem}")
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(self._ask_every)
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Say whose credentials a registry has refused, and strike them out of its words."""
@@ -156,7 +172,7 @@ class Credentials(Hook):
         if credential is not None:
             return Hopeless(f"{login.registry} refused {credential.who} ({login.source}): {words}")
         if login.trouble:
-            self._wanting.add(attempt.order)
+            self._unasked.add(attempt.order)
             return Passing(f"{words} ({login.trouble})")
         return Hopeless(f"{words} (no credential is kept for {login.registry})")
 

@@ -1,4 +1,4 @@
-"""Room on the disk: what is free where an engine keeps images, held against what a pull brings."""
+"""Room on the disk: what is free where an engine keeps images, against what a pull brings."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ LOOK_EVERY = 0.25
 """Seconds between looks at the disk during a pull. A fast disk takes some 2 GB/s: what is kept free
 unless configured is then two looks away from none."""
 KNOWN_FOR = 60.0
-"""Seconds for which an engine's answer where it keeps images holds: it takes 10 ms to ask, and the
-place changes with a restart of the engine only."""
+"""Seconds for which an engine's answer where it keeps images counts: it takes 10 ms to ask, and the
+directory changes with a restart of the engine only."""
 
 _DATABASE = "/io.containerd.metadata.v1.bolt/meta.db"
 _ROOT = re.compile(r"""^root\s*=\s*['"](/[^'"]+)['"]""", re.MULTILINE)
@@ -49,7 +49,7 @@ class Disk(msgspec.Struct, frozen=True):
     free: int
 
 
-class _Place(msgspec.Struct, frozen=True):
+class _Directory(msgspec.Struct, frozen=True):
     """A directory of an engine.
 
     Attributes:
@@ -76,7 +76,7 @@ class Room(Hook):
     def __init__(self, engine: Engine, keep: Share = MIN_FREE) -> None:
         self._engine = engine
         self._keep = keep
-        self._places: list[_Place] = []
+        self._directories: list[_Directory] = []
         self._asked = -KNOWN_FOR
         self._unseen = ""
 
@@ -87,52 +87,53 @@ class Room(Hook):
             NoRoom: with the figures.
             EngineUnreachable, EngineRefused: the engine doesn't say where it keeps images.
         """
-        for place in await self._known():
-            await self._hold(place, 0)
+        for directory in await self._known():
+            await self._check(directory, 0)
 
     async def watch(self, attempt: Attempt) -> None:
-        """Hold the sizes that the engine announces against what is free, again and again.
+        """Compare the sizes that the engine announces with what is free, again and again.
 
         Raises:
             NoRoom: the rest of the pull doesn't fit any more; with the figures.
         """
-        places = self._places
-        while places:
+        directories = self._directories
+        while directories:
             await asyncio.sleep(LOOK_EVERY)
             layers = attempt.layers.all()
-            for place in places:
-                await self._hold(place, coming(layers, archives=place.archives) * place.images)
+            for directory in directories:
+                more = coming(layers, archives=directory.archives) if directory.images else 0
+                await self._check(directory, more)
 
-    async def _hold(self, place: _Place, coming: int) -> None:
-        # In a thread: a disk that hangs, as those on a network do, holds up nothing else.
-        disk = await asyncio.to_thread(_disk, place.path)
+    async def _check(self, directory: _Directory, coming: int) -> None:
+        # In a thread: a disk that hangs, as those on a network do, delays nothing else.
+        disk = await asyncio.to_thread(_disk, directory.path)
         if disk is None:
             return
         kept = self._keep.of(disk.total)
         if disk.free - coming < kept:
             raise NoRoom.on(disk.path, total=disk.total, free=disk.free, kept=kept, coming=coming)
 
-    async def _known(self) -> list[_Place]:
+    async def _known(self) -> list[_Directory]:
         """Return where the engine keeps images."""
         now = time.monotonic()
         if now - self._asked >= KNOWN_FOR:
-            self._places = await self._find()
+            self._directories = await self._find()
             self._asked = now
-        return self._places
+        return self._directories
 
-    async def _find(self) -> list[_Place]:
+    async def _find(self) -> list[_Directory]:
         if not self._engine.url.startswith("unix:"):
-            self._tell(f"the engine at {self._engine.url} may be on another machine")
+            self._warn(f"the engine at {self._engine.url} may be on another machine")
             return []
         info = await self._engine.info()
-        places = await asyncio.to_thread(_places, info)
-        if places:
+        directories = await asyncio.to_thread(_find_directories, info)
+        if directories:
             self._unseen = ""
         else:
-            self._tell(f"{info.docker_root_dir!r} is not there")
-        return places
+            self._warn(f"{info.docker_root_dir!r} is not there")
+        return directories
 
-    def _tell(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         if reason != self._unseen:
             log.warning("room on the engine's disk not known", reason=reason)
             self._unseen = reason
@@ -141,7 +142,7 @@ class Room(Hook):
 def coming(layers: Iterable[Part], *, archives: bool) -> int:
     """Return how many bytes are yet to be written for layers, at least.
 
-    Unpacked, a layer takes as much as its archive at least. How much more nobody tells.
+    Unpacked, a layer takes as much as its archive at least. How much more is not known.
 
     Args:
         archives: whether the archives stay when they are unpacked; otherwise each is then removed.
@@ -154,21 +155,22 @@ def coming(layers: Iterable[Part], *, archives: bool) -> int:
     return fetch + (sum(unpack) if archives else unpack[-1] if unpack else 0)
 
 
-def _places(info: Info) -> list[_Place]:
+def _find_directories(info: Info) -> list[_Directory]:
     """Return where an engine that says this of itself keeps images, as far as that is here."""
     root = info.docker_root_dir
     if info.driver.get("driver-type", "").startswith(SNAPSHOTTER):
         address = info.containerd.address if info.containerd is not None else ""
-        places = [_Place(_containerd_root(address), archives=True), _Place(root, images=False)]
+        images = _Directory(_containerd_root(address), archives=True)
+        found = [images, _Directory(root, images=False)]
     else:
-        places = [_Place(root)]
-    return [place for place in places if place.path and Path(place.path).is_dir()]
+        found = [_Directory(root)]
+    return [each for each in found if each.path and Path(each.path).is_dir()]
 
 
 def _containerd_root(address: str) -> str:
     """Return the directory in which the containerd at a socket keeps images, or "".
 
-    It tells by no call that needs no gRPC; but its process has its database open all the time.
+    It says so by gRPC alone; but its process has its database open all the time.
     Where that may not be seen, it is what its configuration says, or where it is by default.
     """
     try:
@@ -181,7 +183,7 @@ def _containerd_root(address: str) -> str:
             opened = os.readlink(file)
             if opened.endswith(_DATABASE):
                 return opened.removesuffix(_DATABASE)
-    except OSError:
+    except (OSError, ValueError):
         pass  # gone, of another user, or in another container: then as it is configured
     try:
         configured = _ROOT.search(Path("/etc/containerd/config.toml").read_text())

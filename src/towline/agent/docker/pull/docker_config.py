@@ -72,10 +72,12 @@ class DockerConfiguration:
 
     Args:
         path: the file; there need be none.
+        helper_within: seconds that a credential helper may take.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, helper_within: float = HELPER_WITHIN) -> None:
         self.path = path
+        self._helper_within = helper_within
 
     async def find(self, registry: str) -> Credential | None:
         """Return what is there for a registry, or None.
@@ -99,7 +101,7 @@ class DockerConfiguration:
         helper = named.get(registry) or found.creds_store
         if helper:
             address = HUB_ADDRESS if registry == DOCKER_HUB else registry
-            return await _ask_helper(helper, address)
+            return await _ask_helper(helper, address, self._helper_within)
         return self._of_file(found, registry)
 
     def _of_file(self, found: _Configuration, registry: str) -> Credential | None:
@@ -112,7 +114,7 @@ class DockerConfiguration:
         return None
 
 
-async def _ask_helper(name: str, address: str) -> Credential | None:
+async def _ask_helper(name: str, address: str, within: float) -> Credential | None:
     """Run a credential helper.
 
     Source: https://github.com/docker/docker-credential-helpers , "Development": the address on
@@ -134,11 +136,11 @@ async def _ask_helper(name: str, address: str) -> Credential | None:
     except OSError as error:
         raise Unusable(f"the credential helper {program} did not start: {error.strerror}") from None
     try:
-        async with asyncio.timeout(HELPER_WITHIN):
+        async with asyncio.timeout(within):
             answer, _ = await process.communicate(address.encode())
     except TimeoutError:
         raise Unusable(
-            f"the credential helper {program} did not answer within {HELPER_WITHIN:.0f} s"
+            f"the credential helper {program} did not answer within {within:.0f} s"
         ) from None
     finally:
         # Whatever it has started goes with it.

@@ -2,7 +2,7 @@
 
 Engines say it in words only, their registry's and their own, and those differ: Engine 20.10 speaks
 with the library of the distribution project, an engine with the containerd image store with
-containerd's. What is looked for here was heard from both (`tests/unit/test_faults.py`).
+containerd's. What is looked for here is what both have said: see the tests of this module.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Kind(enum.Enum):
     CORRUPT = "corrupt"
     """To try again once: what arrived was not what its digest says. Twice, the registry has it
     wrong."""
-    RESTING = "resting"
-    """To leave the registry alone for a while: it has had too many requests."""
+    TOO_MANY_REQUESTS = "resting"
+    """To leave the registry alone for a while."""
     PERMANENT = "permanent"
     """Not to try again: it would fail in the same way."""
 
@@ -36,7 +36,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     Attributes:
         reason: in the words of whoever knows: the engine's, or the registry's through it.
-        retry_after: seconds that a resting registry asks for, where its words tell.
+        retry_after: seconds that a registry asks to be left alone for, where its words say so.
     """
 
     kind: Kind
@@ -44,7 +44,7 @@ class Fault(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
-_RESTING = ("toomanyrequests", "too many requests", "rate limit", "rate exceeded")
+_TOO_MANY_REQUESTS = ("toomanyrequests", "too many requests", "rate limit", "rate exceeded")
 _CORRUPT = (
     "unexpected commit digest",
     "filesystem layer verification failed",
@@ -112,8 +112,8 @@ def classify(error: TaskFailed, reference: Reference) -> Fault:
         return Fault(Kind.TRANSIENT, reason)
     words = _without_names(reason, reference).lower()
     status = _status(words)
-    if status == 429 or any(part in words for part in _RESTING):
-        return Fault(Kind.RESTING, reason, _retry_after(words))
+    if status == 429 or any(part in words for part in _TOO_MANY_REQUESTS):
+        return Fault(Kind.TOO_MANY_REQUESTS, reason, _retry_after(words))
     return Fault(_kind(error, words, status), reason)
 
 
@@ -144,7 +144,7 @@ def _without_names(words: str, reference: Reference) -> str:
 
 
 def _status(words: str) -> int | None:
-    """Return the HTTP status with which the registry answered, where the words tell it."""
+    """Return the HTTP status with which the registry answered, where the words have it."""
     found = _STATUS.search(words)
     return int(next(group for group in found.groups() if group)) if found else None
 

@@ -3,7 +3,7 @@
 Source: the stream of `POST /images/create` (Docker Engine API), as Engine 20.10 with its own store
 and Engine 29 with containerd's send it. They differ:
 
-- Of unpacking the first one tells bytes, the other one tells for how many seconds it goes on.
+- Of unpacking the first one counts bytes, the other one the seconds for which it goes on.
 - A layer that is there the first one names ("Already exists"), the other one leaves out, unless
   only its archive is there.
 - When a connection breaks, the first one says that all bytes have arrived, waits ("Retrying in 5
@@ -35,10 +35,10 @@ class Layers:
     Attributes:
         byte_at: when a byte was last seen to arrive; at first, when the pull began.
         step_at: when unpacking was last seen to go on: a byte more of it, or, where the engine
-            tells none, a layer that begins or ends. At first, when the pull began.
-        counted: whether the engine has told of unpacking in bytes.
-        gained: bytes that were seen to arrive. What was there when a layer was first told of is
-            not among them: it may be what an earlier attempt left.
+            counts none, a layer that begins or ends. At first, when the pull began.
+        counted: whether the engine counts bytes of unpacking.
+        gained: bytes that were seen to arrive. What was there when a layer was first named is not
+            among them: it may be what an earlier attempt left.
 
     Args:
         now: the moment, in seconds by any clock that `apply` is given, too.
@@ -46,7 +46,7 @@ class Layers:
 
     def __init__(self, now: float) -> None:
         self._layers: dict[str, Part] = {}
-        self._told: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
         self._jumps: dict[str, int] = {}
         self.byte_at = self.step_at = now
         self.counted = False
@@ -84,8 +84,8 @@ class Layers:
         return layer != before
 
     def _wait(self, layer: Part) -> Part:
-        # What has arrived may be used, or not: the next byte tells.
-        self._told.pop(layer.id, None)
+        # What has arrived may be used, or not: the next count says so.
+        self._counts.pop(layer.id, None)
         fetched, jump = layer.fetched, self._jumps.pop(layer.id, 0)
         if layer.state == DOWNLOADING and fetched == layer.size:
             # The connection broke, and these never arrived.
@@ -94,13 +94,13 @@ class Layers:
         return Part(layer.id, WAITING, fetched, layer.size)
 
     def _download(self, layer: Part, current: int, total: int, now: float) -> Part:
-        told = self._told.get(layer.id)
-        if current > (told or 0):
+        before = self._counts.get(layer.id)
+        if current > (before or 0):
             self.byte_at = now
-        jump = max(0, current - told) if told is not None else 0
+        jump = max(0, current - before) if before is not None else 0
         self.gained += jump
         self._jumps[layer.id] = jump
-        self._told[layer.id] = current
+        self._counts[layer.id] = current
         # After a broken connection the engine counts anew, and only what was missing.
         size = max(layer.size, total)
         fetched = current + (size - total if total else 0)
@@ -109,7 +109,7 @@ class Layers:
     def _arrive(self, layer: Part, now: float) -> Part:
         if layer.state in (WAITING, DOWNLOADING):
             self.byte_at = self.step_at = now
-            if layer.id in self._told:
+            if layer.id in self._counts:
                 self.gained += max(0, layer.size - layer.fetched)
         return layer
 
@@ -118,7 +118,7 @@ class Layers:
             self.step_at = now
         size = layer.size or total
         self.counted |= total > 0
-        # Where only seconds are told there is no telling how far it is.
+        # Where only seconds are counted nobody knows how far it is.
         extracted = min(current, size) if total else layer.extracted
         return Part(layer.id, EXTRACTING, size or layer.fetched, size, extracted)
 
@@ -128,7 +128,7 @@ class Layers:
 
     @property
     def fetching(self) -> bool:
-        """Whether bytes are still to come, or it isn't known yet which layers there are.
+        """Whether bytes are still to come, or it is not known yet which layers there are.
 
         While it is so, a pull at which no byte arrives stands still; afterwards, one of which
         nothing is unpacked does.
@@ -138,7 +138,7 @@ class Layers:
 
     @property
     def announced(self) -> int:
-        """Bytes, compressed, of all layers of which the engine has told the size so far."""
+        """Bytes, compressed, of all layers of which the engine has said the size so far."""
         return sum(layer.size for layer in self._layers.values())
 
     @property

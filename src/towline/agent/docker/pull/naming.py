@@ -3,7 +3,7 @@
 The classic store has the digest beside the tag by itself. The containerd store makes a name of it
 (`repository@sha256:…`, shown among the tags), which a pull of the tag would not; and to remove that
 name removes all of this repository that has the same digest. So the tag comes last, from a name in
-another repository that holds the image meanwhile.
+another repository that the image has meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
 from towline.wire.reference import Reference
 
-HOLDING = "towline.invalid/holding"
+TEMPORARY = "towline.invalid/holding"
 """The repository of that name; `.invalid` can't be a registry's (RFC 2606)."""
 CONFLICT = 409
 
@@ -57,14 +57,14 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
     name = f"{reference.repository}@{digest}"
     repository, tag = reference.repository, reference.tag or "latest"
     async with engine.naming:
-        holding = f"{HOLDING}:{digest.partition(':')[2][:32]}"
+        temporary = f"{TEMPORARY}:{digest.partition(':')[2][:32]}"
         found = await engine.image(name)
-        names = set(found.tags) - {holding} if found is not None else set()
+        names = set(found.tags) - {temporary} if found is not None else set()
         if names != {name} or before.named:
             # No such name, or one that is to stay, or others that would go with it.
             await engine.tag(name, repository, tag)
             return
-        moving = asyncio.create_task(_move(engine, name, holding, f"{repository}:{tag}"))
+        moving = asyncio.create_task(_move(engine, name, temporary, f"{repository}:{tag}"))
         try:
             await asyncio.shield(moving)
         except asyncio.CancelledError:
@@ -73,14 +73,14 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
             raise
 
 
-async def _move(engine: Engine, name: str, holding: str, wanted: str) -> None:
+async def _move(engine: Engine, name: str, temporary: str, wanted: str) -> None:
     """Give an image the wanted name in place of the one by its digest."""
-    await engine.tag(name, *holding.split(":"))
+    await engine.tag(name, *temporary.split(":"))
     try:
         await engine.untag(name)
     except EngineRefused as error:
         if error.status != CONFLICT:
             raise
         # A container runs that was made by this very name.
-    await engine.tag(holding, *wanted.rsplit(":", 1))
-    await engine.untag(holding)
+    await engine.tag(temporary, *wanted.rsplit(":", 1))
+    await engine.untag(temporary)

@@ -1,4 +1,4 @@
-"""Telling how far a pull is, while it goes on."""
+"""How far a pull is, while it goes on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.wire.event import Step
 from towline.wire.progress import (
+    COOLING_DOWN,
     DOWNLOADING,
     EXTRACTING,
     PREPARING,
     QUEUED,
-    RESTING,
     RETRYING,
     WAITING,
     TaskProgress,
 )
 
 FIRST_AFTER = 0.2
-"""Seconds that a pull goes on before it is told of: most pulls of present images are over."""
-TELL_EVERY = 0.5
+"""Seconds that a pull goes on before its progress is sent: most of present images are over."""
+SEND_EVERY = 0.5
 WINDOW = 5.0
 """Seconds over which a rate is taken: long enough that layers' ends don't show in it, short enough
 that a pull that stands still is seen to."""
@@ -40,7 +40,7 @@ class Rate:
         self._samples: deque[tuple[float, int]] = deque()
 
     def take(self, figure: int, now: float) -> int:
-        """Return the rate by now; 0 while there is too little to tell it by.
+        """Return the rate by now; 0 while there is too little to take it from.
 
         Args:
             figure: what grows; less than before begins anew.
@@ -57,23 +57,29 @@ class Rate:
         return round((figure - before) / passed) if passed >= SHORTEST_WINDOW else 0
 
 
-class Telling(Hook):
-    """Makes reports of a pull, until its block ends.
+class PullProgress(Hook):
+    """Sends how far a pull is, until its block ends.
 
     Args:
-        tell: given each report, at most two a second; the same one, too.
+        send: given the progress, at most twice a second; the same one, too.
+        clock: returns seconds; it only goes forwards, and is that of the attempts' layers.
     """
 
-    def __init__(self, tell: Callable[[TaskProgress], None]) -> None:
-        self._tell = tell
+    def __init__(
+        self,
+        send: Callable[[TaskProgress], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send = send
+        self._clock = clock
         self._attempt: Attempt | None = None
         self._failed = self._queued = ""
         self._phase = RETRYING
         self._arriving, self._unpacking = Rate(), Rate()
-        self._keeper: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._keeper = asyncio.create_task(self._keep())
+        self._sending = asyncio.create_task(self._send_on())
         return self
 
     async def __aexit__(
@@ -82,57 +88,54 @@ class Telling(Hook):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
 
-    async def _keep(self) -> None:
+    async def _send_on(self) -> None:
         await asyncio.sleep(FIRST_AFTER)
         while True:
             # Also when the engine says nothing: the rate of a pull that stands still falls.
-            self._tell(self.report(time.monotonic()))
-            await asyncio.sleep(TELL_EVERY)
+            self._send(self.progress())
+            await asyncio.sleep(SEND_EVERY)
 
     async def before(self, attempt: Attempt) -> None:
-        """Begin anew: what an attempt before brought, the engine tells again."""
+        """Begin anew: what an attempt before brought, the engine names again."""
         self._attempt, self._failed = attempt, ""
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
         """Remember why there is a pause."""
         # An engine that is away is noticed before the attempt proper.
         self._attempt, self._failed = attempt, fault.reason
-        self._phase = RESTING if fault.kind is Kind.RESTING else RETRYING
+        self._phase = COOLING_DOWN if fault.kind is Kind.TOO_MANY_REQUESTS else RETRYING
 
     def step(self, step: Step) -> None:
-        """Remember whether it waits for its turn, as the job's timeline tells."""
+        """Remember whether the pull waits for its turn, as the job's timeline says."""
         if step.name in (steps.QUEUED, steps.DEQUEUED):
             self._queued = step.message if step.name == steps.QUEUED else ""
 
-    def report(self, now: float) -> TaskProgress:
-        """Return how far the pull is.
-
-        Args:
-            now: the moment, as `time.monotonic` has it.
-        """
+    def progress(self) -> TaskProgress:
+        """Return how far the pull is at this moment."""
         if self._queued:
             return TaskProgress(QUEUED, self._queued)
         if self._attempt is None:
             return TaskProgress(PREPARING)
+        now = self._clock()
         layers = self._attempt.layers
-        told = layers.all()
+        parts = layers.all()
         arriving = self._arriving.take(layers.gained, now)
         fetched, size = layers.fetched, layers.announced
-        extracted = sum(layer.extracted for layer in told)
+        extracted = sum(part.extracted for part in parts)
         if layers.fetching:
-            # What is unpacked meanwhile waits for what arrives, and tells no rate of its own.
+            # What is unpacked meanwhile waits for what arrives, and has no rate of its own.
             self._unpacking = Rate()
         unpacking = self._unpacking.take(extracted, now)
-        unsized = sum(not layer.size and layer.state in (WAITING, DOWNLOADING) for layer in told)
+        unsized = sum(not part.size and part.state in (WAITING, DOWNLOADING) for part in parts)
         phase, rate, rest = DOWNLOADING, arriving, size - fetched
         if not layers.fetching:
-            # Where the engine tells no bytes of this, there is no rate and no end in sight.
+            # Where the engine counts no bytes of this, there is no rate and no end in sight.
             phase, rest = EXTRACTING, size - extracted
             rate = unpacking if layers.counted else 0
-        elif not told:
+        elif not parts:
             phase = PREPARING
         if self._failed:
             phase, rate = self._phase, 0
@@ -140,7 +143,7 @@ class Telling(Hook):
             phase,
             self._failed,
             self._attempt.number,
-            told,
+            parts,
             unsized,
             *(fetched, size, extracted, rate),
             left=round(rest / rate) if rate else None,

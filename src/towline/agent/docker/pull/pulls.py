@@ -8,56 +8,56 @@ from collections.abc import Sequence
 import msgspec
 
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.pull import attempts
 from towline.agent.docker.pull.attempt import Hook
-from towline.agent.docker.pull.attempts import present
+from towline.agent.docker.pull.attempts import Attempts, Pauses, present
 from towline.agent.docker.pull.order import Order
-from towline.agent.docker.pull.places import MAX_PULLS, Places, Wait
-from towline.agent.docker.pull.progress import Telling
+from towline.agent.docker.pull.progress import PullProgress
+from towline.agent.docker.pull.slots import MAX_PULLS, REPORTED_AFTER, Slots, Wait
 from towline.agent.docker.pull.steps import DEQUEUED, QUEUED
 from towline.agent.provider import Task
 from towline.agent.singleflight import Flight, SingleFlight
 from towline.errors import TaskFailed
 from towline.operations.docker import Pulled
-from towline.wire import progress
 from towline.wire.event import Step
 from towline.wire.job import Job
+from towline.wire.progress import QUEUED as PHASE_QUEUED
 from towline.wire.progress import TaskProgress
 
 
 class _Member:
     """A task that waits for a pull, and may share it."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, reported_after: float) -> None:
         self.task = task
+        self._reported_after = reported_after
         self._wait: Wait | None = None
 
-    def joined(self, round: Flight[Order], last: Step | None) -> None:
-        """Say what it waits for, where that lasts.
+    def joined(self, flight: Flight[Order], last: Step | None) -> None:
+        """Record what it waits for, where that lasts.
 
         Args:
-            last: the last step of the others of the round.
+            last: the last step of the others of the flight.
         """
-        if not round.begun and round.behind:
+        if not flight.begun and flight.behind:
             words = "queued: another pull of this image is under way before it"
-            self._wait = Wait(words, self._step)
+            self._wait = Wait(words, self._step, self._reported_after)
         elif last is not None and last.name != DEQUEUED:
             self.task.step(last)
 
     def begun(self) -> None:
-        """Say that the wait is over."""
+        """Record that the wait is over."""
         if self._wait is not None:
             self._wait.over()
 
     def left(self) -> None:
-        """Say nothing more: it has ended, or was given up."""
+        """Record nothing more: it has ended, or was given up."""
         if self._wait is not None:
             self._wait.give_up()
 
     def _step(self, step: Step) -> None:
         self.task.step(step)
         if step.name == QUEUED:
-            self.task.progress(TaskProgress(progress.QUEUED, step.message))
+            self.task.progress(TaskProgress(PHASE_QUEUED, step.message))
 
 
 class Pulls:
@@ -65,13 +65,24 @@ class Pulls:
 
     Args:
         hooks: what has a say in each attempt, in this order.
-        most: how many pulls run at a time.
+        max_pulls: how many pulls run at a time.
+        pauses: what lies between two attempts.
+        reported_after: seconds after which a wait for other pulls is recorded.
     """
 
-    def __init__(self, engine: Engine, hooks: Sequence[Hook] = (), most: int = MAX_PULLS) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        hooks: Sequence[Hook] = (),
+        max_pulls: int = MAX_PULLS,
+        *,
+        pauses: Pauses | None = None,
+        reported_after: float = REPORTED_AFTER,
+    ) -> None:
         self._engine = engine
-        self._hooks = hooks
-        self._places = Places(most)
+        slots = Slots(max_pulls, reported_after=reported_after)
+        self._attempts = Attempts(engine, hooks, slots, pauses or Pauses())
+        self._reported_after = reported_after
         self._flights: SingleFlight[Order] = SingleFlight()
         self._last: dict[Flight[Order], Step] = {}
 
@@ -90,52 +101,49 @@ class Pulls:
                 found = await self._engine.image(order.name)
                 if found is not None:
                     return present(order, found)
-        member = _Member(task)
+        member = _Member(task, self._reported_after)
         try:
             return await self._flights.join(
                 order.name,
                 order,
                 self._pull,
-                serves=lambda round: _serves(round, order),
+                serves=lambda flight: _serves(flight, order),
                 member=member,
-                joined=lambda round: member.joined(round, self._last.get(round)),
+                joined=lambda flight: member.joined(flight, self._last.get(flight)),
             )
         finally:
             member.left()
 
-    async def _pull(self, round: Flight[Order]) -> Pulled:
+    async def _pull(self, flight: Flight[Order]) -> Pulled:
         def step(step: Step) -> None:
-            self._last[round] = step
-            telling.step(step)
-            for member in round.members:
+            self._last[flight] = step
+            progress.step(step)
+            for member in flight.members:
                 member.task.step(step)
 
+        def send(found: TaskProgress) -> None:
+            for member in flight.members:
+                member.task.progress(found)
+
         def jobs() -> list[Job]:
-            return [member.task.job for member in round.members]
+            return [member.task.job for member in flight.members]
 
-        def report(report: TaskProgress) -> None:
-            for member in round.members:
-                member.task.progress(report)
-
-        for member in round.members:
+        for member in flight.members:
             member.begun()
-        telling = Telling(report)
+        progress = PullProgress(send)
         try:
-            async with telling:
-                hooks = [telling, *self._hooks]
-                return await attempts.pull(
-                    self._engine, round.wanted, hooks, step, self._places, jobs
-                )
+            async with progress:
+                return await self._attempts.pull(flight.wanted, progress, step, jobs)
         finally:
-            self._last.pop(round, None)
+            self._last.pop(flight, None)
 
 
-def _serves(round: Flight[Order], order: Order) -> bool:
+def _serves(flight: Flight[Order], order: Order) -> bool:
     """Whether a pull brings what `order` asks for, in the way in which it asks.
 
     One under way does if what it pulls can't have become another: a digest, not a tag.
     """
-    wanted = round.wanted
+    wanted = flight.wanted
     if order.policy == "always" and wanted.policy != "always":
         return False
     if order.lead is not None and wanted.lead is not None:
@@ -145,4 +153,4 @@ def _serves(round: Flight[Order], order: Order) -> bool:
         wanted = msgspec.structs.replace(wanted, lead=order.lead)
     pinned = order.reference.digest is not None or order.lead is not None
     alike = msgspec.structs.replace(wanted, policy=order.policy) == order
-    return alike and (not round.begun or pinned)
+    return alike and (not flight.begun or pinned)

@@ -1,7 +1,7 @@
-"""One digest for all nodes of a job: one of them asks what the tag is, and all pull that.
+"""One digest for all nodes of a job: one of them resolves the tag, and all pull what it found.
 
-What it is stands on a subject that takes one message for good. Who asks takes its turn on another
-one; a turn that brings nothing for a while, or a refusal, goes on to the next node.
+What it found is stored on a subject that takes one message for good. A node that resolves takes its
+turn on another one; a turn that brings nothing for a while, or a refusal, passes to the next node.
 """
 
 from __future__ import annotations
@@ -25,44 +25,60 @@ from towline.wire.event import LEADING, LED, NOBODY, Event, Lead
 log = structlog.get_logger()
 
 TURN = 10.0
-"""Seconds after which a node that asks has had its turn: it died, or its registry is slow."""
-IN_TURN = 3
-"""Turns that bring nothing before all ask at once: then it isn't the node's fault, most likely, and
-each node that fails has to say so."""
+"""Seconds after which a node that resolves has had its turn: it died, or its registry is slow."""
+TURNS = 3
+"""Turns that bring nothing before all resolve at once: then it isn't the node's fault, most likely,
+and each node that fails has to say so."""
 FIRST_LOOK = 0.1
 LONGEST_LOOK = 2.0
-"""Seconds between looks at what has been agreed on, at first and at most: a thousand nodes that
-wait for a slow registry ask the broker some 700 times a second."""
+"""Seconds between looks for the job's lead, at first and at most: a thousand nodes that wait for a
+slow registry ask the broker some 700 times a second."""
 RETRY_EVERY = 0.5
 _GONE = ("not found", "manifest unknown", "unknown blob")
 
 
-class Digests(Hook):
+class Resolution(Hook):
     """Has each attempt of a pull that is one of many pull what all pull.
 
     Args:
         engine: the engine that asks the registry (`GET /distribution/{name}/json`).
+        turn: seconds after which a node that resolves has had its turn.
+        first_look, longest_look: seconds between looks for the job's lead.
     """
 
-    def __init__(self, engine: Engine, journal: Journal, machine: str, hostname: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        machine: str,
+        hostname: str,
+        *,
+        turn: float = TURN,
+        first_look: float = FIRST_LOOK,
+        longest_look: float = LONGEST_LOOK,
+    ) -> None:
         self._engine = engine
         self._journal = journal
         self._machine = machine
         self._hostname = hostname
+        self._turn = turn
+        self._first_look = first_look
+        self._longest_look = longest_look
 
     async def before(self, attempt: Attempt) -> None:
-        """Learn what to pull.
+        """Find what to pull.
 
         Raises:
-            TaskFailed: it was this node's turn to ask, and the registry or the engine refused.
+            TaskFailed: it was this node's turn to resolve the tag, and the registry or the engine
+                refused.
         """
         order = attempt.order
         attempt.lead = order.lead
         if order.once is not None:
-            attempt.lead = await self._agree(attempt, order.once)
+            attempt.lead = await self._lead(attempt, order.once)
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
-        """Say of a digest that is gone whose it was."""
+        """Say of a digest that is gone which node resolved the tag to it."""
         lead = attempt.lead
         if lead is None or classify(error, attempt.order.reference).kind is not Kind.PERMANENT:
             return error
@@ -74,24 +90,25 @@ class Digests(Hook):
             f"another pull resolves the tag anew: {error.error}"
         )
 
-    async def _agree(self, attempt: Attempt, job: str) -> Lead:
-        pause = FIRST_LOOK
+    async def _lead(self, attempt: Attempt, job: str) -> Lead:
+        """Return the job's lead; the node of this agent may become that."""
+        pause = self._first_look
         while True:
             try:
                 found = await self._journal.lead(job)
                 if found is not None:
                     return found
-                if await self._turn(job):
+                if await self._take_turn(job):
                     return await self._resolve(attempt, job)
             except (BrokerUnreachable, BrokerRefused) as error:
-                log.warning("digest not agreed on yet", job=job, reason=error.details)
+                log.warning("lead not known yet", job=job, reason=error.details)
                 await asyncio.sleep(RETRY_EVERY)
                 continue
             await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(2 * pause, LONGEST_LOOK)
+            pause = min(2 * pause, self._longest_look)
 
-    async def _turn(self, job: str) -> bool:
-        """Take this node's turn to ask; False while it is another's.
+    async def _take_turn(self, job: str) -> bool:
+        """Take this node's turn to resolve the tag; return False while it is another's.
 
         Raises:
             BrokerUnreachable, BrokerRefused: it isn't known.
@@ -101,15 +118,15 @@ class Digests(Hook):
         if last is not None:
             data = last.event.data or {}
             failures = int(data.get("failures", 0))
-            if failures >= IN_TURN:
+            if failures >= TURNS:
                 return True
             own = data.get("machine") == self._machine
-            if last.event.error is None and not own and last.age < TURN:
+            if last.event.error is None and not own and last.age < self._turn:
                 return False
             failures += last.event.error is None and not own
-        return await self._tell(job, failures, None, 0 if last is None else last.sequence)
+        return await self._store_turn(job, failures, None, 0 if last is None else last.sequence)
 
-    async def _tell(self, job: str, failures: int, error: str | None, last: int) -> bool:
+    async def _store_turn(self, job: str, failures: int, error: str | None, last: int) -> bool:
         data = {"machine": self._machine, "hostname": self._hostname, "failures": failures}
         event = Event(job, NOBODY, "", LEADING, time.time(), data=data, error=error)
         try:
@@ -139,4 +156,4 @@ class Digests(Hook):
             return
         data = last.event.data or {}
         if data.get("machine") == self._machine and last.event.error is None:
-            await self._tell(job, int(data.get("failures", 0)) + 1, error, last.sequence)
+            await self._store_turn(job, int(data.get("failures", 0)) + 1, error, last.sequence)

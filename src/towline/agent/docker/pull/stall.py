@@ -5,12 +5,12 @@ from __future__ import annotations
 from towline.agent.docker.pull.layers import Layers
 
 UNPACKING_SHARE = 10
-"""How many times as long unpacking may show nothing: engines tell little of it, and a layer of
+"""How many times as long unpacking may show nothing: engines say little of it, and a layer of
 many gigabytes on a slow disk takes its time."""
 
 
 def limit(layers: Layers, timeout: float) -> float:
-    """Return for how many seconds nothing may move just now: no byte arrive, no layer unpack.
+    """Return for how many seconds nothing may move at this moment: no byte, no layer unpacked.
 
     Args:
         timeout: seconds without a byte.
@@ -25,6 +25,6 @@ def left(layers: Layers, timeout: float, now: float) -> float:
 
 
 def words(layers: Layers, timeout: float) -> str:
-    """Return what to say of a stall."""
+    """Return what is said of a stall."""
     what = "no byte has arrived" if layers.fetching else "nothing has been unpacked"
     return f"stalled: {what} for {limit(layers, timeout):g} s"

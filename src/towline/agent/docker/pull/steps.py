@@ -1,4 +1,4 @@
-"""The steps of a pull, as the job's timeline has them."""
+"""The steps of a pull, under the names that the job's timeline has for them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from towline.wire.event import Step
 ATTEMPT = "attempt"
 QUEUED = "queued"
 DEQUEUED = "dequeued"
-RESTING = "resting"
+COOLDOWN = "resting"
 
 ITS_PACE = "max_pulls"
 """What a pull waits for while others run on its node."""
 ITS_REGISTRY = "registry"
-"""What a pull waits for while its registry is left alone."""
+"""What a pull waits for while its registry cools down."""
 
 
 def attempt(message: str) -> Step:
@@ -25,9 +25,9 @@ def queued(message: str) -> Step:
     return Step(QUEUED, message, ITS_PACE)
 
 
-def resting(message: str) -> Step:
+def cooldown(message: str) -> Step:
     """Return the step of a pull that waits until its registry may be asked again."""
-    return Step(RESTING, message, ITS_REGISTRY)
+    return Step(COOLDOWN, message, ITS_REGISTRY)
 
 
 def dequeued(message: str) -> Step:

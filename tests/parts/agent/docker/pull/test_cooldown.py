@@ -19,11 +19,11 @@ from tests.testing.registry import Registry
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
-from towline.agent.docker.pull import attempts, cooldown
-from towline.agent.docker.pull.cooldown import Rests, retry_after
+from towline.agent.docker.pull.attempts import Pauses
+from towline.agent.docker.pull.cooldown import Cooldowns, retry_after
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
-from towline.agent.docker.pull.steps import RESTING
+from towline.agent.docker.pull.steps import COOLDOWN
 from towline.agent.provider import Task as ProviderTask
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
@@ -107,7 +107,7 @@ class Light(Engine):
     async def ping(self) -> str:
         return "0"
 
-    async def keeps_broken_off(self) -> bool:
+    async def keeps_partial_pulls(self) -> bool:
         return False
 
     async def pull(
@@ -143,18 +143,20 @@ async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_one_by_one(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
+    connection: Connection,
 ) -> None:
     nodes = 50
-    # Some fifteen requests a second, as a whole pull's five are some ten.
-    monkeypatch.setattr(cooldown, "INTERVAL", 0.13)
-    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.1)
     job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
     tasks = [Task(msgspec.structs.replace(job, nodes=nodes)) for _ in range(nodes)]
     async with Limited(20) as registry, aiohttp.ClientSession() as session:
         order = Order(Reference.parse(f"127.0.0.1:{registry.port}/a/b:1.0"))
         pulls = [
-            Pulls(Light(registry.port, session), [Rests(connection, f"node-{number}")])
+            Pulls(
+                Light(registry.port, session),
+                # Some fifteen requests a second, as a whole pull's five are some ten.
+                [Cooldowns(connection, f"node-{number}", interval=0.13)],
+                pauses=Pauses(first=0.1),
+            )
             for number in range(nodes)
         ]
         await asyncio.gather(
@@ -165,4 +167,4 @@ async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_o
     # Those that were at it already, one request each, and the question how long.
     assert len(registry.refused) - len(later) <= nodes + 1
     assert len(later) <= 5
-    assert sum(RESTING in task.kinds for task in tasks) >= nodes / 2
+    assert sum(COOLDOWN in task.kinds for task in tasks) >= nodes / 2

@@ -10,10 +10,9 @@ import pytest
 from tests.testing.broker import Broker
 from towline.agent.docker.engine import Engine as Client
 from towline.agent.docker.errors import EngineRefused, Hopeless
-from towline.agent.docker.pull import resolution as digests
 from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.order import Order
-from towline.agent.docker.pull.resolution import Digests
+from towline.agent.docker.pull.resolution import Resolution
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
@@ -57,19 +56,21 @@ async def journal(broker: Broker) -> AsyncIterator[Journal]:
 
 
 @pytest.fixture
-def agree(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def agree(journal: Journal) -> Callable[..., Any]:
     """Has nodes with such engines agree on a digest, and returns what each came to."""
-    monkeypatch.setattr(digests, "FIRST_LOOK", 0.01)
-    monkeypatch.setattr(digests, "LONGEST_LOOK", 0.05)
-    monkeypatch.setattr(digests, "TURN", 0.3)
     job = new_id()
     order = Order(Reference.parse("localhost:5000/a/b:1.0"), once=job)
     numbers = itertools.count()
 
     async def one(engine: Asked) -> str:
         attempt = Attempt(order, 1, lambda _: None)
-        step = Digests(engine, journal, f"machine-{next(numbers)}", "host")
-        await step.before(attempt)
+        resolution = Resolution(
+            *(engine, journal, f"machine-{next(numbers)}", "host"),
+            turn=0.3,
+            first_look=0.01,
+            longest_look=0.05,
+        )
+        await resolution.before(attempt)
         assert attempt.lead is not None
         return attempt.lead.value
 
@@ -109,17 +110,17 @@ async def test_where_all_are_refused_each_says_so(agree: Any) -> None:
     assert [engine.asked for engine in engines] == [1] * 20
 
 
-async def test_a_digest_that_is_gone_is_told_with_its_resolver_and_other_failures_as_they_are(
+async def test_a_digest_that_is_gone_is_named_with_who_resolved_it_and_other_failures_are_not(
     journal: Journal,
 ) -> None:
-    step = Digests(Asked(DIGEST), journal, "machine", "host")
+    resolution = Resolution(Asked(DIGEST), journal, "machine", "host")
     lead = Lead(DIGEST, "web-07", 0.0)
     order = Order(Reference.parse("localhost:5000/a/b:1.0"), lead=lead)
     attempt = Attempt(order, 1, lambda _: None)
-    await step.before(attempt)
+    await resolution.before(attempt)
     assert attempt.lead == lead
-    gone = step.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
+    gone = resolution.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
     assert isinstance(gone, Hopeless)
     assert f"localhost:5000/a/b:1.0 was {DIGEST} when web-07 resolved it" in gone.error
     for other in (TaskFailed("connection reset by peer"), EngineRefused(403, "denied")):
-        assert step.explain(attempt, other) is other
+        assert resolution.explain(attempt, other) is other

@@ -1,11 +1,11 @@
-"""Rests of registries, where the broker can't be told of them."""
+"""Cooldowns of registries, where they can't be stored."""
 
 from typing import Any
 
 import pytest
 
 from towline.agent.docker.pull.attempt import Attempt
-from towline.agent.docker.pull.cooldown import Rests
+from towline.agent.docker.pull.cooldown import Cooldowns
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.order import Order
 from towline.broker.clock import Clock
@@ -13,7 +13,7 @@ from towline.broker.jetstream import NO_MESSAGE, BrokerRefused
 from towline.errors import BrokerUnreachable
 from towline.wire.reference import Reference
 
-FAULT = Fault(Kind.RESTING, "toomanyrequests", 30.0)
+FAULT = Fault(Kind.TOO_MANY_REQUESTS, "toomanyrequests", 30.0)
 
 
 class Broker:
@@ -36,27 +36,27 @@ def attempt() -> Attempt:
 
 
 @pytest.mark.parametrize("back", [False, True])
-async def test_a_node_that_can_tell_nobody_keeps_the_rest_by_itself(back: bool) -> None:
+async def test_a_node_that_can_not_store_a_cooldown_keeps_it_by_itself(back: bool) -> None:
     broker = Broker()
-    rests = Rests(broker, "web-01")  # type: ignore[arg-type]
+    cooldowns = Cooldowns(broker, "web-01")  # type: ignore[arg-type]
     refused = attempt()
-    await rests.ready(refused)
-    await rests.failed(refused, FAULT)
+    await cooldowns.ready(refused)
+    await cooldowns.failed(refused, FAULT)
     broker.connected = back
-    found = await rests._find("registry.example")
+    found = await cooldowns._find("registry.example")
     assert found is not None
     assert found[0].until - broker.clock.now() == pytest.approx(30.0, abs=2.0)
-    assert not rests.allows(attempt())
+    assert not cooldowns.allows(attempt())
 
 
-async def test_a_second_refusal_makes_that_rest_longer() -> None:
-    rests = Rests(Broker(), "web-01")  # type: ignore[arg-type]
-    await rests.failed(attempt(), FAULT)
+async def test_a_second_refusal_makes_that_cooldown_longer() -> None:
+    cooldowns = Cooldowns(Broker(), "web-01")  # type: ignore[arg-type]
+    await cooldowns.failed(attempt(), FAULT)
     again = attempt()
-    first = await rests._find("registry.example")
+    first = await cooldowns._find("registry.example")
     assert first is not None
-    again.rested = first[1]
-    await rests.failed(again, FAULT)
-    second = await rests._find("registry.example")
+    again.cooldown = first[1]
+    await cooldowns.failed(again, FAULT)
+    second = await cooldowns._find("registry.example")
     assert second is not None
     assert (second[0].row, second[1] != first[1]) == (2, True)

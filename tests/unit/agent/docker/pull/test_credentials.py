@@ -8,7 +8,6 @@ import pytest
 from nats.aio.msg import Msg
 
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
-from towline.agent.docker.pull import credentials
 from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.docker_config import DockerConfiguration
@@ -32,10 +31,10 @@ DENIED = "unauthorized: authentication required"
 class Controllers(Connection):
     """What answers questions: each with the next of `answers`, the last one again and again.
 
-    None stands for nobody who answers.
+    None stands for nobody who answers, bytes for themselves.
     """
 
-    def __init__(self, *answers: Answer | None) -> None:
+    def __init__(self, *answers: Answer | bytes | None) -> None:
         super().__init__(Settings(["nats://127.0.0.1:1"]), "tests")
         self.answers = list(answers)
         self.asked: list[str] = []
@@ -57,7 +56,8 @@ class Controllers(Connection):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             raise BrokerUnreachable("The broker is out of reach.", "nobody answers")
-        return Msg(_client=None, data=msgspec.json.encode(answer))  # type: ignore[arg-type]
+        data = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        return Msg(_client=None, data=data)  # type: ignore[arg-type]
 
 
 def issued(key: NodeKey = KEY, *, own: bool = False) -> Answer:
@@ -73,16 +73,11 @@ def attempt(*jobs: str, login: str | None = None) -> Attempt:
     return Attempt(order, 1, lambda _: None, lambda: [a_job(job) for job in jobs])
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "ASK_EVERY", 0.0)
-    monkeypatch.setattr(credentials, "SETTLE_WITHIN", 0.05)
-    monkeypatch.setattr(credentials, "PATIENCE", 0.05)
-
-
 def step(controllers: Controllers, configuration: Path | None = None) -> Credentials:
     own = None if configuration is None else DockerConfiguration(configuration)
-    return Credentials(controllers, "machine", KEY, own)
+    return Credentials(
+        *(controllers, "machine", KEY, own), patience=0.05, settle_within=0.05, ask_every=0.0
+    )
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -96,20 +91,39 @@ async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [Answer(error="another key", again=True), issued(FORMER)],
-    ids=["a controller that can't tell", "an answer to the key of an earlier start"],
+    [
+        Answer(error="another key", again=True),
+        issued(FORMER),
+        b"no answer",
+        Answer(seal(b"no credential", KEY.public)),
+    ],
+    ids=[
+        "a controller that has another key",
+        "an answer to the key of an earlier start",
+        "what can't be read",
+        "what can't be read once it is unsealed",
+    ],
 )
-async def test_what_the_next_answer_may_settle_is_asked_again(first: Answer) -> None:
+async def test_what_the_next_answer_may_settle_is_asked_again(first: Answer | bytes) -> None:
     controllers, trying = Controllers(first, issued()), attempt("a")
     await step(controllers).before(trying)
     assert trying.auth is not None
     assert controllers.asked == ["a", "a"]
 
 
-async def test_where_no_controller_can_tell_the_attempt_fails_with_the_reason() -> None:
-    controllers = Controllers(Answer(error="the key of credentials is another", again=True))
-    with pytest.raises(Passing, match="the key of credentials is another"):
-        await step(controllers).before(attempt("a"))
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(error="the key of credentials is another", again=True), "is another"),
+        (b"no answer", "JSON is malformed"),
+        (Answer(seal(b"no credential", KEY.public)), "JSON is malformed"),
+    ],
+)
+async def test_where_no_controller_gives_a_credential_the_attempt_fails_with_the_reason(
+    answer: Answer | bytes, reason: str
+) -> None:
+    with pytest.raises(Passing, match=reason):
+        await step(Controllers(answer)).before(attempt("a"))
 
 
 async def test_a_refusal_is_final_once_every_job_that_shares_the_pull_has_had_it() -> None:
@@ -163,7 +177,7 @@ async def test_a_refused_credential_is_told_by_registry_and_user_and_is_final() 
     other = asking.explain(trying, EngineRefused(500, "read: connection reset, s3cret"))
     assert (other.error, type(other)) == ("read: connection reset, ***", EngineRefused)
     rest = EngineRefused(500, "toomanyrequests: unauthorized pulls are limited")
-    assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.RESTING
+    assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.TOO_MANY_REQUESTS
 
 
 async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_denied(

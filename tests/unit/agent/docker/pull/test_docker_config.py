@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.testing.process import wait_until
-from towline.agent.docker.pull import docker_config
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable, default_path
 from towline.wire.credential import Credential
 
@@ -127,14 +126,14 @@ async def test_a_helper_that_fails_is_named_and_its_words_are_not_repeated(
 
 
 async def test_a_helper_that_waits_is_ended_with_all_that_it_started(
-    configuration: DockerConfiguration, monkeypatch: pytest.MonkeyPatch
+    configuration: DockerConfiguration,
 ) -> None:
-    monkeypatch.setattr(docker_config, "HELPER_WITHIN", 0.5)
+    hasty = DockerConfiguration(configuration.path, helper_within=0.5)
     started = configuration.path.with_name("started")
     helper(configuration, "all", f"sleep 100 & echo $! > {started}; wait")
     write(configuration, credsStore="all")
     with pytest.raises(Unusable, match="did not answer within"):
-        await configuration.find(REGISTRY)
+        await hasty.find(REGISTRY)
     pid = started.read_text().strip()
     wait_until(lambda: not running(pid), what="the end of what the helper had started")
 

@@ -1,4 +1,4 @@
-"""What the engines' words mean: as both kinds were heard to speak, through a faulty proxy."""
+"""What the engines' words mean: as both kinds of engines say them through a faulty proxy."""
 
 import pytest
 
@@ -76,7 +76,7 @@ PERMANENT = [
     # Both, of a registry whose certificate nobody trusts
     f'Get "https://{HOST}/v2/": x509: certificate signed by unknown authority',
 ]
-RESTING = [
+TOO_MANY_REQUESTS = [
     "toomanyrequests: You have reached your pull rate limit",
     f"{DOWNLOAD}toomanyrequests: Rate exceeded",
     'error parsing HTTP 429 response body: unexpected end of JSON input: ""',
@@ -93,7 +93,7 @@ RESTING = [
             (Kind.TRANSIENT, TRANSIENT),
             (Kind.CORRUPT, CORRUPT),
             (Kind.PERMANENT, PERMANENT),
-            (Kind.RESTING, RESTING),
+            (Kind.TOO_MANY_REQUESTS, TOO_MANY_REQUESTS),
         )
         for words in said
     ],
@@ -107,7 +107,7 @@ def test_words_mean_what_they_were_said_for(words: str, kind: Kind) -> None:
     "path", ["not/found", "denied", "w/unauthorized", "rate/toomanyrequests", "w/429"]
 )
 @pytest.mark.parametrize("tag", ["1.0", "denied", "429"])
-def test_a_name_is_not_mistaken_for_what_happened(path: str, tag: str) -> None:
+def test_a_name_is_not_mistaken_for_a_fault(path: str, tag: str) -> None:
     name = f"{HOST}/{path}"
     words = [
         f'failed to resolve reference "{name}:{tag}": failed to do request: Head '

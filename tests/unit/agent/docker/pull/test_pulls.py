@@ -1,4 +1,4 @@
-"""The pulls of a node: what is shared, tried again and told, at an engine that is scripted."""
+"""The pulls of a node: what is shared, tried again and recorded, at an engine that is scripted."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -10,11 +10,12 @@ import pytest
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
-from towline.agent.docker.pull import attempts, places
 from towline.agent.docker.pull.attempt import Attempt, Hook
+from towline.agent.docker.pull.attempts import Pauses
 from towline.agent.docker.pull.faults import Fault, Kind
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.docker.pull.steps import ATTEMPT, DEQUEUED, QUEUED
 from towline.agent.provider import Task as ProviderTask
 from towline.errors import TaskFailed
@@ -46,16 +47,16 @@ class Scripted(Engine):
         self.go = asyncio.Event()
         self.go.set()
         self.keeps = self.hesitant = False
-        self.released = 0
+        self.discarded = 0
 
     async def ping(self) -> str:
         return "0"
 
-    async def keeps_broken_off(self) -> bool:
+    async def keeps_partial_pulls(self) -> bool:
         return self.keeps
 
-    async def release_broken_off(self) -> None:
-        self.released += 1
+    async def discard_partial_pulls(self) -> None:
+        self.discarded += 1
 
     async def image(self, name: str, *, manifests: bool = False) -> Image | None:
         found = self.images.get(name)
@@ -80,19 +81,19 @@ class Scripted(Engine):
 
 
 class Task:
-    """A task that waits for a pull, and what it was told."""
+    """A task that waits for a pull, and the steps that were recorded for it."""
 
     def __init__(self, pulls: Pulls, order: Order) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.recorded: list[tuple[str, str]] = []
         task = ProviderTask(JOB, self._step, lambda _: None)
         self.waiting = asyncio.create_task(pulls.pull(order, task))
 
     def _step(self, step: Step) -> None:
-        self.told.append((step.name, step.message))
+        self.recorded.append((step.name, step.message))
 
     @property
     def kinds(self) -> list[str]:
-        return [kind for kind, _ in self.told]
+        return [kind for kind, _ in self.recorded]
 
 
 def order(text: str = TAGGED, retries: int = 4, policy: Policy = "always") -> Order:
@@ -105,19 +106,18 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_PAUSE", "DISCARDED_AFTER", "ENGINE_BACK_WITHIN"):
-        monkeypatch.setattr(attempts, name, 0.0)
-    monkeypatch.setattr(places, "TOLD_AFTER", 0.0)
+def pulls_of(engine: Engine, *hooks: Hook, max_pulls: int = MAX_PULLS) -> Pulls:
+    """Return the pulls of a node that loses no time."""
+    pauses = Pauses(first=0.0, discarded_after=0.0, engine_back_within=0.0)
+    return Pulls(engine, hooks, max_pulls, pauses=pauses, reported_after=0.0)
 
 
-async def test_what_may_pass_is_tried_again_and_each_failure_is_told() -> None:
+async def test_what_may_pass_is_tried_again_and_each_failure_is_recorded() -> None:
     engine = Scripted(EngineRefused(0, RESET), EngineUnreachable("the engine is away"))
-    task = Task(Pulls(engine), order())
+    task = Task(pulls_of(engine), order())
     assert (await task.waiting).changed
     assert task.kinds == [ATTEMPT, ATTEMPT]
-    first, second = (words for _, words in task.told)
+    first, second = (words for _, words in task.recorded)
     assert first.startswith(f"attempt 1 of 5 failed: {RESET} (transient; tried again in ")
     assert second.startswith("attempt 2 of 5 failed: the engine is away (transient; ")
 
@@ -125,46 +125,46 @@ async def test_what_may_pass_is_tried_again_and_each_failure_is_told() -> None:
 @pytest.mark.parametrize("retries", [0, 1, 3])
 async def test_it_is_tried_again_as_often_as_asked_and_the_last_words_stand(retries: int) -> None:
     engine = Scripted(*(EngineRefused(0, RESET) for _ in range(10)))
-    task = Task(Pulls(engine), order(retries=retries))
+    task = Task(pulls_of(engine), order(retries=retries))
     with pytest.raises(TaskFailed) as failed:
         await task.waiting
-    assert len(engine.pulls) == len(task.told) == retries + 1
+    assert len(engine.pulls) == len(task.recorded) == retries + 1
     number = f" (attempt {retries + 1} of {retries + 1})" if retries else ""
     assert failed.value.error == f"{RESET}{number}"
-    assert "not tried again" in task.told[-1][1]
+    assert "not tried again" in task.recorded[-1][1]
 
 
 @pytest.mark.parametrize("error", [EngineRefused(404, "manifest unknown"), Hopeless("no room")])
 async def test_what_would_fail_again_fails_at_once(error: TaskFailed) -> None:
     engine = Scripted(error)
-    task = Task(Pulls(engine), order())
+    task = Task(pulls_of(engine), order())
     with pytest.raises(type(error)):
         await task.waiting
-    assert len(engine.pulls) == len(task.told) == 1
+    assert len(engine.pulls) == len(task.recorded) == 1
 
 
 async def test_what_is_corrupt_twice_is_so_for_good() -> None:
     engine = Scripted(*(EngineRefused(0, words) for words in (WRONG, RESET, WRONG, WRONG)))
     with pytest.raises(TaskFailed, match="attempt 3 of 5"):
-        await Task(Pulls(engine), order()).waiting
-    assert engine.released == 0
+        await Task(pulls_of(engine), order()).waiting
+    assert engine.discarded == 0
 
 
-async def test_an_engine_that_fails_by_what_it_keeps_is_told_to_give_that_up_once() -> None:
+async def test_an_engine_that_fails_by_what_it_keeps_has_to_discard_that_once() -> None:
     engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
     engine.keeps = True
-    assert (await Task(Pulls(engine), order()).waiting).changed
-    assert engine.released == 1
+    assert (await Task(pulls_of(engine), order()).waiting).changed
+    assert engine.discarded == 1
     engine.ends = [EngineRefused(0, WRONG) for _ in range(9)]
     with pytest.raises(TaskFailed):
-        await Task(Pulls(engine), order()).waiting
-    assert (len(engine.pulls), engine.released) == (6, 2)
+        await Task(pulls_of(engine), order()).waiting
+    assert (len(engine.pulls), engine.discarded) == (6, 2)
 
 
-async def test_it_is_not_told_so_while_another_pull_would_lose_by_it() -> None:
+async def test_it_has_not_to_while_another_pull_would_lose_by_it() -> None:
     engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
     engine.keeps = engine.hesitant = True
-    pulls = Pulls(engine)
+    pulls = pulls_of(engine)
     spoilt = Task(pulls, order())
     await until(lambda: len(engine.pulls) == 2)
     other = Task(pulls, order("registry/b:1"))
@@ -175,20 +175,20 @@ async def test_it_is_not_told_so_while_another_pull_would_lose_by_it() -> None:
         await spoilt.waiting
     engine.go.set()
     await other.waiting
-    assert engine.released == 0
+    assert engine.discarded == 0
 
 
 async def test_changed_is_against_what_was_there_before_the_first_attempt() -> None:
     engine = Scripted(EngineRefused(0, RESET))
     engine.images[TAGGED.replace("registry", "docker.io/registry")] = "id 2"
-    assert not (await Task(Pulls(engine), order()).waiting).changed
+    assert not (await Task(pulls_of(engine), order()).waiting).changed
 
 
 async def test_missing_leaves_what_is_there_alone_even_behind_a_pull_under_way() -> None:
     engine = Scripted()
     name = order().name
     engine.go.clear()
-    pulls = Pulls(engine)
+    pulls = pulls_of(engine)
     going = Task(pulls, order())
     await until(lambda: engine.running == 1)
     engine.images[name] = "old"
@@ -208,7 +208,7 @@ async def test_a_pull_under_way_is_shared_where_it_brings_what_is_wanted(
 ) -> None:
     engine = Scripted()
     engine.go.clear()
-    node = Pulls(engine)
+    node = pulls_of(engine)
     first = Task(node, order(text))
     await until(lambda: engine.running == 1)
     later = [Task(node, order(text, policy=policy)) for _ in range(3)]
@@ -225,7 +225,7 @@ async def test_a_tag_that_was_resolved_before_is_as_good_as_a_digest(
 ) -> None:
     engine = Scripted()
     engine.go.clear()
-    node = Pulls(engine)
+    node = pulls_of(engine)
 
     def resolved(digest: str, hostname: str) -> Order:
         return msgspec.structs.replace(order(), lead=Lead(digest, hostname, 0.0))
@@ -246,11 +246,13 @@ async def test_one_that_wants_it_otherwise_has_a_pull_of_its_own_afterwards(
 ) -> None:
     engine = Scripted()
     engine.go.clear()
-    node = Pulls(engine)
+    node = pulls_of(engine)
     wanted = msgspec.structs.replace(order(PINNED), **otherwise)
     first, second = Task(node, order(PINNED)), Task(node, wanted)
-    await until(lambda: bool(second.told))
-    assert second.told == [(QUEUED, "queued: another pull of this image is under way before it")]
+    await until(lambda: bool(second.recorded))
+    assert second.recorded == [
+        (QUEUED, "queued: another pull of this image is under way before it")
+    ]
     assert engine.running == 1
     engine.go.set()
     await asyncio.gather(first.waiting, second.waiting)
@@ -261,7 +263,7 @@ async def test_one_that_wants_it_otherwise_has_a_pull_of_its_own_afterwards(
 async def test_to_cancel_one_leaves_the_pull_to_the_others_and_the_last_ends_it() -> None:
     engine = Scripted()
     engine.go.clear()
-    node = Pulls(engine)
+    node = pulls_of(engine)
     tasks = [Task(node, order(PINNED)) for _ in range(3)]
     await until(lambda: engine.running == 1)
     for task in tasks[:2]:
@@ -274,15 +276,15 @@ async def test_to_cancel_one_leaves_the_pull_to_the_others_and_the_last_ends_it(
     assert len(engine.pulls) == 1
 
 
-async def test_who_shares_a_pull_late_is_told_how_it_stands() -> None:
+async def test_who_shares_a_pull_late_learns_its_last_step() -> None:
     engine = Scripted(EngineRefused(0, RESET))
     engine.hesitant = True
-    pulls = Pulls(engine)
+    pulls = pulls_of(engine)
     first = Task(pulls, order(PINNED))
     await until(lambda: len(engine.pulls) == 2)
     late = Task(pulls, order(PINNED))
-    await until(lambda: bool(late.told))
-    assert late.told == first.told
+    await until(lambda: bool(late.recorded))
+    assert late.recorded == first.recorded
     engine.go.set()
     await asyncio.gather(first.waiting, late.waiting)
 
@@ -290,11 +292,11 @@ async def test_who_shares_a_pull_late_is_told_how_it_stands() -> None:
 async def test_more_than_the_nodes_pace_are_queued_and_say_so() -> None:
     engine = Scripted()
     engine.go.clear()
-    node = Pulls(engine, most=2)
+    node = pulls_of(engine, max_pulls=2)
     tasks = [Task(node, order(f"registry/{name}:1")) for name in "abcd"]
-    await until(lambda: bool(tasks[3].told))
+    await until(lambda: bool(tasks[3].recorded))
     assert engine.running == 2
-    assert [task.told[-1][1] for task in tasks[2:]] == [
+    assert [task.recorded[-1][1] for task in tasks[2:]] == [
         "queued: 2 pulls run before it",
         "queued: 2 pulls run and 1 wait before it",
     ]
@@ -328,10 +330,10 @@ class Gate(Hook):
         self.faults.append(fault)
 
 
-async def test_a_pull_that_a_step_holds_back_takes_no_place() -> None:
+async def test_a_pull_that_a_hook_lets_wait_takes_no_slot() -> None:
     engine, gate = Scripted(), Gate()
-    held = Pulls(engine, [gate], most=1)
-    first = Task(held, order("registry/a:1"))
+    waiting = pulls_of(engine, gate, max_pulls=1)
+    first = Task(waiting, order("registry/a:1"))
     await until(lambda: bool(gate.asked))
     gate.open.set()
     gate.refusals = 1
@@ -342,5 +344,7 @@ async def test_a_pull_that_a_step_holds_back_takes_no_place() -> None:
 async def test_hooks_learn_what_failed() -> None:
     engine, gate = Scripted(EngineRefused(0, "toomanyrequests: retry-after: 5s")), Gate()
     gate.open.set()
-    await Task(Pulls(engine, [gate]), order()).waiting
-    assert [(fault.kind, fault.retry_after) for fault in gate.faults] == [(Kind.RESTING, 5.0)]
+    await Task(pulls_of(engine, gate), order()).waiting
+    assert [(fault.kind, fault.retry_after) for fault in gate.faults] == [
+        (Kind.TOO_MANY_REQUESTS, 5.0)
+    ]

@@ -12,36 +12,38 @@ from towline.agent.docker.pull.steps import dequeued, queued
 from towline.wire.event import Step
 
 MAX_PULLS = 3
-TOLD_AFTER = 0.2
+REPORTED_AFTER = 0.2
 """Seconds that a pull waits before it says so: most waits are over by then."""
 
 
-class Places:
-    """The places for pulls at one engine.
+class Slots:
+    """The slots for pulls at one engine.
 
     Attributes:
         busy: how many are taken.
 
     Args:
-        most: how many there are.
+        count: how many there are.
+        reported_after: seconds after which a wait is recorded.
     """
 
-    def __init__(self, most: int = MAX_PULLS) -> None:
-        self._most = most
+    def __init__(self, count: int = MAX_PULLS, *, reported_after: float = REPORTED_AFTER) -> None:
+        self._count = count
+        self._reported_after = reported_after
         self._queue: deque[asyncio.Future[None]] = deque()
         self.busy = 0
 
     @contextlib.asynccontextmanager
-    async def place(self, step: Callable[[Step], None]) -> AsyncIterator[None]:
-        """Keep a place for as long as the block lasts.
+    async def slot(self, step: Callable[[Step], None]) -> AsyncIterator[None]:
+        """Occupy a slot for as long as the block lasts.
 
         Args:
             step: records that a wait lasts, and for what, and later that it is over.
         """
-        if self.busy < self._most and not self._queue:
+        if self.busy < self._count and not self._queue:
             self.busy += 1
         else:
-            wait = Wait(self._words(), step)
+            wait = Wait(self._words(), step, self._reported_after)
             try:
                 await self._wait()
             finally:
@@ -71,7 +73,7 @@ class Places:
             raise
 
     def _pass_on(self) -> None:
-        """Give a place to who has waited longest; free it where nobody waits."""
+        """Give a slot to who has waited longest; free it where nobody waits."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -81,31 +83,34 @@ class Places:
 
 
 class Wait:
-    """A wait that is recorded if it lasts, and then its end, too.
+    """A wait that is recorded if it lasts; its end is recorded then, too.
 
     Args:
         words: what it is for.
         step: records the wait, and that it is over; not if it is given up.
+        reported_after: seconds after which it is recorded.
     """
 
-    def __init__(self, words: str, step: Callable[[Step], None]) -> None:
+    def __init__(
+        self, words: str, step: Callable[[Step], None], reported_after: float = REPORTED_AFTER
+    ) -> None:
         self._words = words
         self._step = step
         self._since = time.monotonic()
-        self._told = False
-        self._timer = asyncio.get_running_loop().call_later(TOLD_AFTER, self._tell)
+        self._reported = False
+        self._timer = asyncio.get_running_loop().call_later(reported_after, self._report)
 
-    def _tell(self) -> None:
-        self._told = True
+    def _report(self) -> None:
+        self._reported = True
         self._step(queued(self._words))
 
     def over(self) -> None:
-        """What was waited for has come."""
+        """End the wait: what was waited for has come."""
         self.give_up()
-        if self._told:
-            self._told = False
+        if self._reported:
+            self._reported = False
             self._step(dequeued(f"its turn after {time.monotonic() - self._since:.1f} s"))
 
     def give_up(self) -> None:
-        """Nobody waits any more."""
+        """End the wait: nobody waits any more."""
         self._timer.cancel()
