@@ -39,7 +39,7 @@ MEMORY = Path("/dev/shm")
 """Where ledgers are: in reality each node syncs a disk of its own."""
 GROUPS = 10
 MOST_A_PROCESS = 2500
-"""Agents of a process: each takes four file descriptors."""
+"""Agents of a process: each takes six file descriptors."""
 STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
 """What a pull that takes long tells of: every so many seconds of so many layers of so many bytes
 each."""

@@ -44,7 +44,7 @@ from towline.wire.job import Job, new_id
 from towline.wire.rollout import Waves
 from towline.wire.subjects import wave_subject
 
-TAKEN = "waves taken over"
+TAKEN = "rollouts taken over"
 
 
 def controllers(system: Cluster) -> list[TowlineProcess]:
