@@ -88,7 +88,6 @@ def write_if_possible(descriptor: int, line: bytes) -> None:
 
     A terminal that was closed, or a full disk behind a redirection, must end no service.
     """
-    # Nothing is buffered: what could not be written would be tried again when the process ends.
     with contextlib.suppress(OSError):
         while line:
             line = line[os.write(descriptor, line) :]
