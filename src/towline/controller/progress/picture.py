@@ -1,4 +1,4 @@
-"""The picture of a job that goes on: its events and its nodes' reports, and what is told of it."""
+"""The picture of a job that goes on: its state, the progress of its nodes, and what changed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FEW = 20
 NAMED = 5
 """Nodes that the sum names as the slowest, and as failed."""
 BRIEF = 300
-"""Characters of an error in the sum, which is told again and again: a registry's may be a page."""
+"""Characters of an error in the sum, which is sent again and again: a node may report a page."""
 
 
 class Picture:
     """What is known of a job: how far each node is, and what has changed for whom.
 
     Attributes:
-        silent: the machine ids of nodes that run the job and have told nothing of it.
+        silent: the machine ids of nodes that run the job and have reported no progress.
 
     Args:
         state: the job as its events have made it so far.
@@ -35,12 +35,12 @@ class Picture:
         self.state = state
         self._reports: dict[str, TaskProgress] = {}
         self._failed: dict[str, None] = {}
-        self._said: dict[str, tuple[str, str | None, str | None]] = {}
+        self._described: dict[str, tuple[str, str | None, str | None]] = {}
         self._feeds: set[Feed] = set()
         self._total: Total | None = None
         self.silent: set[str] = set()
         for task in state.tasks.values():
-            self._said[task.machine] = (task.status, task.error, task.waits)
+            self._described[task.machine] = (task.status, task.error, task.waits)
             if task.status in BAD:
                 self._failed[task.machine] = None
             elif task.status == "running":
@@ -53,29 +53,29 @@ class Picture:
         self.state.apply(event)
         task = self.state.tasks.get(event.machine)
         if event.kind == STARTED and task is not None and task.ended is None:
-            # Whatever was said of it while it had not begun.
+            # The reason why it had not begun.
             task.error = task.waits = None
             if event.machine not in self._reports:
                 self.silent.add(event.machine)
         self._change([event.machine, *(node.machine for node in event.nodes or ())])
 
     def report(self, machine: str, report: TaskProgress) -> None:
-        """Take what a node tells; nothing where it has no part in the job, or has ended."""
+        """Take the progress of a node; none where it has no part in the job, or has ended."""
         if machine in self.state.unfinished and self._reports.get(machine) != report:
             self._reports[machine] = report
             self.silent.discard(machine)
             self._change([machine])
 
     def explained(self) -> bool:
-        """Look of which nodes something else is said by now, and whether there are any.
+        """Find the nodes whose description has changed, and return whether there are any.
 
-        They may be away, or have expired: nothing tells of that but the time.
+        They may be away, or have expired: no event reports that.
         """
         changed = []
         for machine, task in self.state.tasks.items():
-            if self._said.get(machine) != (task.status, task.error, task.waits):
+            if self._described.get(machine) != (task.status, task.error, task.waits):
                 if task.error is not None:
-                    # It is away: how fast it was is no news any more.
+                    # It is away: how fast it was counts no more.
                     self._reports.pop(machine, None)
                 changed.append(machine)
         self._change(changed)
@@ -86,7 +86,7 @@ class Picture:
             task = self.state.tasks.get(machine)
             if task is None:
                 continue
-            self._said[machine] = (task.status, task.error, task.waits)
+            self._described[machine] = (task.status, task.error, task.waits)
             if task.ended is not None:
                 self._reports.pop(machine, None)
                 self.silent.discard(machine)
@@ -102,7 +102,7 @@ class Picture:
         """Return a feed of what is known and what changes; `leave` ends it.
 
         Args:
-            machine: the only node to tell of; None for all.
+            machine: the only node that is followed; None for all.
         """
         feed = Feed(self, machine)
         self._feeds.add(feed)
@@ -123,16 +123,16 @@ class Picture:
             return NodeProgress(
                 task.hostname, machine, task.status, error=task.error, waits=task.waits
             )
-        told = NodeProgress(
+        whole = NodeProgress(
             *(task.hostname, machine, "running"),
             *(report.phase, report.note or None, report.attempt),
             *(report.fetched, report.size, report.unsized, report.extracted),
             *(report.rate, report.left),
         )
         if not parts:
-            return told
+            return whole
         listed = [PartProgress(*msgspec.structs.astuple(part)) for part in report.parts]
-        return msgspec.structs.replace(told, parts=listed)
+        return msgspec.structs.replace(whole, parts=listed)
 
     def total(self) -> Total:
         """Return the sum over all nodes."""
@@ -178,14 +178,14 @@ class Picture:
     def snapshot(self, machine: str | None = None) -> JobProgress:
         """Return all that is known, of one node or of all."""
         tasks = self.state.tasks
-        told = tasks if machine is None else [machine] if machine in tasks else []
-        parts = len(told) <= FEW
-        nodes = [self.node(each, parts=parts) for each in told]
+        wanted = tasks if machine is None else [machine] if machine in tasks else []
+        parts = len(wanted) <= FEW
+        nodes = [self.node(each, parts=parts) for each in wanted]
         return JobProgress(self.state.job.id, self.state.status, self.total(), nodes)
 
 
 def _sized(report: TaskProgress) -> float:
-    """Return the share of parts of whose size is known."""
+    """Return the share of parts whose size is known."""
     parts = len(report.parts)
     return (parts - report.unsized) / parts if parts else 0.0
 
@@ -198,10 +198,10 @@ def _pace(report: TaskProgress) -> tuple[bool, float]:
 
 
 class Feed:
-    """What one follower of a job is still to be told, the oldest news first.
+    """What one follower of a job is still to be sent, the oldest changes first.
 
     Args:
-        machine: the only node to tell of; None for all.
+        machine: the only node that is followed; None for all.
     """
 
     def __init__(self, picture: Picture, machine: str | None) -> None:
@@ -216,7 +216,7 @@ class Feed:
         )
 
     def change(self, machine: str) -> None:
-        """Note that there is news of a node; it keeps its place where there is already."""
+        """Note that a node has changed; it keeps its place where it stands already."""
         if self._machine in (None, machine):
             self._due[machine] = None
 
@@ -224,18 +224,18 @@ class Feed:
         return bool(self._due)
 
     def take(self, budget: int) -> list[msgspec.Raw]:
-        """Return what there is to tell of nodes, each as JSON, in no more bytes than `budget`."""
-        picture, told = self._picture, list[msgspec.Raw]()
+        """Return the nodes that have changed, each as JSON, in no more bytes than `budget`."""
+        picture, taken = self._picture, list[msgspec.Raw]()
         few = self._machine is not None or len(picture.state.tasks) <= FEW
         for machine in list(self._due):
             if machine in picture.state.tasks:
                 encoded = msgspec.json.encode(picture.node(machine, parts=few))
-                # One that is larger than any budget has to be told sometime.
-                if told and len(encoded) + 1 > budget:
+                # One that is larger than any budget has to be sent sometime.
+                if taken and len(encoded) + 1 > budget:
                     break
                 budget -= len(encoded) + 1
-                told.append(msgspec.Raw(encoded))
+                taken.append(msgspec.Raw(encoded))
             del self._due[machine]
             if budget <= 0:
                 break
-        return told
+        return taken
