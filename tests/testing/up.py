@@ -20,7 +20,7 @@ class Up(TowlineProcess):
     """`towline up` on a free port, with settings from nowhere but here.
 
     Parameters: `directory` holds its output, and the directory `state` unless `state` names
-    another; `arguments` are further ones.
+    another; `arguments` are further ones. It listens on a free port unless these name one.
     """
 
     def __init__(
@@ -36,7 +36,8 @@ class Up(TowlineProcess):
         self.url = f"http://{listen}"
         super().__init__(
             "up",
-            *("--state", state or self.state, "--listen", listen, *arguments),
+            *("--state", state or self.state, *arguments),
+            *(() if "--listen" in arguments else ("--listen", listen)),
             logs=directory,
             name="up",
             env={"TOWLINE_CONFIG": "/dev/null", "TOWLINE_HEARTBEAT": "1s", **(env or {})},
