@@ -1,4 +1,4 @@
-"""The domains, one module each. Importing this package registers their operations."""
+"""The domains, one module each. Importing this package fills the catalog."""
 
 from __future__ import annotations
 

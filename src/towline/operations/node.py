@@ -40,7 +40,7 @@ class Load(msgspec.Struct, frozen=True):
 
 @operation("node.load", "GET load", permission="node:read", effect=Effect.READ, requires=MACHINE)
 async def load(node: Node) -> Load:
-    """Tell a node's load averages.
+    """Show a node's load averages.
 
     Example:
         towline node load --on _all

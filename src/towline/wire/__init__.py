@@ -1,1 +1,1 @@
-"""What controllers and nodes say to each other: data and pure rules, no I/O."""
+"""What controllers and nodes send each other: data and pure rules, no I/O."""

@@ -12,8 +12,6 @@ from towline.wire.reference import DOCKER_HUB, parse_registry
 
 HUB_ADDRESS = "https://index.docker.io/v1/"
 """What engines and their clients have always called Docker Hub where credentials are concerned."""
-
-
 TOKEN_USER = "<token>"
 """The user name by which a credential helper says that its secret is an identity token."""
 

@@ -26,7 +26,7 @@ RESUMED = "resumed"
 TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
 """Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
 BEGUN = frozenset({STARTED, STEP})
-"""Kinds that say of a task that it goes on; they may be delivered in any order."""
+"""Kinds that say that a task is under way; they may be delivered in any order."""
 RESULT_STATUS = {
     COMPLETED: "ok",
     FAILED: "failed",
@@ -58,7 +58,7 @@ class Lead(msgspec.Struct, frozen=True):
 
     @property
     def data(self) -> dict[str, Any]:
-        """It as the data of an event."""
+        """What the event that records it has as data."""
         return {"value": self.value, "hostname": self.hostname}
 
     @classmethod
@@ -69,7 +69,7 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A step of a task that goes on, as its node reports it.
+    """A step of a task that is under way, as its node reports it.
 
     Attributes:
         name: what the job's timeline calls it, for example "queued".
@@ -105,8 +105,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: one of the constants above; newer agents may know kinds that we don't.
         time: seconds since 1970, UTC, by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
-        data: what the operation returned, as JSON, for `completed`; who went first
-            and what it found, for `led`; whose turn it is to go first, for `leading`.
+        data: what the operation returned, as JSON, for `completed`; who went first and what it
+            found, for `led`; whose turn it is to go first, for `leading`.
         nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
             will have none, for `withheld`.
         until: past which moment those nodes don't begin it, for `released`, where that is before

@@ -49,7 +49,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     lead: Lead | None = None
 
     def is_for(self, machine: str) -> bool:
-        """Whether a machine that this reaches is to run it."""
+        """Return whether a machine that this reaches is to run it."""
         return machine not in self.excluded and (self.only is None or machine in self.only)
 
 

@@ -1,4 +1,4 @@
-"""Nodes: what their agents say of them, and what people have decided about them. Pure data."""
+"""Nodes: what their agents report of them, and what people decide about them. Pure data."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node's sign of life.
+    """That a node is here, and what it can do at this moment.
 
     Attributes:
-        capabilities: what the node can do, each with the reason it can't just now, or "".
+        capabilities: what the node can do, each with the reason why it can't at this moment, or "".
         running: how many tasks.
         leaving: the agent is stopping, of its own will.
         load: the mean number of runnable tasks over 1, 5 and 15 minutes.
@@ -56,8 +56,8 @@ class NodeState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         drained: since when it takes no work, in seconds since 1970; None for one that does.
-        by: who said so.
-        changed: when the last such decision was.
+        by: who decided so.
+        changed: when that was.
     """
 
     drained: float | None = None

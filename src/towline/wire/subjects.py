@@ -19,7 +19,7 @@ STATES = "states"
 
 
 def state_subject(machine: str) -> str:
-    """Return the plain subject on which an agent hears that its state may have changed."""
+    """Return the plain subject on which an agent learns that its state may have changed."""
     return f"state.{machine}"
 
 
@@ -87,12 +87,12 @@ def cancelling_subject(job_id: str) -> str:
 
 
 def progress_subject(machine: str, job: str) -> str:
-    """Return the subject of a node's reports about its share in a job; `*` for every node's."""
+    """Return the subject of a node's progress with its share of a job; `*` for every node's."""
     return f"progress.{machine}.{job}"
 
 
 def asking_subject(job: str) -> str:
-    """Return the subject on which controllers ask nodes how far they are with a job."""
+    """Return the subject on which controllers ask nodes for their progress with a job."""
     return f"asking.{job}"
 
 
