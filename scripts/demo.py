@@ -23,7 +23,7 @@ All of that is stopped and removed again. Next, on this machine{engine}:
     .venv/bin/towline up
     .venv/bin/towline pull IMAGE --on _all        (in a second terminal)
 
-README.md tells how to do the same on machines of your own.
+README.md says how to do the same on machines of your own.
 """
 
 
@@ -134,8 +134,8 @@ def show(demo: Demonstration, image: str) -> None:
 def pull(demo: Demonstration, token: str, image: str, *, changed: bool) -> None:
     """Pull by the API and hold the answer against what is promised."""
     answer = demo.request("POST", f"/node/{NODE}/container/docker/pull", token, {"image": image})
-    told = [(result["hostname"], result.get("changed")) for result in answer["results"]]
-    if told != [(NODE, changed)]:
+    changes = [(result["hostname"], result.get("changed")) for result in answer["results"]]
+    if changes != [(NODE, changed)]:
         raise Failed(f"changed should be {changed} on {NODE}\n{demo.tail()}")
 
 

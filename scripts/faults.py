@@ -211,17 +211,17 @@ def settled(clients: list[httpx.Client]) -> bool:
 
 
 def violations(cluster: Cluster, gate: Gate, passages: list[Passage]) -> Iterator[str]:
-    """Tell what should not be: of each job as both controllers tell it, and as the gate knows."""
+    """Yield what should not be: of each job as both controllers show it, and as the gate knows."""
     clients = [cluster.admin, *cluster.others]
     lists = [{job["id"]: job for job in listed(client)} for client in clients]
     if any(found != lists[0] for found in lists):
         yield "the controllers' lists are not the same"
     by_name: dict[str, list[dict[str, Any]]] = {}
     for identity in lists[0]:
-        told = [client.get(f"/job/{identity}").json() for client in clients]
-        job = told[0]
-        if any(other != job for other in told):
-            yield f"{identity}: the controllers tell different things: {told}"
+        shown = [client.get(f"/job/{identity}").json() for client in clients]
+        job = shown[0]
+        if any(other != job for other in shown):
+            yield f"{identity}: the controllers show different things: {shown}"
         if job["status"] not in ENDED:
             yield f"{identity}: is {job['status']}: {job['results']}"
         if job["status"] != lists[0][identity]["status"]:
@@ -243,7 +243,7 @@ def violations(cluster: Cluster, gate: Gate, passages: list[Passage]) -> Iterato
 def untruths(
     gate: Gate, passage: Passage, jobs: list[dict[str, Any]], nodes: list[str]
 ) -> Iterator[str]:
-    """Tell where the jobs of one name say what the gate's own record does not bear out."""
+    """Yield where the jobs of one name say what the gate's own record does not bear out."""
     name = passage.name
     begun = {node: gate.begun(name, node) for node in nodes}
     passed = {node: gate.passed(name, node) for node in nodes}

@@ -41,7 +41,7 @@ GROUPS = 10
 MOST_A_PROCESS = 2500
 """Agents of a process: each takes six file descriptors."""
 STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
-"""What a pull that takes long tells of: every so many seconds of so many layers of so many bytes
+"""What a pull that takes long reports: every so many seconds of so many layers of so many bytes
 each."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
@@ -106,7 +106,7 @@ def agents(
     interval: float,
     pull: float,
 ) -> None:
-    """Run agents until told to stop; a line on standard output says that all have begun.
+    """Run agents until asked to stop; a line on standard output says that all have begun.
 
     Parameters: `interval` is that of the heartbeats and `pull` how long one takes, in seconds.
     """

@@ -58,7 +58,7 @@ def memory_row(name: str, memory: dict[str, float]) -> list[str]:
 
 
 def say(sentence: str) -> None:
-    """Tell a person how far it is."""
+    """Say on standard error how far it is."""
     print(sentence, file=sys.stderr, flush=True)
 
 

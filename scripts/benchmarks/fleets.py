@@ -103,8 +103,8 @@ def measure_return() -> list[list[str]]:
 
         def all_answer() -> bool:
             answer = client.get("/node/_all/load", headers={"Prefer": "wait=60"}).json()
-            told = [result["status"] for result in answer.get("results", [])]
-            return told == ["ok"] * RETURNING
+            statuses = [result["status"] for result in answer.get("results", [])]
+            return statuses == ["ok"] * RETURNING
 
         wait_until(all_answer, timeout=300, what="the answers of all nodes")
         seconds = time.perf_counter() - begun

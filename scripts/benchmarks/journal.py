@@ -45,7 +45,7 @@ def messages(count: int) -> Iterator[tuple[str, bytes, str]]:
     choose = random.Random(1)
     encode = msgspec.json.encode
 
-    def told(event: Event) -> tuple[str, bytes, str]:
+    def message(event: Event) -> tuple[str, bytes, str]:
         return event_subject(event), encode(event), event_id(event)
 
     for number in range(1, count + 1):
@@ -66,14 +66,14 @@ def messages(count: int) -> Iterator[tuple[str, bytes, str]]:
             machines = [f"{node:032x}" for node in range(LARGE)]
             nodes = [PlannedNode(each, f"stranger-{each}") for each in machines]
             yield ALL_SUBJECT, encode(job), job.id
-            yield told(Event(job.id, "_", "_any", PLANNED, now, nodes=nodes))
+            yield message(Event(job.id, "_", "_any", PLANNED, now, nodes=nodes))
             for each in machines:
-                yield told(Event(job.id, each, f"stranger-{each}", COMPLETED, now, data={}))
+                yield message(Event(job.id, each, f"stranger-{each}", COMPLETED, now, data={}))
         else:
             machine = f"{number % STRANGERS:032x}"
             kind = choose.choice([COMPLETED] * 9 + [FAILED])
             yield node_subject(machine), encode(job), job.id
-            yield told(Event(job.id, machine, f"stranger-{number % STRANGERS}", kind, now))
+            yield message(Event(job.id, machine, f"stranger-{number % STRANGERS}", kind, now))
 
 
 async def fill(broker: Settings, count: int) -> int:

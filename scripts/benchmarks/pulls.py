@@ -64,12 +64,12 @@ def by_api(cluster: Cluster, image: str) -> None:
     """Pull through the API, while a follower reads its progress."""
     answer = cluster.pull(NODE, image, prefer="respond-async").raise_for_status()
     with Client(cluster.url, cluster.token("read")) as client:
-        told = 0
+        shown = 0
         for progress in client.progress(answer.json()["job_id"]):
-            told += 1
+            shown += 1
             if progress.done:
                 break
-    if progress.status != "completed" or not told:
+    if progress.status != "completed" or not shown:
         raise Failed(f"the pull ended as {progress.status}")
 
 
@@ -160,8 +160,8 @@ class Reader:
                 now = time.monotonic()
                 self.bytes.append((now, len(piece)))
                 *lines, rest = (rest + piece).split(b"\n")
-                told = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
-                self.nodes.append((now, sum(len(each.get("nodes", ())) for each in told)))
+                events = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+                self.nodes.append((now, sum(len(each.get("nodes", ())) for each in events)))
 
     @staticmethod
     def most_in_a_second(counted: list[tuple[float, int]], since: float) -> int:
@@ -182,17 +182,17 @@ def reports_a_second(fleet: Fleet, job: str) -> float:
     user, _, password = fleet.broker.credentials.read_text().strip().partition(":")
 
     async def count() -> int:
-        heard = 0
+        received = 0
 
-        async def hear(_: Msg) -> None:
-            nonlocal heard
-            heard += 1
+        async def count(_: Msg) -> None:
+            nonlocal received
+            received += 1
 
         client = await nats.connect(fleet.broker.url, user=user, password=password)
-        await client.subscribe(progress_subject("*", job), cb=hear)
+        await client.subscribe(progress_subject("*", job), cb=count)
         await asyncio.sleep(COUNTED)
         await client.close()
-        return heard
+        return received
 
     return asyncio.run(count()) / COUNTED
 
@@ -246,7 +246,7 @@ def measure_many() -> tuple[list[list[str]], list[list[str]]]:
             reader = readers[0]
             least = 0.0
             if followers == 1:
-                # From its first byte on: who begins to follow is told most.
+                # From its first byte on: who begins to follow is sent most.
                 used, most = cores["controller"], reader.most_in_a_second(reader.bytes, 0.0)
             least = reader.total(reader.nodes, since) / passed
             rows.append(
@@ -313,7 +313,7 @@ def measure() -> str:
             "Light agents (`scripts/fleet`) that each pull 5 layers for minutes and have something "
             "new to tell twice a second, as often as they may: the reports that they send a "
             "second, and the cores in use. What the first follower is sent: kB a second, the most "
-            "in any second from its first byte on, and how many nodes it is told of a second.",
+            "in any second from its first byte on, and how many nodes it is sent a second.",
             "",
             *table(
                 [

@@ -120,12 +120,12 @@ class Load:
         """See that each job that was accepted ended once, and that none ran twice anywhere."""
         for job_id, name, target in self.accepted:
             job = self._cluster.ended(job_id)
-            told = {result["hostname"]: result["status"] == "ok" for result in job["results"]}
-            assert len(told) == len(job["results"])
+            shown = {result["hostname"]: result["status"] == "ok" for result in job["results"]}
+            assert len(shown) == len(job["results"])
             if target != "_any":
-                assert set(told) == set(NODES if target == "_all" else [target])
+                assert set(shown) == set(NODES if target == "_all" else [target])
             # ONCE jobs may expire or fail; what is said of them must be so.
-            assert told == {host: self._gate.passed(name, host) == 1 for host in told}, job
+            assert shown == {host: self._gate.passed(name, host) == 1 for host in shown}, job
         for name in self.names:
             runs = [self._gate.begun(name, host) for host in NODES]
             assert max(runs) <= 1

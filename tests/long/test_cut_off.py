@@ -121,18 +121,18 @@ def test_an_agent_that_is_cut_off_is_away_and_what_it_did_meanwhile_arrives_once
             let_go(gate, name)
             wait_until(
                 lambda: all(counts(gate, name, effect, far)[1] for effect in EFFECTS),
-                what="all to pass unheard",
+                what="all to pass, unreported",
             )
             shared = {
                 effect: ask(system.admin, "_all", effect, f"{name}-all", prefer=LONG).json()
                 for effect in EFFECTS
             }
-            told = {
+            shown = {
                 effect: {r["hostname"]: r["status"] for r in answer["results"]}
                 for effect, answer in shared.items()
             }
             here = {ONE: "ok", TWO: "ok"}
-            assert told == {
+            assert shown == {
                 "pass": {**here, far: "pending"},
                 "once": {**here, far: "failed"},
                 "look": {**here, far: "failed"},

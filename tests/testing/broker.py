@@ -97,7 +97,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
 
         return asyncio.run(ask())
 
-    def heard(self, subject: str) -> bool:
+    def has_subscribers(self, subject: str) -> bool:
         """Return whether anybody listens to a subject; they get a message that holds nothing."""
 
         async def ask() -> bool:
@@ -117,14 +117,14 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def publish(self, subject: str, body: bytes) -> None:
         """Store a message in the stream that holds a subject."""
 
-        async def tell() -> None:
+        async def send() -> None:
             client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
             try:
                 await client.jetstream().publish(subject, body)
             finally:
                 await client.close()
 
-        asyncio.run(tell())
+        asyncio.run(send())
 
     def streams(self) -> list[str]:
         """Return the names of all streams, those of key-value buckets among them."""

@@ -171,7 +171,7 @@ class Cluster(Assembly):
         return job
 
     def wait_here(self, *hostnames: str) -> None:
-        """Wait until nodes are registered and heard."""
+        """Wait until nodes are registered and here."""
         self._wait_for_state("Ready", hostnames)
 
     def wait_away(self, *hostnames: str) -> None:

@@ -185,7 +185,7 @@ class Engine:
         return answer
 
     def remove_image(self, reference: str) -> None:
-        """Remove an image; nothing happens if there is none of that name."""
+        """Remove an image; without effect if there is none of that name."""
         answer = self._http.delete(
             f"/images/{quote(reference, safe='/:@')}", params={"force": "true"}
         )

@@ -67,7 +67,7 @@ async def look(node, *, name: str) -> Passed:
 
 
 class Gate:
-    """Holds operations back by name, and tells what became of them.
+    """Holds operations back by name, and counts what became of them.
 
     What is held or damaged under `<name>@<hostname>` is so on that node only.
 
@@ -89,8 +89,8 @@ class Gate:
         """Let it pass."""
         (self.directory / f"{name}.held").unlink(missing_ok=True)
 
-    def tell(self, name: str, hostname: str, report: TaskProgress) -> None:
-        """Let it tell on a node, while it is held back, how far it is."""
+    def report(self, name: str, hostname: str, report: TaskProgress) -> None:
+        """Let it report on a node, while it is held back, how far it is."""
         path = self.directory / f"{name}@{hostname}.report"
         path.with_suffix(".new").write_bytes(msgspec.json.encode(report))
         path.with_suffix(".new").rename(path)

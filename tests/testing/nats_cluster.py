@@ -94,7 +94,7 @@ class NatsCluster(Broker):
         routes = [relay.port for (one, _), relay in self._between.items() if one == number]
         urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
         configuration = self._directory / f"{name}.conf"
-        # What servers tell each other of themselves leads nowhere: all ways are those by relay.
+        # The addresses that servers give each other lead nowhere: all ways are those by relay.
         configuration.write_text(
             f"""\
 server_name: {name}

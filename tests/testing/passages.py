@@ -61,15 +61,15 @@ def all_begun(gate: Gate, name: str, node: str = ONE) -> None:
 
 
 def end(cluster: Cluster, job: str, node: str = ONE) -> tuple[str, str | None]:
-    """Wait for a job's end, which all controllers tell alike; return its status on a node."""
+    """Wait for a job's end, which all controllers show alike; return its status on a node."""
     body = cluster.ended(job)
     for client in cluster.others:
-        wait_until(partial(tells, client, f"/job/{job}", body), what="the others to agree")
+        wait_until(partial(shows, client, f"/job/{job}", body), what="the others to agree")
     found = {result["hostname"]: result for result in body["results"]}
     return found[node]["status"], found[node].get("error")
 
 
-def tells(client: httpx.Client, path: str, body: object) -> bool:
+def shows(client: httpx.Client, path: str, body: object) -> bool:
     return bool(client.get(path).json() == body)
 
 

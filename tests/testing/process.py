@@ -176,7 +176,7 @@ class Process:
     def stop(self, *, timeout: float = 15.0) -> int | None:
         """Ask it to end by SIGTERM, and after `timeout` seconds end it by SIGKILL.
 
-        Returns the exit status: -9 tells that it had to be killed; None, that it was never
+        Returns the exit status: -9 if it had to be killed, None if it was never
         started.
         """
         self.signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A proxy that relays HTTP faithfully until it is told to misbehave."""
+"""A proxy that relays HTTP faithfully until it is set to misbehave."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ _TLS_HANDSHAKE = b"\x16"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What happens to responses to requests whose `METHOD /path?query` matches a pattern.
+    """What becomes of responses to requests whose `METHOD /path?query` matches a pattern.
 
     `after` counts in the response's body, in bytes or in whole lines; the head counts nothing.
     With `once` it is over when it has struck (a cut, a byte that was flipped).
@@ -373,7 +373,7 @@ class _Framing:
 
 
 async def _pieces(reader: asyncio.StreamReader, framing: _Framing) -> AsyncIterator[bytes]:
-    """Yield a body as it arrives; first an empty piece, for what happens before any of it."""
+    """Yield a body as it arrives; first an empty piece, for a fault before any of it."""
     yield b""
     match framing.kind:
         case "chunked":

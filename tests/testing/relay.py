@@ -34,7 +34,7 @@ class _Pair:
 
 
 class Relay:
-    """Relays TCP connections to a port on loopback, until it is told not to.
+    """Relays TCP connections to a port on loopback, until it is set not to.
 
     It lives in the event loop that enters it. What is done to its connections is done to those
     that there are: later ones are relayed faithfully, unless `silent` is set.

@@ -267,7 +267,7 @@ async def test_the_clients_and_the_command_line_bring_credentials(
     assert command(*arguments).status == 1
 
 
-def test_controllers_tell_a_node_only_what_its_own_jobs_need(
+def test_controllers_give_a_node_only_what_its_own_jobs_need(
     cluster: Cluster, private: Registry, image: PushedImage
 ) -> None:
     keep(cluster, private.host, **GOOD)
@@ -432,7 +432,7 @@ def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
 
 
-def test_an_agent_that_would_take_no_notice_of_a_credential_is_told_of(
+def test_an_agent_that_would_ignore_a_credential_is_named(
     cluster: Cluster, image: PushedImage
 ) -> None:
     """The last one here: a node that never comes stays registered."""

@@ -1,4 +1,4 @@
-"""The credentials that are kept for registries: set, listed, removed, and never told."""
+"""The credentials that are kept for registries: set, listed, removed, and never shown."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def kept_now(cluster: Cluster) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_credential_is_kept_replaced_and_forgotten_and_never_told(fleet: Cluster) -> None:
+def test_a_credential_is_kept_replaced_and_removed_and_never_shown(fleet: Cluster) -> None:
     made = fleet.writer.put(f"/registry/{HOST}", json=PULLER)
     assert made.status_code == 201
     assert made.json() == {

@@ -83,7 +83,7 @@ def sent(talkative: Cluster, proxy: FaultyProxy, registry: Registry) -> set[str]
             for query in (f"?token={token}", f"?{token}", f"?expires={token}"):
                 talkative.anyone.get(f"/node/{WEB_1}/load{query}", headers=headers)
                 talkative.anyone.get(f"/health{query}")
-            if token != OPAQUE_KEY:  # which nothing tells from a node's name
+            if token != OPAQUE_KEY:  # which looks like a node's name
                 for place in (f"/job/{token}", f"/node/{token}/load", f"/{token}"):
                     talkative.anyone.get(place, headers=headers)
 

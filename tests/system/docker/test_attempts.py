@@ -50,7 +50,7 @@ def through(proxy: FaultyProxy, image: PushedImage) -> str:
 
 
 def attempts(cluster: Cluster, job_id: str) -> list[str]:
-    """Return what a job's timeline tells of attempts that failed."""
+    """Return what a job's timeline says of attempts that failed."""
     timeline = cluster.job(job_id, wait=0)["timeline"]
     return [moment["error"] for moment in timeline if moment["event"] == "attempt"]
 
@@ -74,12 +74,12 @@ def test_after_a_cut_a_pull_goes_on_from_there(
     assert results(answer)[WEB_1]["status"] == "ok"
     assert between.fault is None
     assert between.served <= 1.1 * (MB + LARGE)
-    told = attempts(cluster, answer.json()["job_id"])
+    failures = attempts(cluster, answer.json()["job_id"])
     if engines[0].kind is EngineKind.CONTAINERD:
-        assert ["reset by peer" in words for words in told] == [True]
+        assert ["reset by peer" in words for words in failures] == [True]
     else:
         # Engine 20.10 goes on by itself, for as many times as its own settings say.
-        assert told == []
+        assert failures == []
     finished = f"GET /v2/{large.repository}/blobs/{large.layer_digests[0]}"
     assert between.requests.count(finished) == 1
 
@@ -176,10 +176,10 @@ def test_an_engine_that_is_killed_or_restarted_costs_attempts_and_no_pull(
         engine.start()
     between.rate = None
     assert cluster.ended(job_id)["status"] == "completed"
-    told = attempts(cluster, job_id)
+    failures = attempts(cluster, job_id)
     # One each, and one more where the engine has still to end when it is tried again.
-    assert len(told) >= 2
-    assert all("(transient; tried again in " in words for words in told)
+    assert len(failures) >= 2
+    assert all("(transient; tried again in " in words for words in failures)
     assert engine.image(through(between, medium)) is not None
 
 

@@ -36,8 +36,8 @@ def test_one_node_asks_what_the_tag_is_and_the_job_says_which(
     job = cluster.job(answer.json()["job_id"])
     assert job["resolved"]["digest"] == image.digest
     assert job["resolved"]["resolver"] in (WEB_1, WEB_2, DB_1)
-    told = [moment["message"] for moment in job["timeline"] if moment["event"] == "resolved"]
-    assert told == [f"{image.digest} by {job['resolved']['resolver']}"]
+    resolved = [moment["message"] for moment in job["timeline"] if moment["event"] == "resolved"]
+    assert resolved == [f"{image.digest} by {job['resolved']['resolver']}"]
 
 
 def test_a_single_node_and_each_ask_for_themselves(

@@ -37,7 +37,7 @@ def failure(answer: httpx.Response, cluster: Cluster) -> str:
     return details
 
 
-def test_a_pull_tells_exactly_what_the_engine_now_has(
+def test_a_pull_returns_exactly_what_the_engine_now_has(
     cluster: Cluster, engines: Sequence[Engine], image: PushedImage
 ) -> None:
     answer = cluster.pull(WEB_1, image.reference)
@@ -88,7 +88,7 @@ def test_a_pull_by_digest_has_no_tag(
     assert second == {**first, "changed": False}
 
 
-def test_of_tag_and_digest_the_digest_decides_and_both_are_told(
+def test_of_tag_and_digest_the_digest_decides_and_both_are_shown(
     cluster: Cluster, engines: Sequence[Engine], image: PushedImage, registry: Registry
 ) -> None:
     registry.push_image(image.repository, "1.0", [random_layer(f"moved {image.repository}")])

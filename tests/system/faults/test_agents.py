@@ -94,12 +94,12 @@ def test_an_end_that_an_agent_had_reported_before_it_died_stays_the_only_one(
     )
     agent = system.agents[ONE]
     agent.kill()
-    told = system.broker.last_sequence("EVENTS")
+    before = system.broker.last_sequence("EVENTS")
     assert outbox(system) >= 1, "the ledger is to have it still, or this shows nothing"
     agent.start()
     # The next job's end comes after all that the ledger had.
     assert end(system, ask(system.admin, ONE, "pass", name).json()["job_id"]) == ("ok", None)
-    assert system.broker.last_sequence("EVENTS") == told + 1
+    assert system.broker.last_sequence("EVENTS") == before + 1
     assert end(system, job) == ("ok", None)
     assert counts(gate, name, "once") == (1, 1)
 
@@ -127,7 +127,7 @@ def test_a_read_for_any_node_ends_with_the_answer_of_who_takes_it_over(
         system.wait_here(first)
 
 
-def test_an_agent_that_is_told_to_end_leaves_what_runs_to_its_next_start(
+def test_an_agent_that_is_asked_to_end_leaves_what_runs_to_its_next_start(
     system: Cluster, gate: Gate, name: str
 ) -> None:
     hold(gate, name)
@@ -136,8 +136,8 @@ def test_an_agent_that_is_told_to_end_leaves_what_runs_to_its_next_start(
     agent = system.agents[ONE]
     assert agent.stop() == 0
     assert {gate.stopped(f"{name}-{effect}", ONE) for effect in jobs} == {1}
-    told = system.broker.subjects("EVENTS", f"event.{machine(system)}.*.ended")
-    assert not any(job in subject for job in jobs.values() for subject in told)
+    reported = system.broker.subjects("EVENTS", f"event.{machine(system)}.*.ended")
+    assert not any(job in subject for job in jobs.values() for subject in reported)
     system.wait_away(ONE)
     later = ask(system.admin, ONE, "pass", f"{name}-later", prefer=LONG)
     assert later.json()["results"][0]["status"] == "pending"
@@ -149,7 +149,7 @@ def test_an_agent_that_is_told_to_end_leaves_what_runs_to_its_next_start(
     assert counts(gate, f"{name}-later", "pass") == (1, 1)
 
 
-def test_an_agent_that_is_told_to_end_delivers_what_it_knows_first(
+def test_an_agent_that_is_asked_to_end_delivers_what_it_knows_first(
     system: Cluster, gate: Gate, name: str
 ) -> None:
     hold(gate, name)

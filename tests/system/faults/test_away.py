@@ -34,7 +34,7 @@ def away(cluster: Cluster) -> Iterator[str]:
 
 
 @ONE_KIND
-def test_of_a_node_that_is_away_the_caller_is_told_at_once_and_it_runs_when_it_returns(
+def test_for_a_node_that_is_away_the_answer_comes_at_once_and_the_job_runs_when_it_returns(
     cluster: Cluster, engines: Sequence[Engine], image: PushedImage, away: str
 ) -> None:
     answer = cluster.pull(away, image.reference, prefer=LONG)
@@ -162,12 +162,12 @@ def test_a_request_does_not_wait_for_a_node_that_goes_away_and_the_pull_is_taken
     frail: Cluster, proxy: FaultyProxy, image: PushedImage
 ) -> None:
     agent = frail.agents[FRAIL]
-    told = frail.broker.last_sequence("EVENTS")
+    before = frail.broker.last_sequence("EVENTS")
     proxy.fault = Freeze(match="images/create")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(frail.pull, FRAIL, image.reference, prefer=LONG)
         wait_until(
-            lambda: frail.broker.last_sequence("EVENTS") > told, what="word that it was started"
+            lambda: frail.broker.last_sequence("EVENTS") > before, what="word that it was started"
         )
         agent.kill()
         try:
@@ -198,7 +198,7 @@ def test_a_pull_goes_on_though_the_controller_is_killed(
     assert (end["status"], end["changed"]) == ("ok", True)
 
 
-def test_a_pull_that_ends_while_the_broker_is_away_is_told_afterwards(
+def test_a_pull_that_ends_while_the_broker_is_away_is_reported_afterwards(
     frail: Cluster, proxy: FaultyProxy, engines: Sequence[Engine], image: PushedImage
 ) -> None:
     before = len(proxy.requests)

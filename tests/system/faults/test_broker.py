@@ -114,6 +114,6 @@ def test_while_the_broker_is_away_the_work_goes_on_the_answers_are_honest_and_no
     assert end(system, answer.json()["job_id"], TWO) == ("ok", None)
     for effect, node in (("pass", ONE), ("once", ONE), ("pass", TWO)):
         assert counts(gate, name, effect, node) == (1, 1)
-    # Nobody could have been told of it, and nobody was.
+    # Nobody could have received it, and nobody did.
     refused(system.admin.get(refusal.headers["Location"]), 404)
     assert counts(gate, f"{name}-late", "once") == (0, 0)

@@ -23,7 +23,7 @@ from tests.testing.passages import (
     counts,
     hold,
     let_go,
-    tells,
+    shows,
 )
 from tests.testing.process import wait_until
 
@@ -130,7 +130,7 @@ def test_an_index_that_is_of_no_use_is_built_anew_and_said_to_be(
     wait_until(lambda: "index built anew" in process.stderr[said:], what="word of it")
     for query in ("limit=100", "status=completed&limit=100"):
         listed = system.admin.get(f"/job?{query}").json()
-        wait_until(partial(tells, other, f"/job?{query}", listed), what="the same jobs")
+        wait_until(partial(shows, other, f"/job?{query}", listed), what="the same jobs")
 
 
 def test_an_index_that_is_older_than_the_journal_catches_up(

@@ -135,11 +135,11 @@ def test_a_controller_whose_disk_is_full_says_so_and_knows_all_when_there_is_roo
     disks["controller"].fill()
     jobs: list[str] = []
 
-    def told() -> bool:
+    def reported() -> bool:
         jobs.append(ask(cluster, TWO, f"index-{len(jobs)}").json()["job_id"])
         return "the index can't be written: " in ready(cluster)
 
-    wait_until(told, what="the controller to say so")
+    wait_until(reported, what="the controller to say so")
     answer = cluster.admin.get(f"/job/{jobs[-1]}")
     assert answer.status_code == 500
     assert "index" in answer.json()["error"], answer.text

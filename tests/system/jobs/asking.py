@@ -45,8 +45,8 @@ class Listener:
                     event[field] = value
                     continue
                 if "data" in event:
-                    told = (event["id"], event["event"], json.loads(event["data"]))
-                    self.events.append(told)
+                    received = (event["id"], event["event"], json.loads(event["data"]))
+                    self.events.append(received)
                 event = {}
         self.ended = True
 

@@ -63,7 +63,7 @@ def test_to_drain_takes_its_permission_and_one_node(jobs: Cluster) -> None:
             refused(jobs.admin.post(f"/agent/{target}/{what}"), 400)
 
 
-def test_one_node_is_told_by_name_and_by_machine_id(jobs: Cluster) -> None:
+def test_one_node_is_found_by_name_and_by_machine_id(jobs: Cluster) -> None:
     node = jobs.reader.get("/agent/one").json()
     assert jobs.reader.get(f"/agent/{node['machine_id']}").json()["hostname"] == "one"
     assert node["state"] == "Ready"

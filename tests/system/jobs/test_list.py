@@ -7,7 +7,7 @@ from tests.testing.answers import refused
 from tests.testing.cluster import Cluster
 
 
-def test_a_list_tells_of_jobs_by_what_they_are(jobs: Cluster, ask: Ask) -> None:
+def test_jobs_are_listed_by_what_they_are(jobs: Cluster, ask: Ask) -> None:
     done, failed = job_id(ask("_all")), ask("one", body={"fail": True}).headers["Location"][5:]
     page = jobs.reader.get("/job?limit=2").json()
     assert [job["id"] for job in page["items"]] == [failed, done]

@@ -65,8 +65,8 @@ def test_jobs_are_listed_with_filters_and_pages(
     assert [row["JOB"] for row in listed] == [second, first]
     assert listed[0]["NODES"] == "2 ok"
     assert listed[0]["STATUS"] == "completed"
-    told = towline("jobs", "--limit", "1", "-o", "json")
-    page = json.loads(told.stdout)
+    shown = towline("jobs", "--limit", "1", "-o", "json")
+    page = json.loads(shown.stdout)
     assert page["items"][0]["id"] == second
     on = towline("jobs", "--limit", "1", "--cursor", page["next_cursor"])
     assert rows(on.stdout)[0]["JOB"] == first
@@ -82,12 +82,12 @@ def test_a_job_is_followed_to_its_end(
     job = made(pair, name)
     wait_until(lambda: all(gate.begun(name, node) for node in NODES))
     threading.Timer(0.5, gate.open, [name]).start()
-    told = towline("job", job, "--follow")
-    assert told.status == 0
-    kinds = [line.split()[1] for line in told.stdout.splitlines() if not line.startswith("end")]
+    shown = towline("job", job, "--follow")
+    assert shown.status == 0
+    kinds = [line.split()[1] for line in shown.stdout.splitlines() if not line.startswith("end")]
     assert kinds[0] == "submitted"
     assert sorted(kinds[2:]) == ["completed", "completed", "started", "started"]
-    assert "completed: 2 ok" in told.stdout.splitlines()[-1]
+    assert "completed: 2 ok" in shown.stdout.splitlines()[-1]
 
     gate.damage(name)
     failed = towline("job", made(pair, name, wait=9), "--follow", "-o", "json")
@@ -143,8 +143,8 @@ def test_the_client_sees_and_steers(pair: Cluster, gate: Gate, client: Client, n
     gate.hold(name)
     job = made(pair, name)
     wait_until(lambda: all(gate.begun(name, node) for node in NODES))
-    told: list[JobEvent] = []
-    listener = threading.Thread(target=lambda: told.extend(client.job_events(job)))
+    events: list[JobEvent] = []
+    listener = threading.Thread(target=lambda: events.extend(client.job_events(job)))
     listener.start()
     wait_until(
         lambda: (
@@ -154,9 +154,9 @@ def test_the_client_sees_and_steers(pair: Cluster, gate: Gate, client: Client, n
     )
     assert client.cancel(job)["status"] == "failed"
     listener.join()
-    assert [told[0].kind, told[-1].kind] == ["submitted", "end"]
-    assert {event.job_id for event in told} == {job}
-    assert list(client.job_events(job, after=told[-1].id)) == []
+    assert [events[0].kind, events[-1].kind] == ["submitted", "end"]
+    assert {event.job_id for event in events} == {job}
+    assert list(client.job_events(job, after=events[-1].id)) == []
     gate.open(name)
     again = client.with_options(wait=9).retry(job)
     assert again["status"] == "completed"

@@ -76,7 +76,7 @@ def test_a_node_that_comes_back_with_other_labels_is_meant_by_those_alone(
         refused(changing.reader.get(LOAD.format(label)), 400)
 
 
-def test_two_nodes_of_one_name_are_told_apart_by_their_machine_ids(changing: Cluster) -> None:
+def test_two_nodes_of_one_name_are_distinguished_by_their_machine_ids(changing: Cluster) -> None:
     changing.add_node(NodePlan(WEB_2))
     changing.wait_here(WEB_2)
     machines = [node["machine_id"] for node in changing.admin.get("/agent").json()["agents"]]

@@ -77,9 +77,9 @@ def conforms(api: dict[str, Any], path: str, answer: httpx.Response) -> None:
         return
     assert answer.headers["Content-Type"] in documented["content"]
     headers = documented.get("headers", {})
-    told = {name.lower() for name in answer.headers} - {"content-type", "content-length", "date"}
-    assert told <= {name.lower() for name in headers}
-    assert told >= {name.lower() for name, each in headers.items() if each.get("required")}
+    sent = {name.lower() for name in answer.headers} - {"content-type", "content-length", "date"}
+    assert sent <= {name.lower() for name in headers}
+    assert sent >= {name.lower() for name, each in headers.items() if each.get("required")}
     holds(api, documented["content"]["application/json"]["schema"], answer.json())
 
 

@@ -25,7 +25,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def env(directory: Path) -> dict[str, str]:
-    """All that a part is told of them."""
+    """The settings that make a part import them."""
     return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": str(directory)}
 
 

@@ -35,7 +35,7 @@ Knots = Annotated[int, Meta(ge=1, le=40, description="Speed through the water.")
 
 @operation("ship.course", "GET ship/course", permission="ship:read", effect=Effect.READ)
 async def course(node, *, heading: Literal["north", "south"] = "north", knots: Knots = 8) -> Course:
-    """Tell a course."""
+    """Return a course."""
     return Course(heading, knots)
 
 class Cabin(msgspec.Struct, omit_defaults=True):

@@ -117,6 +117,6 @@ def test_help_shows_it(extended: Cluster, env: dict[str, str]) -> None:
     assert "[north|south]" in shown
 
 
-def test_a_command_line_that_was_not_told_of_it_does_not_have_it(extended: Cluster) -> None:
+def test_a_command_line_without_the_setting_does_not_have_it(extended: Cluster) -> None:
     process = towline(extended, {}, "signal", "hoist", "ahoy", "--on", WEB_1, status=2)
     assert "'signal'" in process.stderr

@@ -217,7 +217,7 @@ def test_what_does_not_fit_a_placeholder_or_stands_elsewhere_too_is_refused(
     assert extended.jobs_made() == before
 
 
-def test_what_it_raises_is_told_in_its_words(extended: Cluster) -> None:
+def test_what_it_raises_is_shown_in_its_words(extended: Cluster) -> None:
     answer = extended.writer.put(f"/node/{WEB_1}/ship/mutinous/berth/1", json={})
     assert answer.status_code == 500
     assert "nobody wants to go aboard" in answer.json()["details"]

@@ -14,7 +14,7 @@ _names = (f"name{number}" for number in itertools.count())
 
 @pytest.fixture(scope="package")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
-    """What holds operations back, and lets them tell how far they are."""
+    """What holds operations back, and lets them report how far they are."""
     return Gate(tmp_path_factory.mktemp("gate"))
 
 

@@ -32,9 +32,9 @@ def snapshot(client: httpx.Client, job: str, query: str = "") -> dict[str, Any]:
     answer = client.get(f"/job/{job}/progress{query}", headers=JSON)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "application/json"
-    told: dict[str, Any] = answer.json()
-    return told
+    picture: dict[str, Any] = answer.json()
+    return picture
 
 
-def fetched(told: dict[str, Any]) -> dict[str, int]:
-    return {node["hostname"]: node.get("fetched", 0) for node in told["nodes"]}
+def fetched(picture: dict[str, Any]) -> dict[str, int]:
+    return {node["hostname"]: node.get("fetched", 0) for node in picture["nodes"]}

@@ -34,7 +34,7 @@ def begun(cluster: Cluster, reference: str) -> str:
     return str(answer.json()["job_id"])
 
 
-def test_a_pull_tells_its_layers_on_every_node(
+def test_a_pull_reports_its_layers_on_every_node(
     cluster: Cluster, engines: Sequence[Engine], registry: Registry, slow: FaultyProxy
 ) -> None:
     kind = engines[0].kind
@@ -48,21 +48,21 @@ def test_a_pull_tells_its_layers_on_every_node(
         return any(
             layer["state"] == DOWNLOADING
             and layer["size"] > LARGE
-            # The classic engine tells of the bytes a little late.
+            # The classic engine reports the bytes a little late.
             and 0 < layer["fetched"] <= FROZEN_AT
             for layer in node.get("layers", [])
         )
 
     def all_frozen() -> bool:
-        told = snapshot(cluster.reader, job)
-        return len(told["nodes"]) == 3 and all(frozen(node) for node in told["nodes"])
+        picture = snapshot(cluster.reader, job)
+        return len(picture["nodes"]) == 3 and all(frozen(node) for node in picture["nodes"])
 
     wait_until(all_frozen, what="every node to be in the midst of the large layer")
     seen: list[Progress] = []
     with Client(cluster.url, cluster.token("read")) as client:
-        for told in client.progress(job):
-            seen.append(told)
-            if told.total.nodes == {"running": 3}:
+        for picture in client.progress(job):
+            seen.append(picture)
+            if picture.total.nodes == {"running": 3}:
                 slow.fault = None
     # Who comes late sees at once how far each node is.
     assert sorted(node.hostname for node in seen[0].nodes.values()) == sorted([WEB_1, WEB_2, DB_1])
@@ -73,7 +73,7 @@ def test_a_pull_tells_its_layers_on_every_node(
     assert seen[-1].total.complete == 1
 
 
-def test_tasks_that_share_a_pull_are_each_told_of(
+def test_tasks_that_share_a_pull_each_report_it(
     cluster: Cluster, engines: Sequence[Engine], registry: Registry, slow: FaultyProxy
 ) -> None:
     kind = engines[0].kind
@@ -87,7 +87,7 @@ def test_tasks_that_share_a_pull_are_each_told_of(
         asked = client.with_options(wait=0)
         jobs = [asked.run(docker.pull, WEB_1, image=reference) for _ in range(2)]
         for job in jobs:
-            assert any(told.total.fetched > 0 for told in job.progress())
+            assert any(picture.total.fetched > 0 for picture in job.progress())
         slow.fault = None
         for job in jobs:
             assert job.wait().succeeded

@@ -82,12 +82,12 @@ def env(pair: Cluster, gate: Gate) -> dict[str, str]:
     }
 
 
-def test_whoever_interrupts_the_command_line_is_told_how_to_go_on(
+def test_an_interrupted_command_line_says_how_to_go_on(
     pair: Cluster, gate: Gate, held: str, env: dict[str, str], tmp_path: Path
 ) -> None:
     terminal = Terminal(tmp_path / "out", env, "gate", "pass", held, "--on", "_all")
     wait_until(lambda: all(gate.begun(held, node) for node in NODES), what="both to be begun")
-    gate.tell(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
+    gate.report(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
     terminal.wait_for("1.00 MiB of 4.00 MiB")
     terminal.interrupt()
     terminal.wait_for("stops it")
@@ -115,7 +115,7 @@ def test_what_is_shown_does_not_get_among_the_results(
         for form in ("table", "json")
     )
     wait_until(lambda: gate.begun(held, "one") == 2, what="both to be begun")
-    gate.tell(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
+    gate.report(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
     table.wait_for("1.00 MiB of 4.00 MiB")
     gate.open(held)
     assert (table.end(), plain.end()) == (0, 0)

@@ -39,7 +39,7 @@ def test_what_is_no_job_id_is_refused(fleet: Cluster, job_id: str) -> None:
 @pytest.mark.parametrize(
     "method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"]
 )
-def test_another_method_is_405_and_told_which_there_are(fleet: Cluster, method: str) -> None:
+def test_another_method_is_405_and_those_there_are_are_named(fleet: Cluster, method: str) -> None:
     answer = fleet.writer.request(method, PULL_ON_WEB_1)
     assert "POST" in refused(answer, 405)
     assert answer.headers["Allow"] == "POST"

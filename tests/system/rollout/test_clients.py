@@ -33,10 +33,10 @@ def test_a_job_is_paused_and_resumed_by_commands(
     system: Cluster, gate: Gate, towline: CommandLine, name: str
 ) -> None:
     hold(gate, name)
-    told_at_once = towline(
+    at_once = towline(
         *("gate", "pass", name, "--on", "_all", "--max-parallel", "1", "--wait", "1ms")
     )
-    assert "not done yet" in told_at_once.stderr
+    assert "not done yet" in at_once.stderr
     job = system.admin.get("/job?limit=1").json()["items"][0]["id"]
     wait_begun(gate, name, "a1")
     assert towline("pause", job).stdout.startswith("Paused: 4 of 5 nodes wait")

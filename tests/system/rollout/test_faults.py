@@ -24,9 +24,9 @@ from tests.system.rollout.waves import (
     made,
     now,
     steer,
-    told,
     wait_begun,
 )
+from tests.testing.answers import statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until
@@ -69,7 +69,7 @@ def back(system: Cluster, process: TowlineProcess) -> None:
 
 def all_passed_once(system: Cluster, gate: Gate, name: str, job: str) -> dict[str, Any]:
     ended = system.ended(job)
-    assert told(ended) == dict.fromkeys(NODES, "ok")
+    assert statuses(ended) == dict.fromkeys(NODES, "ok")
     assert begun(gate, name) == list(NODES)
     assert journal(system, job) == 1 + len(NODES)
     released = [m["message"] for m in ended["timeline"] if m["event"] == "released"]
@@ -312,7 +312,7 @@ def test_whenever_it_is_cancelled_each_node_has_one_end_and_a_true_one(
         answer = chance.choice(clients).post(f"/job/{job}/cancel", headers={"Prefer": "wait=30"})
         assert answer.status_code in (200, 409), answer.text
         ended = system.ended(job)
-        for node, status in told(ended).items():
+        for node, status in statuses(ended).items():
             assert status in ("ok", "cancelled")
             runs = (gate.begun(each, node), gate.passed(each, node), gate.stopped(each, node))
             assert runs in ({"ok": [(1, 1, 0)], "cancelled": [(0, 0, 0), (1, 0, 1)]}[status])

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.rollout.waves import NODES, ask, begun, declined, made, told
+from tests.system.rollout.waves import NODES, ask, begun, declined, made
+from tests.testing.answers import statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 
@@ -44,12 +45,12 @@ def test_a_key_makes_one_job_and_other_options_are_another_request(
     assert begun(gate, name) == list(NODES)
 
 
-def test_a_retry_keeps_the_options_unless_told_otherwise(
+def test_a_retry_keeps_the_options_unless_others_are_given(
     system: Cluster, gate: Gate, name: str
 ) -> None:
     gate.damage(name)
     failed = made(system.admin, name, "max_parallel=4&max_failures=0")
-    assert set(told(system.ended(failed)).values()) == {"failed", "cancelled"}
+    assert set(statuses(system.ended(failed)).values()) == {"failed", "cancelled"}
     gate.mend(name)
 
     def retried(query: str = "", on: str | None = None) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_a_retry_keeps_the_options_unless_told_otherwise(
 
     again = retried()
     assert again["waves"] == {"max_parallel": "4", "max_failures": "0"}
-    assert set(told(again).values()) == {"ok"}
+    assert set(statuses(again).values()) == {"ok"}
     assert retried("canary=1")["waves"] == {"canary": "1"}
     assert "waves" not in retried(on="a1")
     url = f"/job/{failed}/retry"

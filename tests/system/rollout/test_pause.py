@@ -14,11 +14,11 @@ from tests.system.rollout.waves import (
     made,
     now,
     reasons,
+    shows,
     steer,
-    tells,
-    told,
     wait_begun,
 )
+from tests.testing.answers import statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
@@ -36,9 +36,9 @@ def test_a_paused_job_releases_nobody_until_it_is_resumed(
     assert answer.json()["message"] == "Paused: 4 of 5 nodes wait for their turn, 1 go on."
     declined(steer(system.others[0], job, "pause"), 409, "is paused already", "by ann")
     let_go(gate, name, "a1")
-    wait_until(lambda: told(now(system, job))["a1"] == "ok")
+    wait_until(lambda: statuses(now(system, job))["a1"] == "ok")
     for client in (system.admin, system.others[0]):
-        wait_until(partial(tells, client, job, "paused"))
+        wait_until(partial(shows, client, job, "paused"))
         seen = client.get(f"/job/{job}").json()
         assert seen["paused"]["by"] == "ann"
         assert reasons(seen)["a2"] == f"paused by ann since {seen['paused']['since']}"
@@ -46,7 +46,7 @@ def test_a_paused_job_releases_nobody_until_it_is_resumed(
     let_go(gate, name)
     assert steer(system.others[0], job, "resume").status_code == 200
     ended = system.ended(job)
-    assert set(told(ended).values()) == {"ok"}
+    assert set(statuses(ended).values()) == {"ok"}
     assert "paused" not in ended
     steps = {moment["event"]: moment.get("message") for moment in ended["timeline"]}
     assert (steps["paused"], steps["resumed"]) == ("by ann", "by tests")
@@ -59,11 +59,11 @@ def test_a_paused_job_expires(system: Cluster, gate: Gate, name: str) -> None:
     job = made(system.admin, name, "max_parallel=1&expires=3s")
     wait_begun(gate, name, "a1")
     assert steer(system.admin, job, "pause").is_success
-    wait_until(lambda: told(now(system, job))["a2"] == "expired")
+    wait_until(lambda: statuses(now(system, job))["a2"] == "expired")
     declined(steer(system.admin, job, "resume"), 409, "No node of job", "waits any more")
     let_go(gate, name)
     ended = system.ended(job)
-    assert told(ended) == dict(zip(NODES, ["ok", *4 * ["expired"]], strict=True))
+    assert statuses(ended) == dict(zip(NODES, ["ok", *4 * ["expired"]], strict=True))
     assert begun(gate, name) == ["a1"]
 
 

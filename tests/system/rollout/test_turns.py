@@ -16,10 +16,10 @@ from tests.system.rollout.waves import (
     made,
     now,
     reasons,
-    tells,
-    told,
+    shows,
     wait_begun,
 )
+from tests.testing.answers import statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
@@ -31,9 +31,9 @@ def test_so_many_at_a_time_and_those_that_wait_say_so(
     gate.hold(name)
     job = made(system.admin, name, "max_parallel=2")
     wait_begun(gate, name, "a1", "a2")
-    wait_until(lambda: told(now(system, job))["a2"] == "running")
+    wait_until(lambda: statuses(now(system, job))["a2"] == "running")
     seen = now(system, job)
-    assert told(seen) == dict(
+    assert statuses(seen) == dict(
         zip(NODES, ["running", "running", "pending", "pending", "pending"], strict=True)
     )
     assert {reasons(seen)[node] for node in NODES[2:]} == {"waits: 2 at a time"}
@@ -41,7 +41,7 @@ def test_so_many_at_a_time_and_those_that_wait_say_so(
     assert seen["waves"] == {"max_parallel": "2"}
     gate.open(name)
     ended = system.ended(job)
-    assert set(told(ended).values()) == {"ok"}
+    assert set(statuses(ended).values()) == {"ok"}
     assert begun(gate, name) == list(NODES)
     messages = [m["message"] for m in ended["timeline"] if m["event"] == "released"]
     assert messages[0] == "2 nodes: a1, a2"
@@ -58,13 +58,13 @@ def test_a_canary_goes_first_and_alone(system: Cluster, gate: Gate, name: str) -
     job = made(system.others[0], name, "canary=2")
     wait_begun(gate, name, "a1", "a2")
     let_go(gate, name, "a1")
-    wait_until(lambda: told(now(system, job))["a1"] == "ok")
+    wait_until(lambda: statuses(now(system, job))["a1"] == "ok")
     seen = now(system, job)
     assert {reasons(seen)[node] for node in NODES[2:]} == {"waits for the canary"}
     assert begun(gate, name) == ["a1", "a2"]
     let_go(gate, name, "a2")
     ended = system.ended(job)
-    assert set(told(ended).values()) == {"ok"}
+    assert set(statuses(ended).values()) == {"ok"}
     messages = [m["message"] for m in ended["timeline"] if m["event"] == "released"]
     assert messages == ["2 canary: a1, a2", "3 nodes: a3, a4, a5"]
 
@@ -72,7 +72,7 @@ def test_a_canary_goes_first_and_alone(system: Cluster, gate: Gate, name: str) -
 def test_a_failed_canary_stops_the_rest(system: Cluster, gate: Gate, name: str) -> None:
     gate.damage(f"{name}@a1")
     ended = system.ended(made(system.admin, name, "canary=1"))
-    assert told(ended) == dict(zip(NODES, ["failed", *4 * ["cancelled"]], strict=True))
+    assert statuses(ended) == dict(zip(NODES, ["failed", *4 * ["cancelled"]], strict=True))
     assert {reasons(ended)[node] for node in NODES[1:]} == {"cancelled: 1 of 1 canary nodes failed"}
     assert begun(gate, name) == ["a1"]
     assert ended["status"] == "failed"
@@ -86,11 +86,11 @@ def test_past_max_failures_the_rest_is_cancelled_and_what_runs_goes_on(
         gate.damage(f"{name}@{node}")
     hold(gate, name, "a3")
     job = made(system.admin, name, "max_parallel=3&max_failures=20%25")
-    wait_until(lambda: "cancelled" in told(now(system, job)).values())
-    wait_until(lambda: told(now(system, job))["a3"] == "running")
+    wait_until(lambda: "cancelled" in statuses(now(system, job)).values())
+    wait_until(lambda: statuses(now(system, job))["a3"] == "running")
     let_go(gate, name, "a3")
     ended = system.ended(job)
-    assert [told(ended)[node] for node in ("a1", "a2", "a3", "a5")] == [
+    assert [statuses(ended)[node] for node in ("a1", "a2", "a3", "a5")] == [
         *("failed", "failed", "ok", "cancelled")
     ]
     assert reasons(ended)["a5"] == "cancelled: 2 of 5 nodes failed, more than max_failures=1"
@@ -104,7 +104,7 @@ def test_a_cancelled_job_ends_at_once_where_it_waits_and_is_stopped_where_it_run
     job = made(system.admin, name, "max_parallel=2")
     wait_begun(gate, name, "a1", "a2")
     answer = system.others[0].post(f"/job/{job}/cancel", headers={"Prefer": "wait=30"})
-    assert told(answer.json()) == dict.fromkeys(NODES, "cancelled")
+    assert statuses(answer.json()) == dict.fromkeys(NODES, "cancelled")
     assert set(reasons(answer.json()).values()) == {"cancelled by tests"}
     assert begun(gate, name) == ["a1", "a2"]
     assert [gate.stopped(name, node) for node in NODES] == [1, 1, 0, 0, 0]
@@ -112,7 +112,7 @@ def test_a_cancelled_job_ends_at_once_where_it_waits_and_is_stopped_where_it_run
     assert kinds(ended).count("cancelled") == 2
     assert kinds(ended).count("withheld") == 1
     again = system.admin.post(f"/job/{job}/cancel")
-    assert told(again.json()) == dict.fromkeys(NODES, "cancelled")
+    assert statuses(again.json()) == dict.fromkeys(NODES, "cancelled")
 
 
 def test_a_node_that_is_away_holds_up_nobody_and_has_its_turn_when_it_returns(
@@ -132,21 +132,21 @@ def test_a_node_that_is_away_holds_up_nobody_and_has_its_turn_when_it_returns(
     let_go(gate, name, "a2")
     wait_begun(gate, name, "a1", "a2", "a3")
     let_go(gate, name)
-    assert set(told(system.ended(job)).values()) == {"ok"}
+    assert set(statuses(system.ended(job)).values()) == {"ok"}
     assert begun(gate, name) == list(NODES)
 
 
 def test_a_node_that_dies_at_work_keeps_its_place(system: Cluster, gate: Gate, name: str) -> None:
     hold(gate, name)
     job = made(system.admin, name, "max_parallel=1")
-    wait_until(lambda: told(now(system, job))["a1"] == "running")
+    wait_until(lambda: statuses(now(system, job))["a1"] == "running")
     system.agents["a1"].kill()
     system.wait_away("a1")
     assert begun(gate, name) == ["a1"]
     system.agents["a1"].start()
     system.wait_here("a1")
     let_go(gate, name)
-    assert set(told(system.ended(job)).values()) == {"ok"}
+    assert set(statuses(system.ended(job)).values()) == {"ok"}
     # What converges runs again on the node that died amid it, and nowhere else.
     assert begun(gate, name) == ["a1", *NODES]
 
@@ -163,7 +163,7 @@ def test_a_node_that_was_drained_before_its_turn_is_skipped(
         ended = system.ended(job)
     finally:
         assert system.admin.post("/agent/a2/undrain").is_success
-    assert told(ended) == dict(zip(NODES, ["ok", "skipped", "ok", "ok", "ok"], strict=True))
+    assert statuses(ended) == dict(zip(NODES, ["ok", "skipped", "ok", "ok", "ok"], strict=True))
     assert "drained since" in reasons(ended)["a2"]
 
 
@@ -179,7 +179,7 @@ def test_what_is_not_kept_for_nodes_that_are_away_fails_there_when_it_comes_to_t
     let_go(gate, name)
     ended = system.ended(job)
     system.agents["a3"].start()
-    assert told(ended) == dict(zip(NODES, ["ok", "ok", "failed", "ok", "ok"], strict=True))
+    assert statuses(ended) == dict(zip(NODES, ["ok", "ok", "failed", "ok", "ok"], strict=True))
     assert "not kept for nodes that are away" in reasons(ended)["a3"]
     assert begun(gate, name) == ["a1", "a2", "a4", "a5"]
     # From its making it has as long as what is kept: each node has its own time from its turn on.
@@ -192,7 +192,7 @@ def test_a_request_waits_for_nodes_that_wait_for_their_turn(
 ) -> None:
     for client in (system.admin, system.others[0]):
         answer = ask(client, name, "max_parallel=1&canary=1", Prefer="wait=60")
-        assert told(answer.json()) == dict.fromkeys(NODES, "ok")
+        assert statuses(answer.json()) == dict.fromkeys(NODES, "ok")
         job = answer.json()["job_id"]
         for other in (system.admin, system.others[0]):
             seen = other.get(f"/job/{job}", headers={"Prefer": "wait=60"}).json()
@@ -205,7 +205,7 @@ def test_a_label_is_done_in_waves_too(system: Cluster, gate: Gate, name: str) ->
     job = made(system.admin, name, "max_parallel=50%25", target=BOTH)
     wait_begun(gate, name, "a1")
     let_go(gate, name)
-    assert told(system.ended(job)) == {"a1": "ok", "a2": "ok"}
+    assert statuses(system.ended(job)) == {"a1": "ok", "a2": "ok"}
     assert begun(gate, name) == ["a1", "a2"]
 
 
@@ -219,4 +219,4 @@ def test_a_deleted_job_leaves_nothing_of_it_in_the_journal(
     assert journal(system, job) == 0
     assert system.broker.subjects("EVENTS", f"event.*.{job}.*") == {f"event._.{job}.deleted"}
     for client in (system.admin, system.others[0]):
-        wait_until(partial(tells, client, job, "error"))
+        wait_until(partial(shows, client, job, "error"))

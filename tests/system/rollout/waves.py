@@ -56,11 +56,6 @@ def wait_begun(gate: Gate, name: str, *nodes: str) -> None:
     wait_until(lambda: begun(gate, name) == list(nodes), what=f"{nodes} to have begun {name}")
 
 
-def told(job: dict[str, Any]) -> dict[str, str]:
-    """Return each node's status."""
-    return {result["hostname"]: result["status"] for result in job["results"]}
-
-
 def reasons(job: dict[str, Any]) -> dict[str, str]:
     return {result["hostname"]: result.get("error", "") for result in job["results"]}
 
@@ -85,7 +80,7 @@ def journal(cluster: Cluster, job: str) -> int:
     return sum(job.encode() in data for _, data in cluster.broker.messages("JOBS"))
 
 
-def tells(client: httpx.Client, job: str, field: str) -> bool:
+def shows(client: httpx.Client, job: str, field: str) -> bool:
     return field in client.get(f"/job/{job}").json()
 
 
