@@ -311,7 +311,7 @@ def measure() -> str:
             f"## {NODES:,} nodes that pull",
             "",
             "Light agents (`scripts/fleet`) that each pull 5 layers for minutes and have something "
-            "new to tell twice a second, as often as they may: the reports that they send a "
+            "new to report twice a second, as often as they may: the reports that they send a "
             "second, and the cores in use. What the first follower is sent: kB a second, the most "
             "in any second from its first byte on, and how many nodes it is sent a second.",
             "",

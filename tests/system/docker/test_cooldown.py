@@ -34,9 +34,9 @@ def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_
     busy.fault = Answer(match="/manifests/", status=429, body=BODY, retry_after="3")
     first = cluster.pull(WEB_1, reference, prefer="respond-async").json()["job_id"]
     wait_until(lambda: events(cluster.job(first, wait=0), COOLDOWN) != [], what="a cooldown")
-    (told, *_) = events(cluster.job(first, wait=0), COOLDOWN)
-    assert told.startswith(f"{busy.host} rests until ")
-    assert f"{WEB_1} was told " in told
+    (shown, *_) = events(cluster.job(first, wait=0), COOLDOWN)
+    assert shown.startswith(f"{busy.host} rests until ")
+    assert f"{WEB_1} was told " in shown
     busy.requests.clear()
     busy.fault = None
     second = cluster.pull(WEB_2, reference, prefer="respond-async").json()["job_id"]

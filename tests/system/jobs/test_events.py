@@ -9,7 +9,7 @@ from tests.testing.gate import Gate
 from tests.testing.process import wait_until
 
 
-def test_a_jobs_events_are_told_until_it_ends(
+def test_a_jobs_events_are_streamed_until_it_ends(
     jobs: Cluster, gate: Gate, ask: Ask, held: str
 ) -> None:
     job = job_id(ask("one", wait=0))
@@ -39,7 +39,7 @@ def end_place(listener: Listener) -> str:
     return place
 
 
-def test_a_cancellation_is_told(jobs: Cluster, gate: Gate, ask: Ask, held: str) -> None:
+def test_a_cancellation_is_among_the_events(jobs: Cluster, gate: Gate, ask: Ask, held: str) -> None:
     job = job_id(ask("one", wait=0))
     wait_until(lambda: gate.begun(held, "one") == 1)
     listener = Listener(jobs.reader, f"/job/{job}/events")
@@ -56,8 +56,8 @@ def test_the_stream_of_all_jobs_has_filters_and_goes_on_without_a_gap(
     by_node = Listener(jobs.others[0], "/event?node=two")
     made = [job_id(ask("one", "once")), job_id(ask("two")), job_id(ask("one", "once"))]
     wait_until(lambda: everything.kinds.count("completed") == 3, what="all events")
-    told = [event["job_id"] for _, kind, event in everything.events if kind == "submitted"]
-    assert told == made
+    ids = [event["job_id"] for _, kind, event in everything.events if kind == "submitted"]
+    assert ids == made
     wait_until(lambda: len(filtered.events) == 4, what="the events wanted")
     assert {event["job_id"] for _, _, event in filtered.events} == {made[0], made[2]}
     assert set(filtered.kinds) == {"submitted", "completed"}

@@ -284,7 +284,7 @@ def test_a_broker_that_is_killed_amid_a_wave_costs_no_turn(
     all_passed_once(system, gate, name, job)
 
 
-def test_a_controller_that_is_asked_to_stop_hands_over(
+def test_a_controller_that_is_asked_to_stop_leaves_the_rollout_to_another(
     system: Cluster, gate: Gate, name: str
 ) -> None:
     hold(gate, name)

@@ -50,18 +50,18 @@ async def test_the_registry_itself_is_asked_how_long_it_wants_to_rest(
     if text == "DATE":
         text = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     busy.fault = Answer(match="/v2/a/b/manifests/1.0", status=status, retry_after=text)
-    told = await retry_after(Reference.parse(f"{busy.host}/a/b:1.0"))
+    wait = await retry_after(Reference.parse(f"{busy.host}/a/b:1.0"))
     if seconds is None:
-        assert told is None
+        assert wait is None
     else:
-        assert told is not None
-        assert seconds - 30 <= told <= seconds
+        assert wait is not None
+        assert seconds - 30 <= wait <= seconds
     busy.refuse()
     assert await retry_after(Reference.parse(f"{busy.host}/a/b:1.0")) is None
 
 
 class Limited:
-    """A registry that allows so many requests a second, and tells how many were too many."""
+    """A registry that allows so many requests a second, and counts how many were too many."""
 
     def __init__(self, rate: float) -> None:
         self.port = free_port()
