@@ -12,7 +12,7 @@ FAMILY = [
 ]
 
 
-def test_an_error_carries_what_happened_why_and_which_job() -> None:
+def test_an_error_carries_what_failed_why_and_which_job() -> None:
     error = TowlineError("It broke.", "the disk is full", job_id="0199")
     assert (error.error, error.details, error.job_id) == ("It broke.", "the disk is full", "0199")
     assert str(error) == "It broke. the disk is full"

@@ -24,7 +24,7 @@ from towline.wire.event import Event
 T = TypeVar("T")
 
 
-async def test_what_is_appended_stands_in_the_stream_at_the_sequence_that_is_told(
+async def test_what_is_appended_stands_in_the_stream_at_the_sequence_that_is_returned(
     connection: Connection,
 ) -> None:
     assert [await connection.append("t.a", b"1"), await connection.append("t.b", b"2")] == [1, 2]
@@ -102,7 +102,7 @@ async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
     )
     stored = [answer for answer in answers if answer == 1]
     refused = [answer for answer in answers if isinstance(answer, BrokerRefused)]
-    # The same id from both connections: the second is told of the first one's success.
+    # The same id from both connections: the second learns of the first one's success.
     assert 1 <= len(stored) <= 2
     assert len(stored) + len(refused) == 40
     assert await last_sequence(observer) == 1
@@ -118,16 +118,18 @@ async def test_what_is_appended_while_the_broker_is_away_is_stored_when_it_is_ba
     assert await appending == 1
 
 
-async def test_a_broker_that_stays_away_is_told_with_the_reason(
+async def test_a_broker_that_stays_away_is_reported_with_the_reason(
     observer: Connection, broker: Broker
 ) -> None:
     await make_stream(observer)
     broker.stop()
     await until(lambda: "Errno" in observer.last_error, "an attempt that failed")
     for asking in (observer.append("t.a", b"1", timeout=0.1), observer.call("INFO", timeout=0.1)):
-        with pytest.raises(BrokerUnreachable, match=r"Connect call failed|Connection ref") as told:
+        with pytest.raises(
+            BrokerUnreachable, match=r"Connect call failed|Connection ref"
+        ) as raised:
             await asking
-        assert told.value.error == "The broker is out of reach."
+        assert raised.value.error == "The broker is out of reach."
 
 
 @pytest.mark.parametrize("answer", [b"", b"+OK", b"[]", b"{}", b'{"seq":"x"}', b"\xff"])

@@ -31,7 +31,7 @@ MOST_ATTEMPTS = 8
     ],
     ids=["password", "none", "seed", "creds"],
 )
-async def test_credentials_that_are_refused_are_told_and_tried_again_with_pauses(
+async def test_credentials_that_are_refused_are_reported_and_tried_again_with_pauses(
     broker: Broker, relay: Relay, tmp_path: Path, credentials: str | None, reason: str
 ) -> None:
     path = None
@@ -64,7 +64,7 @@ async def test_credentials_that_are_refused_are_told_and_tried_again_with_pauses
         (b'INFO {"nonce":"x","auth_required":true}\r\n', "NATS: "),
     ],
 )
-async def test_what_is_no_broker_or_none_for_us_is_told_and_tried_again_with_pauses(
+async def test_what_is_no_broker_or_none_for_us_is_reported_and_tried_again_with_pauses(
     tmp_path: Path, greeting: bytes, reason: str
 ) -> None:
     attempts = 0

@@ -51,7 +51,9 @@ async def test_a_connection_returns_by_itself_however_it_was_lost(
     assert not connection.connected
 
 
-async def test_a_protocol_error_of_the_server_is_told(connection: Connection, relay: Relay) -> None:
+async def test_a_protocol_error_of_the_server_is_reported(
+    connection: Connection, relay: Relay
+) -> None:
     with capture_logs() as logs:
         relay.inject(b"NONSENSE\r\n")
         await until(lambda: relay.accepted == 2, "another connection")
@@ -71,7 +73,7 @@ async def test_a_stall_is_noticed_though_more_waits_to_be_sent_than_any_buffer_h
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await sending
     del client
-    gc.collect()  # tells of tasks that ended with an error which nobody has seen
+    gc.collect()  # reports tasks that ended with an error which nobody has seen
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
@@ -99,10 +101,10 @@ async def test_a_broker_that_was_killed_is_found_again_with_all_that_it_had(
 async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
     broker: Broker, relay: Relay
 ) -> None:
-    heard: list[bool] = []
+    changes: list[bool] = []
 
     def raising(connected: bool) -> None:
-        heard.append(connected)
+        changes.append(connected)
         raise LookupError("a fault of the listener")
 
     with capture_logs() as logs:
@@ -110,9 +112,9 @@ async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
         async with connect(settings, on_change=raising) as connection:
             await make_stream(connection)
             relay.cut()
-            await until(lambda: len(heard) == 3, "another connection")
+            await until(lambda: len(changes) == 3, "another connection")
             assert await connection.append("t.a", b"1") == 1
-    assert heard == [True, False, True]
+    assert changes == [True, False, True]
     assert [entry["log_level"] for entry in logs].count("error") == 3
 
 

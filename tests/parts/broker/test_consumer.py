@@ -42,7 +42,7 @@ async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize(("after", "expected"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (None, [4])])
-async def test_a_follower_begins_where_it_is_told_to(
+async def test_a_follower_begins_where_it_is_asked_to(
     connection: Connection, make: Make, after: int | None, expected: list[int]
 ) -> None:
     await fill(connection, 1, 3)
@@ -118,7 +118,7 @@ async def disturb_consumer(connection: Connection, broker: Broker, relay: Relay)
 @pytest.mark.parametrize(
     "disturb", [disturb_relay, disturb_stall, disturb_broker, disturb_consumer]
 )
-async def test_a_follower_goes_on_whatever_happens_and_misses_nothing(
+async def test_a_follower_goes_on_after_any_disturbance_and_misses_nothing(
     connection: Connection,
     observer: Connection,
     broker: Broker,

@@ -17,7 +17,7 @@ from towline.errors import BrokerUnreachable
 STREAM_NOT_FOUND = 10059
 
 
-async def test_an_answer_that_is_an_error_tells_its_number(connection: Connection) -> None:
+async def test_an_answer_that_is_an_error_has_its_number(connection: Connection) -> None:
     with pytest.raises(BrokerRefused, match="stream not found") as refused:
         await connection.call("STREAM.INFO.NOWHERE")
     assert refused.value.number == STREAM_NOT_FOUND

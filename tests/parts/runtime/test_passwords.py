@@ -43,7 +43,7 @@ def test_a_password_in_the_url_of_an_engine_is_refused_unseen(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("scheme", "logs_in"), [("nats", True), ("tls", False)])
-def test_a_broker_that_does_not_encrypt_is_told_no_password_where_the_url_says_tls(
+def test_a_broker_that_does_not_encrypt_is_sent_no_password_where_the_url_says_tls(
     scheme: str, logs_in: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "credentials").write_text(f"tests:{WRONG_PASSWORD}")

@@ -11,7 +11,7 @@ from towline.agent.part import keep_running
 
 
 class Part:
-    """Breaks as often as it is told, then runs on."""
+    """Breaks as often as it is asked to, then runs on."""
 
     def __init__(self, *faults: BaseException | None) -> None:
         self.faults = list(faults)

@@ -87,7 +87,7 @@ def test_nothing_is_wider_than_the_terminal_or_steers_it() -> None:
 
 
 @pytest.mark.parametrize("beside", [(), (a_node(2),)], ids=["layers", "bars"])
-def test_nothing_that_a_node_tells_steers_the_terminal(beside: tuple[NodeProgress, ...]) -> None:
+def test_nothing_that_a_node_reports_steers_the_terminal(beside: tuple[NodeProgress, ...]) -> None:
     layer = PartProgress("\x1b[2J", "\x1b]0;title")
     node = msgspec.structs.replace(pulling(1, 25, layer), phase="\x1b[31m", note="\x1b[1m")
     lines = drawn(a_job(msgspec.structs.replace(node, hostname="\x1b[H"), *beside))

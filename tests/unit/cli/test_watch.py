@@ -23,7 +23,7 @@ def test_nobody_waits_for_nodes_that_are_away(nodes: list[NodeProgress], expecte
     assert waitable(a_job(*nodes)) is expected
 
 
-def test_while_not_all_nodes_were_told_of_there_may_be_more() -> None:
+def test_while_not_all_nodes_are_known_there_may_be_more() -> None:
     assert waitable(a_job(a_node(1, "ok"), total=Total({"ok": 2}, 1.0)))
 
 

@@ -68,7 +68,7 @@ def refusal(authenticator: Authenticator, token: str | None) -> Unauthorized:
     return refused.value
 
 
-def test_a_token_tells_who_calls_with_which_roles_and_until_when(
+def test_a_token_says_who_calls_with_which_roles_and_until_when(
     authenticator: Authenticator,
 ) -> None:
     before = int(time.time())
@@ -148,7 +148,7 @@ def test_a_missing_permission_is_named_with_those_that_are_there() -> None:
 
 
 @pytest.mark.parametrize("token", [None, ""])
-def test_without_a_token_a_caller_is_told_how_to_send_one(
+def test_without_a_token_the_refusal_says_how_to_send_one(
     authenticator: Authenticator, token: str | None
 ) -> None:
     refused = refusal(authenticator, token)

@@ -127,7 +127,7 @@ def test_a_target_that_means_no_node_is_repeated_with_where_to_look(target: str)
 
 
 @pytest.mark.parametrize("target", ["_any", "_all", "web-01", "group:web"])
-def test_without_any_node_one_is_told_how_to_start_one(target: str) -> None:
+def test_without_any_node_the_refusal_says_how_to_start_one(target: str) -> None:
     with pytest.raises(NoNodes) as refused:
         a_fleet([]).resolve(parse_target(target))
     assert "towline agent" in refused.value.details

@@ -52,7 +52,7 @@ def test_a_short_name_is_read_as_docker_reads_it(text: str, canonical: str) -> N
     assert str(Reference.parse(text)) == canonical
 
 
-def test_a_reference_tells_its_parts() -> None:
+def test_a_reference_has_its_parts() -> None:
     parsed = Reference.parse(f"localhost:5000/demo/hello:1.0@{SHA256}")
     assert parsed == Reference("localhost:5000", "demo/hello", "1.0", SHA256)
     assert parsed.repository == "localhost:5000/demo/hello"

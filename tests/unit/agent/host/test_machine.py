@@ -15,7 +15,7 @@ from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.wire.job import Job
 
 
-def test_memory_is_told_in_bytes_and_adds_up() -> None:
+def test_memory_is_in_bytes_and_adds_up() -> None:
     found = machine.memory()
     assert found is not None
     total, free, used = found

@@ -16,7 +16,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "index.sqlite"
 
 
-def test_events_are_handed_on_from_a_place_in_the_journal(path: Path) -> None:
+def test_events_are_passed_on_from_a_place_in_the_journal(path: Path) -> None:
     job, other = a_job(1_000.0), a_job(2_000.0)
     with Index(path) as index:
         begin(index)

@@ -82,7 +82,7 @@ def test_a_second_delivery_changes_nothing(path: Path) -> None:
         assert Lists(index).statuses() == {"completed": 1}
 
 
-def test_the_only_node_of_a_job_is_pending_until_it_tells_something(path: Path) -> None:
+def test_the_only_node_of_a_job_is_pending_until_it_reports_something(path: Path) -> None:
     job = a_job()
     with Index(path) as index:
         begin(index)

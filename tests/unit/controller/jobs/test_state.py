@@ -147,7 +147,7 @@ def test_a_controller_that_knows_no_waves_sees_plain_tasks() -> None:
     assert progress.status == "completed"
 
 
-def test_a_pause_is_told_with_who_said_so_until_it_is_over() -> None:
+def test_a_pause_is_shown_with_who_asked_for_it_until_it_is_over() -> None:
     pause = event("_", PAUSED, 3, data={"caller": "ann"})
     progress = folded(planned("a"), pause, job=IN_WAVES)
     assert progress.turns is not None
@@ -333,7 +333,7 @@ def test_a_job_from_a_newer_version_is_read_without_what_is_new() -> None:
     assert msgspec.json.decode(msgspec.json.encode(newer), type=Job) == JOB
 
 
-def test_an_id_is_a_uuid_of_version_7_that_tells_when_it_was_made() -> None:
+def test_an_id_is_a_uuid_of_version_7_that_says_when_it_was_made() -> None:
     before = time.time_ns() // 1_000_000
     text = new_id()
     after = time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""The picture of a job: what a follower is told of it, and how much at a time."""
+"""The picture of a job: what a follower is sent of it, and how much at a time."""
 
 import time
 
@@ -27,27 +27,27 @@ def a_report(fetched: int, size: int, rate: int = 0, left: int | None = None) ->
     return TaskProgress(DOWNLOADING, parts=parts, fetched=fetched, size=size, rate=rate, left=left)
 
 
-def read(told: list[msgspec.Raw]) -> list[NodeProgress]:
-    return [msgspec.json.decode(each, type=NodeProgress) for each in told]
+def read(sent: list[msgspec.Raw]) -> list[NodeProgress]:
+    return [msgspec.json.decode(each, type=NodeProgress) for each in sent]
 
 
 def take(feed: Feed, budget: int = 10**6) -> list[NodeProgress]:
     return read(feed.take(budget))
 
 
-def test_who_comes_late_is_told_the_present_state() -> None:
+def test_who_comes_late_is_sent_the_present_state() -> None:
     picture = a_picture(2)
     picture.apply(an_event(STARTED, 0))
     picture.report("m0", a_report(10, 100, 5, 18))
-    told = take(picture.follow())
-    assert [(node.hostname, node.status, node.fetched) for node in told] == [
+    sent = take(picture.follow())
+    assert [(node.hostname, node.status, node.fetched) for node in sent] == [
         ("web-0", "running", 10),
         ("web-1", "pending", 0),
     ]
-    assert told[0].parts[0].id == "a"
+    assert sent[0].parts[0].id == "a"
 
 
-def test_only_what_has_changed_is_told() -> None:
+def test_only_what_has_changed_is_sent() -> None:
     picture = a_picture(3)
     feed = picture.follow()
     assert len(take(feed)) == 3
@@ -75,25 +75,25 @@ def test_of_what_does_not_fit_the_oldest_news_come_first() -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 400, 5000])
-def test_no_more_is_told_at_a_time_than_is_allowed(budget: int) -> None:
+def test_no_more_is_sent_at_a_time_than_is_allowed(budget: int) -> None:
     picture = a_picture(200)
     feed = picture.follow()
-    heard: list[str] = []
+    seen: list[str] = []
     while feed:
-        told = feed.take(budget)
-        assert told
-        # One is told, however large.
-        assert len(told) == 1 or sum(len(bytes(each)) + 1 for each in told) <= budget
-        heard += [node.hostname for node in read(told)]
-    assert sorted(heard) == sorted(f"web-{n}" for n in range(200))
+        sent = feed.take(budget)
+        assert sent
+        # One is sent, however large.
+        assert len(sent) == 1 or sum(len(bytes(each)) + 1 for each in sent) <= budget
+        seen += [node.hostname for node in read(sent)]
+    assert sorted(seen) == sorted(f"web-{n}" for n in range(200))
 
 
-def test_layers_are_told_of_few_nodes_or_of_one_that_is_asked_for() -> None:
+def test_layers_are_sent_of_few_nodes_or_of_one_that_is_asked_for() -> None:
     for nodes, layers in ((FEW, 1), (FEW + 1, 0)):
         picture = a_picture(nodes)
         picture.report("m1", a_report(10, 100))
-        told = {node.hostname: node for node in take(picture.follow())}
-        assert len(told["web-1"].parts) == layers
+        sent = {node.hostname: node for node in take(picture.follow())}
+        assert len(sent["web-1"].parts) == layers
         assert len(picture.snapshot().nodes[1].parts) == layers
     (one,) = take(picture.follow("m1"))
     assert len(one.parts) == 1
@@ -120,7 +120,7 @@ def test_without_an_end_in_sight_for_one_node_there_is_none_for_all() -> None:
     assert picture.total().slowest[0].hostname == "web-1"
 
 
-def test_a_share_is_told_only_of_layers_whose_size_is_known() -> None:
+def test_a_share_is_shown_only_of_layers_whose_size_is_known() -> None:
     picture = a_picture(1)
     parts = [Part("a", DOWNLOADING, 50, 100), Part("b", "waiting")]
     report = TaskProgress(DOWNLOADING, parts=parts, fetched=50, size=100, unsized=1)
@@ -134,8 +134,8 @@ def test_a_node_that_has_ended_has_no_report_any_more() -> None:
     feed = picture.follow()
     take(feed)
     picture.apply(an_event(FAILED, 0, "denied"))
-    (told,) = take(feed)
-    assert (told.status, told.error, told.phase, told.rate) == ("failed", "denied", None, 0)
+    (sent,) = take(feed)
+    assert (sent.status, sent.error, sent.phase, sent.rate) == ("failed", "denied", None, 0)
     picture.report("m0", a_report(20, 100))  # one that was under way
     assert take(feed) == []
     assert picture.total().rate == 0
@@ -160,7 +160,7 @@ def test_the_failed_are_named_the_last_ones_first_and_only_a_few() -> None:
     assert len(other.total().failed) == NAMED
 
 
-def test_nodes_that_run_and_have_told_nothing_are_asked_again() -> None:
+def test_nodes_that_run_and_have_reported_nothing_are_asked_again() -> None:
     picture = a_picture(2)
     assert picture.silent == set()
     picture.apply(an_event(STARTED, 0))
@@ -182,7 +182,7 @@ def test_that_a_node_is_away_is_news_and_so_is_that_it_has_begun() -> None:
     assert [(node.status, node.error) for node in take(feed)] == [("running", None)]
 
 
-def test_the_sum_tells_only_the_beginning_of_a_long_error() -> None:
+def test_the_sum_shows_only_the_beginning_of_a_long_error() -> None:
     picture = a_picture(2)
     feed = picture.follow()
     take(feed)

@@ -250,7 +250,7 @@ def test_a_cancelled_job_releases_nobody_more() -> None:
     ).filter(lambda found: found and found.keys() != {"max_failures"}),
     chance=st.randoms(use_true_random=False),
 )
-def test_whatever_happens_each_node_has_one_turn_and_no_limit_is_passed(
+def test_in_any_course_of_events_each_node_has_one_turn_and_no_limit_is_passed(
     total: int, options: dict[str, str], chance: random.Random
 ) -> None:
     waves = Waves.of(options)
@@ -264,7 +264,7 @@ def test_whatever_happens_each_node_has_one_turn_and_no_limit_is_passed(
     begun: set[str] = set()
 
     def step(*, kind: bool) -> None:
-        """Let the rule decide, then one thing happen; in the end only what is kind."""
+        """Let the rule decide, then one thing come to pass; in the end only what is kind."""
         decision = decide(
             turns,
             found,
@@ -337,12 +337,12 @@ def test_whatever_happens_each_node_has_one_turn_and_no_limit_is_passed(
     ),
     st.randoms(use_true_random=False),
 )
-def test_turns_are_the_same_in_whatever_order_they_are_told(
-    told: list[tuple[str, int]], chance: random.Random
+def test_turns_are_the_same_in_whatever_order_they_arrive(
+    steps: list[tuple[str, int]], chance: random.Random
 ) -> None:
     # A node is released once: as one of the canary, or not.
-    canaries = {number for what, number in told if what == "canary"}
-    told = [each for each in told if each[0] != "release" or each[1] not in canaries]
+    canaries = {number for what, number in steps if what == "canary"}
+    steps = [each for each in steps if each[0] != "release" or each[1] not in canaries]
 
     def fold(order: list[tuple[str, int]]) -> dict[str, object]:
         turns = Turns()
@@ -364,6 +364,6 @@ def test_turns_are_the_same_in_whatever_order_they_are_told(
             "total": turns.total,
         }
 
-    shuffled = list(told)
+    shuffled = list(steps)
     chance.shuffle(shuffled)
-    assert fold(shuffled) == fold(told)
+    assert fold(shuffled) == fold(steps)

@@ -146,9 +146,12 @@ async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> 
     asking = step(controllers)
     await asking.before(trying)
     assert (trying.auth, len(controllers.asked)) == (None, 1)
-    told = asking.explain(trying, EngineRefused(500, DENIED))
-    assert classify(told, IMAGE).kind is Kind.TRANSIENT
-    assert told.error == f"{DENIED} (no controller could be asked for credentials: nobody answers)"
+    explained = asking.explain(trying, EngineRefused(500, DENIED))
+    assert classify(explained, IMAGE).kind is Kind.TRANSIENT
+    assert (
+        explained.error
+        == f"{DENIED} (no controller could be asked for credentials: nobody answers)"
+    )
     # From now on it wants to know.
     with pytest.raises(Passing, match="nobody answers"):
         await asking.before(attempt("a"))
@@ -166,12 +169,12 @@ async def test_a_job_with_a_credential_of_its_own_goes_nowhere_without_controlle
         await step(Controllers(None)).before(attempt("a", login="a"))
 
 
-async def test_a_refused_credential_is_told_by_registry_and_user_and_is_final() -> None:
+async def test_a_refused_credential_is_named_by_registry_and_user_and_is_final() -> None:
     asking, trying = step(Controllers(issued())), attempt("a")
     await asking.before(trying)
-    told = asking.explain(trying, EngineRefused(500, f"{DENIED} for puller:s3cret"))
-    assert classify(told, IMAGE).kind is Kind.PERMANENT
-    assert told.error == (
+    explained = asking.explain(trying, EngineRefused(500, f"{DENIED} for puller:s3cret"))
+    assert classify(explained, IMAGE).kind is Kind.PERMANENT
+    assert explained.error == (
         f"{REGISTRY} refused the user 'puller' (kept with Towline): {DENIED} for puller:***"
     )
     other = asking.explain(trying, EngineRefused(500, "read: connection reset, s3cret"))
@@ -186,9 +189,9 @@ async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_den
     (tmp_path / "config.json").write_text("{")
     asking, trying = step(Controllers(Answer()), tmp_path / "config.json"), attempt("a")
     await asking.before(trying)
-    told = asking.explain(trying, EngineRefused(500, DENIED))
-    assert "config.json" in told.error
-    assert classify(told, IMAGE).kind is Kind.TRANSIENT
+    explained = asking.explain(trying, EngineRefused(500, DENIED))
+    assert "config.json" in explained.error
+    assert classify(explained, IMAGE).kind is Kind.TRANSIENT
 
 
 async def test_a_pull_outside_a_job_asks_no_controller() -> None:

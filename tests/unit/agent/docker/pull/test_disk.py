@@ -18,7 +18,7 @@ from towline.wire.progress import DONE, DOWNLOADED, DOWNLOADING, EXTRACTING, PRE
 from towline.wire.reference import Reference
 
 
-class ToldEngine(Engine):
+class ReportingEngine(Engine):
     """A Docker Engine of which only what it says of itself is known."""
 
     def __init__(self, info: Info, url: str = "unix:///nowhere") -> None:
@@ -30,7 +30,7 @@ class ToldEngine(Engine):
 
 
 def attempt(*messages: dict[str, Any]) -> Attempt:
-    """Return an attempt of which the engine has told so much."""
+    """Return an attempt of which the engine has reported so much."""
     made = Attempt(Order(Reference.parse("a/b")), 1, lambda _: None)
     for message in messages:
         made.layers.apply(message, 0.0)
@@ -48,7 +48,7 @@ def free(path: Path) -> int:
 
 
 async def test_a_pull_begins_only_where_enough_is_free(tmp_path: Path) -> None:
-    engine = ToldEngine(Info(str(tmp_path)))
+    engine = ReportingEngine(Info(str(tmp_path)))
     await Room(engine, parse_share("0")).before(attempt())
     with pytest.raises(NoRoom, match="no room on the disk") as refused:
         await Room(engine, parse_share("1PiB")).before(attempt())
@@ -60,7 +60,7 @@ async def test_a_pull_begins_only_where_enough_is_free(tmp_path: Path) -> None:
 
 
 async def test_a_pull_ends_once_what_is_to_come_would_not_leave_enough(tmp_path: Path) -> None:
-    room = Room(ToldEngine(Info(str(tmp_path))), parse_share("0"))
+    room = Room(ReportingEngine(Info(str(tmp_path))), parse_share("0"))
     large = attempt(downloading("a", 1024, free(tmp_path)), downloading("b", 0, 1024**4))
     await room.before(large)
     with pytest.raises(NoRoom, match="are yet to be written") as ended:
@@ -69,7 +69,7 @@ async def test_a_pull_ends_once_what_is_to_come_would_not_leave_enough(tmp_path:
 
 
 async def test_a_pull_that_fits_is_watched_without_end(tmp_path: Path) -> None:
-    room = Room(ToldEngine(Info(str(tmp_path))), parse_share("0"))
+    room = Room(ReportingEngine(Info(str(tmp_path))), parse_share("0"))
     little = attempt(downloading("a", 10, 1024))
     await room.before(little)
     watching = asyncio.create_task(room.watch(little))
@@ -88,7 +88,7 @@ async def test_a_pull_that_fits_is_watched_without_end(tmp_path: Path) -> None:
         ([Part("a", DOWNLOADING, 20, 50)], 80, 80),
         ([Part("a", DOWNLOADED, 50, 50), Part("b", DOWNLOADING, 20, 30)], 90, 40),
         ([Part("a", EXTRACTING, 50, 50, 40), Part("b", DOWNLOADED, 30, 30)], 40, 30),
-        # Of what size is not told yet nothing is known.
+        # Of a layer whose size is not reported yet nothing is known.
         ([Part("a", WAITING), Part("b", DOWNLOADING, 7)], 0, 0),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_is_to_come_is_archives_and_contents(
     ],
 )
 async def test_a_disk_that_cannot_be_seen_is_not_guessed(info: Info, url: str) -> None:
-    room = Room(ToldEngine(info, url), parse_share("1PiB"))
+    room = Room(ReportingEngine(info, url), parse_share("1PiB"))
     large = attempt(downloading("a", 0, 1024**6))
     await room.before(large)
     await room.watch(large)
@@ -125,7 +125,7 @@ async def test_of_two_disks_the_tighter_counts(tmp_path: Path) -> None:
         [["driver-type", "io.containerd.snapshotter.v1"]],
         Containerd(str(tmp_path / "no.sock")),
     )
-    room = Room(ToldEngine(info), parse_share(f"{(free(tight) + free(tmp_path)) // 2}"))
+    room = Room(ReportingEngine(info), parse_share(f"{(free(tight) + free(tmp_path)) // 2}"))
     with pytest.raises(NoRoom) as refused:
         await room.before(attempt())
     assert refused.value.path == str(tight)

@@ -49,8 +49,8 @@ def test_a_whole_pull_ends_with_every_layer_done_and_every_byte_arrived(engine: 
 def test_every_layer_goes_through_its_states_in_order(engine: str) -> None:
     order = [WAITING, DOWNLOADING, DOWNLOADED, EXTRACTING, DONE]
     layers, seen = Layers(0.0), dict[str, list[str]]()
-    for moment, told in recorded(engine, "fresh"):
-        layers.apply(told, moment)
+    for moment, line in recorded(engine, "fresh"):
+        layers.apply(line, moment)
         for layer in layers.all():
             states = seen.setdefault(layer.id, [])
             if layer.state not in states:
@@ -65,8 +65,8 @@ def test_every_layer_goes_through_its_states_in_order(engine: str) -> None:
 @pytest.mark.parametrize("name", ["fresh", "partly", "cut-several"])
 def test_no_figure_is_larger_than_its_whole(engine: str, name: str) -> None:
     layers = Layers(0.0)
-    for moment, told in recorded(engine, name):
-        layers.apply(told, moment)
+    for moment, line in recorded(engine, name):
+        layers.apply(line, moment)
         for layer in layers.all():
             assert 0 <= layer.extracted <= layer.fetched
             assert not layer.size or layer.fetched <= layer.size
@@ -75,20 +75,20 @@ def test_no_figure_is_larger_than_its_whole(engine: str, name: str) -> None:
 
 def test_a_layer_is_named_with_its_bytes_while_it_arrives() -> None:
     messages = recorded("classic", "fresh")
-    at = next(n for n, (_, told) in enumerate(messages) if "17697792" in json.dumps(told))
+    at = next(n for n, (_, line) in enumerate(messages) if "17697792" in json.dumps(line))
     found = {layer.id: layer for layer in folded(messages[: at + 1]).all()}
     assert found["41d3510cab7c"] == Part("41d3510cab7c", DOWNLOADING, 17697792, 40012408)
 
 
-def test_the_classic_engine_tells_which_bytes_are_unpacked() -> None:
+def test_the_classic_engine_shows_which_bytes_are_unpacked() -> None:
     messages = recorded("classic", "fresh")
-    at = next(n for n, (_, told) in enumerate(messages) if "23003136" in json.dumps(told))
+    at = next(n for n, (_, line) in enumerate(messages) if "23003136" in json.dumps(line))
     found = {layer.id: layer for layer in folded(messages[: at + 1]).all()}
     expected = Part("41d3510cab7c", EXTRACTING, 40012408, 40012408, 23003136)
     assert found["41d3510cab7c"] == expected
 
 
-def test_layers_that_were_there_are_told_apart() -> None:
+def test_layers_that_were_there_are_distinguished() -> None:
     found = folded(recorded("classic", "partly")).all()
     assert [layer.state for layer in found] == [PRESENT, PRESENT, DONE, DONE]
     assert [layer.size for layer in found] == [0, 0, 9002964, 3175]
@@ -101,9 +101,9 @@ def test_an_image_that_is_there_has_no_layers() -> None:
 
 
 def test_seconds_of_unpacking_are_not_taken_for_bytes() -> None:
-    for moment, told in recorded("containerd", "fresh"):
+    for moment, line in recorded("containerd", "fresh"):
         layers = Layers(0.0)
-        layers.apply(told, moment)
+        layers.apply(line, moment)
         assert all(layer.extracted == 0 for layer in layers.all() if layer.state == EXTRACTING)
 
 
@@ -112,8 +112,8 @@ def test_seconds_of_unpacking_are_no_step() -> None:
     layers.apply(message("Downloading", 100, 100), 1.0)
     layers.apply(message("Download complete"), 2.0)
     for second in range(3, 9):
-        told = message("Extracting") | {"progressDetail": {"current": second - 2, "units": "s"}}
-        layers.apply(told, float(second))
+        line = message("Extracting") | {"progressDetail": {"current": second - 2, "units": "s"}}
+        layers.apply(line, float(second))
     assert (layers.step_at, layers.fetching) == (3.0, False)
     layers.apply(message("Pull complete"), 9.0)
     assert layers.step_at == 9.0
@@ -121,7 +121,7 @@ def test_seconds_of_unpacking_are_no_step() -> None:
 
 def test_what_the_engine_had_to_fetch_again_is_only_what_was_missing() -> None:
     messages = recorded("classic", "cut-several")
-    at = next(n for n, (_, told) in enumerate(messages) if "Retrying in 1 s" in json.dumps(told))
+    at = next(n for n, (_, line) in enumerate(messages) if "Retrying in 1 s" in json.dumps(line))
     waiting = folded(messages[: at + 1]).all()[-1]
     assert waiting == Part("628b853f656a", WAITING, 18891776, 60018498)
     # It goes on with 354,304 of the 33,064,770 bytes that were missing.
@@ -132,7 +132,7 @@ def test_what_the_engine_had_to_fetch_again_is_only_what_was_missing() -> None:
 
 def test_bytes_that_a_broken_connection_is_said_to_have_brought_do_not_count() -> None:
     messages = recorded("classic", "cut")
-    at = next(n for n, (_, told) in enumerate(messages) if "Retrying" in json.dumps(told))
+    at = next(n for n, (_, line) in enumerate(messages) if "Retrying" in json.dumps(line))
     assert folded(messages[:at]).fetched == 200061209  # so the engine says
     layers = folded(messages[: at + 1])
     assert (layers.fetched, layers.gained) == (32835584, 32835584 - 545792)
@@ -151,7 +151,7 @@ def test_a_pull_that_was_cut_still_has_bytes_to_fetch(engine: str) -> None:
     assert sum(layer.state == DONE for layer in layers.all()) == 5
 
 
-def test_the_same_bytes_told_again_are_silence() -> None:
+def test_the_same_bytes_reported_again_are_silence() -> None:
     layers = Layers(0.0)
     assert layers.apply(message("Downloading", 10, 100), 1.0)
     assert not layers.apply(message("Downloading", 10, 100), 2.0)
@@ -160,7 +160,7 @@ def test_the_same_bytes_told_again_are_silence() -> None:
     assert layers.byte_at == 3.0
 
 
-def test_what_was_there_when_a_layer_is_first_told_of_was_not_gained() -> None:
+def test_what_was_there_when_a_layer_is_first_reported_was_not_gained() -> None:
     layers = Layers(0.0)
     layers.apply(message("Downloading", 60, 100), 1.0)
     assert layers.gained == 0
@@ -180,7 +180,7 @@ def test_a_layer_whose_archive_is_there_is_unpacked_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "line",
     [
         {"status": "Pulling from app", "id": "1"},
         {"status": "Digest: sha256:8edc"},
@@ -190,13 +190,13 @@ def test_a_layer_whose_archive_is_there_is_unpacked_all_the_same() -> None:
         {},
     ],
 )
-def test_what_tells_of_no_layer_changes_nothing(told: dict[str, Any]) -> None:
+def test_a_message_of_no_layer_changes_nothing(line: dict[str, Any]) -> None:
     layers = Layers(0.0)
-    assert not layers.apply(told, 1.0)
+    assert not layers.apply(line, 1.0)
     assert layers.all() == []
 
 
-def test_a_size_that_is_not_told_stays_unknown() -> None:
+def test_a_size_that_is_not_reported_stays_unknown() -> None:
     layers = Layers(0.0)
     layers.apply(message("Downloading", 10, -1), 1.0)
     assert layers.all() == [Part("1de5d1d5e9ce", DOWNLOADING, 10, 0)]
