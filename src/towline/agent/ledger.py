@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import structlog
 
+from towline.agent.changes import ENDED, OPEN, REFUSED, Batch, Change, Row, strike
 from towline.agent.disk import Disk
 from towline.errors import TowlineError
 from towline.wire.decoding import Decoder, Unreadable
@@ -39,57 +40,6 @@ CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
 
 RETRY_EVERY = 1.0
 """Seconds between attempts to write what has to be written."""
-OPEN, ENDED, REFUSED = 0, 1, 2
-"""In the column `ended`; refused is a task that was cancelled before its job came."""
-
-
-class Change:
-    """A change of the ledger: awaited, it returns when the change is on the disk.
-
-    Nobody has to await it.
-
-    Attributes:
-        number: that of the event which the change records; 0 for none.
-
-    Raises:
-        sqlite3.Error: on awaiting it: the change is not on the disk, and undone. The disk is full,
-            for example.
-    """
-
-    def __init__(self, stored: asyncio.Future[None], number: int = 0) -> None:
-        self._stored = stored
-        self.number = number
-
-    def __await__(self) -> Generator[Any, None, None]:
-        # Others wait for the same commit.
-        return asyncio.shield(self._stored).__await__()
-
-
-class _Batch:
-    """Changes that are committed together, and what a reader must know of them until then.
-
-    Attributes:
-        stored: done when they are on the disk; has the error if they can't be.
-        statements: each with its values.
-        tasks: what `ended` says of tasks then, by job id.
-        events: the events that are recorded, by number.
-        struck: the numbers of events that are struck.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.stored: asyncio.Future[None] = loop.create_future()
-        self.statements: list[tuple[str, tuple[object, ...]]] = []
-        self.tasks: dict[str, int] = {}
-        self.events: dict[int, Event] = {}
-        self.struck: list[int] = []
-
-    def settle(self, error: BaseException | None) -> None:
-        """Wake those who wait."""
-        if error is None:
-            self.stored.set_result(None)
-        else:
-            self.stored.set_exception(error)
-            self.stored.exception()  # Perhaps nobody waits for it.
 
 
 class Ledger:
@@ -129,8 +79,8 @@ class Ledger:
         # Never used twice, whatever is undone: what is struck is struck by its number.
         self._number: int = newest or 0
         self._struck: set[int] = set()
-        self._collecting: _Batch | None = None
-        self._committing: tuple[_Batch, Future[None]] | None = None
+        self._collecting: Batch | None = None
+        self._committing: tuple[Batch, Future[None]] | None = None
         self._shares_thread = thread is not None
         self._thread = thread or ThreadPoolExecutor(1, "ledger")
         self._disk = Disk(path.with_name(f"{path.name}.room"), self._thread)
@@ -152,16 +102,18 @@ class Ledger:
         if not self._shares_thread:
             self._thread.shutdown()
         last, self._collecting = self._collecting, None
+        failed: sqlite3.Error | None = None
         try:
-            if last is not None or self._struck:
-                self._write([] if last is None else last.statements, list(self._struck))
+            if last is not None:
+                last.struck = list(self._struck)
+                self._write(last.write)
+            elif self._struck:
+                self._write(lambda database: strike(database, self._struck))
         except sqlite3.Error as failure:
             log.error("last changes of the ledger not written", reason=str(failure))
-            if last is not None:
-                last.settle(failure)
-        else:
-            if last is not None:
-                last.settle(None)
+            failed = failure
+        if last is not None:
+            last.settle(failed)
         self._reader.close()
         self._database.close()
 
@@ -197,21 +149,21 @@ class Ledger:
         Raises:
             sqlite3.Error: it can't be read whether it was.
         """
-        if self._ended(job.id) is not None:
+        if self._state_of(job.id) is not None:
             return None
         batch = self._batch()
-        batch.tasks[job.id] = OPEN
-        batch.statements.append(
-            (
-                "INSERT OR IGNORE INTO task (job, sequence, received, body) VALUES (?, ?, ?, ?)",
-                (job.id, sequence, received, msgspec.json.encode(job)),
-            )
-        )
+        body = msgspec.json.encode(job)
+        batch.tasks[job.id] = Row(job.id, sequence, received, None, OPEN, body)
         return Change(batch.stored)
 
     def start(self, job_id: str, moment: float) -> Change:
         """Record that a task begins; `moment` in seconds since 1970."""
-        return self._change("UPDATE task SET started = ? WHERE job = ?", moment, job_id)
+        batch = self._batch()
+        if job_id in batch.tasks:
+            batch.tasks[job_id].started = moment
+        else:
+            batch.started.append((moment, job_id))
+        return Change(batch.stored)
 
     def end(self, event: Event) -> Change:
         """Record that a task has ended, with the event that says how."""
@@ -220,12 +172,10 @@ class Ledger:
 
     def record(self, event: Event) -> Change:
         """Keep an event until it is delivered."""
+        body = msgspec.json.encode(event)
         self._number += 1
         batch = self._batch()
-        batch.events[self._number] = event
-        batch.statements.append(
-            ("INSERT INTO outbox VALUES (?, ?)", (self._number, msgspec.json.encode(event)))
-        )
+        batch.events[self._number] = (event, body)
         return Change(batch.stored, self._number)
 
     def refuse(self, job_id: str, *, received: float) -> Change:
@@ -237,23 +187,17 @@ class Ledger:
         Raises:
             sqlite3.Error: it can't be read whether the job was accepted.
         """
-        known = self._ended(job_id) is not None
+        known = self._state_of(job_id) is not None
         batch = self._batch()
         if not known:
-            batch.tasks[job_id] = REFUSED
-        batch.statements.append(
-            (
-                "INSERT OR IGNORE INTO task (job, received, ended) VALUES (?, ?, ?)",
-                (job_id, received, REFUSED),
-            )
-        )
+            batch.tasks[job_id] = Row(job_id, None, received, None, REFUSED, None)
         return Change(batch.stored)
 
     def drop(self, job_id: str) -> Change:
         """Forget a task that another node has claimed; it stays known as ended."""
-        change = self._change("UPDATE task SET ended = ?, body = NULL WHERE job = ?", ENDED, job_id)
-        self._batch().tasks[job_id] = ENDED
-        return change
+        batch = self._batch()
+        batch.ended.add(job_id)
+        return Change(batch.stored)
 
     def delivered(self, number: int) -> None:
         """Strike an event: the journal has it.
@@ -287,14 +231,14 @@ class Ledger:
 
     def _change(self, statement: str, *values: object) -> Change:
         batch = self._batch()
-        batch.statements.append((statement, values))
+        batch.others.append((statement, values))
         return Change(batch.stored)
 
-    def _batch(self) -> _Batch:
+    def _batch(self) -> Batch:
         """Return the changes that are being collected."""
         if self._collecting is None:
             loop = asyncio.get_running_loop()
-            self._collecting = _Batch(loop)
+            self._collecting = Batch(loop)
             if self._committing is None:
                 loop.call_soon(self._commit)
         return self._collecting
@@ -306,7 +250,7 @@ class Ledger:
             return
         loop = asyncio.get_running_loop()
         batch.struck = list(self._struck)
-        work = self._thread.submit(self._write, batch.statements, batch.struck)
+        work = self._thread.submit(self._write, batch.write)
         self._collecting, self._committing = None, (batch, work)
 
         def written(work: Future[None]) -> None:
@@ -315,14 +259,10 @@ class Ledger:
 
         work.add_done_callback(written)
 
-    def _write(self, statements: list[tuple[str, tuple[object, ...]]], struck: list[int]) -> None:
+    def _write(self, write: Callable[[sqlite3.Connection], None]) -> None:
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            for statement, values in statements:
-                self._database.execute(statement, values)
-            self._database.executemany(
-                "DELETE FROM outbox WHERE id = ?", [(number,) for number in struck]
-            )
+            write(self._database)
             self._database.execute("COMMIT")
         except BaseException:
             # A full disk may have ended the transaction by itself.
@@ -330,7 +270,7 @@ class Ledger:
                 self._database.execute("ROLLBACK")
             raise
 
-    def _committed(self, batch: _Batch, work: Future[None]) -> None:
+    def _committed(self, batch: Batch, work: Future[None]) -> None:
         error = work.exception()
         self._committing = None
         if error is None:
@@ -343,16 +283,17 @@ class Ledger:
 
     # Questions
 
-    def _pending(self) -> list[_Batch]:
+    def _pending(self) -> list[Batch]:
         """Return what is not on the disk, or not known to be, the oldest first."""
         batches = [] if self._committing is None else [self._committing[0]]
         return batches if self._collecting is None else [*batches, self._collecting]
 
-    def _ended(self, job_id: str) -> int | None:
+    def _state_of(self, job_id: str) -> int | None:
         """Return what `ended` says of a task, None where there is none."""
         for batch in reversed(self._pending()):
-            if job_id in batch.tasks:
-                return batch.tasks[job_id]
+            state = batch.state_of(job_id)
+            if state is not None:
+                return state
         row = self._reader.execute("SELECT ended FROM task WHERE job = ?", (job_id,)).fetchone()
         return None if row is None else int(row[0])
 
@@ -375,7 +316,7 @@ class Ledger:
         Raises:
             sqlite3.Error: it can't be read.
         """
-        return self._ended(job_id) == REFUSED
+        return self._state_of(job_id) == REFUSED
 
     async def unfinished(self) -> list[tuple[Job, float | None]]:
         """Return the tasks that have not ended, oldest first, each with when it was started.
@@ -421,6 +362,6 @@ class Ledger:
             self._struck |= unreadable
             return self.undelivered(limit)
         for batch in self._pending():
-            found |= batch.events
+            found |= {number: event for number, (event, _) in batch.events.items()}
         waiting = [entry for entry in found.items() if entry[0] not in self._struck]
         return waiting[:limit]

@@ -7,7 +7,8 @@ import sqlite3
 
 import structlog
 
-from towline.agent.ledger import Change, Ledger
+from towline.agent.changes import Change
+from towline.agent.ledger import Ledger
 from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import structlog
 
+from towline.agent.changes import Change
 from towline.agent.delivery import Delivery
 from towline.agent.executor import Executor
-from towline.agent.ledger import Change, Ledger
+from towline.agent.ledger import Ledger
 from towline.agent.outbox import Outbox
 from towline.broker.clock import Clock
 from towline.operation import Effect, catalog

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.testing.ledger import a_job, an_end, outbox
-from towline.agent.ledger import Change, Ledger
+from towline.agent.changes import Change
+from towline.agent.ledger import Ledger
 from towline.wire.event import Event
 from towline.wire.job import Job
 

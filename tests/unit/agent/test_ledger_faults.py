@@ -10,7 +10,8 @@ import pytest
 
 from tests.testing.ledger import a_job, an_end, full_disk, long_job, on_disk, outbox
 from tests.testing.process import Process
-from towline.agent.ledger import Change, Ledger
+from towline.agent.changes import Change
+from towline.agent.ledger import Ledger
 from towline.errors import TowlineError
 
 WORK = """
