@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import msgspec
@@ -11,16 +11,9 @@ from towline.cli import run
 from towline.cli.command import Command, Group
 from towline.cli.connection import connection_parameters, take_where
 from towline.cli.login import login_parameters, take_login
-from towline.cli.options import (
-    job_option_parameters,
-    output_parameter,
-    take_job_options,
-)
+from towline.cli.options import OUTPUT, OUTPUT_FLAGS, job_option_parameters, take_job_options
 from towline.operation import Operation, catalog
 from towline.runtime import config
-
-if TYPE_CHECKING:
-    pass
 
 SHORT = {"pull": "docker.pull"}
 """Short names of the commands that are used most."""
@@ -80,7 +73,7 @@ def _command(operation: Operation[..., Any], name: str) -> Command:
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),
         *job_option_parameters(),
-        output_parameter(),
+        click.Option(OUTPUT_FLAGS, **OUTPUT),
     ]
     if operation.takes_credential:
         parameters += login_parameters()

@@ -12,13 +12,13 @@ from towline.cli.command import Command
 from towline.cli.connection import connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
-from towline.cli.options import take_job_options, with_job_options, with_output
+from towline.cli.options import output_option, take_job_options, with_job_options
 from towline.cli.output import print_job, print_json, print_table, printable, results_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from towline.client import Client, JobEvent, JobView
+    from towline.client import Client, JobEvent, JobView, Steered
 
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
@@ -47,7 +47,7 @@ STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
 @click.option("-f", "--follow", is_flag=True, help="Show the events of jobs from now on, until ^C.")
-@with_output
+@output_option
 def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
     """List jobs, the newest first."""
     where = take_where(values)
@@ -84,7 +84,7 @@ def _row(job: JobView) -> list[str]:
 @click.command(cls=Command)
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
-@with_output
+@output_option
 def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
     """Show one job.
 
@@ -94,12 +94,12 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
         if follow:
             _follow(client, job_id, output)
         found = client.job(job_id)
-    if output == "json" and not follow:
-        print_json(found)
-    elif not follow:
-        print_job(found)
     if follow:
         outcome.end(job_id, [result["status"] for result in found["results"]])
+    if output == "json":
+        print_json(found)
+    else:
+        print_job(found)
 
 
 def _follow(client: Client, job_id: str, output: str) -> None:
@@ -161,7 +161,7 @@ def _line(event: JobEvent, *, with_job: bool) -> str:
     metavar="DURATION",
     help="How long to wait for its end.",
 )
-@with_output
+@output_option
 def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
     """Stop a job on every node where it has not ended."""
     with connect(take_where(values)) as client:
@@ -175,28 +175,28 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@with_output
+@output_option
 def pause(job_id: str, output: str, **values: Any) -> None:
     """Give no more nodes of a job their turn.
 
     Nodes that have begun go on. Only a job that was made with --max-parallel or --canary can be
     paused.
     """
-    _steer(job_id, output, values, back=False)
+    with connect(take_where(values)) as client:
+        _print_steered(client.pause(job_id), output)
 
 
 @with_connection
 @click.command(cls=Command)
 @click.argument("job_id")
-@with_output
+@output_option
 def resume(job_id: str, output: str, **values: Any) -> None:
     """Give nodes of a paused job their turn again."""
-    _steer(job_id, output, values, back=True)
-
-
-def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> None:
     with connect(take_where(values)) as client:
-        steered = client.resume(job_id) if back else client.pause(job_id)
+        _print_steered(client.resume(job_id), output)
+
+
+def _print_steered(steered: Steered, output: str) -> None:
     if output == "json":
         print_json(steered)
     else:
@@ -216,7 +216,7 @@ def _steer(job_id: str, output: str, values: dict[str, Any], *, back: bool) -> N
 )
 @with_job_options
 @with_login
-@with_output
+@output_option
 def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) -> None:
     """Do a job again where it did not succeed.
 

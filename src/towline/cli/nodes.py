@@ -8,7 +8,7 @@ import click
 
 from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
-from towline.cli.options import with_output
+from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @with_connection
 @click.command(cls=Command)
-@with_output
+@output_option
 def nodes(output: str, **values: Any) -> None:
     """List the nodes."""
     with connect(take_where(values)) as client:

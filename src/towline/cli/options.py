@@ -12,29 +12,14 @@ state_option = click.option("--state", metavar="DIR", help="The state directory.
 config_option = click.option(
     "--config", "config_file", metavar="FILE", help="The configuration file, TOML."
 )
-
-
-def output_parameter() -> click.Option:
-    """Return the option that says in which form a command prints."""
-    return click.Option(
-        ["-o", "--output"],
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="What is printed: a table for people, or JSON for programs.",
-    )
-
-
-def with_output(command: Any) -> Any:
-    """Add that option to a command."""
-    option = output_parameter()
-    return click.option(
-        *option.opts,
-        type=option.type,
-        default=option.default,
-        show_default=True,
-        help=option.help,
-    )(command)
+OUTPUT_FLAGS = ["-o", "--output"]
+OUTPUT: dict[str, Any] = {
+    "type": click.Choice(["table", "json"]),
+    "default": "table",
+    "show_default": True,
+    "help": "What is printed: a table for people, or JSON for programs.",
+}
+output_option = click.option(*OUTPUT_FLAGS, **OUTPUT)
 
 
 class JobOptions(TypedDict):

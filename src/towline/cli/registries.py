@@ -9,7 +9,7 @@ import click
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.login import read_secret
-from towline.cli.options import with_output
+from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def set_(host: str, username: str | None, identity_token: bool, **values: Any) -
 
 
 @registry.command("list")
-@with_output
+@output_option
 def list_(output: str, **values: Any) -> None:
     """List the registries that have a credential."""
     with connect(take_where(values)) as client:
