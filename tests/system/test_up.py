@@ -62,7 +62,6 @@ def last_heartbeat(up: Up) -> str:
     """Return when the last heartbeat of the one node arrived."""
     with up.client() as client:
         (node,) = client.get("/agent").raise_for_status().json()["agents"]
-    assert node["status"] == "Ready"
     last: str = node["last_heard"]
     return last
 
