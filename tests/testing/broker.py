@@ -32,6 +32,7 @@ class Broker(Assembly):
         self.port = free_port()
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{_USER}:{_PASSWORD}")
+        self.credentials.chmod(0o600)
         configuration = directory / "nats.conf"
         limit = f", max_file_store: {storage}" if storage else ""
         configuration.write_text(

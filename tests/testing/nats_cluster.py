@@ -71,6 +71,7 @@ class NatsCluster(Broker):
         Assembly.__init__(self)
         self.credentials = directory / "credentials"
         self.credentials.write_text(f"{_USER}:{_PASSWORD}")
+        self.credentials.chmod(0o600)
         self.ports = [free_port() for _ in range(SIZE)]
         self._directory = directory
         self._routes = [free_port() for _ in range(SIZE)]

@@ -47,7 +47,7 @@ def signing_key(settings: Settings) -> bytes:
     from towline.runtime import state_directory
 
     if settings.token_key is not None:
-        return auth.load_key(Path(settings.token_key), create=False)
+        return auth.load_key(Path(settings.token_key), create=False, named=True)
     place = directory(settings)
     try:
         return auth.load_key(place / state_directory.TOKEN_KEY, create=False)

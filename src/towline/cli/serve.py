@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -168,7 +169,7 @@ def _token_key(settings: config.Settings, directory: Path) -> bytes:
 
     if settings.token_key is None:
         return auth.load_key(directory / state_directory.TOKEN_KEY, create=True)
-    return auth.load_key(Path(settings.token_key), create=False)
+    return auth.load_key(Path(settings.token_key), create=False, named=True)
 
 
 def _vault(settings: config.Settings, directory: Path) -> Vault:
@@ -177,7 +178,7 @@ def _vault(settings: config.Settings, directory: Path) -> Vault:
 
     if settings.credentials_key is None:
         return keys.open_vault(directory / keys.CREDENTIALS_KEY, create=True)
-    return keys.open_vault(Path(settings.credentials_key), create=False)
+    return keys.open_vault(Path(settings.credentials_key), create=False, named=True)
 
 
 def _retention(settings: config.Settings) -> Retention:
@@ -202,6 +203,7 @@ def _retention(settings: config.Settings) -> Retention:
 
 def _broker(settings: config.Settings) -> Any:
     from towline.broker.settings import Settings, check_url
+    from towline.runtime.secret_file import check_secret_file
 
     urls = [url.strip() for url in (settings.nats or "").split(",") if url.strip()]
     if not urls:
@@ -210,11 +212,11 @@ def _broker(settings: config.Settings) -> Any:
         )
     for url in urls:
         check_url(url)
-    return Settings(
-        urls,
-        Path(settings.nats_credentials) if settings.nats_credentials else None,
-        Path(settings.nats_ca) if settings.nats_ca else None,
-    )
+    credentials = Path(settings.nats_credentials) if settings.nats_credentials else None
+    if credentials is not None:
+        with contextlib.suppress(OSError):  # whoever reads it says what is wrong with it
+            check_secret_file(credentials, "The NATS credentials file", named=True)
+    return Settings(urls, credentials, Path(settings.nats_ca) if settings.nats_ca else None)
 
 
 def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:

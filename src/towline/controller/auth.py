@@ -11,6 +11,7 @@ import jwt
 import msgspec
 
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
+from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import keep_private
 
 ALGORITHM = "HS256"
@@ -63,23 +64,28 @@ class Caller(msgspec.Struct, frozen=True):
             )
 
 
-def load_key(path: Path, *, create: bool) -> bytes:
-    """Return the key that signs tokens, making it (mode 0600) where it may.
+def load_key(path: Path, *, create: bool, named: bool = False) -> bytes:
+    """Return the key that signs tokens.
+
+    Args:
+        create: whether the file is made (mode 0600) where it isn't there.
+        named: whether somebody named the file, see `check_secret_file`.
 
     Raises:
-        InvalidConfiguration: the file can't be read or made, or is too short for HS256.
+        InvalidConfiguration: the file can't be read or made, is open to others, or is too short
+            for HS256.
     """
+    name = "The key that signs tokens"
     try:
         if create and not path.exists():
             keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+        check_secret_file(path, name, named=named)
         key = path.read_bytes().strip()
     except OSError as error:
-        raise InvalidConfiguration(
-            f"The key that signs tokens, {str(path)!r}, can't be read.", str(error)
-        ) from error
+        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
     if len(key) < KEY_BYTES:
         raise InvalidConfiguration(
-            f"The key that signs tokens, {str(path)!r}, is too short.",
+            f"{name}, {str(path)!r}, is too short.",
             f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
         )
     return key
@@ -133,6 +139,7 @@ class Authenticator:
         key: what they are signed with.
         roles: custom roles by name, beside `admin`, `write` and `read`.
         permissions: what the operations ask for.
+        remembered: verified tokens that are kept in memory; see the constant.
     """
 
     def __init__(
@@ -140,10 +147,13 @@ class Authenticator:
         key: bytes,
         roles: dict[str, list[str]] | None = None,
         permissions: Iterable[str] = (),
+        *,
+        remembered: int = REMEMBERED,
     ) -> None:
         self._key = key
         custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
         self._roles = roles_with(permissions) | custom
+        self._remembered = remembered
         self._known: dict[str, Caller] = {}
 
     def authenticate(self, token: str | None) -> Caller:
@@ -162,7 +172,7 @@ class Authenticator:
         caller = self._known.get(token)
         if caller is None:
             caller = self._verify(token)
-            if len(self._known) >= REMEMBERED:
+            if len(self._known) >= self._remembered:
                 self._known.clear()
             self._known[token] = caller
         if caller.expires <= time.time():

@@ -12,6 +12,7 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 from nacl.secret import Aead
 
 from towline.errors import InvalidConfiguration, TowlineError
+from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import keep_private
 
 CREDENTIALS_KEY = "credentials.key"
@@ -24,7 +25,7 @@ class WrongKey(TowlineError):
 
 
 class Vault:
-    """Locks what is kept in the broker with a key that is not there (XChaCha20-Poly1305).
+    """Encrypts what is kept in the broker with a key that is not there (XChaCha20-Poly1305).
 
     Args:
         key: 32 bytes.
@@ -35,7 +36,7 @@ class Vault:
         self._box = Aead(key)
         self.path = path
         self.fingerprint = hashlib.sha256(b"towline credentials key " + key).hexdigest()[:16]
-        """Tells keys apart, and nothing about them."""
+        """Differs for keys that differ, and says nothing else of them."""
 
     def lock(self, data: bytes, place: str) -> str:
         """Return `data` encrypted, as base64.
@@ -56,13 +57,18 @@ class Vault:
             ) from error
 
 
-def open_vault(path: Path, *, create: bool) -> Vault:
-    """Return the vault of the key in a file, making that (mode 0600) where it may.
+def open_vault(path: Path, *, create: bool, named: bool = False) -> Vault:
+    """Return the vault of the key in a file.
+
+    Args:
+        create: whether the file is made (mode 0600) where it isn't there.
+        named: whether somebody named the file, see `check_secret_file`.
 
     Raises:
-        InvalidConfiguration: the file can't be read or made, or holds no key.
+        InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    return Vault(_load(path, "that credentials are kept with", create=create), path)
+    key = _load(path, "The key that credentials are kept with", create=create, named=named)
+    return Vault(key, path)
 
 
 class NodeKey:
@@ -88,9 +94,9 @@ def node_key(directory: Path) -> NodeKey:
     """Return the node's key pair, made on its first start; the private half stays in `directory`.
 
     Raises:
-        InvalidConfiguration: the file can't be read or made, or holds no key.
+        InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    return NodeKey(_load(directory / NODE_KEY, "of this node", create=True))
+    return NodeKey(_load(directory / NODE_KEY, "The key of this node", create=True, named=False))
 
 
 def seal(data: bytes, public: str) -> str:
@@ -106,22 +112,21 @@ def seal(data: bytes, public: str) -> str:
     return base64.b64encode(SealedBox(key).encrypt(data)).decode()
 
 
-def _load(path: Path, whose: str, *, create: bool) -> bytes:
+def _load(path: Path, name: str, *, create: bool, named: bool) -> bytes:
     try:
         if create and not path.exists():
             keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
+        check_secret_file(path, name, named=named)
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(
-            f"The key {whose}, {str(path)!r}, can't be read.", str(error)
-        ) from error
+        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
     try:
         key = bytes.fromhex(text)
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
         raise InvalidConfiguration(
-            f"The key {whose}, {str(path)!r}, is none.",
+            f"{name}, {str(path)!r}, is none.",
             f"The file holds {2 * KEY_BYTES} hex digits; put back the one that was there",
         )
     return key

@@ -61,6 +61,7 @@ def test_an_empty_variable_counts_as_unset(
     state.mkdir()
     (state / "controller.url").write_text(f"{controller.url}\n")
     (state / "token.key").write_text("k" * 32)
+    (state / "token.key").chmod(0o600)
     assert towline("nodes", env=empty).status == 0
     assert len(controller.asked) == 1
 

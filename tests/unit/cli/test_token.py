@@ -22,6 +22,7 @@ def key(state: Path) -> bytes:
     """The key that a controller has left in the state directory."""
     state.mkdir()
     (state / "token.key").write_bytes(KEY + b"\n")
+    (state / "token.key").chmod(0o600)
     return KEY
 
 

@@ -297,9 +297,8 @@ def test_a_large_token_is_good_while_it_is_not_oversize(authenticator: Authentic
     assert "docker:write" in authenticator.authenticate(token).permissions
 
 
-def test_more_tokens_than_are_remembered_are_all_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "REMEMBERED", 3)
-    authenticator = Authenticator(KEY)
+def test_more_tokens_than_are_remembered_are_all_good() -> None:
+    authenticator = Authenticator(KEY, remembered=3)
     tokens = [signed(good_claims(sub=str(number))) for number in range(8)]
     for token in tokens * 2:
         authenticator.authenticate(token)
@@ -328,6 +327,7 @@ def test_a_key_that_many_make_at_once_is_one_key(tmp_path: Path) -> None:
 def test_a_key_that_was_given_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"\xff" * 32 + b"\n")
+    path.chmod(0o600)
     assert load_key(path, create=True) == b"\xff" * 32
 
 
@@ -335,6 +335,7 @@ def test_a_key_that_was_given_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_key_too_short_for_its_algorithm_is_refused(tmp_path: Path, create: bool) -> None:
     path = tmp_path / "key"
     path.write_text("k" * 31)
+    path.chmod(0o600)
     with pytest.raises(InvalidConfiguration, match=r"too short.*32 bytes") as refused:
         load_key(path, create=create)
     assert str(path) in refused.value.error

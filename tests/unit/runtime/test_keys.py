@@ -45,6 +45,7 @@ def test_nothing_is_sealed_to_what_is_no_key(public: str) -> None:
 def test_a_file_that_holds_no_key_is_named_and_left_alone(text: str, tmp_path: Path) -> None:
     path = tmp_path / "credentials.key"
     path.write_text(text)
+    path.chmod(0o600)
     with pytest.raises(InvalidConfiguration) as refused:
         open_vault(path, create=True)
     assert str(path) in refused.value.error
