@@ -23,6 +23,7 @@ import towline
 from tests.testing.cluster import PULL, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.command import CommandLine
 from tests.testing.engine import Engine
+from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.registry import PASSWORD, USER, PushedImage, Registry, random_layer
 from towline.client import ApiError, Credential
@@ -267,6 +268,7 @@ async def test_the_clients_and_the_command_line_bring_credentials(
     assert command(*arguments).status == 1
 
 
+@ONE_KIND
 def test_controllers_give_a_node_only_what_its_own_jobs_need(
     cluster: Cluster, private: Registry, image: PushedImage
 ) -> None:
@@ -315,6 +317,7 @@ def ask(cluster: Cluster, machine: str, job: str) -> Answer:
     return msgspec.json.decode(asyncio.run(request()), type=Answer)
 
 
+@ONE_KIND
 def test_another_controller_goes_on_with_what_the_first_was_given(
     cluster: Cluster, image: PushedImage
 ) -> None:
@@ -377,6 +380,7 @@ def where(cluster: Cluster, secret: str) -> list[str]:
     return [place for place, data in places(cluster) if any(form in data for form in wanted)]
 
 
+@ONE_KIND
 def test_nobody_finds_a_secret_in_any_form_in_any_place(
     cluster: Cluster, private: Registry, image: PushedImage
 ) -> None:
@@ -411,6 +415,7 @@ def test_nobody_finds_a_secret_in_any_form_in_any_place(
         assert where(cluster, secret) == []
 
 
+@ONE_KIND
 def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     """In each place and form that the test before this one has looked at."""
     lost = "l0st and f0und"
@@ -432,6 +437,7 @@ def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
 
 
+@ONE_KIND
 def test_an_agent_that_would_ignore_a_credential_is_named(
     cluster: Cluster, image: PushedImage
 ) -> None:

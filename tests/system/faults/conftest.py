@@ -21,7 +21,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 @pytest.fixture(scope="package")
 def system(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes and two controllers; whatever a test takes away it brings back."""
+    """Two nodes and two controllers, shared by the tests of faults.
+
+    Whatever a test takes away it brings back.
+    """
     plans = [NodePlan(ONE), NodePlan(TWO)]
     with Cluster(tmp_path_factory.mktemp("faults"), plans, env=gate.env) as cluster:
         cluster.add_controller()

@@ -22,7 +22,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 @pytest.fixture(scope="package")
 def jobs(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes and a second controller."""
+    """Three nodes and a second controller, shared by the tests of jobs.
+
+    Whatever a test takes away it brings back.
+    """
     plans = [NodePlan(name, labels=("group:gate",)) for name in NODES]
     with Cluster(tmp_path_factory.mktemp("jobs"), plans, env=gate.env) as cluster:
         cluster.add_controller()

@@ -29,6 +29,14 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A node with two labels, shared by the tests that change nothing."""
+    plan = NodePlan(WEB_1, labels=("group:web.dev", "rack:r12"))
+    with Cluster(tmp_path_factory.mktemp("steady"), [plan]) as cluster:
+        yield cluster
+
+
 def meant(cluster: Cluster, target: str) -> list[str]:
     """Return the nodes that have answered."""
     answer = cluster.reader.get(LOAD.format(target))
@@ -48,11 +56,11 @@ def test_a_node_that_joins_is_meant_from_then_on(changing: Cluster) -> None:
     assert [result["hostname"] for result in changing.job(earlier)["results"]] == [WEB_1]
 
 
-def test_a_node_may_carry_several_labels(changing: Cluster) -> None:
+def test_a_node_may_carry_several_labels(steady: Cluster) -> None:
     for label in ("group:web", "group:web.dev", "rack:r12"):
-        assert meant(changing, label) == [WEB_1]
+        assert meant(steady, label) == [WEB_1]
     for label in ("rack:web", "group:r12", "rack:r1"):
-        refused(changing.reader.get(LOAD.format(label)), 400)
+        refused(steady.reader.get(LOAD.format(label)), 400)
 
 
 def test_a_node_that_comes_back_with_other_labels_is_meant_by_those_alone(
@@ -121,13 +129,13 @@ def test_any_is_a_node_that_can_do_it(
         assert results(changing.pull("_any", image.reference)).keys() == {DB_1}
 
 
-async def test_an_old_read_that_any_node_could_have_answered_is_no_news(changing: Cluster) -> None:
+async def test_an_old_read_that_any_node_could_have_answered_is_no_news(steady: Cluster) -> None:
     hours_ago = time.time() - 7200
     old = Job(new_id(), "node.load", {}, "_any", "tests", hours_ago, hours_ago + 60)
-    settings = Settings([changing.broker.url], changing.broker.credentials)
+    settings = Settings([steady.broker.url], steady.broker.credentials)
     async with Connection(settings, "tests") as connection:
         await Journal(connection).add_job(old, any_subject(NODE))
     # Jobs reach the nodes in the order in which they were made.
-    assert meant(changing, "_any") == [WEB_1]
-    (result,) = changing.job(old.id)["results"]
+    assert meant(steady, "_any") == [WEB_1]
+    (result,) = steady.job(old.id)["results"]
     assert (result["hostname"], result["status"]) == ("_any", "expired")

@@ -31,7 +31,10 @@ def env(directory: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="package")
 def extended(directory: Path, env: dict[str, str]) -> Iterator[Cluster]:
-    """A controller and two nodes that have them, and one node that hasn't."""
+    """A controller and two nodes that have them, and one node that hasn't.
+
+    Shared by the tests of operations; whatever a test takes away it brings back.
+    """
     with Cluster(directory, [NodePlan(WEB_1), NodePlan(WEB_2)], env) as cluster:
         older = TowlineProcess(
             *("agent", "--hostname", OLD, "--engine", "none", "--state", directory / OLD),

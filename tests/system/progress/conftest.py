@@ -20,7 +20,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 @pytest.fixture(scope="package")
 def pair(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two nodes and a second controller."""
+    """Two nodes and a second controller, shared by the tests of progress.
+
+    Whatever a test takes away it brings back.
+    """
     plans = [NodePlan(name) for name in NODES]
     with Cluster(tmp_path_factory.mktemp("progress"), plans, env=gate.env) as cluster:
         cluster.add_controller()

@@ -26,7 +26,10 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 @pytest.fixture(scope="package")
 def system(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Five nodes and two controllers; whatever a test takes away it brings back."""
+    """Five nodes and two controllers, shared by the tests of the rollout.
+
+    Whatever a test takes away it brings back.
+    """
     plans = [NodePlan(name, labels=(BOTH,) if name in NODES[:2] else ()) for name in NODES]
     with Cluster(tmp_path_factory.mktemp("waves"), plans, env=gate.env) as cluster:
         cluster.add_controller()
