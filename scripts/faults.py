@@ -63,6 +63,7 @@ class Load:
         self.done: Counter[str] = Counter()
 
     def close(self) -> None:
+        """Close the callers' connections."""
         for client in self._clients:
             client.close()
 

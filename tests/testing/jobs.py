@@ -19,26 +19,31 @@ LATER = "2030-02-02T00:00:00Z"
 
 
 def a_job(created: float = 1_700_000_000.0) -> Job:
+    """Return a job for all nodes, made at a moment in seconds since 1970."""
     return Job(
         first_id(created)[:15] + new_id()[15:], "node.load", {}, "_all", "ci", created, created + 60
     )
 
 
 def an_event(job: Job, kind: str, machine: str = "a", **more: Any) -> Event:
+    """Return an event of a job from a node, a second after the job was made."""
     return Event(job.id, machine, f"host-{machine}", kind, job.created + 1, **more)
 
 
 def add_job(index: Index, job: Job, sequence: int, machine: str | None = None) -> None:
+    """Write a job into the index, as the message of a sequence."""
     index.add_job(job, machine, sequence, msgspec.json.encode(job))
     index.advance(JOBS, sequence)
 
 
 def add_event(index: Index, event: Event, sequence: int) -> None:
+    """Write an event into the index, as the message of a sequence."""
     index.add_event(event, sequence, msgspec.json.encode(event))
     index.advance(EVENTS, sequence)
 
 
 def found(index: Index, job: Job, **hostnames: str) -> tuple[JobState, list[Event]]:
+    """Return what the index says of a job, which it has."""
     answer = index.find(job.id, hostnames)
     assert answer is not None
     return answer

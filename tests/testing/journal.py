@@ -18,6 +18,7 @@ MACHINE = "a" * 32
 
 @contextlib.asynccontextmanager
 async def connected(broker: Broker) -> AsyncIterator[Connection]:
+    """Connect to the broker for as long as the block lasts."""
     settings = Settings([broker.url], broker.credentials)
     async with Connection(settings, "tests") as connection:
         yield connection

@@ -39,11 +39,13 @@ def asked(client: httpx.Client, target: str, name: str) -> dict[str, str]:
 
 
 def hold(gate: Gate, name: str) -> None:
+    """Hold back the passages of every effect."""
     for effect in EFFECTS:
         gate.hold(f"{name}-{effect}")
 
 
 def let_go(gate: Gate, name: str) -> None:
+    """Let the passages of every effect go on."""
     for effect in EFFECTS:
         gate.open(f"{name}-{effect}")
 
@@ -54,6 +56,7 @@ def counts(gate: Gate, name: str, effect: str, node: str = ONE) -> tuple[int, in
 
 
 def all_begun(gate: Gate, name: str, node: str = ONE) -> None:
+    """Wait until the passages of every effect have begun on a node."""
     wait_until(
         lambda: all(counts(gate, name, effect, node)[0] for effect in EFFECTS),
         what="all to be begun",
@@ -70,10 +73,12 @@ def end(cluster: Cluster, job: str, node: str = ONE) -> tuple[str, str | None]:
 
 
 def shows(client: httpx.Client, path: str, body: object) -> bool:
+    """Whether an answer is just this."""
     return bool(client.get(path).json() == body)
 
 
 def ends(cluster: Cluster, jobs: dict[str, str], node: str = ONE) -> dict[str, str]:
+    """Wait for the ends of jobs; return their statuses on a node, by effect."""
     return {effect: end(cluster, job, node)[0] for effect, job in jobs.items()}
 
 
@@ -92,6 +97,7 @@ def at_broker(cluster: Cluster, work: Callable[[Client], Awaitable[T]]) -> T:
 
 
 def machine(cluster: Cluster, node: str = ONE) -> str:
+    """Return a node's machine id."""
     return (cluster.directory / f"agent-{node}" / "machine-id").read_text().strip()
 
 

@@ -11,6 +11,7 @@ from tests.testing.registry import PushedImage, Registry, random_layer
 
 @pytest.fixture
 def engine(engines: Sequence[Engine]) -> Engine:
+    """One of the shared engines of each kind."""
     return engines[0]
 
 
@@ -24,5 +25,6 @@ def image(registry: Registry, request: pytest.FixtureRequest) -> PushedImage:
 
 @pytest.fixture
 def proxy(registry: Registry) -> Iterator[FaultyProxy]:
+    """What stands before the registry."""
     with FaultyProxy.before_registry(registry) as proxy:
         yield proxy

@@ -15,6 +15,7 @@ Ask = Callable[..., httpx.Response]
 
 
 def job_id(answer: httpx.Response) -> str:
+    """Return the id of a job that was accepted."""
     assert answer.is_success, answer.text
     return str(answer.json()["job_id"])
 
@@ -52,8 +53,10 @@ class Listener:
 
     @property
     def kinds(self) -> list[str]:
+        """The kinds of all events so far."""
         return [kind for _, kind, _ in self.events]
 
     def until_end(self) -> list[str]:
+        """Wait for the stream's end; return the kinds of all its events."""
         wait_until(lambda: self.ended, what="the stream's end")
         return self.kinds

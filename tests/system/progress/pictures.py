@@ -14,6 +14,7 @@ JSON = {"Accept": "application/json"}
 
 
 def a_report(fetched: int, rate: int = 10) -> TaskProgress:
+    """Return a report of one layer of 100 bytes, so many of them fetched."""
     parts = [Part("1de5d1d5e9ce", DOWNLOADING, fetched, 100)]
     return TaskProgress(DOWNLOADING, parts=parts, fetched=fetched, size=100, rate=rate, left=7)
 
@@ -29,6 +30,7 @@ def begin(cluster: Cluster, gate: Gate, name: str, target: str = "_all") -> str:
 
 
 def snapshot(client: httpx.Client, job: str, query: str = "") -> dict[str, Any]:
+    """Return what a controller shows of a job's progress just now."""
     answer = client.get(f"/job/{job}/progress{query}", headers=JSON)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "application/json"
@@ -37,4 +39,5 @@ def snapshot(client: httpx.Client, job: str, query: str = "") -> dict[str, Any]:
 
 
 def fetched(picture: dict[str, Any]) -> dict[str, int]:
+    """Return how many bytes each node has fetched."""
     return {node["hostname"]: node.get("fetched", 0) for node in picture["nodes"]}

@@ -48,23 +48,28 @@ def hold(gate: Gate, name: str, *nodes: str) -> None:
 
 
 def let_go(gate: Gate, name: str, *nodes: str) -> None:
+    """Let each of these nodes go on, all where none is named."""
     for node in nodes or NODES:
         gate.open(f"{name}@{node}")
 
 
 def wait_begun(gate: Gate, name: str, *nodes: str) -> None:
+    """Wait until just these nodes have begun."""
     wait_until(lambda: begun(gate, name) == list(nodes), what=f"{nodes} to have begun {name}")
 
 
 def reasons(job: dict[str, Any]) -> dict[str, str]:
+    """Return what each node's result says of why it is so."""
     return {result["hostname"]: result.get("error", "") for result in job["results"]}
 
 
 def now(cluster: Cluster, job: str) -> dict[str, Any]:
+    """Return a job as it is at this moment."""
     return cluster.job(job, wait=0)
 
 
 def kinds(job: dict[str, Any]) -> list[str]:
+    """Return the kinds of a job's events, in order."""
     return [moment["event"] for moment in job["timeline"]]
 
 
@@ -81,8 +86,10 @@ def journal(cluster: Cluster, job: str) -> int:
 
 
 def shows(client: httpx.Client, job: str, field: str) -> bool:
+    """Whether a controller's answer on a job has a field."""
     return field in client.get(f"/job/{job}").json()
 
 
 def steer(client: httpx.Client, job: str, what: str) -> httpx.Response:
+    """Ask for a job to be paused, resumed or cancelled."""
     return client.post(f"/job/{job}/{what}")
