@@ -52,8 +52,12 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
     live: bool
 
 
+class _State(msgspec.Struct):
+    subjects: dict[str, int] | None = None
+
+
 class Bucket(Generic[T]):
-    """A NATS JetStream key-value bucket, which holds one type of value as JSON.
+    """A NATS JetStream key-value bucket, with values of one type, as JSON.
 
     The stream `KV_<name>` stores it, with the message of each key on the subject
     `$KV.<name>.<key>`, as other NATS clients expect.
@@ -207,7 +211,7 @@ class Bucket(Generic[T]):
         if up_to is not None:
             body["seq"] = up_to + 1
         answer = await self._broker.call(f"STREAM.PURGE.{self._stream}", body, timeout=timeout)
-        return bool(answer["purged"])
+        return bool(answer.get("purged"))
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys of one more part below `prefix`, `MOST_KEYS` of them at most.
@@ -215,10 +219,13 @@ class Bucket(Generic[T]):
         Raises:
             BrokerRefused, BrokerUnreachable: they aren't known.
         """
-        answer = await self._broker.call(
-            f"STREAM.INFO.{self._stream}", {"subjects_filter": self.subject(f"{prefix}.*")}
-        )
-        return [self._key(subject) for subject in answer["state"].get("subjects") or {}]
+        subject = f"STREAM.INFO.{self._stream}"
+        answer = await self._broker.call(subject, {"subjects_filter": self.subject(f"{prefix}.*")})
+        try:
+            found = msgspec.convert(answer.get("state"), _State)
+        except msgspec.ValidationError as error:
+            raise unreadable(subject, error) from error
+        return [self._key(subject) for subject in found.subjects or {}]
 
     async def follow(self) -> AsyncIterator[Change[T]]:
         """Yield the newest value of each key, then every change, for ever.

@@ -23,7 +23,7 @@ def check_secret_file(path: Path, name: str, *, named: bool) -> None:
 
     A file that Towline itself made was readable by its owner alone: if any user may read it now,
     somebody has opened it, and it is refused. A file that somebody named is only warned of, for
-    container platforms hand secrets to a container as files that everybody in it may read.
+    container platforms mount secrets as files that everybody in a container may read.
 
     A file that its group may read is warned of where it belongs to this process's user. Where it
     belongs to another, that is how it is given to this process: `root:towline`, mode 0640.

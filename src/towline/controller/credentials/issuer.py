@@ -179,7 +179,7 @@ class Issuer:
         except ValueError:
             return Answer(error="this controller does not know the node's public key", again=True)
         log.info(
-            "credential given",
+            "credential issued",
             job=job_id,
             machine=machine,
             registry=registry,
