@@ -48,7 +48,7 @@ def test_an_agent_is_ready_when_the_fleet_knows_that_its_node_is_here(
         assert manager.count("READY=1") == 0
 
         broker.start()
-        agent.wait_for(lambda: "waiting for the journal" in agent.stderr, what="a connection")
+        agent.wait_for(lambda: "waiting for the stream" in agent.stderr, what="a connection")
         assert manager.count("READY=1") == 0
 
         # It makes what parts keep at the broker.
