@@ -39,8 +39,8 @@ ANNOUNCED_AFTER = 0.5
 """Seconds that a task must run before its start is reported: what ends sooner says so with its end,
 and costs one event less."""
 LONGEST_ERROR = 4000
-"""Characters of an error that are reported: an engine may quote a whole page, and the broker takes
-no message without bounds."""
+"""Characters of an error that are reported: what a provider answers may be a whole page, and the
+broker takes no message without bounds."""
 
 
 class Executor:
