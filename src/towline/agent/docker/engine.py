@@ -278,7 +278,7 @@ class Engine:
                 yield response
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             self._keeps = None
-            raise self._unreachable(str(error) or type(error).__name__) from error
+            raise self._unreachable(str(error) or type(error).__name__, auth) from error
 
     def _client(self) -> Docker:
         if self._docker is None:
@@ -289,10 +289,9 @@ class Engine:
                 raise self._unreachable(str(error)) from error
         return self._docker
 
-    def _unreachable(self, reason: str) -> EngineUnreachable:
-        return EngineUnreachable(
-            f"cannot connect to the Docker Engine at {self.url}: {strike(reason)}"
-        )
+    def _unreachable(self, reason: str, auth: dict[str, str] | None = None) -> EngineUnreachable:
+        words = strike(reason, _secrets(auth))
+        return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {words}")
 
 
 async def _refusal(response: aiohttp.ClientResponse, auth: dict[str, str] | None) -> str:

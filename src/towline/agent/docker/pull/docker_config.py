@@ -20,6 +20,7 @@ from towline.wire.credential import (
     host_of,
     of_entry,
 )
+from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.reference import DOCKER_HUB
 
 log = structlog.get_logger()
@@ -29,8 +30,6 @@ HELPER_WITHIN = 10.0
 LARGEST_ANSWER = 64 * 1024
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for what is no JSON, no UTF-8, or nested too deeply."""
 _NOT_KEPT = b"credentials not found in native keychain"
 """How a helper says that it has none, on standard output, with status 1."""
 
@@ -58,6 +57,11 @@ class _Secret(msgspec.Struct, rename="pascal"):
 
     username: str = ""
     secret: str = ""
+
+
+_configuration = Decoder(_Configuration)
+_entry: Decoder[object] = Decoder(object)
+_secret = Decoder(_Secret)
 
 
 class Unusable(Exception):
@@ -94,8 +98,8 @@ class DockerConfiguration:
         except OSError as error:
             raise Unusable(f"{str(self.path)!r} can't be read: {error.strerror}") from None
         try:
-            found = msgspec.json.decode(text, type=_Configuration)
-        except _UNREADABLE as error:
+            found = _configuration.decode(text)
+        except Unreadable as error:
             raise Unusable(f"{str(self.path)!r} can't be read: {error}") from None
         named = {host_of(key): helper for key, helper in found.cred_helpers.items()}
         helper = named.get(registry) or found.creds_store
@@ -108,8 +112,8 @@ class DockerConfiguration:
         for key in sorted(found.auths, key=lambda key: key != registry):
             if host_of(key) == registry:
                 try:
-                    return of_entry(msgspec.json.decode(found.auths[key]))
-                except (InvalidCredential, *_UNREADABLE) as error:
+                    return of_entry(_entry.decode(found.auths[key]))
+                except (InvalidCredential, Unreadable) as error:
                     raise Unusable(f"{str(self.path)!r}, {registry}: {error}") from None
         return None
 
@@ -157,8 +161,8 @@ async def _ask_helper(name: str, address: str, within: float) -> Credential | No
             f"run 'echo {address} | {program} get' as the agent's user to see why"
         )
     try:
-        secret = msgspec.json.decode(answer, type=_Secret)
-    except _UNREADABLE:
+        secret = _secret.decode(answer)
+    except Unreadable:
         raise Unusable(f"what the credential helper {program} answered can't be read") from None
     if not secret.secret:
         return None

@@ -116,11 +116,10 @@ class Resolution(Hook):
         last = await self._journal.last_turn(job)
         failures = 0
         if last is not None:
-            data = last.event.data or {}
-            failures = int(data.get("failures", 0))
+            failures = _failures(last.event)
             if failures >= TURNS:
                 return True
-            own = data.get("machine") == self._machine
+            own = self._is_own(last.event)
             if last.event.error is None and not own and last.age < self._turn:
                 return False
             failures += last.event.error is None and not own
@@ -154,6 +153,14 @@ class Resolution(Hook):
         last = await self._journal.last_turn(job)
         if last is None:
             return
-        data = last.event.data or {}
-        if data.get("machine") == self._machine and last.event.error is None:
-            await self._store_turn(job, int(data.get("failures", 0)) + 1, error, last.sequence)
+        if self._is_own(last.event) and last.event.error is None:
+            await self._store_turn(job, _failures(last.event) + 1, error, last.sequence)
+
+    def _is_own(self, turn: Event) -> bool:
+        return (turn.data or {}).get("machine") == self._machine
+
+
+def _failures(turn: Event) -> int:
+    """Return how many turns have brought nothing, up to one."""
+    failures = (turn.data or {}).get("failures")
+    return failures if isinstance(failures, int) else 0
