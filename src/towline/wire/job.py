@@ -58,7 +58,7 @@ SOON = 60.0
 says otherwise: nobody wants yesterday's reboot to happen today."""
 
 CANCEL = "job.cancel"
-"""The operation of a message that tells nodes to stop job `parameters["job"]`."""
+"""The operation of a message by which nodes stop job `parameters["job"]`."""
 
 
 def new_id() -> str:

@@ -33,7 +33,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     """A part of what a task fetches, as far as it is.
 
     Attributes:
-        id: tells it from the others of the task.
+        id: distinguishes it from the others of the task.
         state: one of `PART_STATES`.
         fetched: bytes that have arrived.
         size: bytes that arrive in all; 0 while that is not known.
