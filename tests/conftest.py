@@ -11,9 +11,14 @@ from tests.testing.engine import Engine, EngineKind, running_engines, why_missin
 from tests.testing.pool import Pool
 from tests.testing.registry import Registry
 
-# Whoever starts the tests in the background may ignore interrupts, which programs inherit.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever starts the tests in the background, or under nohup, ignores these, which programs inherit.
+for _number, _default in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _default)
 
 # How long an example takes says more of the machine and of what else it does than of the code.
 hypothesis.settings.register_profile("towline", deadline=None)
