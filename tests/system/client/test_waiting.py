@@ -1,6 +1,7 @@
 """How clients wait, against real controllers."""
 
 import asyncio
+import signal
 from typing import assert_type
 
 import pytest
@@ -85,7 +86,10 @@ def test_a_client_waits_whatever_the_controller_would_do_by_itself(
 ) -> None:
     env = {"TOWLINE_WAIT": "0s"}
     with Cluster(tmp_path_factory.mktemp("client"), [NodePlan(WEB_1)], env) as cluster:
+        # Stopped: a node that is quick may be done before no time is over.
+        cluster.agents[WEB_1].signal(signal.SIGSTOP)
         (result,) = cluster.reader.get(f"/node/{WEB_1}/load").json()["results"]
+        cluster.agents[WEB_1].signal(signal.SIGCONT)
         assert result["status"] == "pending"
         with Client(cluster.url, cluster.token("read")) as client:
             assert client.run(node.load, on=WEB_1).succeeded
