@@ -201,17 +201,24 @@ class FaultyProxy:
             )
 
     async def _hang_up(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        tasks = list(self._connections)
-        for task in tasks:
+        server, self._server = self._server, None
+        # A server that is closed while it accepts a connection leaves that open.
+        for listener in server.sockets if server is not None else ():
+            self._loop.remove_reader(listener)
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # One that is being accepted has no task of its own yet, and closes itself when it has.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks)
+        if server is not None:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._server is None:
+            _reset(writer)
+            return
         self._connections.add(task)
         upstream: asyncio.StreamWriter | None = None
         try:

@@ -1,5 +1,6 @@
 """The proxy relays faithfully, and misbehaves as it should."""
 
+import socket
 import time
 
 import httpx
@@ -96,3 +97,15 @@ def test_an_engines_stream_can_be_cut_or_end_early_and_clean(
                     lines.extend(response.iter_lines())
             assert len(lines) == 1
             assert "Pulling from" in lines[0]
+
+
+def test_a_proxy_that_ends_while_connections_come_in_leaves_none_behind() -> None:
+    # What is left behind is an error of pytest's: a task that is pending, a socket that is open.
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        for _ in range(20):
+            with FaultyProxy(upstream.getsockname()[1]) as proxy:
+                clients = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(20)]
+                for client in clients:
+                    client.send(b"G")
+            for client in clients:
+                client.close()
