@@ -18,7 +18,9 @@ install_packages() (
     [[ $EUID -eq 0 ]] || die "Please install these packages first, or run this as root: $*."
     command -v apt-get >/dev/null || die "Please install what Debian calls: $*."
     echo "Installing $* ..." >&2
-    for unit in docker.service docker.socket containerd.service docker-registry.service; do
+    for unit in docker.service docker.socket containerd.service docker-registry.service \
+        podman.service podman.socket podman-restart.service podman-auto-update.service \
+        podman-auto-update.timer; do
         [[ -e /lib/systemd/system/$unit ]] || new_units+=("$unit")
     done
     log=$(mktemp)
@@ -76,4 +78,9 @@ set_up_engine() {
     # For nodes whose clock is off.
     command -v faketime >/dev/null || missing+=(faketime)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
+}
+
+# Podman, whose service the tests take for an engine, too.
+set_up_podman() {
+    command -v podman >/dev/null || install_packages podman
 }

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.testing.engine import Engine, EngineKind, running_engines, why_missing
+from tests.testing.podman import Podman
 from tests.testing.pool import Pool
 from tests.testing.registry import Registry
 
@@ -97,3 +98,10 @@ def engine(_engines: Pool[EngineKind, Sequence[Engine]]) -> Engine:
     if missing:
         pytest.fail(missing)
     return _engines[EngineKind.CLASSIC][0]
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    """Podman's service, shared by the whole run: use images of your own."""
+    with Podman() as podman:
+        yield podman

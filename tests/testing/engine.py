@@ -4,25 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
 
-import httpx
-
+from tests.testing.engine_api import EngineApi
 from tests.testing.ports import listening
 from tests.testing.process import Failed, Process, wait_until
 
 _ROOT = Path(__file__).parents[2]
 _SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-
-# The kernel's limit for the path of a unix socket is 108 bytes, the closing NUL included.
-_SOCKET_LIMIT = 107
 
 
 class EngineKind(StrEnum):
@@ -59,7 +51,7 @@ def why_missing(kind: EngineKind) -> str | None:
     return None
 
 
-class Engine:
+class Engine(EngineApi):
     """A throw-away Docker Engine on a unix socket of its own.
 
     It shares nothing with an engine that the machine already runs: not the configuration, not
@@ -74,38 +66,9 @@ class Engine:
         missing = why_missing(self.kind)
         if missing:
             raise Failed(missing)
-        self.directory = _short_directory()
-        self.socket = self.directory / "d.sock"
-        if len(os.fsencode(self.socket)) > _SOCKET_LIMIT:
-            raise Failed(f"too long for a unix socket: {self.socket}")
+        super().__init__()
         self._containerd = self._containerd_process()
         self._dockerd = self._dockerd_process()
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.socket)),
-            base_url="http://docker",
-            timeout=60,
-        )
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def url(self) -> str:
-        """The engine's address as `DOCKER_HOST` would have it: unix:///…"""
-        return f"unix://{self.socket}"
 
     def spawn(self) -> None:
         """Start the daemon without waiting for it."""
@@ -145,7 +108,7 @@ class Engine:
         self._http.close()
         with ExitStack() as steps:  # each is tried, whatever the others do
             steps.callback(shutil.rmtree, self.directory, ignore_errors=True)
-            steps.callback(_unmount_below, self.directory)
+            steps.callback(unmount_below, self.directory)
             steps.callback(self._containerd.close)
             steps.callback(self._dockerd.close)
 
@@ -153,49 +116,6 @@ class Engine:
     def log(self) -> str:
         """What the daemon has logged."""
         return self._dockerd.stderr
-
-    def reachable(self) -> bool:
-        """Say whether the daemon answers."""
-        try:
-            return self._http.get("/_ping", timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def version(self) -> dict[str, Any]:
-        """Return what the engine says of itself (`GET /version`)."""
-        answer: dict[str, Any] = self._http.get("/version").raise_for_status().json()
-        return answer
-
-    def image(self, reference: str) -> dict[str, Any] | None:
-        """Inspect an image by reference or id; None if the engine has none of that name."""
-        answer = self._http.get(f"/images/{quote(reference, safe='/:@')}/json")
-        if answer.status_code == 404:
-            return None
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
-
-    def image_id(self, reference: str) -> str | None:
-        """Return the engine's id for a reference, or None."""
-        found = self.image(reference)
-        return found["Id"] if found else None
-
-    def images(self) -> list[dict[str, Any]]:
-        """List the images that the engine has."""
-        answer: list[dict[str, Any]] = self._http.get("/images/json").raise_for_status().json()
-        return answer
-
-    def remove_image(self, reference: str) -> None:
-        """Remove an image; without effect if there is none of that name."""
-        answer = self._http.delete(
-            f"/images/{quote(reference, safe='/:@')}", params={"force": "true"}
-        )
-        if answer.status_code != 404:
-            answer.raise_for_status()
-
-    def remove_all_images(self) -> None:
-        """Remove every image."""
-        for found in self.images():
-            self.remove_image(found["Id"])
 
     def forget(self) -> None:
         """Remove every image, and what the engine keeps of pulls that were broken off."""
@@ -205,15 +125,6 @@ class Engine:
         wait_until(
             lambda: not any(path.is_file() for path in kept.rglob("*")), what="no content kept"
         )
-
-    def pull(self, reference: str) -> list[dict[str, Any]]:
-        """Pull directly, not through Towline, and return the engine's progress messages.
-
-        The reference carries a tag or a digest. A failure is in the messages, whether the engine
-        refused or began the stream: see `pull_errors`.
-        """
-        answer = self._http.post("/images/create", params={"fromImage": reference}, timeout=120)
-        return [json.loads(line) for line in answer.text.splitlines() if line.strip()]
 
     def _containerd_process(self) -> Process:
         configuration = self.directory / "containerd.toml"
@@ -264,14 +175,6 @@ address = "{self.directory}/c.sock"
         )
 
 
-def pull_errors(progress: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the engine's words for what failed, out of what `Engine.pull` returned.
-
-    A refusal (status 4xx, 5xx) says `message`, a stream that had begun with 200 says `error`.
-    """
-    return [m.get("error") or m["message"] for m in progress if "error" in m or "message" in m]
-
-
 @contextmanager
 def running_engines(kind: EngineKind | str, count: int) -> Iterator[Sequence[Engine]]:
     """Run several engines of one kind, started side by side, until the block ends."""
@@ -290,14 +193,7 @@ def running_engines(kind: EngineKind | str, count: int) -> Iterator[Sequence[Eng
 _PATH = {"PATH": _SYSTEM_PATH}
 
 
-def _short_directory() -> Path:
-    """Make a directory whose path leaves room for the daemon's own sockets below it."""
-    wanted = tempfile.gettempdir()
-    base = wanted if len(wanted) < 40 else "/tmp"
-    return Path(tempfile.mkdtemp(prefix="tl-", dir=base)).resolve()
-
-
-def _unmount_below(directory: Path) -> None:
+def unmount_below(directory: Path) -> None:
     """Unmount all that a daemon has mounted in its directory and not unmounted itself."""
 
     def mounted() -> list[str]:

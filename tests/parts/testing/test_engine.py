@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.testing.engine import Engine, EngineKind, pull_errors, running_engines
+from tests.testing.engine import Engine, EngineKind, running_engines
+from tests.testing.engine_api import pull_errors
 from tests.testing.registry import PushedImage, Registry
 
 

@@ -6,7 +6,8 @@ import time
 import httpx
 import pytest
 
-from tests.testing.engine import Engine, EngineKind, pull_errors
+from tests.testing.engine import Engine, EngineKind
+from tests.testing.engine_api import pull_errors
 from tests.testing.proxy import Answer, Cut, EndEarly, Fault, FaultyProxy, FlipByte, Freeze
 from tests.testing.registry import PushedImage, Registry, random_layer
 

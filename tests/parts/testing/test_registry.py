@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from tests.testing.engine import Engine, pull_errors
+from tests.testing.engine import Engine
+from tests.testing.engine_api import pull_errors
 from tests.testing.registry import PASSWORD, USER, PushedImage, Registry
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.testing.clients import failures
 from tests.testing.cluster import Cluster
-from tests.testing.engine import Engine, pull_errors
+from tests.testing.engine import Engine
+from tests.testing.engine_api import pull_errors
 from tests.testing.registry import Registry
 from towline.client import ApiError, AsyncClient, Client
 

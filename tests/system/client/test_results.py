@@ -8,7 +8,8 @@ from typing import assert_type
 import pytest
 
 from tests.testing.cluster import DB_1, LABELS, WEB_1, WEB_2, Cluster
-from tests.testing.engine import Engine, pull_errors
+from tests.testing.engine import Engine
+from tests.testing.engine_api import pull_errors
 from tests.testing.registry import PushedImage, Registry
 from towline.client import AsyncClient, Client, Result
 from towline.operations import docker, node

@@ -8,7 +8,8 @@ import pytest
 
 from tests.testing.answers import results
 from tests.testing.cluster import DB_1, FRAIL, PULL, WEB_1, WEB_2, Cluster
-from tests.testing.engine import Engine, pull_errors
+from tests.testing.engine import Engine
+from tests.testing.engine_api import pull_errors
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
 from tests.testing.registry import PushedImage, Registry, random_layer
