@@ -296,9 +296,7 @@ def measure() -> str:
             f"seconds, the median of {REPEATS} by turns, the shortest and the longest, and the CPU "
             "seconds that each part took for one. `docker pull` and `towline pull` run on a "
             "terminal; the second row is a request by HTTP with a follower of the job's progress. "
-            "Before each pull the engine has forgotten all. With the containerd image store an "
-            "agent breaks a large pull off once, early, so that a later cut costs little "
-            "([pulls](pulls.md)): that is in its figures.",
+            "Before each pull the engine has forgotten all.",
             "",
             *table(
                 [

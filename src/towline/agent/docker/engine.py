@@ -32,7 +32,6 @@ PING_WITHIN = 5.0
 
 SNAPSHOTTER = "io.containerd.snapshotter"
 """What an engine with the containerd image store says of its driver."""
-NO_IMAGE = "a-label-that-no-image-has"
 
 _message = Decoder(dict[str, Any])
 _refused = Decoder(Refusal)
@@ -55,7 +54,6 @@ class Engine:
         self._answer_within = answer_within
         self._docker: Docker | None = None
         self._api_version: str | None = None
-        self._keeps: bool | None = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -75,26 +73,6 @@ class Engine:
     async def info(self) -> Info:
         """Return what the engine says of itself."""
         return await self._ask(Info, "GET", "info")
-
-    async def keeps_partial_pulls(self) -> bool:
-        """Return whether it keeps what had arrived of a pull that was broken off, for a later one.
-
-        Engines with the containerd image store do. Asked once: it changes with their settings,
-        and so with a restart.
-        """
-        if self._keeps is None:
-            driver = (await self.info()).driver
-            self._keeps = any(SNAPSHOTTER in text for pair in driver.items() for text in pair)
-        return self._keeps
-
-    async def discard_partial_pulls(self) -> None:
-        """Have it throw away what it keeps of pulls that were broken off.
-
-        Pulls under way then lose what they have fetched, too, and fail. No image is removed: to
-        prune images gives up all leases of pulls, and the filter lets no image through.
-        """
-        filters = {"dangling": ["true"], "label": [f"towline.none={NO_IMAGE}"]}
-        await self._send("POST", "images/prune", {"filters": json.dumps(filters)})
 
     async def image(self, name: str, *, manifests: bool = False) -> Image | None:
         """Return what the engine knows of a present image, or None.
@@ -277,7 +255,6 @@ class Engine:
                     raise EngineRefused(response.status, await _refusal(response, auth))
                 yield response
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            self._keeps = None
             raise self._unreachable(str(error) or type(error).__name__, auth) from error
 
     def _client(self) -> Docker:

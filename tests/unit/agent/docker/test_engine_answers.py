@@ -66,7 +66,6 @@ async def _pull(engine: Engine) -> None:
 CALLS: dict[str, Callable[[Engine], Awaitable[Any]]] = {
     "version": lambda engine: engine.ping(),
     "info": lambda engine: engine.info(),
-    "keeps": lambda engine: engine.keeps_partial_pulls(),
     "image": lambda engine: engine.image("localhost:5000/a:1.0"),
     "manifests": lambda engine: engine.image("localhost:5000/a:1.0", manifests=True),
     "digest": lambda engine: engine.digest("localhost:5000/a:1.0"),

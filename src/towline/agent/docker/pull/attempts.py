@@ -17,7 +17,6 @@ from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull import naming, stall, steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.checkpoints import LOST_EACH, Checkpoints
 from towline.agent.docker.pull.faults import Fault, Kind, classify
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.order import Order
@@ -116,8 +115,6 @@ class _Pull:
         self._failed = 0
         self._cooldowns = 0
         self._corrupt = 0
-        self._checkpoints = Checkpoints()
-        self._discarded = False
 
     async def run(self) -> Pulled:
         while True:
@@ -152,59 +149,22 @@ class _Pull:
             await hook.failed(attempt, fault)
         hopeless = fault.kind is Kind.PERMANENT or self._cooldowns > MOST_COOLDOWNS
         if fault.kind is Kind.CORRUPT:
-            hopeless = self._corrupt > 0 and not await self._discarded_spoilt(attempt)
+            hopeless = self._corrupt > 0
             self._corrupt += 1
         pause = None
         if not hopeless and self._failed <= self._order.retries:
-            pause = await self._pause(attempt, fault)
+            pause = self._pause(fault)
         what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.reason}"
         then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
         log.warning("attempt failed", image=self._order.name, kind=fault.kind.value, reason=what)
         attempt.step(steps.attempt(f"{what} ({fault.kind.value}; {then})"))
         return pause
 
-    async def _pause(self, attempt: Attempt, fault: Fault) -> float:
-        if (
-            self._failed == 1
-            and fault.kind is Kind.TRANSIENT
-            and self._checkpoints.loose(attempt.layers) >= LOST_EACH
-            and await self._keeps()
-        ):
-            # At once: a second later the engine may have thrown away what has arrived.
-            return 0.0
-        if fault.kind is Kind.CORRUPT and self._discarded:
-            # Nothing was fetched, and what was wrong is gone.
-            return 0.0
+    def _pause(self, fault: Fault) -> float:
         # Full jitter: nodes whose pulls failed together must not come back together.
         failed = max(1, self._failed)
         pause = random.uniform(0, min(self._pauses.longest, self._pauses.first * 2 ** (failed - 1)))
         return pause + (self._pauses.discarded_after if fault.kind is Kind.CORRUPT else 0.0)
-
-    async def _keeps(self) -> bool:
-        try:
-            return await self._engine.keeps_partial_pulls()
-        except TaskFailed:
-            return False
-
-    async def _discarded_spoilt(self, attempt: Attempt) -> bool:
-        """Have the engine discard what it keeps, once, where it fails by that again and again.
-
-        A layer that came whole and wrong, and that the lease of a pull broken off protects, spoils
-        every pull of it without the registry being asked, for hours.
-        """
-        if self._discarded or attempt.layers.gained or not await self._keeps():
-            return False
-        if self._slots.busy:
-            # It would break off the others, too.
-            return False
-        self._discarded = True
-        log.warning("partial pulls are to be discarded", image=self._order.name)
-        try:
-            await self._engine.discard_partial_pulls()
-        except TaskFailed as refused:
-            log.warning("partial pulls not discarded", reason=refused.error)
-            return False
-        return True
 
     async def _engine_back(self) -> None:
         """Return when the engine answers, or has not for long enough: it may be restarting."""
@@ -249,28 +209,19 @@ class _Pull:
         """Follow the engine's pull to its end; return the manifest digest that it names."""
         reference = self._order.reference
         tag = digest or reference.tag or "latest"
-        finished, going = False, True
+        finished = False
         # Its clocks begin now: before, it has waited for others than the engine.
-        layers = attempt.layers = Layers(time.monotonic())
-        while going:
-            going = False
-            # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
-            async with aclosing(
-                self._engine.pull(reference.repository, tag, attempt.auth)
-            ) as messages:
-                while (message := await _next(messages, attempt)) is not None:
-                    for hook in self._hooks:
-                        hook.during(attempt, message)
-                    status = str(message.get("status", ""))
-                    if status.startswith("Digest: "):
-                        digest = status.removeprefix("Digest: ")
-                    elif status.startswith("Status: "):
-                        finished = True
-                    elif self._checkpoints.due(layers, time.monotonic()) and await self._keeps():
-                        going = True
-                        break
-            if going:
-                self._checkpoints.taken(layers, time.monotonic())
+        attempt.layers = Layers(time.monotonic())
+        # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
+        async with aclosing(self._engine.pull(reference.repository, tag, attempt.auth)) as messages:
+            while (message := await _next(messages, attempt)) is not None:
+                for hook in self._hooks:
+                    hook.during(attempt, message)
+                status = str(message.get("status", ""))
+                if status.startswith("Digest: "):
+                    digest = status.removeprefix("Digest: ")
+                elif status.startswith("Status: "):
+                    finished = True
         if not finished:
             raise TaskFailed(
                 "the Docker Engine's progress stream ended before the pull was complete"

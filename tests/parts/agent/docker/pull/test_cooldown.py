@@ -107,9 +107,6 @@ class Light(Engine):
     async def ping(self) -> str:
         return "0"
 
-    async def keeps_partial_pulls(self) -> bool:
-        return False
-
     async def pull(
         self, repository: str, tag: str, auth: dict[str, str] | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:

@@ -46,17 +46,10 @@ class Scripted(Engine):
         self.running = 0
         self.go = asyncio.Event()
         self.go.set()
-        self.keeps = self.hesitant = False
-        self.discarded = 0
+        self.hesitant = False
 
     async def ping(self) -> str:
         return "0"
-
-    async def keeps_partial_pulls(self) -> bool:
-        return self.keeps
-
-    async def discard_partial_pulls(self) -> None:
-        self.discarded += 1
 
     async def image(self, name: str, *, manifests: bool = False) -> Image | None:
         found = self.images.get(name)
@@ -147,35 +140,6 @@ async def test_what_is_corrupt_twice_is_so_for_good() -> None:
     engine = Scripted(*(EngineRefused(0, words) for words in (WRONG, RESET, WRONG, WRONG)))
     with pytest.raises(TaskFailed, match="attempt 3 of 5"):
         await Task(pulls_of(engine), order()).waiting
-    assert engine.discarded == 0
-
-
-async def test_an_engine_that_fails_by_what_it_keeps_has_to_discard_that_once() -> None:
-    engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
-    engine.keeps = True
-    assert (await Task(pulls_of(engine), order()).waiting).changed
-    assert engine.discarded == 1
-    engine.ends = [EngineRefused(0, WRONG) for _ in range(9)]
-    with pytest.raises(TaskFailed):
-        await Task(pulls_of(engine), order()).waiting
-    assert (len(engine.pulls), engine.discarded) == (6, 2)
-
-
-async def test_it_has_not_to_while_another_pull_would_lose_by_it() -> None:
-    engine = Scripted(*(EngineRefused(0, WRONG) for _ in range(2)))
-    engine.keeps = engine.hesitant = True
-    pulls = pulls_of(engine)
-    spoilt = Task(pulls, order())
-    await until(lambda: len(engine.pulls) == 2)
-    other = Task(pulls, order("registry/b:1"))
-    await until(lambda: engine.running == 2)
-    engine.go.set()
-    # The first to go on fails by the same again, while the other one is still there.
-    with pytest.raises(TaskFailed):
-        await spoilt.waiting
-    engine.go.set()
-    await other.waiting
-    assert engine.discarded == 0
 
 
 async def test_changed_is_against_what_was_there_before_the_first_attempt() -> None:
