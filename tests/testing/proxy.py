@@ -7,6 +7,7 @@ import socket
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 _HEAD_LIMIT = 1 << 20
 _GRAIN = 16384
+_TICK = 0.004
+"""Seconds slept for at least, to keep a rate: timers are good to a millisecond or so."""
 _TLS_HANDSHAKE = b"\x16"
 
 
@@ -99,6 +102,7 @@ class FaultyProxy:
     `requests` lists what came in, as `METHOD /path?query`.
     `served` counts the bytes of blobs that it has passed on, `busy` the requests under way.
     `rate`, if set, is how many bytes a second of each blob it passes on.
+    `delay` is for how many seconds each request is held up: a server that is far away.
     `refuse` closes the listener and all connections, `accept` opens it again.
 
     Upstream is a TCP port on loopback or the path of a unix socket, and the proxy listens on the
@@ -116,6 +120,7 @@ class FaultyProxy:
         self.requests: list[str] = []
         self.served = self.busy = 0
         self.rate: float | None = None
+        self.delay = 0.0
         self._fault: Fault | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -268,6 +273,7 @@ class FaultyProxy:
         method, path, _ = request.split(b"\r\n", 1)[0].decode().split(" ", 2)
         line = f"{method} {path}"
         self.requests.append(line)
+        await asyncio.sleep(self.delay)
         fault = self._fault_for(line)
         if isinstance(fault, Answer):
             # The request's body is not read, so the connection can't be used again.
@@ -305,11 +311,16 @@ class FaultyProxy:
 
     async def _meter(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield a blob at the rate of the moment, and count it."""
+        ahead = 0.0
         async for piece in body:
             for begin in range(0, len(piece), _GRAIN):
                 part = piece[begin : begin + _GRAIN]
                 if self.rate is not None:
-                    await asyncio.sleep(len(part) / self.rate)
+                    ahead += len(part) / self.rate
+                    if ahead >= _TICK:
+                        slept_at = time.monotonic()
+                        await asyncio.sleep(ahead)
+                        ahead -= time.monotonic() - slept_at
                 self.served += len(part)
                 yield part
 
