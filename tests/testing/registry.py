@@ -168,34 +168,34 @@ class Registry:
         """
         if layers is None:
             layers = [random_layer(f"{repository.replace('/', '-')}-{tag}")]
-        archives = [_archive(layer) for layer in layers]
+        archives = [archive_of(layer) for layer in layers]
         blobs = [gzip.compress(archive, level, mtime=0) for archive in archives]
-        configuration = _json(
+        configuration = json_of(
             {
                 "architecture": architecture,
                 "os": "linux",
                 "created": "2024-01-01T00:00:00Z",
                 "config": {"Cmd": list(command)} if command else {},
-                "rootfs": {"type": "layers", "diff_ids": [_digest(tar) for tar in archives]},
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(tar) for tar in archives]},
                 "history": [{"created_by": "towline tests"} for _ in archives],
             }
         )
         for blob in (*blobs, configuration):
-            self._push_blob(repository, blob)
-        manifest = _json(
+            self.push_blob(repository, blob)
+        manifest = json_of(
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
-                "config": _descriptor(CONFIG, configuration),
-                "layers": [_descriptor(LAYER, blob) for blob in blobs],
+                "config": descriptor_of(CONFIG, configuration),
+                "layers": [descriptor_of(LAYER, blob) for blob in blobs],
             }
         )
         return PushedImage(
             reference=self.reference(repository, tag),
             repository=repository,
-            digest=self._push_manifest(repository, tag, MANIFEST, manifest),
-            config_digest=_digest(configuration),
-            layer_digests=tuple(_digest(blob) for blob in blobs),
+            digest=self.push_manifest(repository, tag, MANIFEST, manifest),
+            config_digest=digest_of(configuration),
+            layer_digests=tuple(digest_of(blob) for blob in blobs),
             manifest_size=len(manifest),
             architecture=architecture,
         )
@@ -205,7 +205,7 @@ class Registry:
 
         With none of the engine's architecture in it, a pull fails for want of a match.
         """
-        manifest = _json(
+        manifest = json_of(
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_LIST,
@@ -220,7 +220,7 @@ class Registry:
                 ],
             }
         )
-        return self._push_manifest(repository, tag, MANIFEST_LIST, manifest)
+        return self.push_manifest(repository, tag, MANIFEST_LIST, manifest)
 
     def blob_path(self, digest: str) -> Path:
         """Return the file in which the registry keeps a blob or manifest."""
@@ -245,22 +245,22 @@ class Registry:
 
     def put_manifest(self, repository: str, tag: str, manifest: bytes) -> str:
         """Put an image's manifest there again, its layers being there; return its digest."""
-        return self._push_manifest(repository, tag, MANIFEST, manifest)
+        return self.push_manifest(repository, tag, MANIFEST, manifest)
 
-    def _push_blob(self, repository: str, blob: bytes) -> None:
-        if self._http.head(f"/v2/{repository}/blobs/{_digest(blob)}").status_code == 200:
+    def push_blob(self, repository: str, blob: bytes) -> None:
+        if self._http.head(f"/v2/{repository}/blobs/{digest_of(blob)}").status_code == 200:
             return
         started = self._http.post(f"/v2/{repository}/blobs/uploads/").raise_for_status()
-        place = httpx.URL(started.headers["Location"]).copy_add_param("digest", _digest(blob))
+        place = httpx.URL(started.headers["Location"]).copy_add_param("digest", digest_of(blob))
         self._http.put(
             place, content=blob, headers={"Content-Type": "application/octet-stream"}
         ).raise_for_status()
 
-    def _push_manifest(self, repository: str, tag: str, media: str, manifest: bytes) -> str:
+    def push_manifest(self, repository: str, tag: str, media: str, manifest: bytes) -> str:
         answer = self._http.put(
             f"/v2/{repository}/manifests/{tag}", content=manifest, headers={"Content-Type": media}
         ).raise_for_status()
-        digest = _digest(manifest)
+        digest = digest_of(manifest)
         if answer.headers["Docker-Content-Digest"] != digest:
             raise Failed(f"the registry calls {digest} {answer.headers['Docker-Content-Digest']}")
         return digest
@@ -284,7 +284,7 @@ class Registry:
         return configuration
 
 
-def _archive(layer: Layer) -> bytes:
+def archive_of(layer: Layer) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in sorted(layer.items()):
@@ -295,13 +295,13 @@ def _archive(layer: Layer) -> bytes:
     return buffer.getvalue()
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _descriptor(media: str, content: bytes) -> dict[str, object]:
-    return {"mediaType": media, "size": len(content), "digest": _digest(content)}
+def descriptor_of(media: str, content: bytes) -> dict[str, object]:
+    return {"mediaType": media, "size": len(content), "digest": digest_of(content)}
 
 
-def _json(value: object) -> bytes:
+def json_of(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
