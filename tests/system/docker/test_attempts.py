@@ -119,11 +119,11 @@ def test_a_pull_that_stands_still_is_broken_off_and_tried_again(
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (401, "UNAUTHORIZED", "permanent"),
-        (403, "DENIED", "permanent"),
-        (404, "MANIFEST_UNKNOWN", "permanent"),
-        (500, "UNKNOWN", "transient"),
-        (503, "UNAVAILABLE", "transient"),
+        (401, "UNAUTHORIZED", "the registry refuses"),
+        (403, "DENIED", "the registry refuses"),
+        (404, "MANIFEST_UNKNOWN", "the registry hasn't it"),
+        (500, "UNKNOWN", "passing"),
+        (503, "UNAVAILABLE", "passing"),
     ],
 )
 def test_what_a_registry_answers_decides_what_follows(
@@ -136,7 +136,7 @@ def test_what_a_registry_answers_decides_what_follows(
 ) -> None:
     body = json.dumps({"errors": [{"code": code, "message": "no luck"}]}).encode()
     between.fault = Answer(match="/manifests/", status=status, body=body)
-    retries = 4 if kind == "permanent" else 0
+    retries = 0 if kind == "passing" else 4
     job_id = begin(cluster, WEB_1, between, image, retries=retries)
     job = cluster.ended(job_id)
     (result,) = job["results"]
@@ -154,7 +154,7 @@ def test_a_wrong_byte_costs_an_attempt(
     assert cluster.ended(job_id)["status"] == "completed"
     (words,) = attempts(cluster, job_id)
     assert image.layer_digests[0] in words
-    assert "(corrupt; tried again in " in words
+    assert "(the content is damaged; tried again in " in words
 
 
 def test_an_engine_that_is_killed_or_restarted_costs_attempts_and_no_pull(
@@ -182,7 +182,7 @@ def test_an_engine_that_is_killed_or_restarted_costs_attempts_and_no_pull(
     failures = attempts(cluster, job_id)
     # One each, and one more where the engine has still to end when it is tried again.
     assert len(failures) >= 2
-    assert all("(transient; tried again in " in words for words in failures)
+    assert all("(passing; tried again in " in words for words in failures)
     assert engine.image(through(between, medium)) is not None
 
 

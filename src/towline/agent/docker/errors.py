@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Self
 
+from towline.agent.docker.kind import Kind
 from towline.errors import ProviderUnreachable, TaskFailed
 from towline.units import show_size
 
 
 class Hopeless(TaskFailed):
-    """A task failed in a way that trying again would not change."""
+    """A task failed in a way that trying again would not change.
+
+    Args:
+        kind: what it is a case of.
+    """
+
+    def __init__(self, error: str, kind: Kind = Kind.LACKING) -> None:
+        super().__init__(error)
+        self.kind = kind
 
 
 class Passing(TaskFailed):
@@ -56,7 +65,8 @@ class NoRoom(Hopeless):
         if coming:
             figures = f"{show_size(coming)} are yet to be written, {figures}"
         made = cls(
-            f"no room on the disk: {figures}, and {show_size(kept)} are to stay free (min-free)"
+            f"no room on the disk: {figures}, and {show_size(kept)} are to stay free (min-free)",
+            Kind.UNSTORABLE,
         )
         made.path, made.total, made.free, made.kept, made.coming = path, total, free, kept, coming
         return made

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -15,9 +16,10 @@ import structlog
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import naming, stall, steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.faults import Fault, Kind, classify
+from towline.agent.docker.pull.faults import Fault, classify
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.slots import Slots
@@ -114,7 +116,7 @@ class _Pull:
         self._looked = False
         self._failed = 0
         self._cooldowns = 0
-        self._corrupt = 0
+        self._alike: Counter[str] = Counter()
 
     async def run(self) -> Pulled:
         while True:
@@ -131,30 +133,29 @@ class _Pull:
                 error = failure
                 for hook in self._hooks:
                     error = hook.explain(attempt, error)
-                pause = await self._after(attempt, error)
+                fault = classify(error, self._order.reference)
+                pause = await self._after(attempt, fault)
                 if pause is None:
-                    raise _ended(error, attempt) from failure
+                    raise _ended(error, fault, attempt) from failure
             await asyncio.sleep(pause)
             await self._engine_back()
 
-    async def _after(self, attempt: Attempt, error: TaskFailed) -> float | None:
+    async def _after(self, attempt: Attempt, fault: Fault) -> float | None:
         """Return for how many seconds to wait after a failed attempt; None to give up."""
-        fault = classify(error, self._order.reference)
-        if fault.kind is Kind.TOO_MANY_REQUESTS and self._order.retries:
+        if fault.kind is Kind.BUSY and self._order.retries:
             # Nobody's fault: the registry is left alone for a while, and asked again.
             self._cooldowns += 1
         else:
             self._failed += 1
         for hook in self._hooks:
             await hook.failed(attempt, fault)
-        hopeless = fault.kind is Kind.PERMANENT or self._cooldowns > MOST_COOLDOWNS
-        if fault.kind is Kind.CORRUPT:
-            hopeless = self._corrupt > 0
-            self._corrupt += 1
+        self._alike[fault.alike] += 1
+        given_up = fault.attempts is not None and self._alike[fault.alike] >= fault.attempts
+        given_up = given_up or self._cooldowns > MOST_COOLDOWNS
         pause = None
-        if not hopeless and self._failed <= self._order.retries:
+        if not given_up and self._failed <= self._order.retries:
             pause = self._pause(fault)
-        what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.reason}"
+        what = f"attempt {attempt.number} of {self._order.retries + 1} failed: {fault.told}"
         then = "it is not tried again" if pause is None else f"tried again in {pause:.1f} s"
         log.warning("attempt failed", image=self._order.name, kind=fault.kind.value, reason=what)
         attempt.step(steps.attempt(f"{what} ({fault.kind.value}; {then})"))
@@ -164,7 +165,7 @@ class _Pull:
         # Full jitter: nodes whose pulls failed together must not come back together.
         failed = max(1, self._failed)
         pause = random.uniform(0, min(self._pauses.longest, self._pauses.first * 2 ** (failed - 1)))
-        return pause + (self._pauses.discarded_after if fault.kind is Kind.CORRUPT else 0.0)
+        return pause + (self._pauses.discarded_after if fault.kind is Kind.DAMAGED else 0.0)
 
     async def _engine_back(self) -> None:
         """Return when the engine answers, or has not for long enough: it may be restarting."""
@@ -229,11 +230,12 @@ class _Pull:
         return digest
 
 
-def _ended(error: TaskFailed, attempt: Attempt) -> TaskFailed:
-    """Return the failure that ends a pull: the last attempt's, and which one that was."""
+def _ended(error: TaskFailed, fault: Fault, attempt: Attempt) -> TaskFailed:
+    """Return the failure that ends a pull: the last attempt's, what mends it, and which it was."""
+    error.error = fault.told
     if attempt.number > 1:
         error.error = f"{error.error} (attempt {attempt.number} of {attempt.order.retries + 1})"
-        error.args = (error.error,)
+    error.args = (error.error,)
     return error
 
 

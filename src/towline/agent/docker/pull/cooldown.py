@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.faults import Fault
 from towline.broker.bucket import Bucket
 from towline.broker.connection import Connection
 from towline.broker.jetstream import BrokerRefused, WrongLastSequence
@@ -126,7 +127,7 @@ class Cooldowns(Hook):
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
         """Begin a cooldown of a registry that has had too many requests."""
-        if fault.kind is not Kind.TOO_MANY_REQUESTS:
+        if fault.kind is not Kind.BUSY:
             return
         reference = attempt.order.reference
         found = await self._find(reference.domain)

@@ -9,9 +9,10 @@ import msgspec
 import structlog
 
 from towline.agent.docker.errors import Hopeless, Passing
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook, Login
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
-from towline.agent.docker.pull.faults import Kind, classify
+from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.order import Order
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable, TaskFailed
@@ -20,7 +21,7 @@ from towline.runtime.redaction import strike
 from towline.wire.credential import Answer, Issued, Question
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.job import Job
-from towline.wire.reference import Reference, parse_registry
+from towline.wire.reference import parse_registry
 from towline.wire.subjects import question_subject
 
 log = structlog.get_logger()
@@ -33,7 +34,6 @@ ASK_EVERY = 0.5
 
 _answer = Decoder(Answer)
 _issued = Decoder(Issued)
-_DENIED = ("unauthorized", "denied", "no basic auth credentials", "forbidden")
 
 
 class Credentials(Hook):
@@ -167,16 +167,13 @@ class Credentials(Hook):
         credential = login.credential
         words = strike(error.error, credential.secrets if credential is not None else ())
         error.error, error.args = words, (words,)
-        if not _denied(error, attempt.order.reference):
+        fault = classify(error, attempt.order.reference)
+        if fault.kind is not Kind.REFUSED:
             return error
         if credential is not None:
-            return Hopeless(f"{login.registry} refused {credential.who} ({login.source}): {words}")
+            who = f"{credential.who} ({login.source})"
+            return Hopeless(f"{login.registry} refused {who}: {words}", Kind.REFUSED)
         if login.trouble:
             self._unasked.add(attempt.order)
             return Passing(f"{words} ({login.trouble})")
-        return Hopeless(f"{words} (no credential is kept for {login.registry})")
-
-
-def _denied(error: TaskFailed, reference: Reference) -> bool:
-    words, kind = error.error.lower(), classify(error, reference).kind
-    return kind is Kind.PERMANENT and any(part in words for part in _DENIED)
+        return Hopeless(f"{words} (no credential is kept for {login.registry})", Kind.REFUSED)

@@ -1,34 +1,28 @@
 """What failed pulls mean: which to try again, and which not.
 
-Engines say it in words only, their registry's and their own, and those differ: Engine 20.10 speaks
-with the library of the distribution project, an engine with the containerd image store with
-containerd's. What is looked for here is what both have said: see the tests of this module.
+Engines say it in words only, their registry's and their own, and those differ from engine to
+engine: see the table in `words`. Before a word is looked for it is asked whose words they are: what
+an engine's store says is never taken for the registry's.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 
 import msgspec
 
-from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless, Passing
+from towline.agent.docker.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    Hopeless,
+    Passing,
+    UnreadableAnswer,
+)
+from towline.agent.docker.kind import Kind
+from towline.agent.docker.pull.words.row import Row, Speaker
+from towline.agent.docker.pull.words.table import TABLE
 from towline.errors import TaskFailed
 from towline.wire.reference import Reference
-
-
-class Kind(enum.Enum):
-    """What a fault asks for."""
-
-    TRANSIENT = "transient"
-    """To try again in a while: connections, overloaded servers, an engine that restarts."""
-    CORRUPT = "corrupt"
-    """To try again once: what arrived was not what its digest says. Twice, the registry has it
-    wrong."""
-    TOO_MANY_REQUESTS = "resting"
-    """To leave the registry alone for a while."""
-    PERMANENT = "permanent"
-    """Not to try again: it would fail in the same way."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -37,116 +31,100 @@ class Fault(msgspec.Struct, frozen=True):
     Attributes:
         reason: in the words of whoever knows: the engine's, or the registry's through it.
         retry_after: seconds that a registry asks to be left alone for, where its words say so.
+        attempts: how many attempts that end alike are given up after; None for no limit.
+        alike: what those that end alike have in common.
+        row: where the words stand in the table; None for those that don't.
     """
 
     kind: Kind
     reason: str
     retry_after: float | None = None
+    attempts: int | None = None
+    alike: str = ""
+    row: Row | None = None
+
+    @property
+    def told(self) -> str:
+        """The reason, and what somebody can do about it, where the table knows."""
+        mend = self.row.mend if self.row is not None else ""
+        return f"{self.reason} ({mend})" if mend and mend not in self.reason else self.reason
 
 
-_TOO_MANY_REQUESTS = ("toomanyrequests", "too many requests", "rate limit", "rate exceeded")
-_CORRUPT = (
-    "unexpected commit digest",
-    "filesystem layer verification failed",
-    "image verification failed for digest",
-    "manifest verification failed for digest",
+_STORE = re.compile(
+    r"failed to (?:register layer|extract layer|prepare extraction snapshot|unpack image|send write"
+    r"|get reader from content store)|failed commit on ref|apply layer|processing tar file"
+    r"|adding layer with blob|storing blob to file|mount callback failed"
+    r"|\blease\b.* does not exist|parent snapshot"
+    r"|\b(?:mkdir|open|write|rename|(?:sym)?link|l?chown|chmod|l?stat|remove|unlink|mount) \S*/"
 )
-_PERMANENT = (
-    # It is not there.
-    "not found",
-    "manifest unknown",
-    "name unknown",
-    "unknown blob",
-    "does not exist",
-    # It may not be had.
-    "denied",
-    "forbidden",
-    "unauthorized",
-    "no basic auth credentials",
-    "incorrect username or password",
-    "authentication required",
-    "insufficient_scope",
-    # It is not for this machine.
-    "no matching manifest",
-    "no match for platform",
-    "image operating system",
-    "cannot be used on this platform",
-    # There is no room for it.
-    "no space left on device",
-    "disk quota exceeded",
-    "read-only file system",
-    # It is no image, or one that this engine can't read.
-    "invalid reference format",
-    "unsupported manifest",
-    "unsupported media type",
-    "mediatype in manifest should be",
-    # Somebody has to set the engine or the registry right.
-    "x509:",
-    "server gave http response to https client",
-)
-# Before what is permanent: "lookup … no such host" is the name server's trouble, "no such file or
-# directory" what an engine says whose storage was cleared under a pull.
-_TRANSIENT = ("no such host", "server misbehaving", "no such file or directory", "i/o timeout")
-
-_STATUS = re.compile(
-    r"unexpected status.*: (\d{3})\b|unexpected http status: (\d{3})\b"
-    r"|parsing http (\d{3}) response"
-)
-_PASSING = frozenset({408, 421, 425})
-"""Statuses of a client's errors that pass: request time-out, misdirected, too early."""
+"""Words of an engine's store."""
+_REGISTRY = re.compile(r"error from registry: ")
+"""Words of a registry, by an engine that says so."""
+_OF_REGISTRY = re.compile(r"https?://[^/\s]+/v2/\S+/(?:manifests|blobs)/|https?://[^/\s]+/v2/$")
+"""Addresses at which a registry, or its mirror, is asked."""
 _RETRY_AFTER = re.compile(r"retry-after: *(\d+(?:\.\d+)?)(µs|us|ms|s|m|h)?(?![\w.])")
 _UNITS = {"µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_NAMES = re.compile(r'"[^"]*"|https?://\S*?(?=:? |$)|sha256:[0-9a-f]+|[0-9a-f]{64}')
+_QUOTED = re.compile(r'"[^"]*"')
+_URL = re.compile(r"https?://\S*?(?=:? |$)")
+_DIGEST = re.compile(r"sha256:[0-9a-f]+|[0-9a-f]{64}")
+_CHANGING = re.compile(r"0x[0-9a-f]+|\b(?=[a-f]*\d)[0-9a-f]{6,}\b|\d+")
+"""What is another each time: addresses, ids, ports, sizes."""
 
 
 def classify(error: TaskFailed, reference: Reference) -> Fault:
-    """Return what a failure means; words that nobody knows are transient.
+    """Return what a failure means.
 
     Args:
         reference: what was pulled: names in the words that could be mistaken are passed over.
     """
     reason = error.error
     if isinstance(error, Hopeless):
-        return Fault(Kind.PERMANENT, reason)
-    if isinstance(error, EngineUnreachable | Passing):
-        return Fault(Kind.TRANSIENT, reason)
+        return Fault(error.kind, reason, attempts=1)
+    if isinstance(error, Passing):
+        return Fault(Kind.PASSING, reason)
     words = _without_names(reason, reference).lower()
-    status = _status(words)
-    if status == 429 or any(part in words for part in _TOO_MANY_REQUESTS):
-        return Fault(Kind.TOO_MANY_REQUESTS, reason, _retry_after(words))
-    return Fault(_kind(error, words, status), reason)
+    row = _find(words)
+    if isinstance(error, EngineUnreachable) and (row is None or row.kind is not Kind.LACKING):
+        return Fault(Kind.PASSING, reason)
+    if row is not None:
+        retry_after = _retry_after(words) if row.kind is Kind.BUSY else None
+        attempts = row.attempts or row.kind.attempts
+        return Fault(row.kind, reason, retry_after, attempts, row.kind.name, row)
+    if _REGISTRY.search(words) and isinstance(error, EngineRefused) and error.status in (401, 403):
+        return Fault(Kind.REFUSED, reason, attempts=1)
+    if not isinstance(error, EngineRefused | UnreadableAnswer):
+        # Towline's own words: of a pull that stands still, say.
+        return Fault(Kind.PASSING, reason)
+    return Fault(Kind.UNKNOWN, reason, None, Kind.UNKNOWN.attempts, _CHANGING.sub("", words))
 
 
-def _kind(error: TaskFailed, words: str, status: int | None) -> Kind:
-    if any(part in words for part in _CORRUPT):
-        return Kind.CORRUPT
-    if any(part in words for part in _TRANSIENT):
-        return Kind.TRANSIENT
-    if any(part in words for part in _PERMANENT):
-        return Kind.PERMANENT
-    if status is None and isinstance(error, EngineRefused):
-        status = error.status
-    if status is not None and 400 <= status < 500 and status not in _PASSING:
-        return Kind.PERMANENT
-    return Kind.TRANSIENT
+def _find(words: str) -> Row | None:
+    """Return the row of the words, by whose words they are and what they say."""
+    apart = set()
+    if _REGISTRY.search(words):
+        apart.add(Speaker.STORE)
+    elif _STORE.search(words):
+        apart.add(Speaker.REGISTRY)
+    return next((row for row in TABLE if row.speaker not in apart and row.matches(words)), None)
 
 
 def _without_names(words: str, reference: Reference) -> str:
-    """Leave out what is quoted, URLs, digests and the image: a name says nothing of a fault."""
+    """Leave out what is quoted, digests and the image: a name says nothing of a fault.
+
+    Of an address is left whether it is one at which registries are asked.
+    """
     tag = f":{reference.tag}" if reference.tag else ""
     names = [f"{reference.repository}{tag}", reference.repository, f"{reference.path}{tag}"]
     names += [reference.familiar.partition("@")[0]] if tag else []
     names += [reference.path] if "/" in reference.path else []
-    words = _NAMES.sub("", words)
+    words = _QUOTED.sub("", words)
+    words = _URL.sub(
+        lambda found: "<registry>" if _OF_REGISTRY.match(found[0]) else "<elsewhere>", words
+    )
+    words = _DIGEST.sub("", words)
     for name in names:
         words = words.replace(name, "")
     return words
-
-
-def _status(words: str) -> int | None:
-    """Return the HTTP status with which the registry answered, where the words have it."""
-    found = _STATUS.search(words)
-    return int(next(group for group in found.groups() if group)) if found else None
 
 
 def _retry_after(words: str) -> float | None:

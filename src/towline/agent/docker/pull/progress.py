@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.faults import Fault
 from towline.wire.event import Step
 from towline.wire.progress import (
     COOLING_DOWN,
@@ -106,7 +107,7 @@ class PullProgress(Hook):
         """Remember why there is a pause."""
         # An engine that is away is noticed before the attempt proper.
         self._attempt, self._failed = attempt, fault.reason
-        self._phase = COOLING_DOWN if fault.kind is Kind.TOO_MANY_REQUESTS else RETRYING
+        self._phase = COOLING_DOWN if fault.kind is Kind.BUSY else RETRYING
 
     def step(self, step: Step) -> None:
         """Remember whether the pull waits for its turn, as the job's timeline says."""

@@ -14,8 +14,10 @@ import structlog
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.faults import Kind, classify
+from towline.agent.docker.pull.faults import classify
+from towline.agent.docker.pull.words.registry import NO_BLOB, NO_MANIFEST
 from towline.broker.jetstream import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable, TaskFailed
@@ -34,7 +36,7 @@ LONGEST_LOOK = 2.0
 """Seconds between looks for the job's lead, at first and at most: a thousand nodes that wait for a
 slow registry ask the broker some 700 times a second."""
 RETRY_EVERY = 0.5
-_GONE = ("not found", "manifest unknown", "unknown blob")
+_GONE = (NO_BLOB, NO_MANIFEST)
 
 
 class Resolution(Hook):
@@ -80,14 +82,13 @@ class Resolution(Hook):
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Say of a digest that is gone which node resolved the tag to it."""
         lead = attempt.lead
-        if lead is None or classify(error, attempt.order.reference).kind is not Kind.PERMANENT:
-            return error
-        if not any(part in error.error.lower() for part in _GONE):
+        if lead is None or classify(error, attempt.order.reference).row not in _GONE:
             return error
         return Hopeless(
             f"{attempt.order.name} was {lead.value} when {lead.hostname} resolved it for this "
             f"job at {timestamp(lead.time)}, and the registry does not have that any more; "
-            f"another pull resolves the tag anew: {error.error}"
+            f"another pull resolves the tag anew: {error.error}",
+            Kind.MISSING,
         )
 
     async def _lead(self, attempt: Attempt, job: str) -> Lead:

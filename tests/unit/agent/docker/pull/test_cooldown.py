@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.cooldown import Cooldowns
-from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.order import Order
 from towline.broker.clock import Clock
 from towline.broker.jetstream import NO_MESSAGE, BrokerRefused
 from towline.errors import BrokerUnreachable
 from towline.wire.reference import Reference
 
-FAULT = Fault(Kind.TOO_MANY_REQUESTS, "toomanyrequests", 30.0)
+FAULT = Fault(Kind.BUSY, "toomanyrequests", 30.0)
 
 
 class Broker:

@@ -8,10 +8,11 @@ import pytest
 from nats.aio.msg import Msg
 
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.docker_config import DockerConfiguration
-from towline.agent.docker.pull.faults import Kind, classify
+from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.order import Order
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
@@ -147,7 +148,7 @@ async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> 
     await asking.before(trying)
     assert (trying.auth, len(controllers.asked)) == (None, 1)
     explained = asking.explain(trying, EngineRefused(500, DENIED))
-    assert classify(explained, IMAGE).kind is Kind.TRANSIENT
+    assert classify(explained, IMAGE).kind is Kind.PASSING
     assert (
         explained.error
         == f"{DENIED} (no controller could be asked for credentials: nobody answers)"
@@ -160,7 +161,7 @@ async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> 
     again = attempt("a")
     await asking.before(again)
     final = asking.explain(again, EngineRefused(500, DENIED))
-    assert classify(final, IMAGE).kind is Kind.PERMANENT
+    assert classify(final, IMAGE).kind is Kind.REFUSED
     assert final.error == f"{DENIED} (no credential is kept for {REGISTRY})"
 
 
@@ -173,14 +174,14 @@ async def test_a_refused_credential_is_named_by_registry_and_user_and_is_final()
     asking, trying = step(Controllers(issued())), attempt("a")
     await asking.before(trying)
     explained = asking.explain(trying, EngineRefused(500, f"{DENIED} for puller:s3cret"))
-    assert classify(explained, IMAGE).kind is Kind.PERMANENT
+    assert classify(explained, IMAGE).kind is Kind.REFUSED
     assert explained.error == (
         f"{REGISTRY} refused the user 'puller' (kept with Towline): {DENIED} for puller:***"
     )
     other = asking.explain(trying, EngineRefused(500, "read: connection reset, s3cret"))
     assert (other.error, type(other)) == ("read: connection reset, ***", EngineRefused)
     rest = EngineRefused(500, "toomanyrequests: unauthorized pulls are limited")
-    assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.TOO_MANY_REQUESTS
+    assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.BUSY
 
 
 async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_denied(
@@ -191,7 +192,7 @@ async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_den
     await asking.before(trying)
     explained = asking.explain(trying, EngineRefused(500, DENIED))
     assert "config.json" in explained.error
-    assert classify(explained, IMAGE).kind is Kind.TRANSIENT
+    assert classify(explained, IMAGE).kind is Kind.PASSING
 
 
 async def test_a_pull_outside_a_job_asks_no_controller() -> None:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt
-from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.progress import WINDOW, PullProgress, Rate
 from towline.wire.progress import (
@@ -149,10 +150,10 @@ async def test_a_pause_after_a_failure_says_why_and_the_next_attempt_begins_anew
     pull: Pull,
 ) -> None:
     pull.say("a", "Downloading", 1000, 1000)
-    await pull.progress.failed(pull.attempts[0], Fault(Kind.TRANSIENT, "connection reset"))
+    await pull.progress.failed(pull.attempts[0], Fault(Kind.PASSING, "connection reset"))
     found = pull.state()
     assert (found.phase, found.note, found.attempt) == (RETRYING, "connection reset", 1)
-    await pull.progress.failed(pull.attempts[0], Fault(Kind.TOO_MANY_REQUESTS, "toomanyrequests"))
+    await pull.progress.failed(pull.attempts[0], Fault(Kind.BUSY, "toomanyrequests"))
     assert (pull.state().phase, pull.state().note) == (COOLING_DOWN, "toomanyrequests")
     await pull.progress.before(pull.attempts[1])
     found = pull.state()

@@ -10,9 +10,10 @@ import pytest
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.attempts import Pauses
-from towline.agent.docker.pull.faults import Fault, Kind
+from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.slots import MAX_PULLS
@@ -28,6 +29,7 @@ DIGEST = f"sha256:{'0' * 64}"
 TAGGED, PINNED = "registry/a:1", f"registry/a@{DIGEST}"
 JOB = Job("job", "docker.pull", {}, "web-01", "ci", 0.0, 60.0)
 RESET = "connection reset by peer"
+PAGE = "invalid character '<' looking for beginning of value"
 WRONG = f"unexpected commit digest {DIGEST}"
 
 
@@ -111,8 +113,8 @@ async def test_what_may_pass_is_tried_again_and_each_failure_is_recorded() -> No
     assert (await task.waiting).changed
     assert task.kinds == [ATTEMPT, ATTEMPT]
     first, second = (words for _, words in task.recorded)
-    assert first.startswith(f"attempt 1 of 5 failed: {RESET} (transient; tried again in ")
-    assert second.startswith("attempt 2 of 5 failed: the engine is away (transient; ")
+    assert first.startswith(f"attempt 1 of 5 failed: {RESET} (passing; tried again in ")
+    assert second.startswith("attempt 2 of 5 failed: the engine is away (passing; ")
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -136,10 +138,37 @@ async def test_what_would_fail_again_fails_at_once(error: TaskFailed) -> None:
     assert len(engine.pulls) == len(task.recorded) == 1
 
 
-async def test_what_is_corrupt_twice_is_so_for_good() -> None:
-    engine = Scripted(*(EngineRefused(0, words) for words in (WRONG, RESET, WRONG, WRONG)))
-    with pytest.raises(TaskFailed, match="attempt 3 of 5"):
-        await Task(pulls_of(engine), order()).waiting
+@pytest.mark.parametrize(
+    ("words", "attempts"),
+    [
+        pytest.param((WRONG, RESET, WRONG), 3, id="damaged twice"),
+        pytest.param(("wrong diff id", RESET), 1, id="put together wrongly"),
+        pytest.param((PAGE, RESET, PAGE, PAGE, RESET), 4, id="a proxy's page three times"),
+        pytest.param(
+            ("never heard 1", "never heard 2", "other", "never heard 3", RESET), 4, id="new"
+        ),
+        pytest.param(("one", "two", "three", "four", "five", "six", "seven"), 6, id="all new"),
+    ],
+)
+async def test_what_ends_alike_too_often_is_given_up(words: tuple[str, ...], attempts: int) -> None:
+    engine = Scripted(*(EngineRefused(0, said) for said in words))
+    with pytest.raises(TaskFailed):
+        await Task(pulls_of(engine), order(retries=5)).waiting
+    assert len(engine.pulls) == attempts
+
+
+async def test_a_failure_says_what_mends_it_at_the_end_and_in_the_timeline() -> None:
+    words = "cannot connect to the Docker Engine at unix:///d.sock: [Permission denied]"
+    task = Task(pulls_of(Scripted(EngineUnreachable(words))), order())
+    with pytest.raises(TaskFailed) as failed:
+        await task.waiting
+    mend = "the agent's user is not in the group docker"
+    assert failed.value.error.startswith(f"{words} ({mend}")
+    (step,) = (said for _, said in task.recorded)
+    assert step == (
+        f"attempt 1 of 5 failed: {failed.value.error} (the node lacks something; it is not tried "
+        "again)"
+    )
 
 
 async def test_changed_is_against_what_was_there_before_the_first_attempt() -> None:
@@ -309,6 +338,4 @@ async def test_hooks_learn_what_failed() -> None:
     engine, gate = Scripted(EngineRefused(0, "toomanyrequests: retry-after: 5s")), Gate()
     gate.open.set()
     await Task(pulls_of(engine, gate), order()).waiting
-    assert [(fault.kind, fault.retry_after) for fault in gate.faults] == [
-        (Kind.TOO_MANY_REQUESTS, 5.0)
-    ]
+    assert [(fault.kind, fault.retry_after) for fault in gate.faults] == [(Kind.BUSY, 5.0)]
