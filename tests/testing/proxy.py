@@ -93,6 +93,8 @@ class Answer(Fault):
     content_type: str = "application/json"
     retry_after: str = ""
     """What the header `Retry-After` says; "" for none."""
+    location: str = ""
+    """Where the header `Location` sends clients; "" for none."""
 
 
 class FaultyProxy:
@@ -278,6 +280,7 @@ class FaultyProxy:
         if isinstance(fault, Answer):
             # The request's body is not read, so the connection can't be used again.
             asks = f"Retry-After: {fault.retry_after}\r\n" if fault.retry_after else ""
+            asks += f"Location: {fault.location}\r\n" if fault.location else ""
             writer.write(
                 f"HTTP/1.1 {fault.status} Fault\r\nContent-Type: {fault.content_type}\r\n{asks}"
                 f"Content-Length: {len(fault.body)}\r\nConnection: close\r\n\r\n".encode()

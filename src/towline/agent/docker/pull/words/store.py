@@ -23,7 +23,8 @@ _SNAPSHOT = (
 )
 _COMMIT = f'failed commit on ref "layer-{_D}": commit failed: '
 _STORING = 'writing blob: storing blob to file "/var/tmp/storage1607376779/1": '
-_ADDING = f'writing blob: adding layer with blob "{_D}": processing tar file'
+_ADDING = f'writing blob: adding layer with blob "{_D}": '
+_EXIT = "exit status 1"
 _CALLS = (
     "(?:mkdir|open|openat|creat|write|rename|symlink|link|chmod|chown|lchown|fchown|stat|lstat|"
     "remove|unlink|mount|mknod|setxattr|lsetxattr|utimensat)"
@@ -306,10 +307,10 @@ DAMAGED = (
         Speaker.STORE,
         "A layer that is no whole archive",
         (
-            "(?:processing tar file|mount callback failed|failed to extract layer).*(?:unexpected "
-            "eof|gzip: invalid|flate: corrupt|invalid tar header|magic number)",
+            "(?:processing tar file|applylayer|mount callback failed|failed to extract layer).*"
+            "(?:unexpected eof|gzip: invalid|flate: corrupt|invalid tar header|magic number)",
             "(?:processing tar file|mount callback failed).*\\blink /\\S+ /\\S+: no such file",
-            "processing tar file\\(no such file or directory\\)",
+            "(?:processing tar file\\(|applylayer .*stderr: )no such file or directory",
             "storing blob to file +: (?:unexpected eof|gzip: |flate: )",
         ),
         (
@@ -321,8 +322,9 @@ DAMAGED = (
             Said(CONTAINERD, f"{_MOUNT}archive/tar: invalid tar header"),
             Said(PODMAN, f"{_STORING}unexpected EOF"),
             Said(PODMAN, f"{_STORING}gzip: invalid checksum"),
-            Said(PODMAN, f"{_ADDING}(archive/tar: invalid tar header): exit status 1"),
-            Said(PODMAN, f"{_ADDING}(no such file or directory): exit status 1"),
+            Said(PODMAN, f"{_ADDING}processing tar file(archive/tar: invalid tar header): {_EXIT}"),
+            Said(PODMAN, f"{_ADDING}processing tar file(no such file or directory): {_EXIT}"),
+            Said(PODMAN, f"{_ADDING}ApplyLayer stdout:  stderr: unexpected EOF {_EXIT}"),
         ),
         "A layer is no whole archive, though it came as the registry has it.",
         "build and push the image again",

@@ -1,0 +1,47 @@
+"""What pulls are tried at: each engine that the table of words knows."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.testing.engine import Engine, EngineKind, why_missing
+from tests.testing.engine_api import EngineApi
+from tests.testing.pool import Pool
+from tests.testing.proxy import FaultyProxy
+from tests.testing.registry import Registry
+
+PODMAN = "podman"
+
+
+@pytest.fixture(params=[*EngineKind, PODMAN], ids=str)
+def which(request: pytest.FixtureRequest) -> str:
+    """The name of an engine; each in turn."""
+    name = str(request.param)
+    if name == EngineKind.CONTAINERD and (missing := why_missing(EngineKind.CONTAINERD)):
+        pytest.skip(missing)
+    return name
+
+
+@pytest.fixture
+def daemon(
+    which: str, request: pytest.FixtureRequest, _engines: Pool[EngineKind, Sequence[Engine]]
+) -> EngineApi:
+    """An engine, shared by the whole run: use images of your own."""
+    if which == PODMAN:
+        found: EngineApi = request.getfixturevalue("podman")
+        return found
+    return _engines[EngineKind(which)][0]
+
+
+@pytest.fixture(scope="session")
+def _between(registry: Registry) -> Iterator[FaultyProxy]:
+    with FaultyProxy.before_registry(registry) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def between(_between: FaultyProxy) -> Iterator[FaultyProxy]:
+    """What stands between engine and registry; whatever a test does to it ends with the test."""
+    _between.served = 0
+    yield _between
+    _between.fault = _between.rate = None
