@@ -57,12 +57,17 @@ class Engine(EngineApi):
     It shares nothing with an engine that the machine already runs: not the configuration, not
     containerd, not the bridge, not the packet filter. Containers have no network but the host's.
 
+    Parameters: `mirrors` are URLs of mirrors of Docker Hub, asked in this order.
+
     `start`, `stop` and `kill` concern the daemon; its containerd lives from the first start until
     `close`, as on a machine where both are services. Images survive a restart.
     """
 
-    def __init__(self, kind: EngineKind | str = EngineKind.CLASSIC) -> None:
+    def __init__(
+        self, kind: EngineKind | str = EngineKind.CLASSIC, mirrors: Sequence[str] = ()
+    ) -> None:
         self.kind = EngineKind(kind)
+        self._mirrors = mirrors
         missing = why_missing(self.kind)
         if missing:
             raise Failed(missing)
@@ -148,7 +153,9 @@ address = "{self.directory}/c.sock"
     def _dockerd_process(self) -> Process:
         configuration = self.directory / "daemon.json"
         store = {"containerd-snapshotter": self.kind is EngineKind.CONTAINERD}
-        configuration.write_text(json.dumps({"features": store}))
+        configuration.write_text(
+            json.dumps({"features": store, "registry-mirrors": list(self._mirrors)})
+        )
         binary = engine_binary(self.kind)
         assert binary is not None
         return Process(
@@ -176,12 +183,14 @@ address = "{self.directory}/c.sock"
 
 
 @contextmanager
-def running_engines(kind: EngineKind | str, count: int) -> Iterator[Sequence[Engine]]:
+def running_engines(
+    kind: EngineKind | str, count: int, mirrors: Sequence[str] = ()
+) -> Iterator[Sequence[Engine]]:
     """Run several engines of one kind, started side by side, until the block ends."""
     with ExitStack() as stack:
         engines = []
         for _ in range(count):
-            engine = Engine(kind)
+            engine = Engine(kind, mirrors)
             stack.callback(engine.close)
             engine.spawn()
             engines.append(engine)

@@ -72,9 +72,15 @@ class EngineApi:
         answer: dict[str, Any] = self._http.get("/version").raise_for_status().json()
         return answer
 
-    def image(self, reference: str) -> dict[str, Any] | None:
-        """Inspect an image by reference or id; None if the engine has none of that name."""
-        answer = self._http.get(f"/images/{quote(reference, safe='/:@')}/json")
+    def image(self, reference: str, *, manifests: bool = False) -> dict[str, Any] | None:
+        """Inspect an image by reference or id; None if the engine has none of that name.
+
+        With `manifests` engines that know several platforms' images of it list them.
+        """
+        answer = self._http.get(
+            f"/images/{quote(reference, safe='/:@')}/json",
+            params={"manifests": "1"} if manifests else {},
+        )
         if answer.status_code == 404:
             return None
         found: dict[str, Any] = answer.raise_for_status().json()

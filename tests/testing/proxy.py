@@ -105,6 +105,7 @@ class FaultyProxy:
     `served` counts the bytes of blobs that it has passed on, `busy` the requests under way.
     `rate`, if set, is how many bytes a second of each blob it passes on.
     `delay` is for how many seconds each request is held up: a server that is far away.
+    `rewrite`, if set, is a part of requests' paths, and what takes its place on the way.
     `refuse` closes the listener and all connections, `accept` opens it again.
 
     Upstream is a TCP port on loopback or the path of a unix socket, and the proxy listens on the
@@ -123,6 +124,7 @@ class FaultyProxy:
         self.served = self.busy = 0
         self.rate: float | None = None
         self.delay = 0.0
+        self.rewrite: tuple[bytes, bytes] | None = None
         self._fault: Fault | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
@@ -289,6 +291,9 @@ class FaultyProxy:
             await writer.drain()
             raise _Closed
 
+        if self.rewrite is not None:
+            first_line, rest = request.split(b"\r\n", 1)
+            request = first_line.replace(*self.rewrite, 1) + b"\r\n" + rest
         upstream.write(request)
         framing = _Framing.of(request, without="none")
         await _send(upstream, framing, _pieces(reader, framing))
