@@ -33,6 +33,7 @@ from towline.runtime import logs
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.runtime.process import run
 from towline.units import parse_duration
+from towline.wire.platform import Platform
 from towline.wire.target import parse_label
 
 MEMORY = Path("/dev/shm")
@@ -69,9 +70,9 @@ class InstantEngine(Engine):
     async def info(self) -> Info:
         return Info()
 
-    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
-        # Nothing is known of what is there, so that every pull takes its time.
-        return None if manifests else self._images.get(name)
+    async def image(self, name: str) -> Image | None:
+        # It doesn't say what platform is its own, so that every pull takes its time.
+        return self._images.get(name)
 
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
         return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
@@ -80,7 +81,11 @@ class InstantEngine(Engine):
         self._images[f"{repository}:{tag}"] = self._images[name]
 
     async def pull(
-        self, repository: str, tag: str, auth: dict[str, str] | None = None
+        self,
+        repository: str,
+        tag: str,
+        auth: dict[str, str] | None = None,
+        platform: Platform | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         steps = int(self._seconds / STEP)
         for step in range(steps):

@@ -9,7 +9,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "towline"
 WORDS = re.compile(r"\b(images?|layers?|registry|registries|resolvers?|docker)\b", re.IGNORECASE)
 NAMED_BY_THE_API = re.compile(r'"layers"|`layers`')
 """What the API's JSON has always called the parts of a task."""
-ABOUT_IMAGES = ("wire/reference.py", "wire/credential.py", "wire/cooldown.py")
+ABOUT_IMAGES = tuple(
+    f"wire/{name}.py" for name in ("reference", "platform", "credential", "cooldown")
+)
 """The words that both sides have for images and their registries: no rule of the core's."""
 
 

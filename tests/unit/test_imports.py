@@ -40,7 +40,10 @@ JOURNAL_ONLY = ("wire.job", "wire.event")
 """Of the broker's modules only the journal knows jobs and their events."""
 
 CORE = ("wire", "controller.jobs", "controller.rollout", "agent")
-DOCKER = ("agent.docker", "operations.docker", "wire.reference", "wire.cooldown")
+DOCKER = (
+    *("agent.docker", "operations.docker"),
+    *("wire.reference", "wire.platform", "wire.cooldown"),
+)
 """The core knows nothing of images and registries: Docker is one provider among others."""
 
 EXCEPTIONS: set[tuple[str, str]] = {

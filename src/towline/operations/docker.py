@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from towline.operation import Capability, Check, Effect, Node, operation
 from towline.units import parse_duration
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference, parse_registry
 
 RETRIES = 4
@@ -69,6 +70,18 @@ Resolve = Annotated[
 ]
 
 
+PlatformName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="What the image is to be for: OS/ARCHITECTURE[/VARIANT]. Unless given, each "
+        "engine's own platform.",
+        examples=["linux/arm64", "linux/arm/v7"],
+    ),
+    Check(Platform.parse),
+]
+
+
 ContainerState = Literal["running", "stopped", "all"]
 
 
@@ -78,7 +91,7 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         image_id: the engine's id, `sha256:…`.
         size: bytes, the engine's own figure.
-        changed: whether the id behind the reference is another than before.
+        changed: whether the image behind the reference is another than before.
         tag: the tag asked for; absent for a pull by digest alone.
         digest: the manifest digest that the registry served.
     """
@@ -118,6 +131,7 @@ class Docker(Protocol):
         stall_timeout: float,
         policy: Policy,
         resolve: Resolve,
+        platform: Platform | None,
     ) -> Pulled:
         """Pull an image; `stall_timeout` in seconds, all else as in `docker.pull`.
 
@@ -156,6 +170,7 @@ async def pull(
     stall_timeout: StallTimeout = STALL_TIMEOUT,
     policy: Policy = "always",
     resolve: Resolve = "once",
+    platform: PlatformName | None = None,
 ) -> Pulled:
     """Pull a container image on the target node.
 
@@ -168,6 +183,7 @@ async def pull(
         stall_timeout=parse_duration(stall_timeout),
         policy=policy,
         resolve=resolve,
+        platform=Platform.parse(platform) if platform is not None else None,
     )
 
 

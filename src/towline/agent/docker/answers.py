@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from towline.wire.platform import Platform
+
 Digest = Annotated[str, Meta(pattern="^[a-z0-9]+:[0-9a-f]{32,}$")]
 Seconds = Annotated[int, Meta(ge=0, le=253402300799)]
 """Seconds since 1970, until the last year that can be written (9999)."""
@@ -17,6 +19,18 @@ class Version(msgspec.Struct, frozen=True, rename="pascal"):
 
     api_version: Annotated[str, Meta(pattern=r"^\d+\.\d+$")]
     version: str
+    os: str = ""
+    arch: str = ""
+
+    @property
+    def platform(self) -> Platform | None:
+        """What it pulls images for unless asked otherwise; None where it doesn't say.
+
+        Of 32-bit ARM it doesn't: there the variant decides, and that isn't among its answers.
+        """
+        if not self.os or self.arch in ("", "arm"):
+            return None
+        return Platform.of(self.os, self.arch)
 
 
 class Containerd(msgspec.Struct, frozen=True, rename="pascal"):
@@ -46,14 +60,40 @@ class Info(msgspec.Struct, frozen=True, rename="pascal"):
         return {pair[0]: pair[1] for pair in self.driver_status or () if len(pair) == 2}
 
 
+class ManifestPlatform(msgspec.Struct, frozen=True):
+    """What a manifest's image is for."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+class ImageData(msgspec.Struct, frozen=True, rename="pascal"):
+    """What is said of a manifest that is an image's."""
+
+    platform: ManifestPlatform = ManifestPlatform()
+
+
 class Manifest(msgspec.Struct, frozen=True, rename="pascal"):
     """A manifest of an image, as engines since 28.0 with the containerd image store list them.
 
     Attributes:
+        id: its digest.
         available: whether all that it names is there.
+        image_data: None where it is no image's: an attestation's, for one.
     """
 
+    id: str = ""
     available: bool = False
+    image_data: ImageData | None = None
+
+    @property
+    def platform(self) -> Platform | None:
+        """What its image is for; None where it is no image's."""
+        if self.image_data is None:
+            return None
+        found = self.image_data.platform
+        return Platform.of(found.os, found.architecture, found.variant)
 
 
 class Image(msgspec.Struct, frozen=True, rename="pascal"):
@@ -63,19 +103,34 @@ class Image(msgspec.Struct, frozen=True, rename="pascal"):
         id: the engine's id, `sha256:…`.
         size: bytes, the engine's own figure.
         repo_tags, repo_digests: its names, `repository:tag` and `repository@digest`.
-        manifests: only where they are asked for, and the engine can say.
+        manifests: what images of it there are, for whichever platform, and what of them is there;
+            None where the engine doesn't say.
     """
 
     id: str
     size: int
     repo_tags: list[str] | None = None
     repo_digests: list[str] | None = None
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
     manifests: list[Manifest] | None = None
 
     @property
     def tags(self) -> list[str]:
         """Its names with a tag, and those by its digest that engines show among these."""
         return self.repo_tags or []
+
+    @property
+    def platform(self) -> Platform:
+        """What it is for; of several images the one that the engine prefers."""
+        return Platform.of(self.os, self.architecture, self.variant)
+
+    @property
+    def content(self) -> tuple[str, Platform, frozenset[str]]:
+        """What of it is there: an engine's id may be that of images for all platforms together."""
+        there = frozenset(each.id for each in self.manifests or () if each.available)
+        return self.id, self.platform, there
 
 
 class Descriptor(msgspec.Struct, frozen=True):

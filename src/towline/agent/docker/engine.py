@@ -16,10 +16,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from towline.agent.docker.answers import Container, Distribution, Image, Info, Refusal, Version
-from towline.agent.docker.errors import EngineRefused, EngineUnreachable, UnreadableAnswer
+from towline.agent.docker.errors import (
+    EngineRefused,
+    EngineUnreachable,
+    Passing,
+    UnreadableAnswer,
+)
 from towline.errors import TaskFailed
 from towline.runtime.redaction import strike
 from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.platform import Platform
 
 log = structlog.get_logger()
 
@@ -29,6 +35,10 @@ ANSWER_WITHIN = 60.0
 """Seconds for the engine's quick calls; the pull has no limit."""
 PING_WITHIN = 5.0
 """Seconds for the engine to say that it is there."""
+RESOLVE_WITHIN = 15.0
+"""Seconds for the engine to find out what a tag is: a pull can do without."""
+
+NO_IMAGE = "a-label-that-no-image-has"
 
 SNAPSHOTTER = "io.containerd.snapshotter"
 """What an engine with the containerd image store says of its driver."""
@@ -38,9 +48,12 @@ _refused = Decoder(Refusal)
 
 
 class Engine:
-    """A Docker Engine at `url`, with the API version negotiated on first use.
+    """A Docker Engine at `url`, or what answers as one does, in its own version of the API.
 
     Whatever it answers, of whatever shape: its methods raise nothing but `TaskFailed`.
+
+    Attributes:
+        platform: what it pulls images for unless asked otherwise; None where that isn't known.
 
     Args:
         url: `unix:///path`, `tcp://host:port` or `http://host:port`.
@@ -49,11 +62,12 @@ class Engine:
 
     def __init__(self, url: str, *, answer_within: float = ANSWER_WITHIN) -> None:
         self.url = url
+        self.platform: Platform | None = None
         self.naming = asyncio.Lock()
         """Locked while an image's names are moved."""
         self._answer_within = answer_within
         self._docker: Docker | None = None
-        self._api_version: str | None = None
+        self._root: str | None = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -62,28 +76,39 @@ class Engine:
             await docker.close()
 
     async def ping(self) -> str:
-        """Return the engine's version."""
+        """Return the engine's version; "" where what stands before it lets only images through."""
         # The API version is asked for again after an absence: the engine may have been upgraded.
-        found = await self._ask(
-            Version, "GET", "version", within=min(PING_WITHIN, self._answer_within)
-        )
-        self._api_version = f"v{found.api_version}"
+        within = min(PING_WITHIN, self._answer_within)
+        try:
+            found = await self._ask(Version, "GET", "version", within=within)
+        except EngineRefused as refused:
+            if not await self._lists_images(within):
+                raise refused from None
+            return ""
+        self._root, self.platform = f"/v{found.api_version}", found.platform
         return found.version
+
+    async def _lists_images(self, within: float) -> bool:
+        """Return whether it lists images where its version isn't known: then it is an engine."""
+        self._root, self.platform = "", None
+        filters = {"label": [f"towline.none={NO_IMAGE}"]}
+        try:
+            await self._ask(
+                *(list[Any], "GET", "images/json", {"filters": json.dumps(filters)}), within=within
+            )
+        except TaskFailed:
+            self._root = None
+            return False
+        return True
 
     async def info(self) -> Info:
         """Return what the engine says of itself."""
         return await self._ask(Info, "GET", "info")
 
-    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
-        """Return what the engine knows of a present image, or None.
-
-        Args:
-            manifests: whether to ask what of it is there. Engines with the classic store, and
-                those before 28.0, leave that out.
-        """
-        parameters = {"manifests": "1"} if manifests else None
+    async def image(self, name: str) -> Image | None:
+        """Return what the engine knows of a present image, or None."""
         try:
-            return await self._ask(Image, "GET", f"images/{name}/json", parameters)
+            return await self._ask(Image, "GET", f"images/{name}/json", {"manifests": "1"})
         except EngineRefused as error:
             if error.status == 404:
                 return None
@@ -100,7 +125,12 @@ class Engine:
             TaskFailed: the registry or the engine refused; in the engine's own words.
         """
         path = f"distribution/{name}/json"
-        found = await self._ask(Distribution, "GET", path, repository=name, auth=auth)
+        found = await self._ask(
+            *(Distribution, "GET", path),
+            repository=name,
+            auth=auth,
+            within=min(RESOLVE_WITHIN, self._answer_within),
+        )
         return found.descriptor.digest
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
@@ -125,7 +155,11 @@ class Engine:
         return await self._ask(list[Container], "GET", "containers/json", parameters)
 
     async def pull(
-        self, repository: str, tag: str, auth: dict[str, str] | None = None
+        self,
+        repository: str,
+        tag: str,
+        auth: dict[str, str] | None = None,
+        platform: Platform | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Pull an image (`POST /images/create`), yielding the engine's progress messages.
 
@@ -134,18 +168,23 @@ class Engine:
         Args:
             tag: a tag or a digest.
             auth: an `AuthConfig` of the Docker Engine API, sent as `X-Registry-Auth`.
+            platform: what the image is to be for; engines before API version 1.32 pass over it.
 
         Raises:
             TaskFailed: the engine refused, the stream carried an error, or it broke off; with the
                 engine's own words.
         """
         parameters = {"fromImage": repository, "tag": tag}
+        if platform is not None:
+            parameters["platform"] = str(platform)
         async with self._request("POST", "images/create", parameters, repository, auth) as response:
             try:
                 while line := await response.content.readline():
                     yield self._message(line, auth)
-            except aiohttp.ClientConnectionError:
-                return  # by the messages the reader knows that this was not the end
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+                raise Passing(
+                    "the Docker Engine's progress stream ended before the pull was complete"
+                ) from error
             except (ValueError, HttpProcessingError) as error:
                 raise TaskFailed(
                     "the Docker Engine's progress stream can't be read: a line is too long"
@@ -242,12 +281,10 @@ class Engine:
             headers["X-Registry-Auth"] = compose_auth_header(auth, address)
         try:
             docker = self._client()
-            if path == "version":
-                url = URL(f"{docker.docker_host}/{path}")
-            else:
-                if self._api_version is None:
-                    await self.ping()
-                url = URL(f"{docker.docker_host}/{self._api_version}/{path}")
+            if path != "version" and self._root is None:
+                await self.ping()
+            root = "" if path == "version" else self._root
+            url = URL(f"{docker.docker_host}{root}/{path}")
             async with docker.session.request(
                 method, url, params=parameters, headers=headers, timeout=aiohttp.ClientTimeout()
             ) as response:

@@ -26,6 +26,7 @@ from towline.operations.docker import (
     Resolve,
 )
 from towline.units import Share
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 _STATES: dict[ContainerState, str] = {
@@ -108,9 +109,10 @@ class TaskDocker:
         stall_timeout: float,
         policy: Policy,
         resolve: Resolve,
+        platform: Platform | None,
     ) -> Pulled:
         """Pull an image, together with all tasks of this node that want the same."""
-        order = Order.of(self._task.job, image, retries, stall_timeout, policy, resolve)
+        order = Order.of(self._task.job, image, retries, stall_timeout, policy, resolve, platform)
         return await self._pulls.pull(order, self._task)
 
     async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:

@@ -67,7 +67,6 @@ CALLS: dict[str, Callable[[Engine], Awaitable[Any]]] = {
     "version": lambda engine: engine.ping(),
     "info": lambda engine: engine.info(),
     "image": lambda engine: engine.image("localhost:5000/a:1.0"),
-    "manifests": lambda engine: engine.image("localhost:5000/a:1.0", manifests=True),
     "digest": lambda engine: engine.digest("localhost:5000/a:1.0"),
     "containers": lambda engine: engine.containers(everything=True, limit=20, state=""),
     "pull": _pull,
@@ -94,7 +93,7 @@ async def test_an_answer_of_another_shape_is_an_error_of_the_engine(
                 await CALLS[call](engine)
 
 
-@pytest.mark.parametrize("call", ["version", "image", "manifests", "digest", "containers"])
+@pytest.mark.parametrize("call", ["version", "image", "digest", "containers"])
 async def test_what_an_engine_answered_is_named_where_it_can_not_be_read(
     daemon: Daemon, engine: Engine, call: str
 ) -> None:

@@ -20,6 +20,7 @@ from towline.operations.docker import Pulled
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.wire.event import Lead
 from towline.wire.job import Job
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -159,8 +160,17 @@ async def test_a_job_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
     engine = Scripted()
     pulls = Asked(engine)
     served = TaskDocker(engine, pulls, a_task(**job))
-    await served.pull(reference, retries=2, stall_timeout=7.0, policy="missing", resolve=resolve)
+    arm = Platform.parse("linux/arm64/v8")
+    await served.pull(
+        reference,
+        retries=2,
+        stall_timeout=7.0,
+        policy="missing",
+        resolve=resolve,
+        platform=arm,
+    )
     (order,) = pulls.orders
+    assert order.platform == arm
     assert (order.reference, order.retries, order.stall_timeout) == (reference, 2, 7.0)
     assert (order.policy, order.login, order.once, order.lead) == ("missing", *asked)
 

@@ -71,7 +71,7 @@ class Hook:
     """What has a say in each attempt; a method that isn't overridden has none."""
 
     async def ready(self, attempt: Attempt) -> None:
-        """Called before the attempt takes one of the node's slots for pulls: may wait for long.
+        """Called before all else, and before a slot for pulls is taken: may wait for long.
 
         Raises:
             TaskFailed: as `before`.
@@ -81,8 +81,12 @@ class Hook:
         """Return whether it may begin now that it has its slot; if not, `ready` is called again."""
         return True
 
+    async def prepare(self, attempt: Attempt) -> None:
+        """Called before it is looked at what is there already, and again after a wait for a slot:
+        may set `auth` and `lead`; raises as `before`."""
+
     async def before(self, attempt: Attempt) -> None:
-        """Called before the engine is asked: may set `auth`, or refuse.
+        """Called in its slot, before the engine is asked to pull.
 
         Raises:
             TaskFailed: the attempt has failed; `Hopeless` if no other is to be made.
@@ -93,6 +97,13 @@ class Hook:
 
     async def watch(self, attempt: Attempt) -> None:
         """Runs beside the engine's pull, and is cancelled at its end; raises as `before`."""
+
+    async def fetched(self, attempt: Attempt, digest: str | None) -> None:
+        """Called when the engine has pulled a tag: may set `lead`, whose digest it pulls then.
+
+        Args:
+            digest: what the tag was, where the engine has said so.
+        """
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Return a failure in the words, and of the kind, in which it is to be reported."""

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
-from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.kind import Kind
-from towline.agent.docker.pull import naming, stall, steps
+from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault, classify
-from towline.agent.docker.pull.layers import Layers
+from towline.agent.docker.pull.fetching import Fetching
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.slots import Slots
 from towline.errors import TaskFailed, TowlineError
 from towline.operations.docker import Pulled
 from towline.wire.event import Step
 from towline.wire.job import Job
-from towline.wire.reference import InvalidReference, Reference
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 FIRST_PAUSE = 2.0
 """Seconds that the pause after the first attempt is at most; it doubles with each."""
@@ -112,8 +105,7 @@ class _Pull:
         self._slots = slots
         self._pauses = pauses
         self._jobs = jobs
-        self._before: answers.Image | None = None
-        self._looked = False
+        self._fetching = Fetching(engine, order, hooks)
         self._failed = 0
         self._cooldowns = 0
         self._alike: Counter[str] = Counter()
@@ -122,12 +114,9 @@ class _Pull:
         while True:
             attempt = Attempt(self._order, self._failed + 1, self._step, self._jobs)
             try:
-                if not self._looked:
-                    # Once: an attempt whose end never reached us may have changed it.
-                    self._before = await self._engine.image(self._order.name)
-                    self._looked = True
-                    if self._before is not None and self._order.policy == "missing":
-                        return present(self._order, self._before)
+                found = await self._fetching.first_look()
+                if found is not None:
+                    return found
                 return await self._in_turn(attempt)
             except TaskFailed as failure:
                 error = failure
@@ -178,56 +167,26 @@ class _Pull:
                 await asyncio.sleep(LOOK_EVERY)
 
     async def _in_turn(self, attempt: Attempt) -> Pulled:
-        """Make the attempt when the node has a slot for it and all hooks agree."""
+        """Make the attempt when the node has a slot for it and all hooks agree.
+
+        What turns out to be there already takes none.
+        """
         while True:
             for hook in self._hooks:
                 await hook.ready(attempt)
-            async with self._slots.slot(self._step):
-                if all(hook.allows(attempt) for hook in self._hooks):
-                    return await self._try(attempt)
-
-    async def _try(self, attempt: Attempt) -> Pulled:
-        for hook in self._hooks:
-            await hook.before(attempt)
-        reference, lead = self._order.reference, attempt.lead
-        digest = lead.value if lead is not None else reference.digest
-        has = naming.Present()
-        if lead is not None:
-            has = await naming.present(self._engine, reference, lead.value)
-        if not has.whole:
-            watches = [hook.watch(attempt) for hook in self._hooks]
-            digest = await beside(self._follow(attempt, digest), *watches)
-        if lead is not None:
-            await naming.give(self._engine, reference, lead.value, has)
-        after = await self._engine.image(self._order.name)
-        if after is None:
-            name = self._order.name
-            raise TaskFailed(f"the Docker Engine reported success, but knows no image {name}")
-        changed = self._before is None or self._before.id != after.id
-        return Pulled(after.id, after.size, changed, reference.tag, digest)
-
-    async def _follow(self, attempt: Attempt, digest: str | None) -> str | None:
-        """Follow the engine's pull to its end; return the manifest digest that it names."""
-        reference = self._order.reference
-        tag = digest or reference.tag or "latest"
-        finished = False
-        # Its clocks begin now: before, it has waited for others than the engine.
-        attempt.layers = Layers(time.monotonic())
-        # Left, or cancelled, it closes the connection, by which the engine breaks the pull off.
-        async with aclosing(self._engine.pull(reference.repository, tag, attempt.auth)) as messages:
-            while (message := await _next(messages, attempt)) is not None:
-                for hook in self._hooks:
-                    hook.during(attempt, message)
-                status = str(message.get("status", ""))
-                if status.startswith("Digest: "):
-                    digest = status.removeprefix("Digest: ")
-                elif status.startswith("Status: "):
-                    finished = True
-        if not finished:
-            raise TaskFailed(
-                "the Docker Engine's progress stream ended before the pull was complete"
-            )
-        return digest
+            for hook in self._hooks:
+                await hook.prepare(attempt)
+            found = await self._fetching.look(attempt, ask=not self._slots.free)
+            if found is not None:
+                return found
+            async with self._slots.slot(self._step) as waited:
+                if not all(hook.allows(attempt) for hook in self._hooks):
+                    continue
+                if waited:
+                    # Hours may have passed: a credential may be another by now.
+                    for hook in self._hooks:
+                        await hook.prepare(attempt)
+                return await self._fetching.fetch(attempt)
 
 
 def _ended(error: TaskFailed, fault: Fault, attempt: Attempt) -> TaskFailed:
@@ -237,54 +196,3 @@ def _ended(error: TaskFailed, fault: Fault, attempt: Attempt) -> TaskFailed:
         error.error = f"{error.error} (attempt {attempt.number} of {attempt.order.retries + 1})"
     error.args = (error.error,)
     return error
-
-
-async def beside(work: Coroutine[Any, Any, T], *watches: Coroutine[Any, Any, None]) -> T:
-    """Return what `work` returns, or raise what it raises; what a watch raises ends it before."""
-    working = asyncio.create_task(work)
-    watching = [asyncio.create_task(watch) for watch in watches]
-    going: set[asyncio.Task[Any]] = {working, *watching}
-    try:
-        while not working.done():
-            ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
-            # Work that ends well in the same moment is not spoilt by what a watch says.
-            if not working.done():
-                for watch in ended:
-                    watch.result()
-        return working.result()
-    finally:
-        for task in (working, *watching):
-            task.cancel()
-        await asyncio.gather(working, *watching, return_exceptions=True)
-
-
-async def _next(
-    messages: AsyncGenerator[dict[str, Any], None], attempt: Attempt
-) -> dict[str, Any] | None:
-    """Return the engine's next message, None at the end; `TaskFailed` when nothing moves."""
-    layers, timeout = attempt.layers, attempt.order.stall_timeout
-    left = stall.left(layers, timeout, time.monotonic())
-    try:
-        if left <= 0:  # an engine that talks, and does nothing
-            raise TimeoutError
-        async with asyncio.timeout(left):
-            message = await anext(messages)
-    except StopAsyncIteration:
-        return None
-    except TimeoutError as error:
-        raise TaskFailed(stall.words(layers, timeout)) from error
-    layers.apply(message, time.monotonic())
-    return message
-
-
-def present(order: Order, found: answers.Image) -> Pulled:
-    """Return what a pull of a present image brings; its digest where the engine knows one."""
-    repository = order.reference.repository
-    digest = order.reference.digest
-    for known in found.repo_digests or ():
-        name, _, value = known.partition("@")
-        # What has lost its name is called "<none>" by some engines.
-        with contextlib.suppress(InvalidReference):
-            if Reference.parse(name).repository == repository:
-                digest = value
-    return Pulled(found.id, found.size, False, order.reference.tag, digest)

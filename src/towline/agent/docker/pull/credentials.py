@@ -68,7 +68,7 @@ class Credentials(Hook):
         self._unasked: set[Order] = set()
         """Those that a registry denied while no controller could be asked."""
 
-    async def before(self, attempt: Attempt) -> None:
+    async def prepare(self, attempt: Attempt) -> None:
         """Log the attempt in."""
         login = await self.login(attempt.order, attempt.jobs())
         attempt.login = login
@@ -96,6 +96,11 @@ class Credentials(Hook):
                 trouble = f"no controller could be asked for credentials: {error.details}"
                 if must:
                     raise Passing(trouble) from error
+            except TaskFailed as error:
+                # The pull may do without, and what the registry says of that counts.
+                trouble = error.error
+                if must:
+                    raise
             else:
                 self._unasked.discard(order)
                 if issued is not None:

@@ -18,6 +18,7 @@ from towline.agent.docker.answers import Info
 from towline.agent.docker.engine import SNAPSHOTTER, Engine
 from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempt import Attempt, Hook
+from towline.errors import TaskFailed
 from towline.units import Share, parse_share
 from towline.wire.progress import DONE, PRESENT, Part
 
@@ -67,7 +68,7 @@ class Room(Hook):
 
     An engine that answers over a network keeps its images on disks that can't be seen from here:
     it has any room. So has one whose directories aren't there, since it runs in a container or a
-    virtual machine.
+    virtual machine, and one that doesn't say where they are.
 
     Args:
         keep: how much of each disk is left free.
@@ -85,7 +86,6 @@ class Room(Hook):
 
         Raises:
             NoRoom: with the figures.
-            EngineUnreachable, EngineRefused: the engine doesn't say where it keeps images.
         """
         for directory in await self._known():
             await self._check(directory, 0)
@@ -125,7 +125,11 @@ class Room(Hook):
         if not self._engine.url.startswith("unix:"):
             self._warn(f"the engine at {self._engine.url} may be on another machine")
             return []
-        info = await self._engine.info()
+        try:
+            info = await self._engine.info()
+        except TaskFailed as error:
+            self._warn(error.error)
+            return []
         directories = await asyncio.to_thread(_find_directories, info)
         if directories:
             self._unseen = ""

@@ -11,38 +11,53 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import structlog
 
+from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
-from towline.wire.reference import Reference
+from towline.agent.docker.pull import presence
+from towline.wire.platform import Platform
+from towline.wire.reference import InvalidReference, Reference
+
+log = structlog.get_logger()
 
 TEMPORARY = "towline.invalid/holding"
 """The repository of that name; `.invalid` can't be a registry's (RFC 2606)."""
-CONFLICT = 409
 
 
 class Present(msgspec.Struct, frozen=True):
     """What an engine has of a digest.
 
     Attributes:
-        whole: whether nothing of it is missing.
+        whole: whether it is for sure what a pull of the digest would bring.
         named: whether the digest itself is a name there.
+        other: the platform that the image of that name is for, where it is another than wanted
+            and the engine has one image for each name.
     """
 
     whole: bool = False
     named: bool = False
+    other: Platform | None = None
 
 
-async def present(engine: Engine, reference: Reference, digest: str) -> Present:
-    """Return what the engine has of that digest of the reference's repository."""
+async def present(
+    engine: Engine, reference: Reference, digest: str, platform: Platform | None
+) -> Present:
+    """Return what the engine has of that digest of the reference's repository.
+
+    Args:
+        platform: what the image is to be for, where that is known.
+    """
     name = f"{reference.repository}@{digest}"
-    found = await engine.image(name, manifests=True)
+    found = await engine.image(name)
     if found is None:
         return Present()
-    # The classic store: its id is that of the configuration, and what it has is whole.
-    whole = found.id != digest
-    whole = whole or any(each.available for each in found.manifests or ())
-    return Present(whole, name in found.tags)
+    whole = presence.is_what_a_pull_brings(found, digest, platform)
+    # In the classic store each digest is a name, though not among the tags.
+    classic = found.id != digest
+    other = found.platform if classic and platform not in (None, found.platform) else None
+    return Present(whole, classic or name in _tags(found), other)
 
 
 async def give(engine: Engine, reference: Reference, digest: str, before: Present) -> None:
@@ -59,12 +74,13 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
     async with engine.naming:
         temporary = f"{TEMPORARY}:{digest.partition(':')[2][:32]}"
         found = await engine.image(name)
-        names = set(found.tags) - {temporary} if found is not None else set()
-        if names != {name} or before.named:
+        names = _tags(found) - {temporary} if found is not None else set()
+        wanted = f"{repository}:{tag}"
+        if name not in names or names - {name, wanted} or before.named:
             # No such name, or one that is to stay, or others that would go with it.
             await engine.tag(name, repository, tag)
             return
-        moving = asyncio.create_task(_move(engine, name, temporary, f"{repository}:{tag}"))
+        moving = asyncio.create_task(_move(engine, name, temporary, wanted))
         try:
             await asyncio.shield(moving)
         except asyncio.CancelledError:
@@ -73,14 +89,27 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
             raise
 
 
+def _tags(image: Image) -> set[str]:
+    """Return its names in full: engines shorten those of Docker Hub."""
+    found = set()
+    for name in image.tags:
+        try:
+            found.add(Reference.parse(name).name)
+        except InvalidReference:
+            found.add(name)
+    return found
+
+
 async def _move(engine: Engine, name: str, temporary: str, wanted: str) -> None:
     """Give an image the wanted name in place of the one by its digest."""
     await engine.tag(name, *temporary.split(":"))
     try:
         await engine.untag(name)
     except EngineRefused as error:
-        if error.status != CONFLICT:
-            raise
-        # A container runs that was made by this very name.
+        # A container runs that was made by this very name, or nobody may remove names here.
+        log.info("name not removed", name=name, reason=error.error)
     await engine.tag(temporary, *wanted.rsplit(":", 1))
-    await engine.untag(temporary)
+    try:
+        await engine.untag(temporary)
+    except EngineRefused as error:
+        log.warning("name not removed", name=temporary, reason=error.error)

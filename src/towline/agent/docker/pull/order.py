@@ -10,6 +10,7 @@ from towline.operations.docker import RETRIES, STALL_TIMEOUT, Policy, Resolve
 from towline.units import parse_duration
 from towline.wire.event import Lead
 from towline.wire.job import Job
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 
@@ -26,6 +27,7 @@ class Order(msgspec.Struct, frozen=True):
         once: the job all of whose nodes are to pull one digest; None where this engine is to
             resolve the tag by itself.
         lead: whose value is that digest, where it is known from the beginning.
+        platform: what the image is to be for; None for the engine's own.
     """
 
     reference: Reference
@@ -35,6 +37,7 @@ class Order(msgspec.Struct, frozen=True):
     login: str | None = None
     once: str | None = None
     lead: Lead | None = None
+    platform: Platform | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +57,7 @@ class Order(msgspec.Struct, frozen=True):
         stall_timeout: float,
         policy: Policy,
         resolve: Resolve,
+        platform: Platform | None,
     ) -> Self:
         """Return what a job asks for; see `towline.operations.docker.Docker.pull`."""
         login = job.id if job.credential else None
@@ -61,4 +65,4 @@ class Order(msgspec.Struct, frozen=True):
         if resolve == "once" and reference.digest is None:
             lead = job.lead
             once = job.id if job.nodes > 1 and lead is None else None
-        return cls(reference, retries, stall_timeout, policy, login, once, lead)
+        return cls(reference, retries, stall_timeout, policy, login, once, lead, platform)

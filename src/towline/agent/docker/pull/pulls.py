@@ -9,7 +9,8 @@ import msgspec
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull.attempt import Hook
-from towline.agent.docker.pull.attempts import Attempts, Pauses, present
+from towline.agent.docker.pull.attempts import Attempts, Pauses
+from towline.agent.docker.pull.fetching import left_alone
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.progress import PullProgress
 from towline.agent.docker.pull.slots import MAX_PULLS, REPORTED_AFTER, Slots, Wait
@@ -99,8 +100,9 @@ class Pulls:
             # Not only in its turn: a pull of the same name may be under way for hours.
             with contextlib.suppress(TaskFailed):
                 found = await self._engine.image(order.name)
-                if found is not None:
-                    return present(order, found)
+                present = left_alone(order, found, self._engine.platform)
+                if present is not None:
+                    return present
         member = _Member(task, self._reported_after)
         try:
             return await self._flights.join(

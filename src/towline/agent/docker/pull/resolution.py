@@ -2,6 +2,8 @@
 
 What it found is stored on a subject that takes one message for good. A node that resolves takes its
 turn on another one; a turn that brings nothing for a while, or a refusal, passes to the next node.
+A node that can't resolve pulls the tag as any engine does: what that has brought is stored as well,
+and where another digest has been by then the node pulls that.
 """
 
 from __future__ import annotations
@@ -67,17 +69,26 @@ class Resolution(Hook):
         self._first_look = first_look
         self._longest_look = longest_look
 
-    async def before(self, attempt: Attempt) -> None:
-        """Find what to pull.
-
-        Raises:
-            TaskFailed: it was this node's turn to resolve the tag, and the registry or the engine
-                refused.
-        """
+    async def prepare(self, attempt: Attempt) -> None:
+        """Find what to pull: the tag where it was this node's turn, and it could not resolve it."""
         order = attempt.order
         attempt.lead = order.lead
         if order.once is not None:
             attempt.lead = await self._lead(attempt, order.once)
+
+    async def fetched(self, attempt: Attempt, digest: str | None) -> None:
+        """Have all nodes pull what this one has got, unless another was first."""
+        job = attempt.order.once
+        while job is not None:
+            try:
+                if digest is None:
+                    attempt.lead = await self._journal.lead(job)
+                else:
+                    attempt.lead = await self._record(job, digest)
+                return
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("lead not recorded yet", job=job, reason=error.details)
+                await asyncio.sleep(RETRY_EVERY)
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Say of a digest that is gone which node resolved the tag to it."""
@@ -91,8 +102,12 @@ class Resolution(Hook):
             Kind.MISSING,
         )
 
-    async def _lead(self, attempt: Attempt, job: str) -> Lead:
-        """Return the job's lead; the node of this agent may become that."""
+    async def _lead(self, attempt: Attempt, job: str) -> Lead | None:
+        """Return the job's lead; the node of this agent may become that.
+
+        Returns:
+            None where this node has had its turn, and could not resolve the tag.
+        """
         pause = self._first_look
         while True:
             try:
@@ -135,16 +150,19 @@ class Resolution(Hook):
             return False
         return True
 
-    async def _resolve(self, attempt: Attempt, job: str) -> Lead:
-        reference = attempt.order.reference
+    async def _resolve(self, attempt: Attempt, job: str) -> Lead | None:
+        name = attempt.order.name
         try:
-            digest = await self._engine.digest(attempt.order.name, attempt.auth)
+            digest = await self._engine.digest(name, attempt.auth)
         except TaskFailed as error:
+            log.info("tag not resolved", job=job, image=name, reason=error.error)
             await self._give_up(job, f"{self._hostname}: {error.error}")
-            error.error = f"{attempt.order.name} could not be resolved: {error.error}"
-            error.args = (error.error,)
-            raise
-        log.info("tag resolved", job=job, image=str(reference), digest=digest)
+            return None
+        return await self._record(job, digest)
+
+    async def _record(self, job: str, digest: str) -> Lead:
+        """Store what this node has found; return what is stored then."""
+        log.info("tag resolved", job=job, digest=digest)
         lead = Lead(digest, self._hostname, self._journal.broker.clock.now())
         event = Event(job, NOBODY, "", LED, lead.time, data=lead.data)
         return await self._journal.record_lead(event)

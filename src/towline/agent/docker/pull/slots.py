@@ -33,14 +33,20 @@ class Slots:
         self._queue: deque[asyncio.Future[None]] = deque()
         self.busy = 0
 
+    @property
+    def free(self) -> bool:
+        """Whether whoever comes now gets a slot at once."""
+        return self.busy < self._count and not self._queue
+
     @contextlib.asynccontextmanager
-    async def slot(self, step: Callable[[Step], None]) -> AsyncIterator[None]:
-        """Occupy a slot for as long as the block lasts.
+    async def slot(self, step: Callable[[Step], None]) -> AsyncIterator[bool]:
+        """Occupy a slot for as long as the block lasts; yields whether it was waited for.
 
         Args:
             step: records that a wait lasts, and for what, and later that it is over.
         """
-        if self.busy < self._count and not self._queue:
+        waited = not self.free
+        if not waited:
             self.busy += 1
         else:
             wait = Wait(self._words(), step, self._reported_after)
@@ -50,7 +56,7 @@ class Slots:
                 wait.give_up()
             wait.over()
         try:
-            yield
+            yield waited
         finally:
             self._pass_on()
 

@@ -30,6 +30,7 @@ from towline.broker.settings import Settings
 from towline.controller.cooldowns import cooldown_bucket
 from towline.wire.event import Step
 from towline.wire.job import Job, new_id
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 
@@ -101,22 +102,25 @@ class Light(Engine):
         self._session = session
         self._images: dict[str, Image] = {}
 
-    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+    async def image(self, name: str) -> Image | None:
         return self._images.get(name)
 
     async def ping(self) -> str:
         return "0"
 
     async def pull(
-        self, repository: str, tag: str, auth: dict[str, str] | None = None
+        self,
+        repository: str,
+        tag: str,
+        auth: dict[str, str] | None = None,
+        platform: Platform | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         for part in range(2):
             async with self._session.get(f"http://127.0.0.1:{self._port}/{part}") as answer:
                 if answer.status == 429:
                     raise EngineRefused(0, "toomanyrequests: slow down")
-            yield {"status": "Downloading", "id": str(part)}
+            yield {"status": "Download complete", "id": str(part)}
         self._images[f"{repository}:{tag}"] = Image("id", 1)
-        yield {"status": "Status: Downloaded newer image"}
 
 
 class Task:

@@ -21,7 +21,7 @@ from towline.wire.event import Lead
 from towline.wire.job import new_id
 from towline.wire.reference import Reference
 
-DIGEST = "sha256:" + "d" * 64
+DIGEST, OTHER = "sha256:" + "d" * 64, "sha256:" + "e" * 64
 
 
 class Asked(Client):
@@ -57,12 +57,15 @@ async def journal(broker: Broker) -> AsyncIterator[Journal]:
 
 @pytest.fixture
 def agree(journal: Journal) -> Callable[..., Any]:
-    """Has nodes with such engines agree on a digest, and returns what each came to."""
+    """Has nodes with such engines agree on a digest, and returns what each came to.
+
+    Parameters: `got` is what the tag is for those that pull it, by what their engines say.
+    """
     job = new_id()
     order = Order(Reference.parse("localhost:5000/a/b:1.0"), once=job)
     numbers = itertools.count()
 
-    async def one(engine: Asked) -> str:
+    async def one(engine: Asked, got: str | None) -> str | None:
         attempt = Attempt(order, 1, lambda _: None)
         resolution = Resolution(
             *(engine, journal, f"machine-{next(numbers)}", "host"),
@@ -70,12 +73,13 @@ def agree(journal: Journal) -> Callable[..., Any]:
             first_look=0.01,
             longest_look=0.05,
         )
-        await resolution.before(attempt)
-        assert attempt.lead is not None
-        return attempt.lead.value
+        await resolution.prepare(attempt)
+        if attempt.lead is None:
+            await resolution.fetched(attempt, got)
+        return attempt.lead.value if attempt.lead is not None else None
 
-    async def all_of(*engines: Asked) -> list[str | BaseException]:
-        return await asyncio.gather(*(one(engine) for engine in engines), return_exceptions=True)
+    async def all_of(*engines: Asked, got: str | None = None) -> list[str | None]:
+        return await asyncio.gather(*(one(engine, got) for engine in engines))
 
     return all_of
 
@@ -84,14 +88,13 @@ async def test_of_many_nodes_one_asks_and_who_comes_later_asks_no_more(agree: An
     engines = [Asked(DIGEST) for _ in range(50)]
     assert await agree(*engines) == [DIGEST] * 50
     assert sum(engine.asked for engine in engines) == 1
-    late = Asked("sha256:" + "e" * 64)
+    late = Asked(OTHER)
     assert await agree(late) == [DIGEST]
     assert not late.asked
 
 
 async def test_where_one_is_refused_another_asks(agree: Any) -> None:
-    refused = EngineRefused(401, "unauthorized")
-    assert await agree(Asked(refused)) == [refused]
+    assert await agree(Asked(EngineRefused(401, "unauthorized"))) == [None]
     assert await agree(Asked(DIGEST), Asked(DIGEST)) == [DIGEST] * 2
 
 
@@ -104,10 +107,18 @@ async def test_where_one_dies_or_takes_too_long_another_asks(agree: Any) -> None
     dying.cancel()
 
 
-async def test_where_all_are_refused_each_says_so(agree: Any) -> None:
-    engines = [Asked(EngineRefused(404, f"manifest unknown {number}")) for number in range(20)]
-    assert await agree(*engines) == [engine.answer for engine in engines]
+async def test_where_none_can_resolve_each_asks_once_and_pulls_the_tag(agree: Any) -> None:
+    engines = [Asked(EngineRefused(404, "page not found")) for _ in range(20)]
+    assert await agree(*engines) == [None] * 20
     assert [engine.asked for engine in engines] == [1] * 20
+
+
+async def test_what_the_first_got_by_the_tag_is_what_all_pull(agree: Any) -> None:
+    refused = EngineRefused(404, "page not found")
+    assert await agree(Asked(refused), got=DIGEST) == [DIGEST]
+    # The tag has moved meanwhile, and an engine may not say what it was.
+    for got in (OTHER, None):
+        assert await agree(Asked(refused), Asked(OTHER), got=got) == [DIGEST] * 2
 
 
 async def test_a_digest_that_is_gone_is_named_with_who_resolved_it_and_other_failures_are_not(
@@ -117,7 +128,7 @@ async def test_a_digest_that_is_gone_is_named_with_who_resolved_it_and_other_fai
     lead = Lead(DIGEST, "web-07", 0.0)
     order = Order(Reference.parse("localhost:5000/a/b:1.0"), lead=lead)
     attempt = Attempt(order, 1, lambda _: None)
-    await resolution.before(attempt)
+    await resolution.prepare(attempt)
     assert attempt.lead == lead
     gone = resolution.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
     assert isinstance(gone, Hopeless)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from towline.agent.docker.pull.attempts import beside
+from towline.agent.docker.pull.fetching import beside
 from towline.errors import TaskFailed
 
 

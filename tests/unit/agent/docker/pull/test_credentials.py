@@ -84,7 +84,7 @@ def step(controllers: Controllers, configuration: Path | None = None) -> Credent
 @pytest.mark.parametrize("own", [False, True])
 async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
     controllers, trying = Controllers(issued(own=own)), attempt("a", login="a" if own else None)
-    await step(controllers).before(trying)
+    await step(controllers).prepare(trying)
     assert trying.auth == PULLER.for_engine(REGISTRY)
     assert trying.login is not None
     assert trying.login.source == ("of the request" if own else "kept with Towline")
@@ -107,7 +107,7 @@ async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
 )
 async def test_what_the_next_answer_may_settle_is_asked_again(first: Answer | bytes) -> None:
     controllers, trying = Controllers(first, issued()), attempt("a")
-    await step(controllers).before(trying)
+    await step(controllers).prepare(trying)
     assert trying.auth is not None
     assert controllers.asked == ["a", "a"]
 
@@ -120,32 +120,42 @@ async def test_what_the_next_answer_may_settle_is_asked_again(first: Answer | by
         (Answer(seal(b"no credential", KEY.public)), "JSON is malformed"),
     ],
 )
-async def test_where_no_controller_gives_a_credential_the_attempt_fails_with_the_reason(
+async def test_a_credential_that_no_controller_gives_is_missed_only_where_it_has_to_be_there(
     answer: Answer | bytes, reason: str
 ) -> None:
     with pytest.raises(Passing, match=reason):
-        await step(Controllers(answer)).before(attempt("a"))
+        await step(Controllers(answer)).prepare(attempt("a", login="a"))
+    asking, trying = step(Controllers(answer)), attempt("a")
+    await asking.prepare(trying)
+    assert trying.auth is None
+    assert reason in asking.explain(trying, EngineRefused(500, DENIED)).error
+    # It was denied without: from now on it has to be there.
+    with pytest.raises(Passing, match=reason):
+        await asking.prepare(attempt("a"))
 
 
-async def test_a_refusal_is_final_once_every_job_that_shares_the_pull_has_had_it() -> None:
+async def test_a_refusal_counts_once_every_job_that_shares_the_pull_has_had_it() -> None:
     refusal = Answer(error="job a has ended here")
     controllers, trying = Controllers(refusal, issued()), attempt("a", "b")
-    await step(controllers).before(trying)
+    await step(controllers).prepare(trying)
     assert (trying.auth is not None, controllers.asked) == (True, ["a", "b"])
+    asking, trying = step(Controllers(refusal)), attempt("a", "b")
+    await asking.prepare(trying)
+    assert "has ended here" in asking.explain(trying, EngineRefused(500, DENIED)).error
     with pytest.raises(Hopeless, match="has ended here"):
-        await step(Controllers(refusal)).before(attempt("a", "b"))
+        await asking.prepare(attempt("a", "b"))
 
 
 async def test_a_pull_asks_for_its_own_job_alone_where_that_brought_a_credential() -> None:
     controllers = Controllers(issued(own=True))
-    await step(controllers).before(attempt("b", "a", login="a"))
+    await step(controllers).prepare(attempt("b", "a", login="a"))
     assert controllers.asked == ["a"]
 
 
 async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> None:
     controllers, trying = Controllers(None), attempt("a")
     asking = step(controllers)
-    await asking.before(trying)
+    await asking.prepare(trying)
     assert (trying.auth, len(controllers.asked)) == (None, 1)
     explained = asking.explain(trying, EngineRefused(500, DENIED))
     assert classify(explained, IMAGE).kind is Kind.PASSING
@@ -155,11 +165,11 @@ async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> 
     )
     # From now on it wants to know.
     with pytest.raises(Passing, match="nobody answers"):
-        await asking.before(attempt("a"))
+        await asking.prepare(attempt("a"))
     assert len(controllers.asked) > 2
     controllers.answers = [None, Answer()]
     again = attempt("a")
-    await asking.before(again)
+    await asking.prepare(again)
     final = asking.explain(again, EngineRefused(500, DENIED))
     assert classify(final, IMAGE).kind is Kind.REFUSED
     assert final.error == f"{DENIED} (no credential is kept for {REGISTRY})"
@@ -167,12 +177,12 @@ async def test_without_controllers_a_pull_goes_on_and_its_refusal_may_pass() -> 
 
 async def test_a_job_with_a_credential_of_its_own_goes_nowhere_without_controllers() -> None:
     with pytest.raises(Passing, match="nobody answers"):
-        await step(Controllers(None)).before(attempt("a", login="a"))
+        await step(Controllers(None)).prepare(attempt("a", login="a"))
 
 
 async def test_a_refused_credential_is_named_by_registry_and_user_and_is_final() -> None:
     asking, trying = step(Controllers(issued())), attempt("a")
-    await asking.before(trying)
+    await asking.prepare(trying)
     explained = asking.explain(trying, EngineRefused(500, f"{DENIED} for puller:s3cret"))
     assert classify(explained, IMAGE).kind is Kind.REFUSED
     assert explained.error == (
@@ -189,7 +199,7 @@ async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_den
 ) -> None:
     (tmp_path / "config.json").write_text("{")
     asking, trying = step(Controllers(Answer()), tmp_path / "config.json"), attempt("a")
-    await asking.before(trying)
+    await asking.prepare(trying)
     explained = asking.explain(trying, EngineRefused(500, DENIED))
     assert "config.json" in explained.error
     assert classify(explained, IMAGE).kind is Kind.PASSING
@@ -197,5 +207,5 @@ async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_den
 
 async def test_a_pull_outside_a_job_asks_no_controller() -> None:
     controllers, trying = Controllers(None), attempt()
-    await step(controllers).before(trying)
+    await step(controllers).prepare(trying)
     assert (trying.auth, controllers.asked) == (None, [])

@@ -23,6 +23,7 @@ from towline.errors import TaskFailed
 from towline.operations.docker import Policy
 from towline.wire.event import Lead, Step
 from towline.wire.job import Job
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -53,12 +54,16 @@ class Scripted(Engine):
     async def ping(self) -> str:
         return "0"
 
-    async def image(self, name: str, *, manifests: bool = False) -> Image | None:
+    async def image(self, name: str) -> Image | None:
         found = self.images.get(name)
         return None if found is None else Image(found, 1)
 
     async def pull(
-        self, repository: str, tag: str, auth: dict[str, str] | None = None
+        self,
+        repository: str,
+        tag: str,
+        auth: dict[str, str] | None = None,
+        platform: Platform | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         name = f"{repository}{'@' if ':' in tag else ':'}{tag}"
         self.pulls.append(name)

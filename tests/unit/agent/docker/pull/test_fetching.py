@@ -1,0 +1,248 @@
+"""One attempt: what is there already, what counts as an orderly end, and what is agreed on."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from towline.agent.docker.answers import Image
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
+from towline.agent.docker.pull.attempt import Attempt, Hook
+from towline.agent.docker.pull.fetching import Fetching
+from towline.agent.docker.pull.order import Order
+from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.provider import Task
+from towline.errors import TaskFailed
+from towline.operations.docker import Pulled
+from towline.wire.event import Lead
+from towline.wire.job import Job
+from towline.wire.platform import Platform
+from towline.wire.reference import Reference
+
+REPOSITORY = "registry.example/app"
+NAME = f"{REPOSITORY}:1"
+OLD, NEW = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"
+OWN_ID, FOREIGN_ID = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+OPENING = {"status": f"Pulling from {REPOSITORY}", "id": "1"}
+JOB = Job("job", "docker.pull", {}, "web-01", "ci", 0.0, 60.0)
+
+
+class Store(Engine):
+    """A classic engine without a daemon, and its registry.
+
+    Attributes:
+        tag_is: what the tag is at the registry; "" for what can't be found out.
+        messages: what a pull says before its end.
+        pulls: what was pulled, in turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("none://")
+        self.platform = Platform("linux", "amd64")
+        self.names: dict[str, Image] = {}
+        self.tag_is = NEW
+        self.messages: list[dict[str, Any]] | None = None
+        self.pulls: list[str] = []
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def ping(self) -> str:
+        return "0"
+
+    async def image(self, name: str) -> Image | None:
+        return self.names.get(name)
+
+    async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
+        if not self.tag_is:
+            raise EngineRefused(404, "page not found")
+        return self.tag_is
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        self.names[f"{repository}:{tag}"] = self.names[name]
+
+    async def pull(
+        self,
+        repository: str,
+        tag: str,
+        auth: dict[str, str] | None = None,
+        platform: Platform | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        self.pulls.append(tag)
+        await self.go.wait()
+        digest = tag if tag.startswith("sha256:") else self.tag_is or NEW
+        ending = [OPENING, {"status": f"Digest: {digest}"}, {"status": "Status: whatever"}]
+        for message in ending if self.messages is None else self.messages:
+            yield message
+        self.names.setdefault(f"{repository}@{digest}", image(digest))
+        if digest != tag:
+            self.names[f"{repository}:{tag}"] = image(digest)
+
+
+def image(digest: str, architecture: str = "amd64") -> Image:
+    known = OWN_ID if architecture == "amd64" else FOREIGN_ID
+    return Image(known, 1, [], [f"{REPOSITORY}@{digest}"], os="linux", architecture=architecture)
+
+
+def order(text: str = NAME, **more: Any) -> Order:
+    return msgspec.structs.replace(Order(Reference.parse(text)), **more)
+
+
+async def fetched(engine: Engine, wanted: Order, *hooks: Hook) -> Pulled:
+    fetching = Fetching(engine, wanted, hooks)
+    attempt = Attempt(wanted, 1, lambda _: None)
+    attempt.lead = wanted.lead
+    await fetching.first_look()
+    found = await fetching.look(attempt, ask=False)
+    return found or await fetching.fetch(attempt)
+
+
+LAYER = {"id": "a", "status": "Pulling fs layer"}
+DONE = {"id": "a", "status": "Download complete"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "orderly"),
+    [
+        ([OPENING, LAYER, DONE, {"status": f"Digest: {NEW}"}], True),
+        ([OPENING, {"status": f"Digest: {NEW}"}, {"status": "Status: said otherwise"}], True),
+        # Another engine, which neither opens so nor names the digest.
+        ([LAYER, DONE], True),
+        ([{"id": "a", "status": "Already exists"}], True),
+        ([], False),
+        ([OPENING], False),
+        ([OPENING, LAYER, DONE], False),
+        ([LAYER], False),
+        ([DONE, {"id": "b", "status": "Downloading", "progressDetail": {"current": 1}}], False),
+    ],
+)
+async def test_a_stream_is_at_its_end_where_it_is_complete_in_its_own_way(
+    messages: list[dict[str, Any]], orderly: bool
+) -> None:
+    engine = Store()
+    engine.messages = messages
+    if orderly:
+        assert (await fetched(engine, order())).image_id == OWN_ID
+    else:
+        # Though an image of that name is there.
+        engine.names[NAME] = image(OLD)
+        with pytest.raises(Passing, match="ended before"):
+            await fetched(engine, order())
+
+
+async def test_a_pull_that_ends_well_and_leaves_nothing_has_failed() -> None:
+    class Empty(Store):
+        async def image(self, name: str) -> Image | None:
+            return None
+
+    with pytest.raises(TaskFailed, match="knows no image"):
+        await fetched(Empty(), order())
+
+
+def lead(digest: str) -> Lead:
+    return Lead(digest, "web-02", 0.0)
+
+
+async def test_what_is_there_of_the_agreed_digest_is_given_the_tag_and_nobody_asked() -> None:
+    engine = Store()
+    engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
+    found = await fetched(engine, order(lead=lead(NEW)))
+    assert (found.digest, found.changed, engine.pulls) == (NEW, True, [])
+    assert engine.names[NAME].id == OWN_ID
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+async def test_where_what_is_there_may_be_for_another_platform_the_engine_is_asked(
+    unknown: bool,
+) -> None:
+    engine = Store()
+    engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW, "amd64" if unknown else "arm64")
+    if unknown:
+        engine.platform = None
+    found = await fetched(engine, order(lead=lead(NEW)))
+    assert found.image_id == OWN_ID
+    # The classic store gives a digest to one image: there the tag is pulled, which is that digest.
+    assert engine.pulls == [NEW if unknown else "1"]
+
+
+async def test_a_tag_that_is_another_digest_by_now_does_not_stand_in_for_the_agreed_one() -> None:
+    engine = Store()
+    engine.names[f"{REPOSITORY}@{OLD}"] = image(OLD, "arm64")
+    with pytest.raises(Hopeless, match=f"docker image rm {REPOSITORY}@{OLD}"):
+        await fetched(engine, order(lead=lead(OLD)))
+    assert engine.pulls == []
+    engine.tag_is = ""  # it turns out in the pull only
+    with pytest.raises(Hopeless, match=f"the tag is {NEW} by now"):
+        await fetched(engine, order(lead=lead(OLD)))
+
+
+async def test_an_engine_that_passes_over_the_platform_has_not_brought_what_was_asked_for() -> None:
+    arm = Platform.parse("linux/arm64")
+    with pytest.raises(Hopeless, match="is for linux/amd64 on this node, not for linux/arm64"):
+        await fetched(Store(), order(platform=arm))
+
+
+class Agreement(Hook):
+    """The others agreed on a digest while this node pulled the tag."""
+
+    def __init__(self, agreed: str) -> None:
+        self._agreed = agreed
+        self.got: list[str | None] = []
+
+    async def fetched(self, attempt: Attempt, digest: str | None) -> None:
+        self.got.append(digest)
+        attempt.lead = lead(self._agreed)
+
+
+@pytest.mark.parametrize(("agreed", "pulls"), [(NEW, ["1"]), (OLD, ["1", OLD])])
+async def test_a_node_that_pulled_the_tag_pulls_what_was_agreed_on_where_that_is_another(
+    agreed: str, pulls: list[str]
+) -> None:
+    engine, agreement = Store(), Agreement(agreed)
+    found = await fetched(engine, order(), agreement)
+    assert (found.digest, engine.pulls, agreement.got) == (agreed, pulls, [NEW])
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag_is", "waits"),
+    [
+        (NAME, NEW, False),
+        (f"{REPOSITORY}@{NEW}", NEW, False),
+        (NAME, OLD, True),
+        (NAME, "", True),
+        (f"{REPOSITORY}@{OLD}", NEW, True),
+    ],
+)
+async def test_an_image_that_turns_out_to_be_there_does_not_wait_for_a_place(
+    text: str, tag_is: str, waits: bool
+) -> None:
+    engine = Store()
+    engine.tag_is = tag_is
+    engine.names[NAME] = engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
+    engine.go.clear()
+    pulls = Pulls(engine, max_pulls=1, reported_after=0.0)
+    task = Task(JOB, lambda _: None, lambda _: None)
+    first = asyncio.create_task(pulls.pull(order("registry.example/other:1"), task))
+    await until(lambda: bool(engine.pulls))
+    recorded: list[str] = []
+    waiting = Task(JOB, lambda step: recorded.append(step.name), lambda _: None)
+    second = asyncio.create_task(pulls.pull(order(text), waiting))
+    if waits:
+        await until(lambda: bool(recorded))
+        assert recorded == ["queued"]
+        assert len(engine.pulls) == 1
+        engine.go.set()
+        await second
+    else:
+        assert not (await second).changed
+        assert (recorded, len(engine.pulls)) == ([], 1)
+        engine.go.set()
+    await first
