@@ -112,6 +112,13 @@ def plain(engine: Engine, reference: str) -> dict[str, Any]:
     return found
 
 
+def content(engine: Engine, reference: str) -> list[Any]:
+    """Return what of an image is there, of whatever platform."""
+    found = engine.image(reference, manifests=True) or {}
+    manifests = {each["ID"]: each["Available"] for each in found.get("Manifests") or ()}
+    return [found.get("Id"), found.get("Architecture"), manifests]
+
+
 def names(engine: Engine, repository: str) -> list[tuple[str, ...]]:
     """Return the names of all images of a repository, and of those that have none."""
     return sorted(
@@ -162,7 +169,53 @@ def platforms(registry: Registry, engines: Sequence[Engine], name: str) -> Pushe
     return dataclasses.replace(image, reference=registry.reference(name, "1.0"), digest=index)
 
 
-@pytest.mark.parametrize("before", [fresh, older, same, by_digest, other_tag, platforms])
+FOREIGN = "linux/arm64"
+
+
+def index(registry: Registry, name: str) -> PushedImage:
+    """Push images for two platforms under one tag, of which the second is the engines' own."""
+    foreign = registry.push_image(name, "arm", [random_layer(f"{name} arm")], architecture="arm64")
+    own = registry.push_image(name, "own", [random_layer(f"{name} own")])
+    digest = registry.push_index(name, "1.0", [foreign, own])
+    return dataclasses.replace(own, reference=registry.reference(name, "1.0"), digest=digest)
+
+
+def foreign(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = index(registry, name)
+    for engine in engines:
+        engine.pull(image.reference, FOREIGN)
+    return image
+
+
+def foreign_and_own(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = foreign(registry, engines, name)
+    for engine in engines:
+        engine.pull(image.reference)
+    return image
+
+
+def own_and_foreign(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = index(registry, name)
+    for engine in engines:
+        engine.pull(image.reference)
+        engine.pull(image.reference, FOREIGN)
+    return image
+
+
+def foreign_by_digest(registry: Registry, engines: Sequence[Engine], name: str) -> PushedImage:
+    image = index(registry, name)
+    for engine in engines:
+        engine.pull(image.by_digest, FOREIGN)
+    return image
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        *(fresh, older, same, by_digest, other_tag, platforms),
+        *(foreign, foreign_and_own, own_and_foreign, foreign_by_digest),
+    ],
+)
 def test_a_node_has_afterwards_what_a_plain_pull_of_the_tag_leaves(
     cluster: Cluster,
     engines: Sequence[Engine],
@@ -172,6 +225,7 @@ def test_a_node_has_afterwards_what_a_plain_pull_of_the_tag_leaves(
     """The third engine pulls as `docker pull` does."""
     repository = f"digest/{before.__name__.replace('_', '-')}-{engines[0].kind}"
     image = before(registry, engines, repository)
+    contents = [content(engine, image.reference) for engine in engines]
     engines[2].pull(image.reference)
     answer = cluster.pull("group:web", image.reference)
     for hostname, engine in zip((WEB_1, WEB_2), engines, strict=False):
@@ -179,6 +233,6 @@ def test_a_node_has_afterwards_what_a_plain_pull_of_the_tag_leaves(
         assert result["status"] == "ok", result
         assert result["digest"] == image.digest
         assert result["image_id"] == engine.image_id(image.reference)
-        assert result["changed"] is (before is not same)
+        assert result["changed"] is (contents.pop(0) != content(engine, image.reference))
         assert plain(engine, image.reference) == plain(engines[2], image.reference)
         assert names(engine, repository) == names(engines[2], repository)
