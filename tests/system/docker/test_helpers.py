@@ -127,6 +127,10 @@ def test_the_first_of_two_mirrors_need_not_have_the_image(
                 assert {each["status"] for each in found.values()} == {"ok"}, found
                 assert {each["digest"] for each in found.values()} == {image.digest}
                 assert attempts(cluster, answer.json()["job_id"]) == []
+                # Engines shorten the names of Docker Hub; none is left over.
+                short = f"{name.partition('/')[2]}:1.0"
+                tags = [(engine.image(short) or {}).get("RepoTags") for engine in engines]
+                assert tags == [[short]] * 3
 
 
 def test_an_engine_of_an_old_api_is_asked_by_that(
