@@ -75,6 +75,8 @@ set_up_engine() {
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v containerd >/dev/null || missing+=(containerd)
     command -v docker-registry >/dev/null || missing+=(docker-registry)
+    # For certificates that nobody trusts.
+    command -v openssl >/dev/null || missing+=(openssl)
     # For nodes whose clock is off.
     command -v faketime >/dev/null || missing+=(faketime)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"

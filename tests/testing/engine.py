@@ -14,7 +14,7 @@ from tests.testing.ports import listening
 from tests.testing.process import Failed, Process, wait_until
 
 _ROOT = Path(__file__).parents[2]
-_SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class EngineKind(StrEnum):
@@ -29,7 +29,7 @@ class EngineKind(StrEnum):
 def engine_binary(kind: EngineKind) -> Path | None:
     """Return the `dockerd` to use for a kind, or None where there is none."""
     if kind is EngineKind.CLASSIC:
-        found = shutil.which("dockerd", path=_SYSTEM_PATH)
+        found = shutil.which("dockerd", path=SYSTEM_PATH)
         return Path(found) if found else None
     built = os.environ.get("TOWLINE_TEST_ENGINE_29") or _ROOT / ".cache/dockerd-29.0.0/dockerd"
     return Path(built) if os.access(built, os.X_OK) else None
@@ -46,7 +46,7 @@ def why_missing(kind: EngineKind) -> str | None:
             "Docker Engine 29 (containerd image store) is not built; "
             "scripts/build-engine-29 builds it, TOWLINE_TEST_ENGINE_29 names one"
         )
-    if shutil.which("containerd", path=_SYSTEM_PATH) is None:
+    if shutil.which("containerd", path=SYSTEM_PATH) is None:
         return "containerd is not installed; scripts/test installs it"
     return None
 
@@ -144,7 +144,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
 address = "{self.directory}/c.sock"
 """
         )
-        binary = shutil.which("containerd", path=_SYSTEM_PATH)
+        binary = shutil.which("containerd", path=SYSTEM_PATH)
         assert binary is not None
         return Process(
             "containerd", [binary, "--config", configuration], logs=self.directory, env=_PATH
@@ -199,7 +199,7 @@ def running_engines(
         yield engines
 
 
-_PATH = {"PATH": _SYSTEM_PATH}
+_PATH = {"PATH": SYSTEM_PATH}
 
 
 def unmount_below(directory: Path) -> None:

@@ -40,10 +40,21 @@ class Trial(Hook):
         return [fault.row.title if fault.row else fault.kind.name for fault in self.faults]
 
 
-async def pull(engine: EngineApi, reference: str, *, retries: int = 4) -> Trial:
-    """Pull as an agent does, without losing time between attempts."""
-    trial = Trial()
-    client = Client(engine.url)
+async def pull(
+    engine: EngineApi,
+    reference: str,
+    *,
+    retries: int = 4,
+    trial: Trial | None = None,
+    url: str = "",
+) -> Trial:
+    """Pull as an agent does, without losing time between attempts.
+
+    Parameters: `trial` is what is returned, to be looked at before; `url` stands in place of the
+    engine's.
+    """
+    trial = trial or Trial()
+    client = Client(url or engine.url)
     pauses = Pauses(first=0.0, discarded_after=0.0, engine_back_within=0.0)
     pulls = Pulls(client, [trial], MAX_PULLS, pauses=pauses, reported_after=0.0)
     order = Order(Reference.parse(reference), retries=retries)

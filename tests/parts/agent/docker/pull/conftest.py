@@ -29,8 +29,11 @@ def daemon(
     """An engine, shared by the whole run: use images of your own."""
     if which == PODMAN:
         found: EngineApi = request.getfixturevalue("podman")
-        return found
-    return _engines[EngineKind(which)][0]
+    else:
+        found = _engines[EngineKind(which)][0]
+    # On a busy machine Podman's first answer takes longer than an agent waits for it.
+    found.version()
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -237,13 +237,18 @@ PASSING = (
             "context canceled",
             "transport is closing",
             "error while dialing",
-            "failed to send write: eof",
+            "failed to send write: (?:eof|error reading from server)",
             "error creating lease",
             "can't be read: a line is too long",
         ),
         (
             Said(CONTAINERD, "context canceled"),
             Said(CONTAINERD, "failed to copy: failed to send write: EOF"),
+            Said(
+                CONTAINERD,
+                "failed to copy: failed to send write: error reading from server: connection reset "
+                "by peer",
+            ),
             Said(
                 CLASSIC,
                 'error creating lease: connection error: desc = "transport: Error while dialing '
