@@ -102,7 +102,10 @@ def _command(operation: Operation[..., Any], name: str) -> Command:
 
 def _description(field: msgspec.structs.FieldInfo) -> str | None:
     """Return the help of an option: the parameter's description and default."""
-    metas = [extra for extra in getattr(field.type, "__metadata__", ()) if hasattr(extra, "title")]
+    # Of one that may be left out the description stands inside: `Annotated[str, …] | None`.
+    hints = (field.type, *get_args(field.type))
+    extras = [extra for hint in hints for extra in getattr(hint, "__metadata__", ())]
+    metas = [extra for extra in extras if hasattr(extra, "title")]
     words = next((meta.description for meta in metas if meta.description), None)
     if words is None or field.default in (None, ""):
         return words

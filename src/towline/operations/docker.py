@@ -197,7 +197,9 @@ async def pull(
 async def list_containers(
     node: Node,
     *,
-    state: ContainerState = "all",
+    state: Annotated[
+        ContainerState, Meta(description="Only those that run, or don't, or all.")
+    ] = "all",
     limit: Annotated[int, Meta(ge=1, le=100, description="At most so many containers.")] = 20,
 ) -> Containers:
     """List the containers on the target node.

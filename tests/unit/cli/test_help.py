@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import click
+
 from tests.unit.cli.conftest import Here
 from tests.unit.cli.test_usage import every_command
 
@@ -25,6 +27,10 @@ def test_the_help_of_an_option_says_what_it_means_and_what_holds_without_it(towl
     assert "--retries INTEGER How often a pull that failed is tried again" in shown
     assert "[default: 4]" in shown
     assert "[default: 5m]" in shown
+    for words, command in every_command():
+        for parameter in command.params:
+            helped = not isinstance(parameter, click.Option) or parameter.help
+            assert helped, f"{' '.join(words)}: {parameter.name} has no help"
 
 
 def test_the_version_is_shown(towline: Here) -> None:
