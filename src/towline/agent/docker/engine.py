@@ -40,8 +40,6 @@ RESOLVE_WITHIN = 15.0
 
 NO_IMAGE = "a-label-that-no-image-has"
 
-SNAPSHOTTER = "io.containerd.snapshotter"
-"""What an engine with the containerd image store says of its driver."""
 
 _message = Decoder(dict[str, Any])
 _refused = Decoder(Refusal)

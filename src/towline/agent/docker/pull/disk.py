@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from towline.agent.docker.answers import Info
-from towline.agent.docker.engine import SNAPSHOTTER, Engine
+from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import NoRoom
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.errors import TaskFailed
@@ -33,6 +33,8 @@ KNOWN_FOR = 60.0
 """Seconds for which an engine's answer where it keeps images counts: it takes 10 ms to ask, and the
 directory changes with a restart of the engine only."""
 
+_SNAPSHOTTER = "io.containerd.snapshotter"
+"""What an engine with the containerd image store says of its driver."""
 _DATABASE = "/io.containerd.metadata.v1.bolt/meta.db"
 _ROOT = re.compile(r"""^root\s*=\s*['"](/[^'"]+)['"]""", re.MULTILINE)
 
@@ -162,7 +164,7 @@ def coming(layers: Iterable[Part], *, archives: bool) -> int:
 def _find_directories(info: Info) -> list[_Directory]:
     """Return where an engine that says this of itself keeps images, as far as that is here."""
     root = info.docker_root_dir
-    if info.driver.get("driver-type", "").startswith(SNAPSHOTTER):
+    if info.driver.get("driver-type", "").startswith(_SNAPSHOTTER):
         address = info.containerd.address if info.containerd is not None else ""
         images = _Directory(_containerd_root(address), archives=True)
         found = [images, _Directory(root, images=False)]
