@@ -67,11 +67,13 @@ class Platform(msgspec.Struct, frozen=True):
             InvalidPlatform: it is none.
         """
         os, _, architecture = text.partition("/")
-        meant = _OTHER_NAMES.get(architecture.lower())
+        written, _, variant = architecture.partition("/")
+        meant = _OTHER_NAMES.get(written.lower())
         if meant is not None:
+            mend = f"{os}/{meant}" if "/" in meant or not variant else f"{os}/{meant}/{variant}"
             raise InvalidPlatform(
-                f"{quoted(text)} is not a platform: {quoted(architecture)} is called "
-                f"{quoted(meant)} there, write {quoted(f'{os}/{meant}')}"
+                f"{quoted(text)} is not a platform: {quoted(written)} is called "
+                f"{quoted(meant)} there, write {quoted(mend)}"
             )
         if len(text) > _LONGEST or not _FORM.fullmatch(text):
             raise InvalidPlatform(

@@ -42,6 +42,8 @@ def test_what_is_no_platform_is_refused_with_an_example(text: str) -> None:
         ("linux/x86_64", "linux/amd64"),
         ("linux/aarch64", "linux/arm64"),
         ("linux/armhf", "linux/arm/v7"),
+        ("linux/aarch64/v8", "linux/arm64/v8"),
+        ("linux/armv7l/v7", "linux/arm/v7"),
     ],
 )
 def test_another_name_of_an_architecture_is_refused_with_the_one_that_is_meant(
