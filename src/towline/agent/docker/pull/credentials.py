@@ -72,8 +72,9 @@ class Credentials(Hook):
         """Log the attempt in."""
         login = await self.login(attempt.order, attempt.jobs())
         attempt.login = login
-        if login.credential is not None:
-            attempt.auth = login.credential.for_engine(login.registry)
+        credential = login.credential
+        # Asked again after a wait: what was found before may have been removed.
+        attempt.auth = None if credential is None else credential.for_engine(login.registry)
 
     async def login(self, order: Order, jobs: list[Job]) -> Login:
         """Return what to log in with.

@@ -90,6 +90,15 @@ async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
     assert trying.login.source == ("of the request" if own else "kept with Towline")
 
 
+async def test_what_was_removed_while_the_attempt_waited_is_not_used_any_more() -> None:
+    controllers, trying = Controllers(issued(), Answer()), attempt("a")
+    credentials = step(controllers)
+    await credentials.prepare(trying)
+    await credentials.prepare(trying)
+    assert trying.login is not None
+    assert (trying.login.credential, trying.auth) == (None, None)
+
+
 @pytest.mark.parametrize(
     "first",
     [
