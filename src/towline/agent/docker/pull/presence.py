@@ -47,7 +47,9 @@ def could_be_for(image: Image, platform: Platform) -> bool:
     """
     if image.manifests is not None:
         return any(each.available and _alike(each.platform, platform) for each in image.manifests)
-    return not image.architecture or _alike(image.platform, platform)
+    # A containerd store that doesn't list manifests shows one of the images that it has.
+    shows_one = any(name.endswith(f"@{image.id}") for name in image.repo_digests or ())
+    return shows_one or not image.architecture or _alike(image.platform, platform)
 
 
 def digests(image: Image, reference: Reference) -> set[str]:
