@@ -74,11 +74,16 @@ async def give(engine: Engine, reference: Reference, digest: str, before: Presen
     async with engine.naming:
         temporary = f"{TEMPORARY}:{digest.partition(':')[2][:32]}"
         found = await engine.image(name)
-        names = _tags(found) - {temporary} if found is not None else set()
+        names = _tags(found) if found is not None else set()
+        # An agent that was killed has left a move half-way: then the digest is a name by that only.
+        left = temporary in names
         wanted = f"{repository}:{tag}"
-        if name not in names or names - {name, wanted} or before.named:
+        names -= {temporary}
+        if name not in names or names - {name, wanted} or (before.named and not left):
             # No such name, or one that is to stay, or others that would go with it.
             await engine.tag(name, repository, tag)
+            if left:
+                await _remove(engine, temporary)
             return
         moving = asyncio.create_task(_move(engine, name, temporary, wanted))
         try:
@@ -103,13 +108,15 @@ def _tags(image: Image) -> set[str]:
 async def _move(engine: Engine, name: str, temporary: str, wanted: str) -> None:
     """Give an image the wanted name in place of the one by its digest."""
     await engine.tag(name, *temporary.split(":"))
+    await _remove(engine, name)
+    await engine.tag(temporary, *wanted.rsplit(":", 1))
+    await _remove(engine, temporary)
+
+
+async def _remove(engine: Engine, name: str) -> None:
+    """Take a name from an image where that may be done."""
     try:
         await engine.untag(name)
     except EngineRefused as error:
         # A container runs that was made by this very name, or nobody may remove names here.
         log.info("name not removed", name=name, reason=error.error)
-    await engine.tag(temporary, *wanted.rsplit(":", 1))
-    try:
-        await engine.untag(temporary)
-    except EngineRefused as error:
-        log.warning("name not removed", name=temporary, reason=error.error)

@@ -31,11 +31,16 @@ class Names(Engine):
     async def image(self, name: str) -> Image | None:
         # As engines do, it shortens the names of Docker Hub.
         shown = [Reference.parse(each).familiar for each in self.names]
-        return Image(DIGEST, 1, shown) if name in self.names else None
+        repository, _, digest = name.partition("@")
+        # As the containerd store does, it finds a digest by any name of the repository.
+        there = any(each.startswith(f"{repository}:") for each in self.names) and digest == DIGEST
+        return Image(DIGEST, 1, shown) if name in self.names or there else None
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
         self.asked.set()
         await asyncio.sleep(0.01)
+        if await self.image(name) is None:
+            raise EngineRefused(404, f"No such image: {name}")
         self.names.add(f"{repository}:{tag}")
 
     async def untag(self, name: str) -> None:
@@ -70,12 +75,44 @@ async def test_the_digest_is_a_name_afterwards_only_where_other_names_would_go_w
     assert engine.names == wanted | ({f"{repository}@{DIGEST}"} if "2" in tags else set())
 
 
-async def test_a_digest_that_was_a_name_before_stays_one() -> None:
-    engine = Names()
-    present = await naming.present(engine, Reference.parse(f"{REPOSITORY}:1"), DIGEST, None)
+@pytest.mark.parametrize("repository", [REPOSITORY, "docker.io/library/app"])
+async def test_a_digest_that_was_a_name_before_stays_one(repository: str) -> None:
+    engine = Names(repository)
+    reference = Reference.parse(f"{repository}:1")
+    present = await naming.present(engine, reference, DIGEST, None)
     assert present == naming.Present(whole=False, named=True)
-    await naming.give(engine, Reference.parse(f"{REPOSITORY}:1"), DIGEST, present)
-    assert engine.names == {f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}:1"}
+    await naming.give(engine, reference, DIGEST, present)
+    assert engine.names == {f"{repository}@{DIGEST}", f"{repository}:1"}
+    engine.names = {f"{repository}:1"}
+    present = await naming.present(engine, reference, DIGEST, None)
+    assert present == naming.Present(whole=False, named=False)
+
+
+TEMPORARY = f"{naming.TEMPORARY}:{DIGEST.partition(':')[2][:32]}"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{f"{REPOSITORY}@{DIGEST}", TEMPORARY}, {f"{REPOSITORY}:1", TEMPORARY}],
+    ids=["at its beginning", "before its end"],
+)
+async def test_a_move_of_names_in_which_an_agent_was_killed_is_ended_by_the_next_pull(
+    names: set[str],
+) -> None:
+    engine = Names()
+    engine.names = names
+    reference = Reference.parse(f"{REPOSITORY}:1")
+    present = await naming.present(engine, reference, DIGEST, None)
+    await naming.give(engine, reference, DIGEST, present)
+    assert engine.names == {f"{REPOSITORY}:1"}
+
+
+async def test_names_of_one_image_are_moved_one_after_another() -> None:
+    """At the same time, one would take away what the other is about to move."""
+    engine = Names()
+    both = (Reference.parse(f"{REPOSITORY}:{tag}") for tag in ("1", "2"))
+    await asyncio.gather(*(naming.give(engine, each, DIGEST, naming.Present()) for each in both))
+    assert engine.names == {f"{REPOSITORY}:1", f"{REPOSITORY}:2"}
 
 
 async def test_where_names_can_not_be_removed_the_tag_is_there_all_the_same() -> None:
