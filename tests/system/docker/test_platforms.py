@@ -92,6 +92,24 @@ def test_a_digest_is_pulled_for_the_platform_too(
         assert "annot overwrite digest" in answer.json()["details"]
 
 
+def test_an_image_for_another_platform_alone_is_pulled_again_once_its_tag_has_moved(
+    cluster: Cluster, engines: Sequence[Engine], registry: Registry, image: PushedImage
+) -> None:
+    name = f"{image.repository}-foreign"
+    foreign = registry.push_image(name, "1.0", [random_layer(name)], architecture="arm64")
+    for engine in engines:
+        engine.pull(foreign.reference)
+    answer = cluster.pull("group:web", foreign.reference)
+    assert {each["status"] for each in results(answer).values()} == {"ok"}
+    registry.push_image(name, "1.0", [random_layer(f"{name} moved")], architecture="arm64")
+    made = cluster.admin.post(
+        f"/job/{answer.json()['job_id']}/retry", json={"target_hostname": "group:web"}
+    )
+    again = cluster.ended(made.raise_for_status().json()["job_id"])
+    assert [each["digest"] for each in again["results"]] == [foreign.digest] * 2
+    assert [each["changed"] for each in again["results"]] == [False] * 2
+
+
 def test_what_an_image_is_not_for_fails_and_leaves_nothing(
     cluster: Cluster, engines: Sequence[Engine], both: Both, registry: Registry
 ) -> None:

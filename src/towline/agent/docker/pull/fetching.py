@@ -66,7 +66,8 @@ class Fetching:
             TaskFailed: the engine doesn't answer.
         """
         digest = self._digest(attempt)
-        if digest is None and ask:
+        if digest is None and ask and self._order.once is None:
+            # Nodes that are to agree have asked, each in its turn; what one finds the others pull.
             digest = await self._resolve(attempt)
         if digest is None:
             return None
@@ -115,43 +116,35 @@ class Fetching:
         reference = self._order.reference
         if digest is None or reference.digest is not None:
             found = await self._follow(attempt, digest or reference.tag or "latest")
-            return found or digest or await self._named(reference.digest)
+            return found or digest or await self._named()
         present = await naming.present(self._engine, reference, digest, self._platform)
-        if present.other is not None:
-            await self._pull_tag_of(attempt, digest, present.other)
-        else:
-            await self._follow(attempt, digest)
-            await self._name(digest, present)
+        if present.foreign and await self._pull_tag_of(attempt, digest):
+            return digest
+        await self._follow(attempt, digest)
+        await self._name(digest, present)
         return digest
 
-    async def _pull_tag_of(self, attempt: Attempt, digest: str, other: Platform) -> None:
+    async def _pull_tag_of(self, attempt: Attempt, digest: str) -> bool:
         """Pull the tag in place of a digest that the engine has for another platform already.
 
         The classic store gives a digest to one image, and keeps to that.
 
-        Raises:
-            Hopeless: the tag isn't that digest any more.
+        Returns:
+            whether the tag is that digest still. If not, the digest itself is left, which fails
+            unless there is no image of it but the one for the other platform.
         """
         reference = self._order.reference
-        found = await self._resolve(attempt)
-        if found in (None, digest):
-            found = await self._follow(attempt, reference.tag or "latest")
-            after = await self._engine.image(self._order.name)
-            if after is not None and digest in presence.digests(after, reference):
-                found = digest
-        if found != digest:
-            name = f"{reference.repository}@{digest}"
-            raise Hopeless(
-                f"{self._order.name} is to be {digest}, which this engine has for {other} and "
-                f"can't have for another platform as well, and the tag is "
-                f"{found or 'something else'} by now; remove that image "
-                f"('docker image rm {name}') and pull again"
-            )
+        if await self._resolve(attempt) not in (None, digest):
+            return False
+        found = await self._follow(attempt, reference.tag or "latest")
+        after = await self._engine.image(self._order.name)
+        known = presence.digests(after, reference) if after is not None else set()
+        return digest in (found, *known)
 
-    async def _named(self, digest: str | None) -> str | None:
+    async def _named(self) -> str | None:
         """Return the digest of the image that is there now, where it has just one."""
         found = await self._engine.image(self._order.name)
-        return digest if found is None else presence.digest(found, self._order.reference)
+        return None if found is None else presence.digest(found, self._order.reference)
 
     async def _name(self, digest: str, present: naming.Present) -> None:
         """Give what is there of a digest the name that is asked for."""

@@ -32,13 +32,13 @@ class Present(msgspec.Struct, frozen=True):
     Attributes:
         whole: whether it is for sure what a pull of the digest would bring.
         named: whether the digest itself is a name there.
-        other: the platform that the image of that name is for, where it is another than wanted
-            and the engine has one image for each name.
+        foreign: whether the image of that name is for another platform than wanted, and the engine
+            has one image for each name.
     """
 
     whole: bool = False
     named: bool = False
-    other: Platform | None = None
+    foreign: bool = False
 
 
 async def present(
@@ -56,8 +56,8 @@ async def present(
     whole = presence.is_what_a_pull_brings(found, digest, platform)
     # In the classic store each digest is a name, though not among the tags.
     classic = found.id != digest
-    other = found.platform if classic and platform not in (None, found.platform) else None
-    return Present(whole, classic or name in _tags(found), other)
+    foreign = classic and platform not in (None, found.platform)
+    return Present(whole, classic or name in _tags(found), foreign)
 
 
 async def give(engine: Engine, reference: Reference, digest: str, before: Present) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from towline.agent.docker.answers import Image
+from towline.agent.docker.answers import Image, ImageData, Manifest, ManifestPlatform
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
 from towline.agent.docker.pull.attempt import Attempt, Hook
@@ -37,6 +37,8 @@ class Store(Engine):
         tag_is: what the tag is at the registry; "" for what can't be found out.
         messages: what a pull says before its end.
         pulls: what was pulled, in turn.
+        failure: by which a pull of a digest ends.
+        logins, platforms: what was handed on, by what was asked.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,9 @@ class Store(Engine):
         self.tag_is = NEW
         self.messages: list[dict[str, Any]] | None = None
         self.pulls: list[str] = []
+        self.failure: TaskFailed | None = None
+        self.logins: dict[str, dict[str, str] | None] = {}
+        self.platforms: list[Platform | None] = []
         self.go = asyncio.Event()
         self.go.set()
 
@@ -56,6 +61,7 @@ class Store(Engine):
         return self.names.get(name)
 
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
+        self.logins["digest"] = auth
         if not self.tag_is:
             raise EngineRefused(404, "page not found")
         return self.tag_is
@@ -71,7 +77,11 @@ class Store(Engine):
         platform: Platform | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
         self.pulls.append(tag)
+        self.platforms.append(platform)
+        self.logins["pull"] = auth
         await self.go.wait()
+        if self.failure is not None and tag.startswith("sha256:"):
+            raise self.failure
         digest = tag if tag.startswith("sha256:") else self.tag_is or NEW
         ending = [OPENING, {"status": f"Digest: {digest}"}, {"status": "Status: whatever"}]
         for message in ending if self.messages is None else self.messages:
@@ -115,6 +125,7 @@ DONE = {"id": "a", "status": "Download complete"}
         ([OPENING], False),
         ([OPENING, LAYER, DONE], False),
         ([LAYER], False),
+        ([LAYER, {"id": "a", "status": "Extracting", "progressDetail": {"current": 1}}], False),
         ([DONE, {"id": "b", "status": "Downloading", "progressDetail": {"current": 1}}], False),
     ],
 )
@@ -149,7 +160,7 @@ async def test_what_is_there_of_the_agreed_digest_is_given_the_tag_and_nobody_as
     engine = Store()
     engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
     found = await fetched(engine, order(lead=lead(NEW)))
-    assert (found.digest, found.changed, engine.pulls) == (NEW, True, [])
+    assert (found.tag, found.digest, found.changed, engine.pulls) == ("1", NEW, True, [])
     assert engine.names[NAME].id == OWN_ID
 
 
@@ -167,15 +178,136 @@ async def test_where_what_is_there_may_be_for_another_platform_the_engine_is_ask
     assert engine.pulls == [NEW if unknown else "1"]
 
 
-async def test_a_tag_that_is_another_digest_by_now_does_not_stand_in_for_the_agreed_one() -> None:
+@pytest.mark.parametrize(("tag_is", "pulls"), [(NEW, [OLD]), ("", ["1", OLD])])
+async def test_a_tag_that_is_another_digest_by_now_does_not_stand_in_for_the_agreed_one(
+    tag_is: str, pulls: list[str]
+) -> None:
+    """The digest is pulled: it may well have no image but the one for the other platform."""
     engine = Store()
+    engine.tag_is = tag_is
     engine.names[f"{REPOSITORY}@{OLD}"] = image(OLD, "arm64")
-    with pytest.raises(Hopeless, match=f"docker image rm {REPOSITORY}@{OLD}"):
+    found = await fetched(engine, order(lead=lead(OLD)))
+    assert (found.digest, engine.pulls, engine.names[NAME]) == (OLD, pulls, image(OLD, "arm64"))
+    engine.failure = EngineRefused(0, f"Cannot overwrite digest {OLD}")
+    with pytest.raises(EngineRefused, match="Cannot overwrite"):
         await fetched(engine, order(lead=lead(OLD)))
-    assert engine.pulls == []
-    engine.tag_is = ""  # it turns out in the pull only
-    with pytest.raises(Hopeless, match=f"the tag is {NEW} by now"):
-        await fetched(engine, order(lead=lead(OLD)))
+
+
+async def test_what_the_tag_is_shows_in_the_image_where_the_engine_says_nothing_of_it() -> None:
+    engine = Store()
+    engine.messages = [LAYER, DONE]
+    assert (await fetched(engine, order())).digest == NEW
+    engine.names = {f"{REPOSITORY}@{NEW}": image(NEW, "arm64")}
+    engine.pulls.clear()
+    assert (await fetched(engine, order(lead=lead(NEW)))).digest == NEW
+    assert engine.pulls == ["1"]
+
+
+async def test_the_platform_that_is_asked_for_goes_before_the_engines_own() -> None:
+    arm = Platform.parse("linux/arm64")
+    engine = Store()
+    engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW, "arm64")
+    found = await fetched(engine, order(lead=lead(NEW), platform=arm))
+    assert (found.image_id, engine.pulls) == (FOREIGN_ID, [])
+    engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
+    with pytest.raises(Hopeless):
+        await fetched(engine, order(lead=lead(NEW), platform=arm))
+    assert engine.platforms == [arm]
+
+
+@pytest.mark.parametrize(
+    ("there", "platform", "left"),
+    [("amd64", "", True), ("arm64", "", False), ("arm64", "linux/arm64", True)],
+)
+async def test_missing_leaves_alone_what_is_for_the_platform(
+    there: str, platform: str, left: bool
+) -> None:
+    wanted = order(policy="missing", platform=Platform.parse(platform) if platform else None)
+    engine = Store()
+    engine.names[NAME] = image(NEW, there)
+    found = await Fetching(engine, wanted, ()).first_look()
+    assert (found is not None) is left
+
+
+async def test_what_an_attempt_has_brought_whose_end_never_came_was_not_there_before() -> None:
+    wanted = order(policy="missing")
+    engine = Store()
+    fetching = Fetching(engine, wanted, ())
+    assert await fetching.first_look() is None
+    engine.names[NAME] = image(NEW)
+    assert await fetching.first_look() is None
+    assert (await fetching.fetch(Attempt(wanted, 2, lambda _: None))).changed
+
+
+async def test_a_digest_that_is_asked_for_has_to_be_a_name_and_no_tag_comes_of_it() -> None:
+    pinned = order(f"{REPOSITORY}@{NEW}")
+    by_tag_only = Image(NEW, 1, [NAME], manifests=[manifest("amd64")])
+    engine = Store()
+    engine.names = {NAME: by_tag_only, pinned.name: by_tag_only}
+    await fetched(engine, pinned)
+    assert engine.pulls == [NEW]
+    engine.pulls.clear()
+    by_digest = Image(NEW, 1, [pinned.name], manifests=[manifest("amd64")])
+    engine.names = {pinned.name: by_digest}
+    await fetched(engine, pinned)
+    assert (engine.pulls, set(engine.names)) == ([], {pinned.name})
+    # No tag stands in for what was asked for, whatever platform the digest's image is for.
+    engine.names = {pinned.name: image(NEW, "arm64")}
+    await fetched(engine, pinned)
+    assert (engine.pulls, set(engine.names)) == ([NEW], {pinned.name})
+
+
+def manifest(architecture: str, available: bool = True) -> Manifest:
+    return Manifest(architecture, available, ImageData(ManifestPlatform("linux", architecture)))
+
+
+async def test_an_image_of_which_more_is_there_has_changed_though_its_id_is_the_same() -> None:
+    class Adding(Store):
+        async def tag(self, name: str, repository: str, tag: str) -> None:
+            self.names[f"{repository}:{tag}"] = Image(NEW, 1, manifests=[manifest("amd64")])
+
+    engine = Adding()
+    engine.names[NAME] = Image(NEW, 1, manifests=[manifest("amd64", False)])
+    found = await fetched(engine, order(lead=lead(NEW)))
+    assert (found.image_id, found.changed) == (NEW, True)
+
+
+async def test_the_login_goes_with_all_that_asks_the_registry() -> None:
+    engine = Store()
+    fetching = Fetching(engine, order(), ())
+    attempt = Attempt(order(), 1, lambda _: None)
+    attempt.auth = {"username": "puller"}
+    await fetching.look(attempt, ask=True)
+    await fetching.fetch(attempt)
+    assert engine.logins == {"digest": attempt.auth, "pull": attempt.auth}
+
+
+@pytest.mark.parametrize(
+    ("ask", "more"), [(False, {}), (True, {"once": "job"}), (True, {"lead": Lead(OLD, "a", 0.0)})]
+)
+async def test_a_registry_is_not_asked_where_that_does_not_help_or_others_have_a_say(
+    ask: bool, more: dict[str, Any]
+) -> None:
+    """What it says to one node alone would split the fleet."""
+    engine = Store()
+    engine.names[NAME] = engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
+    wanted = order(**more)
+    attempt = Attempt(wanted, 1, lambda _: None)
+    attempt.lead = wanted.lead
+    assert await Fetching(engine, wanted, ()).look(attempt, ask=ask) is None
+    assert engine.logins == {}
+
+
+class Watch(Hook):
+    async def watch(self, attempt: Attempt) -> None:
+        raise Hopeless("no room")
+
+
+async def test_a_hook_that_watches_ends_the_pull() -> None:
+    engine = Store()
+    engine.go.clear()
+    with pytest.raises(Hopeless, match="no room"):
+        await fetched(engine, order(), Watch())
 
 
 async def test_an_engine_that_passes_over_the_platform_has_not_brought_what_was_asked_for() -> None:
@@ -203,6 +335,9 @@ async def test_a_node_that_pulled_the_tag_pulls_what_was_agreed_on_where_that_is
     engine, agreement = Store(), Agreement(agreed)
     found = await fetched(engine, order(), agreement)
     assert (found.digest, engine.pulls, agreement.got) == (agreed, pulls, [NEW])
+    # What was agreed on before is nothing new to the others.
+    await fetched(engine, order(lead=lead(OLD)), agreement)
+    assert agreement.got == [NEW]
 
 
 async def until(true: Callable[[], bool]) -> None:
