@@ -16,9 +16,9 @@ failure stands in the job's timeline ("attempt 1 of 5 failed: … (passing; trie
 [pulls.md](pulls.md#tried-again-or-not) says what each kind leads to.
 
 The words are those of Docker Engine 20.10 (the classic store), Docker Engine 29 (the containerd \
-image store) and Podman 4.3, each provoked in the tests unless it says otherwise. Names, digests \
-and addresses are examples. This page is made from the table in \
-`src/towline/agent/docker/pull/words`, by `scripts/troubleshooting.py`.
+image store) and Podman 4.3, each provoked on such an engine unless it says otherwise \
+(`tests/parts/agent/docker/pull`). Names, digests and addresses are examples. This page is made \
+from the table in `src/towline/agent/docker/pull/words`, by `scripts/troubleshooting.py`.
 """
 
 _KINDS: dict[Kind, tuple[str, str]] = {
@@ -83,7 +83,7 @@ def page() -> str:
 def _section(row: Row) -> str:
     words: dict[str, list[str]] = {}
     for said in row.said:
-        source = f" (not provoked here; known from {said.source})" if said.source else ""
+        source = f" (not provoked here; reported in {said.source})" if said.source else ""
         words.setdefault(f"{said.by}{source}", []).append(said.words)
     blocks = ["\n".join([f"{by}:\n\n```text", *examples, "```"]) for by, examples in words.items()]
     parts = [f"### {row.title}", *blocks, f"**Why:** {row.cause}"]

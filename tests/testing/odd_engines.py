@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,10 @@ _ALL_FILES = "--bounding-set=-dac_override,-dac_read_search,-fowner"
 class OddEngine(Engine):
     """A Docker Engine of one's own, set up oddly.
 
-    Parameters: `environment` is added to the daemon's. With `bound` neither the daemon nor its
-    containerd can write where a mode forbids it, though they are root. With `remapped` so many ids
-    of users are mapped into the engine's user namespace. With `disk` the images are on a disk of so
-    many bytes.
+    Parameters: `environment` is added to the daemon's, `options` to its command line. With `bound`
+    neither the daemon nor its containerd can write where a mode forbids it, though they are root.
+    With `remapped` so many ids of users are mapped into the engine's user namespace. With `disk`
+    the images are on a disk of so many bytes.
     """
 
     def __init__(
@@ -27,11 +27,13 @@ class OddEngine(Engine):
         kind: EngineKind | str,
         *,
         environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
         bound: bool = False,
         remapped: int = 0,
         disk: int = 0,
     ) -> None:
         self._environment = environment or {}
+        self._options = options
         self._bound = bound
         self._remapped = remapped
         super().__init__(kind)
@@ -59,9 +61,9 @@ class OddEngine(Engine):
 
     def _dockerd_process(self) -> Process:
         process = super()._dockerd_process()
-        before, after = self._bounds(), []
+        before, after = self._bounds(), [*self._options]
         if self._remapped:
-            before, after = self._remapping(), ["--userns-remap=nobody:nogroup"]
+            before, after = self._remapping(), [*after, "--userns-remap=nobody:nogroup"]
         return self._oddly(process, before, after)
 
     def _oddly(

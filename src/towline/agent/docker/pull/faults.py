@@ -54,7 +54,7 @@ _STORE = re.compile(
     r"failed to (?:register layer|extract layer|prepare extraction snapshot|unpack image|send write"
     r"|get reader from content store)|failed commit on ref|apply layer|processing tar file"
     r"|applylayer|adding layer with blob|storing blob to file|mount callback failed"
-    r"|\blease\b.* does not exist|parent snapshot"
+    r"|\blease\b.* does not exist|parent snapshot|content digest"
     r"|\b(?:mkdir|open|write|rename|(?:sym)?link|l?chown|chmod|l?stat|remove|unlink|mount) \S*/"
 )
 """Words of an engine's store."""

@@ -159,7 +159,7 @@ async def test_an_image_that_can_not_be_stored_costs_no_more_than_it_must(
     between.requests.clear()
     trial = await pull(daemon, f"{between.host}/{image.name}")
     attempts = case.attempts_at.get(which, case.attempts)
-    assert trial.titles == [case.rows[which]] * attempts, trial.error
+    assert trial.told == [case.rows[which]] * attempts, trial.error
     assert between.served <= case.costs * image.size
 
 
@@ -174,5 +174,5 @@ async def test_an_image_of_the_oldest_form_costs_nothing_where_it_is_not_read(
         match="/manifests/", status=200, body=json.dumps(manifest).encode(), content_type=SCHEMA_1
     )
     trial = await pull(daemon, f"{between.host}/{image.name}")
-    assert trial.titles == ["An image of an old form"]
+    assert trial.told == ["An image of an old form"]
     assert between.served == 0

@@ -14,6 +14,7 @@ from tests.testing.engine_api import EngineApi
 from tests.testing.odd_engines import OddEngine, away, covered, forbidden
 from tests.testing.odd_images import OddImage, entry, gzipped, push, random_archive
 from tests.testing.odd_servers import OK, OddServer, certificate, own_address
+from tests.testing.ports import free_port
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, FaultyProxy
 from tests.testing.registry import Registry, archive_of, random_layer
@@ -213,6 +214,17 @@ async def test_an_agent_that_may_not_use_the_socket_is_told_so_at_once(engine: E
     assert "the agent's user is not in the group docker" in trial.error
 
 
+async def test_an_engine_that_wants_tls_says_so(tmp_path: Path) -> None:
+    both = str(certificate(tmp_path, "IP:127.0.0.1"))
+    address = f"tcp://127.0.0.1:{free_port()}"
+    options = ["--tls", *(f"--tls{each}={both}" for each in ("cacert", "cert", "key"))]
+    options.append(f"--host={address}")
+    with OddEngine(EngineKind.CLASSIC, options=options) as engine:
+        trial = await pull(engine, "localhost:9/app:1.0", url=address)
+    assert trial.titles == ["An engine that wants TLS"], trial.error
+    assert "DOCKER_TLS_VERIFY" in trial.error
+
+
 async def test_a_socket_proxy_that_does_not_let_pulls_pass_is_told_as_that(engine: Engine) -> None:
     with FaultyProxy.before_engine(engine) as before:
         body = b"<html><body><h1>403 Forbidden</h1></body></html>"
@@ -241,6 +253,19 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_what_mends_it(
     with OddServer(OK, other) as server:
         trial = await pull(daemon, f"{server.host}/app:1.0")
     assert trial.titles == ["A certificate for another name"], trial.error
+    old = certificate(tmp_path, f"IP:{own_address()}", on="2020-01-01 00:00:00")
+    with OddServer(OK, old) as server:
+        trial = await pull(daemon, f"{server.host}/app:1.0")
+    assert trial.titles == ["A certificate out of its time"], trial.error
+
+
+@needs_address
+@pytest.mark.parametrize("which", [CLASSIC])
+async def test_a_registry_that_says_nothing_may_speak_later(which: str, daemon: EngineApi) -> None:
+    """With the engine that waits for the shortest time: the others take up to a minute and more."""
+    with OddServer(None) as server:
+        trial = await pull(daemon, f"{server.host}/app:1.0", retries=0)
+    assert trial.titles == ["No answer in time"], trial.error
 
 
 @needs_address

@@ -26,8 +26,8 @@ _STORING = 'writing blob: storing blob to file "/var/tmp/storage1607376779/1": '
 _ADDING = f'writing blob: adding layer with blob "{_D}": '
 _EXIT = "exit status 1"
 _CALLS = (
-    "(?:mkdir|open|openat|creat|write|rename|symlink|link|chmod|chown|lchown|fchown|stat|lstat|"
-    "remove|unlink|mount|mknod|setxattr|lsetxattr|utimensat)"
+    "(?:mkdir|open|openat|creat|write|rename|symlink|link|chmod|stat|lstat|remove|unlink|mount|mknod|"
+    "setxattr|lsetxattr|utimensat)"
 )
 
 UNSTORABLE = (
@@ -93,7 +93,7 @@ UNSTORABLE = (
         "Owners beyond the engine's user namespace",
         (
             "cannot be mapped to a host id",
-            "\\blchown\\b.*invalid argument",
+            "\\blchown\\b.*(?:invalid argument|operation not permitted)",
             "insufficient uids or gids",
         ),
         (
@@ -102,7 +102,14 @@ UNSTORABLE = (
                 CLASSIC,
                 f"{_REGISTER}ApplyLayer exit status 1 stdout:  stderr: lchown /data: invalid "
                 "argument",
-                "moby/moby issues on user namespaces",
+                "moby/moby#43576",
+            ),
+            Said(
+                "Engine 23.0",
+                f"{_REGISTER}ApplyLayer exit status 1 stdout:  stderr: failed to Lchown "
+                '"/data" for UID 718322462, GID 454177323 (try increasing the number of '
+                "subordinate IDs in /etc/subuid and /etc/subgid): lchown /data: invalid argument",
+                "stonith404/pingvin-share#123",
             ),
         ),
         "A file of the image has an owner beyond those that the engine's user namespace has "
@@ -310,7 +317,7 @@ DAMAGED = (
             "(?:processing tar file|applylayer|mount callback failed|failed to extract layer).*"
             "(?:unexpected eof|gzip: invalid|flate: corrupt|invalid tar header|magic number)",
             "(?:processing tar file|mount callback failed).*\\blink /\\S+ /\\S+: no such file",
-            "(?:processing tar file\\(|applylayer .*stderr: )no such file or directory",
+            "(?:processing tar file\\(|applylayer .*stderr: ).*no such file or directory",
             "storing blob to file +: (?:unexpected eof|gzip: |flate: )",
         ),
         (
@@ -338,7 +345,7 @@ REMOVED = (
         "Taken away under the pull",
         (
             "no such file or directory",
-            "(?:\\blease\\b|parent snapshot|content store).*(?:does not exist|not ?found)",
+            "(?:\\blease\\b|parent snapshot|content (?:store|digest)).*(?:not exist|not ?found)",
             "(?:register|extract|apply|unpack|prepare|commit)\\b.*(?:does not exist|not found)$",
         ),
         (
@@ -354,6 +361,22 @@ REMOVED = (
                 "content/blobs/sha256/27d6: no such file or directory",
             ),
             Said(CONTAINERD, f"mkdir {_INGEST}: no such file or directory"),
+            Said(
+                CONTAINERD,
+                "unable to lease content: lease does not exist: not found",
+                "moby/moby#53335",
+            ),
+            Said(
+                CONTAINERD,
+                f"failed to check image {_D}: rpc error: code = NotFound desc = content digest "
+                f"{_D}: not found",
+            ),
+            Said(
+                CONTAINERD,
+                f'failed to prepare extraction snapshot "extract-549308819-2Mnm {_D}": parent '
+                f"snapshot {_E} does not exist: not found",
+                "containerd/containerd#10835",
+            ),
         ),
         "Something took away what the store had of the pull: a prune of images meanwhile, or "
         "somebody who cleared its directory. It is not the registry that lacks anything.",

@@ -36,6 +36,15 @@ LACKING = (
     Row(
         Kind.LACKING,
         Speaker.ENGINE,
+        "An engine that wants TLS",
+        ("^http status 400: client sent an http request to an https server",),
+        (Said(CLASSIC, "HTTP status 400: Client sent an HTTP request to an HTTPS server."),),
+        "The engine's address (`tcp://…`) is one where it speaks TLS, and the agent does not.",
+        "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH for the agent",
+    ),
+    Row(
+        Kind.LACKING,
+        Speaker.ENGINE,
         "A proxy before the engine's socket refuses",
         ("^http status 40[137]\\b",),
         (Said("a socket proxy", "HTTP status 403: <html><body>Forbidden</body></html>"),),
@@ -108,7 +117,7 @@ LACKING = (
         Kind.LACKING,
         Speaker.WAY,
         "Plain HTTP where HTTPS is wanted",
-        ("server gave http response to https client", "first record does not look like a tls"),
+        ("server gave http response to https client",),
         (
             Said(CLASSIC, f'Get "{_URL}": http: server gave HTTP response to HTTPS client'),
             Said(CONTAINERD, f"{_DO}http: server gave HTTP response to HTTPS client"),
@@ -239,7 +248,6 @@ PASSING = (
             "error while dialing",
             "failed to send write: (?:eof|error reading from server)",
             "error creating lease",
-            "can't be read: a line is too long",
         ),
         (
             Said(CONTAINERD, "context canceled"),
@@ -345,7 +353,7 @@ PASSING = (
                 f'Get "{_URL}": net/http: request canceled while waiting for connection '
                 "(Client.Timeout exceeded while awaiting headers)",
             ),
-            Said(CONTAINERD, f"{_DO}dial tcp 192.0.2.7:443: i/o timeout"),
+            Said(CONTAINERD, f"{_DO}net/http: TLS handshake timeout"),
         ),
         "No answer came in the time that the engine gives it.",
     ),
