@@ -49,7 +49,11 @@ UNSTORABLE = (
                 f"{_MOUNT}write {_CONTAINERD_ROOT}/tmpmounts/containerd-mount1838/data: no space "
                 "left on device",
             ),
-            Said(PODMAN, f"{_STORING}write /var/tmp/storage1607376779/1: no space left on device"),
+            Said(
+                PODMAN,
+                f"{_ADDING}ApplyLayer stdout:  stderr: write /data: no space left on device "
+                f"{_EXIT}",
+            ),
         ),
         "The disk with the engine's images is full, or a quota on it.",
         "make room on the disk with the engine's images",
@@ -67,6 +71,11 @@ UNSTORABLE = (
             ),
             Said(CONTAINERD, f"mkdir {_INGEST}: read-only file system"),
             Said(CONTAINERD, f"{_SNAPSHOT}read-only file system"),
+            Said(
+                PODMAN,
+                f'{_ADDING}creating layer with ID "f4bdd29ea28c": mkdir '
+                "/var/lib/containers/storage/vfs/dir/f4bdd29ea28c: read-only file system",
+            ),
         ),
         "The disk with the engine's images is mounted read-only; Linux does that by itself after "
         "errors of the disk.",
@@ -363,8 +372,7 @@ REMOVED = (
             Said(CONTAINERD, f"mkdir {_INGEST}: no such file or directory"),
             Said(
                 CONTAINERD,
-                "unable to lease content: lease does not exist: not found",
-                "moby/moby#53335",
+                f"{_COMMIT}lease does not exist: not found",
             ),
             Said(
                 CONTAINERD,

@@ -13,6 +13,7 @@ _PING = (
     "initializing source docker://registry.example/app:1.0: pinging container registry "
     f'registry.example: Get "{_URL}": '
 )
+_LOOKUP = "dial tcp: lookup registry.example on 192.0.2.53:53: no such host"
 _OPEN = "failed to copy: httpReadSeeker: failed open: "
 _PAGE = '"<html><head><title>403</title></head></html>"'
 
@@ -291,9 +292,16 @@ PASSING = (
         "A name that is not found",
         ("no such host", "server misbehaving", "temporary failure in name resolution"),
         (
-            Said(CLASSIC, f'Get "{_URL}": dial tcp: lookup registry.example: no such host'),
-            Said(CONTAINERD, f"{_DO}dial tcp: lookup registry.example: no such host"),
-            Said(PODMAN, f"{_PING}dial tcp: lookup registry.example: no such host"),
+            Said(
+                CLASSIC,
+                f'Get "{_URL}": dial tcp: lookup registry.example on 192.0.2.53:53: no such host',
+            ),
+            Said(
+                CONTAINERD, f"{_DO}dial tcp: lookup registry.example on 192.0.2.53:53: no such host"
+            ),
+            Said(
+                PODMAN, f"{_PING}dial tcp: lookup registry.example on 192.0.2.53:53: no such host"
+            ),
         ),
         "The name server does not know the registry's name, or fails: for a while, or because the "
         "name is wrong.",
@@ -348,12 +356,9 @@ PASSING = (
             "request canceled",
         ),
         (
-            Said(
-                CLASSIC,
-                f'Get "{_URL}": net/http: request canceled while waiting for connection '
-                "(Client.Timeout exceeded while awaiting headers)",
-            ),
+            Said(CLASSIC, f'Get "{_URL}": net/http: TLS handshake timeout'),
             Said(CONTAINERD, f"{_DO}net/http: TLS handshake timeout"),
+            Said(PODMAN, f"{_PING}net/http: TLS handshake timeout"),
         ),
         "No answer came in the time that the engine gives it.",
     ),
