@@ -51,7 +51,7 @@ def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_
         assert job["timeline"][-2]["event"] in ("dequeued", "attempt", "started")
     (words,) = events(cluster.job(first), "attempt")
     assert words.startswith("attempt 1 of 5 failed: ")
-    assert "(resting; tried again in " in words
+    assert "(the registry is busy; tried again in " in words
 
 
 def test_a_pull_that_is_not_to_be_tried_again_fails_with_the_registry_s_words(
@@ -66,4 +66,7 @@ def test_a_pull_that_is_not_to_be_tried_again_fails_with_the_registry_s_words(
     job = cluster.job(answer.headers["Location"].removeprefix("/job/"))
     (words,) = events(job, "attempt")
     (result,) = job["results"]
-    assert words == f"attempt 1 of 1 failed: {result['error']} (resting; it is not tried again)"
+    assert (
+        words
+        == f"attempt 1 of 1 failed: {result['error']} (the registry is busy; it is not tried again)"
+    )

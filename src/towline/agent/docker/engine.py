@@ -55,15 +55,22 @@ class Engine:
 
     Args:
         url: `unix:///path`, `tcp://host:port` or `http://host:port`.
-        answer_within: seconds for its quick calls.
+        answer_within, ping_within: seconds; see the constants.
     """
 
-    def __init__(self, url: str, *, answer_within: float = ANSWER_WITHIN) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        ping_within: float = PING_WITHIN,
+    ) -> None:
         self.url = url
         self.platform: Platform | None = None
         self.naming = asyncio.Lock()
         """Locked while an image's names are moved."""
         self._answer_within = answer_within
+        self._ping_within = min(ping_within, answer_within)
         self._docker: Docker | None = None
         self._root: str | None = None
 
@@ -76,7 +83,9 @@ class Engine:
     async def ping(self) -> str:
         """Return the engine's version; "" where what stands before it lets only images through."""
         # The API version is asked for again after an absence: the engine may have been upgraded.
-        within = min(PING_WITHIN, self._answer_within)
+        return await self._ask_version(self._ping_within)
+
+    async def _ask_version(self, within: float) -> str:
         try:
             found = await self._ask(Version, "GET", "version", within=within)
         except EngineRefused as refused:
@@ -280,7 +289,8 @@ class Engine:
         try:
             docker = self._client()
             if path != "version" and self._root is None:
-                await self.ping()
+                # A busy engine, and Podman's service above all, takes its time for that.
+                await self._ask_version(self._answer_within)
             root = "" if path == "version" else self._root
             url = URL(f"{docker.docker_host}{root}/{path}")
             async with docker.session.request(

@@ -1,5 +1,6 @@
 """Whatever an engine answers, of whatever shape: an error of the engine in words, and no other."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineUnreachable
 from towline.errors import TaskFailed
 
 JSON, TEXT, HTML = "application/json", "text/plain; charset=utf-8", "text/html"
@@ -20,16 +22,19 @@ NESTED = b"[" * 100_000
 class Daemon:
     """What listens in an engine's place, and answers everything with the same bytes.
 
-    Parameters: with `versioned` it answers as an engine does when it is asked for its version.
+    Parameters: with `versioned` it answers as an engine does when it is asked for its version, and
+    takes `thinking` seconds for that.
     """
 
     def __init__(self) -> None:
         self.status, self.body = 200, b""
         self.content_type: str | None = JSON
         self.versioned = True
+        self.thinking = 0.0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if self.versioned and request.path.endswith("/version"):
+            await asyncio.sleep(self.thinking)
             return web.Response(body=VERSION, content_type=JSON)
         response = web.StreamResponse(status=self.status)
         if self.content_type is not None:
@@ -133,3 +138,14 @@ async def test_words_without_bounds_in_a_stream_are_an_error_of_the_engine(
     daemon.body = json.dumps({"status": "x" * 2**20}).encode() + b"\r\n"
     with pytest.raises(TaskFailed, match="progress stream"):
         await _pull(engine)
+
+
+async def test_an_engine_that_takes_its_time_for_its_version_is_waited_for_by_what_is_asked_of_it(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon.thinking, daemon.body = 0.1, b'{"Id": "sha256:0", "Size": 7}'
+    engine = Engine(f"unix://{tmp_path / 'd.sock'}", ping_within=0.01)
+    with pytest.raises(EngineUnreachable, match="did not answer within"):
+        await engine.ping()
+    assert await engine.image("localhost:5000/a:1.0") is not None
+    await engine.close()
