@@ -133,5 +133,10 @@ async def test_a_digest_that_is_gone_is_named_with_who_resolved_it_and_other_fai
     gone = resolution.explain(attempt, EngineRefused(404, "manifest unknown: manifest unknown"))
     assert isinstance(gone, Hopeless)
     assert f"localhost:5000/a/b:1.0 was {DIGEST} when web-07 resolved it" in gone.error
-    for other in (TaskFailed("connection reset by peer"), EngineRefused(403, "denied")):
+    for other in (
+        TaskFailed("connection reset by peer"),
+        EngineRefused(403, "denied"),
+        EngineRefused(0, "parent snapshot sha256:1 does not exist: not found"),
+        EngineRefused(0, "no matching manifest for linux/arm64: no match for platform: not found"),
+    ):
         assert resolution.explain(attempt, other) is other

@@ -203,6 +203,27 @@ async def test_a_refused_credential_is_named_by_registry_and_user_and_is_final()
     assert classify(asking.explain(trying, rest), IMAGE).kind is Kind.BUSY
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "failed to register layer: mkdir /var/lib/docker/overlay2/1: permission denied",
+        "failed to extract layer: access denied",
+        "error parsing HTTP 403 response body: invalid character '<' looking for a value",
+        'Get "https://registry.internal/v2/": Forbidden',
+        "cannot connect to the Docker Engine at unix:///d.sock: [Permission denied]",
+    ],
+)
+@pytest.mark.parametrize("answer", [issued(), Answer()], ids=["with a user", "without"])
+async def test_what_no_registry_said_is_not_told_as_a_refusal_of_one(
+    words: str, answer: Answer
+) -> None:
+    asking, trying = step(Controllers(answer)), attempt("a")
+    await asking.prepare(trying)
+    error = EngineRefused(500, words)
+    assert asking.explain(trying, error) is error
+    assert error.error == words
+
+
 async def test_a_node_whose_configuration_can_not_be_used_says_so_when_it_is_denied(
     tmp_path: Path,
 ) -> None:
