@@ -82,7 +82,10 @@ set_up_engine() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# Podman, whose service the tests take for an engine, too.
-set_up_podman() {
-    command -v podman >/dev/null || install_packages podman
+# What only the tests need: Podman, whose service answers as an engine does, and certificates.
+set_up_test_parts() {
+    local -a missing=()
+    command -v podman >/dev/null || missing+=(podman)
+    command -v openssl >/dev/null || missing+=(openssl)
+    [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
