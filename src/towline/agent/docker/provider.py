@@ -6,17 +6,19 @@ from datetime import UTC, datetime
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.cooldown import Cooldowns
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.disk import MIN_FREE, Room
 from towline.agent.docker.pull.docker_config import DockerConfiguration
+from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.resolution import Resolution
 from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.provider import Context, Task
 from towline.broker.journal import Journal
-from towline.errors import TowlineError
+from towline.errors import TaskFailed
 from towline.operations.docker import (
     DOCKER,
     Container,
@@ -81,8 +83,11 @@ class DockerProvider:
         try:
             await self._engine.ping()
             self.offered, self.trouble = True, ""
-        except TowlineError as error:
-            self.trouble = error.error
+        except TaskFailed as error:
+            fault = classify(error)
+            self.trouble = fault.told
+            # One that the agent may not use, or not so, is there.
+            self.offered = self.offered or fault.kind is Kind.LACKING
 
     def serve(self, task: Task) -> TaskDocker:
         """Return what operations are given for one task."""

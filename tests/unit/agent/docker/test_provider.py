@@ -108,6 +108,16 @@ async def test_an_engine_that_nobody_named_is_offered_once_it_was_there() -> Non
     assert docker.offered
 
 
+async def test_an_engine_that_the_agent_may_not_use_is_there_and_says_what_mends_it() -> None:
+    engine = Scripted()
+    words = "cannot connect to the Docker Engine at unix:///d.sock: [Permission denied]"
+    engine.failure = EngineUnreachable(words)
+    docker = provider(engine, named=False)
+    await docker.probe()
+    assert docker.offered
+    assert docker.trouble.startswith(f"{words} (the agent's user is not in the group docker")
+
+
 async def test_the_engine_is_closed_with_its_provider() -> None:
     engine = Scripted()
     await provider(engine).close()

@@ -71,11 +71,12 @@ _CHANGING = re.compile(r"0x[0-9a-f]+|\b(?=[a-f]*\d)[0-9a-f]{6,}\b|\d+")
 """What is another each time: addresses, ids, ports, sizes."""
 
 
-def classify(error: TaskFailed, reference: Reference) -> Fault:
+def classify(error: TaskFailed, reference: Reference | None = None) -> Fault:
     """Return what a failure means.
 
     Args:
-        reference: what was pulled: names in the words that could be mistaken are passed over.
+        reference: what was pulled, if anything: names in the words that could be mistaken are
+            passed over.
     """
     reason = error.error
     if isinstance(error, Hopeless):
@@ -108,23 +109,28 @@ def _find(words: str) -> Row | None:
     return next((row for row in TABLE if row.speaker not in apart and row.matches(words)), None)
 
 
-def _without_names(words: str, reference: Reference) -> str:
+def _without_names(words: str, reference: Reference | None) -> str:
     """Leave out what is quoted, digests and the image: a name says nothing of a fault.
 
     Of an address is left whether it is one at which registries are asked.
     """
-    tag = f":{reference.tag}" if reference.tag else ""
-    names = [f"{reference.repository}{tag}", reference.repository, f"{reference.path}{tag}"]
-    names += [reference.familiar.partition("@")[0]] if tag else []
-    names += [reference.path] if "/" in reference.path else []
     words = _QUOTED.sub("", words)
     words = _URL.sub(
         lambda found: "<registry>" if _OF_REGISTRY.match(found[0]) else "<elsewhere>", words
     )
     words = _DIGEST.sub("", words)
-    for name in names:
+    for name in _names(reference) if reference is not None else ():
         words = words.replace(name, "")
     return words
+
+
+def _names(reference: Reference) -> list[str]:
+    """Return what an image may be called in words, the longest first."""
+    tag = f":{reference.tag}" if reference.tag else ""
+    names = [f"{reference.repository}{tag}", reference.repository, f"{reference.path}{tag}"]
+    names += [reference.familiar.partition("@")[0]] if tag else []
+    names += [reference.path] if "/" in reference.path else []
+    return names
 
 
 def _retry_after(words: str) -> float | None:
