@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from towline.agent.docker.answers import Image
@@ -36,6 +37,8 @@ class Fetching:
         self._hooks = hooks
         self._before: Image | None = None
         self._looked = False
+        self._named_before: dict[str, bool] = {}
+        """Whether a digest was a name before the engine was asked to pull it."""
 
     @property
     def _platform(self) -> Platform | None:
@@ -71,7 +74,7 @@ class Fetching:
             digest = await self._resolve(attempt)
         if digest is None:
             return None
-        present = await naming.present(self._engine, self._order.reference, digest, self._platform)
+        present = await self._present(digest)
         if not present.whole or (self._order.reference.digest and not present.named):
             return None
         await self._name(digest, present)
@@ -117,7 +120,8 @@ class Fetching:
         if digest is None or reference.digest is not None:
             found = await self._follow(attempt, digest or reference.tag or "latest")
             return found or digest or await self._named()
-        present = await naming.present(self._engine, reference, digest, self._platform)
+        present = await self._present(digest)
+        self._named_before[digest] = present.named
         if present.foreign and await self._pull_tag_of(attempt, digest):
             return digest
         await self._follow(attempt, digest)
@@ -145,6 +149,13 @@ class Fetching:
         """Return the digest of the image that is there now, where it has just one."""
         found = await self._engine.image(self._order.name)
         return None if found is None else presence.digest(found, self._order.reference)
+
+    async def _present(self, digest: str) -> naming.Present:
+        """Return what the engine has of a digest."""
+        found = await naming.present(self._engine, self._order.reference, digest, self._platform)
+        # A name that is left of an attempt whose end never reached us is none that is to stay.
+        named = self._named_before.get(digest, found.named)
+        return msgspec.structs.replace(found, named=named)
 
     async def _name(self, digest: str, present: naming.Present) -> None:
         """Give what is there of a digest the name that is asked for."""

@@ -261,6 +261,26 @@ def manifest(architecture: str, available: bool = True) -> Manifest:
     return Manifest(architecture, available, ImageData(ManifestPlatform("linux", architecture)))
 
 
+async def test_a_digest_that_a_failed_attempt_has_left_as_a_name_is_none_in_the_end() -> None:
+    class Containerd(Store):
+        async def image(self, name: str) -> Image | None:
+            names = list(self.names)
+            return Image(NEW, 1, names, manifests=[manifest("amd64")]) if name in names else None
+
+        async def untag(self, name: str) -> None:
+            del self.names[name]
+
+    engine, wanted = Containerd(), order(lead=lead(NEW))
+    fetching, attempt = Fetching(engine, wanted, ()), Attempt(wanted, 1, lambda _: None)
+    attempt.lead = wanted.lead
+    engine.messages = [OPENING]
+    with pytest.raises(Passing):
+        await fetching.fetch(attempt)
+    assert set(engine.names) == {f"{REPOSITORY}@{NEW}"}
+    assert await fetching.look(attempt, ask=False) is not None
+    assert set(engine.names) == {NAME}
+
+
 async def test_an_image_of_which_more_is_there_has_changed_though_its_id_is_the_same() -> None:
     class Adding(Store):
         async def tag(self, name: str, repository: str, tag: str) -> None:

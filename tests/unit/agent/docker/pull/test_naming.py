@@ -37,6 +37,7 @@ class Names(Engine):
         return Image(DIGEST, 1, shown) if name in self.names or there else None
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
+        assert "/" not in tag
         self.asked.set()
         await asyncio.sleep(0.01)
         if await self.image(name) is None:
