@@ -360,6 +360,19 @@ async def test_a_node_that_pulled_the_tag_pulls_what_was_agreed_on_where_that_is
     assert agreement.got == [NEW]
 
 
+async def test_what_a_tag_is_is_not_asked_apart_where_the_pull_need_not_wait() -> None:
+    engine = Store()
+    await Pulls(engine).pull(order(), Task(JOB, lambda _: None, lambda _: None))
+    assert "digest" not in engine.logins
+
+
+async def test_missing_pulls_what_is_there_for_another_platform_alone() -> None:
+    engine = Store()
+    engine.names[NAME] = image(OLD, "arm64")
+    task = Task(JOB, lambda _: None, lambda _: None)
+    assert (await Pulls(engine).pull(order(policy="missing"), task)).image_id == OWN_ID
+
+
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():

@@ -217,6 +217,19 @@ async def test_a_pull_under_way_is_shared_where_it_brings_what_is_wanted(
     assert len(engine.pulls) == pulls
 
 
+async def test_what_asks_the_registry_shares_no_pull_that_may_leave_alone_what_is_there() -> None:
+    engine = Scripted()
+    engine.go.clear()
+    node = pulls_of(engine)
+    first = Task(node, order(PINNED, policy="missing"))
+    await until(lambda: engine.running == 1)
+    second = Task(node, order(PINNED))
+    await until(lambda: bool(second.recorded))
+    engine.go.set()
+    await asyncio.gather(first.waiting, second.waiting)
+    assert len(engine.pulls) == 2
+
+
 @pytest.mark.parametrize(("other", "pulls"), [(DIGEST, 1), (f"sha256:{'1' * 64}", 2)])
 async def test_a_tag_that_was_resolved_before_is_as_good_as_a_digest(
     other: str, pulls: int
@@ -337,6 +350,49 @@ async def test_a_pull_that_a_hook_lets_wait_takes_no_slot() -> None:
     gate.refusals = 1
     await first.waiting
     assert gate.asked == ["ready", "allows", "ready", "allows", "before"]
+
+
+class Preparing(Hook):
+    """Counts how often each image's attempt was prepared."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def prepare(self, attempt: Attempt) -> None:
+        self.asked.append(attempt.order.reference.path)
+
+
+async def test_a_pull_that_has_waited_for_its_slot_is_prepared_anew() -> None:
+    engine, preparing = Scripted(), Preparing()
+    engine.go.clear()
+    node = pulls_of(engine, preparing, max_pulls=1)
+    first, second = (Task(node, order(f"registry.example/{name}:1")) for name in "ab")
+    await until(lambda: bool(second.recorded))
+    engine.go.set()
+    await asyncio.gather(first.waiting, second.waiting)
+    assert preparing.asked == ["a", "b", "b"]
+
+
+async def test_a_busy_registry_is_not_waited_for_where_nothing_is_to_be_tried_again() -> None:
+    engine = Scripted(EngineRefused(0, "toomanyrequests"))
+    with pytest.raises(TaskFailed, match="toomanyrequests"):
+        await Task(pulls_of(engine), order(retries=0)).waiting
+    assert len(engine.pulls) == 1
+
+
+async def test_missing_waits_for_an_engine_that_is_away_as_any_pull_does() -> None:
+    class Away(Scripted):
+        looks = 0
+
+        async def image(self, name: str) -> Image | None:
+            self.looks += 1
+            if self.looks <= 2:
+                raise EngineUnreachable("the engine is away")
+            return await super().image(name)
+
+    task = Task(pulls_of(Away()), order(policy="missing"))
+    assert (await task.waiting).changed
+    assert task.kinds == [ATTEMPT]
 
 
 async def test_hooks_learn_what_failed() -> None:

@@ -3,16 +3,23 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from towline.agent.docker.pull.slots import Slots
 
 
 class Pull:
-    """Takes a slot, keeps what is recorded, and ends when it is let go."""
+    """Takes a slot, keeps what is recorded, and ends when it is let go.
+
+    Attributes:
+        then: what is done in the very moment in which it has left its slot.
+    """
 
     def __init__(self, slots: Slots) -> None:
         self.recorded: list[str] = []
         self.running = False
         self.go = asyncio.Event()
+        self.then: Callable[[], object] = lambda: None
         self.task = asyncio.create_task(self._run(slots))
 
     async def _run(self, slots: Slots) -> None:
@@ -20,6 +27,7 @@ class Pull:
             self.running = True
             await self.go.wait()
         self.running = False
+        self.then()
 
     async def end(self) -> None:
         self.go.set()
@@ -68,21 +76,40 @@ async def test_one_that_gives_up_leaves_its_turn_to_the_next_and_says_nothing_mo
     await until(lambda: bool(third.recorded))
     second.task.cancel()
     await asyncio.gather(second.task, return_exceptions=True)
+    fourth = Pull(node)
+    await until(lambda: bool(fourth.recorded))
+    assert fourth.recorded == ["queued: 1 pull runs and 1 wait before it"]
     await first.end()
     await until(lambda: third.running)
     assert len(second.recorded) == 1
-    await third.end()
+    for pull in (third, fourth):
+        await pull.end()
     assert node.busy == 0
 
 
-async def test_a_slot_given_to_one_that_is_just_being_cancelled_is_passed_on() -> None:
+async def test_one_that_gives_up_at_once_has_never_waited() -> None:
+    node = Slots(1, reported_after=0.01)
+    first, second = Pull(node), Pull(node)
+    await asyncio.sleep(0)
+    second.task.cancel()
+    await asyncio.gather(second.task, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    assert second.recorded == []
+    await first.end()
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "about to be given"])
+async def test_a_slot_of_one_that_is_just_being_cancelled_is_passed_on(given: bool) -> None:
     node = slots(1)
     first, second, third = (Pull(node) for _ in range(3))
     await until(lambda: bool(third.recorded))
     first.go.set()
-    await until(lambda: not first.running)
-    second.task.cancel()
+    if given:
+        first.then = second.task.cancel
+    else:
+        second.task.cancel()
     await asyncio.gather(second.task, return_exceptions=True)
+    assert not second.running
     await until(lambda: third.running)
     await third.end()
     assert node.busy == 0
