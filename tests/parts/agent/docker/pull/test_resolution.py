@@ -31,9 +31,11 @@ class Asked(Client):
         super().__init__("unix:///nowhere")
         self.answer = answer
         self.asked = 0
+        self.login: dict[str, str] | None = None
 
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
         self.asked += 1
+        self.login = auth
         if self.answer is None:
             await asyncio.sleep(3600)
         if isinstance(self.answer, TaskFailed):
@@ -119,6 +121,88 @@ async def test_what_the_first_got_by_the_tag_is_what_all_pull(agree: Any) -> Non
     # The tag has moved meanwhile, and an engine may not say what it was.
     for got in (OTHER, None):
         assert await agree(Asked(refused), Asked(OTHER), got=got) == [DIGEST] * 2
+
+
+REFUSED = EngineRefused(404, "page not found")
+LONG = 3600.0
+"""Seconds of a turn that no test can wait for."""
+
+
+class Job:
+    """A job whose nodes agree, each when a test has it do so."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.order = Order(Reference.parse("localhost:5000/a/b:1.0"), once=new_id())
+
+    async def prepare(
+        self, machine: str, engine: Asked, turn: float = LONG
+    ) -> tuple[Resolution, Attempt]:
+        attempt = Attempt(self.order, 1, lambda _: None)
+        attempt.auth = {"username": machine}
+        resolution = Resolution(
+            *(engine, self._journal, machine, machine),
+            turn=turn,
+            first_look=0.01,
+            longest_look=0.05,
+        )
+        async with asyncio.timeout(10):
+            await resolution.prepare(attempt)
+        return resolution, attempt
+
+    async def die(self, machine: str, turn: float = LONG) -> None:
+        """Have a node take its turn, and die in it."""
+        silent = Asked(None)
+        dying = asyncio.create_task(self.prepare(machine, silent, turn))
+        while not silent.asked:
+            await asyncio.sleep(0.01)
+        dying.cancel()
+        await asyncio.wait([dying])
+
+
+async def test_a_refusal_leaves_the_turn_to_another_node_at_once(journal: Journal) -> None:
+    job, engine = Job(journal), Asked(DIGEST)
+    assert (await job.prepare("first", Asked(REFUSED)))[1].lead is None
+    _, attempt = await job.prepare("second", engine)
+    assert attempt.lead is not None
+    assert (attempt.lead.value, attempt.lead.hostname) == (DIGEST, "second")
+    assert engine.login == {"username": "second"}
+
+
+async def test_an_agent_that_died_in_its_turn_has_it_still_when_it_is_back(
+    journal: Journal,
+) -> None:
+    job = Job(journal)
+    await job.die("first")
+    _, attempt = await job.prepare("first", Asked(DIGEST))
+    assert attempt.lead is not None
+
+
+@pytest.mark.parametrize("how", ["refused", "died"])
+async def test_after_three_turns_that_brought_nothing_none_waits_for_another(
+    journal: Journal, how: str
+) -> None:
+    job = Job(journal)
+    for machine in range(3 if how == "refused" else 4):
+        if how == "refused":
+            await job.prepare(f"{machine}", Asked(REFUSED))
+        else:
+            await job.die(f"{machine}", turn=0.05)
+    await job.die("one that is silent")
+    _, attempt = await job.prepare("last", Asked(DIGEST))
+    assert attempt.lead is not None
+
+
+@pytest.mark.parametrize("got", [OTHER, None], ids=["another", "not known"])
+async def test_who_was_not_first_pulls_what_the_first_has_found_meanwhile(
+    journal: Journal, got: str | None
+) -> None:
+    job = Job(journal)
+    resolution, attempt = await job.prepare("first", Asked(REFUSED))
+    await job.prepare("second", Asked(DIGEST))
+    await resolution.fetched(attempt, got)
+    assert attempt.lead is not None
+    assert (attempt.lead.value, attempt.lead.hostname) == (DIGEST, "second")
 
 
 async def test_a_digest_that_is_gone_is_named_with_who_resolved_it_and_other_failures_are_not(

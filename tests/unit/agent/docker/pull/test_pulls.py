@@ -12,7 +12,7 @@ from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
 from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
-from towline.agent.docker.pull.attempts import Pauses
+from towline.agent.docker.pull.attempts import MOST_COOLDOWNS, Pauses
 from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
@@ -371,6 +371,41 @@ async def test_a_pull_that_has_waited_for_its_slot_is_prepared_anew() -> None:
     engine.go.set()
     await asyncio.gather(first.waiting, second.waiting)
     assert preparing.asked == ["a", "b", "b"]
+
+
+async def test_a_registry_that_is_busy_for_ever_is_given_up() -> None:
+    engine = Scripted(*(EngineRefused(0, "toomanyrequests") for _ in range(100)))
+    with pytest.raises(TaskFailed, match="toomanyrequests"):
+        await Task(pulls_of(engine), order()).waiting
+    assert len(engine.pulls) == MOST_COOLDOWNS + 1
+
+
+class Explaining(Hook):
+    def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
+        return Hopeless(f"what that means is: {error.error}")
+
+
+async def test_hooks_say_what_a_failure_means_and_whether_it_is_tried_again() -> None:
+    engine = Scripted(EngineRefused(0, RESET))
+    with pytest.raises(Hopeless, match=f"what that means is: {RESET}"):
+        await Task(pulls_of(engine, Explaining()), order()).waiting
+    assert len(engine.pulls) == 1
+
+
+async def test_an_attempt_waits_until_the_engine_is_back() -> None:
+    class Restarting(Scripted):
+        pings = 0
+
+        async def ping(self) -> str:
+            self.pings += 1
+            if self.pings < 3:
+                raise EngineUnreachable("it restarts")
+            return await super().ping()
+
+    engine = Restarting(EngineUnreachable("the engine is away"))
+    pauses = Pauses(first=0.0, engine_back_within=60.0)
+    await Task(Pulls(engine, pauses=pauses), order()).waiting
+    assert (engine.pings, len(engine.pulls)) == (3, 2)
 
 
 async def test_a_busy_registry_is_not_waited_for_where_nothing_is_to_be_tried_again() -> None:
