@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -79,6 +80,18 @@ async def test_whatever_breaks_in_an_operation_ends_its_task(
     assert [entry["exc_info"] for entry in logs if entry["event"] == "operation broke off"] == [
         True
     ]
+
+
+async def test_a_parameter_of_a_newer_controller_is_not_passed_over(
+    middle: Middle, body: Body
+) -> None:
+    """What it asks for may be all the difference, as the platform of an image is."""
+    job = msgspec.structs.replace(middle.job(), parameters={"platform": "linux/arm64"})
+    event = await run(middle, job)
+    assert event.kind == FAILED
+    assert "can't read the parameters" in (event.error or "")
+    assert "unknown field `platform`" in (event.error or "")
+    assert not body.begun
 
 
 async def test_a_long_error_is_cut(middle: Middle, body: Body) -> None:
