@@ -261,15 +261,25 @@ def manifest(architecture: str, available: bool = True) -> Manifest:
     return Manifest(architecture, available, ImageData(ManifestPlatform("linux", architecture)))
 
 
+class Containerd(Store):
+    """A containerd store with one image, by whichever names.
+
+    Attributes:
+        available: whether the image is there for the engine's own platform.
+    """
+
+    available = True
+
+    async def image(self, name: str) -> Image | None:
+        names = list(self.names)
+        found = Image(NEW, 1, names, manifests=[manifest("amd64", self.available)])
+        return found if name in names else None
+
+    async def untag(self, name: str) -> None:
+        del self.names[name]
+
+
 async def test_a_digest_that_a_failed_attempt_has_left_as_a_name_is_none_in_the_end() -> None:
-    class Containerd(Store):
-        async def image(self, name: str) -> Image | None:
-            names = list(self.names)
-            return Image(NEW, 1, names, manifests=[manifest("amd64")]) if name in names else None
-
-        async def untag(self, name: str) -> None:
-            del self.names[name]
-
     engine, wanted = Containerd(), order(lead=lead(NEW))
     fetching, attempt = Fetching(engine, wanted, ()), Attempt(wanted, 1, lambda _: None)
     attempt.lead = wanted.lead
@@ -279,6 +289,15 @@ async def test_a_digest_that_a_failed_attempt_has_left_as_a_name_is_none_in_the_
     assert set(engine.names) == {f"{REPOSITORY}@{NEW}"}
     assert await fetching.look(attempt, ask=False) is not None
     assert set(engine.names) == {NAME}
+
+
+async def test_a_digest_that_was_a_name_before_it_was_pulled_is_one_in_the_end() -> None:
+    engine = Containerd()
+    engine.available = False
+    engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
+    await fetched(engine, order(lead=lead(NEW)))
+    assert engine.pulls == [NEW]
+    assert set(engine.names) == {f"{REPOSITORY}@{NEW}", NAME}
 
 
 async def test_an_image_of_which_more_is_there_has_changed_though_its_id_is_the_same() -> None:

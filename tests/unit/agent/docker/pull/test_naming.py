@@ -9,6 +9,7 @@ from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
 from towline.agent.docker.pull import naming
+from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
 DIGEST = "sha256:" + "a" * 64
@@ -80,8 +81,9 @@ async def test_the_digest_is_a_name_afterwards_only_where_other_names_would_go_w
 async def test_a_digest_that_was_a_name_before_stays_one(repository: str) -> None:
     engine = Names(repository)
     reference = Reference.parse(f"{repository}:1")
-    present = await naming.present(engine, reference, DIGEST, None)
-    assert present == naming.Present(whole=False, named=True)
+    # The containerd store has images for any platforms under one name: none is in the way.
+    present = await naming.present(engine, reference, DIGEST, Platform("linux", "amd64"))
+    assert present == naming.Present(whole=False, named=True, foreign=False)
     await naming.give(engine, reference, DIGEST, present)
     assert engine.names == {f"{repository}@{DIGEST}", f"{repository}:1"}
     engine.names = {f"{repository}:1"}
