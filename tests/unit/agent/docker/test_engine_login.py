@@ -14,9 +14,14 @@ SECRET = "s3cret p@ss"
 
 
 class Daemon:
-    """What listens in an engine's place: keeps each pull's login, and answers with `words`."""
+    """What listens in an engine's place: keeps each pull's login, and answers with `words`.
+
+    Attributes:
+        refuses: whether it refuses with these; if not, the stream of a pull ends by them.
+    """
 
     def __init__(self) -> None:
+        self.refuses = True
         self.words = ""
         self.logins: list[dict[str, str] | None] = []
 
@@ -28,7 +33,10 @@ class Daemon:
         login = None if header is None else json.loads(base64.urlsafe_b64decode(header))
         self.logins.append(login)
         if self.words:
-            return answer({"message": self.words.format(header=header)}, 500)
+            words = self.words.format(header=header)
+            if self.refuses:
+                return answer({"message": words}, 500)
+            return answer({"error": "it failed", "errorDetail": {"message": words}})
         return answer({"status": "Status: Downloaded newer image"})
 
 
@@ -88,7 +96,11 @@ async def test_an_engine_is_given_every_kind_of_credential_under_the_registrys_n
     assert daemon.logins == [None]
 
 
-async def test_no_secret_is_left_in_what_an_engine_says(daemon: Daemon, engine: Engine) -> None:
+@pytest.mark.parametrize("refuses", [True, False], ids=["a refusal", "a stream"])
+async def test_no_secret_is_left_in_what_an_engine_says(
+    daemon: Daemon, engine: Engine, refuses: bool
+) -> None:
+    daemon.refuses = refuses
     daemon.words = (
         f"login of puller:{SECRET} by {{header}} failed: Get http://puller:pw@registry.internal/v2/"
     )
