@@ -55,7 +55,7 @@ class Engine:
 
     Args:
         url: `unix:///path`, `tcp://host:port` or `http://host:port`.
-        answer_within, ping_within: seconds; see the constants.
+        answer_within, ping_within, resolve_within: seconds; see the constants.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Engine:
         *,
         answer_within: float = ANSWER_WITHIN,
         ping_within: float = PING_WITHIN,
+        resolve_within: float = RESOLVE_WITHIN,
     ) -> None:
         self.url = url
         self.platform: Platform | None = None
@@ -71,6 +72,7 @@ class Engine:
         """Locked while an image's names are moved."""
         self._answer_within = answer_within
         self._ping_within = min(ping_within, answer_within)
+        self._resolve_within = min(resolve_within, answer_within)
         self._docker: Docker | None = None
         self._root: str | None = None
 
@@ -136,7 +138,7 @@ class Engine:
             *(Distribution, "GET", path),
             repository=name,
             auth=auth,
-            within=min(RESOLVE_WITHIN, self._answer_within),
+            within=self._resolve_within,
         )
         return found.descriptor.digest
 

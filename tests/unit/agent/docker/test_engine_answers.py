@@ -23,7 +23,7 @@ class Daemon:
     """What listens in an engine's place, and answers everything with the same bytes.
 
     Parameters: with `versioned` it answers as an engine does when it is asked for its version, and
-    takes `thinking` seconds for that.
+    takes `thinking` seconds for that, and for what a tag is.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,8 @@ class Daemon:
         if self.versioned and request.path.endswith("/version"):
             await asyncio.sleep(self.thinking)
             return web.Response(body=VERSION, content_type=JSON)
+        if "/distribution/" in request.path:
+            await asyncio.sleep(self.thinking)
         response = web.StreamResponse(status=self.status)
         if self.content_type is not None:
             response.headers["Content-Type"] = self.content_type
@@ -148,4 +150,16 @@ async def test_an_engine_that_takes_its_time_for_its_version_is_waited_for_by_wh
     with pytest.raises(EngineUnreachable, match="did not answer within"):
         await engine.ping()
     assert await engine.image("localhost:5000/a:1.0") is not None
+    await engine.close()
+
+
+async def test_an_engine_that_takes_its_time_to_resolve_a_tag_is_not_waited_for(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    engine = Engine(f"unix://{tmp_path / 'd.sock'}", resolve_within=0.05)
+    daemon.body = json.dumps({"Descriptor": {"digest": f"sha256:{'0' * 64}"}}).encode()
+    await engine.digest("localhost:5000/a:1.0")
+    daemon.thinking = 1.0
+    with pytest.raises(EngineUnreachable, match="did not answer within"):
+        await engine.digest("localhost:5000/a:1.0")
     await engine.close()
