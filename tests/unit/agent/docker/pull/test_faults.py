@@ -59,6 +59,7 @@ def test_patterns_are_in_lower_case_as_the_words_are_that_they_are_looked_for_in
         ("error from registry: write /data: no space left on device", Kind.UNKNOWN),
         ("error from registry: denied\ndenied", Kind.REFUSED),
         # Of neither.
+        ("context canceled", Kind.PASSING),
         ("dial tcp 192.0.2.7:443: connect: permission denied", Kind.UNKNOWN),
         ("something that nobody has said before", Kind.UNKNOWN),
         # The storage behind the registry, and the registry or its mirror.

@@ -251,7 +251,6 @@ PASSING = (
             "error creating lease",
         ),
         (
-            Said(CONTAINERD, "context canceled"),
             Said(CONTAINERD, "failed to copy: failed to send write: EOF"),
             Said(
                 CONTAINERD,
