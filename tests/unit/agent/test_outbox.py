@@ -84,8 +84,9 @@ async def test_one_event_that_cannot_be_stored_keeps_back_no_other(ledger: Ledge
         await until(lambda: len(set(journal.jobs)) == 9)
         await until(lambda: [event.job for event in outbox(ledger)] == ["job-3"])
         journal.failing = None
-        await until(lambda: "job-3" in journal.jobs)
-    assert len(journal.jobs) == 10, "one was sent twice"
+        # Ended before it is struck off, the last one would be sent once more: that is no fault.
+        await until(lambda: not outbox(ledger))
+    assert sorted(journal.jobs) == sorted(f"job-{number}" for number in range(10))
 
 
 async def test_delivering_goes_on_while_the_disk_is_full(ledger: Ledger, path: Path) -> None:

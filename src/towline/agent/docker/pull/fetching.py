@@ -14,6 +14,7 @@ import structlog
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import Hopeless, Passing
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import naming, presence, stall
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.layers import Layers
@@ -176,7 +177,8 @@ class Fetching:
             raise Hopeless(
                 f"{order.name} is for {after.platform} on this node, not for {order.platform}: its "
                 "engine passes over what platform an image is to be for (API versions before 1.32 "
-                "do), or the image is not for that one"
+                "do), or the image is not for that one",
+                Kind.MISSING,
             )
         changed = self._before is None or self._before.content != after.content
         return presence.pulled(order, after, changed=changed, digest=digest)
