@@ -1,18 +1,32 @@
 """Addresses for the parts: free ports, and sockets that answer."""
 
+import random
 import socket
 from pathlib import Path
 
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST = 10_000
+_random = random.SystemRandom()
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """Return a TCP port on loopback that nothing listens on just now.
+    """Return a TCP port on loopback that nothing listens on just now, another one each time.
 
-    Another process may take it before it is used: whoever starts a server on it checks that the
-    server came up.
+    It is none of those that connections get at their own end: one of these may take a port while
+    the server that had it is started again.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    first_ephemeral = int(_EPHEMERAL.read_text().split()[0])
+    while True:
+        port = _random.randrange(_FIRST, first_ephemeral)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
 
 
