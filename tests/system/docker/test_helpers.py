@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.answers import results
-from tests.testing.cluster import FRAIL, LABELS, WEB_1, Cluster, NodePlan
+from tests.testing.cluster import FRAIL, LABELS, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine, EngineKind, running_engines
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, FaultyProxy
@@ -119,8 +119,9 @@ def test_the_first_of_two_mirrors_need_not_have_the_image(
     image = registry.push_image(name, "1.0", [random_layer(name)])
     with Registry() as empty:
         mirrors = [empty.url.replace("127.0.0.1", "localhost"), f"http://{registry.host}"]
-        with running_engines(engine_kind, 3, mirrors) as engines:
-            plans = [NodePlan(*each) for each in zip(LABELS, (e.url for e in engines), strict=True)]
+        with running_engines(engine_kind, 2, mirrors) as engines:
+            urls = [engine.url for engine in engines]
+            plans = [NodePlan(*each) for each in zip((WEB_1, WEB_2), urls, strict=True)]
             with Cluster(tmp_path, plans) as cluster:
                 answer = cluster.pull("_all", f"{name.partition('/')[2]}:1.0")
                 found = results(answer)
@@ -130,7 +131,7 @@ def test_the_first_of_two_mirrors_need_not_have_the_image(
                 # Engines shorten the names of Docker Hub; none is left over.
                 short = f"{name.partition('/')[2]}:1.0"
                 tags = [(engine.image(short) or {}).get("RepoTags") for engine in engines]
-                assert tags == [[short]] * 3
+                assert tags == [[short]] * 2
 
 
 def test_an_engine_of_an_old_api_is_asked_by_that(
