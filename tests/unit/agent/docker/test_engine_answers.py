@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.unit.agent.docker.conftest import serving
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineUnreachable
 from towline.errors import TaskFailed
@@ -49,20 +50,9 @@ class Daemon:
 
 @pytest.fixture
 async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
-    daemon, application = Daemon(), web.Application()
-    application.router.add_route("*", "/{path:.*}", daemon.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "d.sock")).start()
-    yield daemon
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def engine(daemon: Daemon, tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = Engine(f"unix://{tmp_path / 'd.sock'}")
-    yield engine
-    await engine.close()
+    daemon = Daemon()
+    async with serving(daemon.answer, tmp_path):
+        yield daemon
 
 
 async def _pull(engine: Engine) -> None:

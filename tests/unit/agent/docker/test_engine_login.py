@@ -58,14 +58,6 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     await runner.cleanup()
 
 
-@pytest.fixture
-async def engine(daemon: Daemon, tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = Engine(f"unix://{tmp_path / 'd.sock'}")
-    await engine.ping()
-    yield engine
-    await engine.close()
-
-
 async def pull(engine: Engine, repository: str, credential: Credential | None) -> None:
     registry = repository.partition("/")[0]
     auth = None if credential is None else credential.for_engine(registry)
