@@ -6,7 +6,9 @@ import hashlib
 
 import msgspec
 
-BUCKET = "rests"
+from towline.wire.fields import Count, Moment, Name, Text
+
+BUCKET = "cooldowns"
 """The bucket with the cooldown of each registry."""
 LONGEST_ASKED = 6 * 3600.0
 """Seconds of a cooldown at most that a registry asks for: Docker Hub counts over six hours."""
@@ -17,20 +19,20 @@ class Cooldown(msgspec.Struct, frozen=True):
 
     Attributes:
         registry: `host[:port]`.
-        since, until: seconds since 1970, by the broker's clock.
+        since, until: by the controllers' clock. No two of a registry begin at the same moment.
         over: from when on nodes need not begin one after another any more, likewise.
         row: how many cooldowns in a row this is the last of.
         by: the hostname of the node whose request was refused.
         reason: in the words of its engine.
     """
 
-    registry: str
-    since: float
-    until: float
-    over: float
-    row: int
-    by: str
-    reason: str
+    registry: Name
+    since: Moment
+    until: Moment
+    over: Moment
+    row: Count
+    by: Name
+    reason: Text
 
 
 def cooldown_key(registry: str) -> str:

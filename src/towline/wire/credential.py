@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from towline.wire.fields import Text
 from towline.wire.reference import DOCKER_HUB, parse_registry
 
 HUB_ADDRESS = "https://index.docker.io/v1/"
@@ -184,12 +185,6 @@ def host_of(address: str) -> str:
         return ""
 
 
-class Question(msgspec.Struct, frozen=True):
-    """What a node asks: the credential for the registry that a job's image is in."""
-
-    job: str
-
-
 class Issued(msgspec.Struct, frozen=True):
     """What is sealed to a node.
 
@@ -203,15 +198,15 @@ class Issued(msgspec.Struct, frozen=True):
     own: bool
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node is answered; nothing at all where no credential is kept.
+class Supply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The credential that a node is given with a task.
 
     Attributes:
         sealed: an `Issued`, that only the node can read.
-        error: why there is no answer to the question.
-        again: whether another controller, or the same a moment later, may know one.
+        error: why there is none although one is kept, or ought to be.
+        again: whether another controller, or the same a moment later, may have one.
     """
 
     sealed: str = ""
-    error: str = ""
+    error: Text = ""
     again: bool = False

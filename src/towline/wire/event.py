@@ -1,4 +1,7 @@
-"""Events: facts about tasks and jobs, appended to the journal and never changed. Pure data."""
+"""Events: facts about tasks and jobs, appended to the journal and never changed. Pure data.
+
+A node reports what becomes of its task; a decision is of the whole job, and controllers make it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from towline.wire.fields import JobId, MachineId, Moment, Name, Text
+
+# What nodes report.
 STARTED = "started"
 STEP = "step"
 COMPLETED = "completed"
@@ -13,20 +19,24 @@ FAILED = "failed"
 SKIPPED = "skipped"
 CANCELLED = "cancelled"
 EXPIRED = "expired"
-PLANNED = "planned"
-CLAIMED = "claimed"
-CANCELLING = "cancelling"
-DELETED = "deleted"
-LEADING = "leading"
-LED = "led"
+# What controllers decide.
 RELEASED = "released"
+"""These nodes have their turn; all that wait, where none is named."""
+TAKEN_BACK = "taken_back"
+"""These nodes have their turn no more."""
+LEAVE = "leave"
+"""These nodes may begin."""
 WITHHELD = "withheld"
+"""These nodes have ended without having begun, each with the status and the reason."""
 PAUSED = "paused"
 RESUMED = "resumed"
-TURNS = frozenset({RELEASED, WITHHELD, PAUSED, RESUMED})
-"""Kinds that decide about the turns of a job's nodes; such an event is of the whole job."""
-BEGUN = frozenset({STARTED, STEP})
-"""Kinds that say that a task is under way; they may be delivered in any order."""
+CANCELLING = "cancelling"
+LED = "led"
+"""What the lead has found. A node reports it, and it is stored as a decision."""
+DELETED = "deleted"
+DECISIONS = frozenset(
+    {RELEASED, TAKEN_BACK, LEAVE, WITHHELD, PAUSED, RESUMED, CANCELLING, LED, DELETED}
+)
 RESULT_STATUS = {
     COMPLETED: "ok",
     FAILED: "failed",
@@ -35,10 +45,14 @@ RESULT_STATUS = {
     EXPIRED: "expired",
 }
 """A result's status by the kind of the event that ended the task."""
+REPORTS = frozenset({STARTED, STEP, LED, *RESULT_STATUS})
+"""Kinds that a node may report."""
+BEGUN = frozenset({STARTED, STEP})
+"""Kinds that say that a task is under way; they may be delivered in any order."""
 UNFINISHED = ("pending", "running")
 BAD = ("failed", "cancelled", "expired")
 NOBODY = "_"
-"""Stands for the machine of a job for any node that none has taken, and of events of whole jobs."""
+"""Stands for the machine of a decision, and of a job for any node that none has taken."""
 ANY_NODE = "_any"
 """Stands for that machine's hostname."""
 
@@ -49,12 +63,12 @@ class Lead(msgspec.Struct, frozen=True):
     Attributes:
         value: what it found; what that means is the operation's to say.
         hostname: of that node.
-        time: when; seconds since 1970, by the broker's clock.
+        time: when.
     """
 
-    value: str
-    hostname: str
-    time: float
+    value: Text
+    hostname: Name
+    time: Moment
 
     @property
     def data(self) -> dict[str, Any]:
@@ -83,48 +97,50 @@ class Step(msgspec.Struct, frozen=True):
     waits: str | None = None
 
 
-class PlannedNode(msgspec.Struct, frozen=True, array_like=True):
-    """A node that a job is for.
+class NamedNode(msgspec.Struct, frozen=True, array_like=True):
+    """A node that a decision names.
 
     Attributes:
-        refused: why it will not run there.
-        status: what the result's status is then.
+        reason: why it is named.
+        status: what it ends with, for `withheld`.
     """
 
-    machine: str
-    hostname: str
-    refused: str | None = None
-    status: str = "failed"
+    machine: MachineId
+    hostname: Name
+    reason: Text | None = None
+    status: Name | None = None
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """A fact about a task, appended and never changed.
 
     Attributes:
-        machine: the node's machine id; `_` for an event of the whole job.
-        kind: one of the constants above; newer agents may know kinds that we don't.
-        time: seconds since 1970, UTC, by the clock of whoever wrote it.
+        machine: the node's machine id; `_` for a decision.
+        kind: one of the constants above; newer agents and controllers may know kinds that we don't.
+        time: by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
-        data: what the operation returned, as JSON, for `completed`; who went first and what it
-            found, for `led`; whose turn it is to go first, for `leading`.
-        nodes: which nodes the job is for, for `planned`; whose turn it is, for `released`; who
-            will have none, for `withheld`.
+        data: what the operation returned, as JSON, for `completed`; what the lead found, for `led`;
+            who decided it (`caller`), for what people decide.
+        error: the sentence that says why: of a failure the error, of all else the reason.
+        nodes: which nodes are meant, for decisions about turns.
         until: past which moment those nodes don't begin it, for `released`, where that is before
-            the job expires; seconds since 1970.
-        canary: whether those nodes go first, alone, for `released`.
+            the job expires.
+        canary, leads: whether those nodes go first, alone: as a trial; to find what all others are
+            given.
         step, waits: see `Step`, for `step`; its message is the `error`.
     """
 
-    job: str
-    machine: str
-    hostname: str
-    kind: str
-    time: float
-    started: float | None = None
+    job: JobId
+    machine: MachineId
+    hostname: Name
+    kind: Name
+    time: Moment
+    started: Moment | None = None
     data: dict[str, Any] | None = None
-    error: str | None = None
-    nodes: list[PlannedNode] | None = None
-    until: float | None = None
+    error: Text | None = None
+    nodes: list[NamedNode] | None = None
+    until: Moment | None = None
     canary: bool = False
-    step: str | None = None
-    waits: str | None = None
+    leads: bool = False
+    step: Name | None = None
+    waits: Name | None = None

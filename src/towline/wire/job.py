@@ -9,7 +9,34 @@ from typing import Any
 import msgspec
 
 from towline.wire.event import Lead
+from towline.wire.fields import Count, JobId, MachineId, Moment, Name, Text
 from towline.wire.rollout import Waves
+from towline.wire.target import ANY
+
+READ, CONVERGE, ONCE = "read", "converge", "once"
+"""What running an operation does; see `Effect` in `towline.operation`."""
+
+WAITS = "waits"
+TURN = "turn"
+CANARY = "canary"
+LEADS = "leads"
+"""What a node that is to run a job begins with: it waits for its turn, or has it: as one of all,
+as a canary, or as the lead."""
+
+
+class PlannedNode(msgspec.Struct, frozen=True, array_like=True):
+    """A node that a job is for.
+
+    Attributes:
+        state: how it begins: one of the constants above, or the status that it has ended with
+            from the beginning.
+        reason: why that is so, where it has ended.
+    """
+
+    machine: MachineId
+    hostname: Name
+    state: Name = TURN
+    reason: Text | None = None
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -17,48 +44,54 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         id: a UUID (version 7, so ids sort by the time they were made).
-        created, expires: seconds since 1970, UTC, by the controller's clock. Past `expires`
-            no node begins it.
+        effect: `read`, `converge` or `once`.
+        created, expires: by the controllers' clock. Past `expires` no node begins it.
+        plan: the nodes that it is for, fixed when it is made; empty in what a node is sent. That of
+            a job for any node names the one that was picked, or none.
         trace: the caller's W3C `traceparent`, where it sent one.
-        excluded: machine ids that must not run it: they were away when it was made.
-        only: machine ids that may run it, where not all are meant that the subject reaches.
         retries: the id of the job whose failed nodes this is for.
-        waves: how its nodes get their turns; None for all at once. What a node is given when it
-            has its turn is the same job, on that node's subject.
+        waves: how its nodes get their turns; None for all at once.
         nodes: how many nodes it is for, but those that were refused from the beginning; 1 for any
             one node.
-        lead: what its nodes are given, where the job that it retries has a lead.
+        leads: whether one node goes first, and the others are given what it finds.
+        lead: what all nodes are given, where the job that it retries had a lead.
+        requires: the capability that a node must have.
         credential: whether the request brought a credential. It is kept apart,
             see `towline.controller.credentials.store`, and forgotten when the job has ended.
     """
 
-    id: str
-    operation: str
+    id: JobId
+    operation: Name
     parameters: dict[str, Any]
-    target: str
-    caller: str
-    created: float
-    expires: float
-    trace: str | None = None
-    excluded: list[str] = []
-    only: list[str] | None = None
-    retries: str | None = None
+    target: Text
+    caller: Text
+    created: Moment
+    expires: Moment
+    effect: Name = ONCE
+    plan: list[PlannedNode] = []
+    trace: Text | None = None
+    retries: JobId | None = None
     waves: Waves | None = None
     credential: bool = False
-    nodes: int = 1
+    nodes: Count = 1
+    leads: bool = False
     lead: Lead | None = None
+    requires: Name = ""
 
-    def is_for(self, machine: str) -> bool:
-        """Return whether a machine that this reaches is to run it."""
-        return machine not in self.excluded and (self.only is None or machine in self.only)
+    @property
+    def needs_leave(self) -> bool:
+        """Whether a turn of it can be taken back, so that a node must ask before it begins."""
+        return self.waves is not None or (self.target == ANY and self.effect != READ)
+
+    @property
+    def order(self) -> Job:
+        """What a node is sent of it: all but the plan."""
+        return msgspec.structs.replace(self, plan=[])
 
 
 SOON = 60.0
 """Seconds within which a read, or an operation that runs once, must be begun unless the request
 says otherwise: nobody wants yesterday's reboot to happen today."""
-
-CANCEL = "job.cancel"
-"""The operation of a message by which nodes stop job `parameters["job"]`."""
 
 
 def new_id() -> str:

@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
+from typing import Annotated
+
 import msgspec
+
+from towline.wire.fields import Count, MachineId, Moment, Name, Seconds, StartId, Text
+
+MOST_NAMED = 256
+"""Tasks that a heartbeat names at most."""
+
+Load = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node is; written when its agent starts, kept for good.
+    """What a node is; sent when its agent starts or reconnects, kept for good.
 
     Attributes:
         machine: the machine id.
         labels: `key: value`, the value a dotted path.
-        started, registered: seconds since 1970 by the node's clock: this start, the first one.
-        booted: when the machine was started, likewise.
+        started: when the agent was, by the node's clock.
+        registered: when the node first was, by the controllers' clock; 0 in what an agent sends.
+        booted: when the machine was started, by the node's clock.
         public_key: what is sealed to it only the node can read: X25519, as base64.
-        interval: seconds between its heartbeats.
     """
 
-    machine: str
-    hostname: str
-    version: str
-    started: float
-    registered: float
-    interval: float
-    labels: dict[str, str] = {}
-    architecture: str = ""
-    kernel: str = ""
-    cpu_count: int = 0
-    distribution: str = ""
-    os_version: str = ""
-    booted: float | None = None
-    public_key: str = ""
+    machine: MachineId
+    hostname: Name
+    version: Name
+    started: Moment
+    registered: Moment | None = None
+    labels: dict[Name, Name] = {}
+    architecture: Text = ""
+    kernel: Text = ""
+    cpu_count: Count = 0
+    distribution: Text = ""
+    os_version: Text = ""
+    booted: Moment | None = None
+    public_key: Name = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That a node is here, and what it can do at this moment.
+    """That a node is here, what it can do at this moment, and which tasks it holds.
 
     Attributes:
+        start: what its agent has drawn when it started.
+        after: what it had drawn at its last start; "" where its ledger knows of none.
+        interval: seconds until the next one, at most.
         capabilities: what the node can do, each with the reason why it can't at this moment, or "".
         running: how many tasks.
+        tasks: the ids of the jobs whose tasks it has accepted and that have not ended for the
+            controllers, 16 bytes each, `MOST_NAMED` of them at most.
+        more: whether there are more of them than that.
         leaving: the agent is stopping, of its own will.
         load: the mean number of runnable tasks over 1, 5 and 15 minutes.
         memory: bytes: total, free, used.
     """
 
-    capabilities: dict[str, str] = {}
-    running: int = 0
+    start: StartId
+    interval: Seconds
+    after: Name = ""
+    capabilities: dict[Name, Text] = {}
+    running: Count = 0
+    tasks: bytes = b""
+    more: bool = False
     leaving: bool = False
-    load: tuple[float, float, float] | None = None
-    memory: tuple[int, int, int] | None = None
+    load: tuple[Load, Load, Load] | None = None
+    memory: tuple[Count, Count, Count] | None = None
+
+    @property
+    def jobs(self) -> frozenset[str]:
+        """The ids of the jobs that it names."""
+        packed = self.tasks
+        whole = range(0, len(packed) - len(packed) % 16, 16)
+        return frozenset(str(uuid.UUID(bytes=packed[at : at + 16])) for at in whole)
+
+
+def pack(jobs: Iterable[str]) -> bytes:
+    """Return the ids of jobs as a heartbeat has them."""
+    return b"".join(uuid.UUID(job).bytes for job in jobs)
 
 
 class NodeState(msgspec.Struct, frozen=True, omit_defaults=True):

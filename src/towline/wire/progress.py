@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from towline.wire.fields import Count, Name, Text
+
 WAITING = "waiting"
 DOWNLOADING = "downloading"
 DOWNLOADED = "downloaded"
@@ -40,11 +42,11 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
         extracted: so many of those bytes are unpacked; 0 until all are where that is not known.
     """
 
-    id: str
-    state: str
-    fetched: int = 0
-    size: int = 0
-    extracted: int = 0
+    id: Text
+    state: Name
+    fetched: Count = 0
+    size: Count = 0
+    extracted: Count = 0
 
 
 class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API):
@@ -62,16 +64,16 @@ class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API)
             None where that is not known. It leaves out parts that are `unsized`.
     """
 
-    phase: str
-    note: str = ""
-    attempt: int = 1
+    phase: Name
+    note: Text = ""
+    attempt: Count = 1
     parts: list[Part] = []
-    unsized: int = 0
-    fetched: int = 0
-    size: int = 0
-    extracted: int = 0
-    rate: int = 0
-    left: int | None = None
+    unsized: Count = 0
+    fetched: Count = 0
+    size: Count = 0
+    extracted: Count = 0
+    rate: Count = 0
+    left: Count | None = None
 
 
 class PartProgress(msgspec.Struct, frozen=True, omit_defaults=True):

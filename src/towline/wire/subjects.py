@@ -1,89 +1,45 @@
-"""The subjects on which controllers and nodes send and receive, and the buckets that they share."""
+"""The subjects on which controllers and nodes send and receive, and those of the journal.
+
+A node publishes on its own subjects only, and hears what is for it on one of its own: whose message
+it is says the subject, never the message.
+"""
 
 from __future__ import annotations
 
-from towline.wire.event import (
-    CANCELLING,
-    CLAIMED,
-    NOBODY,
-    RESULT_STATUS,
-    STEP,
-    TURNS,
-    Event,
-)
-from towline.wire.target import Label
+from towline.wire.decoding import Unreadable
+from towline.wire.target import InvalidTarget, parse_machine_id
 
-HEARTBEATS = "heartbeats"
-NODES = "nodes"
-STATES = "states"
+CONTROLLERS = "controllers"
+"""The queue group of all controllers: one of them receives each message."""
 
-
-def state_subject(machine: str) -> str:
-    """Return the plain subject on which an agent learns that its state may have changed."""
-    return f"state.{machine}"
+ALL_NODES = "task._all"
+"""Where all nodes are told to send a heartbeat; nothing else is ever sent there."""
+REPORTS = "report.*"
+REPORTS_AGAIN = "report.*.again"
+HEARTBEATS = "beat.*"
+QUESTIONS = "ask.*.*"
+REGISTER, TASK, COOLDOWN = "register", "task", "cooldown"
+"""What nodes ask about."""
 
 
-ENDED = "ended"
-"""Ends the subject of the event that ends a task, whatever its kind."""
-TURN = "turn"
-"""Ends the subject that takes all decisions about the turns of a job's nodes, one after another."""
+def task_subject(machine: str, start: str) -> str:
+    """Return the subject of what is sent to one start of a node's agent."""
+    return f"task.{machine}.{start}"
 
 
-def node_subject(machine: str) -> str:
-    """Return the subject of jobs for one machine."""
-    return f"job.node.{machine}"
+def report_subject(machine: str, *, again: bool = False) -> str:
+    """Return the subject of a node's reports; of one that was not answered, every controller's."""
+    return f"report.{machine}.again" if again else f"report.{machine}"
 
 
-def label_subject(label: Label) -> str:
-    """Return the subject of jobs for all nodes that carry `label`."""
-    return f"job.label.{label.key}.{label.value}"
+def heartbeat_subject(machine: str) -> str:
+    """Return the subject of a node's heartbeats."""
+    return f"beat.{machine}"
 
 
-def any_subject(capability: str) -> str:
-    """Return the subject of jobs for any one node with `capability`."""
-    return f"job.any.{capability}"
-
-
-def wave_subject(job_id: str) -> str:
-    """Return the subject of a job with waves: no agent follows it."""
-    return f"job.wave.{job_id}"
-
-
-ALL_SUBJECT = "job.all"
-
-
-def _slot(event: Event) -> str:
-    """Return what there is one of: a task ends once, however it ends; it may have many steps."""
-    if event.kind == STEP:
-        return f"{STEP}-{int(event.time * 1_000_000)}"
-    if event.kind in TURNS:
-        return TURN
-    return ENDED if event.kind in RESULT_STATUS else event.kind
-
-
-def event_subject(event: Event) -> str:
-    """Return the subject that carries `event`."""
-    return f"event.{event.machine}.{event.job}.{_slot(event)}"
-
-
-def event_id(event: Event) -> str:
-    """Return what makes a second delivery of `event` no second event."""
-    return f"{event.job}.{event.machine}.{_slot(event)}"
-
-
-def claim_subject(job_id: str) -> str:
-    """Return the subject that takes the one claim of a job for any node."""
-    return f"event.{NOBODY}.{job_id}.{CLAIMED}"
-
-
-def turns_subject(job_id: str) -> str:
-    """Return the subject of the decisions about the turns of a job's nodes."""
-    return f"event.{NOBODY}.{job_id}.{TURN}"
-
-
-def cancelling_subject(job_id: str) -> str:
-    """Return the subject of the event that says that a job is to be stopped."""
-    return f"event.{NOBODY}.{job_id}.{CANCELLING}"
+def question_subject(machine: str, about: str) -> str:
+    """Return the subject of a node's questions about something."""
+    return f"ask.{machine}.{about}"
 
 
 def progress_subject(machine: str, job: str) -> str:
@@ -91,15 +47,32 @@ def progress_subject(machine: str, job: str) -> str:
     return f"progress.{machine}.{job}"
 
 
-def asking_subject(job: str) -> str:
-    """Return the subject on which controllers ask nodes for their progress with a job."""
-    return f"asking.{job}"
+def machine_of(subject: str) -> str:
+    """Return whose message it is that came on a subject.
+
+    Raises:
+        Unreadable: the subject names no machine id.
+    """
+    tokens = subject.split(".")
+    try:
+        return parse_machine_id(tokens[1] if len(tokens) > 1 else "")
+    except InvalidTarget as error:
+        raise Unreadable(str(error)) from error
 
 
-QUESTIONS = "credentials.*"
-"""The subjects of all nodes' questions."""
+# The journal
+
+REPORTED = "report"
+"""The subject of groups of reports."""
+READ = "read"
+"""The subject of groups of reads that were answered."""
 
 
-def question_subject(machine: str) -> str:
-    """Return the subject on which a node asks controllers for credentials."""
-    return f"credentials.{machine}"
+def job_subject(job_id: str) -> str:
+    """Return the subject of a job; `*` for all."""
+    return f"job.{job_id}"
+
+
+def decision_subject(job_id: str) -> str:
+    """Return the subject of all decisions about a job, one after another; `*` for all."""
+    return f"decision.{job_id}"

@@ -1,4 +1,4 @@
-"""The state of a job: its tasks, folded from their events by one pure rule."""
+"""The state of a job: its tasks, folded from its plan and its events by one pure rule."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from towline.controller.rollout.rule import Pause, Turns
+from towline.controller.rollout.turns import Pause, Turns
 from towline.units import timestamp
 from towline.wire.event import (
     ANY_NODE,
     BAD,
     BEGUN,
     CANCELLING,
-    CLAIMED,
+    DECISIONS,
+    LEAVE,
     LED,
     NOBODY,
     PAUSED,
-    PLANNED,
     RELEASED,
     RESULT_STATUS,
+    RESUMED,
     STARTED,
     STEP,
-    TURNS,
+    TAKEN_BACK,
     WITHHELD,
     Event,
     Lead,
-    PlannedNode,
+    NamedNode,
 )
-from towline.wire.job import Job
+from towline.wire.job import CANARY, LEADS, TURN, WAITS, Job
 from towline.wire.target import ANY
 
 
@@ -36,15 +37,16 @@ class Task:
     """A job's share on one node, folded from its events.
 
     Attributes:
-        until: past which moment the node doesn't begin it, where that is before the job expires.
+        error: why it failed.
+        reason: why it is pending, skipped, expired or cancelled, where that is known.
         waits: what it waits for: its turn (see `waits_for` in `towline.controller.rollout.rule`),
             or what its last step says.
         stepped: when that step was, in seconds since 1970.
     """
 
     __slots__ = (
-        *("data", "ended", "error", "hostname", "machine", "started", "status", "stepped"),
-        *("until", "waits"),
+        *("data", "ended", "error", "hostname", "machine", "reason", "started", "status"),
+        *("stepped", "waits"),
     )
 
     def __init__(self, machine: str, hostname: str) -> None:
@@ -53,58 +55,69 @@ class Task:
         self.status = "pending"
         self.data: dict[str, Any] = {}
         self.error: str | None = None
+        self.reason: str | None = None
         self.started: float | None = None
         self.ended: float | None = None
-        self.until: float | None = None
         self.waits: str | None = None
         self.stepped = 0.0
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
         answer: dict[str, Any] = {"hostname": self.hostname, "status": self.status, **self.data}
-        if self.error is not None:
-            answer["error"] = self.error
-        if self.waits is not None:
-            answer["waits"] = self.waits
+        if self.machine != NOBODY:
+            answer["machine_id"] = self.machine
+        for name in ("error", "reason", "waits"):
+            value = getattr(self, name)
+            if value is not None:
+                answer[name] = value
         return answer
 
 
 class JobState:
-    """A job as its events have made it: which nodes it is for, and what became of each.
+    """A job as its plan and its events have made it: which nodes it is for, what became of each.
 
     Attributes:
+        tasks: by machine id; of a job for any node that none has taken, none.
         unfinished: the machine ids of the nodes that have not ended.
-        turns: of a job with waves, which nodes have had theirs.
+        turns: which nodes have had their turn.
         lead: the node that went first and what it found, where one has.
         cancelled: why it is stopped wherever it has not ended, where it is.
+        last: the place in the journal of the last decision about it; 0 for none.
+        foreign: whether there is a decision among them of a kind that this version doesn't know:
+            then it makes none itself.
 
     Args:
         job: the job.
-        nodes: the nodes it is for, where its subject says so already (a single machine);
-            otherwise its `planned` event says it.
+        open_only: whether tasks that have ended are dropped, and only counted.
     """
 
-    def __init__(self, job: Job, nodes: list[PlannedNode] | None = None) -> None:
+    def __init__(self, job: Job, *, open_only: bool = False) -> None:
         self.job = job
         self.tasks: dict[str, Task] = {}
         self.unfinished: set[str] = set()
-        self.planned = False
+        self.turns = Turns(job.nodes)
         self.cancelled: str | None = None
         self.lead = job.lead
         self.updated = job.created
-        self.turns = Turns() if job.waves is not None else None
-        if nodes is not None:
-            self._plan(nodes)
-
-    def _plan(self, nodes: list[PlannedNode]) -> None:
-        self.planned = True
-        for node in nodes:
+        self.last = 0
+        self.foreign = False
+        self._open_only = open_only
+        self._counts: Counter[str] = Counter()
+        for node in job.plan:
             task = self._task(node.machine, node.hostname)
-            if node.refused is not None:
-                if task.ended is None:
-                    self._end(task, node.status, self.job.created, node.refused)
-            elif self.turns is not None:
-                self.turns.plan(node.machine)
+            if node.state == WAITS:
+                self.turns.wait(node.machine)
+            elif node.state in (TURN, CANARY, LEADS):
+                leads = node.state == LEADS
+                tried = leads and job.waves is not None and job.waves.canary is not None
+                self.turns.release(
+                    node.machine,
+                    job.created,
+                    canary=node.state == CANARY or tried,
+                    leads=leads,
+                )
+            else:
+                self._end(task, node.state, job.created, node.reason)
 
     def _task(self, machine: str, hostname: str) -> Task:
         task = self.tasks.get(machine)
@@ -113,56 +126,109 @@ class JobState:
             self.unfinished.add(machine)
         return task
 
-    def _end(self, task: Task, status: str, moment: float, error: str | None) -> None:
-        task.status, task.ended, task.error, task.waits = status, moment, error, None
+    def _end(self, task: Task, status: str, moment: float, why: str | None) -> None:
+        task.status, task.ended, task.waits = status, moment, None
+        task.error, task.reason = (why, None) if status == "failed" else (None, why)
         self.unfinished.discard(task.machine)
-        if self.turns is not None:
-            self.turns.end(task.machine, status)
+        self.turns.end(task.machine, status)
+        if self._open_only:
+            del self.tasks[task.machine]
+            self._counts[status] += 1
 
-    def apply(self, event: Event) -> None:
-        """Fold one event; a second delivery, or one that comes late, changes nothing."""
+    # Folding
+
+    def apply(self, event: Event, place: int = 0) -> None:
+        """Fold one event; a second one of the same kind, or one that comes late, changes nothing.
+
+        Args:
+            place: its place in the journal.
+        """
         self.updated = max(self.updated, event.time)
-        if event.kind == PLANNED:
-            self._plan(event.nodes or [])
+        if event.machine == NOBODY:
+            self.last = max(self.last, place)
+            self._decide(event)
+        elif event.kind in RESULT_STATUS or event.kind in BEGUN:
+            task = self.tasks.get(event.machine)
+            if task is not None:
+                self._report(task, event)
+
+    def _decide(self, event: Event) -> None:
+        """Fold a decision, in the order of the journal."""
+        if event.kind == RELEASED:
+            self._release(event)
+        elif event.kind == TAKEN_BACK:
+            for node in event.nodes or []:
+                if self.turns.take_back(node.machine) and self.job.target == ANY:
+                    del self.tasks[node.machine]
+                    self.unfinished.discard(node.machine)
+                    self.turns.waiting.pop(node.machine, None)
+        elif event.kind == LEAVE:
+            for node in event.nodes or []:
+                self.turns.begin(node.machine, leave=True)
+                self._begin(self.tasks.get(node.machine), event.time)
+        elif event.kind == WITHHELD:
+            for node in event.nodes or []:
+                self._withhold(node, event.time)
         elif event.kind == CANCELLING:
-            self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
+            self._cancel(event)
         elif event.kind == LED:
-            self.lead = Lead.of(event)
-        elif event.kind in TURNS:
-            self._turn(event)
-        elif event.kind in RESULT_STATUS or event.kind in BEGUN or event.kind == CLAIMED:
-            # Of kinds that only newer agents know nothing follows, not even a share in the job.
-            self._apply(self._task(event.machine, event.hostname), event)
-            if self.job.target == ANY:
-                self._take_over()
+            self._led(event)
+        elif event.kind == PAUSED:
+            self.turns.paused = Pause(str((event.data or {}).get("caller", "?")), event.time)
+        elif event.kind == RESUMED:
+            self.turns.paused = None
+        elif event.kind not in DECISIONS:
+            self.foreign = True
 
-    def _turn(self, event: Event) -> None:
-        """Fold a decision about turns, in the order of the journal."""
-        if event.kind == WITHHELD:
-            for node in event.nodes or []:
-                task = self._task(node.machine, node.hostname)
-                if task.ended is None:
-                    self._end(task, node.status, event.time, node.refused)
-        elif self.turns is None:
+    def _release(self, event: Event) -> None:
+        nodes = event.nodes
+        if nodes is None:
+            names = self.tasks
+            nodes = [NamedNode(each, names[each].hostname) for each in self.turns.waiting]
+        for node in nodes:
+            if self.job.target == ANY and not self.tasks:
+                self._task(node.machine, node.hostname)
+            if node.machine in self.unfinished:
+                self.turns.release(
+                    node.machine,
+                    event.time,
+                    until=event.until,
+                    canary=event.canary,
+                    leads=event.leads,
+                )
+
+    def _withhold(self, node: NamedNode, moment: float) -> None:
+        if node.machine == NOBODY and not self.tasks:
+            self._task(NOBODY, ANY_NODE)
+        task = self.tasks.get(node.machine)
+        if task is not None and task.ended is None:
+            self._end(task, node.status or "cancelled", moment, node.reason)
+
+    def _cancel(self, event: Event) -> None:
+        """Fold a cancellation: who has no turn, or has one without the leave it needs, has ended."""
+        self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
+        if not self.tasks and not self._counts:
+            self._task(NOBODY, ANY_NODE)
+        for machine in list(self.unfinished):
+            turn = self.turns.under_way.get(machine)
+            if turn is None or (self.job.needs_leave and not turn.leave):
+                self._end(self.tasks[machine], "cancelled", event.time, self.cancelled)
+
+    def _led(self, event: Event) -> None:
+        if self.lead is not None:
             return
-        elif event.kind == RELEASED:
-            for node in event.nodes or []:
-                self._task(node.machine, node.hostname).until = event.until
-                self.turns.release(node.machine, canary=event.canary)
-        else:
-            by = str((event.data or {}).get("caller", "?"))
-            self.turns.paused = Pause(by, event.time) if event.kind == PAUSED else None
+        self.lead = Lead.of(event)
+        if self.job.waves is None:
+            for machine in list(self.turns.waiting):
+                self.turns.release(machine, event.time)
 
-    def _take_over(self) -> None:
-        """Forget a node that began a job for any node and died, once another has ended it."""
-        if len(self.unfinished) < len(self.tasks):
-            for machine in self.unfinished:
-                del self.tasks[machine]
-            self.unfinished.clear()
+    def _begin(self, task: Task | None, moment: float) -> None:
+        if task is not None and task.ended is None:
+            task.status = "running"
+            task.reason = task.waits = None
+            task.started = task.started or moment
 
-    def _apply(self, task: Task, event: Event) -> None:
-        if event.kind == CLAIMED:
-            self.planned = True
+    def _report(self, task: Task, event: Event) -> None:
         if event.kind == STARTED and task.started is None:
             task.started = event.time
         if task.ended is not None:
@@ -170,53 +236,36 @@ class JobState:
         if event.kind in BEGUN:
             # Whichever comes first: the start itself may be reported later.
             task.status = "running"
-            if self.turns is not None:
-                self.turns.begin(task.machine)
+            self.turns.begin(task.machine)
             if event.kind == STEP and event.time > task.stepped:
                 task.stepped, task.waits = event.time, event.waits
-                task.error = event.error if task.waits is not None else None
-        elif event.kind in RESULT_STATUS:
-            self.planned = True
+                task.reason = event.error if task.waits is not None else None
+        else:
             task.started = event.started or task.started
             task.data = event.data or {}
             self._end(task, RESULT_STATUS[event.kind], event.time, event.error)
 
+    # Asking
+
     @property
     def done(self) -> bool:
-        """Whether it is known which nodes the job is for, and each has ended."""
-        return self.planned and not self.unfinished
-
-    def expire(self, now: float) -> None:
-        """Mark the tasks that no node began in time; controllers decide that, by their clock."""
-        expires = self.job.expires
-        if now <= expires:
-            self._expire_turns(now)
-            return
-        if not self.planned and not self.tasks:
-            self._plan([PlannedNode(NOBODY, ANY_NODE)])
-        for machine in list(self.unfinished):
-            task = self.tasks[machine]
-            if task.status == "pending":
-                self._end(task, "expired", expires, self.expiry)
+        """Whether each node that the job is for has ended."""
+        return not self.unfinished and bool(self.tasks or self._counts)
 
     @property
     def expiry(self) -> str:
         """The reason of a task that has expired."""
         return f"not begun before the job expired at {timestamp(self.job.expires)}"
 
-    def _expire_turns(self, now: float) -> None:
-        """Mark the tasks that were not begun before their turn was over."""
-        for machine in list(self.turns.under_way) if self.turns is not None else ():
-            task = self.tasks[machine]
-            if task.status == "pending" and task.until is not None and now > task.until:
-                reason = f"not begun before its turn was over at {timestamp(task.until)}"
-                self._end(task, "expired", task.until, reason)
+    @property
+    def counts(self) -> Counter[str]:
+        """How many of its tasks have which status."""
+        return self._counts + Counter(task.status for task in self.tasks.values())
 
     @property
     def status(self) -> str:
         """Return the job's status: submitted, processing, completed, failed or partial_failure."""
-        counts = Counter(task.status for task in self.tasks.values())
-        return overall(counts, done=self.done)
+        return overall(self.counts, done=self.done)
 
 
 def overall(counts: Mapping[str, int], *, done: bool) -> str:
@@ -224,7 +273,7 @@ def overall(counts: Mapping[str, int], *, done: bool) -> str:
 
     Args:
         counts: how many of its tasks have which status.
-        done: whether all of them are known and have ended.
+        done: whether all of them have ended.
     """
     total = sum(counts.values())
     if not done:

@@ -1,15 +1,30 @@
-"""The rule that gives the nodes of a job their turns. Pure: it keeps nothing and asks nobody."""
+"""The one rule that gives the tasks of a job their turns. Pure: it keeps nothing, asks nobody.
+
+All turns come from it: those of all nodes at once, that of any node, waves with their canary, the
+lead, places that are taken back, and the ends of tasks that were not begun in time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
+from towline.controller.jobs.state import JobState
+from towline.controller.rollout.turns import FAILURES, Turns
+from towline.units import timestamp
+from towline.wire.job import CONVERGE, Job
 from towline.wire.rollout import CANARY, MAX_FAILURES, MAX_PARALLEL, Waves, read_share
+from towline.wire.target import ANY
 
-FAILURES = ("failed", "expired")
-"""How a node that was released may end to count as a failure; one that skips the job does not."""
+LEAD_WITHIN = 10.0
+"""Seconds after which a node that leads has had its turn to: it died, or what it asks is slow."""
+MOST_LEADS = 3
+"""Nodes that may lead and find nothing until all have their turn at once: then it isn't the node's
+fault, most likely, and each node that fails has to say so."""
+GONE_AFTER = 3600.0
+"""Seconds after a job has expired until a task that may have begun on a node which is away counts
+as failed: the node may come back and say how it ended."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -28,11 +43,13 @@ class Limits(msgspec.Struct, frozen=True):
     failures: int | None
 
 
-def limits(waves: Waves, total: int) -> Limits:
+def limits(waves: Waves | None, total: int) -> Limits:
     """Return the limits for `total` nodes.
 
     Percentages are rounded down, so on the careful side; `max_parallel` and `canary` to 1 at least.
     """
+    if waves is None:
+        return Limits(total, total, 0, None)
 
     def count(name: str, text: str) -> int:
         number, percent = read_share(name, text)
@@ -47,167 +64,186 @@ def limits(waves: Waves, total: int) -> Limits:
     )
 
 
-class Pause(msgspec.Struct, frozen=True):
-    """That no more nodes of a job are released.
+class View(Protocol):
+    """The fleet, as the rule sees it."""
 
-    Attributes:
-        by: who said so.
-        since: seconds since 1970.
-    """
+    def here(self, machine: str) -> bool:
+        """Whether a node is here."""
 
-    by: str
-    since: float
+    def holds(self, machine: str, job_id: str) -> bool:
+        """Whether a node's last heartbeat names the task of a job."""
 
+    def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
+        """Return status and reason of a node that can't have the turn it would have now."""
 
-class Turns:
-    """Which nodes of a job have had their turn, as its events have made it.
-
-    Attributes:
-        waiting: the machine ids of those that have not, in the order of the plan.
-        under_way: of those that were released and have not ended: whether they are known to
-            have begun.
-        canaries: of those that went first: how they ended, None for not yet.
-        failed: how many of the released ones failed.
-        paused: since when and by whom no more are released.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: dict[str, None] = {}
-        self.under_way: dict[str, bool] = {}
-        self.canaries: dict[str, str | None] = {}
-        self.failed = 0
-        self.paused: Pause | None = None
-        self._meant: set[str] = set()
-        self._released: set[str] = set()
-        self._begun: set[str] = set()
-        self._ended: dict[str, str] = {}
-
-    @property
-    def total(self) -> int:
-        """How many nodes the job is for, but those that were refused from the beginning."""
-        return len(self._meant)
-
-    def plan(self, machine: str) -> None:
-        """Learn that the job is for a node."""
-        self._meant.add(machine)
-        if machine not in self._released and machine not in self._ended:
-            self.waiting.setdefault(machine)
-
-    def release(self, machine: str, *, canary: bool) -> None:
-        """Learn that a node has its turn."""
-        if machine in self._released:
-            return
-        self._released.add(machine)
-        self.waiting.pop(machine, None)
-        status = self._ended.get(machine)
-        if canary:
-            self.canaries[machine] = status
-        if status is None:
-            self.under_way[machine] = machine in self._begun
-        else:
-            self.failed += status in FAILURES
-
-    def begin(self, machine: str) -> None:
-        """Learn that a node has begun."""
-        self._begun.add(machine)
-        if machine in self.under_way:
-            self.under_way[machine] = True
-
-    def end(self, machine: str, status: str) -> None:
-        """Learn how a node has ended; it ends once."""
-        self._ended[machine] = status
-        self.waiting.pop(machine, None)
-        if machine in self._released:
-            self.under_way.pop(machine, None)
-            self.failed += status in FAILURES
-            if machine in self.canaries:
-                self.canaries[machine] = status
-
-    @property
-    def tried(self) -> int:
-        """How many canaries have run to an end; one that skipped the job has proven nothing."""
-        return sum(status not in (None, "skipped") for status in self.canaries.values())
+    def pick(self, job: Job) -> str | None:
+        """Return the node that a job for any node is for, None while none can do it."""
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What is to be done now.
+    """What is to be decided now; nothing where all is empty.
 
     Attributes:
         release: machine ids of nodes whose turn it is.
-        canary: whether these go first, alone.
-        withhold: by machine id, with status and reason: those that will never have a turn.
+        everyone: all that wait have their turn.
+        canary, leads: whether these go first, alone: as a trial, or to find what all are given.
+        take_back: machine ids of nodes that lose their turn.
+        withhold: by machine id, with status and reason: those that end without having begun.
     """
 
     release: list[str] = []
+    everyone: bool = False
     canary: bool = False
+    leads: bool = False
+    take_back: list[str] = []
     withhold: dict[str, tuple[str, str]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self.release or self.everyone or self.take_back or self.withhold)
 
-def decide(
-    turns: Turns,
-    limits: Limits,
-    *,
-    here: Callable[[str], bool],
-    refused: Callable[[str], tuple[str, str] | None],
-    over: tuple[str, str] | None = None,
-) -> Decision:
-    """Return which nodes have their turn now, and which will never have one.
 
-    A node that is away neither gets a turn nor delays those behind it. One that went away after
-    its release gives its place to another, unless it has begun: then it may still be at it.
+NOTHING = Decision()
+
+
+def decide(state: JobState, view: View, now: float) -> Decision:
+    """Return what is to be decided about a job now.
+
+    A node that is away neither gets a turn nor delays those behind it. One that went away with a
+    turn and without the leave that it needs gives its place to another.
 
     Args:
-        here: whether a node is here.
-        refused: status and reason of a node that is to have no turn when it comes to it.
-        over: where no node is to have a turn any more, the status that they end with, and why.
+        now: seconds since 1970, by the controllers' clock.
     """
-    if not turns.waiting:
-        return Decision()
-    if over is None and (reason := stopped(turns, limits)) is not None:
-        over = "cancelled", reason
-    if over is not None:
-        return Decision(withhold=dict.fromkeys(turns.waiting, over))
-    if turns.paused is not None:
-        return Decision()
+    if state.foreign or state.done:
+        return NOTHING
+    if over := _over(state, view, now):
+        return Decision(withhold=over)
+    if state.cancelled is not None or now > state.job.expires:
+        return NOTHING
+    if state.job.needs_leave:
+        away = [
+            machine
+            for machine, turn in state.turns.under_way.items()
+            if not turn.leave and not view.here(machine)
+        ]
+        if away:
+            return Decision(take_back=away)
+    if state.job.target == ANY:
+        picked = None if state.tasks else view.pick(state.job)
+        return NOTHING if picked is None else Decision([picked])
+    return _release(state, view, now)
+
+
+def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]:
+    """Return which tasks end by decision, each with status and reason."""
+    job, turns = state.job, state.turns
+    expired = now > job.expires
+    found: dict[str, tuple[str, str]] = {}
+    if expired:
+        found = dict.fromkeys(turns.waiting, ("expired", state.expiry))
+        if not state.tasks and job.target == ANY:
+            found["_"] = "expired", state.expiry
+    for machine, turn in turns.under_way.items() if expired or turns.timed else ():
+        reason = state.expiry
+        if not expired:
+            if turn.until is None or now <= turn.until:
+                continue
+            reason = f"not begun before its turn was over at {timestamp(turn.until)}"
+        here = view.here(machine)
+        if turn.leave or turn.begun:
+            if not here and now > job.expires + GONE_AFTER:
+                found[machine] = "failed", "the node is gone: it is not known whether it ran"
+        elif job.needs_leave or not here or not view.holds(machine, job.id):
+            found[machine] = "expired", reason
+    if not found and turns.waiting and (reason := stopped(turns, limits(job.waves, turns.total))):
+        return dict.fromkeys(turns.waiting, ("cancelled", reason))
+    return found
+
+
+def _release(state: JobState, view: View, now: float) -> Decision:
+    turns, job = state.turns, state.job
+    if not turns.waiting or turns.paused is not None:
+        return NOTHING
+    leads = False
+    if job.leads and state.lead is None:
+        if any(
+            machine in turns.under_way and view.here(machine) and now - since < LEAD_WITHIN
+            for machine, since in turns.leading.items()
+        ):
+            return NOTHING
+        leads = len(turns.leading) < MOST_LEADS
+    if job.waves is None and not leads:
+        return Decision(everyone=True)
+    given = limits(job.waves, turns.total)
     tried = turns.tried
-    canary = tried < limits.canary
-    places = limits.total
-    if canary or limits.parallel < limits.total:
-        taken = [machine for machine, begun in turns.under_way.items() if begun or here(machine)]
-        places = limits.parallel - len(taken)
+    canary = tried < given.canary
+    places = given.total
+    if canary or given.parallel < given.total:
+        places = given.parallel - len(turns.under_way)
         if canary:
-            going = sum(machine in turns.canaries for machine in taken)
-            places = min(places, limits.canary - tried - going)
+            going = sum(machine in turns.canaries for machine in turns.under_way)
+            places = min(places, given.canary - tried - going)
+    if leads:
+        places = min(places, 1)
     release: list[str] = []
     withhold: dict[str, tuple[str, str]] = {}
     for machine in turns.waiting:
         if len(release) >= places:
             break
-        why = refused(machine)
+        why = view.refused(job, machine)
         if why is not None:
             withhold[machine] = why
-        elif here(machine):
+        elif view.here(machine) and not (leads and machine in turns.leading):
             release.append(machine)
-    return Decision(release, canary and bool(release), withhold)
+    if withhold:
+        return Decision(withhold=withhold)
+    marked = bool(release)
+    return Decision(release, canary=canary and marked, leads=leads and marked)
 
 
-def stopped(turns: Turns, limits: Limits) -> str | None:
+def stopped(turns: Turns, given: Limits) -> str | None:
     """Return why too much has failed for any more node to be released, or None."""
-    if limits.failures is None:
+    if given.failures is None:
         failed = sum(status in FAILURES for status in turns.canaries.values())
         if not failed:
             return None
-        return f"cancelled: {failed} of {limits.canary} canary nodes failed"
-    if turns.failed <= limits.failures:
+        return f"cancelled: {failed} of {given.canary} canary nodes failed"
+    if turns.failed <= given.failures:
         return None
     return (
-        f"cancelled: {turns.failed} of {limits.total} nodes failed, "
-        f"more than max_failures={limits.failures}"
+        f"cancelled: {turns.failed} of {given.total} nodes failed, "
+        f"more than max_failures={given.failures}"
     )
 
 
-def waits_for(turns: Turns, limits: Limits) -> tuple[str, str]:
-    """Return what the nodes that wait wait for: the option's name, or "paused", and a sentence."""
-    if turns.tried < limits.canary:
+def waits_for(state: JobState) -> tuple[str, str]:
+    """Return what the nodes that wait for a turn wait for: a word for programs, and a sentence."""
+    turns, job = state.turns, state.job
+    if turns.paused is not None:
+        return "paused", f"paused by {turns.paused.by} since {timestamp(turns.paused.since)}"
+    if job.leads and state.lead is None and len(turns.leading) < MOST_LEADS:
+        return "lead", "waits for the node that goes first"
+    given = limits(job.waves, turns.total)
+    if turns.tried < given.canary:
         return CANARY, "waits for the canary"
-    return MAX_PARALLEL, f"waits: {limits.parallel} at a time"
+    return MAX_PARALLEL, f"waits: {given.parallel} at a time"
+
+
+def due(state: JobState, view: View, machine: str, now: float) -> bool:
+    """Return whether a node is to be sent its task: its turn has come, it is here, and has it not.
+
+    For a job that is cancelled: whether it is to be sent the cancellation.
+    """
+    turn = state.turns.under_way.get(machine)
+    if turn is None or not view.here(machine):
+        return False
+    if state.cancelled is not None:
+        return True
+    if now > (state.job.expires if turn.until is None else turn.until) and not turn.leave:
+        return False
+    return not view.holds(machine, state.job.id)
+
+
+def kept(job: Job) -> bool:
+    """Return whether a job is kept for nodes that are away."""
+    return job.effect == CONVERGE

@@ -1,0 +1,194 @@
+"""Every message that reaches a part, decoded in one place: a value, or `Unreadable`.
+
+What fields must look like stands in their types (`fields.py`); what only the subject knows, or two
+fields together, is looked at here. The machine is the subject's, never the body's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from towline.wire import event as events
+from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.event import Event
+from towline.wire.fields import JobId
+from towline.wire.job import Job
+from towline.wire.node import MOST_NAMED, Heartbeat, Registration
+from towline.wire.progress import TaskProgress
+from towline.wire.release import BeatNow, Envelope, Order, Release
+from towline.wire.report import (
+    LARGEST_REPORT,
+    Answer,
+    CooldownQuestion,
+    Receipt,
+    TaskQuestion,
+)
+from towline.wire.subjects import machine_of
+from towline.wire.target import InvalidTarget, parse_label
+
+SMALL = 64 * 1024
+"""Bytes of a heartbeat, a registration, a question or a receipt at most."""
+
+_order: Decoder[Order] = Decoder(Order)  # type: ignore[arg-type]
+_envelope = Decoder(Envelope)
+_report = Decoder(Event, largest=LARGEST_REPORT)
+_heartbeat = Decoder(Heartbeat, largest=SMALL)
+_registration = Decoder(Registration, largest=SMALL)
+_progress = Decoder(TaskProgress, largest=LARGEST_REPORT)
+_task_question = Decoder(TaskQuestion, largest=SMALL)
+_cooldown_question = Decoder(CooldownQuestion, largest=SMALL)
+_receipt = Decoder(Receipt, largest=SMALL)
+_answer = Decoder(Answer)
+_job = Decoder(Job)
+_event = Decoder(Event)
+_group = Decoder(list[Event])
+_id = Decoder(JobId)
+
+
+# What nodes receive
+
+
+def order(data: bytes | msgspec.Raw, machine: str) -> Order:
+    """Return what a node was sent.
+
+    Args:
+        machine: the node's own.
+
+    Raises:
+        Unreadable: it can't be read, or is for another machine.
+    """
+    found = _order.decode(_envelope.decode(data).body)
+    if not isinstance(found, BeatNow) and found.machine != machine:
+        raise Unreadable("it is for another machine")
+    if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
+        raise Unreadable("it names two jobs")
+    return found
+
+
+def receipt(data: bytes) -> Receipt:
+    """Return the answer to a report; raises as `order`."""
+    return _receipt.decode(data)
+
+
+def answer(data: bytes) -> Answer:
+    """Return the answer to a question; raises as `order`."""
+    return _answer.decode(data)
+
+
+# What controllers receive
+
+
+def report(subject: str, data: bytes) -> Event:
+    """Return what a node reports of a task.
+
+    Raises:
+        Unreadable: it can't be read, names another machine, or says what only controllers say.
+    """
+    found = _report.decode(data)
+    machine = machine_of(subject)
+    if found.machine != machine:
+        raise Unreadable("it names another machine")
+    if found.kind in events.DECISIONS and found.kind != events.LED:
+        raise Unreadable(f"{found.kind!r} is a decision, and controllers make those")
+    if found.nodes is not None:
+        raise Unreadable("it names nodes, as decisions do")
+    if found.kind == events.LED and not isinstance((found.data or {}).get("value"), str):
+        raise Unreadable("it says nothing of what was found")
+    return found
+
+
+def heartbeat(subject: str, data: bytes) -> tuple[str, Heartbeat]:
+    """Return whose heartbeat it is, and the heartbeat; raises as `report`."""
+    found = _heartbeat.decode(data)
+    if len(found.tasks) % 16 or len(found.tasks) > 16 * MOST_NAMED:
+        raise Unreadable("its tasks are no ids")
+    if not found.interval:
+        raise Unreadable("its interval is none")
+    return machine_of(subject), found
+
+
+def registration(subject: str, data: bytes) -> Registration:
+    """Return what a node says that it is; raises as `report`."""
+    found = _registration.decode(data)
+    if found.machine != machine_of(subject):
+        raise Unreadable("it names another machine")
+    return checked(found)
+
+
+def checked(found: Registration) -> Registration:
+    """Return a registration whose labels are labels; raises as `report`."""
+    try:
+        for key, value in found.labels.items():
+            parse_label(f"{key}:{value}")
+    except InvalidTarget as error:
+        raise Unreadable(str(error)) from error
+    return found
+
+
+def progress(subject: str, data: bytes) -> tuple[str, TaskProgress]:
+    """Return whose progress it is, and the progress; raises as `report`."""
+    return machine_of(subject), _progress.decode(data)
+
+
+def task_question(data: bytes) -> TaskQuestion:
+    """Return a question for a task; raises as `report`."""
+    return _task_question.decode(data)
+
+
+def cooldown_question(data: bytes) -> CooldownQuestion:
+    """Return a question about a cooldown; raises as `report`."""
+    return _cooldown_question.decode(data)
+
+
+# What stands in the journal
+
+
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A read that was answered, or what came of one later.
+
+    Attributes:
+        job: the job; None where it was recorded before.
+        events: how it ended on nodes.
+    """
+
+    job: Job | None = None
+    events: list[Event] = []
+
+
+_answered = Decoder(list[Answered])
+
+
+def job(data: bytes) -> Job:
+    """Return a job that was stored; raises as `report`."""
+    return _job.decode(data)
+
+
+def decision(data: bytes) -> Event:
+    """Return a decision that was stored; raises as `report`."""
+    found = _event.decode(data)
+    if found.machine != events.NOBODY:
+        raise Unreadable("it is of a node, and no decision")
+    return found
+
+
+def group(data: bytes) -> list[Event]:
+    """Return reports that were stored together; raises as `report`."""
+    found = _group.decode(data)
+    if any(each.machine == events.NOBODY for each in found):
+        raise Unreadable("it has a decision among its reports")
+    return found
+
+
+def answered(data: bytes) -> list[Answered]:
+    """Return reads that were recorded together; raises as `report`."""
+    return _answered.decode(data)
+
+
+def job_id(text: Any) -> str:
+    """Return the id of a job that stands in a subject; raises as `report`."""
+    try:
+        return msgspec.convert(text, JobId)
+    except msgspec.ValidationError as error:
+        raise Unreadable(str(error)) from error
