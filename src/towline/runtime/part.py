@@ -1,0 +1,55 @@
+"""A part of a process that runs for as long as the process does, whatever goes wrong in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds between an unexpected error of a part and its next run; doubled each time, so that a
+fault that stays fills no log, and back to the shortest once a run has lasted this long."""
+
+
+async def keep_running(
+    name: str,
+    run: Callable[[], Awaitable[None]],
+    *,
+    shortest_pause: float = SHORTEST_PAUSE,
+    longest_pause: float = LONGEST_PAUSE,
+) -> None:
+    """Run a part for ever: an error that it did not expect is logged, and the part begins anew.
+
+    Args:
+        name: what the log calls the part.
+        run: begins the part; it is called again whenever it has ended, until this is cancelled.
+        shortest_pause, longest_pause: seconds.
+    """
+    loop = asyncio.get_running_loop()
+    pause = shortest_pause
+    while True:
+        begun = loop.time()
+        try:
+            await run()
+            log.error("part ended", part=name)
+        except asyncio.CancelledError:
+            # A library that cancels its own futures must not end a part in silence.
+            if _is_cancelled():
+                raise
+            log.exception("part broke off", part=name)
+        except Exception:
+            log.exception("part broke off", part=name)
+        if loop.time() - begun > longest_pause:
+            pause = shortest_pause
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, longest_pause)
+
+
+def _is_cancelled() -> bool:
+    """Return whether somebody wants the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
