@@ -359,6 +359,18 @@ class Catalog:
     def __iter__(self) -> Iterator[Operation[..., Any]]:
         return iter(sorted(self._operations.values(), key=lambda operation: operation.name))
 
+    def credential_for(self, job: Job) -> str | None:
+        """Return the place that a job's nodes log in to, or None for none.
+
+        Raises:
+            ValueError: its parameters can't be read; another version may have made it.
+        """
+        found = self.get(job.operation)
+        try:
+            return None if found is None else found.credential_for(job.parameters)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the parameters of job {job.id} can't be read: {error}") from error
+
     def capabilities(self) -> set[str]:
         """Return what the operations require of nodes, all together."""
         return {NODE} | {operation.requires for operation in self._operations.values()}

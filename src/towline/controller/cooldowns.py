@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
-from towline.broker.bucket import Bucket
 from towline.broker.answers import WrongLastSequence
+from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.operation import catalog
 from towline.units import timestamp
@@ -66,14 +66,15 @@ class Cooldowns:
         """Return the cooldown of what a job logs in to, up to the end of its return.
 
         It is taken from memory; None where there is none, or the job logs in nowhere.
+
+        Raises:
+            ValueError: as `Catalog.credential_for`.
         """
-        place = _place(job)
+        place = catalog.credential_for(job)
         found = None if place is None else self._known.get(cooldown_key(place))
         return None if found is None or self._now() >= found.over else found
 
-    async def limited(
-        self, job: Job, hostname: str, question: CooldownQuestion
-    ) -> Cooldown | None:
+    async def limited(self, job: Job, hostname: str, question: CooldownQuestion) -> Cooldown | None:
         """Record that a node was refused for too many requests.
 
         Args:
@@ -86,8 +87,9 @@ class Cooldowns:
 
         Raises:
             BrokerRefused, BrokerUnreachable: it may or may not have been stored.
+            ValueError: as `Catalog.credential_for`.
         """
-        place = _place(job)
+        place = catalog.credential_for(job)
         if place is None:
             return None
         refusal = Refusal(
@@ -120,16 +122,3 @@ class Cooldowns:
 
     def _next(self, last: Cooldown | None, refusal: Refusal) -> Cooldown:
         return in_force(last, refusal, self._now(), interval=self._interval)
-
-
-def _place(job: Job) -> str | None:
-    """Return what a job logs in to, by its parameters; None for nothing.
-
-    Raises:
-        ValueError: its parameters are none that this version knows.
-    """
-    operation = catalog.get(job.operation)
-    try:
-        return None if operation is None else operation.credential_for(job.parameters)
-    except (KeyError, TypeError) as error:
-        raise ValueError(str(error)) from error
