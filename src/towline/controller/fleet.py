@@ -290,7 +290,7 @@ class Fleet:
 
         Raises:
             NotFound: there is none.
-            InvalidRequest: several have that hostname.
+            InvalidRequest: several have that hostname, and not just one of them is here.
         """
         if name not in self._members and not self._by_hostname.get(name):
             raise NotFound(
@@ -299,12 +299,37 @@ class Fleet:
             )
         return self.resolve(Hostname(name))[0]
 
+    def _named(self, hostname: str) -> Member:
+        """Return the node of this hostname; of several the one that is here.
+
+        Raises:
+            InvalidRequest: there is none, or several, of which not just one is here.
+        """
+        machines = sorted(self._by_hostname.get(hostname, ()))
+        if not machines:
+            raise InvalidRequest(
+                f"No registered node is called {hostname!r}.",
+                "GET /agent, or towline nodes, lists those that are registered",
+            )
+        here = [machine for machine in machines if self._members[machine].here]
+        found = machines if len(machines) == 1 else here
+        if len(found) != 1:
+            raise InvalidRequest(
+                f"The hostname {hostname!r} belongs to {len(machines)} nodes, of which "
+                f"{len(here)} are here: name one by its machine id.",
+                f"Their machine ids: {', '.join(machines)}",
+            )
+        return self._members[found[0]]
+
     def resolve(self, target: Target) -> list[Member]:
         """Return the nodes that `target` means; for `_any`, all of which one is to act.
 
+        A hostname that several nodes have means the one that is here, where just one is.
+
         Raises:
             NoNodes: no node is registered at all.
-            InvalidRequest: no registered node has that name or label, or two have that name.
+            InvalidRequest: no registered node has that name or label, or it is not known which of
+                several is meant.
         """
         if not self._members:
             raise NoNodes(
@@ -316,18 +341,7 @@ class Fleet:
             member = self._members.get(target.name)
             if member is not None:
                 return [member]
-            machines = self._by_hostname.get(target.name, set())
-            if len(machines) > 1:
-                raise InvalidRequest(
-                    f"The hostname {target.name!r} belongs to {len(machines)} nodes.",
-                    f"Name one by its machine id: {', '.join(sorted(machines))}",
-                )
-            if not machines:
-                raise InvalidRequest(
-                    f"No registered node is called {target.name!r}.",
-                    "GET /agent, or towline nodes, lists those that are registered",
-                )
-            return [self._members[machine] for machine in machines]
+            return [self._named(target.name)]
         assert isinstance(target, Label)
         found = [
             member
