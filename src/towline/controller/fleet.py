@@ -229,7 +229,7 @@ class Fleet:
 
         Raises:
             NotFound: there is none.
-            InvalidRequest: several have that hostname.
+            InvalidRequest: several have that hostname, and not just one of them is here.
         """
         if name not in self._members and not self._by_hostname.get(name):
             raise NotFound(

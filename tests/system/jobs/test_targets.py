@@ -109,6 +109,18 @@ def test_two_nodes_of_one_name_are_distinguished_by_their_machine_ids(changing: 
     job = changing.job(changing.reader.get(LOAD.format("_all")).json()["job_id"])
     assert job["responses"].keys() == set(machines)
 
+    assert twin.stop() == 0
+
+    def means_the_one_that_is_here() -> bool:
+        return changing.reader.get(LOAD.format(WEB_1)).is_success
+
+    wait_until(means_the_one_that_is_here, what="one of the two to be away")
+    found = changing.reader.get(f"/agent/{WEB_1}").json()
+    assert (found["hostname"], found["status"]) == (WEB_1, "Ready")
+    pulled = changing.pull(WEB_1, "nginx")
+    (task,) = changing.job(pulled.json()["job_id"])["responses"].values()
+    assert (task["hostname"], task["status"]) == (WEB_1, "skipped")
+
 
 @ONE_KIND
 def test_any_is_a_node_that_can_do_it(
@@ -117,7 +129,7 @@ def test_any_is_a_node_that_can_do_it(
     answer = changing.pull("_any", image.reference)
     (result,) = results(answer).values()
     assert (result["hostname"], result["status"]) == ("_any", "pending")
-    assert "runs on the first that can" in result["error"]
+    assert "runs on the first that can" in result["reason"]
 
     changing.add_node(NodePlan(DB_1, engines[0].url))
     job = changing.ended(answer.json()["job_id"])
