@@ -230,9 +230,7 @@ class Bucket(Generic[T]):
             raise unreadable(subject, error) from error
         return [self._key(subject) for subject in found.subjects or {}]
 
-    async def follow(
-        self, all_read: Callable[[], None] = lambda: None
-    ) -> AsyncIterator[Change[T]]:
+    async def follow(self, all_read: Callable[[], None] = lambda: None) -> AsyncIterator[Change[T]]:
         """Yield the newest value of each key, then every change, for ever.
 
         After an interruption it begins anew with the newest value of each key. What was deleted

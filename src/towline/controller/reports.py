@@ -212,5 +212,3 @@ class Reports:
             return
         over = not leave
         self._answer(reply, STORED if leave else REFUSED, leave=leave, over=over)
-
-

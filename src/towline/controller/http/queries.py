@@ -14,6 +14,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.http.request import query
 from towline.errors import InvalidRequest, NotFound
 from towline.units import parse_duration
+from towline.wire.fields import JobId
 
 Text = str | UnsetType
 """Absent is UNSET rather than None: msgspec reads "null" in a query string as None."""
@@ -33,7 +34,7 @@ class JobQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     until: Text = UNSET
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
     offset: Annotated[int, Meta(ge=0, le=2**62)] = 0
-    cursor: Annotated[int, Meta(ge=0, le=2**62)] | UnsetType = UNSET
+    cursor: JobId | UnsetType = UNSET
 
 
 class EventQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -39,8 +39,11 @@ class Feed:
         found = []
         for stream in STREAMS:
             firsts = [
-                self._number(f"SELECT min(place) FROM {table} WHERE stream = ? AND {column} >= ?",
-                             stream, job_id)
+                self._number(
+                    f"SELECT min(place) FROM {table} WHERE stream = ? AND {column} >= ?",
+                    stream,
+                    job_id,
+                )
                 for table, column in (("job", "id"), ("event", "job"))
             ]
             later = [first for first in firsts if first]

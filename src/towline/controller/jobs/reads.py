@@ -1,8 +1,8 @@
 """Reads: asked of nodes and answered by them at once, and recorded when they are answered.
 
-Nothing of a read stands in a ledger: what isn't answered is asked again until the deadline. Its job,
-its plan and its ends are recorded together, in a group with the other reads of that moment; the
-caller's answer waits for that.
+Nothing of a read stands in a ledger: what isn't answered is asked again until the deadline. Its
+job, its plan and its ends are recorded together, in a group with the other reads of that moment;
+the caller's answer waits for that.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from towline.broker.connection import Connection
 from towline.broker.journal import Journal
 from towline.broker.listener import Listener, Received
 from towline.controller.fleet import Fleet
+from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.recorder import LARGEST_GROUP, Recorder
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.decisions import decision
@@ -101,6 +102,7 @@ class Reads:
         journal: Journal,
         fleet: Fleet,
         releases: Releases,
+        indexer: Indexer,
         *,
         ask_every: float = ASK_EVERY,
     ) -> None:
@@ -114,8 +116,9 @@ class Reads:
         self._recorder = Recorder(journal.add_reads)
         self.answers = Listener(nodes, answer_subject(self._own, "*", "*"), self.receive)
         fleet.subscribe(self._fleet_changed)
+        indexer.subscribe(self._folded)
 
-    async def run_parts(self) -> None:
+    async def run(self) -> None:
         """Receive answers and record them, for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("recorder of reads", self._recorder.run))
@@ -135,7 +138,7 @@ class Reads:
         if read is not None:
             read.apply(event, len(received.data))
 
-    def folded(self, event: Event) -> None:
+    def _folded(self, event: Event) -> None:
         """Take what was decided about a read: that it is cancelled."""
         read = self._reads.get(event.job)
         if read is not None and event.kind == CANCELLING:
@@ -153,7 +156,7 @@ class Reads:
             if not read.state.tasks:
                 read.wake.set()
 
-    async def run(self, job: Job, wait: float) -> JobState:
+    async def ask(self, job: Job, wait: float) -> JobState:
         """Ask the nodes of a job, and return what they have answered within `wait` seconds.
 
         The answer comes when all nodes that are here have answered. Those that have not, answer
@@ -198,9 +201,7 @@ class Reads:
             if state.done or (here and not read.missing):
                 return
             now = loop.time()
-            due = [
-                each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every
-            ]
+            due = [each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every]
             if due:
                 asked.update(dict.fromkeys(due, now))
                 await self._releases.send(
@@ -265,16 +266,11 @@ class Reads:
         if first is not None:
             parts.append((Answered(first), 100 * len(first.plan) + 1000))
         await asyncio.gather(
-            *(
-                self._recorder.store(part, size, places=1 + len(part.events))
-                for part, size in parts
-            )
+            *(self._recorder.store(part, size, places=1 + len(part.events)) for part, size in parts)
         )
 
 
-def _chunks(
-    events: Iterable[tuple[Event, int]], largest: int
-) -> Iterator[tuple[list[Event], int]]:
+def _chunks(events: Iterable[tuple[Event, int]], largest: int) -> Iterator[tuple[list[Event], int]]:
     """Yield events in pieces that fit into a message each, with their bytes."""
     piece: list[Event] = []
     total = 0

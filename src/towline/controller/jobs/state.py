@@ -205,7 +205,7 @@ class JobState:
             self._end(task, node.status or "cancelled", moment, node.reason)
 
     def _cancel(self, event: Event) -> None:
-        """Fold a cancellation: who has no turn, or has one without the leave it needs, has ended."""
+        """Fold a cancellation: who has no turn, or not the leave that it needs, has ended."""
         self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
         if not self.tasks and not self._counts:
             self._task(NOBODY, ANY_NODE)

@@ -15,9 +15,9 @@ from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.idempotency import Keys, digest
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lookup import Lookup
-from towline.controller.jobs.state import JobState
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reads import Reads
+from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.rollout.rule import decide
 from towline.controller.rollout.runner import Runner
@@ -71,25 +71,6 @@ class Submission(msgspec.Struct, frozen=True):
         if self.retries is not None:
             parts.append({"retries": self.retries})
         return digest(*parts)
-
-
-class _Plan(msgspec.Struct):
-    """Which nodes a job is for.
-
-    Attributes:
-        members: all of them.
-        refused: by machine id, with the status and the reason: those that will not run it.
-    """
-
-    members: list[Member]
-    refused: dict[str, tuple[str, str]] = {}
-
-    def nodes(self) -> list[PlannedNode]:
-        planned = []
-        for member in self.members:
-            status, reason = self.refused.get(member.machine, ("failed", None))
-            planned.append(PlannedNode(member.machine, member.hostname, reason, status))
-        return planned
 
 
 class Submitter:
@@ -154,7 +135,7 @@ class Submitter:
                 # Whoever reserved the key didn't come to make the job.
                 job = msgspec.structs.replace(job, id=kept)
         if job.answered:
-            state = await self._reads.run(job, wait)
+            state = await self._reads.ask(job, wait)
         else:
             state = JobState(job)
             await self._waiting.wait(state, wait, lambda: self._make(job, request))
@@ -208,7 +189,7 @@ class Submitter:
                     f"None of the nodes to retry on is meant by {str(target)!r} any more.",
                     "Name another with target_hostname",
                 )
-        refused: dict[str, tuple[str, str]] = {}
+        refused: dict[str, tuple[str, str | None]] = {}
         if operation.effect is not Effect.READ:
             for member in members:
                 if member.drained is not None:
@@ -227,12 +208,14 @@ class Submitter:
         if operation.effect is not Effect.CONVERGE:
             self._refuse_away(request, members, refused)
         return [
-            PlannedNode(member.machine, member.hostname, *refused.get(member.machine, (WAITS, None)))
+            PlannedNode(
+                member.machine, member.hostname, *refused.get(member.machine, (WAITS, None))
+            )
             for member in members
         ]
 
     def _refuse_away(
-        self, request: Submission, members: list[Member], refused: dict[str, tuple[str, str]]
+        self, request: Submission, members: list[Member], refused: dict[str, tuple[str, str | None]]
     ) -> None:
         """Refuse nodes that are away, for which such a job is not kept.
 
@@ -308,7 +291,7 @@ class Submitter:
         return None if found is None else found[0]
 
 
-def _refuse_old(members: list[Member], refused: dict[str, tuple[str, str]]) -> None:
+def _refuse_old(members: list[Member], refused: dict[str, tuple[str, str | None]]) -> None:
     """Refuse nodes whose agents can't use the credential of a request.
 
     Raises:

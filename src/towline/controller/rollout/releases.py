@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -57,7 +57,12 @@ class Releases:
             whole: whether the job is in it however large it is.
         """
         job = state.job.order
-        cooldown = self._cooldown(job)
+        try:
+            cooldown = self._cooldown(job)
+        except ValueError as error:
+            # Of another version, most likely: the node says what it makes of it.
+            log.warning("cooldown not known", job=job.id, reason=str(error))
+            cooldown = None
         supplies = await self._supplies(job, machines)
         sent: Job | None = job
         if not whole and len(msgspec.json.encode(job)) > LARGEST_BODY:
@@ -104,7 +109,7 @@ class Releases:
         return Cancellation(job.id, machine, who, time.time(), job.created, job.expires)
 
     async def _send(
-        self, orders: dict[str, Order], reply: Callable[[str], str] = lambda machine: ""
+        self, orders: Mapping[str, Order], reply: Callable[[str], str] = lambda machine: ""
     ) -> None:
         for number, (machine, order) in enumerate(orders.items(), 1):
             member = self._fleet.get(machine)

@@ -33,8 +33,8 @@ log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between looks at what changes without an event: deadlines, drained nodes, the lease."""
 NOT_AGAIN_WITHIN = 6.0
-"""Seconds within which a task is not sent to its node again: more than a heartbeat takes to say that
-the node has it."""
+"""Seconds within which a task is not sent to its node again: more than a heartbeat takes to say
+that the node has it."""
 
 
 class Runner:
@@ -150,7 +150,7 @@ class Runner:
         for job_id in [each for each in self._dirty if each not in self._working]:
             machines = self._dirty.pop(job_id)
             state = self._open.get(job_id)
-            if state is None or state.job.answered and time.time() < state.job.expires + SOON:
+            if state is None or (state.job.answered and time.time() < state.job.expires + SOON):
                 # Whoever makes a read looks after it for as long as anybody waits for it.
                 continue
             task = asyncio.create_task(self._go_on(job_id, machines), name=job_id)

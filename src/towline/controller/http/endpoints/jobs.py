@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
@@ -84,14 +83,13 @@ class Jobs:
             "items": [self._item(job) for job in found],
         }
         if following is not None:
-            body["next_cursor"] = str(following)
+            body["next_cursor"] = following
         return answer(body)
 
     def _item(self, job: Listed) -> dict[str, Any]:
         if sum(job.nodes.values()) <= FEW:
             found = self._lookup.folded(job.job.id)
             if found is not None:
-                found[0].expire(time.time())
                 return views.job(*found)
         return views.listed(job)
 
