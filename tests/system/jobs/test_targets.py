@@ -12,6 +12,7 @@ from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.operation import NODE
@@ -146,7 +147,7 @@ async def test_an_old_read_that_any_node_could_have_answered_is_no_news(steady: 
     old = Job(new_id(), "node.load", {}, "_any", "tests", hours_ago, hours_ago + 60)
     settings = Settings([steady.broker.url], steady.broker.credentials)
     async with Connection(settings, "tests") as connection:
-        await Journal(connection).add_job(old, any_subject(NODE))
+        await Journal(JetStream(connection)).add_job(old, any_subject(NODE))
     # Jobs reach the nodes in the order in which they were made.
     assert meant(steady, "_any") == [WEB_1]
     (result,) = steady.job(old.id)["results"]

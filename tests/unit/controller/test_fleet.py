@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet, Member
 from towline.errors import InvalidRequest, NoNodes, TowlineError
@@ -26,7 +27,7 @@ def registration(
 
 def a_fleet(registrations: Iterable[Registration]) -> Fleet:
     """A fleet that has followed these, in order; its broker is never asked."""
-    fleet = Fleet(Connection(Settings(["nats://127.0.0.1:4222"]), "tests"))
+    fleet = Fleet(JetStream(Connection(Settings(["nats://127.0.0.1:4222"]), "tests")))
     for each in registrations:
         fleet._register(each)
     return fleet
