@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 
 import pytest
@@ -235,6 +236,46 @@ async def test_what_is_not_logged_yet_is_logged_when_it_is_left(
     assert [each["messages"] for each in lines] == [1, 9]
     assert [each["reason"] for each in lines] == ["no number: b'0'", "no number: b'9'"]
     assert {each["log_level"] for each in lines} == {"warning"}
+
+
+def with_headers(headers: bytes) -> bytes:
+    return b"HPUB a.x %d %d\r\n%sbody\r\n" % (len(headers), len(headers) + 4, headers)
+
+
+HOSTILE = {
+    "status": with_headers(b"NATS/1.0 \xff\xff\xff\r\n\r\n"),
+    "no-responders": with_headers(b"NATS/1.0 503\r\n\r\n"),
+    "headers-cut-off": with_headers(b"NATS/1.0"),
+    "headers-no-utf-8": with_headers(b"NATS/1.0\r\n\xff: \xff\x00\r\n\r\n"),
+    "headers-none": with_headers(b"X"),
+    "subject": b"PUB a.\xff\xfe 4\r\nbody\r\n",
+    "reply": b"PUB a.x \xff\xfe\x00 4\r\nbody\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", HOSTILE.values(), ids=HOSTILE)
+async def test_a_message_that_the_library_can_t_read_ends_nothing(
+    connection: Connection, broker: Broker, relay: Relay, sent: bytes
+) -> None:
+    received: list[Received] = []
+    async with Listener(connection, "a.*", received.append) as listener:
+        await ready(listener)
+        await publish_raw(broker, sent + b"PUB a.x 3\r\nend\r\n")
+        await until(lambda: any(each.data == b"end" for each in received), "the next message")
+    assert [each.data for each in received] == [b"body", b"end"]
+    assert relay.accepted == 1
+
+
+async def publish_raw(broker: Broker, sent: bytes) -> None:
+    """Send bytes to the broker as a client of our own making."""
+    user, _, password = broker.credentials.read_text().partition(":")
+    options = {"user": user, "pass": password, "verbose": False, "headers": True}
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    writer.write(b"CONNECT %s\r\n%sPING\r\n" % (json.dumps(options).encode(), sent))
+    async with asyncio.timeout(30):
+        while (line := await reader.readline()) and line != b"PONG\r\n":
+            assert not line.startswith(b"-ERR"), line
+    writer.close()
 
 
 async def test_a_subscription_that_fails_is_tried_again(broker: Broker, relay: Relay) -> None:
