@@ -235,6 +235,8 @@ class _Outcome(msgspec.Struct, frozen=True):
     status: str
     error: str | None = None
     waits: str | None = None
+    machine_id: str | None = None
+    reason: str | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -265,7 +267,7 @@ def snapshot(
             f"{operation.name}: the answer can't be read.", str(error), status
         ) from error
     read = [
-        Result(outcome.hostname, outcome.status, value, outcome.error, outcome.waits)
+        Result(value=value, **msgspec.structs.asdict(outcome))
         for outcome, value in zip(answer.results, values, strict=True)
     ]
     return JobSnapshot(answer.id, read)

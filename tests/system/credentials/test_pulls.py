@@ -453,4 +453,4 @@ def test_an_agent_that_would_ignore_a_credential_is_named(
         **{WEB_1: "ok", WEB_2: "ok"},
         "old-01": "skipped",
     }
-    assert "0.1.0" in by_name["old-01"]["error"]
+    assert "0.1.0" in by_name["old-01"]["reason"]

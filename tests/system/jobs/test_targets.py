@@ -129,7 +129,7 @@ def test_any_is_a_node_that_can_do_it(
     answer = changing.pull("_any", image.reference)
     (result,) = results(answer).values()
     assert (result["hostname"], result["status"]) == ("_any", "pending")
-    assert "runs on the first that can" in result["error"]
+    assert "runs on the first that can" in result["reason"]
 
     changing.add_node(NodePlan(DB_1, engines[0].url))
     job = changing.ended(answer.json()["job_id"])

@@ -1,6 +1,7 @@
 """A fleet that knows two modules of new operations."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def env(directory: Path) -> dict[str, str]:
     """The settings that make a part import them."""
-    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": str(directory)}
+    path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
+    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="package")

@@ -60,7 +60,10 @@ def wait_begun(gate: Gate, name: str, *nodes: str) -> None:
 
 def reasons(job: dict[str, Any]) -> dict[str, str]:
     """Return what each node's result says of why it is so."""
-    return {result["hostname"]: result.get("error", "") for result in job["results"]}
+    return {
+        result["hostname"]: result.get("error") or result.get("reason", "")
+        for result in job["results"]
+    }
 
 
 def now(cluster: Cluster, job: str) -> dict[str, Any]:

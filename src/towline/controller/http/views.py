@@ -14,7 +14,19 @@ from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState
 from towline.units import timestamp
-from towline.wire.event import LEADING, LED, STARTED, STEP, TURNS, Event
+from towline.wire.event import (
+    BAD,
+    CANCELLED,
+    EXPIRED,
+    LEADING,
+    LED,
+    SKIPPED,
+    STARTED,
+    STEP,
+    TURNS,
+    WITHHELD,
+    Event,
+)
 from towline.wire.job import Job
 from towline.wire.target import ANY
 
@@ -22,6 +34,8 @@ MOST_NAMES = 5
 """Nodes that a moment of the timeline names; of more it says how many."""
 NAMES = {LEADING: "resolving", LED: "resolved"}
 """What the API has always called these kinds of events."""
+HAVE_REASONS = frozenset({SKIPPED, CANCELLED, EXPIRED, WITHHELD})
+"""Kinds of events whose sentence says why, and is no error."""
 MOST_ERRORS = 10
 """Errors that a job's own `error` repeats; each node's stands with the node."""
 
@@ -31,7 +45,7 @@ def results(state: JobState) -> list[dict[str, Any]]:
     if not state.tasks and state.job.target == ANY:
         until = timestamp(state.job.expires)
         reason = f"no node has taken it yet; it runs on the first that can, until {until}"
-        return [{"hostname": ANY, "status": "pending", "error": reason}]
+        return [{"hostname": ANY, "status": "pending", "reason": reason}]
     return [task.result() for task in state.tasks.values()]
 
 
@@ -68,6 +82,8 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
         outcome: dict[str, Any] = {"status": task.status}
         if task.error is not None:
             outcome["error"] = task.error
+        if task.reason is not None:
+            outcome["reason"] = task.reason
         response = outcome | {"hostname": task.hostname}
         if task.data:
             response["data"] = task.data
@@ -101,7 +117,8 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
     if state.turns is not None and state.turns.paused is not None:
         pause = state.turns.paused
         described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
-    errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
+    bad = [task for task in tasks if task.status in BAD]
+    errors = [f"{task.hostname}: {why}" for task in bad if (why := task.error or task.reason)]
     if errors:
         described["error"] = "; ".join(errors[:MOST_ERRORS])
     return described
@@ -165,8 +182,15 @@ def _moment(event: Event) -> dict[str, Any]:
     elif event.data is not None and "caller" in event.data:
         moment["message"] = f"by {event.data['caller']}"
     if event.error is not None:
-        moment["error"] = event.error
+        moment[_place(event)] = event.error
     return moment
+
+
+def _place(event: Event) -> str:
+    """Return the field that has an event's sentence: `error` only where something failed."""
+    if event.kind == STEP:
+        return "message" if event.waits is None else "reason"
+    return "reason" if event.kind in HAVE_REASONS else "error"
 
 
 def _nodes(event: Event) -> str:

@@ -78,5 +78,5 @@ class Lookup:
         for machine in state.unfinished:
             member = self._fleet.get(machine)
             if member is not None and not member.here:
-                state.tasks[machine].error = f"{member.absence}, {until}"
+                state.tasks[machine].reason = f"{member.absence}, {until}"
         explain_turns(state)

@@ -36,6 +36,9 @@ class Task:
     """A job's share on one node, folded from its events.
 
     Attributes:
+        error: why it failed, where it did.
+        reason: why it is as it is, in one sentence, where it has not failed: what it waits for,
+            why it was skipped or cancelled, when it expired.
         until: past which moment the node doesn't begin it, where that is before the job expires.
         waits: what it waits for: its turn (see `waits_for` in `towline.controller.rollout.rule`),
             or what its last step says.
@@ -43,8 +46,8 @@ class Task:
     """
 
     __slots__ = (
-        *("data", "ended", "error", "hostname", "machine", "started", "status", "stepped"),
-        *("until", "waits"),
+        *("data", "ended", "error", "hostname", "machine", "reason", "started", "status"),
+        *("stepped", "until", "waits"),
     )
 
     def __init__(self, machine: str, hostname: str) -> None:
@@ -53,6 +56,7 @@ class Task:
         self.status = "pending"
         self.data: dict[str, Any] = {}
         self.error: str | None = None
+        self.reason: str | None = None
         self.started: float | None = None
         self.ended: float | None = None
         self.until: float | None = None
@@ -61,9 +65,14 @@ class Task:
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
-        answer: dict[str, Any] = {"hostname": self.hostname, "status": self.status, **self.data}
+        answer: dict[str, Any] = {"hostname": self.hostname}
+        if self.machine != NOBODY:
+            answer["machine_id"] = self.machine
+        answer |= {"status": self.status, **self.data}
         if self.error is not None:
             answer["error"] = self.error
+        if self.reason is not None:
+            answer["reason"] = self.reason
         if self.waits is not None:
             answer["waits"] = self.waits
         return answer
@@ -113,8 +122,9 @@ class JobState:
             self.unfinished.add(machine)
         return task
 
-    def _end(self, task: Task, status: str, moment: float, error: str | None) -> None:
-        task.status, task.ended, task.error, task.waits = status, moment, error, None
+    def _end(self, task: Task, status: str, moment: float, why: str | None) -> None:
+        task.status, task.ended, task.waits = status, moment, None
+        task.error, task.reason = (why, None) if status == "failed" else (None, why)
         self.unfinished.discard(task.machine)
         if self.turns is not None:
             self.turns.end(task.machine, status)
@@ -174,7 +184,7 @@ class JobState:
                 self.turns.begin(task.machine)
             if event.kind == STEP and event.time > task.stepped:
                 task.stepped, task.waits = event.time, event.waits
-                task.error = event.error if task.waits is not None else None
+                task.reason = event.error if task.waits is not None else None
         elif event.kind in RESULT_STATUS:
             self.planned = True
             task.started = event.started or task.started

@@ -126,7 +126,7 @@ class Watches:
         state = watch.picture.state
         for machine in state.unfinished:
             task = state.tasks[machine]
-            task.error = task.waits = None
+            task.reason = task.waits = None
         self._lookup.explain(state)
         if watch.picture.explained():
             watch.news()

@@ -167,5 +167,5 @@ def explain_turns(state: JobState) -> None:
         reason = f"paused by {turns.paused.by} since {timestamp(turns.paused.since)}"
     for machine in turns.waiting:
         task = state.tasks[machine]
-        if task.error is None:
-            task.waits, task.error = waits, reason
+        if task.reason is None:
+            task.waits, task.reason = waits, reason

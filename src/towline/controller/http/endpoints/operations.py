@@ -60,7 +60,7 @@ class Operations:
             if failed.status in BAD:
                 error = {
                     "error": f"{operation.name} {failed.status} on {failed.hostname}.",
-                    "details": f"{failed.error} (job {state.job.id})",
+                    "details": f"{failed.error or failed.reason} (job {state.job.id})",
                     "code": 500,
                 }
                 return answer(error, 500, headers)
