@@ -63,9 +63,10 @@ class Task:
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
-        answer: dict[str, Any] = {"hostname": self.hostname, "status": self.status, **self.data}
+        answer: dict[str, Any] = {"hostname": self.hostname}
         if self.machine != NOBODY:
             answer["machine_id"] = self.machine
+        answer |= {"status": self.status, **self.data}
         for name in ("error", "reason", "waits"):
             value = getattr(self, name)
             if value is not None:
