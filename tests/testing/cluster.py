@@ -76,7 +76,7 @@ class Cluster(Assembly):
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),
-            *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+            *(self.broker.agent_login if part == "agent" else self.broker.journal_login),
             *arguments,
             logs=self.directory,
             name=name,
@@ -193,7 +193,7 @@ class Cluster(Assembly):
 
     def jobs_made(self) -> int:
         """Return how many jobs the broker has ever been given."""
-        return self.broker.last_sequence("JOBS")
+        return len(self.broker.subjects("CHANGES", "job.*"))
 
     @property
     def logs(self) -> str:
