@@ -6,20 +6,24 @@ from typing import Any, cast
 
 from towline.agent.delivery import Claims, Delivery
 from towline.agent.provider import Task
-from towline.broker.clock import Clock
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
+from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event
 from towline.wire.job import Job
 
 
-class BrokerDouble:
-    """As much of a connection as parts look at beside the journal."""
+class ConnectionDouble(Connection):
+    """A connection that is always there, and that nothing is asked over."""
 
     def __init__(self) -> None:
-        self.connected = True
-        self.clock = Clock()
+        super().__init__(Settings(["nats://127.0.0.1:1"]), "tests")
+
+    @property
+    def connected(self) -> bool:
+        return True
 
 
 class JournalDouble(Journal):
@@ -32,8 +36,7 @@ class JournalDouble(Journal):
     """
 
     def __init__(self) -> None:
-        self.double = BrokerDouble()
-        super().__init__(cast(Connection, self.double))
+        super().__init__(JetStream(ConnectionDouble()))
         self.events: list[Event] = []
         self.failing: Exception | None = None
         self.failing_job: str | None = None

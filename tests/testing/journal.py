@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from tests.testing.broker import Broker
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.wire.event import COMPLETED, Event
@@ -17,11 +18,11 @@ MACHINE = "a" * 32
 
 
 @contextlib.asynccontextmanager
-async def connected(broker: Broker) -> AsyncIterator[Connection]:
-    """Connect to the broker for as long as the block lasts."""
+async def connected(broker: Broker) -> AsyncIterator[JetStream]:
+    """Reach what the broker stores for as long as the block lasts."""
     settings = Settings([broker.url], broker.credentials)
     async with Connection(settings, "tests") as connection:
-        yield connection
+        yield JetStream(connection)
 
 
 async def add_job(journal: Journal, padding: int) -> str:

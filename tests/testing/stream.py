@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.testing.process import wait_until
+from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.consumer import Follower, Message
 from towline.broker.durable import DurableFollower
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.broker.streams import create_stream
 from towline.errors import BrokerUnreachable
@@ -30,10 +31,10 @@ def connect(
     )
 
 
-async def make_stream(connection: Connection, **more: Any) -> None:
+async def make_stream(jetstream: JetStream, **more: Any) -> None:
     """Make the stream, which holds all subjects below `t`."""
     config = {"name": STREAM, "subjects": ["t.>"], "max_consumers": 100, **more}
-    await create_stream(connection, config)
+    await create_stream(jetstream, config)
 
 
 async def until(predicate: Callable[[], bool], what: str) -> None:
@@ -50,28 +51,28 @@ async def until_answered(ask: Callable[[], Awaitable[bool]]) -> None:
                     return
 
 
-async def last_sequence(connection: Connection) -> int:
+async def last_sequence(jetstream: JetStream) -> int:
     """Return how many messages the stream has ever been given."""
-    answer = await connection.call(f"STREAM.INFO.{STREAM}")
+    answer = await jetstream.call(f"STREAM.INFO.{STREAM}")
     return int(answer["state"]["last_seq"])
 
 
-async def fill(connection: Connection, first: int, last: int) -> None:
+async def fill(jetstream: JetStream, first: int, last: int) -> None:
     """Append messages that are numbers, with ids made of them."""
     for number in range(first, last + 1):
-        await connection.append("t.a", b"%d" % number, message_id=f"id-{number}", timeout=30)
+        await jetstream.append("t.a", b"%d" % number, message_id=f"id-{number}", timeout=30)
 
 
-async def consumers(connection: Connection) -> list[str]:
+async def consumers(jetstream: JetStream) -> list[str]:
     """Return the names of the stream's consumers."""
-    answer = await connection.call(f"CONSUMER.NAMES.{STREAM}")
+    answer = await jetstream.call(f"CONSUMER.NAMES.{STREAM}")
     return list(answer["consumers"] or [])
 
 
-async def delete_consumers(connection: Connection) -> None:
+async def delete_consumers(jetstream: JetStream) -> None:
     """Take away all consumers of the stream."""
-    for name in await consumers(connection):
-        await connection.call(f"CONSUMER.DELETE.{STREAM}.{name}")
+    for name in await consumers(jetstream):
+        await jetstream.call(f"CONSUMER.DELETE.{STREAM}.{name}")
 
 
 class Following:
@@ -108,18 +109,18 @@ class Following:
         await until(lambda: {*numbers} <= {*self.numbers}, f"messages up to {numbers[-1]}")
 
 
-def ephemeral(connection: Connection, **more: Any) -> Follower:
+def ephemeral(jetstream: JetStream, **more: Any) -> Follower:
     """Return a follower of the stream whose place the broker does not keep.
 
     It acknowledges nothing.
     """
     more.pop("acknowledge_within", None)
-    return Follower(connection, STREAM, **{"heartbeat": HEARTBEAT, **more})
+    return Follower(jetstream, STREAM, **{"heartbeat": HEARTBEAT, **more})
 
 
-def durable(connection: Connection, **more: Any) -> DurableFollower:
+def durable(jetstream: JetStream, **more: Any) -> DurableFollower:
     """Return a follower of the stream whose place the broker keeps."""
-    return DurableFollower(connection, STREAM, "tests", **{"heartbeat": HEARTBEAT, **more})
+    return DurableFollower(jetstream, STREAM, "tests", **{"heartbeat": HEARTBEAT, **more})
 
 
 Make = Callable[..., Follower]

@@ -1,7 +1,7 @@
 import pytest
 
 from towline import errors
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.answers import BrokerRefused
 from towline.client import ApiError
 from towline.errors import TowlineError
 

@@ -22,6 +22,7 @@ from towline.agent.provider import Context, Provider
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
@@ -54,19 +55,20 @@ class Agent:
         interval: float,
         key: NodeKey,
     ) -> None:
-        self._broker = Connection(settings, f"agent {hostname}", self._connection_changed)
-        journal, clock = Journal(self._broker), self._broker.clock
-        context = Context(self._broker, machine, hostname, key)
+        self._connection = Connection(settings, f"agent {hostname}", self._connection_changed)
+        jetstream = JetStream(self._connection)
+        journal, clock = Journal(jetstream), jetstream.clock
+        context = Context(jetstream, machine, hostname, key)
         made = [make(context) for make in providers]
         node = Node(machine, hostname, made)
 
         self._capabilities = Capabilities(ledger, made, self._capabilities_changed)
-        self._progress = ProgressSender(self._broker, machine)
+        self._progress = ProgressSender(self._connection, machine)
         self._outbox = Outbox(journal, ledger)
         executor = Executor(node, self._capabilities, clock, self._outbox, self._progress)
         self._runner = Runner(ledger, executor, self._outbox, clock)
         self._claims = Claims(journal, machine, hostname)
-        self._drain = Drain(self._broker, machine, self._drain_changed)
+        self._drain = Drain(jetstream, machine, self._drain_changed)
         self._inbox = Inbox(
             journal,
             machine,
@@ -80,7 +82,7 @@ class Agent:
             drain=self._drain,
         )
         self._heartbeats = Heartbeats(
-            self._broker,
+            jetstream,
             machine,
             hostname,
             labels,
@@ -122,7 +124,7 @@ class Agent:
             ready: called once the fleet knows that this node is here.
         """
         await self._capabilities.probe()
-        async with self._broker:
+        async with self._connection:
             try:
                 # What stands in the ledger needs no broker to be run.
                 await self._runner.resume(lambda job: Delivery(job, self._claims))

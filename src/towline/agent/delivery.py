@@ -7,8 +7,8 @@ import time
 
 import structlog
 
+from towline.broker.answers import BrokerRefused
 from towline.broker.consumer import Message
-from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import CLAIMED, Event
@@ -56,7 +56,7 @@ class Claims:
 
     def late(self, job: Job) -> bool:
         """Return whether a job has waited for its node, and may have been cancelled meanwhile."""
-        return self._journal.broker.clock.now() - job.created > LATE
+        return self._journal.jetstream.clock.now() - job.created > LATE
 
     async def cancelled_by(self, job: Job) -> str | None:
         """Return who has cancelled a job, None if nobody has.

@@ -9,9 +9,9 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from towline.broker.answers import BrokerRefused
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 from towline.wire.node import NodeState
 from towline.wire.subjects import STATES, state_subject
@@ -34,14 +34,14 @@ class Drain:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         machine: str,
         changed: Callable[[], None],
         *,
         retry_every: float = RETRY_EVERY,
     ) -> None:
-        self._broker = broker
-        self._states = Bucket(broker, STATES, NodeState)
+        self._jetstream = jetstream
+        self._states = Bucket(jetstream, STATES, NodeState)
         self._machine = machine
         self._changed = changed
         self._retry_every = retry_every
@@ -59,8 +59,8 @@ class Drain:
             self._stale.set()
 
         while True:
-            client = await self._broker.client()
-            lost = asyncio.create_task(self._broker.lost())
+            client = await self._jetstream.connection.client()
+            lost = asyncio.create_task(self._jetstream.connection.lost())
             lost.add_done_callback(lambda _: self._stale.set())
             try:
                 await client.subscribe(state_subject(self._machine), cb=changed)

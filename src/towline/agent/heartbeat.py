@@ -12,10 +12,10 @@ import structlog
 from towline import __version__
 from towline.agent.capabilities import Capabilities
 from towline.agent.host import machine as host
+from towline.broker.answers import BrokerRefused
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.subjects import HEARTBEATS, NODES
@@ -41,7 +41,7 @@ class Heartbeats:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         machine: str,
         hostname: str,
         labels: list[Label],
@@ -52,8 +52,8 @@ class Heartbeats:
         after: asyncio.Event,
         interval: float,
     ) -> None:
-        self._nodes = Bucket(broker, NODES, Registration)
-        self._heartbeats = Bucket(broker, HEARTBEATS, Heartbeat)
+        self._nodes = Bucket(jetstream, NODES, Registration)
+        self._heartbeats = Bucket(jetstream, HEARTBEATS, Heartbeat)
         self._machine = machine
         self._hostname = hostname
         self._labels = labels

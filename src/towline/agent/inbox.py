@@ -20,9 +20,9 @@ from towline.agent.ledger import Ledger
 from towline.agent.part import keep_running
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner
+from towline.broker.answers import BrokerRefused
 from towline.broker.consumer import Follower, Message
 from towline.broker.durable import DurableFollower
-from towline.broker.jetstream import BrokerRefused
 from towline.broker.journal import JOBS, LONGEST_AGE, Journal
 from towline.errors import BrokerUnreachable
 from towline.operation import Effect, catalog
@@ -98,7 +98,7 @@ class Inbox:
         for label in self._labels:
             subjects += [label_subject(prefix) for prefix in label.prefixes()]
         own = DurableFollower(
-            self._journal.broker,
+            self._journal.jetstream,
             JOBS,
             self._machine,
             subjects=subjects,
@@ -141,7 +141,7 @@ class Inbox:
     async def _follow_any(self, capability: str) -> None:
         async def follow() -> None:
             follower = DurableFollower(
-                self._journal.broker,
+                self._journal.jetstream,
                 JOBS,
                 f"_any-{capability}",
                 subjects=[any_subject(capability)],
@@ -213,8 +213,8 @@ class Inbox:
             stream, sequence: see `Ledger.settle`.
         """
         try:
-            if self._journal.broker.clock.known.is_set():
-                self._ledger.forget(self._journal.broker.clock.now() - LEDGER_KEEPS)
+            if self._journal.jetstream.clock.known.is_set():
+                self._ledger.forget(self._journal.jetstream.clock.now() - LEDGER_KEEPS)
             await self._ledger.settle(stream, sequence)
         except sqlite3.Error as error:
             log.warning("position not recorded", reason=str(error))

@@ -9,7 +9,7 @@ import structlog
 
 from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.answers import BrokerRefused
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event
@@ -173,7 +173,7 @@ class Outbox:
             log.error("ledger not readable", reason=str(error))
 
     async def _send(self, event: Event) -> bool:
-        if not self._journal.broker.connected:
+        if not self._journal.jetstream.connection.connected:
             return False
         try:
             await self._journal.add_event(event, timeout=self._deliver_within)

@@ -70,14 +70,14 @@ class ProgressSender:
 
     def __init__(
         self,
-        broker: Connection,
+        connection: Connection,
         machine: str,
         *,
         pace: float = PACE,
         repeat_every: float = REPEAT_EVERY,
         retry_every: float = RETRY_EVERY,
     ) -> None:
-        self._broker = broker
+        self._connection = connection
         self._machine = machine
         self._pace = pace
         self._repeat_every = repeat_every
@@ -109,8 +109,8 @@ class ProgressSender:
     async def run(self) -> None:
         """Send what there is to send, for ever."""
         while True:
-            client = await self._broker.client()
-            lost = asyncio.create_task(self._broker.lost())
+            client = await self._connection.client()
+            lost = asyncio.create_task(self._connection.lost())
             lost.add_done_callback(lambda _: self._due.set())
             self._ended.clear()
             for task in self._tasks.values():

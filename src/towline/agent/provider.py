@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.runtime.keys import NodeKey
 from towline.wire.event import Step
 from towline.wire.job import Job
@@ -33,12 +33,12 @@ class Context(msgspec.Struct, frozen=True):
     """What a provider is given of the agent that it is part of.
 
     Attributes:
-        broker: the agent's connection.
+        jetstream: what the broker stores, and the agent's connection to it.
         machine, hostname: the node's machine id and its name for people.
         key: the node's, to which controllers seal.
     """
 
-    broker: Connection
+    jetstream: JetStream
     machine: str
     hostname: str
     key: NodeKey

@@ -11,8 +11,8 @@ import structlog
 from towline.agent.delivery import Delivery
 from towline.agent.executor import Executor
 from towline.agent.outbox import Outbox
+from towline.broker.answers import BrokerRefused
 from towline.broker.clock import Clock
-from towline.broker.jetstream import BrokerRefused
 from towline.errors import BrokerUnreachable
 
 log = structlog.get_logger()

@@ -9,9 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 import structlog
 
-from towline.broker.connection import REQUEST_TIMEOUT, Connection
+from towline.broker.answers import NANOSECONDS, BrokerRefused, WrongLastSequence, unreadable
+from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.consumer import Follower
-from towline.broker.jetstream import NANOSECONDS, BrokerRefused, WrongLastSequence, unreadable
+from towline.broker.jetstream import JetStream
 from towline.broker.streams import create_stream, newest_message
 from towline.wire.decoding import Decoder, Unreadable
 
@@ -76,7 +77,7 @@ class Bucket(Generic[T]):
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         name: str,
         kind: type[T],
         *,
@@ -87,7 +88,7 @@ class Bucket(Generic[T]):
         deny_delete: bool = False,
         max_consumers: int | None = None,
     ) -> None:
-        self._broker = broker
+        self._jetstream = jetstream
         self._name = name
         self._stream = f"KV_{name}"
         self._decoder = Decoder(kind)
@@ -124,7 +125,7 @@ class Bucket(Generic[T]):
         Raises:
             BrokerRefused, BrokerUnreachable: it could not be made.
         """
-        await create_stream(self._broker, {**self._config, "num_replicas": replicas})
+        await create_stream(self._jetstream, {**self._config, "num_replicas": replicas})
 
     # Values
 
@@ -137,7 +138,7 @@ class Bucket(Generic[T]):
             BrokerRefused, BrokerUnreachable: it isn't known.
         """
         message = await newest_message(
-            self._broker, self._stream, self.subject(key), timeout=timeout
+            self._jetstream, self._stream, self.subject(key), timeout=timeout
         )
         if message is None:
             return None
@@ -151,7 +152,7 @@ class Bucket(Generic[T]):
         Raises:
             BrokerRefused, BrokerUnreachable: it isn't known.
         """
-        reply = await self._broker.request(
+        reply = await self._jetstream.connection.request(
             f"$JS.API.DIRECT.GET.{self._stream}.{self.subject(key)}", b""
         )
         headers = reply.headers or {}
@@ -184,16 +185,16 @@ class Bucket(Generic[T]):
         """
         subject, data = self.subject(key), msgspec.json.encode(value)
         try:
-            return await self._broker.append(subject, data, last=last, timeout=timeout)
+            return await self._jetstream.append(subject, data, last=last, timeout=timeout)
         except WrongLastSequence:
             newest = await self.get(key, timeout=timeout) if last == 0 else None
             if newest is None or newest.value is not None:
                 raise
-        return await self._broker.append(subject, data, last=newest.sequence, timeout=timeout)
+        return await self._jetstream.append(subject, data, last=newest.sequence, timeout=timeout)
 
     async def put_unconfirmed(self, key: str, value: T) -> None:
         """Send a value to be stored, and wait for no answer; dropped without a connection."""
-        await self._broker.publish(self.subject(key), msgspec.json.encode(value))
+        await self._jetstream.connection.publish(self.subject(key), msgspec.json.encode(value))
 
     async def purge(
         self, key: str, *, up_to: int | None = None, timeout: float = REQUEST_TIMEOUT
@@ -210,7 +211,7 @@ class Bucket(Generic[T]):
         body: dict[str, Any] = {"filter": self.subject(key)}
         if up_to is not None:
             body["seq"] = up_to + 1
-        answer = await self._broker.call(f"STREAM.PURGE.{self._stream}", body, timeout=timeout)
+        answer = await self._jetstream.call(f"STREAM.PURGE.{self._stream}", body, timeout=timeout)
         return bool(answer.get("purged"))
 
     async def keys(self, prefix: str) -> list[str]:
@@ -220,7 +221,9 @@ class Bucket(Generic[T]):
             BrokerRefused, BrokerUnreachable: they aren't known.
         """
         subject = f"STREAM.INFO.{self._stream}"
-        answer = await self._broker.call(subject, {"subjects_filter": self.subject(f"{prefix}.*")})
+        answer = await self._jetstream.call(
+            subject, {"subjects_filter": self.subject(f"{prefix}.*")}
+        )
         try:
             found = msgspec.convert(answer.get("state"), _State)
         except msgspec.ValidationError as error:
@@ -233,7 +236,9 @@ class Bucket(Generic[T]):
         After an interruption it begins anew with the newest value of each key. What was deleted
         or can't be read is left out.
         """
-        follower = Follower(self._broker, self._stream, subjects=[self.subject(">")], newest=True)
+        follower = Follower(
+            self._jetstream, self._stream, subjects=[self.subject(">")], newest=True
+        )
         session, live = 0, False
         async for message in follower:
             if session != follower.sessions:

@@ -1,8 +1,12 @@
-"""The NATS client library, with what it lacks: a loss that is reported at once, and honest TLS."""
+"""The NATS client library, with what it lacks.
+
+That is: a loss that is reported at once, honest TLS, and messages that can't end the connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -35,6 +39,21 @@ class ServerClient(Client):
             raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
         return super()._connect_command()
 
+    # Whoever may publish chooses the bytes that these two are given. Left to itself the library
+    # reads nothing more once there are some that it can't read, and the connection is as good as
+    # lost.
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (LookupError, ValueError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
+        return super()._build_message(sid, _readable(subject), _readable(reply), data, headers)
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._lost.set()
         await super()._close(status, do_cbs)
@@ -46,3 +65,8 @@ class ServerClient(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+
+
+def _readable(text: bytes) -> bytes:
+    """Return `text` as UTF-8, with a replacement character where it is none."""
+    return text if text.isascii() else text.decode(errors="replace").encode()

@@ -1,4 +1,4 @@
-"""NATS: a connection that comes back by itself, and JetStream calls with honest errors."""
+"""NATS: a connection that comes back by itself, and requests with honest errors."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ import contextlib
 import random
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from towline.broker.client import ServerClient
-from towline.broker.clock import Clock, running
-from towline.broker.jetstream import (
-    UNAVAILABLE,
-    BrokerRefused,
-    read_acknowledgement,
-    read_answer,
-    unreachable,
-)
 from towline.broker.settings import Settings, login, without_password
 from towline.errors import BrokerUnreachable
 
@@ -43,11 +34,6 @@ PATIENCE = 8.0
 """Seconds for which one of several servers may store nothing before another one is tried: more than
 an election takes."""
 REQUEST_TIMEOUT = 5.0
-FIRST_ATTEMPT = 2.0
-"""Seconds until a message that nobody acknowledged is sent once more, on the same connection: in a
-cluster a leader that is gone loses it without a word. Doubled each time."""
-APPEND = "append"
-"""The kind of request that stores a message, as failures are counted."""
 
 
 class Connection:
@@ -58,9 +44,7 @@ class Connection:
     connection: a new client.
 
     Attributes:
-        clock: the broker's clock, as far as its answers show it.
         last_error: why there is no connection, or why the last one was lost.
-        trouble: why the broker did not store the last message that it was sent; "" where it did.
 
     Args:
         settings: where to connect.
@@ -100,9 +84,7 @@ class Connection:
         """The URLs of the server that is connected to, and of the one that was left last."""
         self._failing: dict[str, float] = {}
         """Since when each kind of request fails, by the event loop's clock."""
-        self.clock = Clock()
         self.last_error = "not connected yet"
-        self.trouble = ""
 
     async def __aenter__(self) -> Self:
         self._keeper = asyncio.create_task(self._keep(), name="broker-connection")
@@ -205,11 +187,15 @@ class Connection:
 
     # A server that is there and doesn't do its work
 
-    def _failed(self, kind: str, reason: str) -> None:
+    def failed(self, kind: str, reason: str) -> None:
         """Leave a server of a cluster at which a kind of request has failed for too long.
 
         It may be cut off from the others. Such a server still answers some requests, so each kind
         counts for itself.
+
+        Args:
+            kind: of the request that failed, in a word of the caller's.
+            reason: why it failed, for the log.
         """
         if self._client is None or not self.clustered:
             self._failing.pop(kind, None)
@@ -221,6 +207,19 @@ class Connection:
         self._avoided = self._server
         self._failing.clear()
         self._client.drop()
+
+    def succeeded(self, kind: str | None = None) -> None:
+        """Take it that a kind of request does not fail, or none does.
+
+        Args:
+            kind: as for `failed`; None for all, after a request that a server which is cut off
+                can't have answered.
+        """
+        if kind is not None:
+            self._failing.pop(kind, None)
+            return
+        self._failing.clear()
+        self._avoided = ""
 
     # Being connected
 
@@ -268,7 +267,7 @@ class Connection:
         """Send a request and return the reply.
 
         Raises:
-            BrokerUnreachable: no connection, no answer within `timeout` seconds, or no JetStream.
+            BrokerUnreachable: no connection, no answer within `timeout` seconds, or nobody there.
         """
         client = await self.client(timeout)
         before = _cancellations()
@@ -289,98 +288,21 @@ class Connection:
             raise asyncio.CancelledError
         return reply
 
-    async def call(
-        self, subject: str, body: object = None, *, timeout: float = REQUEST_TIMEOUT
-    ) -> dict[str, Any]:
-        """Call JetStream's API and return its answer.
+    async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Send a message that nothing acknowledges; it is dropped while there is no connection.
 
         Args:
-            subject: what comes behind `$JS.API.`.
-            body: the request, as data for JSON; None for none.
-
-        Raises:
-            BrokerRefused: it answered with an error.
-            BrokerUnreachable: it did not answer, or nothing that can be read.
+            reply: the subject on which it may be answered; "" for none.
         """
-        payload = b"" if body is None else msgspec.json.encode(body)
-        sent = running()
-        reply = await self.request(f"$JS.API.{subject}", payload, timeout=timeout)
-        kind = ".".join(subject.split(".", 2)[:2])
-        try:
-            answer, moment = read_answer(subject, reply.data)
-        except BrokerRefused as error:
-            if error.number == UNAVAILABLE:
-                self._failed(kind, error.details)
-            else:
-                self._failing.pop(kind, None)
-            raise
-        self._failing.pop(kind, None)
-        if moment is not None:
-            self.clock.observe(moment, sent)
-        return answer
-
-    async def append(
-        self,
-        subject: str,
-        payload: bytes,
-        *,
-        message_id: str | None = None,
-        first: bool = False,
-        last: int | None = None,
-        timeout: float = REQUEST_TIMEOUT,
-    ) -> int:
-        """Store a message in the stream that holds `subject` and return its sequence.
-
-        Tried again with the same `message_id` until `timeout` seconds are over: a publish that
-        timed out may have been stored, and the id keeps it from being stored twice.
-
-        Args:
-            first: store it only where the stream holds none on this subject.
-            last: store it only where this is the sequence of the newest on this subject.
-
-        Raises:
-            WrongLastSequence: there is a newer one on this subject: perhaps this very message,
-                stored by an attempt whose acknowledgement was lost.
-            BrokerRefused: JetStream would not store it.
-            BrokerUnreachable: it could not be stored in time, or may have been and nobody said so.
-        """
-        headers = {}
-        if message_id is not None:
-            headers["Nats-Msg-Id"] = message_id
-        if first or last is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
-        deadline = asyncio.get_running_loop().time() + timeout
-        # A single server loses no message without the connection to it.
-        patience = FIRST_ATTEMPT / 2 if self.clustered else timeout
-        while True:
-            remaining = deadline - asyncio.get_running_loop().time()
-            # A broker that is slow for all it has to do is made slower by what it is sent twice.
-            patience *= 2
-            try:
-                reply = await self.request(
-                    subject,
-                    payload,
-                    headers=headers or None,
-                    timeout=max(0.05, min(remaining, patience)),
-                )
-                ack = read_acknowledgement(subject, reply.data)
-            except BrokerUnreachable as error:
-                self.trouble = error.details
-                self._failed(APPEND, error.details)
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
-                await asyncio.sleep(0.05)
-                continue
-            self.trouble, self._avoided = "", ""
-            self._failing.clear()
-            return ack
-
-    async def publish(self, subject: str, payload: bytes) -> None:
-        """Send a message that nothing acknowledges; it is dropped while there is no connection."""
         client = self._client
         if client is not None:
             with contextlib.suppress(nats.errors.Error, OSError):
-                await client.publish(subject, payload)
+                await client.publish(subject, payload, reply)
+
+
+def unreachable(reason: str) -> BrokerUnreachable:
+    """Return the error for a broker that gave no answer."""
+    return BrokerUnreachable("The broker is out of reach.", reason)
 
 
 def _cancellations() -> int:

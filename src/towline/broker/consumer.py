@@ -14,8 +14,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from towline.broker.connection import Connection
-from towline.broker.jetstream import NANOSECONDS, BrokerRefused
+from towline.broker.answers import NANOSECONDS, BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ class Follower:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         stream: str,
         *,
         subjects: list[str] | None = None,
@@ -105,13 +105,13 @@ class Follower:
         cluster_heartbeat: float = CLUSTER_HEARTBEAT,
         pull_expires: float = PULL_EXPIRES,
     ) -> None:
-        self._broker = broker
+        self._jetstream = jetstream
         self._stream = stream
         self._subjects = subjects or []
         self._after = after
         self._newest = newest
         self._batch = batch
-        self._heartbeat = cluster_heartbeat if broker.clustered else heartbeat
+        self._heartbeat = cluster_heartbeat if jetstream.connection.clustered else heartbeat
         self._pull_expires = pull_expires
         self._delivered = 0
         self.created: str | None = None
@@ -144,7 +144,7 @@ class Follower:
         if not self._newest:
             await self._locate()
         body = {"stream_name": self._stream, "config": self._config()}
-        answer = await self._broker.call(f"CONSUMER.CREATE.{self._stream}", body)
+        answer = await self._jetstream.call(f"CONSUMER.CREATE.{self._stream}", body)
         return str(answer["name"])
 
     def _config(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Follower:
         return info
 
     async def _find_stream(self) -> dict[str, Any]:
-        info = await self._broker.call(f"STREAM.INFO.{self._stream}")
+        info = await self._jetstream.call(f"STREAM.INFO.{self._stream}")
         if self.created not in (None, info["created"]):
             log.warning("stream made anew", stream=self._stream)
             self._after = 0
@@ -195,7 +195,7 @@ class Follower:
 
     async def _session(self) -> AsyncIterator[Message]:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
-        client = await self._broker.client()
+        client = await self._jetstream.connection.client()
         consumer = await self._make_consumer(client)
         self.sessions += 1
         self._delivered = 0
@@ -207,7 +207,7 @@ class Follower:
             queue.put_nowait(message)
 
         async def watch() -> None:
-            await self._broker.lost()
+            await self._jetstream.connection.lost()
             queue.put_nowait(None)
 
         subscription = await client.subscribe(inbox, cb=receive)
@@ -257,7 +257,7 @@ class Follower:
                     log.error("delivery not readable", stream=self._stream, reason=str(error))
                     continue
                 outstanding -= 1
-                self._broker.clock.passed(message.time)
+                self._jetstream.clock.passed(message.time)
                 if not self._accept(message, place):
                     return
                 yield message

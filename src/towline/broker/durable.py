@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 
-from towline.broker.connection import Connection
+from towline.broker.answers import CONSUMER_NOT_FOUND, NANOSECONDS, BrokerRefused
 from towline.broker.consumer import (
     BATCH,
     CLUSTER_HEARTBEAT,
@@ -21,7 +21,7 @@ from towline.broker.consumer import (
     Follower,
     Message,
 )
-from towline.broker.jetstream import CONSUMER_NOT_FOUND, NANOSECONDS, BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.broker.streams import MAX_CONSUMERS
 from towline.errors import BrokerUnreachable
 
@@ -61,7 +61,7 @@ class DurableFollower(Follower):
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         stream: str,
         durable: str,
         *,
@@ -79,7 +79,7 @@ class DurableFollower(Follower):
         stranded_after: float = STRANDED_AFTER,
     ) -> None:
         super().__init__(
-            broker,
+            jetstream,
             stream,
             subjects=subjects,
             after=after,
@@ -106,7 +106,7 @@ class DurableFollower(Follower):
         pause = FIRST_PAUSE
         while True:
             try:
-                client = await self._broker.client()
+                client = await self._jetstream.connection.client()
                 await self._ensure_consumer()
             except (BrokerRefused, BrokerUnreachable, LookupError, TypeError, ValueError) as error:
                 # The last three: an answer that lacks what it should have.
@@ -129,7 +129,7 @@ class DurableFollower(Follower):
         if self.created is None:
             await self._find_stream()
         try:
-            info = await self._broker.call(
+            info = await self._jetstream.call(
                 f"CONSUMER.INFO.{self._stream}.{self._durable}", timeout=self._stranded_after
             )
             kept = info["config"]
@@ -152,7 +152,7 @@ class DurableFollower(Follower):
                 if key in kept:
                     config[key] = kept[key]
         if kept is None or any(kept.get(key) != value for key, value in config.items()):
-            info = await self._broker.call(
+            info = await self._jetstream.call(
                 f"CONSUMER.DURABLE.CREATE.{self._stream}.{self._durable}",
                 {"stream_name": self._stream, "config": config},
             )
@@ -167,7 +167,9 @@ class DurableFollower(Follower):
         log.warning("consumer made anew", stream=self._stream, reason="its server does not answer")
         # The cluster strikes it; nobody is left to say so.
         with contextlib.suppress(BrokerUnreachable):
-            await self._broker.call(f"CONSUMER.DELETE.{self._stream}.{self._durable}", timeout=1.0)
+            await self._jetstream.call(
+                f"CONSUMER.DELETE.{self._stream}.{self._durable}", timeout=1.0
+            )
         self._after = after
         return True
 

@@ -1,112 +1,124 @@
-"""JetStream's answers: what they say, and the errors that they become."""
+"""JetStream: calls of its API, and messages that are stored."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import asyncio
 from typing import Any
 
 import msgspec
 
-from towline.errors import BrokerUnreachable, TowlineError
-from towline.wire.decoding import Decoder, Unreadable
+from towline.broker.answers import UNAVAILABLE, BrokerRefused, read_acknowledgement, read_answer
+from towline.broker.clock import Clock, running
+from towline.broker.connection import REQUEST_TIMEOUT, Connection
+from towline.errors import BrokerUnreachable
 
-NANOSECONDS = 1_000_000_000
-"""In a second: JetStream counts durations in nanoseconds."""
-
-# JetStream's error numbers.
-NO_PEERS = 10005
-"""What a cluster answers where a stream may take more than there is, or servers are missing."""
-UNAVAILABLE = 10008
-"""What a server answers that is cut off from the others of its cluster, or while they elect."""
-CONSUMER_NOT_FOUND = 10014
-NO_MESSAGE = 10037
-NO_STORAGE = 10047
-"""What a server of its own answers where a stream may take more than there is."""
-STREAM_NAME_IN_USE = 10058
-WRONG_LAST_SEQUENCE = (10071, 10164)
-"""What is answered where another message than the sender knew of is the newest on a subject."""
+FIRST_ATTEMPT = 2.0
+"""Seconds until a message that nobody acknowledged is sent once more, on the same connection: in a
+cluster a leader that is gone loses it without a word. Doubled each time."""
+APPEND = "append"
+"""The kind of request that stores a message, as the connection counts failures."""
 
 
-class BrokerRefused(TowlineError):
-    """JetStream answered with an error.
+class JetStream:
+    """What a broker stores, as one connection reaches it.
 
     Attributes:
-        number: JetStream's own error number, for example 10059 for a stream that isn't there.
-    """
-
-    def __init__(self, number: int, description: str) -> None:
-        super().__init__("The broker refused.", f"{description} (JetStream error {number})")
-        self.number = number
-
-
-class WrongLastSequence(BrokerRefused):
-    """The newest message on a subject is another one than the sender knew of."""
-
-
-class _Error(msgspec.Struct):
-    err_code: int = 0
-    description: str = ""
-
-    def exception(self) -> BrokerRefused:
-        kind = WrongLastSequence if self.err_code in WRONG_LAST_SEQUENCE else BrokerRefused
-        return kind(self.err_code, self.description)
-
-
-class _Answer(msgspec.Struct):
-    error: _Error | None = None
-    ts: datetime | None = None
-
-
-class _Acknowledgement(msgspec.Struct):
-    seq: int | None = None
-    error: _Error | None = None
-
-
-_json = Decoder(dict[str, Any])
-_acknowledgement = Decoder(_Acknowledgement)
-
-
-def read_answer(subject: str, data: bytes) -> tuple[dict[str, Any], float | None]:
-    """Return an answer of JetStream's API, and when it was given by the broker's clock.
+        connection: to the broker, in the account that the streams are in.
+        clock: the broker's clock, as far as its answers show it.
+        trouble: why the broker did not store the last message that it was sent; "" where it did.
 
     Args:
-        subject: where it was asked, for errors.
-
-    Returns:
-        the answer as JSON has it, and seconds since 1970, or None where it names no time.
-
-    Raises:
-        BrokerRefused: the answer is an error.
-        BrokerUnreachable: it can't be read.
+        connection: to the broker; whoever made it enters and leaves it.
+        clock: takes the time from answers; None for one of its own.
     """
-    try:
-        answer = _json.decode(data)
-        known = msgspec.convert(answer, _Answer)
-    except (Unreadable, msgspec.ValidationError) as error:
-        raise unreadable(subject, error) from error
-    if known.error is not None:
-        raise known.error.exception()
-    return answer, None if known.ts is None else known.ts.timestamp()
 
+    def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
+        self.connection = connection
+        self.clock = Clock() if clock is None else clock
+        self.trouble = ""
 
-def read_acknowledgement(subject: str, data: bytes) -> int:
-    """Return the sequence at which a message was stored; raises as `read_answer`."""
-    try:
-        acknowledgement = _acknowledgement.decode(data)
-    except Unreadable as error:
-        raise unreadable(subject, error) from error
-    if acknowledgement.error is not None:
-        raise acknowledgement.error.exception()
-    if acknowledgement.seq is None:
-        raise unreadable(subject, "it names no sequence")
-    return acknowledgement.seq
+    async def call(
+        self, subject: str, body: object = None, *, timeout: float = REQUEST_TIMEOUT
+    ) -> dict[str, Any]:
+        """Call JetStream's API and return its answer.
 
+        Args:
+            subject: what comes behind `$JS.API.`.
+            body: the request, as data for JSON; None for none.
 
-def unreachable(reason: str) -> BrokerUnreachable:
-    """Return the error for a broker that gave no answer."""
-    return BrokerUnreachable("The broker is out of reach.", reason)
+        Raises:
+            BrokerRefused: it answered with an error.
+            BrokerUnreachable: it did not answer, or nothing that can be read.
+        """
+        payload = b"" if body is None else msgspec.json.encode(body)
+        sent = running()
+        reply = await self.connection.request(f"$JS.API.{subject}", payload, timeout=timeout)
+        kind = ".".join(subject.split(".", 2)[:2])
+        try:
+            answer, moment = read_answer(subject, reply.data)
+        except BrokerRefused as error:
+            if error.number == UNAVAILABLE:
+                self.connection.failed(kind, error.details)
+            else:
+                self.connection.succeeded(kind)
+            raise
+        self.connection.succeeded(kind)
+        if moment is not None:
+            self.clock.observe(moment, sent)
+        return answer
 
+    async def append(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        first: bool = False,
+        last: int | None = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> int:
+        """Store a message in the stream that holds `subject` and return its sequence.
 
-def unreadable(subject: str, reason: object) -> BrokerUnreachable:
-    """Return the error for an answer that can't be read: it is as good as none."""
-    return unreachable(f"the answer on {subject!r} can't be read: {reason}")
+        Tried again with the same `message_id` until `timeout` seconds are over: a publish that
+        timed out may have been stored, and the id keeps it from being stored twice.
+
+        Args:
+            first: store it only where the stream holds none on this subject.
+            last: store it only where this is the sequence of the newest on this subject.
+
+        Raises:
+            WrongLastSequence: there is a newer one on this subject: perhaps this very message,
+                stored by an attempt whose acknowledgement was lost.
+            BrokerRefused: JetStream would not store it.
+            BrokerUnreachable: it could not be stored in time, or may have been and nobody said so.
+        """
+        headers = {}
+        if message_id is not None:
+            headers["Nats-Msg-Id"] = message_id
+        if first or last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
+        deadline = asyncio.get_running_loop().time() + timeout
+        # A single server loses no message without the connection to it.
+        patience = FIRST_ATTEMPT / 2 if self.connection.clustered else timeout
+        while True:
+            remaining = deadline - asyncio.get_running_loop().time()
+            # A broker that is slow for all it has to do is made slower by what it is sent twice.
+            patience *= 2
+            try:
+                reply = await self.connection.request(
+                    subject,
+                    payload,
+                    headers=headers or None,
+                    timeout=max(0.05, min(remaining, patience)),
+                )
+                ack = read_acknowledgement(subject, reply.data)
+            except BrokerUnreachable as error:
+                self.trouble = error.details
+                self.connection.failed(APPEND, error.details)
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                await asyncio.sleep(0.05)
+                continue
+            self.trouble = ""
+            self.connection.succeeded()
+            return ack

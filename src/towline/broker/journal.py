@@ -7,14 +7,14 @@ import contextlib
 import msgspec
 import structlog
 
-from towline.broker.connection import Connection
-from towline.broker.jetstream import (
+from towline.broker.answers import (
     NANOSECONDS,
     BrokerRefused,
     WrongLastSequence,
-    unreachable,
     unreadable,
 )
+from towline.broker.connection import unreachable
+from towline.broker.jetstream import JetStream
 from towline.broker.streams import (
     MAX_CONSUMERS,
     StoredMessage,
@@ -78,8 +78,8 @@ class Turn(msgspec.Struct, frozen=True):
 class Journal:
     """The two streams, on one connection."""
 
-    def __init__(self, broker: Connection) -> None:
-        self.broker = broker
+    def __init__(self, jetstream: JetStream) -> None:
+        self.jetstream = jetstream
 
     async def create(self, retention: Retention) -> None:
         """Make the streams where they don't exist; existing ones are left as they are.
@@ -107,7 +107,7 @@ class Journal:
             }
             while True:
                 try:
-                    await create_stream(self.broker, {**config, "max_bytes": size})
+                    await create_stream(self.jetstream, {**config, "max_bytes": size})
                     break
                 except BrokerRefused as error:
                     if size // 2 < SMALLEST or not lacks_room(error):
@@ -122,19 +122,19 @@ class Journal:
                 size //= 2
 
     async def add_job(self, job: Job, subject: str, *, timeout: float = 5.0) -> int:
-        """Append a job; raises as `Connection.append`."""
-        return await self.broker.append(
+        """Append a job; raises as `JetStream.append`."""
+        return await self.jetstream.append(
             subject, msgspec.json.encode(job), message_id=job.id, timeout=timeout
         )
 
     async def add_event(self, event: Event, *, timeout: float = 5.0) -> None:
-        """Append an event, unless the journal has it; raises as `Connection.append`.
+        """Append an event, unless the journal has it; raises as `JetStream.append`.
 
         Each has a subject of its own, which takes one message only: that holds beyond the time
         for which the broker remembers message ids.
         """
         with contextlib.suppress(WrongLastSequence):
-            await self.broker.append(
+            await self.jetstream.append(
                 event_subject(event),
                 msgspec.json.encode(event),
                 message_id=event_id(event),
@@ -143,20 +143,20 @@ class Journal:
             )
 
     async def release(self, job: Job, machine: str) -> int:
-        """Send a job with waves to a node whose turn it is; raises as `Connection.append`."""
-        return await self.broker.append(
+        """Send a job with waves to a node whose turn it is; raises as `JetStream.append`."""
+        return await self.jetstream.append(
             node_subject(machine), msgspec.json.encode(job), message_id=f"{job.id}.{machine}"
         )
 
     async def purge_events(self, job_id: str, *, before: int) -> None:
         """Delete the events of a job whose sequence is below `before`; raises as `call`."""
-        await self.broker.call(
+        await self.jetstream.call(
             f"STREAM.PURGE.{EVENTS}", {"filter": f"event.*.{job_id}.*", "seq": before}
         )
 
     async def delete_job(self, sequence: int) -> None:
-        """Delete the message of a job; raises as `Connection.call`, also where it is gone."""
-        await self.broker.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
+        """Delete the message of a job; raises as `JetStream.call`, also where it is gone."""
+        await self.jetstream.call(f"STREAM.MSG.DELETE.{JOBS}", {"seq": sequence})
 
     async def decide(self, event: Event, last: int) -> int:
         """Append a decision about the turns of a job's nodes; return its sequence.
@@ -170,7 +170,9 @@ class Journal:
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
-        return await self.broker.append(event_subject(event), msgspec.json.encode(event), last=last)
+        return await self.jetstream.append(
+            event_subject(event), msgspec.json.encode(event), last=last
+        )
 
     async def claim(self, event: Event) -> str:
         """Claim a job for any node, unless it is claimed; return the machine that has it then.
@@ -183,7 +185,7 @@ class Journal:
         """
         subject = claim_subject(event.job)
         try:
-            await self.broker.append(
+            await self.jetstream.append(
                 subject,
                 msgspec.json.encode(event),
                 message_id=f"{event.job}.{event.machine}.{CLAIMED}",
@@ -218,10 +220,10 @@ class Journal:
     async def last_turn(self, job_id: str) -> Turn | None:
         """Return whose turn it was last to lead a job; raises as `record_lead`."""
         subject = f"event.{NOBODY}.{job_id}.{LEADING}"
-        message = await newest_message(self.broker, EVENTS, subject)
+        message = await newest_message(self.jetstream, EVENTS, subject)
         if message is None:
             return None
-        age = self.broker.clock.now() - message.stored
+        age = self.jetstream.clock.now() - message.stored
         return Turn(_read(subject, message), message.sequence, age)
 
     async def last_event(self, subject: str) -> Event | None:
@@ -230,27 +232,27 @@ class Journal:
         Raises:
             BrokerUnreachable, BrokerRefused: it isn't known, or can't be read.
         """
-        message = await newest_message(self.broker, EVENTS, subject)
+        message = await newest_message(self.jetstream, EVENTS, subject)
         return None if message is None else _read(subject, message)
 
     async def last_of(self, subject: str) -> int:
-        """Return the sequence of the event on `subject`, or 0; raises as `Connection.call`."""
-        message = await newest_message(self.broker, EVENTS, subject)
+        """Return the sequence of the event on `subject`, or 0; raises as `JetStream.call`."""
+        message = await newest_message(self.jetstream, EVENTS, subject)
         return 0 if message is None else message.sequence
 
     async def delivered(self, durable: str) -> tuple[str, int]:
-        """Return up to where a follower has its jobs for good; raises as `Connection.call`.
+        """Return up to where a follower has its jobs for good; raises as `JetStream.call`.
 
         Returns:
             when the stream was made, as the broker says it, and the sequence.
         """
-        stream = await self.broker.call(f"STREAM.INFO.{JOBS}")
-        consumer = await self.broker.call(f"CONSUMER.INFO.{JOBS}.{durable}")
+        stream = await self.jetstream.call(f"STREAM.INFO.{JOBS}")
+        consumer = await self.jetstream.call(f"CONSUMER.INFO.{JOBS}.{durable}")
         return str(stream["created"]), int(consumer["ack_floor"]["stream_seq"])
 
     async def last_sequence(self, stream: str) -> int:
         """Return the sequence of the newest message of `stream`."""
-        answer = await self.broker.call(f"STREAM.INFO.{stream}")
+        answer = await self.jetstream.call(f"STREAM.INFO.{stream}")
         return int(answer["state"]["last_seq"])
 
 

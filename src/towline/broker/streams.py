@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from towline.broker.connection import REQUEST_TIMEOUT, Connection
-from towline.broker.jetstream import (
+from towline.broker.answers import (
     NO_MESSAGE,
     NO_PEERS,
     NO_STORAGE,
@@ -16,6 +15,8 @@ from towline.broker.jetstream import (
     BrokerRefused,
     unreadable,
 )
+from towline.broker.connection import REQUEST_TIMEOUT
+from towline.broker.jetstream import JetStream
 
 MAX_CONSUMERS = 20_000
 """Consumers that a stream may have, and followers that may wait at one consumer. Unless told so,
@@ -49,10 +50,10 @@ def lacks_room(error: BrokerRefused) -> bool:
     )
 
 
-async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
-    """Make a stream where there is none of that name; raises as `Connection.call`."""
+async def create_stream(jetstream: JetStream, config: dict[str, Any]) -> None:
+    """Make a stream where there is none of that name; raises as `JetStream.call`."""
     try:
-        await broker.call(f"STREAM.CREATE.{config['name']}", config)
+        await jetstream.call(f"STREAM.CREATE.{config['name']}", config)
     except BrokerRefused as error:
         # In use: it exists with other settings. Those are an operator's to change, not ours.
         if error.number != STREAM_NAME_IN_USE:
@@ -60,7 +61,7 @@ async def create_stream(broker: Connection, config: dict[str, Any]) -> None:
 
 
 async def newest_message(
-    broker: Connection, stream: str, subject: str, *, timeout: float = REQUEST_TIMEOUT
+    jetstream: JetStream, stream: str, subject: str, *, timeout: float = REQUEST_TIMEOUT
 ) -> StoredMessage | None:
     """Return the newest message on a subject, None where there is none.
 
@@ -70,7 +71,7 @@ async def newest_message(
         BrokerRefused, BrokerUnreachable: it isn't known.
     """
     try:
-        answer = await broker.call(
+        answer = await jetstream.call(
             f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, timeout=timeout
         )
     except BrokerRefused as error:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.controller.auth import Authenticator
@@ -81,37 +82,38 @@ class Options(msgspec.Struct, frozen=True):
 class Controller:
     """The parts of a controller on one connection and one index; a new part is one line here."""
 
-    def __init__(self, options: Options, broker: Connection, index: Index) -> None:
+    def __init__(self, options: Options, jetstream: JetStream, index: Index) -> None:
         self.stopping = asyncio.Event()
-        self.broker = broker
+        connection = jetstream.connection
+        self.jetstream = jetstream
         self.index = index
-        self.journal = Journal(broker)
-        self.fleet = Fleet(broker)
-        self.indexer = Indexer(broker, index, retention=options.retention.age)
+        self.journal = Journal(jetstream)
+        self.fleet = Fleet(jetstream)
+        self.indexer = Indexer(jetstream, index, retention=options.retention.age)
         self.waiting = Waiting(self.indexer, self.fleet)
         self.lookup = Lookup(index, self.indexer, self.fleet, self.waiting)
-        self.credentials = CredentialStore(broker, options.vault)
+        self.credentials = CredentialStore(jetstream, options.vault)
         self.job_credentials = JobCredentials(self.credentials, index, self.indexer)
-        self.issuer = Issuer(broker, index, self.fleet, self.indexer, self.credentials)
-        self.keys = Keys(broker)
+        self.issuer = Issuer(connection, index, self.fleet, self.indexer, self.credentials)
+        self.keys = Keys(jetstream)
         self.submitter = Submitter(
             *(self.journal, index, self.fleet, self.keys, self.job_credentials),
             *(self.waiting, self.lookup),
             expires=options.expires,
         )
         self.decisions = Decisions(self.journal, index, self.fleet, self.indexer)
-        self.lease = Lease(broker, "waves")
+        self.lease = Lease(jetstream, "waves")
         self.runner = Runner(
             *(self.journal, index, self.fleet, self.indexer, self.decisions, self.lease)
         )
         self.steering = Steering(
             *(self.journal, index, self.indexer, self.decisions, self.waiting, self.lookup)
         )
-        self.cooldowns = cooldown_bucket(broker)
-        self.watches = Watches(broker, self.indexer, self.lookup)
+        self.cooldowns = cooldown_bucket(jetstream)
+        self.watches = Watches(connection, self.indexer, self.lookup)
         replicas = options.retention.replicas
         self.storage = Storage(
-            broker,
+            connection,
             [
                 *(
                     functools.partial(part.create, replicas)
@@ -134,7 +136,7 @@ class Controller:
         return application(
             Authenticator(options.key, options.roles, {each.permission for each in catalog}),
             [
-                *Health(self.broker, self.indexer, self.fleet).routes(),
+                *Health(self.jetstream, self.indexer, self.fleet).routes(),
                 *Nodes(self.fleet).routes(),
                 *Jobs(
                     *(self.lookup, self.submitter, self.steering, Lists(self.index), self.fleet),
@@ -185,8 +187,8 @@ async def run(
     """
     listener = bind(options.host, options.port)
     with Index(options.index) as index:
-        async with Connection(options.broker, "controller") as broker:
-            controller = Controller(options, broker, index)
+        async with Connection(options.broker, "controller") as connection:
+            controller = Controller(options, JetStream(connection), index)
             server = Server(controller.application(), listener, controller.stop)
             async with asyncio.TaskGroup() as group:
                 parts = group.create_task(controller.run())

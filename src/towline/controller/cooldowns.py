@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Cooldown
 
 
-def cooldown_bucket(broker: Connection) -> Bucket[Cooldown]:
+def cooldown_bucket(jetstream: JetStream) -> Bucket[Cooldown]:
     """Return the bucket with the cooldown of each registry, as controllers make it.
 
     The broker keeps it in memory: a cooldown lasts for a while only, and a registry that has lost
     its own refuses the next request.
     """
     return Bucket(
-        broker,
+        jetstream,
         BUCKET,
         Cooldown,
         storage="memory",

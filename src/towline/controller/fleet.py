@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from towline.broker.bucket import Bucket
-from towline.broker.connection import LONGEST_PAUSE, Connection
+from towline.broker.connection import LONGEST_PAUSE
+from towline.broker.jetstream import JetStream
 from towline.controller.moment import LocalClock, Moment
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
@@ -102,7 +103,7 @@ class Fleet:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         *,
         clock: LocalClock | None = None,
         missed: int = MISSED,
@@ -110,7 +111,7 @@ class Fleet:
         late: float = LATE,
         grace: float = GRACE,
     ) -> None:
-        self._broker = broker
+        self._jetstream = jetstream
         self._clock = clock or LocalClock()
         self._missed = missed
         self._look_every = look_every
@@ -119,15 +120,15 @@ class Fleet:
         self._patient_until = 0.0
         self._listeners: list[Callable[[set[str]], None]] = []
         self._node_bucket = Bucket(
-            broker, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
+            jetstream, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
         )
         self._state_bucket = Bucket(
-            broker, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
+            jetstream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
         )
         # In memory: at 10,000 nodes they would be 2,000 synced writes a second for what is
         # worthless half a minute later.
         self._heartbeat_bucket = Bucket(
-            broker,
+            jetstream,
             HEARTBEATS,
             Heartbeat,
             storage="memory",
@@ -195,14 +196,14 @@ class Fleet:
         """
         await self._state_bucket.put(member.machine, state)
         self._states[member.machine] = member.state = state
-        await self._broker.publish(state_subject(member.machine), b"")
+        await self._jetstream.connection.publish(state_subject(member.machine), b"")
 
     async def follow_heartbeats(self) -> None:
         """Keep heartbeats current, for ever."""
         async for change in self._heartbeat_bucket.follow():
             # One that the bucket held before this controller followed it is as old as the broker
             # says; what comes after that is of now, whatever the broker's clock.
-            ago = 0.0 if change.live else max(0.0, self._broker.clock.now() - change.stored)
+            ago = 0.0 if change.live else max(0.0, self._jetstream.clock.now() - change.stored)
             self._receive(change.key, change.value, self._clock.moment(ago))
 
     async def watch(self) -> None:
@@ -223,7 +224,7 @@ class Fleet:
         """
         # While the broker is away, or this process stands still, no heartbeat is received, and
         # soon after it only those of nodes that are as quick as this controller.
-        if not self._broker.connected or elapsed > self._late:
+        if not self._jetstream.connection.connected or elapsed > self._late:
             self._patient_until = now + self._grace
         gone = {member.machine for member in self.here() if self._silent(member, now)}
         for machine in gone:
@@ -290,7 +291,7 @@ class Fleet:
 
         Raises:
             NotFound: there is none.
-            InvalidRequest: several have that hostname.
+            InvalidRequest: several have that hostname, and not just one of them is here.
         """
         if name not in self._members and not self._by_hostname.get(name):
             raise NotFound(
@@ -299,12 +300,37 @@ class Fleet:
             )
         return self.resolve(Hostname(name))[0]
 
+    def _named(self, hostname: str) -> Member:
+        """Return the node of this hostname; of several the one that is here.
+
+        Raises:
+            InvalidRequest: there is none, or several, of which not just one is here.
+        """
+        machines = sorted(self._by_hostname.get(hostname, ()))
+        if not machines:
+            raise InvalidRequest(
+                f"No registered node is called {hostname!r}.",
+                "GET /agent, or towline nodes, lists those that are registered",
+            )
+        here = [machine for machine in machines if self._members[machine].here]
+        found = machines if len(machines) == 1 else here
+        if len(found) != 1:
+            raise InvalidRequest(
+                f"The hostname {hostname!r} belongs to {len(machines)} nodes, of which "
+                f"{len(here)} are here: name one by its machine id.",
+                f"Their machine ids: {', '.join(machines)}",
+            )
+        return self._members[found[0]]
+
     def resolve(self, target: Target) -> list[Member]:
         """Return the nodes that `target` means; for `_any`, all of which one is to act.
 
+        A hostname that several nodes have means the one that is here, where just one is.
+
         Raises:
             NoNodes: no node is registered at all.
-            InvalidRequest: no registered node has that name or label, or two have that name.
+            InvalidRequest: no registered node has that name or label, or it is not known which of
+                several is meant.
         """
         if not self._members:
             raise NoNodes(
@@ -316,18 +342,7 @@ class Fleet:
             member = self._members.get(target.name)
             if member is not None:
                 return [member]
-            machines = self._by_hostname.get(target.name, set())
-            if len(machines) > 1:
-                raise InvalidRequest(
-                    f"The hostname {target.name!r} belongs to {len(machines)} nodes.",
-                    f"Name one by its machine id: {', '.join(sorted(machines))}",
-                )
-            if not machines:
-                raise InvalidRequest(
-                    f"No registered node is called {target.name!r}.",
-                    "GET /agent, or towline nodes, lists those that are registered",
-                )
-            return [self._members[machine] for machine in machines]
+            return [self._named(target.name)]
         assert isinstance(target, Label)
         found = [
             member

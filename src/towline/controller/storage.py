@@ -24,8 +24,10 @@ class Storage:
         create: make one of them each where it doesn't exist, in this order.
     """
 
-    def __init__(self, broker: Connection, create: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        self._broker = broker
+    def __init__(
+        self, connection: Connection, create: Sequence[Callable[[], Awaitable[None]]]
+    ) -> None:
+        self._connection = connection
         self._create = create
         self.ready = asyncio.Event()
         """Set once all of them exist."""
@@ -48,6 +50,6 @@ class Storage:
     async def run(self) -> None:
         """Make again what the broker kept in memory only, at each new connection, for ever."""
         while True:
-            await self._broker.lost()
-            await self._broker.client()
+            await self._connection.lost()
+            await self._connection.client()
             await self.make()

@@ -64,12 +64,12 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 async def journal(broker: Broker) -> AsyncIterator[Journal]:
     """The journal, at a broker that has all that an agent needs."""
-    async with connected(broker) as connection:
-        made = Journal(connection)
+    async with connected(broker) as jetstream:
+        made = Journal(jetstream)
         await made.create(Retention())
-        await Bucket(connection, NODES, Registration).create(1)
-        await Bucket(connection, HEARTBEATS, Heartbeat, storage="memory").create(1)
-        await Bucket(connection, STATES, NodeState).create(1)
+        await Bucket(jetstream, NODES, Registration).create(1)
+        await Bucket(jetstream, HEARTBEATS, Heartbeat, storage="memory").create(1)
+        await Bucket(jetstream, STATES, NodeState).create(1)
         yield made
 
 
@@ -153,7 +153,7 @@ async def test_no_message_keeps_back_those_behind_it(
     target = "_any" if subject == any_subject(NODE) else "node-1"
     async with agent(broker, tmp_path / "ledger.sqlite"):
         for body in JUNK:
-            await journal.broker.append(subject, body)
+            await journal.jetstream.append(subject, body)
             behind = a_job(target=target)
             await journal.add_job(behind, subject)
             await until_ended(broker, behind)
@@ -165,7 +165,7 @@ async def test_an_agent_whose_provider_breaks_off_does_what_needs_another(
 ) -> None:
     provider = ProviderDouble("docker")
     provider.fault = KeyError("ApiVersion")
-    heartbeats = Bucket(journal.broker, HEARTBEATS, Heartbeat)
+    heartbeats = Bucket(journal.jetstream, HEARTBEATS, Heartbeat)
     async with agent(broker, tmp_path / "ledger.sqlite", provider):
         entry = await heartbeats.get(MACHINE)
         assert entry is not None
@@ -183,7 +183,7 @@ async def test_an_agent_whose_provider_breaks_off_does_what_needs_another(
 async def test_an_agent_registers_with_when_it_started_by_the_clock_of_now(
     broker: Broker, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nodes = Bucket(journal.broker, NODES, Registration)
+    nodes = Bucket(journal.jetstream, NODES, Registration)
 
     async def started() -> float:
         entry = await nodes.get(MACHINE)

@@ -15,8 +15,8 @@ from tests.testing.stream import (
     make_stream,
     until,
 )
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused, WrongLastSequence
+from towline.broker.answers import BrokerRefused, WrongLastSequence
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable
 from towline.wire.event import Event
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 
 async def test_what_is_appended_stands_in_the_stream_at_the_sequence_that_is_returned(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    assert [await connection.append("t.a", b"1"), await connection.append("t.b", b"2")] == [1, 2]
-    assert await last_sequence(connection) == 2
+    assert [await jetstream.append("t.a", b"1"), await jetstream.append("t.b", b"2")] == [1, 2]
+    assert await last_sequence(jetstream) == 2
 
 
-async def test_a_message_id_is_stored_once(connection: Connection) -> None:
-    assert await connection.append("t.a", b"1", message_id="x") == 1
-    assert await connection.append("t.a", b"1", message_id="x") == 1
-    assert await connection.append("t.a", b"1", message_id="y") == 2
-    assert await last_sequence(connection) == 2
+async def test_a_message_id_is_stored_once(jetstream: JetStream) -> None:
+    assert await jetstream.append("t.a", b"1", message_id="x") == 1
+    assert await jetstream.append("t.a", b"1", message_id="x") == 1
+    assert await jetstream.append("t.a", b"1", message_id="y") == 2
+    assert await last_sequence(jetstream) == 2
 
 
 async def stored_unacknowledged(
@@ -50,29 +50,29 @@ async def stored_unacknowledged(
 
 
 async def test_what_was_stored_though_its_acknowledgement_was_lost_is_not_stored_twice(
-    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+    jetstream: JetStream, observer: JetStream, broker: Broker, relay: Relay
 ) -> None:
-    appending = connection.append("t.a", b"1", message_id="x", timeout=30)
+    appending = jetstream.append("t.a", b"1", message_id="x", timeout=30)
     assert await (await stored_unacknowledged(appending, broker, relay)) == 1
     assert await last_sequence(observer) == 1
 
 
 async def test_the_first_of_its_subject_is_refused_for_itself_if_its_acknowledgement_was_lost(
-    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+    jetstream: JetStream, observer: JetStream, broker: Broker, relay: Relay
 ) -> None:
-    appending = connection.append("t.a", b"1", message_id="x", first=True, timeout=30)
+    appending = jetstream.append("t.a", b"1", message_id="x", first=True, timeout=30)
     with pytest.raises(WrongLastSequence):
         await (await stored_unacknowledged(appending, broker, relay))
     assert await last_sequence(observer) == 1
 
 
 async def test_an_event_is_added_once_though_its_acknowledgement_was_lost(
-    connection: Connection, observer: Connection, broker: Broker, relay: Relay
+    jetstream: JetStream, observer: JetStream, broker: Broker, relay: Relay
 ) -> None:
     event = Event("0199", "t", "web-01", "completed", 1.0)
-    await make_stream(connection, name="EVENTS", subjects=["event.>"])
+    await make_stream(jetstream, name="EVENTS", subjects=["event.>"])
     relay.deafen()
-    adding = asyncio.create_task(Journal(connection).add_event(event, timeout=30))
+    adding = asyncio.create_task(Journal(jetstream).add_event(event, timeout=30))
     await until(lambda: broker.last_sequence("EVENTS") == 1, "the event stored")
     relay.cut()
     await adding
@@ -81,22 +81,22 @@ async def test_an_event_is_added_once_though_its_acknowledgement_was_lost(
 
 
 async def test_only_the_first_message_of_a_subject_is_stored_where_it_is_to_be_the_first(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    assert await connection.append("t.a", b"1", message_id="x", first=True) == 1
+    assert await jetstream.append("t.a", b"1", message_id="x", first=True) == 1
     with pytest.raises(WrongLastSequence):
-        await connection.append("t.a", b"2", message_id="y", first=True)
-    assert await connection.append("t.b", b"3", message_id="z", first=True) == 2
+        await jetstream.append("t.a", b"2", message_id="y", first=True)
+    assert await jetstream.append("t.b", b"3", message_id="z", first=True) == 2
 
 
 async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
-    connection: Connection, observer: Connection
+    jetstream: JetStream, observer: JetStream
 ) -> None:
     answers = await asyncio.gather(
         *(
             sender.append("t.a", b"%d" % number, message_id=f"id-{number}", first=True)
             for number in range(20)
-            for sender in (connection, observer)
+            for sender in (jetstream, observer)
         ),
         return_exceptions=True,
     )
@@ -109,21 +109,21 @@ async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
 
 
 async def test_what_is_appended_while_the_broker_is_away_is_stored_when_it_is_back(
-    connection: Connection, broker: Broker
+    jetstream: JetStream, broker: Broker
 ) -> None:
     broker.process.kill()
-    await until(lambda: not connection.connected, "the loss noticed")
-    appending = asyncio.create_task(connection.append("t.a", b"1", message_id="x", timeout=60))
+    await until(lambda: not jetstream.connection.connected, "the loss noticed")
+    appending = asyncio.create_task(jetstream.append("t.a", b"1", message_id="x", timeout=60))
     await asyncio.to_thread(broker.start)
     assert await appending == 1
 
 
 async def test_a_broker_that_stays_away_is_reported_with_the_reason(
-    observer: Connection, broker: Broker
+    observer: JetStream, broker: Broker
 ) -> None:
     await make_stream(observer)
     broker.stop()
-    await until(lambda: "Errno" in observer.last_error, "an attempt that failed")
+    await until(lambda: "Errno" in observer.connection.last_error, "an attempt that failed")
     for asking in (observer.append("t.a", b"1", timeout=0.1), observer.call("INFO", timeout=0.1)):
         with pytest.raises(
             BrokerUnreachable, match=r"Connect call failed|Connection ref"
@@ -134,16 +134,16 @@ async def test_a_broker_that_stays_away_is_reported_with_the_reason(
 
 @pytest.mark.parametrize("answer", [b"", b"+OK", b"[]", b"{}", b'{"seq":"x"}', b"\xff"])
 async def test_an_acknowledgement_that_cannot_be_read_is_none(
-    connection: Connection, answer: bytes
+    jetstream: JetStream, answer: bytes
 ) -> None:
     async def acknowledge(message: Msg) -> None:
         await message.respond(answer)
 
-    await (await connection.client()).subscribe("elsewhere", cb=acknowledge)
+    await (await jetstream.connection.client()).subscribe("elsewhere", cb=acknowledge)
     with pytest.raises(BrokerUnreachable, match="'elsewhere' can't be read"):
-        await connection.append("elsewhere", b"1", timeout=0.1)
+        await jetstream.append("elsewhere", b"1", timeout=0.1)
 
 
-async def test_what_no_stream_takes_is_refused_with_its_subject(connection: Connection) -> None:
+async def test_what_no_stream_takes_is_refused_with_its_subject(jetstream: JetStream) -> None:
     with pytest.raises(BrokerUnreachable, match="'elsewhere'"):
-        await connection.append("elsewhere", b"1", timeout=0.1)
+        await jetstream.append("elsewhere", b"1", timeout=0.1)

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
 from tests.testing.stream import until
+from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.bucket import Bucket, Change
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused, WrongLastSequence
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 
 UNREADABLE = [b"\x00\x01", b"[]", b"{}", b'{"size": "large"}']
@@ -24,12 +24,12 @@ class Thing(msgspec.Struct, frozen=True):
     size: int
 
 
-def things(connection: Connection, **more: Any) -> Bucket[Thing]:
-    return Bucket(connection, "things", Thing, **more)
+def things(jetstream: JetStream, **more: Any) -> Bucket[Thing]:
+    return Bucket(jetstream, "things", Thing, **more)
 
 
 @pytest.fixture
-async def bucket(observer: Connection) -> Bucket[Thing]:
+async def bucket(observer: JetStream) -> Bucket[Thing]:
     bucket = things(observer)
     await bucket.create(1)
     return bucket
@@ -64,7 +64,7 @@ async def watching(bucket: Bucket[Thing]) -> AsyncIterator[Watching]:
 
 
 async def test_a_value_is_read_back_with_its_sequence_and_the_broker_s_time(
-    bucket: Bucket[Thing], observer: Connection
+    bucket: Bucket[Thing], observer: JetStream
 ) -> None:
     assert await bucket.get("a") is None
     assert await bucket.put("a", Thing(1)) == 1
@@ -116,7 +116,7 @@ async def test_of_many_that_store_the_first_value_of_a_key_one_does(bucket: Buck
 
 @pytest.mark.parametrize("data", [b"", *UNREADABLE])
 async def test_a_value_that_was_deleted_or_can_t_be_read_counts_as_none(
-    bucket: Bucket[Thing], observer: Connection, data: bytes
+    bucket: Bucket[Thing], observer: JetStream, data: bytes
 ) -> None:
     sequence = await observer.append(bucket.subject("a"), data)
     for entry in (await bucket.get("a"), await bucket.get_nearby("a")):
@@ -131,7 +131,7 @@ async def test_a_value_that_was_deleted_or_can_t_be_read_counts_as_none(
 
 
 async def test_a_value_that_can_t_be_read_is_logged_with_bucket_and_key(
-    bucket: Bucket[Thing], observer: Connection
+    bucket: Bucket[Thing], observer: JetStream
 ) -> None:
     await observer.append(bucket.subject("a.b"), b"[]")
     with capture_logs() as logs:
@@ -167,7 +167,7 @@ async def test_a_newer_value_than_its_purger_knew_stays(bucket: Bucket[Thing]) -
     assert await bucket.get("a") is None
 
 
-async def test_a_bucket_that_is_full_refuses_or_forgets_the_oldest(observer: Connection) -> None:
+async def test_a_bucket_that_is_full_refuses_or_forgets_the_oldest(observer: JetStream) -> None:
     full = Bucket(observer, "full", bytes, max_bytes=4096)
     rolling = Bucket(observer, "rolling", bytes, max_bytes=4096, discard="old")
     for bucket in (full, rolling):
@@ -183,7 +183,7 @@ async def test_a_bucket_that_is_full_refuses_or_forgets_the_oldest(observer: Con
     assert await rolling.get("first") is None
 
 
-async def test_a_value_is_forgotten_when_it_is_too_old(observer: Connection) -> None:
+async def test_a_value_is_forgotten_when_it_is_too_old(observer: JetStream) -> None:
     bucket = things(observer, max_age=0.5)
     await bucket.create(1)
     await bucket.put("a", Thing(1))
@@ -196,15 +196,15 @@ async def test_a_value_is_forgotten_when_it_is_too_old(observer: Connection) -> 
 async def test_an_existing_bucket_is_left_as_it_is(bucket: Bucket[Thing]) -> None:
     await bucket.put("a", Thing(1))
     await bucket.create(1)
-    await things(bucket._broker, storage="memory", max_age=1.0).create(1)
-    answer = await bucket._broker.call("STREAM.INFO.KV_things")
+    await things(bucket._jetstream, storage="memory", max_age=1.0).create(1)
+    answer = await bucket._jetstream.call("STREAM.INFO.KV_things")
     assert (answer["config"]["storage"], answer["config"]["max_age"]) == ("file", 0)
     assert await bucket.get("a") is not None
 
 
 @pytest.mark.parametrize(("storage", "kept"), [("file", True), ("memory", False)])
 async def test_a_restart_of_the_broker_empties_a_bucket_in_memory_alone(
-    observer: Connection, broker: Broker, storage: str, kept: bool
+    observer: JetStream, broker: Broker, storage: str, kept: bool
 ) -> None:
     bucket = things(observer, storage=storage)
     await bucket.create(1)
@@ -232,7 +232,7 @@ async def test_following_yields_the_newest_of_each_key_and_then_every_change(
 
 
 async def test_following_goes_on_past_what_was_deleted_or_can_t_be_read(
-    bucket: Bucket[Thing], observer: Connection
+    bucket: Bucket[Thing], observer: JetStream
 ) -> None:
     await bucket.put("a", Thing(1))
     async with watching(bucket) as seen:
@@ -245,9 +245,9 @@ async def test_following_goes_on_past_what_was_deleted_or_can_t_be_read(
 
 
 async def test_following_begins_anew_after_an_interruption_with_what_is_there_then(
-    connection: Connection, observer: Connection, relay: Relay
+    jetstream: JetStream, observer: JetStream, relay: Relay
 ) -> None:
-    bucket, elsewhere = things(connection), things(observer)
+    bucket, elsewhere = things(jetstream), things(observer)
     await bucket.create(1)
     await bucket.put("a", Thing(1))
     async with watching(bucket) as seen:
@@ -262,7 +262,7 @@ async def test_following_begins_anew_after_an_interruption_with_what_is_there_th
     assert [change.live for change in seen.changes] == [False, True, False, True]
 
 
-async def test_a_bucket_that_is_not_there_is_an_error_at_once(observer: Connection) -> None:
+async def test_a_bucket_that_is_not_there_is_an_error_at_once(observer: JetStream) -> None:
     bucket = things(observer)
     with pytest.raises(BrokerRefused, match="stream not found"):
         await bucket.get("a")

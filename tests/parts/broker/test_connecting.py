@@ -14,6 +14,7 @@ from tests.testing.stream import (
     make_stream,
     until,
 )
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 
@@ -41,7 +42,7 @@ async def test_credentials_that_are_refused_are_reported_and_tried_again_with_pa
     with capture_logs() as logs:
         async with connect(Settings([relay.url], path)) as connection:
             with pytest.raises(BrokerUnreachable) as refused:
-                await connection.call("INFO", timeout=0.6)
+                await connection.request("$JS.API.INFO", b"", timeout=0.6)
             tried = relay.accepted
             await until(lambda: relay.accepted >= 3, "another attempt")
     assert reason in refused.value.details.lower()
@@ -85,7 +86,7 @@ async def test_what_is_no_broker_or_none_for_us_is_reported_and_tried_again_with
     with capture_logs() as logs:
         async with server, connect(Settings([url], credentials)) as connection:
             with pytest.raises(BrokerUnreachable, match=reason):
-                await connection.call("INFO", timeout=0.6)
+                await connection.request("$JS.API.INFO", b"", timeout=0.6)
             tried = attempts
             await until(lambda: attempts >= 3, "another attempt")
     assert tried <= MOST_ATTEMPTS
@@ -129,5 +130,5 @@ async def test_a_broker_that_accepts_and_says_nothing_is_left_again(
         await until(lambda: relay.accepted >= 4, "four attempts")
         assert relay.open <= 1
         relay.silent = False
-        await make_stream(connection)
+        await make_stream(JetStream(connection))
     await until(lambda: relay.open == 0, "the end of all connections")

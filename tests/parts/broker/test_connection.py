@@ -20,6 +20,7 @@ from tests.testing.stream import (
     until_answered,
 )
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 
 
@@ -43,7 +44,7 @@ async def test_a_connection_returns_by_itself_however_it_was_lost(
     settings = Settings([relay.url], broker.credentials)
     async with connect(settings, on_change=changes.append) as connection:
         for count in range(1, 4):
-            await make_stream(connection)
+            await make_stream(JetStream(connection))
             assert changes == [True, False] * (count - 1) + [True]
             assert relay.accepted == count
             fault(relay)
@@ -68,7 +69,7 @@ async def test_a_stall_is_noticed_though_more_waits_to_be_sent_than_any_buffer_h
     relay.stall()
     sending = asyncio.create_task(overfill(client.publish))
     await until(lambda: relay.accepted == 2, "another connection")
-    assert await connection.append("t.a", b"1", timeout=30) == 1
+    assert await JetStream(connection).append("t.a", b"1", timeout=30) == 1
     sending.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await sending
@@ -83,19 +84,19 @@ async def overfill(publish: Callable[[str, bytes], Awaitable[None]]) -> None:
 
 
 async def test_a_broker_that_was_killed_is_found_again_with_all_that_it_had(
-    connection: Connection, broker: Broker
+    jetstream: JetStream, broker: Broker
 ) -> None:
-    await fill(connection, 1, 20)
+    await fill(jetstream, 1, 20)
     for _ in range(2):
         broker.process.kill()
         await asyncio.to_thread(broker.start)
 
         async def has_all() -> bool:
-            return await last_sequence(connection) == 20
+            return await last_sequence(jetstream) == 20
 
         await until_answered(has_all)
-    await fill(connection, 20, 21)
-    assert await last_sequence(connection) == 21
+    await fill(jetstream, 20, 21)
+    assert await last_sequence(jetstream) == 21
 
 
 async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
@@ -110,10 +111,10 @@ async def test_a_listener_that_raises_costs_nothing_but_a_line_in_the_log(
     with capture_logs() as logs:
         settings = Settings([relay.url], broker.credentials)
         async with connect(settings, on_change=raising) as connection:
-            await make_stream(connection)
+            await make_stream(JetStream(connection))
             relay.cut()
             await until(lambda: len(changes) == 3, "another connection")
-            assert await connection.append("t.a", b"1") == 1
+            assert await JetStream(connection).append("t.a", b"1") == 1
     assert changes == [True, False, True]
     assert [entry["log_level"] for entry in logs].count("error") == 3
 
@@ -122,7 +123,7 @@ async def test_of_several_brokers_one_that_is_there_is_found(broker: Broker) -> 
     dead = [f"nats://127.0.0.1:{free_port()}" for _ in range(2)]
     settings = Settings([*dead, broker.url], broker.credentials)
     async with connect(settings) as connection:
-        await asyncio.wait_for(make_stream(connection), 60)
+        await asyncio.wait_for(make_stream(JetStream(connection)), 60)
 
 
 @pytest.mark.parametrize("when", ["connecting", "connected", "stalled"])
@@ -133,7 +134,7 @@ async def test_leaving_ends_the_connection_whatever_its_state(
     async with connect(Settings([relay.url], broker.credentials)) as connection:
         await until(lambda: relay.accepted == 1, "an attempt")
         if when != "connecting":
-            await make_stream(connection)
+            await make_stream(JetStream(connection))
         if when == "stalled":
             relay.stall()
     await until(lambda: relay.open == 0, "the end of the connection")

@@ -22,16 +22,16 @@ from tests.testing.stream import (
     make_stream,
     until,
 )
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
-    connection: Connection, make: Make
+    jetstream: JetStream, make: Make
 ) -> None:
-    await asyncio.gather(*(fill(connection, number, number) for number in range(1200)))
-    async with Following(make(connection)) as following:
-        await fill(connection, 1200, 1210)
+    await asyncio.gather(*(fill(jetstream, number, number) for number in range(1200)))
+    async with Following(make(jetstream)) as following:
+        await fill(jetstream, 1200, 1210)
         await following.until(1210)
     assert sorted(following.numbers) == list(range(1211))
     assert [message.sequence for message in following.messages] == list(range(1, 1212))
@@ -43,47 +43,47 @@ async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
 @pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize(("after", "expected"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (None, [4])])
 async def test_a_follower_begins_where_it_is_asked_to(
-    connection: Connection, make: Make, after: int | None, expected: list[int]
+    jetstream: JetStream, make: Make, after: int | None, expected: list[int]
 ) -> None:
-    await fill(connection, 1, 3)
-    async with Following(make(connection, after=after)) as following:
-        await fill(connection, 4, 4)
+    await fill(jetstream, 1, 3)
+    async with Following(make(jetstream, after=after)) as following:
+        await fill(jetstream, 4, 4)
         await following.until(4)
     assert following.numbers == expected
 
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_has_only_the_subjects_that_it_asked_for(
-    connection: Connection, make: Make
+    jetstream: JetStream, make: Make
 ) -> None:
     for number, subject in enumerate(["t.a", "t.b.x", "t.c", "t.b.y", "t.a"]):
-        await connection.append(subject, b"%d" % number)
-    async with Following(make(connection, subjects=["t.b.*", "t.c"])) as following:
+        await jetstream.append(subject, b"%d" % number)
+    async with Following(make(jetstream, subjects=["t.b.*", "t.c"])) as following:
         await following.until(3)
     assert following.numbers == [1, 2, 3]
-    async with Following(ephemeral(connection, subjects=["t.a"])) as following:
+    async with Following(ephemeral(jetstream, subjects=["t.a"])) as following:
         await following.until(4)
     assert following.numbers == [0, 4]
 
 
 async def test_the_newest_message_of_each_subject_comes_first_and_again_after_an_interruption(
-    connection: Connection, relay: Relay
+    jetstream: JetStream, relay: Relay
 ) -> None:
     for number, subject in enumerate(["t.a", "t.b", "t.a", "t.b"]):
-        await connection.append(subject, b"%d" % number)
-    follower = ephemeral(connection, subjects=["t.>"], newest=True)
+        await jetstream.append(subject, b"%d" % number)
+    follower = ephemeral(jetstream, subjects=["t.>"], newest=True)
     async with Following(follower) as following:
         await following.until(3)
         assert following.numbers == [2, 3]
         relay.cut()
         await until(lambda: following.numbers[2:] == [2, 3], "the newest once more")
-        await connection.append("t.a", b"4", timeout=30)
+        await jetstream.append("t.a", b"4", timeout=30)
         await following.until(4)
     assert following.numbers == [2, 3, 2, 3, 4]
 
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
-async def test_a_follower_waits_for_its_stream(observer: Connection, make: Make) -> None:
+async def test_a_follower_waits_for_its_stream(observer: JetStream, make: Make) -> None:
     follower = make(observer)
     following = Following(follower)
     with capture_logs() as logs:
@@ -97,21 +97,21 @@ async def test_a_follower_waits_for_its_stream(observer: Connection, make: Make)
     await following.__aexit__()
 
 
-async def disturb_relay(connection: Connection, broker: Broker, relay: Relay) -> None:
+async def disturb_relay(jetstream: JetStream, broker: Broker, relay: Relay) -> None:
     relay.cut()
 
 
-async def disturb_stall(connection: Connection, broker: Broker, relay: Relay) -> None:
+async def disturb_stall(jetstream: JetStream, broker: Broker, relay: Relay) -> None:
     relay.stall()
 
 
-async def disturb_broker(connection: Connection, broker: Broker, relay: Relay) -> None:
+async def disturb_broker(jetstream: JetStream, broker: Broker, relay: Relay) -> None:
     broker.process.kill()
     await asyncio.to_thread(broker.start)
 
 
-async def disturb_consumer(connection: Connection, broker: Broker, relay: Relay) -> None:
-    await delete_consumers(connection)
+async def disturb_consumer(jetstream: JetStream, broker: Broker, relay: Relay) -> None:
+    await delete_consumers(jetstream)
 
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
@@ -119,14 +119,14 @@ async def disturb_consumer(connection: Connection, broker: Broker, relay: Relay)
     "disturb", [disturb_relay, disturb_stall, disturb_broker, disturb_consumer]
 )
 async def test_a_follower_goes_on_after_any_disturbance_and_misses_nothing(
-    connection: Connection,
-    observer: Connection,
+    jetstream: JetStream,
+    observer: JetStream,
     broker: Broker,
     relay: Relay,
     make: Make,
-    disturb: Callable[[Connection, Broker, Relay], Awaitable[None]],
+    disturb: Callable[[JetStream, Broker, Relay], Awaitable[None]],
 ) -> None:
-    async with Following(make(connection, acknowledge_within=0.5)) as following:
+    async with Following(make(jetstream, acknowledge_within=0.5)) as following:
         filling = asyncio.create_task(fill(observer, 1, 600))
         for number in (100, 300, 500):
             await following.until(number)
@@ -139,9 +139,9 @@ async def test_a_follower_goes_on_after_any_disturbance_and_misses_nothing(
 
 @pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_two_interruptions_in_one_moment_are_as_good_as_one(
-    connection: Connection, observer: Connection, relay: Relay, make: Make
+    jetstream: JetStream, observer: JetStream, relay: Relay, make: Make
 ) -> None:
-    async with Following(make(connection, acknowledge_within=0.5)) as following:
+    async with Following(make(jetstream, acknowledge_within=0.5)) as following:
         await fill(observer, 1, 50)
         await following.until(50)
         await delete_consumers(observer)
@@ -158,10 +158,10 @@ async def test_two_interruptions_in_one_moment_are_as_good_as_one(
 @pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize("after", [0, None, 2])
 async def test_of_a_stream_that_was_made_anew_all_is_yielded(
-    connection: Connection, observer: Connection, make: Make, after: int | None
+    jetstream: JetStream, observer: JetStream, make: Make, after: int | None
 ) -> None:
     await fill(observer, 1, 2)
-    async with Following(make(connection, after=after)) as following:
+    async with Following(make(jetstream, after=after)) as following:
         await fill(observer, 3, 20)
         await following.until(20)
         await observer.call(f"STREAM.DELETE.{STREAM}")
@@ -172,23 +172,23 @@ async def test_of_a_stream_that_was_made_anew_all_is_yielded(
 
 
 async def test_of_a_stream_that_lost_its_end_all_that_comes_is_yielded(
-    connection: Connection, observer: Connection
+    jetstream: JetStream, observer: JetStream
 ) -> None:
     await fill(observer, 1, 3)
-    async with Following(ephemeral(connection, after=20)) as following:
+    async with Following(ephemeral(jetstream, after=20)) as following:
         await fill(observer, 4, 5)
         await following.until(5)
     assert following.numbers == [4, 5]
 
 
 async def test_a_silent_consumer_is_noticed_while_the_connection_is_well(
-    connection: Connection, observer: Connection, relay: Relay
+    jetstream: JetStream, observer: JetStream, relay: Relay
 ) -> None:
     """The broker's signs of life are missed where its pings are answered."""
-    async with Following(ephemeral(connection)) as following:
+    async with Following(ephemeral(jetstream)) as following:
         await fill(observer, 1, 1)
         await following.until(1)
-        client = await connection.client()
+        client = await jetstream.connection.client()
         # All that the consumer is owed goes to nobody from now on.
         for subscription in list(client._subs.values()):
             if subscription.subject.startswith("_INBOX") and "*" not in subscription.subject:
@@ -204,15 +204,15 @@ async def test_a_silent_consumer_is_noticed_while_the_connection_is_well(
 @pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize("reply", ["", "nowhere", "a.b.c.d.1.x.1.1.1"])
 async def test_what_no_consumer_delivers_ends_nothing(
-    connection: Connection, make: Make, reply: str
+    jetstream: JetStream, make: Make, reply: str
 ) -> None:
-    async with Following(make(connection)) as following:
-        await fill(connection, 1, 1)
+    async with Following(make(jetstream)) as following:
+        await fill(jetstream, 1, 1)
         await following.until(1)
-        inbox = (await subscription(connection, following.messages[0].origin)).subject
+        inbox = (await subscription(jetstream, following.messages[0].origin)).subject
         with capture_logs() as logs:
-            await (await connection.client()).publish(inbox, b"7", reply=reply)
-            await fill(connection, 2, 600)
+            await (await jetstream.connection.client()).publish(inbox, b"7", reply=reply)
+            await fill(jetstream, 2, 600)
             await following.until(*range(2, 601))
         assert following.follower.sessions == 1
     assert following.numbers == list(range(1, 601))
@@ -222,84 +222,84 @@ async def test_what_no_consumer_delivers_ends_nothing(
 @pytest.mark.parametrize("ticks", range(4))
 @pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_that_is_cancelled_as_a_message_arrives_ends(
-    connection: Connection, make: Make, ticks: int
+    jetstream: JetStream, make: Make, ticks: int
 ) -> None:
-    async with Following(make(connection)) as following:
-        await fill(connection, 1, 1)
+    async with Following(make(jetstream)) as following:
+        await fill(jetstream, 1, 1)
         await following.until(1)
         message = following.messages[0].origin
-        await (await delivery(connection, message))(message)
+        await (await delivery(jetstream, message))(message)
         for _ in range(ticks):
             await asyncio.sleep(0)
         following.task.cancel()
         await until(following.task.done, "the end of the follower")
 
 
-async def delivery(connection: Connection, message: Msg) -> Callable[[Msg], Awaitable[None]]:
+async def delivery(jetstream: JetStream, message: Msg) -> Callable[[Msg], Awaitable[None]]:
     """Return what is called with each message of the subscription that brought this one."""
-    deliver: Callable[[Msg], Awaitable[None]] = (await subscription(connection, message))._cb
+    deliver: Callable[[Msg], Awaitable[None]] = (await subscription(jetstream, message))._cb
     return deliver
 
 
-async def subscription(connection: Connection, message: Msg) -> Any:
-    client = await connection.client()
+async def subscription(jetstream: JetStream, message: Msg) -> Any:
+    client = await jetstream.connection.client()
     assert message._sid is not None
     return client._subs[message._sid]
 
 
 async def test_a_delivery_that_is_lost_on_the_way_is_asked_for_again(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    async with Following(ephemeral(connection)) as following:
-        await fill(connection, 1, 1)
+    async with Following(ephemeral(jetstream)) as following:
+        await fill(jetstream, 1, 1)
         await following.until(1)
         message = following.messages[0].origin
-        deliver = await delivery(connection, message)
+        deliver = await delivery(jetstream, message)
 
         async def lose(message: Msg) -> None:
             if message.data != b"2":
                 await deliver(message)
 
-        (await subscription(connection, message))._cb = lose
-        await fill(connection, 2, 4)
+        (await subscription(jetstream, message))._cb = lose
+        await fill(jetstream, 2, 4)
         await following.until(4)
     assert following.numbers == [1, 2, 3, 4]
 
 
 async def test_a_lost_connection_is_noticed_before_any_sign_of_life_is_missed(
-    connection: Connection, relay: Relay
+    jetstream: JetStream, relay: Relay
 ) -> None:
-    patient = ephemeral(connection, heartbeat=600.0, pull_expires=3600.0)
+    patient = ephemeral(jetstream, heartbeat=600.0, pull_expires=3600.0)
     async with Following(patient) as following:
-        await fill(connection, 1, 1)
+        await fill(jetstream, 1, 1)
         await following.until(1)
         relay.cut()
-        await fill(connection, 2, 2)
+        await fill(jetstream, 2, 2)
         await following.until(2)
 
 
 async def test_signs_of_life_and_the_end_of_a_request_leave_the_consumer_as_it_is(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    follower = ephemeral(connection, heartbeat=0.1, pull_expires=0.5)
-    client = await connection.client()
+    follower = ephemeral(jetstream, heartbeat=0.1, pull_expires=0.5)
+    client = await jetstream.connection.client()
     with capture_logs() as logs:
         async with Following(follower) as following:
-            before, received = await consumers(connection), client.stats["in_msgs"]
+            before, received = await consumers(jetstream), client.stats["in_msgs"]
             await until(lambda: client.stats["in_msgs"] >= received + 15, "signs of life")
-            assert await consumers(connection) == before
-            await fill(connection, 1, 600)
+            assert await consumers(jetstream) == before
+            await fill(jetstream, 1, 600)
             await following.until(600)
-            assert await consumers(connection) == before
+            assert await consumers(jetstream) == before
     assert following.numbers == list(range(1, 601))
     assert not logs
 
 
-async def test_a_follower_that_is_left_leaves_no_subscription(connection: Connection) -> None:
-    client = await connection.client()
+async def test_a_follower_that_is_left_leaves_no_subscription(jetstream: JetStream) -> None:
+    client = await jetstream.connection.client()
     before = len(client._subs)
     for _ in range(3):
-        async with Following(ephemeral(connection)) as following:
-            await fill(connection, 1, 1)
+        async with Following(ephemeral(jetstream)) as following:
+            await fill(jetstream, 1, 1)
             await following.until(1)
     await until(lambda: len(client._subs) <= before + 1, "the end of the subscriptions")

@@ -16,11 +16,11 @@ from tests.testing.stream import (
     until,
     until_answered,
 )
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 
 
 async def test_preparing_waits_for_the_stream_and_from_then_on_nothing_is_missed(
-    observer: Connection,
+    observer: JetStream,
 ) -> None:
     follower = durable(observer, after=None)
     preparing = asyncio.create_task(follower.prepare())
@@ -35,50 +35,50 @@ async def test_preparing_waits_for_the_stream_and_from_then_on_nothing_is_missed
 
 
 async def test_a_durable_follower_goes_on_where_it_was_in_an_earlier_life(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    await fill(connection, 1, 3)
-    async with Following(durable(connection)) as following:
+    await fill(jetstream, 1, 3)
+    async with Following(durable(jetstream)) as following:
         await following.until(3)
-    await acknowledged(connection, 3)
-    await fill(connection, 4, 5)
-    async with Following(durable(connection, after=None)) as following:
+    await acknowledged(jetstream, 3)
+    await fill(jetstream, 4, 5)
+    async with Following(durable(jetstream, after=None)) as following:
         await following.until(5)
     assert following.numbers == [4, 5]
 
 
-async def acknowledged(connection: Connection, sequence: int) -> None:
+async def acknowledged(jetstream: JetStream, sequence: int) -> None:
     """Wait until the broker knows that all up to a message has been acknowledged."""
 
     async def known() -> bool:
-        info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
+        info = await jetstream.call(f"CONSUMER.INFO.{STREAM}.tests")
         return int(info["ack_floor"]["stream_seq"]) >= sequence
 
     await until_answered(known)
 
 
 async def test_a_durable_follower_may_ask_for_other_subjects_and_keeps_its_place(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    await fill(connection, 1, 2)
-    async with Following(durable(connection, subjects=["t.a"])) as following:
+    await fill(jetstream, 1, 2)
+    async with Following(durable(jetstream, subjects=["t.a"])) as following:
         await following.until(2)
-    await acknowledged(connection, 2)
-    await connection.append("t.b", b"3")
-    await fill(connection, 4, 4)
-    async with Following(durable(connection, subjects=["t.a", "t.b"])) as following:
+    await acknowledged(jetstream, 2)
+    await jetstream.append("t.b", b"3")
+    await fill(jetstream, 4, 4)
+    async with Following(durable(jetstream, subjects=["t.a", "t.b"])) as following:
         await following.until(4)
     assert following.numbers == [3, 4]
 
 
 async def test_followers_beyond_the_places_take_over_when_one_is_free(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
     def one() -> Following:
-        return Following(durable(connection, batch=1, places=2, retry_full=0.2))
+        return Following(durable(jetstream, batch=1, places=2, retry_full=0.2))
 
     async def two_wait() -> bool:
-        info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
+        info = await jetstream.call(f"CONSUMER.INFO.{STREAM}.tests")
         return bool(info["num_waiting"] == 2)
 
     with capture_logs() as logs:
@@ -87,51 +87,51 @@ async def test_followers_beyond_the_places_take_over_when_one_is_free(
                 await until_answered(two_wait)
                 third = await rest.enter_async_context(one())
                 for number in range(1, 7):
-                    await fill(connection, number, number)
+                    await fill(jetstream, number, number)
 
                 def taken() -> list[int]:
                     return sorted(first.numbers + second.numbers + third.numbers)
 
                 await until(lambda: taken() == list(range(1, 7)), "all to be taken")
-            await fill(connection, 7, 9)
+            await fill(jetstream, 7, 9)
             await third.until(7, 8, 9)
     assert taken() == list(range(1, 10))
     assert not [entry for entry in logs if entry["log_level"] == "warning"]
 
 
 async def test_a_durable_follower_knows_what_was_acknowledged_before(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
-    await fill(connection, 1, 3)
-    fresh = durable(connection, after=None)
+    await fill(jetstream, 1, 3)
+    fresh = durable(jetstream, after=None)
     await fresh.prepare()
     assert fresh.delivered == 3
     async with Following(fresh) as following:
-        await fill(connection, 4, 4)
+        await fill(jetstream, 4, 4)
         await following.until(4)
-    await acknowledged(connection, 4)
-    again = durable(connection)
+    await acknowledged(jetstream, 4)
+    again = durable(jetstream)
     await again.prepare()
     assert again.delivered == 4
 
 
-async def test_what_is_not_acknowledged_in_time_is_delivered_again(connection: Connection) -> None:
-    follower = durable(connection, acknowledge_within=0.3)
+async def test_what_is_not_acknowledged_in_time_is_delivered_again(jetstream: JetStream) -> None:
+    follower = durable(jetstream, acknowledge_within=0.3)
     async with Following(follower, acknowledge=False) as following:
-        await fill(connection, 1, 2)
+        await fill(jetstream, 1, 2)
         await until(lambda: following.numbers.count(1) >= 2, "a second delivery")
         for message in list(following.messages):
             await message.acknowledge()
-        await acknowledged(connection, 2)
+        await acknowledged(jetstream, 2)
     assert set(following.numbers) == {1, 2}
 
 
 async def test_what_was_not_acknowledged_before_the_connection_was_lost_is_delivered_again(
-    connection: Connection, relay: Relay
+    jetstream: JetStream, relay: Relay
 ) -> None:
-    follower = durable(connection, acknowledge_within=0.5)
+    follower = durable(jetstream, acknowledge_within=0.5)
     async with Following(follower, acknowledge=False) as following:
-        await fill(connection, 1, 1)
+        await fill(jetstream, 1, 1)
         await following.until(1)
         relay.cut()
         await following.messages[0].acknowledge()
@@ -139,23 +139,23 @@ async def test_what_was_not_acknowledged_before_the_connection_was_lost_is_deliv
 
 
 async def test_an_acknowledgement_that_the_broker_lost_costs_a_second_delivery_at_most(
-    connection: Connection, broker: Broker
+    jetstream: JetStream, broker: Broker
 ) -> None:
-    async with Following(durable(connection, acknowledge_within=0.5)) as following:
+    async with Following(durable(jetstream, acknowledge_within=0.5)) as following:
         for number in range(1, 6):
-            await fill(connection, number, number)
+            await fill(jetstream, number, number)
             await following.until(number)
             # The broker keeps positions in memory for some 100 ms before they reach its disk.
             broker.process.kill()
             await asyncio.to_thread(broker.start)
-        await fill(connection, 6, 6)
+        await fill(jetstream, 6, 6)
         await following.until(6)
-        await acknowledged(connection, 6)
+        await acknowledged(jetstream, 6)
     assert set(following.numbers) == set(range(1, 7))
 
 
 async def test_of_a_stream_made_anew_all_is_yielded_to_a_durable_follower_in_its_second_life(
-    observer: Connection,
+    observer: JetStream,
 ) -> None:
     await make_stream(observer)
     await durable(observer, after=None).prepare()
@@ -166,13 +166,13 @@ async def test_of_a_stream_made_anew_all_is_yielded_to_a_durable_follower_in_its
         await following.until(1, 2)
 
 
-async def test_a_thousand_may_wait_at_one_durable_consumer(connection: Connection) -> None:
+async def test_a_thousand_may_wait_at_one_durable_consumer(jetstream: JetStream) -> None:
     async def wait() -> None:
-        async for _ in durable(connection, batch=1):
+        async for _ in durable(jetstream, batch=1):
             pass
 
     async def all_wait() -> bool:
-        info = await connection.call(f"CONSUMER.INFO.{STREAM}.tests")
+        info = await jetstream.call(f"CONSUMER.INFO.{STREAM}.tests")
         return bool(info["num_waiting"] == 1000)
 
     waiting = [asyncio.create_task(wait()) for _ in range(1000)]

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from nats.aio.msg import Msg
 
 from tests.testing.broker import Broker
 from tests.testing.relay import Relay
@@ -10,32 +11,31 @@ from tests.testing.stream import (
     STREAM,
     until,
 )
+from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 
 STREAM_NOT_FOUND = 10059
 
 
-async def test_an_answer_that_is_an_error_has_its_number(connection: Connection) -> None:
+async def test_an_answer_that_is_an_error_has_its_number(jetstream: JetStream) -> None:
     with pytest.raises(BrokerRefused, match="stream not found") as refused:
-        await connection.call("STREAM.INFO.NOWHERE")
+        await jetstream.call("STREAM.INFO.NOWHERE")
     assert refused.value.number == STREAM_NOT_FOUND
 
 
 async def test_a_request_that_nobody_answers_ends_in_time(
-    connection: Connection, relay: Relay
+    jetstream: JetStream, relay: Relay
 ) -> None:
     relay.deafen()
     with pytest.raises(BrokerUnreachable, match="timeout"):
-        await connection.call(f"STREAM.INFO.{STREAM}", timeout=0.1)
+        await jetstream.call(f"STREAM.INFO.{STREAM}", timeout=0.1)
 
 
-async def test_a_request_that_is_cancelled_is_cancelled(
-    connection: Connection, relay: Relay
-) -> None:
+async def test_a_request_that_is_cancelled_is_cancelled(jetstream: JetStream, relay: Relay) -> None:
     relay.deafen()
-    asking = asyncio.create_task(connection.call(f"STREAM.INFO.{STREAM}", timeout=60))
+    asking = asyncio.create_task(jetstream.call(f"STREAM.INFO.{STREAM}", timeout=60))
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -45,12 +45,12 @@ async def test_a_request_that_is_cancelled_is_cancelled(
 
 @pytest.mark.parametrize("ticks", range(8))
 async def test_a_request_that_is_cancelled_as_its_answer_arrives_is_cancelled(
-    connection: Connection, ticks: int
+    jetstream: JetStream, ticks: int
 ) -> None:
-    client = await connection.client()
+    client = await jetstream.connection.client()
     for _ in range(10):
         received = client.stats["in_msgs"]
-        asking = asyncio.create_task(connection.call("INFO"))
+        asking = asyncio.create_task(jetstream.call("INFO"))
         while client.stats["in_msgs"] == received:
             await asyncio.sleep(0)
         for _ in range(ticks):
@@ -61,12 +61,11 @@ async def test_a_request_that_is_cancelled_as_its_answer_arrives_is_cancelled(
 
 
 async def test_what_was_asked_over_a_connection_that_is_lost_fails_at_once(
-    connection: Connection, relay: Relay
+    jetstream: JetStream, relay: Relay
 ) -> None:
     relay.deafen()
     asking = [
-        asyncio.create_task(connection.call(f"STREAM.INFO.{STREAM}", timeout=3600))
-        for _ in range(3)
+        asyncio.create_task(jetstream.call(f"STREAM.INFO.{STREAM}", timeout=3600)) for _ in range(3)
     ]
     await asyncio.sleep(0)
     relay.cut()
@@ -76,8 +75,27 @@ async def test_what_was_asked_over_a_connection_that_is_lost_fails_at_once(
 
 
 async def test_what_is_published_without_a_connection_is_dropped(
-    connection: Connection, broker: Broker
+    jetstream: JetStream, broker: Broker
 ) -> None:
     broker.stop()
-    await until(lambda: not connection.connected, "the loss noticed")
-    await connection.publish("t.a", b"1")
+    await until(lambda: not jetstream.connection.connected, "the loss noticed")
+    await jetstream.connection.publish("t.a", b"1")
+
+
+async def test_what_is_published_can_be_answered_where_it_says(
+    connection: Connection, observer: JetStream
+) -> None:
+    answered = asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        await observer.connection.publish(message.reply, b"yes")
+
+    async def receive(message: Msg) -> None:
+        answered.set()
+
+    there = await observer.connection.client()
+    await there.subscribe("question", cb=answer)
+    await there.flush()
+    await (await connection.client()).subscribe("replies", cb=receive)
+    await connection.publish("question", b"well?", "replies")
+    await asyncio.wait_for(answered.wait(), 60)

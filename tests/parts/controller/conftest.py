@@ -7,6 +7,7 @@ import pytest
 
 from tests.testing.broker import Broker
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 
 
@@ -17,7 +18,7 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def connection(own_broker: Broker) -> AsyncIterator[Connection]:
+async def jetstream(own_broker: Broker) -> AsyncIterator[JetStream]:
     settings = Settings([own_broker.url], own_broker.credentials)
     async with Connection(settings, "tests") as connection:
-        yield connection
+        yield JetStream(connection)

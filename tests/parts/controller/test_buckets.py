@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.cooldowns import cooldown_bucket
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.fleet import Fleet
@@ -44,25 +44,25 @@ FIRST: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def makers(connection: Connection, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
+def makers(jetstream: JetStream, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
     vault = open_vault(tmp_path / "credentials.key", create=True)
     return [
-        Fleet(connection).create,
-        Keys(connection).create,
-        CredentialStore(connection, vault).create,
-        Lease(connection, "waves").create,
-        cooldown_bucket(connection).create,
+        Fleet(jetstream).create,
+        Keys(jetstream).create,
+        CredentialStore(jetstream, vault).create,
+        Lease(jetstream, "waves").create,
+        cooldown_bucket(jetstream).create,
     ]
 
 
-async def stored(connection: Connection) -> dict[str, Any]:
+async def stored(jetstream: JetStream) -> dict[str, Any]:
     """Return the configuration of all buckets, as the broker keeps it."""
-    listed = (await connection.call("STREAM.LIST"))["streams"]
+    listed = (await jetstream.call("STREAM.LIST"))["streams"]
     return {info["config"]["name"]: info["config"] for info in listed}
 
 
 async def test_buckets_of_an_earlier_version_are_the_buckets_that_are_made_now(
-    connection: Connection, makers: list[Callable[[int], Awaitable[None]]]
+    jetstream: JetStream, makers: list[Callable[[int], Awaitable[None]]]
 ) -> None:
     for name, config in FIRST.items():
         body = {
@@ -76,13 +76,13 @@ async def test_buckets_of_an_earlier_version_are_the_buckets_that_are_made_now(
             "num_replicas": 1,
             **config,
         }
-        await connection.call(f"STREAM.CREATE.KV_{name}", body)
-    earlier = await stored(connection)
+        await jetstream.call(f"STREAM.CREATE.KV_{name}", body)
+    earlier = await stored(jetstream)
     for make in makers:
         await make(1)
-    assert await stored(connection) == earlier
+    assert await stored(jetstream) == earlier
     for name in earlier:
-        await connection.call(f"STREAM.DELETE.{name}")
+        await jetstream.call(f"STREAM.DELETE.{name}")
     for make in makers:
         await make(1)
-    assert await stored(connection) == earlier
+    assert await stored(jetstream) == earlier

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.testing.broker import Broker
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.credentials.store import CredentialStore
 from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey, open_vault
@@ -25,8 +25,8 @@ def vault(tmp_path: Path) -> Vault:
 
 
 @pytest.fixture
-async def store(connection: Connection, vault: Vault) -> CredentialStore:
-    store = CredentialStore(connection, vault)
+async def store(jetstream: JetStream, vault: Vault) -> CredentialStore:
+    store = CredentialStore(jetstream, vault)
     await store.create(1)
     return store
 
@@ -83,10 +83,10 @@ async def test_a_credential_that_was_moved_elsewhere_or_changed_does_not_open(
 
 
 async def test_another_controller_s_key_is_named_and_overwrites_nothing(
-    store: CredentialStore, connection: Connection, tmp_path: Path
+    store: CredentialStore, jetstream: JetStream, tmp_path: Path
 ) -> None:
     stored, _ = await store.put(HOST, PULLER, "ann")
-    other = CredentialStore(connection, open_vault(tmp_path / "other.key", create=True))
+    other = CredentialStore(jetstream, open_vault(tmp_path / "other.key", create=True))
     assert not other.readable(stored)
     with pytest.raises(WrongKey, match=stored.key):
         other.open(stored)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.testing.stream import until
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.fleet import Fleet
 from towline.controller.moment import LocalClock
 from towline.wire.node import Heartbeat, Registration
@@ -22,10 +22,10 @@ WEB = "web-01"
 class Node:
     """A node that registers and sends heartbeats, by a clock that is right."""
 
-    def __init__(self, connection: Connection, interval: float) -> None:
+    def __init__(self, jetstream: JetStream, interval: float) -> None:
         self._interval = interval
-        self._nodes = Bucket(connection, NODES, Registration)
-        self._heartbeats = Bucket(connection, HEARTBEATS, Heartbeat)
+        self._nodes = Bucket(jetstream, NODES, Registration)
+        self._heartbeats = Bucket(jetstream, HEARTBEATS, Heartbeat)
         self.sent = 0
 
     async def register(self) -> None:
@@ -67,13 +67,13 @@ async def running(*parts: Fleet | Node) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
 async def test_a_clock_that_is_set_makes_no_node_away_and_its_last_heartbeat_is_now(
-    connection: Connection, step: float
+    jetstream: JetStream, step: float
 ) -> None:
     wall, changes = Stepping(), list[set[str]]()
-    fleet = Fleet(connection, clock=LocalClock(wall=wall), look_every=0.05)
+    fleet = Fleet(jetstream, clock=LocalClock(wall=wall), look_every=0.05)
     fleet.subscribe(changes.append)
     await fleet.create(1)
-    node = Node(connection, interval=5.0)
+    node = Node(jetstream, interval=5.0)
     async with running(fleet, node):
         await until(lambda: changes == [{"a"}], "the node")
         wall.ahead = step
@@ -86,14 +86,14 @@ async def test_a_clock_that_is_set_makes_no_node_away_and_its_last_heartbeat_is_
 
 @pytest.mark.parametrize("ahead", [-HOUR, 0.0, HOUR])
 async def test_a_heartbeat_that_the_broker_kept_is_as_old_as_the_broker_says(
-    connection: Connection, ahead: float
+    jetstream: JetStream, ahead: float
 ) -> None:
     """Whatever the controller's clock says: it may be far from the broker's."""
     wall = Stepping()
     wall.ahead = ahead
-    fleet, later = (Fleet(connection, clock=LocalClock(wall=wall)) for _ in range(2))
+    fleet, later = (Fleet(jetstream, clock=LocalClock(wall=wall)) for _ in range(2))
     await fleet.create(1)
-    node = Node(connection, interval=0.5)
+    node = Node(jetstream, interval=0.5)
     async with running(fleet):
         await node.register()
         await node.beat()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.testing.broker import Broker
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.jobs.idempotency import BUCKET, Keys, digest
 from towline.errors import Conflict
 
@@ -13,8 +13,8 @@ REQUEST = digest("docker.pull", {"image": "app:1"})
 
 
 @pytest.fixture
-async def keys(connection: Connection) -> Keys:
-    keys = Keys(connection)
+async def keys(jetstream: JetStream) -> Keys:
+    keys = Keys(jetstream)
     await keys.create(1)
     return keys
 

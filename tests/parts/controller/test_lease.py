@@ -6,16 +6,16 @@ import pytest
 
 from tests.testing.broker import Broker
 from tests.testing.stream import until
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.rollout.lease import BUCKET, Lease
 
 NAME = "waves"
 
 
 @pytest.fixture
-async def leases(connection: Connection) -> list[Lease]:
+async def leases(jetstream: JetStream) -> list[Lease]:
     """Two controllers' leases of one name."""
-    leases = [Lease(connection, NAME, kept=2.0, margin=0.5) for _ in range(2)]
+    leases = [Lease(jetstream, NAME, kept=2.0, margin=0.5) for _ in range(2)]
     await leases[0].create(1)
     return leases
 
@@ -29,8 +29,8 @@ async def test_one_controller_has_it_and_renews_it(leases: list[Lease]) -> None:
     assert (one.valid, other.valid) == (True, False)
 
 
-async def test_of_many_that_take_it_at_once_one_gets_it(connection: Connection) -> None:
-    leases = [Lease(connection, NAME) for _ in range(20)]
+async def test_of_many_that_take_it_at_once_one_gets_it(jetstream: JetStream) -> None:
+    leases = [Lease(jetstream, NAME) for _ in range(20)]
     await leases[0].create(1)
     taken = await asyncio.gather(*(lease.take() for lease in leases))
     assert taken.count(True) == 1
@@ -78,11 +78,11 @@ async def test_what_can_t_be_read_is_nobody_s_lease(
 
 
 async def test_a_broker_that_is_away_ends_no_controller(
-    leases: list[Lease], own_broker: Broker, connection: Connection
+    leases: list[Lease], own_broker: Broker, jetstream: JetStream
 ) -> None:
     one, other = leases
     assert await one.take()
     await asyncio.to_thread(own_broker.stop)
-    await until(lambda: not connection.connected, "the loss")
+    await until(lambda: not jetstream.connection.connected, "the loss")
     assert not await other.take()
     await one.give_back()

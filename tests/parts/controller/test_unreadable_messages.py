@@ -8,6 +8,7 @@ import pytest
 
 from tests.testing.broker import Broker
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.controller.jobs.index import Index
@@ -36,13 +37,14 @@ async def test_what_comes_after_an_unreadable_message_is_folded(
     with Broker(tmp_path) as broker, Index(tmp_path / "index.sqlite") as index:
         settings = Settings([broker.url], broker.credentials)
         async with Connection(settings, "tests") as connection:
-            journal = Journal(connection)
+            jetstream = JetStream(connection)
+            journal = Journal(jetstream)
             await journal.create(Retention(size=64 * 1024**2))
-            await connection.append("job.all", body)
-            await connection.append("event.a.x.ended", body)
+            await jetstream.append("job.all", body)
+            await jetstream.append("event.a.x.ended", body)
             await journal.add_job(job, node_subject("a"))
             await journal.add_event(Event(job.id, "a", "a", COMPLETED, now))
-            indexer = Indexer(connection, index, retention=86400)
+            indexer = Indexer(jetstream, index, retention=86400)
             indexing = asyncio.create_task(indexer.run())
             try:
                 await indexer.catch_up()

@@ -12,6 +12,7 @@ from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.operation import NODE
@@ -108,6 +109,18 @@ def test_two_nodes_of_one_name_are_distinguished_by_their_machine_ids(changing: 
     job = changing.job(changing.reader.get(LOAD.format("_all")).json()["job_id"])
     assert job["responses"].keys() == set(machines)
 
+    assert twin.stop() == 0
+
+    def means_the_one_that_is_here() -> bool:
+        return changing.reader.get(LOAD.format(WEB_1)).is_success
+
+    wait_until(means_the_one_that_is_here, what="one of the two to be away")
+    found = changing.reader.get(f"/agent/{WEB_1}").json()
+    assert (found["hostname"], found["status"]) == (WEB_1, "Ready")
+    pulled = changing.pull(WEB_1, "nginx")
+    (task,) = changing.job(pulled.json()["job_id"])["responses"].values()
+    assert (task["hostname"], task["status"]) == (WEB_1, "skipped")
+
 
 @ONE_KIND
 def test_any_is_a_node_that_can_do_it(
@@ -134,7 +147,7 @@ async def test_an_old_read_that_any_node_could_have_answered_is_no_news(steady: 
     old = Job(new_id(), "node.load", {}, "_any", "tests", hours_ago, hours_ago + 60)
     settings = Settings([steady.broker.url], steady.broker.credentials)
     async with Connection(settings, "tests") as connection:
-        await Journal(connection).add_job(old, any_subject(NODE))
+        await Journal(JetStream(connection)).add_job(old, any_subject(NODE))
     # Jobs reach the nodes in the order in which they were made.
     assert meant(steady, "_any") == [WEB_1]
     (result,) = steady.job(old.id)["results"]

@@ -31,6 +31,7 @@ from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
@@ -113,7 +114,7 @@ class Author:
     async def _write(self, released: tuple[tuple[str, ...], ...], given: tuple[str, ...]) -> None:
         broker = self._system.broker
         async with Connection(Settings([broker.url], broker.credentials), "tests") as connection:
-            log = Journal(connection)
+            log = Journal(JetStream(connection))
             moment = self.job.created
             plan = Event(self.job.id, NOBODY, "", PLANNED, moment, nodes=self._planned(*NODES))
             await log.add_event(plan)
@@ -229,10 +230,11 @@ class Reckless:
         settings = Settings([broker.url], broker.credentials)
         with Index(self._directory / "index.sqlite") as index:
             async with Connection(settings, "reckless") as connection, asyncio.TaskGroup() as group:
-                journal, fleet = Journal(connection), Fleet(connection)
-                indexer = Indexer(connection, index, retention=86400)
+                jetstream = JetStream(connection)
+                journal, fleet = Journal(jetstream), Fleet(jetstream)
+                indexer = Indexer(jetstream, index, retention=86400)
                 decisions = Decisions(journal, index, fleet, indexer)
-                lease = Taken(connection, "reckless")
+                lease = Taken(jetstream, "reckless")
                 runner = Runner(journal, index, fleet, indexer, decisions, lease)
                 tasks = [group.create_task(part.run()) for part in (indexer, fleet, runner)]
                 while len(list(fleet.here())) < len(NODES):

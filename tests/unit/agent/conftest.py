@@ -89,7 +89,7 @@ class Middle:
         self.outbox = Outbox(self.journal, self.ledger, retry_every=0.01)
         self.capabilities = Capabilities(self.ledger, [self.provider], lambda: None)
         broker = Connection(Settings(["nats://127.0.0.1:1"]), "tests")
-        clock = self.journal.broker.clock
+        clock = self.journal.jetstream.clock
         self.executor = Executor(
             Node("machine-1", "node-1", [self.provider]),
             self.capabilities,

@@ -232,7 +232,7 @@ async def test_what_expires_while_the_disk_is_full_does_not_begin_when_there_is_
     with full_disk(middle.path):
         middle.deliver(job)
         await asyncio.sleep(0.05)
-        middle.journal.broker.clock._ahead = job.expires  # That and the seconds since the boot.
+        middle.journal.jetstream.clock._ahead = job.expires  # That and the seconds since the boot.
     await until(lambda: middle.ends(job))
     assert middle.ends(job)[0][0] == EXPIRED
     assert body.begun == 0

@@ -3,6 +3,7 @@
 import pytest
 
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.fleet import GRACE, LATE, LOOK_EVERY, MISSED, Fleet, Member
 from towline.controller.moment import LocalClock
@@ -33,7 +34,7 @@ class World:
         self.wall = NOW
         self.broker = Broker()
         clock = LocalClock(lambda: self.running, lambda: self.wall)
-        self.fleet = Fleet(self.broker, clock=clock)
+        self.fleet = Fleet(JetStream(self.broker), clock=clock)
         self.fleet._register(Registration("a", "web-01", "0.1.0", NOW, NOW, INTERVAL))
         self.beat()
 

@@ -69,12 +69,12 @@ class DockerProvider:
         self.offered = named
         self.trouble = "not asked yet"
         self._engine = engine
-        broker, machine, hostname = context.broker, context.machine, context.hostname
+        jetstream, machine, hostname = context.jetstream, context.machine, context.hostname
         hooks = [
-            Credentials(broker, machine, context.key, configuration),
-            Cooldowns(broker, hostname),
+            Credentials(jetstream.connection, machine, context.key, configuration),
+            Cooldowns(jetstream, hostname),
             Room(engine, min_free),
-            Resolution(engine, Journal(broker), machine, hostname),
+            Resolution(engine, Journal(jetstream), machine, hostname),
         ]
         self._pulls = Pulls(engine, hooks, max_pulls)
 

@@ -12,8 +12,8 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused
 from towline.controller.credentials.store import CredentialStore, StoredCredential
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
@@ -63,7 +63,7 @@ class Issuer:
 
     def __init__(
         self,
-        broker: Connection,
+        connection: Connection,
         index: Index,
         fleet: Fleet,
         indexer: Indexer,
@@ -71,7 +71,7 @@ class Issuer:
         *,
         retry_every: float = RETRY_EVERY,
     ) -> None:
-        self._broker = broker
+        self._connection = connection
         self._index = index
         self._fleet = fleet
         self._indexer = indexer
@@ -93,14 +93,14 @@ class Issuer:
             self._arrived.set()
 
         while True:
-            client = await self._broker.client()
+            client = await self._connection.client()
             try:
                 await client.subscribe(QUESTIONS, queue=QUEUE, cb=receive)
             except (nats.errors.Error, OSError) as error:
                 log.warning("questions of nodes not received yet", reason=str(error))
                 await asyncio.sleep(self._retry_every)
                 continue
-            await self._broker.lost()
+            await self._connection.lost()
 
     async def _answer_all(self) -> None:
         while True:
@@ -138,14 +138,14 @@ class Issuer:
             # Whatever a question brings about, the others are answered.
             log.exception("question broke off", machine=machine)
             answer = Answer(error="the controller failed at this: see its log", again=True)
-        await self._broker.publish(message.reply, msgspec.json.encode(answer))
+        await self._connection.publish(message.reply, msgspec.json.encode(answer))
 
     async def _answer_late(self, message: Msg) -> None:
         try:
             await self._indexer.catch_up()
         except (BrokerUnreachable, BrokerRefused) as error:
             answer = Answer(error=f"{error.error} {error.details}", again=True)
-            await self._broker.publish(message.reply, msgspec.json.encode(answer))
+            await self._connection.publish(message.reply, msgspec.json.encode(answer))
             return
         await self._answer(message, _Lookups(), patient=False)
 

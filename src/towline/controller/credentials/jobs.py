@@ -8,8 +8,8 @@ import sqlite3
 
 import structlog
 
+from towline.broker.answers import BrokerRefused
 from towline.broker.clock import running
-from towline.broker.jetstream import BrokerRefused
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer

@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey
 from towline.wire.credential import Credential
@@ -59,9 +59,9 @@ class CredentialStore:
         vault: what locks them.
     """
 
-    def __init__(self, broker: Connection, vault: Vault) -> None:
+    def __init__(self, jetstream: JetStream, vault: Vault) -> None:
         self._bucket = Bucket(
-            broker, BUCKET, StoredCredential, max_bytes=256 * 1024**2, max_consumers=1000
+            jetstream, BUCKET, StoredCredential, max_bytes=256 * 1024**2, max_consumers=1000
         )
         self._vault = vault
 

@@ -6,9 +6,9 @@ import hashlib
 
 import msgspec
 
+from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
-from towline.broker.jetstream import WrongLastSequence
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable, Conflict
 
 BUCKET = "requests"
@@ -39,9 +39,9 @@ class Keys:
     A caller's key is one of that caller's only: others may use the same text.
     """
 
-    def __init__(self, broker: Connection) -> None:
+    def __init__(self, jetstream: JetStream) -> None:
         self._bucket = Bucket(
-            broker,
+            jetstream,
             BUCKET,
             _Request,
             max_age=KEPT,

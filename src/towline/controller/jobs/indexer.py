@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from towline.broker.connection import Connection
 from towline.broker.consumer import Follower
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import EVENTS, JOBS, Journal
 from towline.controller.jobs.index import Index
 from towline.errors import BrokerUnreachable, TowlineError
@@ -70,14 +70,14 @@ class Indexer:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         index: Index,
         *,
         retention: float,
         prune_after: int = PRUNE_AFTER,
     ) -> None:
-        self._broker = broker
-        self._journal = Journal(broker)
+        self._jetstream = jetstream
+        self._journal = Journal(jetstream)
         self._index = index
         self._retention = retention
         self._prune_after = prune_after
@@ -126,7 +126,7 @@ class Indexer:
     async def _information(self, stream: str) -> dict[str, Any]:
         while True:
             try:
-                return await self._broker.call(f"STREAM.INFO.{stream}")
+                return await self._jetstream.call(f"STREAM.INFO.{stream}")
             except TowlineError as error:
                 log.warning("index waits for the broker", stream=stream, reason=error.details)
                 await asyncio.sleep(RETRY_EVERY)
@@ -134,7 +134,7 @@ class Indexer:
     async def _follow(self, stream: str, created: str, after: int) -> None:
         """Fold a stream until the broker has another one of that name."""
         unwritten = 0
-        follower = Follower(self._broker, stream, after=after)
+        follower = Follower(self._jetstream, stream, after=after)
         async for message in follower:
             if follower.created != created:
                 return
@@ -216,7 +216,7 @@ class Indexer:
         try:
             first = {
                 stream: int(
-                    (await self._broker.call(f"STREAM.INFO.{stream}"))["state"]["first_seq"]
+                    (await self._jetstream.call(f"STREAM.INFO.{stream}"))["state"]["first_seq"]
                 )
                 for stream in (JOBS, EVENTS)
             }

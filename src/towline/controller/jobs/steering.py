@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from towline.broker.jetstream import BrokerRefused
+from towline.broker.answers import BrokerRefused
 from towline.broker.journal import Journal
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer

@@ -76,11 +76,11 @@ class Watches:
 
     def __init__(
         self,
-        broker: Connection,
+        connection: Connection,
         indexer: Indexer,
         lookup: Lookup,
     ) -> None:
-        self._broker = broker
+        self._connection = connection
         self._lookup = lookup
         self._watches: dict[str, Watch] = {}
         self._wake = asyncio.Event()
@@ -134,8 +134,8 @@ class Watches:
     async def run(self) -> None:
         """Receive what nodes report of the jobs that are followed, for ever."""
         while True:
-            client = await self._broker.client()
-            lost = asyncio.create_task(self._broker.lost())
+            client = await self._connection.client()
+            lost = asyncio.create_task(self._connection.lost())
             lost.add_done_callback(lambda _: self._wake.set())
             for watch in self._watches.values():
                 watch.subscription = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from towline.broker.jetstream import WrongLastSequence
+from towline.broker.answers import WrongLastSequence
 from towline.broker.journal import EVENTS, Journal
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index

@@ -7,10 +7,10 @@ import time
 import msgspec
 import structlog
 
+from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused, WrongLastSequence
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 from towline.wire.job import new_id
 
@@ -50,14 +50,14 @@ class Lease:
 
     def __init__(
         self,
-        broker: Connection,
+        jetstream: JetStream,
         name: str,
         *,
         kept: float = KEPT,
         margin: float = MARGIN,
         answer_within: float = ANSWER_WITHIN,
     ) -> None:
-        self._bucket = Bucket(broker, BUCKET, _Holder, storage="memory", max_age=kept)
+        self._bucket = Bucket(jetstream, BUCKET, _Holder, storage="memory", max_age=kept)
         self._name = name
         self._lasts = kept - margin
         self._answer_within = answer_within

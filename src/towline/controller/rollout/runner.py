@@ -20,7 +20,7 @@ from collections.abc import Container
 import msgspec
 import structlog
 
-from towline.broker.jetstream import WrongLastSequence
+from towline.broker.answers import WrongLastSequence
 from towline.broker.journal import Journal
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index

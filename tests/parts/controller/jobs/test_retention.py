@@ -22,15 +22,15 @@ async def test_the_index_forgets_what_a_full_journal_dropped_long_before_its_age
     tmp_path: Path,
 ) -> None:
     with Broker(tmp_path) as broker, Index(tmp_path / "index.sqlite") as index:
-        async with connected(broker) as connection:
-            journal = Journal(connection)
+        async with connected(broker) as jetstream:
+            journal = Journal(jetstream)
             await journal.create(Retention(size=32 * MIB))
-            indexer = Indexer(connection, index, retention=86400, prune_after=20)
+            indexer = Indexer(jetstream, index, retention=86400, prune_after=20)
             indexing = asyncio.create_task(indexer.run())
             made = [await add_job(journal, 700_000) for _ in range(60)]
 
             async def only_what_is_kept() -> bool:
-                info = await connection.call(f"STREAM.INFO.{JOBS}")
+                info = await jetstream.call(f"STREAM.INFO.{JOBS}")
                 kept = int(info["state"]["messages"])
                 if kept >= 30 or Lists(index).count(Filter()) > 30:
                     await add_job(journal, 1)

@@ -13,6 +13,7 @@ from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.node import Node
 from towline.agent.provider import Context, Task
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.errors import TaskFailed
 from towline.operations import docker
@@ -72,8 +73,8 @@ def a_task(**more: Any) -> Task:
 
 
 def provider(engine: Engine, *, named: bool = True) -> DockerProvider:
-    broker = Connection(Settings(["nats://127.0.0.1:1"]), "test")
-    context = Context(broker, "machine", "web-01", NodeKey(bytes(KEY_BYTES)))
+    jetstream = JetStream(Connection(Settings(["nats://127.0.0.1:1"]), "test"))
+    context = Context(jetstream, "machine", "web-01", NodeKey(bytes(KEY_BYTES)))
     return DockerProvider(context, engine=engine, named=named, configuration=None)
 
 

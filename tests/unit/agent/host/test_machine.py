@@ -8,6 +8,7 @@ from towline.agent.host.provider import HostProvider
 from towline.agent.node import Node
 from towline.agent.provider import Context, Task
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.operation import NODE
 from towline.operations.node import load
@@ -33,8 +34,8 @@ def test_the_machine_was_started_before_now() -> None:
 
 
 async def test_every_node_has_its_load_averages() -> None:
-    broker = Connection(Settings(["nats://127.0.0.1:1"]), "test")
-    host = HostProvider(Context(broker, "machine", "web-01", NodeKey(bytes(KEY_BYTES))))
+    jetstream = JetStream(Connection(Settings(["nats://127.0.0.1:1"]), "test"))
+    host = HostProvider(Context(jetstream, "machine", "web-01", NodeKey(bytes(KEY_BYTES))))
     await host.probe()
     assert (host.capability, host.offered, host.trouble) == (NODE, True, "")
     job = Job("job", "node.load", {}, "web-01", "ci", 0.0, 60.0)

@@ -21,9 +21,9 @@ from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault
+from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.bucket import Bucket
-from towline.broker.connection import Connection
-from towline.broker.jetstream import BrokerRefused, WrongLastSequence
+from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable
 from towline.units import timestamp
 from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Cooldown, cooldown_key
@@ -52,9 +52,9 @@ class Cooldowns(Hook):
         interval: seconds between two nodes that begin after a cooldown, on average.
     """
 
-    def __init__(self, broker: Connection, hostname: str, *, interval: float = INTERVAL) -> None:
-        self._broker = broker
-        self._bucket = Bucket(broker, BUCKET, Cooldown)
+    def __init__(self, jetstream: JetStream, hostname: str, *, interval: float = INTERVAL) -> None:
+        self._jetstream = jetstream
+        self._bucket = Bucket(jetstream, BUCKET, Cooldown)
         self._hostname = hostname
         self._interval = interval
         self._known: dict[str, tuple[Cooldown, int]] = {}
@@ -69,7 +69,7 @@ class Cooldowns(Hook):
         waited = False
         while True:
             found = await self._find(registry)
-            now = self._broker.clock.now()
+            now = self._jetstream.clock.now()
             if found is None or now >= found[0].over or attempt.cooldown == found[1]:
                 attempt.cooldown = 0 if found is None else found[1]
                 break
@@ -94,11 +94,11 @@ class Cooldowns(Hook):
         found = self._known.get(attempt.order.reference.domain)
         if found is None or found[1] == attempt.cooldown:
             return True
-        return self._broker.clock.now() >= found[0].over
+        return self._jetstream.clock.now() >= found[0].over
 
     async def _until(self, registry: str, moment: float, sequence: int) -> None:
         """Return at a moment, or when another cooldown has taken the place of this one."""
-        while (left := moment - self._broker.clock.now()) > 0:
+        while (left := moment - self._jetstream.clock.now()) > 0:
             await asyncio.sleep(min(left, random.uniform(LOOK_EVERY / 2, LOOK_EVERY)))
             found = await self._find(registry)
             if found is None or found[1] != sequence:
@@ -106,7 +106,7 @@ class Cooldowns(Hook):
 
     async def _find(self, registry: str) -> tuple[Cooldown, int] | None:
         """Return the cooldown of a registry with its sequence; None where there is none."""
-        if not self._broker.connected:
+        if not self._jetstream.connection.connected:
             # The last one known counts; a pull doesn't wait for the broker.
             return self._known.get(registry)
         try:
@@ -131,7 +131,7 @@ class Cooldowns(Hook):
             return
         reference = attempt.order.reference
         found = await self._find(reference.domain)
-        now = self._broker.clock.now()
+        now = self._jetstream.clock.now()
         last, sequence = (None, 0) if found is None else found
         if sequence != attempt.cooldown:
             return  # one has begun since this pull went on

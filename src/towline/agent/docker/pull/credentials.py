@@ -49,7 +49,7 @@ class Credentials(Hook):
 
     def __init__(
         self,
-        broker: Connection,
+        connection: Connection,
         machine: str,
         key: NodeKey,
         configuration: DockerConfiguration | None,
@@ -58,7 +58,7 @@ class Credentials(Hook):
         settle_within: float = SETTLE_WITHIN,
         ask_every: float = ASK_EVERY,
     ) -> None:
-        self._broker = broker
+        self._connection = connection
         self._subject = question_subject(machine)
         self._key = key
         self._configuration = configuration
@@ -133,10 +133,12 @@ class Credentials(Hook):
         while True:
             waited = time.monotonic() - began
             try:
-                if not self._broker.connected:
-                    raise BrokerUnreachable("The broker is out of reach.", self._broker.last_error)
+                if not self._connection.connected:
+                    raise BrokerUnreachable(
+                        "The broker is out of reach.", self._connection.last_error
+                    )
                 question = msgspec.json.encode(Question(jobs[0]))
-                reply = await self._broker.request(self._subject, question)
+                reply = await self._connection.request(self._subject, question)
                 answer = _answer.decode(reply.data)
             except BrokerUnreachable:
                 if waited > patience:

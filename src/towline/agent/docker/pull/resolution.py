@@ -20,7 +20,7 @@ from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.words.registry import NO_BLOB, NO_MANIFEST
-from towline.broker.jetstream import BrokerRefused, WrongLastSequence
+from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.journal import Journal
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
@@ -163,7 +163,7 @@ class Resolution(Hook):
     async def _record(self, job: str, digest: str) -> Lead:
         """Store what this node has found; return what is stored then."""
         log.info("tag resolved", job=job, digest=digest)
-        lead = Lead(digest, self._hostname, self._journal.broker.clock.now())
+        lead = Lead(digest, self._hostname, self._journal.jetstream.clock.now())
         event = Event(job, NOBODY, "", LED, lead.time, data=lead.data)
         return await self._journal.record_lead(event)
 

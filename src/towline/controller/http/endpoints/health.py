@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.controller.fleet import Fleet
 from towline.controller.http.app import OpenRoute
 from towline.controller.http.middleware import answer
@@ -18,8 +18,8 @@ DOCKER = "docker"
 class Health:
     """The endpoints of health; probes ask them without a token."""
 
-    def __init__(self, broker: Connection, indexer: Indexer, fleet: Fleet) -> None:
-        self._broker = broker
+    def __init__(self, jetstream: JetStream, indexer: Indexer, fleet: Fleet) -> None:
+        self._jetstream = jetstream
         self._indexer = indexer
         self._fleet = fleet
 
@@ -41,10 +41,10 @@ class Health:
 
     def _trouble(self) -> str:
         """Return why a pull would not work just now, or ""."""
-        if not self._broker.connected:
-            return f"the broker is out of reach: {self._broker.last_error}"
-        if self._broker.trouble:
-            return f"the broker did not store what it was given last: {self._broker.trouble}"
+        if not self._jetstream.connection.connected:
+            return f"the broker is out of reach: {self._jetstream.connection.last_error}"
+        if self._jetstream.trouble:
+            return f"the broker did not store what it was given last: {self._jetstream.trouble}"
         if self._indexer.trouble:
             return self._indexer.trouble
         if not self._indexer.caught_up:

@@ -26,6 +26,7 @@ from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import COOLDOWN
 from towline.agent.provider import Task as ProviderTask
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.cooldowns import cooldown_bucket
 from towline.wire.event import Step
@@ -135,16 +136,17 @@ class Task:
 
 
 @pytest.fixture
-async def connection(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connection]:
+async def jetstream(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JetStream]:
     with Broker(tmp_path_factory.mktemp("rest")) as broker:
         settings = Settings([broker.url], broker.credentials)
         async with Connection(settings, "rest") as connection:
-            await cooldown_bucket(connection).create(1)
-            yield connection
+            jetstream = JetStream(connection)
+            await cooldown_bucket(jetstream).create(1)
+            yield jetstream
 
 
 async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_one_by_one(
-    connection: Connection,
+    jetstream: JetStream,
 ) -> None:
     nodes = 50
     job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
@@ -155,7 +157,7 @@ async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_o
             Pulls(
                 Light(registry.port, session),
                 # Some fifteen requests a second, as a whole pull's five are some ten.
-                [Cooldowns(connection, f"node-{number}", interval=0.13)],
+                [Cooldowns(jetstream, f"node-{number}", interval=0.13)],
                 pauses=Pauses(first=0.1),
             )
             for number in range(nodes)

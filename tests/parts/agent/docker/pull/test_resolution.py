@@ -14,6 +14,7 @@ from towline.agent.docker.pull.attempt import Attempt
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.resolution import Resolution
 from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.errors import TaskFailed
@@ -52,7 +53,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture
 async def journal(broker: Broker) -> AsyncIterator[Journal]:
     async with Connection(Settings([broker.url], broker.credentials), "digest") as connection:
-        journal = Journal(connection)
+        journal = Journal(JetStream(connection))
         await journal.create(Retention(size=64 * 1024**2))
         yield journal
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from towline.broker.jetstream import (
+from towline.broker.answers import (
     BrokerRefused,
     WrongLastSequence,
     read_acknowledgement,
