@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 
-from towline.broker.jetstream import JetStream
 from towline.runtime.keys import NodeKey
-from towline.wire.event import Step
+from towline.wire.cooldown import Cooldown
+from towline.wire.event import Lead, Step
 from towline.wire.job import Job
 from towline.wire.progress import TaskProgress
+from towline.wire.release import Release
+
+
+class Questions(Protocol):
+    """What a node may ask controllers."""
+
+    async def task(self, job_id: str) -> Release:
+        """Return a task of this node's anew, with all that is in force by now.
+
+        Raises:
+            BrokerUnreachable: nobody answers.
+            TaskFailed: the controllers refuse it for good.
+        """
+
+    async def cooldown(
+        self, job_id: str, *, reason: str, known: float | None, asked: float | None
+    ) -> Cooldown | None:
+        """Report that this node was refused for too many requests; return the cooldown in force.
+
+        Args:
+            job_id: for which it asked.
+            reason: in the words of whoever refused.
+            known: when the last cooldown began that the node knew of when it asked.
+            asked: seconds that whoever refused wants to be left alone, where it says so.
+
+        Raises:
+            BrokerUnreachable: nobody answers.
+        """
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -19,29 +47,40 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         job: the job.
+        release: with which the task came.
+        fresh: whether a controller has just sent that; otherwise it is the ledger's, and has
+            neither a credential nor a cooldown.
         step: records a step for the job's timeline; it goes through the ledger.
         progress: sends how many bytes are done. It goes past the ledger: at most two a second are
             sent, and one that is lost costs nothing, since each is whole.
+        found: for a task that leads, reports what it has found and returns the lead that is stored,
+            which may be another node's; waits for that as long as it takes. Raises TaskFailed where
+            the controllers refuse it. None for other tasks.
     """
 
     job: Job
+    release: Release
+    fresh: bool
     step: Callable[[Step], None]
     progress: Callable[[TaskProgress], None]
+    found: Callable[[str], Awaitable[Lead]] | None = None
 
 
 class Context(msgspec.Struct, frozen=True):
     """What a provider is given of the agent that it is part of.
 
     Attributes:
-        jetstream: what the broker stores, and the agent's connection to it.
         machine, hostname: the node's machine id and its name for people.
         key: the node's, to which controllers seal.
+        questions: what it may ask controllers.
+        now: returns seconds since 1970, by the controllers' clock.
     """
 
-    jetstream: JetStream
     machine: str
     hostname: str
     key: NodeKey
+    questions: Questions
+    now: Callable[[], float]
 
 
 class Provider(Protocol):
