@@ -42,9 +42,6 @@ CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str]
 LeadsFor: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Returns whether one node is to go first, from the parameters of an operation by name."""
 
-LeadsFor: TypeAlias = Callable[[Mapping[str, Any]], bool]
-"""Returns whether one node goes first, from the parameters of an operation by name."""
-
 NODE = "node"
 """The capability that every node has."""
 

@@ -47,7 +47,8 @@ def test_a_refusal_of_a_request_that_was_made_before_changes_nothing(known: floa
 
 
 def test_each_in_a_row_is_twice_as_long_and_has_twice_the_return() -> None:
-    last, now, spans = None, NOW, []
+    last: Cooldown | None = None
+    now, spans = NOW, []
     for _ in range(9):
         known = None if last is None else last.since
         last = in_force(last, refused(known=known, nodes=4), now, interval=0.5)
