@@ -434,7 +434,7 @@ def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     assert fleet_wide.status_code == 400
     made = cluster.client(cluster.token("admin", subject=lost)).get(f"/node/{WEB_1}/load")
     assert made.status_code == 200
-    assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
+    assert any(place.startswith("READS: ") for place in where(cluster, lost))
 
 
 @ONE_KIND

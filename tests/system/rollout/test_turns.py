@@ -217,6 +217,6 @@ def test_a_deleted_job_leaves_nothing_of_it_in_the_journal(
     assert journal(system, job) == 6
     assert system.admin.delete(f"/job/{job}").status_code == 204
     assert journal(system, job) == 0
-    assert system.broker.subjects("EVENTS", f"event.*.{job}.*") == {f"event._.{job}.deleted"}
+    assert system.broker.subjects("CHANGES", f"*.{job}") == {f"decision.{job}"}
     for client in (system.admin, system.others[0]):
         wait_until(partial(shows, client, job, "error"))

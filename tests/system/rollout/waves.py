@@ -83,9 +83,10 @@ def declined(answer: httpx.Response, status: int, *texts: str) -> None:
         assert text in said
 
 
-def journal(cluster: Cluster, job: str) -> int:
-    """Return how many messages of a job there are beside its events."""
-    return sum(job.encode() in data for _, data in cluster.broker.messages("JOBS"))
+def journal(cluster: Cluster, job: str, kind: str) -> int:
+    """Return how many decisions of a kind there are about a job."""
+    decided = [data for subject, data in cluster.broker.messages("CHANGES") if job in subject]
+    return sum(f'"kind":"{kind}"'.encode() in data for data in decided)
 
 
 def shows(client: httpx.Client, job: str, field: str) -> bool:
