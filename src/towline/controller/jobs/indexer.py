@@ -259,7 +259,8 @@ class Indexer:
         ends = {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
         if not await self.until(ends):
             raise BrokerUnreachable(
-                "The index is behind the journal.", "try again in a few seconds"
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "Another controller may be further",
             )
 
     async def until(self, ends: Mapping[str, int]) -> bool:

@@ -93,7 +93,7 @@ class Steering:
             failed = {task.machine for task in state.tasks.values() if task.status in BAD}
             if not failed:
                 raise InvalidRequest(
-                    f"Job {job.id} has failed nowhere.",
+                    f"Job {job.id} has failed nowhere: there is nothing to retry.",
                     "Name a target_hostname to run it there again",
                 )
             target = parse_target(job.target)
@@ -121,7 +121,8 @@ class Steering:
         job = state.job
         if not state.done:
             raise InvalidRequest(
-                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+                f"Job {job.id} goes on, and only one that has ended can be deleted.",
+                f"POST /job/{job.id}/cancel stops it: then delete it",
             )
         # First, so that every index forgets the job even if nothing below comes to be done.
         stored = await self._journal.decide(decision(job.id, DELETED), sequence(state.last))
