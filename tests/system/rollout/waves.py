@@ -83,12 +83,6 @@ def declined(answer: httpx.Response, status: int, *texts: str) -> None:
         assert text in said
 
 
-def journal(cluster: Cluster, job: str, kind: str) -> int:
-    """Return how many decisions of a kind there are about a job."""
-    decided = [data for subject, data in cluster.broker.messages("CHANGES") if job in subject]
-    return sum(f'"kind":"{kind}"'.encode() in data for data in decided)
-
-
 def shows(client: httpx.Client, job: str, field: str) -> bool:
     """Whether a controller's answer on a job has a field."""
     return field in client.get(f"/job/{job}").json()
