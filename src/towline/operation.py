@@ -51,7 +51,7 @@ RESERVED = frozenset(
 )
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
-RESULT_RESERVED = frozenset({"hostname", "status", "error", "waits"})
+RESULT_RESERVED = frozenset({"hostname", "machine_id", "status", "error", "reason", "waits"})
 """Names that every node's result has beside what the operation returned."""
 
 NODE_PREFIX = "/node/{hostname}/"

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from towline.wire.event import Event
+from towline.wire.event import RESULT_STATUS, Event
 
-OPEN, ENDED, REFUSED = 0, 1, 2
-"""In the column `ended`; refused is a task that was cancelled before its job came."""
+OPEN, ENDED = 0, 1
+"""In the column `state`."""
+ABSENT = -1
+"""Stands for the state of a task that was there and is dropped."""
 
 
 class Change:
@@ -38,14 +40,15 @@ class Change:
 
 
 class Row(msgspec.Struct):
-    """A row of the table `task`."""
+    """A row of the table `task`; see `towline.agent.storage`."""
 
     job: str
-    sequence: int | None
-    received: float
+    created: float
+    expires: float
     started: float | None
-    ended: int
-    body: bytes | None
+    state: int
+    release: bytes | None
+    ended: bytes | None
 
 
 class Batch:
@@ -53,51 +56,64 @@ class Batch:
 
     Attributes:
         stored: done when they are on the disk; has the error if they can't be.
+        dropped: the job ids of tasks that are dropped, before all else is written.
         tasks: rows of tasks that are new, by job id.
         started: moments and job ids of other tasks that begin.
-        ended: the job ids of tasks that end.
+        ended: rows of tasks that end, by job id.
         events: the events that are recorded, each with its JSON, by number.
         struck: the numbers of events that are struck.
+        values: what is known of the ledger itself, by name.
         others: statements that come last, with their values.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stored: asyncio.Future[None] = loop.create_future()
+        self.dropped: set[str] = set()
         self.tasks: dict[str, Row] = {}
         self.started: list[tuple[float, str]] = []
-        self.ended: set[str] = set()
+        self.ended: dict[str, Row] = {}
         self.events: dict[int, tuple[Event, bytes]] = {}
         self.struck: list[int] = []
+        self.values: dict[str, object] = {}
         self.others: list[tuple[str, tuple[object, ...]]] = []
 
     def state_of(self, job_id: str) -> int | None:
-        """Return what the column `ended` says of a task then, None where it stays as it is."""
+        """Return the state of a task then, None where that stays as it is."""
         if job_id in self.ended:
             return ENDED
-        row = self.tasks.get(job_id)
-        return None if row is None else row.ended
+        if job_id in self.tasks:
+            return OPEN
+        return ABSENT if job_id in self.dropped else None
 
     def write(self, database: sqlite3.Connection) -> None:
         """Write all changes, those of a kind together."""
         write = database.executemany
+        if self.dropped:
+            write("DELETE FROM task WHERE job = ?", [(job_id,) for job_id in self.dropped])
         if self.tasks:
             write(
-                "INSERT OR IGNORE INTO task VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO task VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [msgspec.structs.astuple(row) for row in self.tasks.values()],
             )
         if self.started:
             write("UPDATE task SET started = ? WHERE job = ?", self.started)
         if self.ended:
             write(
-                f"UPDATE task SET ended = {ENDED}, body = NULL WHERE job = ?",
-                [(job_id,) for job_id in self.ended],
+                "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job) DO UPDATE "
+                "SET state = excluded.state, release = NULL, ended = excluded.ended",
+                [msgspec.structs.astuple(row) for row in self.ended.values()],
             )
         if self.events:
             write(
-                "INSERT INTO outbox VALUES (?, ?)",
-                [(number, body) for number, (_, body) in self.events.items()],
+                "INSERT INTO outbox VALUES (?, ?, ?, ?)",
+                [
+                    (number, event.job, event.kind in RESULT_STATUS, body)
+                    for number, (event, body) in self.events.items()
+                ],
             )
         strike(database, self.struck)
+        if self.values:
+            write("REPLACE INTO meta VALUES (?, ?)", list(self.values.items()))
         for statement, values in self.others:
             database.execute(statement, values)
 

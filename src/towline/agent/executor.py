@@ -5,42 +5,61 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 
 from towline import __version__
 from towline.agent.capabilities import Capabilities
+from towline.agent.fields import clean, clean_moment, clean_name
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
 from towline.agent.progress import ProgressSender
 from towline.agent.provider import Task
 from towline.broker.clock import Clock, running
-from towline.errors import ProviderUnreachable, TowlineError
+from towline.errors import ProviderUnreachable, TaskFailed, TowlineError
 from towline.operation import Effect, catalog
+from towline.runtime.part import is_cancelled
 from towline.units import timestamp
 from towline.wire.event import (
     CANCELLED,
     COMPLETED,
     EXPIRED,
     FAILED,
+    LED,
     SKIPPED,
     STARTED,
     STEP,
     Event,
+    Lead,
     Step,
 )
-from towline.wire.job import Job
+from towline.wire.job import CONVERGE, READ, Job
+from towline.wire.release import Release
+from towline.wire.report import LARGEST_REPORT
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 ANNOUNCED_AFTER = 0.5
 """Seconds that a task must run before its start is reported: what ends sooner says so with its end,
 and costs one event less."""
-LONGEST_ERROR = 4000
-"""Characters of an error that are reported: what a provider answers may be a whole page, and the
-broker takes no message without bounds."""
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """How a task is run.
+
+    Attributes:
+        fresh: see `Task`.
+        announced: whether its start is reported already, or is not to be.
+        recorded: whether its steps are recorded: not those of what is answered past the ledger.
+    """
+
+    fresh: bool = True
+    announced: bool = False
+    recorded: bool = True
 
 
 class Executor:
@@ -48,7 +67,7 @@ class Executor:
 
     Args:
         clock: by it jobs expire.
-        outbox: what delivers steps and starts of tasks.
+        outbox: what reports steps and starts of tasks.
         progress: what sends how many bytes are done.
         announced_after: seconds that a task must run before its start is reported.
         wall_clock: returns seconds since 1970; may be set while tasks run.
@@ -74,8 +93,9 @@ class Executor:
         self._wall_clock = wall_clock
         self._ahead: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._bodies: dict[str, asyncio.Task[Event]] = {}
+        self._bodies: dict[str, asyncio.Task[Any]] = {}
         self._cancelled: dict[str, str] = {}
+        outbox.over = self._over
 
     @property
     def task_count(self) -> int:
@@ -86,33 +106,54 @@ class Executor:
         """Return whether the task of a job is under way."""
         return job_id in self._running
 
-    def spawn(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, job_id: str, work: Coroutine[Any, Any, None]) -> None:
         """Do the work that takes the task of a job from its begin to its end."""
-        task = asyncio.create_task(work, name=job.id)
-        self._running[job.id] = task
-        self._ahead[job.id] = self._wall_clock() - running()
+        task = asyncio.create_task(work, name=job_id)
+        self._running[job_id] = task
+        self._ahead[job_id] = self._wall_clock() - running()
 
         def finished(task: asyncio.Task[None]) -> None:
-            self._running.pop(job.id, None)
-            self._ahead.pop(job.id, None)
-            self._cancelled.pop(job.id, None)
+            self._running.pop(job_id, None)
+            self._ahead.pop(job_id, None)
+            self._cancelled.pop(job_id, None)
             if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("task broke off", job=job.id, exc_info=error)
+                log.error("task broke off", job=job_id, exc_info=error)
 
         task.add_done_callback(finished)
 
-    def cancel(self, job_id: str, caller: str) -> asyncio.Task[None] | None:
+    def cancel(self, job_id: str, reason: str) -> asyncio.Task[None] | None:
         """Cancel the task of a job; return what ends when the task has ended, None where none runs.
 
         Args:
-            caller: who wants that.
+            reason: why, for people. The first one counts: a second one must not break off what the
+                operation does to end well.
         """
         running = self._running.get(job_id)
-        if running is not None:
-            self._cancelled[job_id] = caller
+        if running is not None and job_id not in self._cancelled:
+            self._cancelled[job_id] = reason
             if job_id in self._bodies:
                 self._bodies[job_id].cancel()
         return running
+
+    def _over(self, job_id: str) -> None:
+        if self.cancel(job_id, "broken off: it has ended for the controllers") is not None:
+            log.warning("task has ended for the controllers", job=job_id)
+
+    async def unless_cancelled(self, job_id: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what some work of a task returns, None where the task is cancelled."""
+        if job_id in self._cancelled:
+            work.close()
+            return None
+        body = asyncio.create_task(work)
+        self._bodies[job_id] = body
+        try:
+            return await body
+        except asyncio.CancelledError:
+            if is_cancelled() or job_id not in self._cancelled:
+                raise
+            return None
+        finally:
+            del self._bodies[job_id]
 
     def now(self, job_id: str) -> float:
         """Return seconds since 1970 by this node's clock as it was when the task was spawned.
@@ -129,58 +170,68 @@ class Executor:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def refusal(self, job: Job, started: float | None) -> Event | None:
+    def reads(self, job: Job) -> bool:
+        """Return whether a job only reads: both sides must say so."""
+        operation = catalog.get(job.operation)
+        return job.effect == READ and (operation is None or operation.effect is Effect.READ)
+
+    def once(self, job: Job) -> bool:
+        """Return whether a job must not run twice: whichever side says so."""
+        operation = catalog.get(job.operation)
+        return job.effect not in (READ, CONVERGE) or (
+            operation is not None and operation.effect is Effect.ONCE
+        )
+
+    def refusal(self, release: Release, started: float | None) -> Event | None:
         """Return the event that ends a task which is not to be begun (again), or None.
 
         Args:
             started: when it was begun, by an agent that ended meanwhile; seconds since 1970.
         """
+        job = job_of(release)
 
         def ended(kind: str, error: str) -> Event:
-            return self.event(job, kind, started=started, error=error)
+            return self.event(job.id, kind, started=started, error=error)
 
         if job.id in self._cancelled:
-            return self._was_cancelled(job, started)
+            return self.cancelled(job.id, started)
         operation = catalog.get(job.operation)
         if operation is None:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
-        if started is not None and operation.effect is Effect.ONCE:
+        if started is not None and self.once(job):
             return ended(FAILED, "interrupted: the agent ended while it ran, it is not run again")
-        if self._clock.now() > job.expires:
+        now, over = self._clock.now(), f"the job expired at {timestamp(job.expires)}"
+        if now > job.expires:
             reason = (
                 "not begun before" if started is None else "interrupted, and not begun again after"
             )
-            return ended(EXPIRED, f"{reason} the job expired at {timestamp(job.expires)}")
+            return ended(EXPIRED, f"{reason} {over}")
+        if now > release.expires and started is None:
+            over = timestamp(release.expires)
+            return ended(EXPIRED, f"not begun before its turn was over at {over}")
         if not self._capabilities.offers(operation.requires):
             return ended(SKIPPED, f"this node has no {operation.requires}")
         return None
 
-    async def execute(self, job: Job, started: float | None) -> Event:
+    async def execute(self, release: Release, started: float | None, mode: Mode) -> Event:
         """Run a task unless it is cancelled; return the event that ends it."""
-        if job.id in self._cancelled:
-            return self._was_cancelled(job, started)
-        body = asyncio.create_task(self._announced(job, started))
-        self._bodies[job.id] = body
+        job = job_of(release)
         try:
-            return await body
+            ended = await self.unless_cancelled(job.id, self._announced(release, started, mode))
+            return ended or self.cancelled(job.id, started)
         except asyncio.CancelledError as error:
-            own = asyncio.current_task()
-            if own is not None and own.cancelling():
+            if is_cancelled():
                 raise
-            if job.id in self._cancelled:
-                return self._was_cancelled(job, started)
             # A library that cancels its own futures ends no task in silence.
             log.exception("operation broke off", job=job.id, operation=job.operation)
-            return self._broke_off(job, started, error)
+            return self.broke_off(job.id, started, error)
         except Exception as error:
             log.exception("operation broke off", job=job.id, operation=job.operation)
-            return self._broke_off(job, started, error)
-        finally:
-            del self._bodies[job.id]
+            return self.broke_off(job.id, started, error)
 
     def event(
         self,
-        job: Job,
+        job_id: str,
         kind: str,
         *,
         moment: float | None = None,
@@ -194,19 +245,29 @@ class Executor:
             moment: when it came to be, in seconds since 1970; None for now.
         """
         return Event(
-            job.id,
+            job_id,
             self._node.machine,
             self._node.hostname,
             kind,
-            self.now(job.id) if moment is None else moment,
-            started=started,
+            clean_moment(self.now(job_id) if moment is None else moment),
+            started=None if started is None else clean_moment(started),
             data=data,
-            error=error if error is None or len(error) <= LONGEST_ERROR else _cut(error),
+            error=None if error is None else clean(error),
         )
 
-    def _step(self, job: Job, step: Step) -> Event:
-        event = self.event(job, STEP, error=step.message)
-        return msgspec.structs.replace(event, step=step.name, waits=step.waits)
+    def cancelled(self, job_id: str, started: float | None = None) -> Event:
+        """Return the end of a task that was cancelled."""
+        return self.event(job_id, CANCELLED, started=started, error=self._cancelled[job_id])
+
+    def broke_off(self, job_id: str, started: float | None, error: BaseException) -> Event:
+        """Return the end of a task at an error that nobody expected."""
+        reason = f"unexpected {type(error).__name__}: {error}"
+        return self.event(job_id, FAILED, started=started, error=reason)
+
+    def _step(self, job_id: str, step: Step) -> Event:
+        event = self.event(job_id, STEP, error=step.message)
+        waits = None if step.waits is None else clean_name(step.waits)
+        return msgspec.structs.replace(event, step=clean_name(step.name), waits=waits)
 
     def log_end(self, job: Job, ended: Event, begun: float) -> None:
         """Log the end of a task.
@@ -225,33 +286,34 @@ class Executor:
             trace=job.trace,
         )
 
-    def _was_cancelled(self, job: Job, started: float | None) -> Event:
-        reason = f"cancelled by {self._cancelled[job.id]}"
-        return self.event(job, CANCELLED, started=started, error=reason)
-
-    def _broke_off(self, job: Job, started: float | None, error: BaseException) -> Event:
-        reason = f"unexpected {type(error).__name__}: {error}"
-        return self.event(job, FAILED, started=started, error=reason)
-
-    async def _announced(self, job: Job, started: float | None) -> Event:
+    async def _announced(self, release: Release, started: float | None, mode: Mode) -> Event:
         """Run the operation, and report its start if it takes a while."""
+        if mode.announced:
+            return await self._call(release, started, mode)
         announcing: list[asyncio.Task[None]] = []
 
-        def announce() -> None:
-            event = self.event(job, STARTED, moment=started)
-            announcing.append(asyncio.create_task(self._outbox.announce(event)))
+        async def announce(event: Event) -> None:
+            receipt = await self._outbox.insist(event)
+            if receipt.over:
+                self._over(event.job)
 
-        timer = asyncio.get_running_loop().call_later(self._announced_after, announce)
+        def begin() -> None:
+            event = self.event(release.id, STARTED, moment=started)
+            announcing.append(asyncio.create_task(announce(event)))
+
+        timer = asyncio.get_running_loop().call_later(self._announced_after, begin)
         try:
-            return await self._call(job, started)
+            return await self._call(release, started, mode)
         finally:
             timer.cancel()
             for task in announcing:
                 task.cancel()
 
-    async def _call(self, job: Job, started: float | None) -> Event:
+    async def _call(self, release: Release, started: float | None, mode: Mode) -> Event:
+        job = job_of(release)
+
         def failed(error: str) -> Event:
-            return self.event(job, FAILED, started=started, error=error)
+            return self.event(job.id, FAILED, started=started, error=error)
 
         operation = catalog.get(job.operation)
         assert operation is not None
@@ -259,23 +321,52 @@ class Executor:
             parameters = operation.read(job.parameters)
         except (msgspec.ValidationError, ValueError) as error:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
-        node = self._node.serving(
-            Task(
-                job,
-                lambda step: self._outbox.step(self._step(job, step)),
-                lambda progress: self._progress.send(job.id, progress),
-            )
+
+        def step(step: Step) -> None:
+            if mode.recorded:
+                self._outbox.step(self._step(job.id, step))
+
+        async def found(value: str) -> Lead:
+            return await self._found(job.id, value)
+
+        task = Task(
+            job,
+            release,
+            mode.fresh,
+            step,
+            lambda progress: self._progress.send(job.id, progress),
+            found if release.leads else None,
         )
         try:
-            result = await operation.function(node, **msgspec.structs.asdict(parameters))
+            result = await operation.function(
+                self._node.serving(task), **msgspec.structs.asdict(parameters)
+            )
         except TowlineError as error:
             if isinstance(error, ProviderUnreachable):
                 self._capabilities.probe_now(operation.requires)
             return failed(error.error)
         finally:
             self._progress.end(job.id)
-        return self.event(job, COMPLETED, started=started, data=msgspec.to_builtins(result))
+        ended = self.event(job.id, COMPLETED, started=started, data=msgspec.to_builtins(result))
+        size = len(msgspec.json.encode(ended))
+        if size > LARGEST_REPORT:
+            return failed(
+                f"its result has {size} bytes, more than the {LARGEST_REPORT} that a node may "
+                "report: ask for less of it"
+            )
+        return ended
+
+    async def _found(self, job_id: str, value: str) -> Lead:
+        """Report what a task that leads has found; return the lead that is stored."""
+        data = {"value": clean(value), "hostname": self._node.hostname}
+        receipt = await self._outbox.insist(self.event(job_id, LED, data=data))
+        if receipt.lead is None:
+            reason = receipt.reason or "the job has ended"
+            raise TaskFailed(f"the controllers do not take what was found: {reason}")
+        return receipt.lead
 
 
-def _cut(error: str) -> str:
-    return f"{error[:LONGEST_ERROR]} … ({len(error)} characters in all)"
+def job_of(release: Release) -> Job:
+    """Return the job of a release that has one."""
+    assert release.job is not None
+    return release.job

@@ -1,74 +1,106 @@
-"""Heartbeats: that the node is here, what it is, and what it can do at this moment."""
+"""Heartbeats: that the node is here, what it can do at this moment, and which tasks it holds."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from towline import __version__
 from towline.agent.capabilities import Capabilities
+from towline.agent.fields import clean, clean_moment, clean_name
 from towline.agent.host import machine as host
-from towline.broker.answers import BrokerRefused
-from towline.broker.bucket import Bucket
+from towline.agent.ledger import Ledger
+from towline.agent.pause import Pauses
+from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import running
-from towline.broker.jetstream import JetStream
+from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
-from towline.wire.node import Heartbeat, Registration
-from towline.wire.subjects import HEARTBEATS, NODES
+from towline.wire.node import MOST_NAMED, Heartbeat, Registration, pack
+from towline.wire.release import BeatNow
+from towline.wire.subjects import heartbeat_subject
 from towline.wire.target import Label
 
 log = structlog.get_logger()
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 600.0
+"""Seconds between heartbeats that controllers may ask for; none is sent sooner after another than
+the shortest, whatever is received."""
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts to register; see `towline.agent.pause`."""
 
 
 class Heartbeats:
     """Registers a node, and sends its heartbeats.
 
     Attributes:
-        sent: set once a heartbeat was stored: from then on the fleet knows that the node is here.
+        sent: set once a heartbeat was sent by a registered node: from then on the fleet knows that
+            it is here.
 
     Args:
+        start: what the agent has drawn at this start, and `after` at the one before.
         labels: what the node carries.
         capabilities: what it can do.
-        tasks: returns how many tasks there are at this moment.
+        running_tasks: returns how many tasks there are at this moment.
         public_key: what is sealed to it only this node can read.
-        after: no heartbeat is sent before this is set; jobs are made for nodes that have sent one.
-        interval: seconds between heartbeats.
+        subscribed: no heartbeat is sent before this is set, since tasks are sent to nodes that have
+            sent one.
+        interval: seconds between heartbeats, until a controller names others.
+        shortest_pause: seconds between attempts to register, at first.
     """
 
     def __init__(
         self,
-        jetstream: JetStream,
+        connection: Connection,
         machine: str,
         hostname: str,
         labels: list[Label],
         *,
+        start: str,
+        after: str,
+        questions: ControllerQuestions,
+        ledger: Ledger,
         capabilities: Capabilities,
-        tasks: Callable[[], int],
+        running_tasks: Callable[[], int],
         public_key: str,
-        after: asyncio.Event,
+        subscribed: Callable[[], Awaitable[None]],
         interval: float,
+        shortest_pause: float = SHORTEST_PAUSE,
     ) -> None:
-        self._nodes = Bucket(jetstream, NODES, Registration)
-        self._heartbeats = Bucket(jetstream, HEARTBEATS, Heartbeat)
+        self._connection = connection
         self._machine = machine
         self._hostname = hostname
         self._labels = labels
-        self._capabilities = capabilities
-        self._tasks = tasks
-        self._public_key = public_key
+        self._start = start
         self._after = after
-        self._interval = interval
+        self._questions = questions
+        self._ledger = ledger
+        self._capabilities = capabilities
+        self._running_tasks = running_tasks
+        self._public_key = public_key
+        self._subscribed = subscribed
+        self._set_interval(interval)
+        self._shortest_pause = shortest_pause
         self._registered = False
         self._begun = running()
         self._due = asyncio.Event()
+        self._asked: asyncio.TimerHandle | None = None
         self.sent = asyncio.Event()
 
+    @property
+    def interval(self) -> float:
+        """How many seconds lie between heartbeats."""
+        return self._interval
+
     def connected(self) -> None:
-        """Register anew: the broker may have lost what it knew of this node."""
+        """Register anew: the controllers may have lost what they knew of this node."""
         self._registered = False
         self._due.set()
 
@@ -76,58 +108,109 @@ class Heartbeats:
         """Send the next heartbeat now: something has changed."""
         self._due.set()
 
+    def asked(self, order: BeatNow) -> None:
+        """Send one as a controller asks all nodes to, at a random moment of the time it gives."""
+        self._set_interval(order.interval)
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + random.uniform(0.0, min(order.spread, self._interval))
+        if self._asked is not None:
+            # Several controllers may ask: the first moment counts.
+            if self._asked.when() <= moment:
+                return
+            self._asked.cancel()
+        self._asked = loop.call_at(moment, self._answer)
+
+    def _answer(self) -> None:
+        self._asked = None
+        self._due.set()
+
+    def _set_interval(self, seconds: float) -> None:
+        self._interval = min(max(seconds, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+
     async def run(self) -> None:
         """Send heartbeats, for ever."""
-        await self._after.wait()
+        await self._subscribed()
+        pauses = Pauses(self._shortest_pause, LONGEST_PAUSE)
         while True:
+            await self._connection.client()
             self._due.clear()
-            try:
-                if not self._registered:
+            if not self._registered:
+                try:
                     await self._register()
-                    self._registered = True
-                    log.info("agent registered", machine=self._machine, hostname=self._hostname)
-                beat = Heartbeat(
-                    self._capabilities.troubles,
-                    self._tasks(),
-                    load=host.load_average(),
-                    memory=host.memory(),
-                )
-                # Acknowledged: right after a broker's restart the bucket may not be there yet.
-                await self._heartbeats.put(self._machine, beat)
-                self.sent.set()
-            except (BrokerUnreachable, BrokerRefused) as error:
-                log.warning("heartbeat not sent", reason=error.details)
+                except BrokerUnreachable as error:
+                    log.warning("not registered yet", reason=error.details)
+                    await pauses.wait()
+                    continue
+                pauses.reset()
+            await self._send(self._heartbeat())
+            self.sent.set()
+            await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
+                async with asyncio.timeout(self._interval - SHORTEST_INTERVAL):
                     await self._due.wait()
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
-        await self._heartbeats.put_unconfirmed(self._machine, Heartbeat(leaving=True))
+        if self._asked is not None:
+            self._asked.cancel()
+        await self._send(
+            Heartbeat(self._start, interval=self._interval, after=self._after, leaving=True)
+        )
+
+    async def _send(self, beat: Heartbeat) -> None:
+        subject = heartbeat_subject(self._machine)
+        await self._connection.publish(subject, msgspec.json.encode(beat))
+
+    def _heartbeat(self) -> Heartbeat:
+        try:
+            held = self._ledger.held(MOST_NAMED + 1)
+        except sqlite3.Error as error:
+            # What is released once more is known here, or refused while it can't be read.
+            log.error("ledger not readable", reason=str(error))
+            held = []
+        return Heartbeat(
+            self._start,
+            interval=self._interval,
+            after=self._after,
+            capabilities={
+                clean_name(name): clean(trouble)
+                for name, trouble in self._capabilities.troubles.items()
+            },
+            running=self._running_tasks(),
+            tasks=pack(held[:MOST_NAMED]),
+            more=len(held) > MOST_NAMED,
+            load=host.load_average(),
+            memory=host.memory(),
+        )
 
     async def _register(self) -> None:
-        now = time.time()
-        registered = now
-        with contextlib.suppress(BrokerRefused):
-            entry = await self._nodes.get_nearby(self._machine)
-            if entry is not None and entry.value is not None:
-                registered = entry.value.registered
+        """Register the node; raises `BrokerUnreachable`."""
+        # Before it is asked: who is connected anew meanwhile registers anew.
+        self._registered = True
+        try:
+            answer = await self._questions.register(self._registration())
+        except BaseException:
+            self._registered = False
+            raise
+        self._ledger.use(answer.time)
+        if answer.interval is not None:
+            self._set_interval(answer.interval)
+        log.info("agent registered", machine=self._machine, hostname=self._hostname)
+
+    def _registration(self) -> Registration:
         facts = host.facts()
-        registration = Registration(
+        return Registration(
             machine=self._machine,
             hostname=self._hostname,
             version=__version__,
             # From how long that is ago: the clock may have been set right since.
-            started=now - (running() - self._begun),
-            registered=registered,
-            interval=self._interval,
+            started=clean_moment(time.time() - (running() - self._begun)),
             labels={label.key: label.value for label in self._labels},
-            architecture=facts.architecture,
-            kernel=facts.kernel,
+            architecture=clean(facts.architecture),
+            kernel=clean(facts.kernel),
             cpu_count=facts.cpu_count,
-            distribution=facts.distribution,
-            os_version=facts.os_version,
-            booted=facts.booted,
+            distribution=clean(facts.distribution),
+            os_version=clean(facts.os_version),
+            booted=clean_moment(facts.booted),
             public_key=self._public_key,
         )
-        await self._nodes.put(self._machine, registration)

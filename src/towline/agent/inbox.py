@@ -1,220 +1,156 @@
-"""The inbox: jobs and cancellations as the broker delivers them, each to whom it is for.
-
-Nodes follow the journal themselves, here and in `delivery`; nothing else of the agent knows that.
-"""
+"""The inbox: what controllers send to this node, each to whom it is for."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import sqlite3
+import re
 
 import structlog
 
-from towline.agent.capabilities import Capabilities
-from towline.agent.delivery import Claims, Delivery
-from towline.agent.drain import Drain
-from towline.agent.executor import Executor
-from towline.agent.ledger import Ledger
-from towline.agent.part import keep_running
+from towline.agent.executor import Executor, job_of
+from towline.agent.heartbeat import Heartbeats
+from towline.agent.outbox import Outbox
+from towline.agent.progress import ProgressSender
+from towline.agent.questions import ControllerQuestions
 from towline.agent.reads import Reads
-from towline.agent.runner import Runner
-from towline.broker.answers import BrokerRefused
-from towline.broker.consumer import Follower, Message
-from towline.broker.durable import DurableFollower
-from towline.broker.journal import JOBS, LONGEST_AGE, Journal
-from towline.errors import BrokerUnreachable
-from towline.operation import Effect, catalog
-from towline.wire.decoding import Decoder, Unreadable
-from towline.wire.job import CANCEL, Job
-from towline.wire.subjects import ALL_SUBJECT, any_subject, label_subject, node_subject
-from towline.wire.target import ANY, Label
+from towline.agent.runner import Runner, not_understood
+from towline.broker.clock import Clock
+from towline.broker.connection import Connection
+from towline.broker.listener import Listener, Received
+from towline.errors import BrokerUnreachable, TaskFailed
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Refresh, Release
+from towline.wire.subjects import ALL_NODES, task_subject
 
 log = structlog.get_logger()
 
-_job = Decoder(Job)
-
-PLACES = 128
-"""Nodes that wait for `_any` jobs at a time: enough for any rate, and any of them will do."""
-TIDY_EVERY = 300.0
-"""Seconds between looks at what the broker will not deliver again, at most."""
-TIDY_AFTER = 5000
-"""Jobs after which the ledger is tidied all the same."""
-LEDGER_KEEPS = LONGEST_AGE + 86400.0
-"""Seconds that ended tasks stay known: longer than any journal keeps jobs."""
+MOST_ASKED = 64
+"""Tasks that this node asks for at a time, since they came without their job; others are sent
+again."""
+_REPLY = re.compile(
+    r"(?!(?:task|report|beat|ask|progress|inventory)\.)[!-#%-)+-=?-~][!-)+-=?-~]*\Z"
+)
+"""A subject on which a read may be answered: no wildcard, none of the broker's own, which begin
+with a dollar sign, and none on which nodes say something else."""
+LONGEST_REPLY = 512
 
 
 class Inbox:
-    """Takes what the broker delivers to one node.
-
-    Attributes:
-        ready: set once nothing is missed that is asked of this node from here on.
+    """Takes what is sent to one start of a node's agent, and to all nodes.
 
     Args:
-        labels: what the node carries.
-        drain: whether the node is drained.
-        tidy_every: seconds, at most, until the ledger forgets what won't be delivered again.
+        start: what the agent has drawn at this start.
+        clock: is set by what is received.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        connection: Connection,
         machine: str,
-        labels: list[Label],
+        start: str,
         *,
-        ledger: Ledger,
+        clock: Clock,
+        questions: ControllerQuestions,
+        executor: Executor,
         runner: Runner,
         reads: Reads,
-        executor: Executor,
-        claims: Claims,
-        capabilities: Capabilities,
-        drain: Drain,
-        tidy_every: float = TIDY_EVERY,
+        outbox: Outbox,
+        heartbeats: Heartbeats,
+        progress: ProgressSender,
     ) -> None:
-        self._journal = journal
         self._machine = machine
-        self._labels = labels
-        self._ledger = ledger
+        self._clock = clock
+        self._questions = questions
+        self._executor = executor
         self._runner = runner
         self._reads = reads
-        self._executor = executor
-        self._claims = claims
-        self._capabilities = capabilities
-        self._drain = drain
-        self._tidy_every = tidy_every
-        self._taken = 0
-        self._untidy = asyncio.Event()
-        self._changed = asyncio.Event()
-        self.ready = asyncio.Event()
+        self._outbox = outbox
+        self._heartbeats = heartbeats
+        self._progress = progress
+        self._own = Listener(connection, task_subject(machine, start), self._take)
+        self._all = Listener(connection, ALL_NODES, self._take_for_all)
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
-    def changed(self) -> None:
-        """Look anew at what this node can do: it follows `_any` jobs for that, and only that."""
-        self._changed.set()
+    @property
+    def unreadable(self) -> int:
+        """How many messages could not be read, or were not believed."""
+        return self._own.unreadable + self._all.unreadable
+
+    async def ready(self) -> None:
+        """Return once the broker sends what is for this node."""
+        await self._own.ready.wait()
+        await self._all.ready.wait()
 
     async def run(self) -> None:
-        """Take jobs and cancellations, for ever."""
-        subjects = [node_subject(self._machine), ALL_SUBJECT]
-        for label in self._labels:
-            subjects += [label_subject(prefix) for prefix in label.prefixes()]
-        own = DurableFollower(
-            self._journal.jetstream,
-            JOBS,
-            self._machine,
-            subjects=subjects,
-            resume=self._ledger.settled,
-        )
-        await own.prepare()
-        await self._settle(str(own.created), own.delivered)
-        self.ready.set()
+        """Take what is sent, for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(own))
-            group.create_task(self._follow_shared())
-            group.create_task(self._tidy())
+            group.create_task(self._own.run())
+            group.create_task(self._all.run())
 
-    async def _follow(self, follower: Follower) -> None:
-        async for message in follower:
-            try:
-                await self._take(message)
-            except Exception:
-                # Not acknowledged: it is delivered again in a while, and others meanwhile.
-                log.exception("message not understood", sequence=message.sequence)
+    async def close(self) -> None:
+        """Ask for nothing any more."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _follow_shared(self) -> None:
-        """Ask for `_any` jobs while this node can do them, and only then."""
-        shared: dict[str, asyncio.Task[None]] = {}
-        try:
-            while True:
-                self._changed.clear()
-                for capability in self._capabilities.names:
-                    works = not self._drain.drained and self._capabilities.works(capability)
-                    if works and capability not in shared:
-                        shared[capability] = asyncio.create_task(self._follow_any(capability))
-                    elif not works and capability in shared:
-                        shared.pop(capability).cancel()
-                await self._changed.wait()
-        finally:
-            for task in shared.values():
-                task.cancel()
-            await asyncio.gather(*shared.values(), return_exceptions=True)
+    def _take_for_all(self, received: Received) -> None:
+        order = messages.order(received.data, self._machine)
+        if not isinstance(order, BeatNow):
+            raise Unreadable("it was sent to all nodes, and is for one")
+        self._clock.passed(order.time)
+        self._heartbeats.asked(order)
+        # A controller is there, perhaps again.
+        self._outbox.send_now()
 
-    async def _follow_any(self, capability: str) -> None:
-        async def follow() -> None:
-            follower = DurableFollower(
-                self._journal.jetstream,
-                JOBS,
-                f"_any-{capability}",
-                subjects=[any_subject(capability)],
-                # The first node that can do it finds what was asked before it came.
-                after=0,
-                batch=1,
-                places=PLACES,
-                # Few, and all nodes depend on them.
-                replicas=0,
-            )
-            await self._follow(follower)
+    def _take(self, received: Received) -> None:
+        order = messages.order(received.data, self._machine)
+        if isinstance(order, BeatNow):
+            raise Unreadable("it is for all nodes, and was sent to one")
+        reply = received.reply
+        if reply and (len(reply) > LONGEST_REPLY or not _REPLY.match(reply)):
+            raise Unreadable("it asks for an answer where no controller is")
+        self._clock.passed(order.time)
+        if isinstance(order, Release):
+            self._release(order, reply)
+        elif isinstance(order, Cancellation):
+            if not self._reads.cancel(order):
+                self._runner.cancel(order)
+        elif isinstance(order, Refresh):
+            self._progress.refresh(order.id)
 
-        await keep_running(f"inbox for {capability}", follow)
-
-    async def _take(self, message: Message) -> None:
-        try:
-            job = _job.decode(message.data)
-        except Unreadable as error:
-            log.error("job not readable", sequence=message.sequence, reason=str(error))
-            await message.acknowledge()
-            return
-        delivery = Delivery(job, self._claims, message)
-        self._taken += 1
-        if self._taken >= TIDY_AFTER:
-            self._untidy.set()
-        if job.operation == CANCEL:
-            if "job" in job.parameters:
-                self._runner.cancel(str(job.parameters["job"]), delivery)
-            else:
-                log.error("cancellation not understood", job=job.id)
-                await delivery.acknowledge()
-            return
-        if self._executor.runs(job.id):
-            # A second delivery of what is under way: its task acknowledges for both.
-            return
-        if not job.is_for(self._machine):
-            if job.target == str(ANY):
-                # This node is drained, and doesn't know it yet.
-                self._drain.check()
-                await delivery.refuse()
-            else:
-                await delivery.acknowledge()
-            return
-        operation = catalog.get(job.operation)
-        if operation is not None and operation.effect is Effect.READ:
-            await self._reads.take(delivery)
+    def _release(self, release: Release, reply: str) -> None:
+        names = [name for name in release.needs if name not in UNDERSTOOD]
+        if names:
+            self._runner.skip(release, not_understood(names))
+        elif release.job is None:
+            self._ask(release, reply)
+        elif reply and self._executor.reads(job_of(release)):
+            self._reads.take(release, reply)
         else:
-            self._runner.take(delivery)
+            self._runner.take(release)
 
-    async def _tidy(self) -> None:
-        """Learn now and then what will not be delivered again, and forget it, for ever."""
-        while True:
-            self._taken = 0
-            self._untidy.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(random.uniform(self._tidy_every / 2, self._tidy_every)):
-                    await self._untidy.wait()
+    def _ask(self, release: Release, reply: str) -> None:
+        """Ask for a task that came without its job, and take it then."""
+        job_id = release.id
+        if job_id in self._asking or self._executor.runs(job_id):
+            return
+        if len(self._asking) >= MOST_ASKED:
+            log.warning("task not asked for yet", job=job_id)
+            return
+
+        async def ask() -> None:
             try:
-                await self._settle(*await self._journal.delivered(self._machine))
-            except (BrokerUnreachable, BrokerRefused) as error:
-                log.warning("position not known", reason=error.details)
+                self._release(await self._questions.task(job_id), reply)
+            except BrokerUnreachable as error:
+                # It is sent again.
+                log.warning("task not known yet", job=job_id, reason=error.details)
+            except TaskFailed as error:
+                self._runner.refuse(release, error.error)
+            except Exception:
+                log.exception("task not taken", job=job_id)
 
-    async def _settle(self, stream: str, sequence: int) -> None:
-        """Forget what the broker will not deliver again; what is known for its age, by its age.
-
-        That is jobs for any node, and refused ones.
-
-        Args:
-            stream, sequence: see `Ledger.settle`.
-        """
-        try:
-            if self._journal.jetstream.clock.known.is_set():
-                self._ledger.forget(self._journal.jetstream.clock.now() - LEDGER_KEEPS)
-            await self._ledger.settle(stream, sequence)
-        except sqlite3.Error as error:
-            log.warning("position not recorded", reason=str(error))
+        task = asyncio.create_task(ask(), name=f"ask {job_id}")
+        self._asking[job_id] = task
+        task.add_done_callback(lambda _: self._asking.pop(job_id, None))

@@ -1,45 +1,52 @@
-"""The ledger: what an agent has accepted, and which events it has not yet delivered."""
+"""The ledger: what an agent has accepted, how it ended, and which reports are not yet received."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
 
-from towline.agent.changes import ENDED, OPEN, REFUSED, Batch, Change, Row, strike
+from towline.agent.changes import ABSENT, ENDED, OPEN, Batch, Change, Row, strike
 from towline.agent.disk import Disk
-from towline.errors import TowlineError
+from towline.agent.storage import open_database
 from towline.wire.decoding import Decoder, Unreadable
-from towline.wire.event import Event
-from towline.wire.job import Job
+from towline.wire.event import RESULT_STATUS, Event
+from towline.wire.release import Release
 
 log = structlog.get_logger()
 
-_job = Decoder(Job)
+_release = Decoder(Release)
 _event = Decoder(Event)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS task (
-    job TEXT PRIMARY KEY, sequence INTEGER, received REAL, started REAL,
-    ended INTEGER DEFAULT 0, body BLOB
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS task_open ON task (job) WHERE ended = 0;
-CREATE TABLE IF NOT EXISTS position (
-    one INTEGER PRIMARY KEY CHECK (one = 1), stream TEXT, sequence INTEGER
-);
-CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, body BLOB);
-"""
+BORN, START, FORGOTTEN = "born", "start", "forgotten"
+"""Names in `meta`: when the ledger was first used, by the controllers' clock; what the agent drew
+at its last start; the highest `expires` of all tasks that were forgotten."""
 
 RETRY_EVERY = 1.0
 """Seconds between attempts to write what has to be written."""
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """A task that has not ended.
+
+    Attributes:
+        release: with which it came; None where that can't be read back.
+        started: when it began, in seconds since 1970; None where it has not.
+    """
+
+    job: str
+    created: float
+    expires: float
+    release: Release | None
+    started: float | None
 
 
 class Ledger:
@@ -50,35 +57,32 @@ class Ledger:
     disk delays nobody who doesn't wait for it. What is asked of the ledger is answered with the
     changes that were made before, on the disk or not.
 
+    Attributes:
+        born: when it was first used, by the controllers' clock; None before that.
+        last_start: what the agent had drawn at its last start; "" where none is known.
+
     Args:
         path: the database file.
         thread: what writes; a thread of its own unless given.
         retry_every: seconds between attempts of `persist`.
 
     Raises:
-        TowlineError: the file can't be opened.
+        TowlineError: the file can't be opened, or is of another version.
     """
 
     def __init__(
         self, path: Path, thread: Executor | None = None, *, retry_every: float = RETRY_EVERY
     ) -> None:
         self.retry_every = retry_every
-        try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            path.chmod(0o600)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            # In WAL mode only FULL syncs each commit: an acknowledged job survives a power cut.
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(SCHEMA)
-            # A connection of its own, which in WAL mode waits for no commit of another one.
-            self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._reader.execute("PRAGMA query_only = ON")
-            newest = self._reader.execute("SELECT max(id) FROM outbox").fetchone()[0]
-        except (sqlite3.Error, OSError) as error:
-            raise TowlineError(f"The ledger {str(path)!r} can't be opened.", str(error)) from error
+        self._database, self._reader = open_database(path)
+        known = dict(self._read("SELECT name, value FROM meta"))
+        self.born: float | None = known.get(BORN)
+        self.last_start: str = known.get(START, "")
         # Never used twice, whatever is undone: what is struck is struck by its number.
-        self._number: int = newest or 0
+        self._number: int = self._read("SELECT max(id) FROM outbox")[0][0] or 0
         self._struck: set[int] = set()
+        self._values: dict[str, object] = {}
+        """Of `meta`, that are not on the disk."""
         self._collecting: Batch | None = None
         self._committing: tuple[Batch, Future[None]] | None = None
         self._shares_thread = thread is not None
@@ -98,14 +102,14 @@ class Ledger:
             batch, work = self._committing
             wait([work])
             if work.exception() is None:
-                self._struck.difference_update(batch.struck)
+                self._written(batch)
         if not self._shares_thread:
             self._thread.shutdown()
         last, self._collecting = self._collecting, None
         failed: sqlite3.Error | None = None
         try:
             if last is not None:
-                last.struck = list(self._struck)
+                last.struck, last.values = list(self._struck), self._values
                 self._write(last.write)
             elif self._struck:
                 self._write(lambda database: strike(database, self._struck))
@@ -139,21 +143,34 @@ class Ledger:
                 log.error("change not written yet", job=job_id, reason=str(error))
                 await asyncio.sleep(self.retry_every)
 
-    def accept(self, job: Job, *, received: float, sequence: int | None = None) -> Change | None:
-        """Accept a job; return None where it was accepted before.
+    def begin(self, start: str) -> Change:
+        """Record what the agent has drawn at this start."""
+        return self._note(START, start)
+
+    def use(self, moment: float) -> None:
+        """Record since when the ledger is used, unless that was recorded before.
 
         Args:
-            received: when, in seconds since 1970, by the broker's clock.
-            sequence: its place in the journal; None where other nodes could be delivered it too.
+            moment: seconds since 1970, by the controllers' clock.
+        """
+        if self.born is None:
+            self.born = moment
+            self._note(BORN, moment)
+
+    def accept(self, release: Release) -> Change | None:
+        """Accept a task, without what is secret or soon out of date; None where it is known.
 
         Raises:
-            sqlite3.Error: it can't be read whether it was.
+            sqlite3.Error: it can't be read whether it is.
         """
-        if self._state_of(job.id) is not None:
+        job = release.job
+        assert job is not None
+        if self.state_of(job.id) is not None:
             return None
+        kept = msgspec.structs.replace(release, supply=None, cooldown=None)
+        body = msgspec.json.encode(kept)
         batch = self._batch()
-        body = msgspec.json.encode(job)
-        batch.tasks[job.id] = Row(job.id, sequence, received, None, OPEN, body)
+        batch.tasks[job.id] = Row(job.id, job.created, until(release), None, OPEN, body, None)
         return Change(batch.stored)
 
     def start(self, job_id: str, moment: float) -> Change:
@@ -165,74 +182,65 @@ class Ledger:
             batch.started.append((moment, job_id))
         return Change(batch.stored)
 
-    def end(self, event: Event) -> Change:
-        """Record that a task has ended, with the event that says how."""
-        self.drop(event.job)
-        return self.record(event)
+    def end(self, event: Event, *, created: float, expires: float) -> Change:
+        """Record that a task has ended, known before or not, with the event that says how.
+
+        Args:
+            created, expires: of a task that was not known: its job's, in seconds since 1970.
+        """
+        made = self.record(event)
+        body = self._batch().events[made.number][1]
+        row = Row(event.job, created, expires, None, ENDED, None, body)
+        self._batch().ended[event.job] = row
+        return made
 
     def record(self, event: Event) -> Change:
-        """Keep an event until it is delivered."""
+        """Keep an event until it is received."""
         body = msgspec.json.encode(event)
         self._number += 1
         batch = self._batch()
         batch.events[self._number] = (event, body)
         return Change(batch.stored, self._number)
 
-    def refuse(self, job_id: str, *, received: float) -> Change:
-        """Remember a job that was cancelled before it came, so that it isn't begun when it does.
-
-        Args:
-            received: when the cancellation came, in seconds since 1970, by the broker's clock.
-
-        Raises:
-            sqlite3.Error: it can't be read whether the job was accepted.
-        """
-        known = self._state_of(job_id) is not None
-        batch = self._batch()
-        if not known:
-            batch.tasks[job_id] = Row(job_id, None, received, None, REFUSED, None)
-        return Change(batch.stored)
-
     def drop(self, job_id: str) -> Change:
-        """Forget a task that another node has claimed; it stays known as ended."""
+        """Forget a task that was not begun and is not to be."""
         batch = self._batch()
-        batch.ended.add(job_id)
+        batch.tasks.pop(job_id, None)
+        batch.dropped.add(job_id)
         return Change(batch.stored)
 
     def delivered(self, number: int) -> None:
-        """Strike an event: the journal has it.
+        """Strike an event: a controller has stored it.
 
-        Written with the next change: losing it costs a second delivery, which changes nothing.
+        Written with the next change: losing it costs a second report, which changes nothing.
         """
         self._struck.add(number)
 
-    def forget(self, before: float) -> Change:
-        """Delete ended and refused tasks that were received before `before` (seconds since 1970).
+    def forget(self, now: float) -> Change:
+        """Delete ended tasks that have expired and whose ends are received.
 
-        It must be further back than the journal keeps jobs, or one could be accepted again.
-        """
-        return self._change("DELETE FROM task WHERE ended <> ? AND received < ?", OPEN, before)
-
-    def settle(self, stream: str, sequence: int) -> Change:
-        """Record that the broker will not deliver this node's jobs up to `sequence` again.
-
-        Ended tasks of jobs of which that was recorded before are forgotten now: what the broker
-        says of an acknowledgement reaches its disk a moment later.
+        A job that expires no later than the last of them is taken for one of them from then on.
+        That holds whatever the clock showed when they were deleted.
 
         Args:
-            stream: when the stream was made, as the broker says it: another one begins anew.
+            now: seconds since 1970, by the controllers' clock.
         """
-        known = "coalesce((SELECT sequence FROM position WHERE stream = ?), 0)"
-        # Those for any node come over a consumer that all nodes share: their age decides.
-        self._change(f"DELETE FROM task WHERE ended = ? AND sequence <= {known}", ENDED, stream)
-        return self._change(
-            f"REPLACE INTO position VALUES (1, ?, max(?, {known}))", stream, sequence, stream
-        )
-
-    def _change(self, statement: str, *values: object) -> Change:
+        which = f"state = {ENDED} AND expires <= ? AND job NOT IN (SELECT job FROM outbox)"
         batch = self._batch()
-        batch.others.append((statement, values))
+        batch.others += [
+            (
+                f"INSERT INTO meta SELECT '{FORGOTTEN}', max(expires) FROM task WHERE {which} "
+                "HAVING count(*) ON CONFLICT (name) DO UPDATE "
+                "SET value = max(value, excluded.value)",
+                (now,),
+            ),
+            (f"DELETE FROM task WHERE {which}", (now,)),
+        ]
         return Change(batch.stored)
+
+    def _note(self, name: str, value: object) -> Change:
+        self._values[name] = value
+        return Change(self._batch().stored)
 
     def _batch(self) -> Batch:
         """Return the changes that are being collected."""
@@ -249,7 +257,7 @@ class Ledger:
         if batch is None:  # Closed since.
             return
         loop = asyncio.get_running_loop()
-        batch.struck = list(self._struck)
+        batch.struck, batch.values = list(self._struck), dict(self._values)
         work = self._thread.submit(self._write, batch.write)
         self._collecting, self._committing = None, (batch, work)
 
@@ -274,12 +282,18 @@ class Ledger:
         error = work.exception()
         self._committing = None
         if error is None:
-            self._struck.difference_update(batch.struck)
+            self._written(batch)
         else:
             self._disk.failed = True
         batch.settle(error)
         if self._collecting is not None:
             self._commit()
+
+    def _written(self, batch: Batch) -> None:
+        self._struck.difference_update(batch.struck)
+        for name, value in batch.values.items():
+            if self._values.get(name) == value:
+                del self._values[name]
 
     # Questions
 
@@ -288,38 +302,79 @@ class Ledger:
         batches = [] if self._committing is None else [self._committing[0]]
         return batches if self._collecting is None else [*batches, self._collecting]
 
-    def _state_of(self, job_id: str) -> int | None:
-        """Return what `ended` says of a task, None where there is none."""
+    def _read(self, query: str, *values: object) -> list[Any]:
+        return self._reader.execute(query, values).fetchall()
+
+    def state_of(self, job_id: str) -> int | None:
+        """Return whether a task is open or ended, None where there is none.
+
+        Raises:
+            sqlite3.Error: it can't be read.
+        """
         for batch in reversed(self._pending()):
             state = batch.state_of(job_id)
             if state is not None:
-                return state
-        row = self._reader.execute("SELECT ended FROM task WHERE job = ?", (job_id,)).fetchone()
-        return None if row is None else int(row[0])
+                return None if state == ABSENT else state
+        rows = self._read("SELECT state FROM task WHERE job = ?", job_id)
+        return int(rows[0][0]) if rows else None
 
-    def settled(self, stream: str) -> int | None:
-        """Return up to where, on the disk, the broker will not deliver this node's jobs again.
-
-        That is 0 where the last one known was of another stream, None where none was.
+    def end_of(self, job_id: str) -> Event | None:
+        """Return the event that ended a task; None where none did, or it can't be read back.
 
         Raises:
-            sqlite3.Error: it can't be read.
+            sqlite3.Error: the ledger can't be read.
         """
-        row = self._reader.execute("SELECT stream, sequence FROM position").fetchone()
-        if row is None:
+        for batch in reversed(self._pending()):
+            if job_id in batch.ended:
+                return _event.decode(batch.ended[job_id].ended or b"")
+        rows = self._read("SELECT ended FROM task WHERE job = ? AND state = ?", job_id, ENDED)
+        try:
+            return _event.decode(rows[0][0] or b"") if rows else None
+        except Unreadable as error:
+            log.error("event in the ledger not readable", job=job_id, reason=str(error))
             return None
-        return int(row[1]) if row[0] == stream else 0
 
-    def refused(self, job_id: str) -> bool:
-        """Return whether a job was cancelled before it came, and no end of it was recorded since.
+    def forgotten(self, expires: float) -> bool:
+        """Return whether a task that isn't known may be one that has ended and was forgotten.
+
+        Args:
+            expires: see `until`.
 
         Raises:
             sqlite3.Error: it can't be read.
         """
-        return self._state_of(job_id) == REFUSED
+        rows = self._read("SELECT value FROM meta WHERE name = ?", FORGOTTEN)
+        return bool(rows) and expires <= rows[0][0]
 
-    async def unfinished(self) -> list[tuple[Job, float | None]]:
-        """Return the tasks that have not ended, oldest first, each with when it was started.
+    def held(self, limit: int) -> list[str]:
+        """Return the ids of the jobs whose tasks are open, or whose ends are not received yet.
+
+        Args:
+            limit: how many at most.
+
+        Raises:
+            sqlite3.Error: they can't be read.
+        """
+        pending = self._pending()
+        more = limit + len(self._struck) + sum(len(each.ended) for each in pending)
+        found = dict.fromkeys(
+            job for (job,) in self._read(f"SELECT job FROM task WHERE state = {OPEN} LIMIT ?", more)
+        )
+        ends = dict(self._read("SELECT id, job FROM outbox WHERE ends LIMIT ?", more))
+        for batch in pending:
+            for job in (*batch.dropped, *batch.ended):
+                found.pop(job, None)
+            found |= dict.fromkeys(batch.tasks.keys() - batch.ended.keys())
+            ends |= {
+                number: event.job
+                for number, (event, _) in batch.events.items()
+                if event.kind in RESULT_STATUS
+            }
+        found |= dict.fromkeys(job for number, job in ends.items() if number not in self._struck)
+        return list(found)[:limit]
+
+    async def unfinished(self) -> list[Unfinished]:
+        """Return the tasks that have not ended, those of the oldest jobs first.
 
         Raises:
             sqlite3.Error: they can't be read.
@@ -327,30 +382,38 @@ class Ledger:
         for batch in self._pending():
             with contextlib.suppress(sqlite3.Error):
                 await Change(batch.stored)
-        rows = self._reader.execute(
-            f"SELECT job, body, started FROM task WHERE ended = {OPEN} ORDER BY received"
-        ).fetchall()
         found = []
-        for job_id, body, started in rows:
+        for job_id, created, expires, body, started in self._read(
+            "SELECT job, created, expires, release, started FROM task "
+            f"WHERE state = {OPEN} ORDER BY created, job"
+        ):
             try:
-                found.append((_job.decode(body), started))
+                release = _release.decode(body or b"")
             except Unreadable as error:
-                log.error("job in the ledger not readable", job=job_id, reason=str(error))
+                log.error("task in the ledger not readable", job=job_id, reason=str(error))
+                release = None
+            if release is not None and (release.job is None or release.id != job_id):
+                release = None
+            found.append(Unfinished(job_id, created, expires, release, started))
         return found
 
-    def undelivered(self, limit: int) -> list[tuple[int, Event]]:
-        """Return the oldest events that the journal doesn't have yet, with their numbers.
+    def undelivered(self, limit: int, apart: Collection[int] = ()) -> list[tuple[int, Event]]:
+        """Return the oldest events that no controller has stored yet, with their numbers.
+
+        Args:
+            apart: numbers of events that are left out.
 
         Raises:
             sqlite3.Error: they can't be read.
         """
-        rows = self._reader.execute(
-            "SELECT id, body FROM outbox ORDER BY id LIMIT ?", (limit + len(self._struck),)
-        ).fetchall()
+        rows = self._read(
+            "SELECT id, body FROM outbox ORDER BY id LIMIT ?",
+            limit + len(self._struck) + len(apart),
+        )
         found: dict[int, Event] = {}
         unreadable = set()
         for number, body in rows:
-            if number in self._struck:
+            if number in self._struck or number in apart:
                 continue
             try:
                 found[number] = _event.decode(body)
@@ -358,10 +421,18 @@ class Ledger:
                 log.error("event in the ledger not readable", body=body, reason=str(error))
                 unreadable.add(number)
         if unreadable:
-            # No journal could take them, and others wait behind them.
+            # No controller could take them, and others wait behind them.
             self._struck |= unreadable
-            return self.undelivered(limit)
+            return self.undelivered(limit, apart)
         for batch in self._pending():
             found |= {number: event for number, (event, _) in batch.events.items()}
-        waiting = [entry for entry in found.items() if entry[0] not in self._struck]
-        return waiting[:limit]
+        left_out = self._struck.union(apart)
+        return [entry for entry in found.items() if entry[0] not in left_out][:limit]
+
+
+def until(release: Release) -> float:
+    """Return until when the ledger keeps the end of a task, in seconds since 1970.
+
+    A later release of the same task may have a later end of its turn, but none past the job's.
+    """
+    return release.expires if release.job is None else max(release.expires, release.job.expires)

@@ -13,13 +13,11 @@ import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.progress import TaskProgress
-from towline.wire.subjects import asking_subject, progress_subject
+from towline.wire.subjects import progress_subject
 
 log = structlog.get_logger()
 
@@ -49,7 +47,6 @@ class Progress:
         self.newest = b""
         self.sent = b""
         self.sent_at = float("-inf")
-        self.subscription: Subscription | None = None
         self._pace = pace
         self._repeat_every = repeat_every
 
@@ -83,7 +80,6 @@ class ProgressSender:
         self._repeat_every = repeat_every
         self._retry_every = retry_every
         self._tasks: dict[str, Progress] = {}
-        self._ended: list[Progress] = []
         self._due = asyncio.Event()
 
     def send(self, job_id: str, report: TaskProgress) -> None:
@@ -101,9 +97,13 @@ class ProgressSender:
 
     def end(self, job_id: str) -> None:
         """Send nothing more of the task of a job."""
-        task = self._tasks.pop(job_id, None)
+        self._tasks.pop(job_id, None)
+
+    def refresh(self, job_id: str) -> None:
+        """Send the progress of the task of a job again, as soon as anything new would be sent."""
+        task = self._tasks.get(job_id)
         if task is not None:
-            self._ended.append(task)
+            task.sent = b""
             self._due.set()
 
     async def run(self) -> None:
@@ -112,9 +112,8 @@ class ProgressSender:
             client = await self._connection.client()
             lost = asyncio.create_task(self._connection.lost())
             lost.add_done_callback(lambda _: self._due.set())
-            self._ended.clear()
             for task in self._tasks.values():
-                task.subscription, task.sent = None, b""
+                task.sent = b""
             try:
                 while not lost.done():
                     await self._send_due(client)
@@ -128,13 +127,7 @@ class ProgressSender:
         """Send what is due, and wait until something is."""
         loop = asyncio.get_running_loop()
         self._due.clear()
-        while self._ended:
-            subscription = self._ended.pop().subscription
-            if subscription is not None:
-                await subscription.unsubscribe()
-        for job_id, task in list(self._tasks.items()):
-            if task.subscription is None:
-                task.subscription = await self._subscribe(client, job_id, task)
+        for task in list(self._tasks.values()):
             if task.due_at <= loop.time():
                 task.sent, task.sent_at = task.newest, loop.time()
                 await client.publish(task.subject, task.sent)
@@ -142,12 +135,3 @@ class ProgressSender:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(next_at):
                 await self._due.wait()
-
-    async def _subscribe(self, client: Client, job_id: str, task: Progress) -> Subscription:
-        """Send the progress of a task again whenever a controller asks for it."""
-
-        async def asked(_: Msg) -> None:
-            task.sent = b""
-            self._due.set()
-
-        return await client.subscribe(asking_subject(job_id), cb=asked)

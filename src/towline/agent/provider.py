@@ -16,29 +16,29 @@ from towline.wire.release import Release
 
 
 class Questions(Protocol):
-    """What a node may ask controllers of a task while it is under way."""
+    """What a node may ask controllers."""
 
     async def task(self, job_id: str) -> Release:
-        """Return the release of this node's task of a job, with what is in force by now.
+        """Return a task of this node's anew, with all that is in force by now.
 
         Raises:
-            BrokerUnreachable: nobody answered.
-            TaskFailed: it is refused for good.
+            BrokerUnreachable: nobody answers.
+            TaskFailed: the controllers refuse it for good.
         """
 
     async def cooldown(
         self, job_id: str, *, reason: str, known: float | None, asked: float | None
     ) -> Cooldown | None:
-        """Say that there were too many requests; return the cooldown that is in force then.
+        """Report that this node was refused for too many requests; return the cooldown in force.
 
         Args:
+            job_id: for which it asked.
             reason: in the words of whoever refused.
-            known: when the last cooldown began that was known when the request was made; None for
-                none.
-            asked: seconds that whoever refused wants to be left alone; None where it doesn't say.
+            known: when the last cooldown began that the node knew of when it asked.
+            asked: seconds that whoever refused wants to be left alone, where it says so.
 
         Raises:
-            BrokerUnreachable: nobody answered.
+            BrokerUnreachable: nobody answers.
         """
 
 
@@ -47,14 +47,15 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         job: the job.
-        release: with which the task was given to the node.
-        fresh: whether a controller has just sent the release. One from the ledger has neither the
-            credential nor the cooldown.
+        release: with which the task came.
+        fresh: whether a controller has just sent that; otherwise it is the ledger's, and has
+            neither a credential nor a cooldown.
         step: records a step for the job's timeline; it goes through the ledger.
         progress: sends how many bytes are done. It goes past the ledger: at most two a second are
             sent, and one that is lost costs nothing, since each is whole.
-        found: for a task that leads: reports what it found, and returns the lead that is stored.
-            None for others.
+        found: for a task that leads, reports what it has found and returns the lead that is stored,
+            which may be another node's; waits for that as long as it takes. Raises TaskFailed where
+            the controllers refuse it. None for other tasks.
     """
 
     job: Job
@@ -71,7 +72,7 @@ class Context(msgspec.Struct, frozen=True):
     Attributes:
         machine, hostname: the node's machine id and its name for people.
         key: the node's, to which controllers seal.
-        questions: what may be asked of controllers.
+        questions: what it may ask controllers.
         now: returns seconds since 1970, by the controllers' clock.
     """
 

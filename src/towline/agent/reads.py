@@ -2,68 +2,77 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 
+import msgspec
 import structlog
 
-from towline.agent.delivery import Delivery
-from towline.agent.executor import Executor
-from towline.agent.outbox import Outbox
-from towline.broker.answers import BrokerRefused
-from towline.broker.clock import Clock
-from towline.errors import BrokerUnreachable
+from towline.agent.executor import Executor, Mode, job_of
+from towline.broker.connection import Connection
+from towline.wire.release import Cancellation, Release
 
 log = structlog.get_logger()
 
-ANSWERED_REMEMBERED = 1000
-"""Ids of answered reads kept in memory against a second delivery."""
-LONG_PAST = 60.0
-"""Seconds past which an expired read is no news: a consumer that was made anew brings those that
-were answered long ago again."""
+REMEMBERED = 1000
+"""Answers kept in memory: a controller that has not received one asks again."""
+LARGEST_REMEMBERED = 16 * 1024
+"""Bytes of an answer that is kept; the reads of larger ones are done again."""
+MOST_REPLIES = 8
+"""Subjects on which one read that is under way is answered, at most."""
 
 
 class Reads:
-    """Answers jobs that only read.
+    """Answers tasks that only read, each on the subject that its release names."""
 
-    Args:
-        clock: by it jobs expire.
-    """
-
-    def __init__(self, executor: Executor, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, connection: Connection, executor: Executor) -> None:
+        self._connection = connection
         self._executor = executor
-        self._outbox = outbox
-        self._clock = clock
-        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._answered: OrderedDict[str, bytes] = OrderedDict()
+        self._replies: dict[str, list[str]] = {}
 
-    async def take(self, delivery: Delivery) -> None:
-        """Begin to answer a job, unless it was answered; acknowledged once the journal has that."""
-        job = delivery.job
-        if job.id in self._answered or self._clock.now() > job.expires + LONG_PAST:
-            await delivery.acknowledge()
-        else:
-            self._executor.spawn(job, self._answer(delivery))
+    def take(self, release: Release, reply: str) -> None:
+        """Begin to answer a task, unless that is under way.
 
-    async def _answer(self, delivery: Delivery) -> None:
-        job = delivery.job
-        begun = time.monotonic()
-        extending = asyncio.create_task(delivery.extend())
+        Args:
+            reply: the subject on which its end is published, once.
+        """
+        known = self._replies.get(release.id)
+        if known is not None:
+            if reply not in known and len(known) < MOST_REPLIES:
+                known.append(reply)
+        elif not self._executor.runs(release.id):
+            self._replies[release.id] = [reply]
+            self._executor.spawn(release.id, self._answer(release))
+
+    def cancel(self, order: Cancellation) -> bool:
+        """Cancel a task; return False where none such is being answered."""
+        if order.id not in self._replies:
+            return False
+        self._executor.cancel(order.id, f"cancelled by {order.caller}")
+        return True
+
+    async def _answer(self, release: Release) -> None:
         try:
-            event = self._executor.refusal(job, None) or await self._executor.execute(job, None)
-            self._executor.log_end(job, event, begun)
-            await self._outbox.answer(event)
-        except (BrokerUnreachable, BrokerRefused) as error:
-            # Not acknowledged: it is delivered again when the broker is back, if still wanted.
-            log.warning("answer not delivered", job=job.id, reason=error.details)
-            return
-        except asyncio.CancelledError:
-            # This agent ends: another node may take it over at once.
-            await delivery.refuse()
-            raise
+            body = self._answered.get(release.id)
+            if body is None:
+                body = await self._read(release)
+            for reply in self._replies[release.id]:
+                await self._connection.publish(reply, body)
         finally:
-            extending.cancel()
-        self._answered[job.id] = None
-        if len(self._answered) > ANSWERED_REMEMBERED:
-            self._answered.popitem(last=False)
-        await delivery.acknowledge()
+            del self._replies[release.id]
+
+    async def _read(self, release: Release) -> bytes:
+        job = job_of(release)
+        begun = time.monotonic()
+        ended = self._executor.refusal(release, None)
+        if ended is None:
+            mode = Mode(announced=True, recorded=False)
+            ended = await self._executor.execute(release, None, mode)
+        self._executor.log_end(job, ended, begun)
+        body = msgspec.json.encode(ended)
+        if len(body) <= LARGEST_REMEMBERED:
+            self._answered[job.id] = body
+            if len(self._answered) > REMEMBERED:
+                self._answered.popitem(last=False)
+        return body

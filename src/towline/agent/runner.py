@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 import sqlite3
 import time
-from collections.abc import Callable
 
 import structlog
 
-from towline.agent.changes import Change
-from towline.agent.delivery import Delivery
-from towline.agent.executor import Executor
-from towline.agent.ledger import Ledger
+from towline import __version__
+from towline.agent.changes import ENDED, Change
+from towline.agent.executor import Executor, Mode, job_of
+from towline.agent.ledger import Ledger, Unfinished, until
 from towline.agent.outbox import Outbox
 from towline.broker.clock import Clock
-from towline.operation import Effect, catalog
-from towline.wire.event import CANCELLED, Event
-from towline.wire.job import Job
+from towline.errors import BrokerUnreachable
+from towline.runtime.part import is_cancelled
+from towline.wire.event import CANCELLED, FAILED, SKIPPED, STARTED, Event
+from towline.wire.release import Cancellation, Release
+from towline.wire.report import REFUSED
 
 log = structlog.get_logger()
+
+FORGET_EVERY = 300.0
+"""Seconds between looks at what the ledger may forget, at most."""
 
 
 class Runner:
@@ -27,21 +33,35 @@ class Runner:
 
     Args:
         clock: by it jobs expire.
+        forget_every: seconds, at most, until the ledger forgets what has ended and expired.
     """
 
-    def __init__(self, ledger: Ledger, executor: Executor, outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        executor: Executor,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        forget_every: float = FORGET_EVERY,
+    ) -> None:
         self._ledger = ledger
         self._executor = executor
         self._outbox = outbox
         self._clock = clock
-        self._cancelling: set[asyncio.Task[None]] = set()
+        self._forget_every = forget_every
+        self._cancelling: dict[str, asyncio.Task[None]] = {}
 
-    async def resume(self, delivered: Callable[[Job], Delivery]) -> None:
-        """Go on with what was under way when the agent ended.
+    async def run(self) -> None:
+        """Have the ledger forget now and then what it need not know any more, for ever."""
+        while True:
+            await asyncio.sleep(random.uniform(self._forget_every / 2, self._forget_every))
+            if self._clock.known.is_set():
+                with contextlib.suppress(sqlite3.Error):  # Then the next time.
+                    await self._ledger.forget(self._clock.now())
 
-        Args:
-            delivered: returns a job of the ledger as the delivery that it came by.
-        """
+    async def resume(self) -> None:
+        """Go on with what was under way when the agent ended."""
         while True:
             try:
                 unfinished = await self._ledger.unfinished()
@@ -49,84 +69,128 @@ class Runner:
             except sqlite3.Error as error:
                 log.error("ledger not readable", reason=str(error))
                 await asyncio.sleep(self._ledger.retry_every)
-        for job, started in unfinished:
-            self._executor.spawn(job, self._resume(delivered(job), started))
+        for task in unfinished:
+            self._executor.spawn(task.job, self._resume(task))
 
-    def take(self, delivery: Delivery) -> None:
-        """Begin a task, unless it has been already; acknowledged once the ledger has it."""
-        self._executor.spawn(delivery.job, self._take(delivery))
+    def take(self, release: Release) -> None:
+        """Begin a task with its job, unless the ledger knows it: then its end is reported again."""
+        if not self._executor.runs(release.id):
+            self._executor.spawn(release.id, self._take(release))
 
-    def cancel(self, job_id: str, delivery: Delivery) -> None:
-        """Cancel the task of a job; acknowledged once the ledger has its end.
+    def refuse(self, release: Release, reason: str) -> None:
+        """End a task as failed without having begun it, unless the ledger knows it."""
+        self._end_unbegun(release, FAILED, reason)
 
-        Args:
-            delivery: what brought the cancellation.
-        """
-        running = self._executor.cancel(job_id, delivery.job.caller)
-        task = asyncio.create_task(self._cancel(job_id, running, delivery))
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
+    def skip(self, release: Release, reason: str) -> None:
+        """End a task as skipped without having begun it, unless the ledger knows it."""
+        self._end_unbegun(release, SKIPPED, reason)
+
+    def cancel(self, order: Cancellation) -> None:
+        """Cancel a task; of one that isn't known, record that as its end."""
+        running = self._executor.cancel(order.id, f"cancelled by {order.caller}")
+        if order.id not in self._cancelling:
+            task = asyncio.create_task(self._cancel(order, running), name=f"cancel {order.id}")
+            self._cancelling[order.id] = task
+            task.add_done_callback(lambda _: self._cancelling.pop(order.id, None))
 
     async def close(self) -> None:
         """Break off what runs: the next start goes on with it."""
-        for task in self._cancelling:
+        cancelling = list(self._cancelling.values())
+        for task in cancelling:
             task.cancel()
-        await asyncio.gather(*self._cancelling, return_exceptions=True)
+        await asyncio.gather(*cancelling, return_exceptions=True)
         await self._executor.close()
 
-    async def _cancel(
-        self, job_id: str, running: asyncio.Task[None] | None, delivery: Delivery
-    ) -> None:
+    async def _cancel(self, order: Cancellation, running: asyncio.Task[None] | None) -> None:
         if running is not None:
             await asyncio.wait([running])
         try:
-            # For a task that did run as well: its job may not have been accepted, and come again.
-            await self._ledger.refuse(job_id, received=self._clock.now())
+            state = self._ledger.state_of(order.id)
+            if state == ENDED and running is None:
+                self._repeat(order.id)
         except sqlite3.Error as error:
-            # Not acknowledged: it is delivered again in a while.
-            log.error("cancellation not recorded", job=job_id, reason=str(error))
+            # It is sent again while its end isn't stored.
+            log.error("cancellation not recorded", job=order.id, reason=str(error))
             return
-        await delivery.acknowledge()
+        if state != ENDED:
+            reason = f"cancelled by {order.caller}"
+            ended = self._executor.event(order.id, CANCELLED, error=reason)
+            await self._outbox.end(ended, created=order.created, expires=order.expires)
 
-    async def _take(self, delivery: Delivery) -> None:
-        job = delivery.job
-        try:
-            accepted = self._accept(delivery)
-            if accepted is None:
-                if self._ledger.refused(job.id):
-                    await self._outbox.end(self._executor.event(job, CANCELLED, error="cancelled"))
-                await delivery.acknowledge()
-                return
-            if delivery.needs_leave:
-                await accepted
-                if not await self._has_leave(delivery):
-                    await delivery.acknowledge()
+    def _repeat(self, job_id: str) -> None:
+        ended = self._ledger.end_of(job_id)
+        if ended is not None:
+            self._outbox.repeat(ended)
+
+    def _end_unbegun(self, release: Release, kind: str, reason: str) -> None:
+        async def end() -> None:
+            try:
+                if self._known(release):
                     return
-            await self._perform(delivery, None, accepted)
-        except sqlite3.Error as error:
-            # Neither begun nor acknowledged: it is delivered again in a while, perhaps to another.
-            log.error("job not accepted", job=job.id, reason=str(error))
+            except sqlite3.Error as error:
+                log.error("task not accepted", job=release.id, reason=str(error))
+                return
+            ended = self._executor.event(release.id, kind, error=reason)
+            log.warning("task not begun", job=release.id, outcome=kind, reason=reason)
+            await self._end(release, ended)
 
-    async def _resume(self, delivery: Delivery, started: float | None) -> None:
-        if self._clock.now() > delivery.job.expires:
-            # Perhaps only by this node's clock; the end could be sent to nobody now anyway.
-            await self._clock.known.wait()
-        if started is not None or await self._has_leave(delivery):
-            await self._perform(delivery, started, None)
+        if not self._executor.runs(release.id):
+            self._executor.spawn(release.id, end())
 
-    async def _has_leave(self, delivery: Delivery) -> bool:
-        """Return whether this node may begin; another node's task is dropped from the ledger."""
-        job = delivery.job
-        if await delivery.leave():
-            caller = await delivery.cancelled_by()
-            if caller is not None:
-                self._executor.cancel(job.id, caller)
+    def _known(self, release: Release) -> bool:
+        """Return whether a task was accepted before; report its end again where it has ended.
+
+        Raises:
+            sqlite3.Error: it can't be read.
+        """
+        state = self._ledger.state_of(release.id)
+        if state == ENDED:
+            self._repeat(release.id)
+        elif state is None and self._ledger.forgotten(until(release)):
+            log.info("task comes too late", job=release.id)
             return True
-        await self._ledger.persist(lambda: self._ledger.drop(job.id), job.id)
-        return False
+        return state is not None
+
+    async def _take(self, release: Release) -> None:
+        job = job_of(release)
+        try:
+            if self._known(release):
+                return
+            if self._executor.once(job):
+                born = self._ledger.born
+                if born is None:
+                    # No controller has registered this node yet, so none sends it anything.
+                    log.error("task not accepted", job=job.id, reason="not registered yet")
+                    return
+                if job.created < born:
+                    lost = "the ledger was lost, and may have known it: it is not run again"
+                    ended = self._executor.event(job.id, FAILED, error=lost)
+                    await self._end(release, ended)
+                    return
+            accepted = self._ledger.accept(release)
+            await self._perform(release, None, accepted, fresh=True)
+        except sqlite3.Error as error:
+            # Not begun: it is sent again.
+            log.error("task not accepted", job=job.id, reason=str(error))
+
+    async def _resume(self, task: Unfinished) -> None:
+        release = task.release
+        if release is None:
+            reason = "what the ledger holds of it can't be read"
+            ended = self._executor.event(task.job, FAILED, started=task.started, error=reason)
+            await self._outbox.end(ended, created=task.created, expires=task.expires)
+            return
+        if self._clock.now() > release.expires:
+            # Perhaps only by this node's clock; the end could be sent to nobody now anyway.
+            await self._executor.unless_cancelled(task.job, _always(self._clock.known))
+        await self._perform(release, task.started, None, fresh=False)
+
+    async def _end(self, release: Release, ended: Event) -> None:
+        created = release.time if release.job is None else release.job.created
+        await self._outbox.end(ended, created=created, expires=until(release))
 
     async def _perform(
-        self, delivery: Delivery, interrupted: float | None, accepted: Change | None
+        self, release: Release, interrupted: float | None, accepted: Change | None, *, fresh: bool
     ) -> None:
         """Run a task, or refuse it, and record its end.
 
@@ -135,58 +199,111 @@ class Runner:
             accepted: that the ledger has it; None where it had it before.
 
         Raises:
-            sqlite3.Error: the ledger does not have it, and it was refused.
+            sqlite3.Error: it needs leave, and the ledger does not have it.
         """
         begun = time.monotonic()
-        ended = self._executor.refusal(delivery.job, interrupted)
+        try:
+            ended = await self._until_end(release, interrupted, accepted, fresh)
+        except sqlite3.Error:
+            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            log.exception("task broke off", job=release.id)
+            ended = self._executor.broke_off(release.id, interrupted, error)
+        except Exception as error:
+            # It must not stay open for ever.
+            log.exception("task broke off", job=release.id)
+            ended = self._executor.broke_off(release.id, interrupted, error)
         if ended is None:
-            ended = await self._run(delivery, interrupted)
-        else:
+            return
+        self._executor.log_end(job_of(release), ended, begun)
+        await self._end(release, ended)
+
+    async def _until_end(
+        self, release: Release, interrupted: float | None, accepted: Change | None, fresh: bool
+    ) -> Event | None:
+        """Return how a task ends, None where it was dropped; see `_perform`."""
+        asks = release.leave and interrupted is None
+        ended = self._executor.refusal(release, interrupted)
+        if ended is None and asks:
             if accepted is not None:
                 await accepted
-            await delivery.acknowledge()
-        self._executor.log_end(delivery.job, ended, begun)
-        await self._outbox.end(ended)
+            leave = await self._leave(release)
+            if leave is False:
+                log.info("task dropped", job=release.id)
+                await self._ledger.persist(lambda: self._ledger.drop(release.id), release.id)
+                return None
+            ended = leave if isinstance(leave, Event) else None
+        if ended is not None:
+            return ended
+        return await self._run(release, interrupted, Mode(fresh=fresh, announced=asks))
 
-    async def _run(self, delivery: Delivery, interrupted: float | None) -> Event:
-        job = delivery.job
+    async def _leave(self, release: Release) -> Event | bool:
+        """Return whether a task may begin; how it has ended, where it has meanwhile."""
+        found = await self._executor.unless_cancelled(release.id, self._ask_leave(release))
+        return self._executor.cancelled(release.id) if found is None else found
+
+    async def _ask_leave(self, release: Release) -> Event | bool:
+        started = self._executor.event(release.id, STARTED)
+        pauses = self._outbox.pauses()
+        while True:
+            try:
+                receipt = await self._outbox.report(started)
+            except BrokerUnreachable as error:
+                log.warning("no leave yet", job=release.id, reason=error.details)
+            else:
+                if receipt.over:
+                    return False
+                if receipt.leave:
+                    return True
+                if receipt.status == REFUSED:
+                    reason = f"not begun, its start was refused: {receipt.reason}"
+                    return self._executor.event(release.id, FAILED, error=reason)
+                log.info("no leave yet", job=release.id, reason=receipt.reason or None)
+            ended = self._executor.refusal(release, None)
+            if ended is not None:
+                return ended
+            await pauses.wait()
+
+    async def _run(self, release: Release, interrupted: float | None, mode: Mode) -> Event:
+        job = job_of(release)
         started = self._executor.now(job.id) if interrupted is None else interrupted
         # Written together with the acceptance.
         begin = self._ledger.start(job.id, started)
-        recorded = asyncio.create_task(self._record(begin, started, delivery))
+        recorded = asyncio.create_task(self._record(begin, started, release))
         try:
-            ended = None
-            operation = catalog.get(job.operation)
-            if operation is not None and operation.effect is Effect.ONCE:
+            if self._executor.once(job):
                 await recorded
                 # That may have taken long.
-                ended = self._executor.refusal(job, interrupted)
-            if ended is None:
-                ended = await self._executor.execute(job, started)
-            await recorded
-            return ended
+                ended = self._executor.refusal(release, None)
+                if ended is not None:
+                    return ended
+            return await self._executor.execute(release, started, mode)
         finally:
             recorded.cancel()
 
-    async def _record(self, begin: Change, started: float, delivery: Delivery) -> None:
-        """Acknowledge a task once the ledger has its begin on the disk, however long that takes.
+    async def _record(self, begin: Change, started: float, release: Release) -> None:
+        """Have the ledger keep that a task begins, however long that takes.
 
-        What may run twice need not wait for this: if it is lost, the job is delivered again.
+        What may run twice need not wait for this: if it is lost, the task is released again.
         """
-        job_id = delivery.job.id
 
         def again() -> Change:
-            self._accept(delivery)
-            return self._ledger.start(job_id, started)
+            self._ledger.accept(release)
+            return self._ledger.start(release.id, started)
 
         try:
             await begin
         except sqlite3.Error as error:
-            log.error("begin of task not recorded yet", job=job_id, reason=str(error))
-            await self._ledger.persist(again, job_id)
-        await delivery.acknowledge()
+            log.error("begin of task not recorded yet", job=release.id, reason=str(error))
+            await self._ledger.persist(again, release.id)
 
-    def _accept(self, delivery: Delivery) -> Change | None:
-        return self._ledger.accept(
-            delivery.job, received=self._clock.now(), sequence=delivery.sequence
-        )
+
+async def _always(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def not_understood(names: list[str]) -> str:
+    """Return the reason of a task that is skipped, since it asks for what is not understood."""
+    return f"this agent ({__version__}) does not understand {', '.join(names)}: it is too old"

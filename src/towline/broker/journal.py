@@ -169,9 +169,7 @@ class Journal:
         """
         call = self._stream.call
         await call(f"STREAM.PURGE.{CHANGES}", {"filter": job_subject(job_id)})
-        await call(
-            f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), "seq": before}
-        )
+        await call(f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), "seq": before})
 
     async def state(self, stream: str) -> tuple[str, int, int]:
         """Return when a stream was made, its first and its last sequence; raises as `call`.

@@ -146,12 +146,16 @@ class Listener:
         try:
             self._receive(received)
         except Unreadable as error:
-            self.unreadable += 1
-            self._misread.add(received, error)
+            self.count_unreadable(received, error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             # It is logged there. A cancellation too: nothing is waited for here, so it is none of
             # this task's.
             self._failures.add(received, error)
+
+    def count_unreadable(self, received: Received, error: Exception) -> None:
+        """Count a message that turned out to be unreadable, and log it without flooding."""
+        self.unreadable += 1
+        self._misread.add(received, error)
 
     def _log_unreadable(self, message: Received, error: BaseException, count: int) -> None:
         log.warning(

@@ -44,6 +44,11 @@ class Member:
         return "" if self.heartbeat is None else self.heartbeat.start
 
     @property
+    def registered(self) -> float:
+        """When the node first was registered, in seconds since 1970."""
+        return self.registration.registered or self.registration.started
+
+    @property
     def drained(self) -> float | None:
         """Since when it takes no work, in seconds since 1970; None for one that does."""
         return self.state.drained
@@ -189,7 +194,9 @@ class Fleet:
                 gone astray.
         """
         now = self.clock.running()
-        gone = {member.machine for member in self.here() if self._silent(member, now, patient_until)}
+        gone = {
+            member.machine for member in self.here() if self._silent(member, now, patient_until)
+        }
         for machine in gone:
             member = self._members[machine]
             member.here = False
@@ -215,6 +222,11 @@ class Fleet:
         """Return the node with this machine id, or None."""
         return self._members.get(machine)
 
+    def public_key(self, machine: str) -> str | None:
+        """Return the key to which is sealed what only a node may read; None where it has none."""
+        member = self._members.get(machine)
+        return None if member is None else member.registration.public_key or None
+
     def is_here(self, machine: str) -> bool:
         """Whether a node is here now."""
         member = self._members.get(machine)
@@ -229,7 +241,7 @@ class Fleet:
 
         Raises:
             NotFound: there is none.
-            InvalidRequest: several have that hostname.
+            InvalidRequest: several have that hostname, and not just one of them is here.
         """
         if name not in self._members and not self._by_hostname.get(name):
             raise NotFound(

@@ -36,7 +36,7 @@ MOST_HEARTBEATS = 500.0
 costs it some 0.1 ms."""
 SPREAD_PER_NODE = 1 / 4000
 LONGEST_SPREAD = 2.0
-"""Seconds over which nodes spread the heartbeat that they are all asked for, for each and at most."""
+"""Seconds over which nodes spread the heartbeat that all are asked for, for each and at most."""
 LOOK_EVERY = 0.5
 """Seconds between looks for nodes that send no heartbeats any more."""
 LATE = 5.0

@@ -38,7 +38,7 @@ async def keep_running(
             log.error("part ended", part=name)
         except asyncio.CancelledError:
             # A library that cancels its own futures must not end a part in silence.
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             log.exception("part broke off", part=name)
         except Exception:
@@ -49,7 +49,7 @@ async def keep_running(
         pause = min(2 * pause, longest_pause)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Return whether somebody wants the current task to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

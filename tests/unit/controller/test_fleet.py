@@ -100,8 +100,27 @@ def test_a_name_of_two_nodes_is_refused_with_their_machine_ids() -> None:
     fleet = a_fleet([registration("b", "web-01"), registration("a", "web-01")])
     with pytest.raises(InvalidRequest, match="'web-01' belongs to 2 nodes") as refused:
         fleet.resolve(Hostname("web-01"))
+    assert "of which 0 are here" in refused.value.error
     assert refused.value.details.endswith("a, b")
     assert resolved(fleet, Hostname("a")) == ["a"]
+
+
+def test_a_name_of_several_nodes_means_the_one_that_is_here_where_just_one_is() -> None:
+    fleet = a_fleet(registration(machine, "web-01") for machine in "abc")
+    beat(fleet, "b")
+    assert resolved(fleet, Hostname("web-01")) == ["b"]
+    assert fleet.one("web-01").machine == "b"
+    beat(fleet, "c")
+    with pytest.raises(InvalidRequest, match="belongs to 3 nodes, of which 2 are here"):
+        fleet.resolve(Hostname("web-01"))
+    beat(fleet, "b", Heartbeat({"node": ""}, leaving=True))
+    assert resolved(fleet, Hostname("web-01")) == ["c"]
+
+
+def test_a_node_that_alone_has_its_name_is_meant_though_it_is_away() -> None:
+    fleet = a_fleet([registration("a", "web-01"), registration("b", "web-02")])
+    beat(fleet, "b")
+    assert resolved(fleet, Hostname("web-01")) == ["a"]
 
 
 def test_a_node_that_was_renamed_is_known_by_its_new_name_alone() -> None:

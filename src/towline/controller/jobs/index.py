@@ -262,9 +262,7 @@ class Index:
         self.flush()
         return self._database.execute(question, values)
 
-    def find(
-        self, job_id: str, *, open_only: bool = False
-    ) -> tuple[JobState, list[Event]] | None:
+    def find(self, job_id: str, *, open_only: bool = False) -> tuple[JobState, list[Event]] | None:
         """Return the state of a job, and its events in the order they were stored, or None.
 
         Args:
@@ -281,9 +279,9 @@ class Index:
         rows = self.query(
             "SELECT place, body FROM event WHERE job = ? ORDER BY stream DESC, place", (job_id,)
         )
-        found = [(place, _event.decode(body)) for place, body in rows]
-        for place, event in found:
-            state.apply(event, place)
+        found = [(at, _event.decode(body)) for at, body in rows]
+        for at, event in found:
+            state.apply(event, at)
         return state, [event for _, event in found]
 
     def open_jobs(self) -> Iterator[JobState]:

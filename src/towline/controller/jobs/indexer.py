@@ -40,6 +40,7 @@ RETRY_EVERY = 0.5
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
 
+
 class Pulse:
     """Wakes everybody who waits, each time it beats."""
 
@@ -103,7 +104,9 @@ class Indexer:
         """Follow both streams into the index, and write it to the disk now and then, for ever."""
         async with asyncio.TaskGroup() as group:
             for stream in STREAMS:
-                group.create_task(keep_running(f"indexer of {stream}", partial(self.follow, stream)))
+                group.create_task(
+                    keep_running(f"indexer of {stream}", partial(self.follow, stream))
+                )
             group.create_task(keep_running("index", self.write))
 
     @property
@@ -256,7 +259,8 @@ class Indexer:
         ends = {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
         if not await self.until(ends):
             raise BrokerUnreachable(
-                "The index is behind the journal.", "try again in a few seconds"
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "Another controller may be further",
             )
 
     async def until(self, ends: Mapping[str, int]) -> bool:

@@ -12,14 +12,13 @@ from collections.abc import Callable
 
 import structlog
 
-from towline.broker.answers import WrongLastSequence
+from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.journal import CHANGES, Journal, sequence
-from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.turns import Pause
-from towline.errors import Conflict
+from towline.errors import BrokerUnreachable, Conflict
 from towline.units import timestamp
 from towline.wire.event import (
     CANCELLING,
@@ -44,9 +43,8 @@ def decision(job_id: str, kind: str, **fields: object) -> Event:
 class Decisions:
     """Makes decisions, at whichever controller they are asked for."""
 
-    def __init__(self, journal: Journal, index: Index, jobs: OpenJobs, indexer: Indexer) -> None:
+    def __init__(self, journal: Journal, jobs: OpenJobs, indexer: Indexer) -> None:
         self._journal = journal
-        self._index = index
         self._open = jobs
         self._indexer = indexer
         self._leave: dict[str, dict[str, asyncio.Future[bool]]] = {}
@@ -103,8 +101,8 @@ class Decisions:
             if paused == Pause(caller, event.time):
                 return None
             raise Conflict(
-                f"Job {job_id} is paused already.",
-                f"Since {timestamp(paused.since)}, by {paused.by}",
+                f"Job {job_id} is paused already, since {timestamp(paused.since)}, by {paused.by}.",
+                f"POST /job/{job_id}/resume lets it go on",
             )
 
         _pause(state)
@@ -122,7 +120,7 @@ class Decisions:
             if _pause(state) is None:
                 if tried:
                     return None
-                raise Conflict(f"Job {job_id} is not paused.", "It goes on already")
+                raise Conflict(f"Job {job_id} is not paused: it goes on.", "Nothing to resume")
             tried = True
             return event
 
@@ -178,7 +176,7 @@ class Decisions:
             self._leave[job_id] = {}
             try:
                 state = await self.make(job_id, lambda state: _leave(state, list(asked)))
-            except Exception as error:
+            except (BrokerRefused, BrokerUnreachable) as error:
                 for answer in asked.values():
                     if not answer.done():
                         answer.set_exception(error)

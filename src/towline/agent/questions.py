@@ -1,0 +1,123 @@
+"""What an agent asks controllers: to be registered, for a task anew, about a cooldown."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import msgspec
+import structlog
+
+from towline.agent.fields import clean
+from towline.broker.clock import Clock, running
+from towline.broker.connection import Connection, unreachable
+from towline.errors import BrokerUnreachable, TaskFailed
+from towline.wire import messages
+from towline.wire.cooldown import Cooldown
+from towline.wire.decoding import Unreadable
+from towline.wire.node import Registration
+from towline.wire.release import Release
+from towline.wire.report import Answer, CooldownQuestion, TaskQuestion
+from towline.wire.subjects import COOLDOWN, REGISTER, TASK, question_subject
+
+log = structlog.get_logger()
+
+ANSWER_WITHIN = 5.0
+"""Seconds that an answer may take: a controller that lags waits for its fold before it answers."""
+ATTEMPTS = 3
+RETRY_EVERY = 0.5
+"""Attempts at a question that nobody answers, or that another controller may know an answer to, and
+seconds between them, at least half of that: one of several controllers may be frozen."""
+
+
+class ControllerQuestions:
+    """Asks controllers; see `towline.agent.provider.Questions`.
+
+    Args:
+        clock: is set by the answers.
+        answer_within, retry_every: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        machine: str,
+        clock: Clock,
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        retry_every: float = RETRY_EVERY,
+    ) -> None:
+        self._connection = connection
+        self._machine = machine
+        self._clock = clock
+        self._answer_within = answer_within
+        self._retry_every = retry_every
+
+    async def register(self, registration: Registration) -> Answer:
+        """Register the node; asked once.
+
+        Raises:
+            BrokerUnreachable: nobody answers, or not with yes.
+        """
+        answer = await self._ask(REGISTER, registration)
+        if answer.error:
+            raise unreachable(f"not registered: {answer.error}")
+        return answer
+
+    async def task(self, job_id: str) -> Release:
+        """Return a task of this node's anew; see `Questions`."""
+        answer = await self._insist(TASK, TaskQuestion(job_id))
+        if answer.order is None:
+            raise TaskFailed(answer.error or "the controllers know nothing of this task")
+        try:
+            order = messages.order(answer.order, self._machine)
+        except Unreadable as error:
+            raise unreachable(f"the task can't be read: {error}") from error
+        if not isinstance(order, Release) or order.id != job_id or order.job is None:
+            raise unreachable("what was answered is not the task that was asked for")
+        return order
+
+    async def cooldown(
+        self, job_id: str, *, reason: str, known: float | None, asked: float | None
+    ) -> Cooldown | None:
+        """Report a refusal, and return the cooldown in force; see `Questions`."""
+        question = CooldownQuestion(job_id, clean(reason), known, asked)
+        answer = await self._insist(COOLDOWN, question)
+        if answer.error:
+            log.warning("no cooldown", job=job_id, reason=answer.error)
+        return answer.cooldown
+
+    async def _insist(self, about: str, question: msgspec.Struct) -> Answer:
+        """Ask until there is an answer which another attempt wouldn't better.
+
+        Raises:
+            BrokerUnreachable: there is none after some attempts.
+        """
+        reason = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                pause = self._retry_every * 2 ** (attempt - 1)
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+            try:
+                answer = await self._ask(about, question)
+            except BrokerUnreachable as error:
+                reason = error.details
+            else:
+                if not answer.again:
+                    return answer
+                reason = answer.error
+            log.info("no answer yet", about=about, reason=reason)
+        raise unreachable(reason)
+
+    async def _ask(self, about: str, question: msgspec.Struct) -> Answer:
+        subject = question_subject(self._machine, about)
+        sent = running()
+        message = await self._connection.request(
+            subject, msgspec.json.encode(question), timeout=self._answer_within
+        )
+        try:
+            answer = messages.answer(message.data)
+        except Unreadable as error:
+            raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
+        self._clock.observe(answer.time, sent)
+        return answer
