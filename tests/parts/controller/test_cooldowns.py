@@ -139,6 +139,15 @@ async def test_a_job_that_logs_in_nowhere_has_none(controller: Callable[[], Cool
     assert await controller().limited(job, "web-01", refused(job)) is None
 
 
+async def test_a_job_that_can_not_be_read_has_none_and_begins_none(
+    controller: Callable[[], Cooldowns],
+) -> None:
+    job = Job(new_id(), docker.pull.name, {"picture": "app"}, "_all", "ci", NOW, NOW + 60)
+    assert controller().of(job) is None
+    with pytest.raises(ValueError, match=job.id):
+        await controller().limited(job, "web-01", refused(job))
+
+
 async def test_one_that_can_not_be_stored_is_an_error_and_counts_for_nobody(
     controller: Callable[[], Cooldowns], own_broker: Broker
 ) -> None:
