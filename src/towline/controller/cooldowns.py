@@ -65,13 +65,12 @@ class Cooldowns:
     def of(self, job: Job) -> Cooldown | None:
         """Return the cooldown of what a job logs in to, up to the end of its return.
 
-        It is taken from memory; None where there is none, or the job logs in nowhere as far as this
-        version can read it.
+        It is taken from memory; None where there is none, or the job logs in nowhere.
+
+        Raises:
+            ValueError: as `Catalog.credential_for`.
         """
-        try:
-            place = catalog.credential_for(job)
-        except ValueError:
-            return None
+        place = catalog.credential_for(job)
         found = None if place is None else self._known.get(cooldown_key(place))
         return None if found is None or self._now() >= found.over else found
 

@@ -139,11 +139,12 @@ async def test_a_job_that_logs_in_nowhere_has_none(controller: Callable[[], Cool
     assert await controller().limited(job, "web-01", refused(job)) is None
 
 
-async def test_a_job_that_can_not_be_read_has_none_and_begins_none(
+async def test_a_job_that_can_not_be_read_is_refused(
     controller: Callable[[], Cooldowns],
 ) -> None:
     job = Job(new_id(), docker.pull.name, {"picture": "app"}, "_all", "ci", NOW, NOW + 60)
-    assert controller().of(job) is None
+    with pytest.raises(ValueError, match=job.id):
+        controller().of(job)
     with pytest.raises(ValueError, match=job.id):
         await controller().limited(job, "web-01", refused(job))
 
