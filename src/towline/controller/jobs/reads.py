@@ -240,9 +240,9 @@ class Reads:
             return
         before = [NamedNode(task.machine, task.hostname) for task in state.tasks.values()]
         if before:
-            read.apply(decision(job.id, TAKEN_BACK, nodes=before), 300)
+            read.apply(decision(job.id, TAKEN_BACK, time.time(), nodes=before), 300)
         nodes = [NamedNode(member.machine, member.hostname)]
-        read.apply(decision(job.id, RELEASED, nodes=nodes), 300)
+        read.apply(decision(job.id, RELEASED, time.time(), nodes=nodes), 300)
 
     async def _go_on(self, read: _Read) -> None:
         """Record what comes after the caller was answered, until the job expires."""
