@@ -28,7 +28,7 @@ from towline.controller.http.endpoints.nodes import Nodes
 from towline.controller.http.endpoints.operations import Operations
 from towline.controller.http.endpoints.registries import RegistryCredentials
 from towline.controller.http.endpoints.streams import Streams
-from towline.controller.http.request import Waits
+from towline.controller.http.preferences import Waits
 from towline.controller.http.server import Server, bind
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys

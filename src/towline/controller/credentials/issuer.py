@@ -131,9 +131,9 @@ class Issuer:
             answer = Answer(error=f"the index can't be read: {error}", again=True)
         except WrongKey as error:
             log.error("credential not readable", machine=machine, reason=error.details)
-            answer = Answer(error=f"{error.error} {error.details}", again=True)
+            answer = Answer(error=str(error), again=True)
         except (BrokerUnreachable, BrokerRefused) as error:
-            answer = Answer(error=f"{error.error} {error.details}", again=True)
+            answer = Answer(error=str(error), again=True)
         except Exception:
             # Whatever a question brings about, the others are answered.
             log.exception("question broke off", machine=machine)
@@ -144,7 +144,7 @@ class Issuer:
         try:
             await self._indexer.catch_up()
         except (BrokerUnreachable, BrokerRefused) as error:
-            answer = Answer(error=f"{error.error} {error.details}", again=True)
+            answer = Answer(error=str(error), again=True)
             await self._connection.publish(message.reply, msgspec.json.encode(answer))
             return
         await self._answer(message, _Lookups(), patient=False)

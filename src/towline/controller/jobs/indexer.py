@@ -236,7 +236,8 @@ class Indexer:
         ends = {stream: await self._journal.last_sequence(stream) for stream in (JOBS, EVENTS)}
         if not await self.until(ends):
             raise BrokerUnreachable(
-                "The index is behind the journal.", "try again in a few seconds"
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "Another controller may be further",
             )
 
     async def until(self, ends: Mapping[str, int]) -> bool:

@@ -138,7 +138,7 @@ class Steering:
             failed = {task.machine for task in state.tasks.values() if task.status in BAD}
             if not failed:
                 raise InvalidRequest(
-                    f"Job {job.id} has failed nowhere.",
+                    f"Job {job.id} has failed nowhere: there is nothing to retry.",
                     "Name a target_hostname to run it there again",
                 )
             target = parse_target(job.target)
@@ -166,7 +166,8 @@ class Steering:
         job = state.job
         if not state.done:
             raise InvalidRequest(
-                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+                f"Job {job.id} goes on, and only one that has ended can be deleted.",
+                f"POST /job/{job.id}/cancel stops it: then delete it",
             )
         sequences = [self._index.sequence(job.id), *self._index.turns(job.id).values()]
         # First, so that every index forgets the job even if nothing below comes to be done.

@@ -189,10 +189,14 @@ class Submitter:
             return plan
         if not any(member.here for member in plan.members if member.machine not in plan.refused):
             member = plan.members[0]
+            which = (
+                f"{member.hostname} is {member.absence}"
+                if len(plan.members) == 1
+                else f"No node that {str(target)!r} means is reachable"
+            )
             raise NoNodes(
-                f"No node that {str(target)!r} means is reachable.",
-                f"{member.hostname} is {member.absence}; {operation.name} is not kept "
-                "for nodes that are away",
+                f"{which}, and {operation.name} is not kept for nodes that are away.",
+                f"{member.hostname} is {member.absence}",
             )
         for member in plan.members:
             if not member.here:
@@ -267,8 +271,8 @@ def _refuse_old(plan: _Plan) -> None:
             plan.refused.setdefault(member.machine, ("skipped", reason))
     if len(plan.refused) == len(plan.members):
         member = plan.members[0]
-        raise InvalidRequest(
-            "No node that is meant can take the credential of this request.",
+        raise InvalidRequest.because(
+            "No node that is meant can take the credential of this request",
             f"{member.hostname}: {plan.refused[member.machine][1]}",
         )
 

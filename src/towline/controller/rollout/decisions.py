@@ -103,8 +103,8 @@ class Decisions:
             if paused == Pause(caller, event.time):
                 return None
             raise Conflict(
-                f"Job {job_id} is paused already.",
-                f"Since {timestamp(paused.since)}, by {paused.by}",
+                f"Job {job_id} is paused already, since {timestamp(paused.since)}, by {paused.by}.",
+                f"POST /job/{job_id}/resume lets it go on",
             )
 
         return await self._make(job_id, choose)
@@ -119,7 +119,7 @@ class Decisions:
             if _pause(state) is None:
                 if tried:
                     return None
-                raise Conflict(f"Job {job_id} is not paused.", "It goes on already")
+                raise Conflict(f"Job {job_id} is not paused: it goes on.", "Nothing to resume")
             tried = True
             return event
 
