@@ -49,7 +49,7 @@ class Listener:
     `receive`, which is logged. Entered as a context it receives for as long as the block lasts.
 
     Attributes:
-        ready: set once the server has the subscription, for the first time.
+        ready: set while the server has the subscription.
         unreadable: how many messages could not be read.
 
     Args:
@@ -118,6 +118,7 @@ class Listener:
                 self.ready.set()
                 await asyncio.wait({lost})
         finally:
+            self.ready.clear()
             if not lost.done():
                 await asyncio.wait({subscribing}, timeout=LEAVE_WITHIN)
                 if subscribing.done():

@@ -111,6 +111,7 @@ class Fleet:
         self._listeners: list[Callable[[set[str]], None]] = []
         self._on_heartbeat: list[Callable[[Member], None]] = []
         self._members: dict[str, Member] = {}
+        self._here: set[str] = set()
         self._by_hostname: dict[str, set[str]] = {}
         self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
@@ -177,7 +178,7 @@ class Fleet:
         member.jobs = heartbeat.jobs
         here = not heartbeat.leaving
         if here != member.here:
-            member.here = here
+            self._place(member, here=here)
             log.info(
                 "node here" if here else "node left", machine=machine, hostname=member.hostname
             )
@@ -199,7 +200,7 @@ class Fleet:
         }
         for machine in gone:
             member = self._members[machine]
-            member.here = False
+            self._place(member, here=False)
             log.warning("node away", machine=machine, hostname=member.hostname)
         if gone:
             self._notify(gone)
@@ -209,6 +210,13 @@ class Fleet:
             return False
         since = max(member.received.running, patient_until)
         return now - since > self._missed * member.heartbeat.interval
+
+    def _place(self, member: Member, *, here: bool) -> None:
+        member.here = here
+        if here:
+            self._here.add(member.machine)
+        else:
+            self._here.discard(member.machine)
 
     # Questions
 
@@ -234,7 +242,12 @@ class Fleet:
 
     def here(self) -> Iterator[Member]:
         """Yield the nodes that are here now."""
-        return (member for member in self._members.values() if member.here)
+        return (self._members[machine] for machine in self._here)
+
+    @property
+    def size(self) -> int:
+        """How many nodes are here now."""
+        return len(self._here)
 
     def one(self, name: str) -> Member:
         """Return the node of this hostname or machine id.

@@ -104,8 +104,7 @@ class Presence:
     @property
     def interval(self) -> float:
         """Seconds between a node's heartbeats, as large as the fleet is."""
-        here = sum(1 for _ in self._fleet.here())
-        return max(self._interval, here / MOST_HEARTBEATS)
+        return max(self._interval, self._fleet.size / MOST_HEARTBEATS)
 
     async def run(self) -> None:
         """Keep the fleet current, for ever."""
@@ -201,11 +200,12 @@ class Presence:
         clock = self._fleet.clock
         looked = clock.running()
         while True:
-            await asyncio.sleep(self._look_every)
+            # In a large fleet each look takes a while, and nodes may be silent for longer.
+            await asyncio.sleep(max(self._look_every, self.interval / 10))
             now = clock.running()
             # While the broker is away, or this process stands still, no heartbeat is received, and
             # soon after it only those of nodes that are as quick as this controller.
-            if not self._nodes.connected or now - looked > self._late:
+            if not self._nodes.connected or now - looked > self._late + self.interval / 10:
                 self._patient_until = now + self._grace
             self._fleet.find_silent(self._patient_until)
             looked = now

@@ -46,6 +46,11 @@ def sender_of(received: Received) -> str:
     return received.reply
 
 
+def _has_turn(state: JobState, machine: str) -> bool:
+    """Return whether a node may report of a job: reads are answered in another way."""
+    return machine in state.turns.under_way and not state.job.answered
+
+
 class Reports:
     """Receives what nodes report.
 
@@ -103,7 +108,7 @@ class Reports:
         event = messages.report(received.subject, received.data)
         reply = sender_of(received)
         state = self._open.get(event.job)
-        if state is None or event.machine not in state.unfinished:
+        if state is None or not _has_turn(state, event.machine):
             self._spawn(self._late(event, reply, len(received.data)))
         else:
             self._take(state, event, reply, len(received.data))
@@ -155,14 +160,19 @@ class Reports:
     async def _late(self, event: Event, reply: str, size: int) -> None:
         """Store a report whose task is not open, as far as is known here."""
         state = await self._find(event)
-        if state is not None and event.machine in state.unfinished:
-            self._take(state, event, reply, size)
-            return
-        if state is None or event.machine not in state.turns.under_way:
+        if state is None or not _has_turn(state, event.machine):
             try:
                 await self._indexer.catch_up()
             except (BrokerUnreachable, BrokerRefused):
                 return  # Not known, so not answered.
+            state = self._open.get(event.job)
+        if state is not None and _has_turn(state, event.machine):
+            self._take(state, event, reply, size)
+            return
+        if state is not None and event.machine in state.unfinished:
+            reason = "this node has no turn, or had it taken back"
+            self._answer(reply, REFUSED, reason=reason, over=True)
+            return
         if self._index.deleted(event.job) or not self._index.has_task(event.job, event.machine):
             self._answer(reply, REFUSED, reason=f"job {event.job} is not for this node", over=True)
         elif self._ended_so(event):
