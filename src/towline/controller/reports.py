@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -189,11 +190,10 @@ class Reports:
         if state is not None or self._index.status(event.job) is not None:
             return state
         known = self._unknown.setdefault(event.job, asyncio.Event())
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._folded_within):
                 await known.wait()
-        except TimeoutError:
-            self._unknown.pop(event.job, None)
+        self._unknown.pop(event.job, None)
         return self._open.get(event.job)
 
     def _ended_so(self, event: Event) -> bool:
