@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from towline.agent.delivery import Claims, Delivery
+
 from towline.agent.provider import Task
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream

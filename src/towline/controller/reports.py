@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.recorder import Recorder
 from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions
 from towline.errors import BrokerUnreachable
 from towline.runtime.part import keep_running
@@ -51,6 +51,7 @@ class Reports:
 
     Args:
         nodes: the connection to the nodes' account.
+        clock: this machine's clocks.
         folded_within: seconds; see the constant.
     """
 
@@ -63,6 +64,7 @@ class Reports:
         indexer: Indexer,
         decisions: Decisions,
         *,
+        clock: LocalClock | None = None,
         folded_within: float = FOLDED_WITHIN,
     ) -> None:
         self._nodes = nodes
@@ -70,6 +72,7 @@ class Reports:
         self._open = jobs
         self._indexer = indexer
         self._decisions = decisions
+        self._clock = clock or LocalClock()
         self._folded_within = folded_within
         self._recorder = Recorder(journal.add_reports)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,7 +138,7 @@ class Reports:
         # Otherwise it isn't known: no answer, and another controller stores it.
 
     def _answer(self, reply: str, status: str, **fields: Any) -> None:
-        receipt = Receipt(status, time.time(), **fields)
+        receipt = Receipt(status, self._clock.wall(), **fields)
         self._receipts.append((reply, msgspec.json.encode(receipt)))
         self._answered.set()
 

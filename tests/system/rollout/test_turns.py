@@ -109,7 +109,6 @@ def test_a_cancelled_job_ends_at_once_where_it_waits_and_is_stopped_where_it_run
     assert [gate.stopped(name, node) for node in NODES] == [1, 1, 0, 0, 0]
     ended = system.ended(job)
     assert kinds(ended).count("cancelled") == 2
-    assert kinds(ended).count("withheld") == 1
     again = system.admin.post(f"/job/{job}/cancel")
     assert statuses(again.json()) == dict.fromkeys(NODES, "cancelled")
 

@@ -11,9 +11,9 @@ from tests.testing.doubles import AWAY, JournalDouble, until
 from tests.testing.ledger import a_job, an_end, full_disk, on_disk, outbox
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import Outbox
-from towline.runtime.part import keep_running
 from towline.broker.answers import BrokerRefused
 from towline.errors import BrokerUnreachable
+from towline.runtime.part import keep_running
 
 
 @pytest.fixture

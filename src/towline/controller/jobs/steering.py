@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from towline.broker.journal import Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
@@ -125,6 +127,8 @@ class Steering:
                 f"POST /job/{job.id}/cancel stops it: then delete it",
             )
         # First, so that every index forgets the job even if nothing below comes to be done.
-        stored = await self._journal.decide(decision(job.id, DELETED), sequence(state.last))
+        stored = await self._journal.decide(
+            decision(job.id, DELETED, time.time()), sequence(state.last)
+        )
         await self._journal.purge(job.id, before=stored)
         await self._indexer.catch_up()

@@ -263,26 +263,7 @@ class Submitter:
             lead=request.lead,
             requires=operation.requires,
         )
-        return msgspec.structs.replace(job, plan=self._turns(job, plan))
-
-    def _turns(self, job: Job, plan: list[PlannedNode]) -> list[PlannedNode]:
-        """Return the plan of a job with the first turns, which the rule gives as all others."""
-        if job.target == ANY:
-            picked = self._view.pick(job)
-            member = None if picked is None else self._fleet.get(picked)
-            return [] if member is None else [PlannedNode(member.machine, member.hostname)]
-        state = JobState(msgspec.structs.replace(job, plan=plan))
-        found = decide(state, self._view, job.created)
-        if found.withhold:
-            # Those that are drained or away were refused above: what may still come is decided by
-            # the runner, in order.
-            return plan
-        began = LEADS if found.leads else CANARY if found.canary else TURN
-        turn = state.turns.waiting if found.everyone else frozenset(found.release)
-        return [
-            msgspec.structs.replace(node, state=began) if node.machine in turn else node
-            for node in plan
-        ]
+        return msgspec.structs.replace(job, plan=first_turns(job, plan, self._fleet, self._view))
 
     async def _made(self, request: Submission, job_id: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""
@@ -293,6 +274,28 @@ class Submitter:
                 "Use another key to make another job",
             )
         return None if found is None else found[0]
+
+
+def first_turns(
+    job: Job, plan: list[PlannedNode], fleet: Fleet, view: FleetView
+) -> list[PlannedNode]:
+    """Return the plan of a job with the first turns, which the rule gives as all others."""
+    if job.target == ANY:
+        picked = view.pick(job)
+        member = None if picked is None else fleet.get(picked)
+        return [] if member is None else [PlannedNode(member.machine, member.hostname)]
+    state = JobState(msgspec.structs.replace(job, plan=plan))
+    found = decide(state, view, job.created)
+    if found.withhold:
+        # Those that are drained or away were refused above: what may still come is decided by
+        # the runner, in order.
+        return plan
+    began = LEADS if found.leads else CANARY if found.canary else TURN
+    turn = state.turns.waiting if found.everyone else frozenset(found.release)
+    return [
+        msgspec.structs.replace(node, state=began) if node.machine in turn else node
+        for node in plan
+    ]
 
 
 def _refuse_old(members: list[Member], refused: dict[str, tuple[str, str | None]]) -> None:

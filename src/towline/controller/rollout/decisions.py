@@ -7,7 +7,6 @@ author knew of. So there is one order of decisions, whoever makes them.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
@@ -17,6 +16,7 @@ from towline.broker.journal import CHANGES, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
 from towline.controller.rollout.turns import Pause
 from towline.errors import BrokerUnreachable, Conflict
 from towline.units import timestamp
@@ -35,18 +35,30 @@ from towline.wire.event import (
 log = structlog.get_logger()
 
 
-def decision(job_id: str, kind: str, **fields: object) -> Event:
-    """Return a decision about a job, made now."""
-    return Event(job_id, NOBODY, "", kind, time.time(), **fields)  # type: ignore[arg-type]
+def decision(job_id: str, kind: str, moment: float, **fields: object) -> Event:
+    """Return a decision about a job; `moment` is now, in seconds since 1970."""
+    return Event(job_id, NOBODY, "", kind, moment, **fields)  # type: ignore[arg-type]
 
 
 class Decisions:
-    """Makes decisions, at whichever controller they are asked for."""
+    """Makes decisions, at whichever controller they are asked for.
 
-    def __init__(self, journal: Journal, jobs: OpenJobs, indexer: Indexer) -> None:
+    Args:
+        clock: this machine's clocks.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        jobs: OpenJobs,
+        indexer: Indexer,
+        *,
+        clock: LocalClock | None = None,
+    ) -> None:
         self._journal = journal
         self._open = jobs
         self._indexer = indexer
+        self._clock = clock or LocalClock()
         self._leave: dict[str, dict[str, asyncio.Future[bool]]] = {}
         """By job, the machines for which leave was asked while another was being stored."""
 
@@ -82,6 +94,9 @@ class Decisions:
         """Wait until a message of the changes is folded: whoever asks next finds it so."""
         await self._indexer.until({CHANGES: stored})
 
+    def _decision(self, job_id: str, kind: str, **fields: object) -> Event:
+        return decision(job_id, kind, self._clock.wall(), **fields)
+
     # People's
 
     async def pause(self, state: JobState, caller: str) -> None:
@@ -92,7 +107,7 @@ class Decisions:
             BrokerUnreachable: it may or may not be paused.
         """
         job_id = state.job.id
-        event = decision(job_id, PAUSED, data={"caller": caller})
+        event = self._decision(job_id, PAUSED, data={"caller": caller})
 
         def choose(state: JobState) -> Event | None:
             paused = _pause(state)
@@ -112,7 +127,7 @@ class Decisions:
     async def resume(self, state: JobState, caller: str) -> None:
         """Release nodes of a paused job again; raises as `pause`, and where it isn't paused."""
         job_id = state.job.id
-        event = decision(job_id, RESUMED, data={"caller": caller})
+        event = self._decision(job_id, RESUMED, data={"caller": caller})
         tried = False
 
         def choose(state: JobState) -> Event | None:
@@ -130,7 +145,7 @@ class Decisions:
 
     async def cancel(self, job_id: str, caller: str) -> None:
         """Cancel a job wherever it has not ended; raises as `make`."""
-        event = decision(job_id, CANCELLING, data={"caller": caller})
+        event = self._decision(job_id, CANCELLING, data={"caller": caller})
         await self.make(job_id, lambda state: None if state.cancelled is not None else event)
 
     # Nodes'
@@ -141,7 +156,7 @@ class Decisions:
         None where the job isn't open any more; raises as `make`.
         """
         data = {"value": str((report.data or {})["value"]), "hostname": report.hostname}
-        event = decision(job_id, LED, data=data)
+        event = self._decision(job_id, LED, data=data)
         state = await self.make(job_id, lambda state: None if state.lead is not None else event)
         return None if state is None else state.lead
 
@@ -175,7 +190,9 @@ class Decisions:
         while asked := self._leave[job_id]:
             self._leave[job_id] = {}
             try:
-                state = await self.make(job_id, lambda state: _leave(state, list(asked)))
+                state = await self.make(
+                    job_id, lambda state: leave_of(state, list(asked), self._clock.wall())
+                )
             except (BrokerRefused, BrokerUnreachable) as error:
                 for answer in asked.values():
                     if not answer.done():
@@ -192,9 +209,8 @@ class Decisions:
                     answer.set_result(turn is not None and turn.leave)
 
 
-def _leave(state: JobState, machines: list[str]) -> Event | None:
+def leave_of(state: JobState, machines: list[str], now: float) -> Event | None:
     """Return the decision that gives those machines leave that may have it; None for none."""
-    now = time.time()
     # The job's end is a decision too, and so is its cancellation: neither can come between.
     if state.cancelled is not None or now > state.job.expires:
         return None
@@ -203,7 +219,7 @@ def _leave(state: JobState, machines: list[str]) -> Event | None:
         turn = state.turns.under_way.get(machine)
         if turn is not None and not turn.leave and (turn.until is None or now <= turn.until):
             nodes.append(NamedNode(machine, state.tasks[machine].hostname))
-    return decision(state.job.id, LEAVE, nodes=nodes) if nodes else None
+    return decision(state.job.id, LEAVE, now, nodes=nodes) if nodes else None
 
 
 def _pause(state: JobState) -> Pause | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -12,6 +11,7 @@ import structlog
 from towline.broker.connection import Connection
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
 from towline.controller.rollout.turns import Turn
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
@@ -34,6 +34,7 @@ class Releases:
         nodes: the connection to the nodes' account.
         supplies: returns the credentials that machines are given for a job.
         cooldown: returns the cooldown that a job has to mind.
+        clock: this machine's clocks.
     """
 
     def __init__(
@@ -42,11 +43,14 @@ class Releases:
         fleet: Fleet,
         supplies: Callable[[Job, Sequence[str]], Awaitable[dict[str, Supply]]],
         cooldown: Callable[[Job], Cooldown | None],
+        *,
+        clock: LocalClock | None = None,
     ) -> None:
         self._nodes = nodes
         self._fleet = fleet
         self._supplies = supplies
         self._cooldown = cooldown
+        self._clock = clock or LocalClock()
 
     async def compose(
         self, state: JobState, machines: Sequence[str], *, whole: bool = False
@@ -73,7 +77,7 @@ class Releases:
             found[machine] = Release(
                 job.id,
                 machine,
-                time.time(),
+                self._clock.wall(),
                 job.expires if turn.until is None else min(job.expires, turn.until),
                 sent,
                 leave=job.needs_leave,
@@ -106,7 +110,7 @@ class Releases:
     def _cancellation(self, state: JobState, machine: str) -> Cancellation:
         job = state.job
         who = (state.cancelled or "").removeprefix("cancelled by ")
-        return Cancellation(job.id, machine, who, time.time(), job.created, job.expires)
+        return Cancellation(job.id, machine, who, self._clock.wall(), job.created, job.expires)
 
     async def _send(
         self, orders: Mapping[str, Order], reply: Callable[[str], str] = lambda machine: ""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import structlog
 
 from towline.broker.answers import BrokerRefused
-from towline.broker.clock import running
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases
@@ -43,6 +42,7 @@ class Runner:
     Args:
         able: returns whether this controller may send and decide: it has both its connections, its
             fold has caught up, and it knows who is here.
+        clock: this machine's clocks.
         not_again_within, look_every: seconds; see the constants.
     """
 
@@ -55,6 +55,7 @@ class Runner:
         lease: Lease,
         able: asyncio.Event,
         *,
+        clock: LocalClock | None = None,
         not_again_within: float = NOT_AGAIN_WITHIN,
         look_every: float = LOOK_EVERY,
     ) -> None:
@@ -65,6 +66,7 @@ class Runner:
         self._releases = releases
         self._lease = lease
         self._able = able
+        self._clock = clock or LocalClock()
         self._not_again_within = not_again_within
         self._look_every = look_every
         self._sent: dict[str, dict[str, float]] = {}
@@ -87,7 +89,7 @@ class Runner:
             # It was just made: who made it sends the first turns.
             sent = self._sent.setdefault(state.job.id, {})
             for machine in state.turns.under_way:
-                sent.setdefault(machine, running())
+                sent.setdefault(machine, self._clock.running())
             self._look(state, ())
         else:
             self._look(state, turned)
@@ -101,7 +103,7 @@ class Runner:
 
     def _heartbeat(self, member: Member) -> None:
         for state in self._open.of(member.machine):
-            if due(state, self._view, member.machine, time.time()):
+            if due(state, self._view, member.machine, self._clock.wall()):
                 self._look(state, (member.machine,))
 
     def _look(self, state: JobState, machines: frozenset[str] | tuple[str, ...] | None) -> None:
@@ -124,7 +126,7 @@ class Runner:
         try:
             while True:
                 self._wake.clear()
-                now = running()
+                now = self._clock.running()
                 if leading != self._lease.valid:
                     leading = self._lease.valid
                     log.info("rollouts taken over" if leading else "rollouts given up")
@@ -154,7 +156,9 @@ class Runner:
         for job_id in [each for each in self._dirty if each not in self._working]:
             machines = self._dirty.pop(job_id)
             state = self._open.get(job_id)
-            if state is None or (state.job.answered and time.time() < state.job.expires + SOON):
+            if state is None or (
+                state.job.answered and self._clock.wall() < state.job.expires + SOON
+            ):
                 # Whoever makes a read looks after it for as long as anybody waits for it.
                 continue
             task = asyncio.create_task(self._go_on(job_id, machines), name=job_id)
@@ -181,12 +185,12 @@ class Runner:
     def _decide(self, state: JobState) -> Event | None:
         if not self._able.is_set() or not self._lease.valid:
             return None
-        found = decide(state, self._view, time.time())
+        found = decide(state, self._view, self._clock.wall())
         return self.event(state, found) if found else None
 
     def event(self, state: JobState, found: Decision) -> Event:
         """Return a decision of the rule as it is stored."""
-        job = state.job
+        job, now = state.job, self._clock.wall()
         if found.withhold:
             nodes = [
                 NamedNode(machine, self._hostname(state, machine), reason, status)
@@ -194,16 +198,16 @@ class Runner:
             ]
             reasons = {reason for _, reason in found.withhold.values()}
             error = reasons.pop() if len(reasons) == 1 else None
-            return decision(job.id, WITHHELD, nodes=nodes, error=error)
+            return decision(job.id, WITHHELD, now, nodes=nodes, error=error)
         if found.take_back:
             nodes = [NamedNode(each, self._hostname(state, each)) for each in found.take_back]
-            return decision(job.id, TAKEN_BACK, nodes=nodes)
-        until = None if kept(job) else min(job.expires, time.time() + SOON)
+            return decision(job.id, TAKEN_BACK, now, nodes=nodes)
+        until = None if kept(job) else min(job.expires, now + SOON)
         named = None
         if not found.everyone:
             named = [NamedNode(each, self._hostname(state, each)) for each in found.release]
         return decision(
-            job.id, RELEASED, nodes=named, until=until, canary=found.canary, leads=found.leads
+            job.id, RELEASED, now, nodes=named, until=until, canary=found.canary, leads=found.leads
         )
 
     def _hostname(self, state: JobState, machine: str) -> str:
@@ -224,7 +228,7 @@ class Runner:
 
     async def send(self, state: JobState, machines: set[str] | None) -> None:
         """Send machines what they are due of a job, but not again what they were sent just now."""
-        now = running()
+        now = self._clock.running()
         sent = self._sent.setdefault(state.job.id, {})
         # A cancellation is another thing than the task was.
         mark = "!" if state.cancelled is not None else ""
@@ -232,7 +236,7 @@ class Runner:
             machine
             for machine in (list(state.turns.under_way) if machines is None else machines)
             if now - sent.get(machine + mark, -self._not_again_within) >= self._not_again_within
-            and due(state, self._view, machine, time.time())
+            and due(state, self._view, machine, self._clock.wall())
         ]
         if not wanted or not self._able.is_set():
             return
