@@ -252,7 +252,11 @@ def untruths(
     good: Counter[str] = Counter()
     for job in jobs:
         for result in job["results"]:
-            node, status, error = result["hostname"], result["status"], result.get("error", "")
+            node, status, error = (
+                result["hostname"],
+                result["status"],
+                result.get("error") or result.get("reason", ""),
+            )
             good[node] += status == "ok"
             unbegun = "not begun before" in error or "not kept" in error
             meant[node] += not unbegun

@@ -184,7 +184,8 @@ class Fleet(Assembly):
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._pull = pull
-        self._env = {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
+        self._env = {"TOWLINE_HEARTBEAT": heartbeat}
+        self._env |= {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
         self.controllers: list[TowlineProcess] = []
         self.clients: list[httpx.Client] = []
         self.urls: list[str] = []
@@ -201,7 +202,7 @@ class Fleet(Assembly):
             listen, name = f"127.0.0.1:{free_port()}", f"controller-{number}"
             controller = TowlineProcess(
                 *("controller", "--state", self.directory / name, "--listen", listen),
-                *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+                *self.broker.journal_login,
                 *("--token-key", key, "--log-level", "warning"),
                 logs=self.directory,
                 name=name,
@@ -230,7 +231,7 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.credentials, self.ledgers, self._heartbeat, self._pull),
+                    *(self.broker.logins.agents, self.ledgers, self._heartbeat, self._pull),
                 ],
                 logs=self.directory,
             )

@@ -39,6 +39,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str]
 """Returns the place that a credential is for, from the parameters of an operation by name."""
 
+LeadsFor: TypeAlias = Callable[[Mapping[str, Any]], bool]
+"""Returns whether one node is to go first, from the parameters of an operation by name."""
+
 NODE = "node"
 """The capability that every node has."""
 
@@ -48,7 +51,7 @@ RESERVED = frozenset(
 )
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
-RESULT_RESERVED = frozenset({"hostname", "status", "error", "waits"})
+RESULT_RESERVED = frozenset({"hostname", "machine_id", "status", "error", "reason", "waits"})
 """Names that every node's result has beside what the operation returned."""
 
 NODE_PREFIX = "/node/{hostname}/"
@@ -159,6 +162,7 @@ class Operation(Generic[P, T]):
         requires: str,
         success: int | None,
         credential_for: CredentialFor | None = None,
+        leads: LeadsFor | None = None,
     ) -> None:
         self.function = function
         self.name = name
@@ -170,6 +174,7 @@ class Operation(Generic[P, T]):
         self.success = success or (200 if effect is Effect.READ else 202)
         self.takes_credential = credential_for is not None
         self._credential_for = credential_for
+        self._leads = leads
         documentation = inspect.getdoc(function) or name
         self.summary, _, self.description = documentation.partition("\n")
         self.description = self.description.strip()
@@ -236,6 +241,14 @@ class Operation(Generic[P, T]):
             parameters: as `read` has validated them.
         """
         return None if self._credential_for is None else self._credential_for(parameters)
+
+    def leads_for(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether one node is to go first, and find what all others are given.
+
+        Args:
+            parameters: as `read` has validated them.
+        """
+        return self._leads is not None and self._leads(parameters)
 
     def read(self, values: object, *, strict: bool = True) -> msgspec.Struct:
         """Validate `values`, a mapping, as this operation's parameters.
@@ -343,6 +356,18 @@ class Catalog:
     def __iter__(self) -> Iterator[Operation[..., Any]]:
         return iter(sorted(self._operations.values(), key=lambda operation: operation.name))
 
+    def credential_for(self, job: Job) -> str | None:
+        """Return the place that a job's nodes log in to, or None for none.
+
+        Raises:
+            ValueError: its parameters can't be read; another version may have made it.
+        """
+        found = self.get(job.operation)
+        try:
+            return None if found is None else found.credential_for(job.parameters)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the parameters of job {job.id} can't be read: {error}") from error
+
     def capabilities(self) -> set[str]:
         """Return what the operations require of nodes, all together."""
         return {NODE} | {operation.requires for operation in self._operations.values()}
@@ -361,6 +386,7 @@ def operation(
     requires: str | Capability[Any] = NODE,
     success: int | None = None,
     credential_for: CredentialFor | None = None,
+    leads: LeadsFor | None = None,
 ) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
     """Make an async function an operation.
 
@@ -374,6 +400,8 @@ def operation(
         credential_for: returns for the validated parameters, by name, the place that the node logs
             in to: the node gets the credential that is kept for it, and a request may bring its
             own (`X-Registry-Auth`).
+        leads: returns for the validated parameters, by name, whether of several nodes one is to go
+            first and find what all others are given; what that is only the body knows.
 
     Example:
         @operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
@@ -392,6 +420,7 @@ def operation(
             requires=requires.name if isinstance(requires, Capability) else requires,
             success=success,
             credential_for=credential_for,
+            leads=leads,
         )
         catalog.add(made)
         return made

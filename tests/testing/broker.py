@@ -16,6 +16,44 @@ from tests.testing.process import Process
 from towline.runtime.embedded_broker import server_program
 
 _USER, _PASSWORD = "tests", "broker-secret"
+NODES_USER, NODES_PASSWORD = "controllers", "nodes-secret"
+AGENTS_USER, AGENTS_PASSWORD = "agents", "agents-secret"
+
+ACCOUNTS = f"""\
+accounts {{
+  JOURNAL: {{ jetstream: enabled, users: [{{ user: {_USER}, password: "{_PASSWORD}" }}] }}
+  NODES: {{ users: [
+    {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
+    {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
+      publish: {{ allow: ["report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*"] }}
+      subscribe: {{ allow: ["task.*.*", "task._all", "_INBOX.>"] }}
+      allow_responses: {{ max: 1, expires: "1m" }}
+    }} }}
+  ] }}
+}}
+authorization {{ timeout: 10 }}
+"""
+"""The accounts of the journal and of the nodes, in a server's configuration."""
+
+
+class Logins:
+    """The files with what each part logs in with.
+
+    `credentials` is for the journal, `nodes` for controllers and `agents` for agents among the
+    nodes.
+
+    Parameters: `directory` is where they are written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.credentials = self._write(directory / "credentials", _USER, _PASSWORD)
+        self.nodes = self._write(directory / "nodes-credentials", NODES_USER, NODES_PASSWORD)
+        self.agents = self._write(directory / "agent-credentials", AGENTS_USER, AGENTS_PASSWORD)
+
+    def _write(self, path: Path, user: str, password: str) -> Path:
+        path.write_text(f"{user}:{password}")
+        path.chmod(0o600)
+        return path
 
 
 class Broker(Assembly):
@@ -30,17 +68,15 @@ class Broker(Assembly):
     def __init__(self, directory: Path, *, storage: str | None = None) -> None:
         super().__init__()
         self.port = free_port()
-        self.credentials = directory / "credentials"
-        self.credentials.write_text(f"{_USER}:{_PASSWORD}")
-        self.credentials.chmod(0o600)
+        self.logins = Logins(directory)
         configuration = directory / "nats.conf"
         limit = f", max_file_store: {storage}" if storage else ""
         configuration.write_text(
             f"""\
 listen: "127.0.0.1:{self.port}"
 max_payload: 8388608
-authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)}, timeout: 10 }}
 ping_interval: "20s"
+{ACCOUNTS}
 jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: always{limit} }}
 """
         )
@@ -51,6 +87,22 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def _start(self) -> None:
         self._parts.callback(self.process.close)
         self.start()
+
+    @property
+    def credentials(self) -> Path:
+        """The login of the journal's account."""
+        return self.logins.credentials
+
+    @property
+    def journal_login(self) -> list[str]:
+        """What a controller is given to reach it."""
+        nodes = ["--nodes-credentials", str(self.logins.nodes)]
+        return ["--nats", self.url, "--nats-credentials", str(self.credentials), *nodes]
+
+    @property
+    def agent_login(self) -> list[str]:
+        """What an agent is given to reach it."""
+        return ["--nats", self.url, "--nats-credentials", str(self.logins.agents)]
 
     @property
     def url(self) -> str:

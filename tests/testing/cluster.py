@@ -76,7 +76,7 @@ class Cluster(Assembly):
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),
-            *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+            *(self.broker.agent_login if part == "agent" else self.broker.journal_login),
             *arguments,
             logs=self.directory,
             name=name,
@@ -152,6 +152,10 @@ class Cluster(Assembly):
         found: list[dict[str, Any]] = [a for a in agents if a["hostname"] == hostname]
         return found[0] if found else None
 
+    def machine_id(self, hostname: str) -> str:
+        """Return a node's machine id, from its state directory."""
+        return (self.directory / f"agent-{hostname}" / "machine-id").read_text().strip()
+
     def job(self, job_id: str, *, wait: int = 30) -> dict[str, Any]:
         """Return a job, waiting for the nodes that are there."""
         answer = self.admin.get(f"/job/{job_id}", headers={"Prefer": f"wait={wait}"})
@@ -189,7 +193,7 @@ class Cluster(Assembly):
 
     def jobs_made(self) -> int:
         """Return how many jobs the broker has ever been given."""
-        return self.broker.last_sequence("JOBS")
+        return len(self.broker.subjects("CHANGES", "job.*"))
 
     @property
     def logs(self) -> str:

@@ -11,7 +11,7 @@ import nats
 from nats.aio.client import Client
 
 from tests.testing.assembly import Assembly
-from tests.testing.broker import Broker
+from tests.testing.broker import ACCOUNTS, Broker, Logins
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process, wait_until
 from tests.testing.relay import Relay
@@ -69,9 +69,7 @@ class NatsCluster(Broker):
 
     def __init__(self, directory: Path) -> None:
         Assembly.__init__(self)
-        self.credentials = directory / "credentials"
-        self.credentials.write_text(f"{_USER}:{_PASSWORD}")
-        self.credentials.chmod(0o600)
+        self.logins = Logins(directory)
         self.ports = [free_port() for _ in range(SIZE)]
         self._directory = directory
         self._routes = [free_port() for _ in range(SIZE)]
@@ -101,8 +99,8 @@ class NatsCluster(Broker):
 server_name: {name}
 listen: "127.0.0.1:{self.ports[number]}"
 max_payload: 8388608
-authorization {{ user: {json.dumps(_USER)}, password: {json.dumps(_PASSWORD)}, timeout: 10 }}
 ping_interval: "20s"
+{ACCOUNTS}
 jetstream {{ store_dir: {json.dumps(str(self._directory / name))}, sync_interval: always }}
 cluster {{
   name: tests, listen: "127.0.0.1:{self._routes[number]}", advertise: "127.0.0.1:1"
@@ -169,7 +167,7 @@ cluster {{
         except (nats.errors.Error, OSError) as error:
             return {"error": {"description": repr(error)}}
 
-    def leader(self, stream: str = "JOBS") -> int | None:
+    def leader(self, stream: str = "CHANGES") -> int | None:
         """Return which server leads a stream, or None while none does."""
         found = self.call(f"STREAM.INFO.{stream}").get("cluster", {}).get("leader")
         return None if not found else int(found.rpartition("-")[2])

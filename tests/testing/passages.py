@@ -69,7 +69,7 @@ def end(cluster: Cluster, job: str, node: str = ONE) -> tuple[str, str | None]:
     for client in cluster.others:
         wait_until(partial(shows, client, f"/job/{job}", body), what="the others to agree")
     found = {result["hostname"]: result for result in body["results"]}
-    return found[node]["status"], found[node].get("error")
+    return found[node]["status"], found[node].get("error") or found[node].get("reason")
 
 
 def shows(client: httpx.Client, path: str, body: object) -> bool:
@@ -98,7 +98,7 @@ def at_broker(cluster: Cluster, work: Callable[[Client], Awaitable[T]]) -> T:
 
 def machine(cluster: Cluster, node: str = ONE) -> str:
     """Return a node's machine id."""
-    return (cluster.directory / f"agent-{node}" / "machine-id").read_text().strip()
+    return cluster.machine_id(node)
 
 
 def outbox(cluster: Cluster, node: str = ONE) -> int:

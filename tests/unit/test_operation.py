@@ -159,6 +159,30 @@ def test_an_operation_logs_in_nowhere_unless_it_says_so() -> None:
     assert made.credential_for({"name": "ARGO"}) is None
 
 
+def test_an_operation_says_by_its_parameters_whether_one_node_goes_first() -> None:
+    made = make(sail, leads=lambda parameters: parameters["name"] == "ARGO")
+    assert made.leads_for({"name": "ARGO"})
+    assert not made.leads_for({"name": "NAIAD"})
+    assert not make(sail).leads_for({"name": "ARGO"})
+
+
+@pytest.mark.parametrize(
+    ("more", "leads"),
+    [
+        ({}, True),
+        ({"resolve": "once"}, True),
+        ({"resolve": "each"}, False),
+        ({"image": f"nginx@sha256:{'0' * 64}"}, False),
+        ({"image": f"nginx:1.27@sha256:{'0' * 64}"}, False),
+    ],
+)
+def test_of_the_nodes_that_pull_a_tag_one_resolves_it_unless_each_is_to(
+    more: dict[str, str], leads: bool
+) -> None:
+    parameters = msgspec.to_builtins(docker.pull.read({"image": "nginx", **more}))
+    assert docker.pull.leads_for(parameters) is leads
+
+
 def test_values_that_fit_are_read_with_defaults() -> None:
     made = make(sail)
     assert msgspec.structs.asdict(made.read({"name": "ARGO"})) == {"name": "ARGO", "knots": 8}

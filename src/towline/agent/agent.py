@@ -15,7 +15,6 @@ from towline.agent.inbox import Inbox
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
-from towline.agent.part import keep_running
 from towline.agent.progress import ProgressSender
 from towline.agent.provider import Context, Provider
 from towline.agent.questions import ControllerQuestions
@@ -25,6 +24,7 @@ from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
+from towline.runtime.part import keep_running
 from towline.wire.target import Label
 
 log = structlog.get_logger()

@@ -15,12 +15,12 @@ from towline.agent.capabilities import Capabilities
 from towline.agent.fields import clean, clean_moment, clean_name
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
-from towline.agent.part import is_cancelled
 from towline.agent.progress import ProgressSender
 from towline.agent.provider import Task
 from towline.broker.clock import Clock, running
 from towline.errors import ProviderUnreachable, TaskFailed, TowlineError
 from towline.operation import Effect, catalog
+from towline.runtime.part import is_cancelled
 from towline.units import timestamp
 from towline.wire.event import (
     CANCELLED,

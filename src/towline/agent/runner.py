@@ -15,9 +15,9 @@ from towline.agent.changes import ENDED, Change
 from towline.agent.executor import Executor, Mode, job_of
 from towline.agent.ledger import Ledger, Unfinished, until
 from towline.agent.outbox import Outbox
-from towline.agent.part import is_cancelled
 from towline.broker.clock import Clock
 from towline.errors import BrokerUnreachable
+from towline.runtime.part import is_cancelled
 from towline.wire.event import CANCELLED, FAILED, SKIPPED, STARTED, Event
 from towline.wire.release import Cancellation, Release
 from towline.wire.report import REFUSED

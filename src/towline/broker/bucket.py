@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
@@ -230,24 +230,30 @@ class Bucket(Generic[T]):
             raise unreadable(subject, error) from error
         return [self._key(subject) for subject in found.subjects or {}]
 
-    async def follow(self) -> AsyncIterator[Change[T]]:
+    async def follow(self, all_read: Callable[[], None] = lambda: None) -> AsyncIterator[Change[T]]:
         """Yield the newest value of each key, then every change, for ever.
 
         After an interruption it begins anew with the newest value of each key. What was deleted
         or can't be read is left out.
+
+        Args:
+            all_read: called when what the bucket held is yielded.
         """
         follower = Follower(
             self._jetstream, self._stream, subjects=[self.subject(">")], newest=True
         )
         session, live = 0, False
-        async for message in follower:
+        async for message in follower.with_ends():
             if session != follower.sessions:
                 session, live = follower.sessions, False
-            key = self._key(message.subject)
-            value = self._read(key, message.data)
-            if value is not None:
-                yield Change(key, value, message.time, live)
-            live = live or message.pending == 0
+            if message is not None:
+                key = self._key(message.subject)
+                value = self._read(key, message.data)
+                if value is not None:
+                    yield Change(key, value, message.time, live)
+            if not live and (message is None or message.pending == 0):
+                live = True
+                all_read()
 
     def _read(self, key: str, data: bytes) -> T | None:
         if not data:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from towline.broker.client import ServerClient
 from towline.broker.settings import Settings, login, without_password
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerUnreachable, sentence
 
 log = structlog.get_logger()
 
@@ -302,7 +302,7 @@ class Connection:
 
 def unreachable(reason: str) -> BrokerUnreachable:
     """Return the error for a broker that gave no answer."""
-    return BrokerUnreachable("The broker is out of reach.", reason)
+    return BrokerUnreachable(sentence("The broker is out of reach", reason), reason)
 
 
 def _cancellations() -> int:

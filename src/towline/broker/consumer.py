@@ -114,11 +114,18 @@ class Follower:
         self._heartbeat = cluster_heartbeat if jetstream.connection.clustered else heartbeat
         self._pull_expires = pull_expires
         self._delivered = 0
+        self._empty = False
         self.created: str | None = None
         self.sessions = 0
         self.ready = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
+        async for message in self.with_ends():
+            if message is not None:
+                yield message
+
+    async def with_ends(self) -> AsyncIterator[Message | None]:
+        """Yield messages as iterating does; None at each beginning where there is none to come."""
         pause = SHORTEST_PAUSE
         while True:
             try:
@@ -145,6 +152,7 @@ class Follower:
             await self._locate()
         body = {"stream_name": self._stream, "config": self._config()}
         answer = await self._jetstream.call(f"CONSUMER.CREATE.{self._stream}", body)
+        self._empty = not answer["num_pending"]
         return str(answer["name"])
 
     def _config(self) -> dict[str, Any]:
@@ -193,13 +201,15 @@ class Follower:
 
     # Deliveries
 
-    async def _session(self) -> AsyncIterator[Message]:
+    async def _session(self) -> AsyncIterator[Message | None]:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
         client = await self._jetstream.connection.client()
         consumer = await self._make_consumer(client)
         self.sessions += 1
         self._delivered = 0
         self.ready.set()
+        if self._empty:
+            yield None
         inbox = client.new_inbox()
         queue: asyncio.Queue[Msg | None] = asyncio.Queue()
 

@@ -49,7 +49,7 @@ class Listener:
     `receive`, which is logged. Entered as a context it receives for as long as the block lasts.
 
     Attributes:
-        ready: set once the server has the subscription, for the first time.
+        ready: set while the server has the subscription.
         unreadable: how many messages could not be read.
 
     Args:
@@ -118,6 +118,7 @@ class Listener:
                 self.ready.set()
                 await asyncio.wait({lost})
         finally:
+            self.ready.clear()
             if not lost.done():
                 await asyncio.wait({subscribing}, timeout=LEAVE_WITHIN)
                 if subscribing.done():
@@ -146,12 +147,16 @@ class Listener:
         try:
             self._receive(received)
         except Unreadable as error:
-            self.unreadable += 1
-            self._misread.add(received, error)
+            self.count_unreadable(received, error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             # It is logged there. A cancellation too: nothing is waited for here, so it is none of
             # this task's.
             self._failures.add(received, error)
+
+    def count_unreadable(self, received: Received, error: Exception) -> None:
+        """Count a message that turned out to be unreadable, and log it without flooding."""
+        self.unreadable += 1
+        self._misread.add(received, error)
 
     def _log_unreadable(self, message: Received, error: BaseException, count: int) -> None:
         log.warning(

@@ -140,7 +140,7 @@ def _print_events(events: Iterable[JobEvent], output: str, *, with_job: bool) ->
 
 def _line(event: JobEvent, *, with_job: bool) -> str:
     data = event.data
-    words = data.get("error") or data.get("message") or ""
+    words = data.get("error") or data.get("reason") or data.get("message") or ""
     if event.kind == "submitted":
         words = f"{data['operation']['type']} for {data['target']} by {data['caller']}"
     elif event.kind == "end":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from towline.operation import RESULT_RESERVED
+
 if TYPE_CHECKING:
     from towline.client import JobView
 
@@ -33,10 +35,11 @@ def results_table(results: list[dict[str, Any]]) -> None:
     names: list[str] = []
     for result in results:
         names += [name for name in result if name not in names]
-    names = [name for name in names if name not in ("hostname", "status", "error", "waits")]
-    columns = ["hostname", "status", *names, "error"]
-    if not any("error" in result for result in results):
-        columns.remove("error")
+    names = [name for name in names if name not in RESULT_RESERVED]
+    hostnames = {result["hostname"] for result in results}
+    twins = ["machine_id"] if len(hostnames) < len(results) else []
+    why = [name for name in ("error", "reason") if any(name in result for result in results)]
+    columns = ["hostname", *twins, "status", *names, *why]
     print_table(
         [name.replace("_", " ").upper() for name in columns],
         [[_cell(result.get(name)) for name in columns] for result in results],
@@ -74,7 +77,7 @@ def print_job(job: JobView) -> None:
                 moment["timestamp"],
                 moment["event"],
                 moment.get("hostname", ""),
-                moment.get("error") or moment.get("message", ""),
+                moment.get("error") or moment.get("reason") or moment.get("message", ""),
             ]
             for moment in job["timeline"]
         ],

@@ -127,11 +127,12 @@ def _follow(
 
 
 def _row(result: Result[Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"hostname": result.hostname, "status": result.status}
+    row: dict[str, Any] = {
+        "hostname": result.hostname,
+        "machine_id": result.machine_id,
+        "status": result.status,
+    }
     if result.value is not None:
         row |= msgspec.to_builtins(result.value)
-    if result.error is not None:
-        row["error"] = result.error
-    if result.waits is not None:
-        row["waits"] = result.waits
-    return row
+    row |= {"error": result.error, "reason": result.reason, "waits": result.waits}
+    return {name: value for name, value in row.items() if value is not None}

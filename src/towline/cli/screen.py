@@ -155,7 +155,7 @@ def _about(node: NodeProgress) -> Text:
 
 def _beside(node: NodeProgress) -> str:
     if node.phase is None:
-        return printable(node.error or "")
+        return printable(node.error or node.reason or "")
     return printable(", ".join([*amounts(node), *filter(None, [node.note])]))
 
 

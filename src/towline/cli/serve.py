@@ -201,7 +201,12 @@ def _retention(settings: config.Settings) -> Retention:
     return Retention(age=age, size=size, replicas=settings.replicas)
 
 
-def _broker(settings: config.Settings) -> Any:
+def _nodes(settings: config.Settings) -> Any:
+    """Return how a controller logs in where the nodes are."""
+    return _broker(settings, "nodes_credentials")
+
+
+def _broker(settings: config.Settings, login: str = "nats_credentials") -> Any:
     from towline.broker.settings import Settings, check_url
     from towline.runtime.secret_file import check_secret_file
 
@@ -212,7 +217,8 @@ def _broker(settings: config.Settings) -> Any:
         )
     for url in urls:
         check_url(url)
-    credentials = Path(settings.nats_credentials) if settings.nats_credentials else None
+    named = getattr(settings, login)
+    credentials = Path(named) if named else None
     if credentials is not None:
         with contextlib.suppress(OSError):  # whoever reads it says what is wrong with it
             check_secret_file(credentials, "The NATS credentials file", named=True)
@@ -293,6 +299,9 @@ def up(config_file: str | None, **flags: Any) -> None:
 @state_option
 @listen_option
 @broker_options
+@click.option(
+    "--nodes-credentials", metavar="FILE", help="The login for the nodes' account of the broker."
+)
 @click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
 @click.option("--credentials-key", metavar="FILE", help="The key that encrypts credentials.")
 @config_option
@@ -310,6 +319,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         host=host,
         port=port,
         broker=_broker(settings),
+        nodes=_nodes(settings),
         index=directory / "index.sqlite",
         key=_token_key(settings, directory),
         vault=_vault(settings, directory),
@@ -318,6 +328,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
         retention=_retention(settings),
+        heartbeat=settings.seconds("heartbeat"),
     )
 
     async def serve() -> None:

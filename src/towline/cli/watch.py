@@ -95,5 +95,5 @@ def awaited(node: NodeProgress | Result[Any]) -> bool:
     """Return whether commands wait for a node: not for one that has ended, or is away."""
     if node.status == "pending":
         # One that is pending for another reason than its turn is away.
-        return node.error is None or node.waits is not None
+        return node.reason is None or node.waits is not None
     return node.status == "running"

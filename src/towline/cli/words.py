@@ -9,7 +9,8 @@ from towline.wire.progress import EXTRACTING, NodeProgress, Total
 def in_words(node: NodeProgress) -> str:
     """Return how far a node is, in words."""
     if node.phase is None:
-        return node.status if node.error is None else f"{node.status}: {node.error}"
+        why = node.error or node.reason
+        return node.status if why is None else f"{node.status}: {why}"
     attempt = f"attempt {node.attempt}" if node.attempt > 1 else ""
     parts = [node.phase, attempt, *amounts(node), node.note or ""]
     return ", ".join(part for part in parts if part)

@@ -55,10 +55,14 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         status: ok, failed, skipped, pending, running, cancelled or expired.
         value: what the operation returned; None unless `status` is ok.
-        error: why the node failed, or what else is to be said of its status.
+        error: why the node failed; None unless `status` is failed.
         waits: what the node waits for. A pending node that is here waits for its turn:
             max_parallel, canary or paused. A running one waits for other pulls on it, max_pulls,
             or for a registry that has had too many requests, registry.
+        machine_id: the node's, which tells two nodes of the same hostname apart. None while no
+            node has taken a job for any node.
+        reason: why a node is pending, skipped, expired or cancelled, or what a running one waits
+            for, in words.
     """
 
     hostname: str
@@ -66,6 +70,8 @@ class Result(msgspec.Struct, Generic[T], frozen=True):
     value: T | None = None
     error: str | None = None
     waits: str | None = None
+    machine_id: str | None = None
+    reason: str | None = None
 
 
 class JobSnapshot(msgspec.Struct, Generic[T], frozen=True):
@@ -99,6 +105,7 @@ class Moment(TypedDict, total=False):
     event: str
     hostname: str
     message: str
+    reason: str
     error: str
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import msgspec
 from starlette.types import ASGIApp
 
 from towline.broker.connection import Connection
+from towline.broker.isolation import check_isolated
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.controller.auth import Authenticator
-from towline.controller.cooldowns import cooldown_bucket
-from towline.controller.credentials.issuer import Issuer
+from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.credentials.store import CredentialStore
+from towline.controller.credentials.supplies import Supplies
 from towline.controller.fleet import Fleet
 from towline.controller.http.app import application
 from towline.controller.http.endpoints.documents import Documents
@@ -28,7 +30,7 @@ from towline.controller.http.endpoints.nodes import Nodes
 from towline.controller.http.endpoints.operations import Operations
 from towline.controller.http.endpoints.registries import RegistryCredentials
 from towline.controller.http.endpoints.streams import Streams
-from towline.controller.http.request import Waits
+from towline.controller.http.preferences import Waits
 from towline.controller.http.server import Server, bind
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys
@@ -36,19 +38,24 @@ from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
 from towline.controller.jobs.lookup import Lookup
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.presence import Presence
 from towline.controller.progress.watches import Watches
+from towline.controller.questions import Questions
+from towline.controller.reports import Reports
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
+from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
+from towline.controller.service import Service
 from towline.controller.storage import Storage
 from towline.operation import catalog
 from towline.runtime.keys import Vault
-
-LOOK_EVERY = 0.05
-"""Seconds between looks whether the index has caught up, at the start."""
+from towline.runtime.part import keep_running
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -56,7 +63,8 @@ class Options(msgspec.Struct, frozen=True):
 
     Attributes:
         host, port: where to listen; port 0 takes a free one.
-        broker: where the broker is, and how to log in there.
+        broker: where the journal is, and how to log in there.
+        nodes: how to log in where the nodes are.
         index: the file of the index.
         key: signs tokens.
         vault: locks the credentials that are kept.
@@ -64,11 +72,13 @@ class Options(msgspec.Struct, frozen=True):
         wait, longest_wait: seconds that a request waits for its nodes, and may ask to.
         expires: seconds within which a job that is kept for nodes that are away must be begun.
         retention: how long and how much the journal keeps.
+        heartbeat: seconds between two heartbeats of a node in a small fleet.
     """
 
     host: str
     port: int
     broker: Settings
+    nodes: Settings
     index: Path
     key: bytes
     vault: Vault
@@ -77,48 +87,72 @@ class Options(msgspec.Struct, frozen=True):
     longest_wait: float
     expires: float
     retention: Retention
+    heartbeat: float
 
 
 class Controller:
-    """The parts of a controller on one connection and one index; a new part is one line here."""
+    """The parts of a controller on two connections and one index; a new part is one line here.
 
-    def __init__(self, options: Options, jetstream: JetStream, index: Index) -> None:
+    Args:
+        broker: the connection to the journal's account.
+        nodes: the connection to the nodes' account, where there is no JetStream.
+    """
+
+    def __init__(
+        self, options: Options, broker: Connection, nodes: Connection, index: Index
+    ) -> None:
         self.stopping = asyncio.Event()
-        connection = jetstream.connection
-        self.jetstream = jetstream
+        self.jetstream = JetStream(broker)
         self.index = index
-        self.journal = Journal(jetstream)
-        self.fleet = Fleet(jetstream)
-        self.indexer = Indexer(jetstream, index, retention=options.retention.age)
+        self.journal = Journal(self.jetstream)
+        self.fleet = Fleet()
+        self.presence = Presence(self.fleet, nodes, self.jetstream, interval=options.heartbeat)
+        self.open = OpenJobs()
+        self.indexer = Indexer(self.jetstream, index, self.open, retention=options.retention.age)
         self.waiting = Waiting(self.indexer, self.fleet)
         self.lookup = Lookup(index, self.indexer, self.fleet, self.waiting)
-        self.credentials = CredentialStore(jetstream, options.vault)
+        self.credentials = CredentialStore(self.jetstream, options.vault)
         self.job_credentials = JobCredentials(self.credentials, index, self.indexer)
-        self.issuer = Issuer(connection, index, self.fleet, self.indexer, self.credentials)
-        self.keys = Keys(jetstream)
-        self.submitter = Submitter(
-            *(self.journal, index, self.fleet, self.keys, self.job_credentials),
-            *(self.waiting, self.lookup),
-            expires=options.expires,
-        )
-        self.decisions = Decisions(self.journal, index, self.fleet, self.indexer)
-        self.lease = Lease(jetstream, "waves")
+        self.cooldowns = Cooldowns(self.jetstream, time.time)
+        supplies = Supplies(self.credentials, self.fleet.public_key)
+        self.releases = Releases(nodes, self.fleet, supplies.of, self.cooldowns.of)
+        self.decisions = Decisions(self.journal, self.open, self.indexer)
+        self.lease = Lease(self.jetstream, "rollouts")
+        able = asyncio.Event()
         self.runner = Runner(
-            *(self.journal, index, self.fleet, self.indexer, self.decisions, self.lease)
+            *(self.open, self.fleet, self.decisions, self.releases, self.lease, able)
+        )
+        self.reads = Reads(nodes, self.journal, self.fleet, self.releases, self.indexer)
+        self.reports = Reports(
+            *(nodes, self.journal, index, self.open, self.indexer, self.decisions)
+        )
+        self.questions = Questions(
+            *(nodes, self.presence, self.fleet, self.open, self.indexer, self.releases),
+            self.cooldowns,
+        )
+        self.service = Service(
+            *(broker, nodes, self.indexer, self.presence, able),
+            [self.reports.first, self.reports.again, self.questions.listener],
+        )
+        self.keys = Keys(self.jetstream)
+        self.submitter = Submitter(
+            *(self.journal, index, self.open, self.fleet, self.keys, self.job_credentials),
+            *(self.waiting, self.lookup, self.runner, self.reads),
+            expires=options.expires,
+            settled=self.presence.settled,
         )
         self.steering = Steering(
-            *(self.journal, index, self.indexer, self.decisions, self.waiting, self.lookup)
+            *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)
         )
-        self.cooldowns = cooldown_bucket(jetstream)
-        self.watches = Watches(connection, self.indexer, self.lookup)
+        self.watches = Watches(nodes, self.indexer, self.lookup, self.fleet)
         replicas = options.retention.replicas
         self.storage = Storage(
-            connection,
+            broker,
             [
                 *(
                     functools.partial(part.create, replicas)
                     for part in (
-                        *(self.fleet, self.keys, self.credentials, self.cooldowns),
+                        *(self.presence, self.keys, self.credentials, self.cooldowns),
                         self.lease,
                     )
                 ),
@@ -126,6 +160,7 @@ class Controller:
                 functools.partial(self.journal.create, options.retention),
             ],
         )
+        self._nodes = nodes
         self._options = options
 
     def application(self) -> ASGIApp:
@@ -136,8 +171,8 @@ class Controller:
         return application(
             Authenticator(options.key, options.roles, {each.permission for each in catalog}),
             [
-                *Health(self.jetstream, self.indexer, self.fleet).routes(),
-                *Nodes(self.fleet).routes(),
+                *Health(self.jetstream, self._nodes, self.indexer, self.fleet).routes(),
+                *Nodes(self.fleet, self.presence).routes(),
                 *Jobs(
                     *(self.lookup, self.submitter, self.steering, Lists(self.index), self.fleet),
                     waits,
@@ -157,16 +192,16 @@ class Controller:
         await self.storage.make()
         async with asyncio.TaskGroup() as group:
             for part in (
-                *(self.storage, self.indexer, self.fleet),
-                *(self.runner, self.watches, self.issuer, self.job_credentials),
+                *(self.storage, self.indexer, self.presence, self.cooldowns, self.service),
+                *(self.runner, self.reads, self.reports, self.watches, self.job_credentials),
             ):
-                group.create_task(part.run())
+                name = type(part).__name__.lower()
+                group.create_task(keep_running(name, part.run))
 
     async def ready(self) -> None:
-        """Return once requests can be answered from what the broker has."""
+        """Return once requests can be answered from what the broker and the nodes have said."""
         await self.storage.ready.wait()
-        while not self.indexer.caught_up:
-            await asyncio.sleep(LOOK_EVERY)
+        await self.service.able.wait()
 
     def stop(self) -> None:
         """End the streams of events: they would delay the controller's end."""
@@ -183,15 +218,22 @@ async def run(
         options: the settings.
         listening: called with the URL once requests are accepted.
         ready: called once they can be answered: the broker was reached, what controllers keep
-            there exists, and the index has caught up with it.
+            there exists, the index has caught up with it, and the nodes have been asked who is
+            here.
+
+    Raises:
+        InvalidConfiguration: where the nodes are, JetStream is too.
     """
     listener = bind(options.host, options.port)
     with Index(options.index) as index:
-        async with Connection(options.broker, "controller") as connection:
-            controller = Controller(options, JetStream(connection), index)
+        async with (
+            Connection(options.broker, "controller") as broker,
+            Connection(options.nodes, "controller of nodes") as nodes,
+        ):
+            controller = Controller(options, broker, nodes, index)
             server = Server(controller.application(), listener, controller.stop)
             async with asyncio.TaskGroup() as group:
-                parts = group.create_task(controller.run())
+                parts = group.create_task(_run_isolated(controller, nodes))
                 starting = group.create_task(_call_when_ready(controller, ready))
                 listening(server.url)
                 try:
@@ -199,6 +241,11 @@ async def run(
                 finally:
                     parts.cancel()
                     starting.cancel()
+
+
+async def _run_isolated(controller: Controller, nodes: Connection) -> None:
+    await check_isolated(nodes)
+    await controller.run()
 
 
 async def _call_when_ready(controller: Controller, ready: Callable[[], None]) -> None:

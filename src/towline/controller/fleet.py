@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 import structlog
 
-from towline.broker.bucket import Bucket
-from towline.broker.connection import LONGEST_PAUSE
-from towline.broker.jetstream import JetStream
 from towline.controller.moment import LocalClock, Moment
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
 from towline.wire.node import Heartbeat, NodeState, Registration
-from towline.wire.subjects import HEARTBEATS, NODES, STATES, state_subject
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 
 log = structlog.get_logger()
 
-MAX_FOLLOWERS = 1000
-"""Controllers that may follow a bucket at a time."""
-HEARTBEATS_KEPT = 120.0
-"""Seconds after which the broker forgets the heartbeat of a node that sends no more."""
 MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
-LOOK_EVERY = 0.5
-"""Seconds between looks for nodes that send no heartbeats any more."""
-LATE = 5.0
-"""Seconds between two looks after which this process, or the machine, has stood still."""
-GRACE = LONGEST_PAUSE + 2.0
-"""Seconds after a connection of this controller's within which agents may still be on their way
-back."""
 
 
 class Member:
@@ -42,6 +26,7 @@ class Member:
         received: when that was.
         here: whether the node sends heartbeats.
         state: what people have decided about it.
+        jobs: the ids of the jobs whose tasks its last heartbeat names.
     """
 
     def __init__(self, registration: Registration) -> None:
@@ -51,6 +36,17 @@ class Member:
         self.received: Moment | None = None
         self.here = False
         self.state = NodeState()
+        self.jobs: frozenset[str] = frozenset()
+
+    @property
+    def start(self) -> str:
+        """Which start of its agent is here."""
+        return "" if self.heartbeat is None else self.heartbeat.start
+
+    @property
+    def registered(self) -> float:
+        """When the node first was registered, in seconds since 1970."""
+        return self.registration.registered or self.registration.started
 
     @property
     def drained(self) -> float | None:
@@ -75,6 +71,12 @@ class Member:
         """Return why `capability` doesn't work there just now, or ""."""
         return self.heartbeat.capabilities.get(capability, "") if self.heartbeat else ""
 
+    def holds(self, job_id: str) -> bool:
+        """Whether its last heartbeat names the task of a job, or more than it can name."""
+        if self.heartbeat is None:
+            return False
+        return job_id in self.jobs or self.heartbeat.more
+
     @property
     def last_heartbeat(self) -> float:
         """When its last heartbeat came, in seconds since 1970, by this controller's clock.
@@ -90,187 +92,133 @@ class Member:
 
 
 class Fleet:
-    """All registered nodes, in memory, kept current by following three key-value buckets.
+    """All registered nodes, in memory.
+
+    `towline.controller.presence` keeps it current.
 
     Attributes:
-        hostnames: of all registered nodes, by machine id.
+        clock: this machine's clocks.
+        duplicates: how many heartbeats came of a second start while the first was here.
 
     Args:
-        clock: this machine's clocks.
         missed: heartbeats that a node may miss before it counts as away.
-        look_every, late, grace: seconds; see the constants.
     """
 
-    def __init__(
-        self,
-        jetstream: JetStream,
-        *,
-        clock: LocalClock | None = None,
-        missed: int = MISSED,
-        look_every: float = LOOK_EVERY,
-        late: float = LATE,
-        grace: float = GRACE,
-    ) -> None:
-        self._jetstream = jetstream
-        self._clock = clock or LocalClock()
+    def __init__(self, clock: LocalClock | None = None, *, missed: int = MISSED) -> None:
+        self.clock = clock or LocalClock()
+        self.duplicates = 0
         self._missed = missed
-        self._look_every = look_every
-        self._late = late
-        self._grace = grace
-        self._patient_until = 0.0
         self._listeners: list[Callable[[set[str]], None]] = []
-        self._node_bucket = Bucket(
-            jetstream, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
-        )
-        self._state_bucket = Bucket(
-            jetstream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
-        )
-        # In memory: at 10,000 nodes they would be 2,000 synced writes a second for what is
-        # worthless half a minute later.
-        self._heartbeat_bucket = Bucket(
-            jetstream,
-            HEARTBEATS,
-            Heartbeat,
-            storage="memory",
-            max_age=HEARTBEATS_KEPT,
-            deny_delete=True,
-            max_consumers=MAX_FOLLOWERS,
-        )
+        self._on_heartbeat: list[Callable[[Member], None]] = []
         self._members: dict[str, Member] = {}
+        self._here: set[str] = set()
         self._by_hostname: dict[str, set[str]] = {}
-        self.hostnames: dict[str, str] = {}
         self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
-        self._early: dict[str, tuple[Heartbeat, Moment]] = {}
 
     def subscribe(self, changed: Callable[[set[str]], None]) -> None:
         """Have `changed` called with the machine ids of nodes that came or went."""
         self._listeners.append(changed)
 
+    def subscribe_heartbeats(self, received: Callable[[Member], None]) -> None:
+        """Have `received` called with each node whose heartbeat came."""
+        self._on_heartbeat.append(received)
+
     def _notify(self, machines: set[str]) -> None:
         for changed in self._listeners:
             changed(machines)
 
-    async def run(self) -> None:
-        """Keep the fleet current, for ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.follow_nodes())
-            group.create_task(self.follow_states())
-            group.create_task(self.follow_heartbeats())
-            group.create_task(self.watch())
+    # What becomes known
 
-    async def create(self, replicas: int) -> None:
-        """Make the buckets where they don't exist.
-
-        Args:
-            replicas: copies of each in a cluster.
+    def register(self, registration: Registration) -> None:
+        """Take what a node is.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: they could not be made.
+            InvalidTarget: a label of it is none.
         """
-        await self._node_bucket.create(replicas)
-        await self._state_bucket.create(replicas)
-        await self._heartbeat_bucket.create(replicas)
-
-    async def follow_nodes(self) -> None:
-        """Keep registrations current, for ever."""
-        async for change in self._node_bucket.follow():
-            try:
-                self._register(change.value)
-            except ValueError as error:
-                log.error("registration not readable", machine=change.key, reason=str(error))
-
-    async def follow_states(self) -> None:
-        """Keep what people have decided about nodes current, for ever."""
-        async for change in self._state_bucket.follow():
-            self._states[change.key] = change.value
-            member = self._members.get(change.key)
-            if member is not None:
-                member.state = change.value
-
-    async def set_state(self, member: Member, state: NodeState) -> None:
-        """Store what people have decided about a node, and have its agent look at it.
-
-        Raises:
-            BrokerUnreachable, BrokerRefused: it may not have been stored.
-        """
-        await self._state_bucket.put(member.machine, state)
-        self._states[member.machine] = member.state = state
-        await self._jetstream.connection.publish(state_subject(member.machine), b"")
-
-    async def follow_heartbeats(self) -> None:
-        """Keep heartbeats current, for ever."""
-        async for change in self._heartbeat_bucket.follow():
-            # One that the bucket held before this controller followed it is as old as the broker
-            # says; what comes after that is of now, whatever the broker's clock.
-            ago = 0.0 if change.live else max(0.0, self._jetstream.clock.now() - change.stored)
-            self._receive(change.key, change.value, self._clock.moment(ago))
-
-    async def watch(self) -> None:
-        """Notice nodes that send no heartbeats any more, for ever."""
-        looked = self._clock.running()
-        while True:
-            await asyncio.sleep(self._look_every)
-            now = self._clock.running()
-            self._look(now, now - looked)
-            looked = now
-
-    def _look(self, now: float, elapsed: float) -> None:
-        """Count nodes as away that have missed their heartbeats.
-
-        Args:
-            now: seconds since the machine was started.
-            elapsed: seconds since the last look.
-        """
-        # While the broker is away, or this process stands still, no heartbeat is received, and
-        # soon after it only those of nodes that are as quick as this controller.
-        if not self._jetstream.connection.connected or elapsed > self._late:
-            self._patient_until = now + self._grace
-        gone = {member.machine for member in self.here() if self._silent(member, now)}
-        for machine in gone:
-            member = self._members[machine]
-            member.here = False
-            log.warning("node away", machine=machine, hostname=member.hostname)
-        if gone:
-            self._notify(gone)
-
-    def _silent(self, member: Member, now: float) -> bool:
-        if member.received is None:
-            return False
-        since = max(member.received.running, self._patient_until)
-        return now - since > self._missed * member.registration.interval
-
-    def _register(self, registration: Registration) -> None:
         machine = registration.machine
         member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
             self._by_hostname[old.hostname].discard(machine)
             member.heartbeat, member.received = old.heartbeat, old.received
-            member.here = old.here
+            member.here, member.jobs = old.here, old.jobs
         member.state = self._states.get(machine, member.state)
         self._members[machine] = member
-        self.hostnames[machine] = member.hostname
         self._sorted = None
         self._by_hostname.setdefault(registration.hostname, set()).add(machine)
-        early = self._early.pop(machine, None)
-        if early is not None:
-            self._receive(machine, *early)
 
-    def _receive(self, machine: str, heartbeat: Heartbeat, received: Moment) -> None:
+    def decide(self, machine: str, state: NodeState) -> None:
+        """Take what people have decided about a node."""
+        self._states[machine] = state
+        member = self._members.get(machine)
+        if member is not None:
+            member.state = state
+
+    def receive(self, machine: str, heartbeat: Heartbeat) -> None:
+        """Take a heartbeat; one of a node that isn't registered yet counts as none.
+
+        One start counts at a time: another counts when that one is away, has said that it leaves,
+        or is the one that the new one names as the last of its ledger.
+        """
         member = self._members.get(machine)
         if member is None:
-            self._early[machine] = (heartbeat, received)
             return
-        member.heartbeat, member.received = heartbeat, received
-        recent = received.age <= self._missed * member.registration.interval
-        here = recent and not heartbeat.leaving
+        known = member.heartbeat
+        if (
+            known is not None
+            and member.here
+            and heartbeat.start not in (known.start, "")
+            and heartbeat.after != known.start
+        ):
+            self.duplicates += 1
+            log.warning("two agents of one machine id", machine=machine, hostname=member.hostname)
+            return
+        member.heartbeat, member.received = heartbeat, self.clock.moment()
+        member.jobs = heartbeat.jobs
+        here = not heartbeat.leaving
         if here != member.here:
-            member.here = here
+            self._place(member, here=here)
             log.info(
                 "node here" if here else "node left", machine=machine, hostname=member.hostname
             )
             self._notify({machine})
+        if here:
+            for received in self._on_heartbeat:
+                received(member)
+
+    def find_silent(self, patient_until: float) -> None:
+        """Count nodes as away that have missed their heartbeats.
+
+        Args:
+            patient_until: seconds since the machine was started, until which heartbeats may have
+                gone astray.
+        """
+        now = self.clock.running()
+        gone = {
+            member.machine for member in self.here() if self._silent(member, now, patient_until)
+        }
+        for machine in gone:
+            member = self._members[machine]
+            self._place(member, here=False)
+            log.warning("node away", machine=machine, hostname=member.hostname)
+        if gone:
+            self._notify(gone)
+
+    def _silent(self, member: Member, now: float, patient_until: float) -> bool:
+        if member.received is None or member.heartbeat is None:
+            return False
+        since = max(member.received.running, patient_until)
+        return now - since > self._missed * member.heartbeat.interval
+
+    def _place(self, member: Member, *, here: bool) -> None:
+        member.here = here
+        if here:
+            self._here.add(member.machine)
+        else:
+            self._here.discard(member.machine)
+
+    # Questions
 
     def members(self) -> list[Member]:
         """Return all registered nodes, by hostname."""
@@ -282,9 +230,24 @@ class Fleet:
         """Return the node with this machine id, or None."""
         return self._members.get(machine)
 
+    def public_key(self, machine: str) -> str | None:
+        """Return the key to which is sealed what only a node may read; None where it has none."""
+        member = self._members.get(machine)
+        return None if member is None else member.registration.public_key or None
+
+    def is_here(self, machine: str) -> bool:
+        """Whether a node is here now."""
+        member = self._members.get(machine)
+        return member is not None and member.here
+
     def here(self) -> Iterator[Member]:
         """Yield the nodes that are here now."""
-        return (member for member in self._members.values() if member.here)
+        return (self._members[machine] for machine in self._here)
+
+    @property
+    def size(self) -> int:
+        """How many nodes are here now."""
+        return len(self._here)
 
     def one(self, name: str) -> Member:
         """Return the node of this hostname or machine id.

@@ -154,6 +154,13 @@ def _registry(parameters: Mapping[str, Any]) -> str:
     return parse_registry(Reference.parse(parameters["image"]).domain)
 
 
+def _resolved_once(parameters: Mapping[str, Any]) -> bool:
+    """Whether one node is to resolve the tag for all: a digest needs no resolving."""
+    if parameters.get("resolve", "once") != "once":
+        return False
+    return Reference.parse(parameters["image"]).digest is None
+
+
 @operation(
     "docker.pull",
     "POST container/docker/pull",
@@ -161,6 +168,7 @@ def _registry(parameters: Mapping[str, Any]) -> str:
     effect=Effect.CONVERGE,
     requires=DOCKER,
     credential_for=_registry,
+    leads=_resolved_once,
 )
 async def pull(
     node: Node,

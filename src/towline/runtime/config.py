@@ -28,10 +28,12 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         wait, longest_wait: how long a request waits for its nodes, and may ask to wait.
         expires: the time within which a node that is away must begin a job that is kept for it.
         retention, retention_size: how long jobs are kept, and how much of them.
-        heartbeat: the time between two heartbeats of a node.
+        heartbeat: the time between two heartbeats of a node; in large fleets it is longer.
         nats: the brokers' URLs, separated by commas.
-        nats_credentials, nats_ca: files with what an agent or a controller logs in with there, and
-            with the certificates that sign the broker's.
+        nats_credentials: the file with what an agent logs in with there, or a controller to the
+            journal's account.
+        nodes_credentials: the file with what a controller logs in with to the nodes' account.
+        nats_ca: the file with the certificates that sign the broker's.
         replicas: copies of each stream in a NATS cluster.
         token_key, credentials_key: files with the keys of tokens and of registries' credentials.
         engine: the URL of the node's Docker Engine, or `none`.
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     heartbeat: str = "5s"
     nats: str | None = None
     nats_credentials: str | None = None
+    nodes_credentials: str | None = None
     nats_ca: str | None = None
     replicas: int = 1
     token_key: str | None = None

@@ -20,6 +20,11 @@ TOKEN_KEY = "token.key"
 """The file with the key that signs tokens."""
 URL = "controller.url"
 """The file with the URL of the controller of `towline up`."""
+LAYOUT = "layout"
+"""The file that says how the others are laid out."""
+PRESENT_LAYOUT = "2"
+KEPT_BEFORE = ("broker", "index.sqlite", "ledger.sqlite")
+"""What version 0.1 kept, and this one can't read."""
 
 
 def default_directory() -> Path:
@@ -41,6 +46,7 @@ def open_directory(path: Path) -> Path:
     """
     try:
         make_private(path)
+        _check_layout(path)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(f"{str(path)!r} is not writable")
         return path.resolve()
@@ -49,6 +55,32 @@ def open_directory(path: Path) -> Path:
             f"The state directory {str(path)!r} can't be used.",
             f"{error}; name another with --state",
         ) from error
+
+
+def _check_layout(directory: Path) -> None:
+    """Refuse a directory that another version has written; mark one that is new.
+
+    Raises:
+        InvalidConfiguration: this version can't go on with what it has.
+        OSError: it can't be read or written.
+    """
+    try:
+        found = (directory / LAYOUT).read_text().strip()
+    except FileNotFoundError:
+        found = ""
+    if found == PRESENT_LAYOUT:
+        return
+    old = [name for name in KEPT_BEFORE if (directory / name).exists()]
+    if not found and not old:
+        write_private(directory / LAYOUT, f"{PRESENT_LAYOUT}\n")
+        return
+    shown = ", ".join(old) or "what it keeps"
+    raise InvalidConfiguration(
+        f"The state directory {str(directory)!r} is of another version of Towline, and this one "
+        "can't go on with its jobs.",
+        f"Let that version finish them, then move {shown} out of it (and {LAYOUT}, where it is "
+        "there): the node's id and all keys stay; or name another with --state",
+    )
 
 
 class Lock:

@@ -114,15 +114,14 @@ async def run(
         check_every: seconds between two questions to the controller whether a pull would work.
     """
     async with EmbeddedBroker(directory / "broker") as broker:
-        where = [
-            "--nats",
-            broker.settings.urls[0],
-            "--nats-credentials",
+        where = ["--nats", broker.settings.urls[0], "--nats-credentials"]
+        logins = [
             str(broker.settings.credentials),
+            *("--nodes-credentials", str(broker.nodes_settings.credentials)),
         ]
         parts = [
-            Part("controller", ["controller", *controller, *where]),
-            Part("agent", ["agent", *agent, *where]),
+            Part("controller", ["controller", *controller, *where, *logins]),
+            Part("agent", ["agent", *agent, *where, str(broker.agent_settings.credentials)]),
         ]
         write_private(directory / URL, url + "\n")
         try:

@@ -84,6 +84,11 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.waves is not None or (self.target == ANY and self.effect != READ)
 
     @property
+    def answered(self) -> bool:
+        """Whether nodes answer it at once, past their ledgers, and it is recorded with that."""
+        return self.effect == READ and self.waves is None
+
+    @property
     def order(self) -> Job:
         """What a node is sent of it: all but the plan."""
         return msgspec.structs.replace(self, plan=[])

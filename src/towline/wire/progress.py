@@ -95,7 +95,7 @@ class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API)
     """A node's share in a job as the API shows it: its status, and while it runs how far it is.
 
     Attributes:
-        status: as in the job's `results`; `error` and `waits` likewise.
+        status: as in the job's `results`; `error`, `reason` and `waits` likewise.
         parts: `layers` in JSON; only where the job is for few nodes, or one was asked for.
     """
 
@@ -114,6 +114,7 @@ class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API)
     parts: list[PartProgress] = []
     error: str | None = None
     waits: str | None = None
+    reason: str | None = None
 
 
 class Total(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -47,6 +47,11 @@ def progress_subject(machine: str, job: str) -> str:
     return f"progress.{machine}.{job}"
 
 
+def answer_subject(controller: str, job: str, machine: str) -> str:
+    """Return the subject on which one node answers one read of one controller."""
+    return f"answer.{controller}.{job}.{machine}"
+
+
 def machine_of(subject: str) -> str:
     """Return whose message it is that came on a subject.
 

@@ -129,7 +129,7 @@ def test_of_a_node_that_is_away_it_says_since_when_and_how_to_learn_the_rest(
         done = towline("pull", image.reference, "--on", "_all", "--retries", "0")
         away = {row["HOSTNAME"]: row for row in rows(done.stdout)}[DB_1]
         assert (done.status, away["STATUS"]) == (1, "pending")
-        assert "not reachable since" in away["ERROR"]
+        assert "not reachable since" in away["REASON"]
         said = re.fullmatch(r"not done yet: towline job (\S+) shows the rest\n", done.stderr)
         assert said is not None
         assert DB_1 in towline("job", said[1]).stdout

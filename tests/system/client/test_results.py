@@ -55,11 +55,13 @@ async def test_containers_of_all_nodes_are_listed(cluster: Cluster) -> None:
     assert [result.value for result in job.results] == 3 * [docker.Containers([])]
 
 
-def test_a_node_that_skips_a_job_has_no_value_and_did_not_succeed(client: Client) -> None:
+def test_a_node_that_skips_a_job_has_no_value_and_did_not_succeed(
+    fleet: Cluster, client: Client
+) -> None:
     job = client.run(docker.pull, on=WEB_1, image="nginx")
-    assert job.results == [
-        Result(WEB_1, "skipped", None, "this node has no docker"),
-    ]
+    machine = fleet.machine_id(WEB_1)
+    reason = "this node has no docker"
+    assert job.results == [Result(WEB_1, "skipped", machine_id=machine, reason=reason)]
     assert (job.done, job.succeeded) == (True, False)
 
 

@@ -20,7 +20,7 @@ def test_a_wait_that_ran_out_can_be_gone_on_with(
     with Client(frail.url, frail.token("write")) as client:
         job = client.with_options(wait=1).run(docker.pull, FRAIL, image=image.reference)
         assert_type(job.results, list[Result[docker.Pulled]])
-        assert job.results == [Result(FRAIL, "running")]
+        assert job.results == [Result(FRAIL, "running", machine_id=frail.machine_id(FRAIL))]
         assert (job.done, job.succeeded) == (False, False)
         assert job.wait(0.1) is job
         assert not job.done
@@ -40,7 +40,7 @@ async def test_a_wait_that_ran_out_can_be_gone_on_with_in_asyncio(
     proxy.fault = Freeze(match="images/create")
     async with AsyncClient(frail.url, frail.token("write")) as client:
         job = await client.with_options(wait=1).run(docker.pull, FRAIL, image=image.reference)
-        assert job.results == [Result(FRAIL, "running")]
+        assert job.results == [Result(FRAIL, "running", machine_id=frail.machine_id(FRAIL))]
         assert await job.wait(0.1) is job
         assert not job.done
 
@@ -106,7 +106,7 @@ def test_a_wait_outlives_nodes_and_controllers_that_are_away(
             job = client.run(docker.pull, on=WEB_1, image="nginx")
             (result,) = job.results
             assert result.status == "pending"
-            assert "not reachable since" in str(result.error)
+            assert "not reachable since" in str(result.reason)
             assert not job.wait(0.1).done
 
             cluster.controller.stop()

@@ -52,7 +52,7 @@ def through(proxy: FaultyProxy, image: PushedImage) -> str:
 def attempts(cluster: Cluster, job_id: str) -> list[str]:
     """Return what a job's timeline says of attempts that failed."""
     timeline = cluster.job(job_id, wait=0)["timeline"]
-    return [moment["error"] for moment in timeline if moment["event"] == "attempt"]
+    return [moment["message"] for moment in timeline if moment["event"] == "attempt"]
 
 
 def begin(cluster: Cluster, node: str, proxy: FaultyProxy, image: PushedImage, **more: Any) -> str:
@@ -112,7 +112,7 @@ def test_a_pull_that_stands_still_is_broken_off_and_tried_again(
     assert cluster.ended(job_id)["status"] == "completed"
     (words,) = attempts(cluster, job_id)
     assert words.startswith("attempt 1 of 5 failed: stalled: no byte has arrived for 1 s (")
-    assert f'"error":"{words}"' in cluster.admin.get(f"/job/{job_id}/events").text
+    assert f'"message":"{words}"' in cluster.admin.get(f"/job/{job_id}/events").text
     assert between.requests.count(blob) == 2
 
 
@@ -226,14 +226,15 @@ def test_more_pulls_than_the_nodes_pace_are_queued_and_say_so(
     words = "queued: 3 pulls run before it"
     assert waiting() == {
         **{"hostname": WEB_1, "status": "running", "waits": "max_pulls"},
-        "error": words,
+        "machine_id": cluster.machine_id(WEB_1),
+        "reason": words,
     }
     between.fault = None
     assert [cluster.ended(job_id)["status"] for job_id in ids] == ["completed"] * 4
     timeline = cluster.job(ids[3])["timeline"]
     kinds = [moment["event"] for moment in timeline]
     assert kinds.index("queued") < kinds.index("dequeued") < kinds.index("completed")
-    assert [moment["error"] for moment in timeline if moment["event"] == "queued"] == [words]
+    assert [moment["reason"] for moment in timeline if moment["event"] == "queued"] == [words]
 
 
 def resolving(proxy: FaultyProxy, image: PushedImage) -> Callable[[], bool]:

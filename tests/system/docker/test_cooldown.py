@@ -23,7 +23,8 @@ def busy(registry: Registry) -> Iterator[FaultyProxy]:
 
 
 def events(job: dict[str, Any], kind: str) -> list[str]:
-    return [each["error"] for each in job["timeline"] if each["event"] == kind]
+    field = "reason" if kind == COOLDOWN else "message"
+    return [each[field] for each in job["timeline"] if each["event"] == kind]
 
 
 def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_may(
@@ -43,6 +44,8 @@ def test_a_registry_that_has_had_too_many_requests_is_asked_by_no_node_until_it_
     wait_until(lambda: events(cluster.job(second, wait=0), COOLDOWN) != [], what="a cooldown")
     (waiting,) = cluster.job(second, wait=0)["results"]
     assert (waiting["status"], waiting["waits"]) == ("running", "registry")
+    assert waiting["reason"].startswith(f"{busy.host} rests until ")
+    assert "error" not in waiting
     assert not any("/manifests/1.0" in line and "GET" in line for line in busy.requests)
     for job_id in (first, second):
         job = cluster.ended(job_id)

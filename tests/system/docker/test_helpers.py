@@ -50,7 +50,7 @@ def restricted(guards: Sequence[FaultyProxy], guarded: Cluster) -> Iterator[Clus
 
 def attempts(cluster: Cluster, job: str) -> list[str]:
     timeline = cluster.job(job)["timeline"]
-    return [moment["error"] for moment in timeline if moment["event"] == "attempt"]
+    return [moment["message"] for moment in timeline if moment["event"] == "attempt"]
 
 
 def test_a_proxy_that_lets_images_through_alone_is_enough(

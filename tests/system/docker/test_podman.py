@@ -41,6 +41,7 @@ def test_a_pull_by_podman_is_one_pull_and_says_what_is_there(
         answer = mixed.pull(WEB_1, image.reference)
         assert results(answer)[WEB_1] == {
             "hostname": WEB_1,
+            "machine_id": mixed.machine_id(WEB_1),
             "status": "ok",
             "image_id": podman.image_id(image.reference),
             "size": (podman.image(image.reference) or {})["Size"],

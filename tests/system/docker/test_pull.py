@@ -13,6 +13,7 @@ from tests.testing.engine_api import pull_errors
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
 from tests.testing.registry import PushedImage, Registry, random_layer
+from towline.errors import sentence
 
 
 def failure(answer: httpx.Response, cluster: Cluster) -> str:
@@ -31,9 +32,10 @@ def failure(answer: httpx.Response, cluster: Cluster) -> str:
     assert job["status"] == "failed"
     assert "changed" not in job
     (result,) = job["results"]
-    assert result.keys() == {"hostname", "status", "error"}
+    assert result.keys() == {"hostname", "machine_id", "status", "error"}
     assert result["status"] == "failed"
     assert result["error"] in body["details"]
+    assert body["error"] == sentence(f"docker.pull failed on {result['hostname']}", result["error"])
     details: str = body["details"]
     return details
 
@@ -48,6 +50,7 @@ def test_a_pull_returns_exactly_what_the_engine_now_has(
     assert results(answer) == {
         WEB_1: {
             "hostname": WEB_1,
+            "machine_id": cluster.machine_id(WEB_1),
             "status": "ok",
             "image_id": on_node["Id"],
             "tag": "1.0",
@@ -202,7 +205,7 @@ def test_an_answer_at_once_leaves_the_rest_to_the_job(
     assert answer.headers["Preference-Applied"] == prefer
     result = results(answer)[FRAIL]
     assert result["status"] in ("pending", "running")
-    assert result.keys() == {"hostname", "status"}
+    assert result.keys() == {"hostname", "machine_id", "status"}
 
     proxy.fault = None
     job = frail.ended(answer.json()["job_id"])
@@ -217,7 +220,9 @@ def test_a_wait_that_runs_out_is_no_failure(
     proxy.fault = Freeze(match="images/create")
     answer = frail.pull(FRAIL, image.reference, prefer="wait=1")
     assert answer.headers["Preference-Applied"] == "wait=1"
-    assert results(answer)[FRAIL] == {"hostname": FRAIL, "status": "running"}
+    result = results(answer)[FRAIL]
+    assert result.keys() == {"hostname", "machine_id", "status"}
+    assert result["status"] == "running"
 
     proxy.fault = None
     (end,) = frail.ended(answer.json()["job_id"])["results"]
@@ -357,7 +362,9 @@ def test_an_image_that_cannot_be_inspected_afterwards_is_a_failure(
 
     job = frail.ended(answer.json()["job_id"])
     assert job["status"] == "failed"
-    assert job["results"] == [{"hostname": FRAIL, "status": "failed", "error": "no luck"}]
+    (result,) = job["results"]
+    assert (result["status"], result["error"]) == ("failed", "no luck")
+    assert result.keys() == {"hostname", "machine_id", "status", "error"}
 
 
 def test_a_node_whose_engine_is_down_says_so_and_recovers(
@@ -382,7 +389,7 @@ def test_a_node_whose_engine_is_down_says_so_and_recovers(
 
         answer = cluster.pull("_all", image.reference, retries=0)
         found = results(answer)
-        assert found[DB_1].keys() == {"hostname", "status", "error"}
+        assert found[DB_1].keys() == {"hostname", "machine_id", "status", "error"}
         assert found[DB_1]["status"] == "failed"
         assert "cannot connect" in found[DB_1]["error"]
         for hostname in (WEB_1, WEB_2):

@@ -39,9 +39,9 @@ def test_for_a_node_that_is_away_the_answer_comes_at_once_and_the_job_runs_when_
 ) -> None:
     answer = cluster.pull(away, image.reference, prefer=LONG)
     (result,) = results(answer).values()
-    assert result.keys() == {"hostname", "status", "error"}
+    assert result.keys() == {"hostname", "machine_id", "status", "reason"}
     assert (result["hostname"], result["status"]) == (away, "pending")
-    assert UNTIL.fullmatch(result["error"])
+    assert UNTIL.fullmatch(result["reason"])
     job_id = answer.json()["job_id"]
     assert cluster.job(job_id)["status"] == "submitted"
 
@@ -64,7 +64,7 @@ def test_a_node_that_is_away_does_not_delay_the_others(
         WEB_2: "ok",
         away: "pending",
     }
-    assert UNTIL.fullmatch(found[away]["error"])
+    assert UNTIL.fullmatch(found[away]["reason"])
     job_id = answer.json()["job_id"]
     assert cluster.job(job_id)["status"] == "processing"
 
@@ -89,7 +89,7 @@ def test_a_job_that_has_expired_does_not_run_when_the_node_returns(
     (end,) = job["results"]
     assert job["status"] == "failed"
     assert end["status"] == "expired"
-    assert re.search(f"expired at {TIME}", end["error"])
+    assert re.search(f"expired at {TIME}", end["reason"])
 
     cluster.agents[away].start()
     cluster.wait_here(away)
@@ -116,7 +116,7 @@ def test_a_read_of_all_nodes_fails_for_those_that_are_away(cluster: Cluster, awa
     assert answer.status_code == 200
     found = {result["hostname"]: result for result in answer.json()["results"]}
     assert found.keys() == {WEB_1, WEB_2, away}
-    assert found[away].keys() == {"hostname", "status", "error"}
+    assert found[away].keys() == {"hostname", "machine_id", "status", "error"}
     assert found[away]["status"] == "failed"
     assert re.search(SINCE, found[away]["error"])
     for name in (WEB_1, WEB_2):
@@ -143,7 +143,7 @@ def test_a_node_that_was_killed_is_away_after_it_has_missed_its_heartbeats(
         answer = cluster.pull(DB_1, image.reference, prefer=LONG)
         result = results(answer)[DB_1]
         assert result["status"] == "pending"
-        assert UNTIL.fullmatch(result["error"])
+        assert UNTIL.fullmatch(result["reason"])
     finally:
         agent.start()
     assert cluster.ended(answer.json()["job_id"])["status"] == "completed"
@@ -162,12 +162,13 @@ def test_a_request_does_not_wait_for_a_node_that_goes_away_and_the_pull_is_taken
     frail: Cluster, proxy: FaultyProxy, image: PushedImage
 ) -> None:
     agent = frail.agents[FRAIL]
-    before = frail.broker.last_sequence("EVENTS")
+    before = frail.broker.last_sequence("CHANGES")
     proxy.fault = Freeze(match="images/create")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(frail.pull, FRAIL, image.reference, prefer=LONG)
         wait_until(
-            lambda: frail.broker.last_sequence("EVENTS") > before, what="word that it was started"
+            lambda: frail.broker.last_sequence("CHANGES") > before + 1,
+            what="word that it was started",
         )
         agent.kill()
         try:
@@ -177,7 +178,7 @@ def test_a_request_does_not_wait_for_a_node_that_goes_away_and_the_pull_is_taken
             agent.start()
     result = results(answer)[FRAIL]
     assert result["status"] == "running"
-    assert re.search(SINCE, result["error"])
+    assert re.search(SINCE, result["reason"])
     (end,) = frail.ended(answer.json()["job_id"])["results"]
     assert (end["status"], end["digest"]) == ("ok", image.digest)
 

@@ -17,7 +17,7 @@ def test_what_runs_is_stopped_on_every_node(jobs: Cluster, gate: Gate, ask: Ask,
     assert body["job_id"] == job
     assert body["status"] == "failed"
     assert statuses(body) == dict.fromkeys(NODES, "cancelled")
-    assert {result["error"] for result in body["results"]} == {"cancelled by tests"}
+    assert {result["reason"] for result in body["results"]} == {"cancelled by tests"}
     assert all(gate.stopped(held, node) == 1 for node in NODES)
 
     again = jobs.writer.post(f"/job/{job}/cancel")
@@ -78,7 +78,7 @@ def test_a_node_that_is_away_is_cancelled_when_it_returns(
         found = {result["hostname"]: result for result in answer.json()["results"]}
         assert found["one"]["status"] == "ok"
         assert found["three"]["status"] == "pending"
-        assert "cancelled when it returns" in found["three"]["error"]
+        assert "cancelled when it returns" in found["three"]["reason"]
         # Late enough for the node to know that its job has waited.
         second = job_id(ask("three", wait=0))
         assert jobs.writer.post(f"/job/{second}/cancel").json()["results"][0]["status"] == "pending"

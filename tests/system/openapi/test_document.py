@@ -78,7 +78,9 @@ def test_the_answer_is_that_of_the_page(api: dict[str, Any]) -> None:
     result = accepted["properties"]["results"]["items"]
     assert result["required"] == ["hostname", "status"]
     types = {name: field["type"] for name, field in result["properties"].items()}
-    assert types == PAGE_RESULT | dict.fromkeys(("status", "digest", "waits"), "string")
+    assert types == PAGE_RESULT | dict.fromkeys(
+        ("machine_id", "status", "digest", "reason", "waits"), "string"
+    )
 
 
 def test_every_error_is_that_of_the_page(api: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A fleet that knows two modules of new operations."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def env(directory: Path) -> dict[str, str]:
     """The settings that make a part import them."""
-    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": str(directory)}
+    path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
+    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="package")
@@ -38,7 +40,7 @@ def extended(directory: Path, env: dict[str, str]) -> Iterator[Cluster]:
     with Cluster(directory, [NodePlan(WEB_1), NodePlan(WEB_2)], env) as cluster:
         older = TowlineProcess(
             *("agent", "--hostname", OLD, "--engine", "none", "--state", directory / OLD),
-            *("--nats", cluster.broker.url, "--nats-credentials", cluster.broker.credentials),
+            *cluster.broker.agent_login,
             logs=directory,
             name=f"agent-{OLD}",
             env={"TOWLINE_HEARTBEAT": "1s"},

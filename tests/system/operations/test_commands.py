@@ -64,7 +64,10 @@ async def test_the_client_for_asyncio_calls_it_too(
 def test_it_is_a_command(extended: Cluster, env: dict[str, str]) -> None:
     process = towline(extended, env, "signal", "hoist", "ahoy", "--on", WEB_1, "-o", "json")
     assert json.loads(process.stdout)["results"] == [
-        {"hostname": WEB_1, "status": "ok", "flags": f"{WEB_1}: AHOY"}
+        {
+            **{"hostname": WEB_1, "machine_id": extended.machine_id(WEB_1)},
+            **{"status": "ok", "flags": f"{WEB_1}: AHOY"},
+        }
     ]
     assert process.stderr == ""
 
@@ -74,7 +77,7 @@ def test_its_command_shows_each_node_and_fails_where_one_skipped_it(
 ) -> None:
     process = towline(extended, env, "signal", "hoist", "ahoy", "--on", "_all", status=1)
     head, *rows = process.stdout.splitlines()
-    assert head.split() == ["HOSTNAME", "STATUS", "FLAGS", "ERROR"]
+    assert head.split() == ["HOSTNAME", "STATUS", "FLAGS", "REASON"]
     assert [row.split()[:2] for row in rows] == [[OLD, "skipped"], [WEB_1, "ok"], [WEB_2, "ok"]]
     assert UNKNOWN in rows[0]
     assert f"{WEB_1}: AHOY" in rows[1]

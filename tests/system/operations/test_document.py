@@ -29,7 +29,9 @@ def test_the_document_has_it(api: dict[str, Any]) -> None:
     assert body["required"] == ["text"]
     assert body["additionalProperties"] is False
     result = schema(api, entry["responses"]["202"])["properties"]["results"]["items"]
-    assert result["properties"].keys() == {"hostname", "status", "flags", "error", "waits"}
+    assert result["properties"].keys() == {
+        *("hostname", "machine_id", "status", "flags", "error", "reason", "waits")
+    }
     assert result["properties"]["flags"] == {"type": "string"}
 
 

@@ -18,7 +18,10 @@ def test_it_is_nine_lines() -> None:
 def test_it_is_a_route_that_runs_on_the_node(extended: Cluster, prefix: str) -> None:
     answer = extended.admin.post(f"{prefix}/node/{WEB_1}/signal", json={"text": "ahoy"})
     assert results(answer) == {
-        WEB_1: {"hostname": WEB_1, "status": "ok", "flags": f"{WEB_1}: AHOY"}
+        WEB_1: {
+            **{"hostname": WEB_1, "machine_id": extended.machine_id(WEB_1)},
+            **{"status": "ok", "flags": f"{WEB_1}: AHOY"},
+        }
     }
 
 
@@ -33,9 +36,9 @@ def test_its_job_is_known_like_any_other(extended: Cluster) -> None:
 def test_an_agent_that_does_not_know_it_skips_it_and_says_so(extended: Cluster) -> None:
     found = results(extended.admin.post("/node/_all/signal", json={"text": "ahoy"}))
     skipped = found.pop(OLD)
-    assert skipped.keys() == {"hostname", "status", "error"}
+    assert skipped.keys() == {"hostname", "machine_id", "status", "reason"}
     assert skipped["status"] == "skipped"
-    assert UNKNOWN in skipped["error"]
+    assert UNKNOWN in skipped["reason"]
     assert {name: (r["status"], r["flags"]) for name, r in found.items()} == {
         WEB_1: ("ok", f"{WEB_1}: AHOY"),
         WEB_2: ("ok", f"{WEB_2}: AHOY"),
@@ -45,7 +48,7 @@ def test_an_agent_that_does_not_know_it_skips_it_and_says_so(extended: Cluster) 
 def test_a_single_node_that_does_not_know_it_has_not_failed(extended: Cluster) -> None:
     (result,) = results(extended.admin.post(f"/node/{OLD}/signal", json={"text": "x"})).values()
     assert result["status"] == "skipped"
-    assert UNKNOWN in result["error"]
+    assert UNKNOWN in result["reason"]
 
 
 def test_its_permission_is_asked_for(extended: Cluster) -> None:
@@ -176,7 +179,7 @@ def test_a_placeholder_of_the_path_is_a_parameter(
 def test_a_placeholder_beside_a_body_is_a_parameter(extended: Cluster) -> None:
     answer = extended.writer.put(f"/node/{WEB_1}/ship/a%2Fb/berth/7", json={"guests": ["Ann"]})
     assert results(answer)[WEB_1] == {
-        **{"hostname": WEB_1, "status": "ok"},
+        **{"hostname": WEB_1, "machine_id": extended.machine_id(WEB_1), "status": "ok"},
         **{"name": "a/b", "berth": 7, "guests": ["Ann"]},
     }
 

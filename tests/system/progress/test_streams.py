@@ -92,16 +92,16 @@ def test_a_node_that_goes_away_is_no_more_at_it(pair: Cluster, gate: Gate, held:
         assert any(picture.total.fetched == 10 for picture in stream)
         pair.agents["two"].kill()
         for picture in stream:
-            gone = [node for node in picture.nodes.values() if node.error is not None]
+            gone = [node for node in picture.nodes.values() if node.reason is not None]
             if gone:
                 break
         assert gone[0].hostname == "two"
-        assert "not reachable since" in str(gone[0].error)
+        assert "not reachable since" in str(gone[0].reason)
         assert picture.total.fetched == 5
         # It does again what it was at, and reports it.
         pair.agents["two"].start()
         assert any(
-            [node.fetched for node in picture.nodes.values() if node.error is None] == [5, 5]
+            [node.fetched for node in picture.nodes.values() if node.reason is None] == [5, 5]
             for picture in stream
         )
     gate.open(held)

@@ -60,7 +60,10 @@ def wait_begun(gate: Gate, name: str, *nodes: str) -> None:
 
 def reasons(job: dict[str, Any]) -> dict[str, str]:
     """Return what each node's result says of why it is so."""
-    return {result["hostname"]: result.get("error", "") for result in job["results"]}
+    return {
+        result["hostname"]: result.get("error") or result.get("reason", "")
+        for result in job["results"]
+    }
 
 
 def now(cluster: Cluster, job: str) -> dict[str, Any]:
@@ -78,11 +81,6 @@ def declined(answer: httpx.Response, status: int, *texts: str) -> None:
     said = refused(answer, status)
     for text in texts:
         assert text in said
-
-
-def journal(cluster: Cluster, job: str) -> int:
-    """Return how many messages of a job there are beside its events."""
-    return sum(job.encode() in data for _, data in cluster.broker.messages("JOBS"))
 
 
 def shows(client: httpx.Client, job: str, field: str) -> bool:

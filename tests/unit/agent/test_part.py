@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from towline.agent.part import keep_running
+from towline.runtime.part import keep_running
 
 
 class Part:

@@ -14,8 +14,8 @@ from towline.client import NodeProgress, Total
     [
         ([a_node(1), a_node(2, "ok")], True),
         ([a_node(1, "pending")], True),
-        ([a_node(1, "pending", error="waits", waits="canary")], True),
-        ([a_node(1, "pending", error="not reachable since"), a_node(2, "ok")], False),
+        ([a_node(1, "pending", reason="waits", waits="canary")], True),
+        ([a_node(1, "pending", reason="not reachable since"), a_node(2, "ok")], False),
         ([a_node(1, "ok"), a_node(2, "failed", error="denied")], False),
     ],
 )

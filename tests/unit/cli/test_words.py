@@ -11,7 +11,8 @@ from towline.client import NodeProgress, Total
     ("node", "expected"),
     [
         (a_node(1, "pending"), "pending"),
-        (a_node(1, "pending", error="waits: 10 at a time"), "pending: waits: 10 at a time"),
+        (a_node(1, "failed", error="denied"), "failed: denied"),
+        (a_node(1, "pending", reason="waits: 10 at a time"), "pending: waits: 10 at a time"),
         (a_node(1, phase="queued", note="3 others first"), "queued, 3 others first"),
         (
             a_node(1, phase="downloading", attempt=2, fetched=1024, size=2048, unsized=3, left=9),

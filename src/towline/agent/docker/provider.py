@@ -14,10 +14,10 @@ from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.releases import Releases
 from towline.agent.docker.pull.resolution import Resolution
 from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.provider import Context, Task
-from towline.broker.journal import Journal
 from towline.errors import TaskFailed
 from towline.operations.docker import (
     DOCKER,
@@ -69,12 +69,12 @@ class DockerProvider:
         self.offered = named
         self.trouble = "not asked yet"
         self._engine = engine
-        jetstream, machine, hostname = context.jetstream, context.machine, context.hostname
+        releases = Releases(context.questions, context.now)
         hooks = [
-            Credentials(jetstream.connection, machine, context.key, configuration),
-            Cooldowns(jetstream, hostname),
+            Credentials(releases, context.key, configuration),
+            Cooldowns(releases, context.questions, context.hostname, context.now),
             Room(engine, min_free),
-            Resolution(engine, Journal(jetstream), machine, hostname),
+            Resolution(engine, releases),
         ]
         self._pulls = Pulls(engine, hooks, max_pulls)
 
@@ -117,7 +117,7 @@ class TaskDocker:
         platform: Platform | None,
     ) -> Pulled:
         """Pull an image, together with all tasks of this node that want the same."""
-        order = Order.of(self._task.job, image, retries, stall_timeout, policy, resolve, platform)
+        order = Order.of(self._task, image, retries, stall_timeout, policy, resolve, platform)
         return await self._pulls.pull(order, self._task)
 
     async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:

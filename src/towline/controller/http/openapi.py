@@ -15,7 +15,17 @@ from towline.controller.http.paths import (
     REGISTRY_AUTH,
     own_paths,
 )
-from towline.controller.http.schemas import REFERENCE, SCHEMAS, STATUS, WAITS, content, errors
+from towline.controller.http.schemas import (
+    FAILURE,
+    MACHINE_ID,
+    REASON,
+    REFERENCE,
+    SCHEMAS,
+    STATUS,
+    WAITS,
+    content,
+    errors,
+)
 from towline.operation import Catalog, Operation
 from towline.wire.progress import JobProgress
 
@@ -88,12 +98,11 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
                     "required": ["hostname", "status"],
                     "properties": {
                         "hostname": {"type": "string", "description": "The hostname of the agent."},
+                        "machine_id": MACHINE_ID,
                         "status": STATUS,
                         **result["properties"],
-                        "error": {
-                            "type": "string",
-                            "description": "Error message if the agent failed.",
-                        },
+                        "error": FAILURE,
+                        "reason": REASON,
                         "waits": WAITS,
                     },
                 },

@@ -23,15 +23,25 @@ MOMENT = {
         "event": TEXT,
         "hostname": TEXT,
         "message": TEXT,
+        "reason": TEXT,
         "error": TEXT,
     },
+}
+FAILURE = {"type": "string", "description": "Error message if the agent failed."}
+REASON = {
+    "type": "string",
+    "description": "Why the node has not ended, or was skipped or cancelled, or has expired.",
+}
+MACHINE_ID = {
+    "type": "string",
+    "description": "The machine id of the agent. It tells two nodes of the same hostname apart.",
 }
 WAITS = {
     "type": "string",
     "enum": ["max_parallel", "canary", "paused", "max_pulls", "registry"],
     "description": "What a node that is here waits for: its turn in the job, while it is pending, "
     "or, while it is running, other pulls on it (max_pulls) or a registry that has had too many "
-    "requests (registry). The error says it in words.",
+    "requests (registry). The reason says it in words.",
 }
 SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
 WAVES = {
@@ -46,7 +56,14 @@ RESULTS = {
     "items": {
         "type": "object",
         "required": ["hostname", "status"],
-        "properties": {"hostname": TEXT, "status": STATUS, "error": TEXT, "waits": WAITS},
+        "properties": {
+            "hostname": TEXT,
+            "machine_id": MACHINE_ID,
+            "status": STATUS,
+            "error": FAILURE,
+            "reason": REASON,
+            "waits": WAITS,
+        },
         "additionalProperties": True,
     },
 }
@@ -126,6 +143,7 @@ JOB = {
                     "data": {"type": "object"},
                     "changed": {"type": "boolean"},
                     "error": TEXT,
+                    "reason": TEXT,
                 },
             },
         },
@@ -134,7 +152,12 @@ JOB = {
             "description": "As `responses`.",
             "additionalProperties": {
                 "type": "object",
-                "properties": {"status": STATUS, "error": TEXT, "duration": TEXT},
+                "properties": {
+                    "status": STATUS,
+                    "error": TEXT,
+                    "reason": TEXT,
+                    "duration": TEXT,
+                },
             },
         },
         "timeline": {"type": "array", "items": MOMENT},

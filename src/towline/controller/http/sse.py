@@ -12,9 +12,11 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
+from towline.broker.journal import STREAMS
 from towline.controller.http import views
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.index import Index
@@ -44,8 +46,8 @@ def _encode(place: str, kind: str, data: object) -> bytes:
     )
 
 
-def place(text: str | None, numbers: int) -> list[int] | None:
-    """Read a `Last-Event-ID` of so many numbers; None where there is none.
+def place(text: str | None) -> list[int] | None:
+    """Read a `Last-Event-ID`, a place in each stream of the journal; None where there is none.
 
     Raises:
         InvalidRequest: it isn't one of ours.
@@ -53,7 +55,7 @@ def place(text: str | None, numbers: int) -> list[int] | None:
     if text is None:
         return None
     parts = text.split("-")
-    if len(parts) != numbers or not all(
+    if len(parts) != len(STREAMS) or not all(
         part.isascii() and part.isdigit() and len(part) < 19 for part in parts
     ):
         raise InvalidRequest(
@@ -75,33 +77,34 @@ class EventStreams:
         self._indexer = indexer
         self._stopping = stopping
 
-    async def of_job(self, job: Job, after: int | None) -> AsyncIterator[bytes]:
+    async def of_job(self, job: Job, after: list[int] | None) -> AsyncIterator[bytes]:
         """Yield a job's events until it has ended.
 
         Args:
-            after: the last event that the follower has; None to begin.
+            after: the places of the last events that the follower has; None to begin.
         """
         yield b"retry: 1000\n\n"
         pause = _Pause(self._indexer.pulse)
+        reached = _Reached(after or [0] * len(STREAMS))
         if after is None:
-            yield _encode("0", SUBMITTED, views.submitted(job))
-            after = 0
+            yield reached.encode(SUBMITTED, views.submitted(job))
+            for event in views.beginnings(job):
+                yield reached.encode(views.kind(event), views.event(event))
         while not self._stopping.is_set():
-            events = self._feed.events_after(after, BATCH, job_id=job.id)
+            found = reached.next(self._feed, job_id=job.id)
             state = self._index.status(job.id)
-            for sequence, event in events:
-                yield _encode(str(sequence), views.kind(event), views.event(event))
-                after = sequence
-            if len(events) == BATCH:
+            for stream, place, event in found:
+                reached.places[stream] = place
+                for each in views.shown(event):
+                    yield reached.encode(views.kind(each), views.event(each))
+            if len(found) >= BATCH:
                 continue
             if state is None or state.done:
                 status = state.status if state else "deleted"
                 nodes = state.nodes if state else {}
-                yield _encode(
-                    str(after), "end", {"job_id": job.id, "status": status, "nodes": nodes}
-                )
+                yield reached.encode("end", {"job_id": job.id, "status": status, "nodes": nodes})
                 return
-            yield await pause.take(sent=bool(events))
+            yield await pause.take(sent=bool(found))
 
     async def of_all(
         self, wanted: Filter, kinds: frozenset[str], begin: list[int]
@@ -110,10 +113,10 @@ class EventStreams:
 
         Args:
             kinds: which kinds of events; empty for all.
-            begin: the last job and the last event that the follower has.
+            begin: the places of the last events that the follower has.
         """
         yield b"retry: 1000\n\n"
-        after_job, after_event = begin
+        reached = _Reached(begin)
         known: OrderedDict[str, Job | None] = OrderedDict()
         submissions = wanted.machine is None and (not kinds or SUBMITTED in kinds)
         pause = _Pause(self._indexer.pulse)
@@ -134,22 +137,22 @@ class EventStreams:
 
         while not self._stopping.is_set():
             sent = False
-            jobs = self._feed.jobs_after(after_job, BATCH)
-            events = self._feed.events_after(after_event, BATCH)
-            for sequence, job in jobs:
-                after_job = sequence
-                if submissions and wants(job):
-                    sent = True
-                    yield _encode(f"{after_job}-{after_event}", SUBMITTED, views.submitted(job))
-            for sequence, event in events:
-                after_event = sequence
-                kind = views.kind(event)
-                if kinds and kind not in kinds:
+            found = reached.next(self._feed)
+            for stream, place, each in found:
+                reached.places[stream] = place
+                if isinstance(each, Job):
+                    if submissions and wants(each):
+                        sent = True
+                        yield reached.encode(SUBMITTED, views.submitted(each))
                     continue
-                if wanted.machine in (None, event.machine) and wants(job_of(event)):
-                    sent = True
-                    yield _encode(f"{after_job}-{after_event}", kind, views.event(event))
-            if len(jobs) < BATCH and len(events) < BATCH:
+                for event in views.shown(each):
+                    kind = views.kind(event)
+                    if kinds and kind not in kinds:
+                        continue
+                    if wanted.machine in (None, event.machine) and wants(job_of(event)):
+                        sent = True
+                        yield reached.encode(kind, views.event(event))
+            if len(found) < BATCH:
                 yield await pause.take(sent=sent)
 
     def beginning(self, since: float | None) -> list[int]:
@@ -157,6 +160,25 @@ class EventStreams:
         if since is None:
             return self._feed.newest()
         return self._feed.before(first_id(since))
+
+
+class _Reached:
+    """How far a follower is: its place in each stream of the journal."""
+
+    def __init__(self, places: list[int]) -> None:
+        self.places = dict(zip(STREAMS, places, strict=True))
+
+    def encode(self, kind: str, data: object) -> bytes:
+        """Return an event, with the place that its follower has reached with it."""
+        return _encode("-".join(map(str, self.places.values())), kind, data)
+
+    def next(self, feed: Feed, *, job_id: str | None = None) -> list[tuple[str, int, Any]]:
+        """Return what comes next, each with its stream and its place there."""
+        return [
+            (stream, place, found)
+            for stream, reached in self.places.items()
+            for place, found in feed.after(stream, reached, BATCH, job_id=job_id)
+        ]
 
 
 class _Pause:
@@ -172,7 +194,6 @@ class _Pause:
         if sent:
             self._sent = now
         await asyncio.sleep(PACE)
-        # A job may expire without anything being folded.
         await self._pulse.wait(LOOK_EVERY)
         if now - self._sent < KEEP_ALIVE:
             return b""

@@ -14,14 +14,30 @@ from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState
 from towline.units import timestamp
-from towline.wire.event import LEADING, LED, STARTED, STEP, TURNS, Event
-from towline.wire.job import Job
+from towline.wire.event import (
+    BAD,
+    CANCELLED,
+    EXPIRED,
+    LEAVE,
+    LED,
+    NOBODY,
+    RELEASED,
+    SKIPPED,
+    STARTED,
+    STEP,
+    WITHHELD,
+    Event,
+    NamedNode,
+)
+from towline.wire.job import CANARY, LEADS, TURN, Job
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
 """Nodes that a moment of the timeline names; of more it says how many."""
-NAMES = {LEADING: "resolving", LED: "resolved"}
-"""What the API has always called these kinds of events."""
+RESOLVING, RESOLVED = "resolving", "resolved"
+"""What the API has always called that a node leads, and what it has found."""
+HAVE_REASONS = frozenset({SKIPPED, CANCELLED, EXPIRED, WITHHELD})
+"""Kinds of events whose sentence says why, and is no error."""
 MOST_ERRORS = 10
 """Errors that a job's own `error` repeats; each node's stands with the node."""
 
@@ -31,7 +47,7 @@ def results(state: JobState) -> list[dict[str, Any]]:
     if not state.tasks and state.job.target == ANY:
         until = timestamp(state.job.expires)
         reason = f"no node has taken it yet; it runs on the first that can, until {until}"
-        return [{"hostname": ANY, "status": "pending", "error": reason}]
+        return [{"hostname": ANY, "status": "pending", "reason": reason}]
     return [task.result() for task in state.tasks.values()]
 
 
@@ -68,6 +84,8 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
         outcome: dict[str, Any] = {"status": task.status}
         if task.error is not None:
             outcome["error"] = task.error
+        if task.reason is not None:
+            outcome["reason"] = task.reason
         response = outcome | {"hostname": task.hostname}
         if task.data:
             response["data"] = task.data
@@ -98,10 +116,11 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
             "resolver": lead.hostname,
             "timestamp": timestamp(lead.time),
         }
-    if state.turns is not None and state.turns.paused is not None:
+    if state.turns.paused is not None:
         pause = state.turns.paused
         described["paused"] = {"by": pause.by, "since": timestamp(pause.since)}
-    errors = [f"{task.hostname}: {task.error}" for task in tasks if task.error is not None]
+    bad = [task for task in tasks if task.status in BAD]
+    errors = [f"{task.hostname}: {why}" for task in bad if (why := task.error or task.reason)]
     if errors:
         described["error"] = "; ".join(errors[:MOST_ERRORS])
     return described
@@ -109,10 +128,9 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
 
 def turns(state: JobState) -> dict[str, Any]:
     """Return how far the turns of a job's nodes are, for whoever paused or resumed it."""
-    turns = state.turns
-    waiting = len(turns.waiting) if turns is not None else 0
+    waiting = len(state.turns.waiting)
     going = len(state.unfinished) - waiting
-    paused = turns is not None and turns.paused is not None
+    paused = state.turns.paused is not None
     return {
         "job_id": state.job.id,
         "status": state.status,
@@ -133,7 +151,7 @@ def _timeline(made: Job, events: list[Event]) -> list[dict[str, Any]]:
         )
     ]
     begun: set[str] = set()
-    for event in events:
+    for event in [*beginnings(made), *(each for one in events for each in shown(one))]:
         if event.kind == STARTED and event.machine in begun:
             continue
         if event.started is not None and event.machine not in begun:
@@ -145,34 +163,70 @@ def _timeline(made: Job, events: list[Event]) -> list[dict[str, Any]]:
     return [moment for _, moment in sorted(moments, key=operator.itemgetter(0))]
 
 
+def beginnings(made: Job) -> list[Event]:
+    """Return the first turns of a job, which its plan has, as decisions: those worth showing."""
+    first = [
+        NamedNode(node.machine, node.hostname)
+        for node in made.plan
+        if node.state in (TURN, CANARY, LEADS)
+    ]
+    leads = any(node.state == LEADS for node in made.plan)
+    if not first or not (leads or made.waves is not None):
+        return []
+    canary = any(node.state == CANARY for node in made.plan)
+    decided = Event(
+        made.id, NOBODY, "", RELEASED, made.created, nodes=first, canary=canary, leads=leads
+    )
+    return [decided]
+
+
+def shown(event: Event) -> list[Event]:
+    """Return an event as the API shows it: leave is the start of each node that has it."""
+    if event.kind != LEAVE:
+        return [event]
+    return [
+        Event(event.job, node.machine, node.hostname, STARTED, event.time)
+        for node in event.nodes or ()
+    ]
+
+
 def kind(event: Event) -> str:
     """Return what the API calls an event; a step has a name of its own."""
     if event.kind == STEP and event.step is not None:
         return event.step
-    return NAMES.get(event.kind, event.kind)
+    if event.kind == RELEASED and event.leads:
+        return RESOLVING
+    return RESOLVED if event.kind == LED else event.kind
 
 
 def _moment(event: Event) -> dict[str, Any]:
     moment = {"timestamp": timestamp(event.time), "event": kind(event)}
     if event.hostname:
         moment["hostname"] = event.hostname
-    if event.nodes is not None:
+    if event.leads and event.nodes:
+        moment["message"] = f"by {event.nodes[0].hostname}"
+    elif event.nodes is not None:
         moment["message"] = _nodes(event)
-    elif event.kind in (LEADING, LED):
+    elif event.kind == LED:
         data = event.data or {}
         value = f"{data['value']} " if "value" in data else ""
         moment["message"] = f"{value}by {data.get('hostname', '?')}"
     elif event.data is not None and "caller" in event.data:
         moment["message"] = f"by {event.data['caller']}"
     if event.error is not None:
-        moment["error"] = event.error
+        moment[_place(event)] = event.error
     return moment
+
+
+def _place(event: Event) -> str:
+    """Return the field that has an event's sentence: `error` only where something failed."""
+    if event.kind == STEP:
+        return "message" if event.waits is None else "reason"
+    return "reason" if event.kind in HAVE_REASONS else "error"
 
 
 def _nodes(event: Event) -> str:
     nodes = event.nodes or []
-    if event.kind not in TURNS:
-        return f"for {len(nodes)} nodes"
     what = "canary" if event.canary else "node"
     counted = f"{len(nodes)} {what}{'' if len(nodes) == 1 or event.canary else 's'}"
     if len(nodes) > MOST_NAMES:
@@ -218,7 +272,7 @@ def agent(member: Member) -> dict[str, Any]:
         "status": "Ready" if member.here else "NotReady",
         "state": _state(member),
         "labels": registration.labels,
-        "registered_at": timestamp(registration.registered),
+        "registered_at": timestamp(member.registered),
         "started_at": timestamp(registration.started),
         "architecture": registration.architecture,
         "kernel_version": registration.kernel,
@@ -255,7 +309,7 @@ def _state(member: Member) -> str:
 
 def _history(member: Member) -> list[dict[str, Any]]:
     moments = [
-        (member.registration.registered, "registered", ""),
+        (member.registered, "registered", ""),
         (member.registration.started, "started", ""),
     ]
     if member.state.changed:

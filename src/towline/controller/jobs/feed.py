@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+
 import msgspec
 
+from towline.broker.journal import STREAMS
 from towline.controller.jobs.index import Index
 from towline.wire.event import Event
 from towline.wire.job import Job
@@ -13,40 +16,63 @@ _event = msgspec.json.Decoder(Event)
 
 
 class Feed:
-    """Jobs and events in the order of the journal, as far as the index has folded them."""
+    """Jobs and events in the order of the journal, as far as the index has folded them.
+
+    Places are by stream, in the order of `STREAMS`.
+    """
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
     def newest(self) -> list[int]:
-        """Return the sequences of the newest job and the newest event."""
-        return [self._number(f"SELECT max(sequence) FROM {table}") for table in ("job", "event")]
+        """Return the place of what is newest in each stream."""
+        return [self._newest(stream) for stream in STREAMS]
+
+    def _newest(self, stream: str) -> int:
+        return max(
+            self._number(f"SELECT max(place) FROM {table} WHERE stream = ?", stream)
+            for table in ("job", "event")
+        )
 
     def before(self, job_id: str) -> list[int]:
-        """Return the last sequences of jobs and events before those of `job_id` and later ones."""
-        jobs, events = self.newest()
-        first_job = self._number("SELECT min(sequence) FROM job WHERE id >= ?", job_id)
-        first_event = self._number("SELECT min(sequence) FROM event WHERE job >= ?", job_id)
-        return [first_job - 1 if first_job else jobs, first_event - 1 if first_event else events]
+        """Return the last place of each stream before `job_id` and later ones."""
+        found = []
+        for stream in STREAMS:
+            firsts = [
+                self._number(
+                    f"SELECT min(place) FROM {table} WHERE stream = ? AND {column} >= ?",
+                    stream,
+                    job_id,
+                )
+                for table, column in (("job", "id"), ("event", "job"))
+            ]
+            later = [first for first in firsts if first]
+            found.append(min(later) - 1 if later else self._newest(stream))
+        return found
 
     def _number(self, question: str, *values: object) -> int:
         return int(self._index.query(question, values).fetchone()[0] or 0)
 
-    def jobs_after(self, sequence: int, limit: int) -> list[tuple[int, Job]]:
-        """Return the next jobs after `sequence`, each with its own sequence."""
-        rows = self._index.query(
-            "SELECT sequence, body FROM job WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (sequence, limit),
-        )
-        return [(number, _job.decode(body)) for number, body in rows]
+    def after(
+        self, stream: str, place: int, limit: int, *, job_id: str | None = None
+    ) -> list[tuple[int, Job | Event]]:
+        """Return the next jobs and events of a stream after a place, each with its own.
 
-    def events_after(
-        self, sequence: int, limit: int, *, job_id: str | None = None
-    ) -> list[tuple[int, Event]]:
-        """Return the next events after `sequence`, each with its own sequence."""
+        Args:
+            job_id: the only job whose events are wanted, and no jobs.
+        """
+        found: list[tuple[int, Job | Event]] = []
+        if job_id is None:
+            rows = self._index.query(
+                "SELECT place, body FROM job WHERE stream = ? AND place > ? ORDER BY place LIMIT ?",
+                (stream, place, limit),
+            )
+            found += [(number, _job.decode(body)) for number, body in rows]
         only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
         rows = self._index.query(
-            f"SELECT sequence, body FROM event WHERE sequence > ? {only} ORDER BY sequence LIMIT ?",
-            (sequence, *values, limit),
+            f"SELECT place, body FROM event WHERE stream = ? AND place > ? {only}"
+            " ORDER BY place LIMIT ?",
+            (stream, place, *values, limit),
         )
-        return [(number, _event.decode(body)) for number, body in rows]
+        found += [(number, _event.decode(body)) for number, body in rows]
+        return sorted(found, key=operator.itemgetter(0))[:limit]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -14,26 +13,14 @@ from typing import Self
 import msgspec
 import structlog
 
-from towline.broker.journal import JOBS
-from towline.controller.jobs.state import JobState, overall
-from towline.wire.event import (
-    BEGUN,
-    CLAIMED,
-    DELETED,
-    PLANNED,
-    RELEASED,
-    RESULT_STATUS,
-    UNFINISHED,
-    WITHHELD,
-    Event,
-    PlannedNode,
-)
-from towline.wire.job import Job, first_id
-from towline.wire.target import ANY
+from towline.broker.journal import CHANGES, place
+from towline.controller.jobs.state import JobState
+from towline.wire.event import DELETED, RELEASED, Event
+from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -43,6 +30,7 @@ SCHEMA = resources.files(__package__).joinpath("schema.sql").read_text()
 
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
+_plan = msgspec.json.Decoder(list[PlannedNode])
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -55,6 +43,11 @@ class JobStatus(msgspec.Struct, frozen=True):
     status: str
     done: bool
     nodes: dict[str, int]
+
+    @classmethod
+    def of(cls, state: JobState) -> JobStatus:
+        """Return that of a job as it is folded."""
+        return cls(state.status, state.done, dict(state.counts))
 
 
 class Index:
@@ -70,9 +63,9 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._jobs: list[tuple[int, Job, str | None, bytes]] = []
-        self._events: list[tuple[int, Event, bytes]] = []
-        self._turns: list[tuple[int, str, str]] = []
+        self._jobs: list[tuple[str, int, Job]] = []
+        self._events: list[tuple[str, int, Event]] = []
+        self._changed: dict[str, JobState] = {}
         self._positions: dict[str, int] = {}
         self._database = self._open()
 
@@ -149,30 +142,26 @@ class Index:
 
     def _drop(self, stream: str) -> None:
         database = self._database
-        if stream == JOBS:
-            database.execute("DELETE FROM job")
-            database.execute("DELETE FROM turn")
-            return
-        database.execute("DELETE FROM event")
-        database.execute("DELETE FROM deleted")
-        database.execute("DELETE FROM task")
-        database.execute(
-            "INSERT INTO task (job, machine, status)"
-            " SELECT id, machine, 'pending' FROM job WHERE machine IS NOT NULL"
-        )
-        database.execute("UPDATE job SET status = 'submitted', done = 0, nodes = '{}'")
+        if stream == CHANGES:
+            database.execute("DELETE FROM deleted")
+        for table in ("plan", "task"):
+            database.execute(
+                f"DELETE FROM {table} WHERE job IN (SELECT id FROM job WHERE stream = ?)", (stream,)
+            )
+        for table in ("job", "event"):
+            database.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))
 
-    def add_job(self, job: Job, machine: str | None, sequence: int, body: bytes) -> None:
-        """Fold a job; `machine` is the only node it is for, where its subject says so."""
-        self._jobs.append((sequence, job, machine, body))
+    def add_job(self, job: Job, stream: str, place: int) -> None:
+        """Fold a job; a second delivery of one changes nothing."""
+        self._jobs.append((stream, place, job))
 
-    def add_turn(self, job_id: str, machine: str, sequence: int) -> None:
-        """Fold that a node was sent a job with waves."""
-        self._turns.append((sequence, job_id, machine))
-
-    def add_event(self, event: Event, sequence: int, body: bytes) -> None:
+    def add_event(self, event: Event, stream: str, place: int) -> None:
         """Fold an event; a second delivery of one changes nothing."""
-        self._events.append((sequence, event, body))
+        self._events.append((stream, place, event))
+
+    def change(self, state: JobState) -> None:
+        """Fold how far a job is by now, also when that changes again before it is written."""
+        self._changed[state.job.id] = state
 
     def advance(self, stream: str, sequence: int) -> None:
         """Remember that `stream` is folded up to `sequence`."""
@@ -186,150 +175,85 @@ class Index:
             self._write()
         self._jobs.clear()
         self._events.clear()
-        self._turns.clear()
+        self._changed.clear()
         self._positions.clear()
 
     def _write(self) -> None:
-        database = self._database
-        database.executemany(
-            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, '{}', ?, ?"
-            " WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE job = ?2)",
+        write = self._database.executemany
+        encode = msgspec.json.encode
+        deleted = [(event.job,) for _, _, event in self._events if event.kind == DELETED]
+        write("INSERT OR IGNORE INTO deleted VALUES (?)", deleted)
+        write(
+            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, '{}', ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE job = ?1)",
             [
                 (
-                    *(sequence, job.id, job.created, job.expires, job.operation),
-                    *(job.target, job.caller, machine, job.waves is not None, body),
+                    *(job.id, stream, place, job.created, job.expires, job.operation),
+                    *(job.target, job.caller, encode(job.order)),
                 )
-                for sequence, job, machine, body in self._jobs
+                for stream, place, job in self._jobs
             ],
         )
-        database.executemany(
-            "INSERT OR IGNORE INTO event VALUES (?, ?, ?)",
-            [(sequence, event.job, body) for sequence, event, body in self._events],
+        write(
+            "INSERT OR IGNORE INTO plan VALUES (?, ?)",
+            [(job.id, encode(job.plan)) for _, _, job in self._jobs],
         )
-        database.executemany("INSERT OR IGNORE INTO turn VALUES (?, ?, ?)", self._turns)
-        planned = [(job.id, machine, "pending") for _, job, machine, _ in self._jobs if machine]
-        changed: list[tuple[str, str, str]] = []
-        limited: list[tuple[str, str, float]] = []
-        deleted: list[tuple[str]] = []
-        for _, event, _ in self._events:
-            if event.kind == PLANNED:
-                planned += [
-                    (event.job, node.machine, node.status if node.refused else "pending")
-                    for node in event.nodes or []
-                ]
-            elif event.kind == WITHHELD:
-                changed += [(event.job, node.machine, node.status) for node in event.nodes or []]
-            elif event.kind == RELEASED and event.until is not None:
-                limited += [(event.job, node.machine, event.until) for node in event.nodes or []]
-            elif event.kind == DELETED:
-                deleted.append((event.job,))
-            elif event.kind in RESULT_STATUS:
-                changed.append((event.job, event.machine, RESULT_STATUS[event.kind]))
-            elif event.kind in BEGUN:
-                changed.append((event.job, event.machine, "running"))
-            elif event.kind == CLAIMED:
-                planned.append((event.job, event.machine, "pending"))
-        insert = "INTO task (job, machine, status) VALUES (?, ?, ?)"
-        database.executemany(f"INSERT OR IGNORE {insert}", planned)
-        database.executemany(
-            f"INSERT {insert} ON CONFLICT DO UPDATE SET status = excluded.status"
-            " WHERE status = 'pending' OR (status = 'running' AND excluded.status <> 'running')",
-            changed,
+        write(
+            "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)",
+            [(stream, place, event.job, encode(event)) for stream, place, event in self._events],
         )
-        database.executemany(
-            "INSERT INTO task (job, machine, status, until) VALUES (?, ?, 'pending', ?)"
-            " ON CONFLICT DO UPDATE SET until = excluded.until",
-            limited,
+        write(
+            "INSERT OR IGNORE INTO task VALUES (?, ?)",
+            [(job.id, node.machine) for _, _, job in self._jobs for node in job.plan]
+            + [
+                (event.job, node.machine)
+                for _, _, event in self._events
+                if event.kind == RELEASED
+                for node in event.nodes or ()
+            ],
         )
-        self._delete(deleted)
-        self._derive({job.id for _, job, _, _ in self._jobs} | {e.job for _, e, _ in self._events})
-        database.executemany(
+        statuses = [JobStatus.of(state) for state in self._changed.values()]
+        write(
+            "UPDATE job SET status = ?, done = ?, nodes = ? WHERE id = ?",
+            [
+                (status.status, status.done, encode(status.nodes).decode(), job_id)
+                for job_id, status in zip(self._changed, statuses, strict=True)
+            ],
+        )
+        for table, column in (("job", "id"), ("plan", "job"), ("event", "job"), ("task", "job")):
+            write(f"DELETE FROM {table} WHERE {column} = ?", deleted)
+        write(
             "UPDATE position SET sequence = ? WHERE stream = ?",
             [(sequence, stream) for stream, sequence in self._positions.items()],
         )
 
-    def _delete(self, jobs: list[tuple[str]]) -> None:
-        if not jobs:
-            return
-        database = self._database
-        database.executemany("INSERT OR IGNORE INTO deleted VALUES (?)", jobs)
-        tables = (("job", "id"), ("event", "job"), ("task", "job"), ("turn", "job"))
-        for table, column in tables:
-            database.executemany(f"DELETE FROM {table} WHERE {column} = ?", jobs)
-
-    def _derive(self, jobs: Iterable[str]) -> None:
-        """Bring the status of jobs up to what their tasks say."""
-        database, now = self._database, time.time()
-        for job_id in jobs:
-            row = database.execute(
-                "SELECT sequence, expires, target FROM job WHERE id = ?", (job_id,)
-            ).fetchone()
-            if row is None:
-                continue
-            sequence, expires, target = row
-            counts = dict(
-                database.execute(
-                    "SELECT iif(status = 'pending' AND until < ?, 'expired', status) AS now,"
-                    " count(*) FROM task WHERE job = ? GROUP BY now",
-                    (now, job_id),
-                )
-            )
-            if target == ANY and not counts.keys() <= set(UNFINISHED):
-                # Who began it, and died, doesn't count once another node has ended it.
-                for status in UNFINISHED:
-                    counts.pop(status, None)
-            if now > expires:
-                waiting = counts.pop("pending", 0) if counts else 1
-                if waiting:
-                    counts["expired"] = counts.get("expired", 0) + waiting
-            done = bool(counts) and not any(status in counts for status in UNFINISHED)
-            status = overall(counts, done=done)
-            nodes = msgspec.json.encode(counts).decode()
-            database.execute(
-                "UPDATE job SET status = ?, done = ?, nodes = ? WHERE sequence = ?",
-                (status, done, nodes, sequence),
-            )
-
-    def expire(self) -> None:
-        """Bring jobs up to date that have expired since somebody looked."""
-        self.flush()
-        rows = self._database.execute(
-            "SELECT id FROM job WHERE NOT done AND expires < ?1 UNION"
-            " SELECT job.id FROM task JOIN job ON job.id = task.job"
-            " WHERE task.status = 'pending' AND task.until < ?1 AND NOT job.done",
-            (time.time(),),
-        ).fetchall()
-        if rows:
-            with self._transaction():
-                self._derive(job_id for (job_id,) in rows)
-
-    def forget(self, before: float, *, jobs_from: int = 0, events_from: int = 0) -> int:
+    def forget(self, before: float, first: Mapping[str, int]) -> int:
         """Delete jobs that the journal no longer has; return how many.
 
         Args:
             before: seconds since 1970; what was made earlier goes.
-            jobs_from, events_from: the streams' first sequences; a job that is no longer in the
-                journal goes, and one whose oldest event is no longer there.
+            first: of each stream the first sequence; a job that stood before it goes.
         """
         self.flush()
         oldest = first_id(before)
         database = self._database
         with self._transaction():
-            gone = database.execute(
-                "DELETE FROM job WHERE id < ? OR sequence < ?"
-                " OR id IN (SELECT job FROM event WHERE sequence < ?) RETURNING id",
-                (oldest, jobs_from, events_from),
-            ).fetchall()
-            for table in ("event", "task", "turn"):
-                database.executemany(f"DELETE FROM {table} WHERE job = ?", gone)
+            gone = database.execute("DELETE FROM job WHERE id < ? RETURNING id", (oldest,))
+            jobs = gone.fetchall()
+            for stream, number in first.items():
+                gone = database.execute(
+                    "DELETE FROM job WHERE stream = ? AND place < ? RETURNING id",
+                    (stream, place(number)),
+                )
+                jobs += gone.fetchall()
+            for table in ("plan", "event", "task"):
+                database.executemany(f"DELETE FROM {table} WHERE job = ?", jobs)
                 # By age too, since an event's job may be gone, or may never have come.
                 database.execute(f"DELETE FROM {table} WHERE job < ?", (oldest,))
-            database.execute("DELETE FROM event WHERE sequence < ?", (events_from,))
-            database.execute("DELETE FROM turn WHERE sequence < ?", (jobs_from,))
             database.execute("DELETE FROM deleted WHERE job < ?", (oldest,))
-        if gone:
-            log.info("index pruned", jobs=len(gone))
-        return len(gone)
+        if jobs:
+            log.info("index pruned", jobs=len(jobs))
+        return len(jobs)
 
     # Asking
 
@@ -338,45 +262,35 @@ class Index:
         self.flush()
         return self._database.execute(question, values)
 
-    def find(
-        self, job_id: str, hostnames: Mapping[str, str]
-    ) -> tuple[JobState, list[Event]] | None:
+    def find(self, job_id: str, *, open_only: bool = False) -> tuple[JobState, list[Event]] | None:
         """Return the state of a job, and its events in the order they were stored, or None.
 
         Args:
-            hostnames: by machine id, for a node that has reported nothing yet.
+            open_only: see `JobState`.
         """
-        row = self.query("SELECT body, machine FROM job WHERE id = ?", (job_id,)).fetchone()
+        row = self.query(
+            "SELECT job.body, plan.body FROM job JOIN plan ON plan.job = id WHERE id = ?", (job_id,)
+        ).fetchone()
         if row is None:
             return None
-        nodes = None
-        if row[1] is not None:
-            nodes = [PlannedNode(row[1], hostnames.get(row[1], row[1]))]
-        state = JobState(_job.decode(row[0]), nodes)
-        events = [
-            _event.decode(body)
-            for (body,) in self.query(
-                "SELECT body FROM event WHERE job = ? ORDER BY sequence", (job_id,)
-            )
-        ]
-        for event in events:
-            state.apply(event)
-        return state, events
+        job = msgspec.structs.replace(_job.decode(row[0]), plan=_plan.decode(row[1]))
+        state = JobState(job, open_only=open_only)
+        # What was decided about a read stands in the other stream: always behind its own.
+        rows = self.query(
+            "SELECT place, body FROM event WHERE job = ? ORDER BY stream DESC, place", (job_id,)
+        )
+        found = [(at, _event.decode(body)) for at, body in rows]
+        for at, event in found:
+            state.apply(event, at)
+        return state, [event for _, event in found]
 
-    def sequence(self, job_id: str) -> int | None:
-        """Return a job's place in the journal, or None where there is no such job."""
-        row = self.query("SELECT sequence FROM job WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def open_rollouts(self) -> list[str]:
-        """Return the ids of the jobs with waves that go on."""
-        rows = self.query("SELECT id FROM job WHERE waves AND NOT done ORDER BY id")
-        return [job_id for (job_id,) in rows]
-
-    def turns(self, job_id: str) -> dict[str, int]:
-        """Return which machines were sent a job with waves, each with its place in the journal."""
-        rows = self.query("SELECT machine, sequence FROM turn WHERE job = ?", (job_id,))
-        return dict(rows.fetchall())
+    def open_jobs(self) -> Iterator[JobState]:
+        """Yield the jobs that go on, as far as they are."""
+        rows = self.query("SELECT id FROM job WHERE NOT done ORDER BY id").fetchall()
+        for (job_id,) in rows:
+            found = self.find(job_id, open_only=True)
+            if found is not None:
+                yield found[0]
 
     def deleted(self, job_id: str) -> bool:
         """Whether a job was there and has been deleted."""
@@ -384,16 +298,16 @@ class Index:
         return row is not None
 
     def job(self, job_id: str) -> Job | None:
-        """Return a job as it was made, or None where there is no such job."""
+        """Return a job as it was made, without its plan, or None where there is no such job."""
         row = self.query("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else _job.decode(row[0])
 
-    def task_status(self, job_id: str, machine: str) -> str | None:
-        """Return how far a job is on a node, or None where the node has no part in it."""
+    def has_task(self, job_id: str, machine: str) -> bool:
+        """Whether a node has, or had, a part in a job."""
         row = self.query(
-            "SELECT status FROM task WHERE job = ? AND machine = ?", (job_id, machine)
+            "SELECT 1 FROM task WHERE job = ? AND machine = ?", (job_id, machine)
         ).fetchone()
-        return None if row is None else str(row[0])
+        return row is not None
 
     def status(self, job_id: str) -> JobStatus | None:
         """Return how far a job is, or None where there is no such job."""

@@ -7,18 +7,24 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
-from towline.broker.consumer import Follower
+from towline.broker.consumer import Follower, Message
 from towline.broker.jetstream import JetStream
-from towline.broker.journal import EVENTS, JOBS, Journal
+from towline.broker.journal import CHANGES, READS, STREAMS, Journal, place
 from towline.controller.jobs.index import Index
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.state import JobState
 from towline.errors import BrokerUnreachable, TowlineError
-from towline.wire.decoding import Decoder, Unreadable
+from towline.runtime.part import keep_running
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
 from towline.wire.event import Event
-from towline.wire.job import CANCEL, Job
+from towline.wire.job import Job
+from towline.wire.subjects import REPORTED
 
 log = structlog.get_logger()
 
@@ -27,16 +33,12 @@ T = TypeVar("T")
 FLUSH_EVERY = 0.2
 """Seconds that folded messages may wait in memory before the index writes them."""
 FLUSH_AT = 2000
-EXPIRE_EVERY = 1.0
 PRUNE_EVERY = 600.0
 PRUNE_AFTER = 20_000
 """Messages after which the index is pruned all the same: a journal that is full drops as much."""
 RETRY_EVERY = 0.5
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
-
-_job = Decoder(Job)
-_event = Decoder(Event)
 
 
 class Pulse:
@@ -61,7 +63,7 @@ class Pulse:
 
 
 class Indexer:
-    """Keeps the index up to the journal, and passes on what it folds.
+    """Keeps the index and the open jobs up to the journal, and passes on what it folds.
 
     Args:
         retention: seconds that the journal keeps jobs.
@@ -70,22 +72,25 @@ class Indexer:
 
     def __init__(
         self,
-        jetstream: JetStream,
+        stream: JetStream,
         index: Index,
+        jobs: OpenJobs,
         *,
         retention: float,
         prune_after: int = PRUNE_AFTER,
     ) -> None:
-        self._jetstream = jetstream
-        self._journal = Journal(jetstream)
+        self._stream = stream
+        self._journal = Journal(stream)
         self._index = index
+        self._open = jobs
         self._retention = retention
         self._prune_after = prune_after
         self._on_event: list[Callable[[Event], None]] = []
-        self._on_job: list[Callable[[Job], None]] = []
         self._folded: dict[str, int] = {}
         self._unpruned = 0
-        self._behind = {JOBS, EVENTS}
+        self._behind = set(STREAMS)
+        self.unreadable = 0
+        """How many messages of the journal could not be read."""
         self.pulse = Pulse()
         """Beats when something was folded."""
         self.trouble = ""
@@ -95,16 +100,14 @@ class Indexer:
         """Have `folded` called with each event from now on, in the order of the journal."""
         self._on_event.append(folded)
 
-    def subscribe_jobs(self, folded: Callable[[Job], None]) -> None:
-        """Have `folded` called with each job from now on, in the order of the journal."""
-        self._on_job.append(folded)
-
     async def run(self) -> None:
         """Follow both streams into the index, and write it to the disk now and then, for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.follow(JOBS))
-            group.create_task(self.follow(EVENTS))
-            group.create_task(self.write())
+            for stream in STREAMS:
+                group.create_task(
+                    keep_running(f"indexer of {stream}", partial(self.follow, stream))
+                )
+            group.create_task(keep_running("index", self.write))
 
     @property
     def caught_up(self) -> bool:
@@ -114,19 +117,28 @@ class Indexer:
     async def follow(self, stream: str) -> None:
         """Follow `stream` into the index, for ever."""
         while True:
-            info = await self._information(stream)
-            last = int(info["state"]["last_seq"])
-            after = self._index.position(stream, info["created"], last)
+            created, first, last = await self._state(stream)
+            after = self._index.position(stream, created, last)
+            self._load(stream)
             # Of a stream that has lost everything to its age nothing more is to come.
-            self._folded[stream] = after if info["state"]["messages"] else last
+            self._folded[stream] = after if first <= last else last
             if self._folded[stream] >= last:
                 self._behind.discard(stream)
-            await self._follow(stream, info["created"], after)
+            await self._follow(stream, created, after)
 
-    async def _information(self, stream: str) -> dict[str, Any]:
+    def _load(self, stream: str) -> None:
+        """Take the open jobs as they were folded when this controller ended."""
+        for state in self._open:
+            if stream == stream_of(state.job):
+                self._open.forget(state)
+        for state in self._index.open_jobs():
+            if stream == stream_of(state.job):
+                self._open.load(state)
+
+    async def _state(self, stream: str) -> tuple[str, int, int]:
         while True:
             try:
-                return await self._jetstream.call(f"STREAM.INFO.{stream}")
+                return await self._journal.state(stream)
             except TowlineError as error:
                 log.warning("index waits for the broker", stream=stream, reason=error.details)
                 await asyncio.sleep(RETRY_EVERY)
@@ -134,22 +146,24 @@ class Indexer:
     async def _follow(self, stream: str, created: str, after: int) -> None:
         """Fold a stream until the broker has another one of that name."""
         unwritten = 0
-        follower = Follower(self._jetstream, stream, after=after)
+        follower = Follower(self._stream, stream, after=after)
         async for message in follower:
             if follower.created != created:
                 return
             try:
-                if stream == JOBS:
-                    self._fold_job(message.subject, message.data, message.sequence)
-                else:
-                    self._fold_event(message.data, message.sequence)
+                self._fold(stream, message)
             except Unreadable as error:
+                self.unreadable += 1
                 log.error(
                     "message not readable",
                     stream=stream,
                     sequence=message.sequence,
                     reason=str(error),
                 )
+            except Exception:
+                # One message that this version makes nothing of stops no other.
+                self.unreadable += 1
+                log.exception("message not folded", stream=stream, sequence=message.sequence)
             self._index.advance(stream, message.sequence)
             self._folded[stream] = message.sequence
             self.pulse.beat()
@@ -161,23 +175,43 @@ class Indexer:
             if message.pending == 0:
                 self._behind.discard(stream)
 
-    def _fold_job(self, subject: str, data: bytes, sequence: int) -> None:
-        job = _job.decode(data)
-        if job.operation == CANCEL:
-            return
-        machine = subject[9:] if subject.startswith("job.node.") else None
-        if job.waves is None:
-            self._index.add_job(job, machine, sequence, data)
-        elif machine is not None:
-            self._index.add_turn(job.id, machine, sequence)
+    def _fold(self, stream: str, message: Message) -> None:
+        kind, _, job_id = message.subject.partition(".")
+        if stream == READS:
+            within = 0
+            for each in messages.answered(message.data):
+                if each.job is not None:
+                    self._fold_job(each.job, stream, place(message.sequence, within))
+                    within += 1
+                for event in each.events:
+                    self._fold_event(event, stream, place(message.sequence, within))
+                    within += 1
+        elif message.subject == REPORTED:
+            for within, event in enumerate(messages.group(message.data)):
+                self._fold_event(event, stream, place(message.sequence, within))
+        elif kind == "decision":
+            decision = messages.decision(message.data)
+            if decision.job != job_id:
+                raise Unreadable("it is about another job than its subject says")
+            self._fold_event(decision, stream, place(message.sequence))
         else:
-            self._index.add_job(job, None, sequence, data)
-        if job.waves is None or machine is None:
-            _notify(self._on_job, job)
+            job = messages.job(message.data)
+            if job.id != job_id:
+                raise Unreadable("it is another job than its subject says")
+            self._fold_job(job, stream, place(message.sequence))
 
-    def _fold_event(self, data: bytes, sequence: int) -> None:
-        event = _event.decode(data)
-        self._index.add_event(event, sequence, data)
+    def _fold_job(self, job: Job, stream: str, at: int) -> None:
+        self._index.add_job(job, stream, at)
+        state = self._open.add(job)
+        if state is None:
+            state = JobState(job)
+        self._index.change(state)
+
+    def _fold_event(self, event: Event, stream: str, at: int) -> None:
+        self._index.add_event(event, stream, at)
+        state = self._open.apply(event, at)
+        if state is not None:
+            self._index.change(state)
         _notify(self._on_event, event)
 
     async def _flush(self) -> None:
@@ -197,16 +231,12 @@ class Indexer:
 
     async def write(self) -> None:
         """Write the index now and then, and forget what the journal has forgotten, for ever."""
-        expired = time.monotonic()
-        pruned = expired - PRUNE_EVERY
+        pruned = time.monotonic() - PRUNE_EVERY
         while True:
             await asyncio.sleep(FLUSH_EVERY)
             await self._flush()
             now = time.monotonic()
             with contextlib.suppress(sqlite3.Error):  # the next flush reports it
-                if now - expired >= EXPIRE_EVERY:
-                    self._index.expire()
-                    expired = now
                 if now - pruned >= PRUNE_EVERY or self._unpruned >= self._prune_after:
                     self._unpruned = 0
                     await self._prune()
@@ -214,18 +244,11 @@ class Indexer:
 
     async def _prune(self) -> None:
         try:
-            first = {
-                stream: int(
-                    (await self._jetstream.call(f"STREAM.INFO.{stream}"))["state"]["first_seq"]
-                )
-                for stream in (JOBS, EVENTS)
-            }
+            first = {stream: (await self._journal.state(stream))[1] for stream in STREAMS}
         except TowlineError as error:
             log.warning("index not pruned", reason=error.details)
             return
-        self._index.forget(
-            time.time() - self._retention, jobs_from=first[JOBS], events_from=first[EVENTS]
-        )
+        self._index.forget(time.time() - self._retention, first)
 
     async def catch_up(self) -> None:
         """Return when all that is in the journal by now is folded.
@@ -233,10 +256,11 @@ class Indexer:
         Raises:
             BrokerUnreachable: the journal can't be asked, or the index is too far behind.
         """
-        ends = {stream: await self._journal.last_sequence(stream) for stream in (JOBS, EVENTS)}
+        ends = {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
         if not await self.until(ends):
             raise BrokerUnreachable(
-                "The index is behind the journal.", "try again in a few seconds"
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "Another controller may be further",
             )
 
     async def until(self, ends: Mapping[str, int]) -> bool:
@@ -248,6 +272,11 @@ class Indexer:
                 return False
             await self.pulse.wait(remaining)
         return True
+
+
+def stream_of(job: Job) -> str:
+    """Return the stream that a job stands in."""
+    return READS if job.answered else CHANGES
 
 
 def _notify(listeners: list[Callable[[T], None]], folded: T) -> None:

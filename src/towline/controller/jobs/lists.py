@@ -41,11 +41,9 @@ class Listed(msgspec.Struct, frozen=True):
     """A job in a list.
 
     Attributes:
-        sequence: its place in the journal: what a page's cursor is.
         nodes: how many of its nodes have which status.
     """
 
-    sequence: int
     job: Job
     status: str
     nodes: dict[str, int]
@@ -58,31 +56,31 @@ class Lists:
         self._index = index
 
     def jobs(
-        self, wanted: Filter, *, limit: int, before: int | None = None, offset: int = 0
+        self, wanted: Filter, *, limit: int, before: str | None = None, offset: int = 0
     ) -> list[Listed]:
         """Return jobs, the newest first.
 
         Args:
-            before: the `sequence` of the last job of the page before.
+            before: the id of the last job of the page before.
             offset: how many to leave out.
         """
         where, values = self._where(wanted)
         if before is not None:
-            where.append("sequence < ?")
+            where.append("id < ?")
             values.append(before)
         rows = self._index.query(
-            f"SELECT sequence, body, status, nodes FROM job WHERE {' AND '.join(where) or 'TRUE'}"
-            " ORDER BY sequence DESC LIMIT ? OFFSET ?",
+            f"SELECT body, status, nodes FROM job WHERE {' AND '.join(where) or 'TRUE'}"
+            " ORDER BY id DESC LIMIT ? OFFSET ?",
             (*values, limit, offset),
         )
         return [
-            Listed(sequence, _job.decode(body), status, msgspec.json.decode(nodes))
-            for sequence, body, status, nodes in rows
+            Listed(_job.decode(body), status, msgspec.json.decode(nodes))
+            for body, status, nodes in rows
         ]
 
     def page(
-        self, wanted: Filter, *, limit: int, before: int | None = None, offset: int = 0
-    ) -> tuple[list[Listed], int | None]:
+        self, wanted: Filter, *, limit: int, before: str | None = None, offset: int = 0
+    ) -> tuple[list[Listed], str | None]:
         """Return a page of jobs, and where the next page goes on; None where there is none.
 
         Args:
@@ -91,7 +89,7 @@ class Lists:
         """
         found = self.jobs(wanted, limit=limit + 1, before=before, offset=offset)
         page = found[:limit]
-        return page, page[-1].sequence if len(found) > limit else None
+        return page, page[-1].job.id if len(found) > limit else None
 
     def _where(self, wanted: Filter) -> tuple[list[str], list[object]]:
         # The planner knows nothing of how rare a value is: all columns but that of the rarest are

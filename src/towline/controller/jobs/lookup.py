@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
-from towline.controller.rollout.decisions import explain_turns
+from towline.controller.rollout.rule import waits_for
 from towline.errors import NotFound
-from towline.operation import NODE, catalog
 from towline.units import timestamp
 from towline.wire.event import Event
 
@@ -32,7 +29,7 @@ class Lookup:
 
     def folded(self, job_id: str) -> tuple[JobState, list[Event]] | None:
         """Return a job's state and its events as far as they are folded by now, or None."""
-        return self._index.find(job_id, self._fleet.hostnames)
+        return self._index.find(job_id)
 
     async def find(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]] | None:
         """Return a job's state and its events, or None where there is no such job.
@@ -53,11 +50,8 @@ class Lookup:
         if found is None:
             return None
         state, events = found
-        # No node begins an expired job any more: there is nothing to wait for but what runs.
-        state.expire(time.time())
         if wait > 0 and not state.done:
-            operation = catalog.get(state.job.operation)
-            await self._waiting.wait(state, operation.requires if operation else NODE, wait)
+            await self._waiting.wait(state, wait)
             state, events = self.folded(job_id) or found
         self.explain(state)
         return state, events
@@ -71,12 +65,14 @@ class Lookup:
 
     def explain(self, state: JobState) -> None:
         """Write the reason into each task that has not ended, where it is known."""
-        state.expire(time.time())
         until = f"runs when it returns, until {timestamp(state.job.expires)}"
         if state.cancelled:
             until = "is cancelled when it returns"
         for machine in state.unfinished:
-            member = self._fleet.get(machine)
+            task, member = state.tasks[machine], self._fleet.get(machine)
             if member is not None and not member.here:
-                state.tasks[machine].error = f"{member.absence}, {until}"
-        explain_turns(state)
+                task.reason = f"{member.absence}, {until}"
+            elif machine in state.turns.waiting:
+                task.waits, task.reason = waits_for(state)
+            elif state.cancelled:
+                task.reason = "is being cancelled"

@@ -1,27 +1,24 @@
 -- The tables of the index. Whoever changes them raises VERSION in index.py.
 
 CREATE TABLE job (
-    sequence INTEGER PRIMARY KEY, id TEXT UNIQUE, created REAL, expires REAL, operation TEXT,
-    target TEXT, caller TEXT, machine TEXT, status TEXT, done INTEGER, nodes TEXT, waves INTEGER,
-    body BLOB
+    id TEXT PRIMARY KEY, stream TEXT, place INTEGER, created REAL, expires REAL, operation TEXT,
+    target TEXT, caller TEXT, status TEXT, done INTEGER, nodes TEXT, body BLOB
 );
+CREATE UNIQUE INDEX job_place ON job (stream, place);
 CREATE INDEX job_created ON job (created);
-CREATE INDEX job_status ON job (status);
-CREATE INDEX job_operation ON job (operation);
-CREATE INDEX job_target ON job (target);
-CREATE INDEX job_caller ON job (caller);
-CREATE INDEX job_open ON job (expires) WHERE NOT done;
-CREATE INDEX job_waves ON job (id) WHERE waves AND NOT done;
-CREATE TABLE event (sequence INTEGER PRIMARY KEY, job TEXT, body BLOB);
-CREATE INDEX event_job ON event (job);
-CREATE TABLE task (
-    job TEXT, machine TEXT, status TEXT, until REAL, PRIMARY KEY (job, machine)
+CREATE INDEX job_status ON job (status, id);
+CREATE INDEX job_operation ON job (operation, id);
+CREATE INDEX job_target ON job (target, id);
+CREATE INDEX job_caller ON job (caller, id);
+CREATE INDEX job_open ON job (id) WHERE NOT done;
+-- The nodes that a job is for, as it was planned: apart from it, since lists don't need them.
+CREATE TABLE plan (job TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;
+CREATE TABLE event (
+    stream TEXT, place INTEGER, job TEXT, body BLOB, PRIMARY KEY (stream, place)
 ) WITHOUT ROWID;
+CREATE INDEX event_job ON event (job, stream, place);
+CREATE TABLE task (job TEXT, machine TEXT, PRIMARY KEY (job, machine)) WITHOUT ROWID;
 CREATE INDEX task_machine ON task (machine, job);
-CREATE INDEX task_until ON task (until) WHERE until IS NOT NULL AND status = 'pending';
--- What nodes were sent of jobs with waves, as their turn came.
-CREATE TABLE turn (sequence INTEGER PRIMARY KEY, job TEXT, machine TEXT);
-CREATE INDEX turn_job ON turn (job);
 CREATE TABLE deleted (job TEXT PRIMARY KEY) WITHOUT ROWID;
 -- How many jobs there are of each kind: counting them one by one would take too long.
 CREATE TABLE tally (

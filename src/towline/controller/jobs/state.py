@@ -63,9 +63,10 @@ class Task:
 
     def result(self) -> dict[str, Any]:
         """Return what a request's `results` says of this node; unknown fields are left out."""
-        answer: dict[str, Any] = {"hostname": self.hostname, "status": self.status, **self.data}
+        answer: dict[str, Any] = {"hostname": self.hostname}
         if self.machine != NOBODY:
             answer["machine_id"] = self.machine
+        answer |= {"status": self.status, **self.data}
         for name in ("error", "reason", "waits"):
             value = getattr(self, name)
             if value is not None:
@@ -205,7 +206,7 @@ class JobState:
             self._end(task, node.status or "cancelled", moment, node.reason)
 
     def _cancel(self, event: Event) -> None:
-        """Fold a cancellation: who has no turn, or has one without the leave it needs, has ended."""
+        """Fold a cancellation: who has no turn, or not the leave that it needs, has ended."""
         self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
         if not self.tasks and not self._counts:
             self._task(NOBODY, ANY_NODE)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
-from towline.broker.answers import BrokerRefused
-from towline.broker.journal import Journal
-from towline.controller.jobs.index import Index
+from towline.broker.journal import Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submit import Submission
 from towline.controller.jobs.waiting import Waiting
-from towline.controller.rollout.decisions import Decisions
+from towline.controller.rollout.decisions import Decisions, decision
 from towline.errors import Conflict, InvalidRequest
-from towline.operation import NODE, catalog
-from towline.wire.event import (
-    ANY_NODE,
-    BAD,
-    CANCELLED,
-    CANCELLING,
-    DELETED,
-    NOBODY,
-    Event,
-)
-from towline.wire.job import CANCEL, SOON, Job
+from towline.operation import catalog
+from towline.wire.event import BAD, DELETED
 from towline.wire.rollout import Waves
-from towline.wire.subjects import ALL_SUBJECT, event_subject, label_subject, node_subject
 from towline.wire.target import ALL, Label, Target, parse_target
 
 
@@ -37,14 +24,12 @@ class Steering:
     def __init__(
         self,
         journal: Journal,
-        index: Index,
         indexer: Indexer,
         decisions: Decisions,
         waiting: Waiting,
         lookup: Lookup,
     ) -> None:
         self._journal = journal
-        self._index = index
         self._indexer = indexer
         self._decisions = decisions
         self._waiting = waiting
@@ -55,7 +40,7 @@ class Steering:
 
         Raises:
             Conflict: the job has ended, and not because it was cancelled.
-            BrokerUnreachable: the cancellation may or may not have reached the nodes.
+            BrokerUnreachable: the cancellation may or may not be stored.
         """
         job = state.job
         if state.done:
@@ -64,47 +49,19 @@ class Steering:
             raise Conflict(
                 f"Job {job.id} has ended already: {state.status}.", "There is nothing to cancel"
             )
-
-        async def send() -> None:
-            now = time.time()
-            data = {"caller": caller}
-            reason = f"cancelled by {caller}"
-            await self._journal.add_event(Event(job.id, NOBODY, "", CANCELLING, now, data=data))
-            if job.waves is not None:
-                await self._decisions.cancel(job.id, reason)
-            subject = await self._subject(state, reason)
-            if subject is not None:
-                message = Job(
-                    f"{job.id}.cancel",
-                    *(CANCEL, {"job": job.id}, job.target, caller, now),
-                    expires=max(job.expires, now + SOON),
-                )
-                await self._journal.add_job(message, subject)
-
-        await self._waiting.wait(state, NODE, wait, send)
+        await self._waiting.wait(state, wait, lambda: self._decisions.cancel(job.id, caller))
         self._lookup.explain(state)
         return state
 
-    async def _subject(self, state: JobState, reason: str) -> str | None:
-        """Return the subject that reaches all nodes of a job; None where it has no node."""
-        job, target = state.job, parse_target(state.job.target)
-        if target == ALL:
-            return ALL_SUBJECT
-        if isinstance(target, Label):
-            return label_subject(target)
-        machine = next(iter(state.tasks), None)
-        if machine is None:
-            end = Event(job.id, NOBODY, ANY_NODE, CANCELLED, time.time(), error=reason)
-            machine = await self._journal.claim(end)
-        return None if machine == NOBODY else node_subject(machine)
-
     async def pause(self, state: JobState, *, caller: str) -> JobState:
         """Let no more nodes of a job have their turn; raises as `Decisions.pause`."""
-        return await self._decisions.pause(state.job.id, caller) or state
+        await self._decisions.pause(state, caller)
+        return self._lookup.state(state.job.id) or state
 
     async def resume(self, state: JobState, *, caller: str) -> JobState:
         """Let the nodes of a paused job have their turn again; raises as `Decisions.resume`."""
-        return await self._decisions.resume(state.job.id, caller) or state
+        await self._decisions.resume(state, caller)
+        return self._lookup.state(state.job.id) or state
 
     def retry(
         self,
@@ -138,7 +95,7 @@ class Steering:
             failed = {task.machine for task in state.tasks.values() if task.status in BAD}
             if not failed:
                 raise InvalidRequest(
-                    f"Job {job.id} has failed nowhere.",
+                    f"Job {job.id} has failed nowhere: there is nothing to retry.",
                     "Name a target_hostname to run it there again",
                 )
             target = parse_target(job.target)
@@ -166,16 +123,12 @@ class Steering:
         job = state.job
         if not state.done:
             raise InvalidRequest(
-                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+                f"Job {job.id} goes on, and only one that has ended can be deleted.",
+                f"POST /job/{job.id}/cancel stops it: then delete it",
             )
-        sequences = [self._index.sequence(job.id), *self._index.turns(job.id).values()]
         # First, so that every index forgets the job even if nothing below comes to be done.
-        tombstone = Event(job.id, NOBODY, "", DELETED, time.time())
-        await self._journal.add_event(tombstone)
-        last = await self._journal.last_of(event_subject(tombstone))
-        await self._journal.purge_events(job.id, before=last)
-        for sequence in sequences:
-            if sequence is not None:
-                with contextlib.suppress(BrokerRefused):  # gone already
-                    await self._journal.delete_job(sequence)
+        stored = await self._journal.decide(
+            decision(job.id, DELETED, time.time()), sequence(state.last)
+        )
+        await self._journal.purge(job.id, before=stored)
         await self._indexer.catch_up()

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import msgspec
 
-from towline.broker.journal import Journal
+from towline.broker.answers import BrokerRefused
+from towline.broker.journal import FULL, Journal
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.idempotency import Keys, digest
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lookup import Lookup
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
-from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes
+from towline.controller.rollout.rule import decide
+from towline.controller.rollout.runner import Runner
+from towline.controller.rollout.view import FleetView
+from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, TowlineError
 from towline.operation import Effect, Operation
 from towline.units import timestamp
 from towline.wire.credential import Credential
-from towline.wire.event import NOBODY, PLANNED, Event, Lead, PlannedNode
-from towline.wire.job import SOON, Job, new_id
+from towline.wire.event import Lead
+from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id
 from towline.wire.rollout import Waves
-from towline.wire.subjects import (
-    ALL_SUBJECT,
-    any_subject,
-    label_subject,
-    node_subject,
-    wave_subject,
-)
-from towline.wire.target import ALL, ANY, Hostname, Label, Target
+from towline.wire.target import ALL, ANY, Label, Target
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -73,52 +73,43 @@ class Submission(msgspec.Struct, frozen=True):
         return digest(*parts)
 
 
-class _Plan(msgspec.Struct):
-    """Which nodes a job is for.
-
-    Attributes:
-        members: all of them.
-        refused: by machine id, with the status and the reason: those that will not run it.
-    """
-
-    members: list[Member]
-    refused: dict[str, tuple[str, str]] = {}
-
-    def nodes(self) -> list[PlannedNode]:
-        planned = []
-        for member in self.members:
-            status, reason = self.refused.get(member.machine, ("failed", None))
-            planned.append(PlannedNode(member.machine, member.hostname, reason, status))
-        return planned
-
-
 class Submitter:
-    """Makes jobs of requests, and waits for them as long as the caller does.
+    """Makes jobs of requests.
 
     Args:
         expires: seconds within which a job that is kept for nodes that are away must be begun.
+        settled: awaited before any request asks who is here.
     """
 
     def __init__(
         self,
         journal: Journal,
         index: Index,
+        jobs: OpenJobs,
         fleet: Fleet,
         keys: Keys,
         credentials: JobCredentials,
         waiting: Waiting,
         lookup: Lookup,
+        runner: Runner,
+        reads: Reads,
         *,
         expires: float,
+        settled: asyncio.Event,
     ) -> None:
         self._journal = journal
         self._index = index
+        self._open = jobs
         self._fleet = fleet
+        self._view = FleetView(fleet)
         self._keys = keys
         self._credentials = credentials
         self._waiting = waiting
         self._lookup = lookup
+        self._runner = runner
+        self._reads = reads
         self._expires = expires
+        self._settled = settled
 
     async def submit(self, request: Submission, *, wait: float) -> JobState:
         """Make a job and wait up to `wait` seconds for the nodes that are here.
@@ -133,8 +124,9 @@ class Submitter:
             kept = await self._keys.find(request.caller, request.key, request.digest)
             if kept is not None and (found := await self._made(request, kept, wait)) is not None:
                 return found
-        plan = self._plan(request)
-        job = self._job(request, plan)
+        if not self._settled.is_set():
+            await self._settled.wait()
+        job = self._job(request, self._plan(request))
         if request.key is not None:
             kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
             if kept != job.id:
@@ -142,19 +134,46 @@ class Submitter:
                     return found
                 # Whoever reserved the key didn't come to make the job.
                 job = msgspec.structs.replace(job, id=kept)
-        state = JobState(job, None if request.target == ANY else plan.nodes())
-
-        async def append() -> None:
-            if request.credential is not None:
-                # Before the job: no node may ask for it before it is there.
-                await self._credentials.keep(job, request.credential)
-            await self._append(job, request, plan)
-
-        await self._waiting.wait(state, request.operation.requires, wait, append)
+        if job.answered:
+            state = await self._reads.ask(job, wait)
+        else:
+            state = JobState(job)
+            await self._waiting.wait(state, wait, lambda: self._make(job, request))
         self._lookup.explain(state)
         return state
 
-    def _plan(self, request: Submission) -> _Plan:
+    async def _make(self, job: Job, request: Submission) -> None:
+        """Store a job, and send its first turns."""
+        if request.credential is not None:
+            # Before the job: it may be sent to its nodes as soon as it is there.
+            await self._credentials.keep(job, request.credential)
+        try:
+            await self._journal.add_job(job)
+        except BrokerRefused as error:
+            if error.number != FULL:
+                raise
+            raise TowlineError(
+                "The journal is full: no job is taken until it has room.",
+                f"{error.details}; jobs leave it by age (retention): give it more room "
+                "(retention-size, and the broker's disk), or wait",
+            ) from error
+        except BrokerUnreachable as error:
+            raise BrokerUnreachable(
+                error.error,
+                f"{error.details}; whether job {job.id} was stored is not known, "
+                f"GET /job/{job.id} says it when the broker is back",
+                job_id=job.id,
+            ) from error
+        # It is stored: what is folded here a moment later is the same.
+        state = self._open.add(job)
+        if state is not None:
+            await self._runner.first(state)
+
+    def _plan(self, request: Submission) -> list[PlannedNode]:
+        """Return the nodes that a job is for, each waiting or with the end that it has already.
+
+        Of a job for any node those are all that it could be for.
+        """
         target, operation = request.target, request.operation
         if request.waves is not None and not (target == ALL or isinstance(target, Label)):
             given = ", ".join(msgspec.to_builtins(request.waves))
@@ -162,70 +181,89 @@ class Submitter:
                 f"{str(target)!r} is one node, and {given} says how several get their turns.",
                 f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
             )
-        plan = _Plan(self._fleet.resolve(target), {})
+        members = self._fleet.resolve(target)
         if request.only is not None:
-            plan.members = [member for member in plan.members if member.machine in request.only]
-            if not plan.members:
+            members = [member for member in members if member.machine in request.only]
+            if not members:
                 raise InvalidRequest(
                     f"None of the nodes to retry on is meant by {str(target)!r} any more.",
                     "Name another with target_hostname",
                 )
+        refused: dict[str, tuple[str, str | None]] = {}
         if operation.effect is not Effect.READ:
-            for member in plan.members:
+            for member in members:
                 if member.drained is not None:
                     reason = f"drained since {timestamp(member.drained)}"
-                    plan.refused[member.machine] = ("skipped", reason)
-            if len(plan.refused) == len(plan.members):
-                member = plan.members[0]
+                    refused[member.machine] = ("skipped", reason)
+            if len(refused) == len(members):
+                member = members[0]
                 raise InvalidRequest(
-                    f"{member.hostname} is {plan.refused[member.machine][1]}: it takes no work."
-                    if len(plan.members) == 1
+                    f"{member.hostname} is {refused[member.machine][1]}: it takes no work."
+                    if len(members) == 1
                     else f"All nodes that {str(target)!r} means are drained.",
                     f"POST /agent/{member.hostname}/undrain lets it work again",
                 )
         if request.credential is not None:
-            _refuse_old(plan)
-        if operation.effect is Effect.CONVERGE:
-            return plan
-        if not any(member.here for member in plan.members if member.machine not in plan.refused):
-            member = plan.members[0]
-            raise NoNodes(
-                f"No node that {str(target)!r} means is reachable.",
-                f"{member.hostname} is {member.absence}; {operation.name} is not kept "
-                "for nodes that are away",
+            _refuse_old(members, refused)
+        if operation.effect is not Effect.CONVERGE:
+            self._refuse_away(request, members, refused)
+        return [
+            PlannedNode(
+                member.machine, member.hostname, *refused.get(member.machine, (WAITS, None))
             )
-        for member in plan.members:
+            for member in members
+        ]
+
+    def _refuse_away(
+        self, request: Submission, members: list[Member], refused: dict[str, tuple[str, str | None]]
+    ) -> None:
+        """Refuse nodes that are away, for which such a job is not kept.
+
+        Raises:
+            NoNodes: there are no others.
+        """
+        if not any(member.here for member in members if member.machine not in refused):
+            member = members[0]
+            which = (
+                f"{member.hostname} is {member.absence}"
+                if len(members) == 1
+                else f"No node that {str(request.target)!r} means is reachable"
+            )
+            raise NoNodes(
+                f"{which}, and {request.operation.name} is not kept for nodes that are away.",
+                f"{member.hostname} is {member.absence}",
+            )
+        for member in members:
             if not member.here:
                 reason = f"{member.absence}; not kept for nodes that are away"
-                plan.refused.setdefault(member.machine, ("failed", reason))
-        return plan
+                refused.setdefault(member.machine, ("failed", reason))
 
-    def _job(self, request: Submission, plan: _Plan) -> Job:
+    def _job(self, request: Submission, plan: list[PlannedNode]) -> Job:
+        operation = request.operation
         now = time.time()
         # With waves it may be long until the last node's turn; from then on it has its own time.
-        kept = request.operation.effect is Effect.CONVERGE or request.waves is not None
+        kept = operation.effect is Effect.CONVERGE or request.waves is not None
         usual = self._expires if kept else SOON
-        refused = plan.refused
-        if request.target == ANY:
-            # One that is away asks for no work; one that is drained may not know it yet.
-            refused = {machine: why for machine, why in refused.items() if why[0] == "skipped"}
-        return Job(
+        nodes = 1 if request.target == ANY else sum(node.state == WAITS for node in plan)
+        job = Job(
             id=new_id(),
-            operation=request.operation.name,
+            operation=operation.name,
             parameters=request.parameters,
             target=str(request.target),
             caller=request.caller,
             created=now,
             expires=now + (usual if request.expires is None else request.expires),
+            effect=operation.effect.value,
             trace=request.trace,
-            excluded=list(refused),
-            only=None if request.only is None else [m.machine for m in plan.members],
             retries=request.retries,
             waves=request.waves,
             credential=request.credential is not None,
-            nodes=1 if request.target == ANY else len(plan.members) - len(plan.refused),
+            nodes=nodes,
+            leads=nodes > 1 and request.lead is None and operation.leads_for(request.parameters),
             lead=request.lead,
+            requires=operation.requires,
         )
+        return msgspec.structs.replace(job, plan=first_turns(job, plan, self._fleet, self._view))
 
     async def _made(self, request: Submission, job_id: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""
@@ -237,52 +275,42 @@ class Submitter:
             )
         return None if found is None else found[0]
 
-    async def _append(self, job: Job, request: Submission, plan: _Plan) -> None:
-        target = request.target
-        try:
-            if target == ALL or isinstance(target, Label):
-                # Before the job: a job whose plan is missing could never be said to be done,
-                # while a plan without its job is noticed by nobody.
-                event = Event(job.id, NOBODY, "", PLANNED, job.created, nodes=plan.nodes())
-                await self._journal.add_event(event)
-            await self._journal.add_job(job, _subject(job, request, plan))
-        except BrokerUnreachable as error:
-            raise BrokerUnreachable(
-                error.error,
-                f"{error.details}; whether job {job.id} was stored is not known, "
-                f"GET /job/{job.id} says it when the broker is back",
-                job_id=job.id,
-            ) from error
+
+def first_turns(
+    job: Job, plan: list[PlannedNode], fleet: Fleet, view: FleetView
+) -> list[PlannedNode]:
+    """Return the plan of a job with the first turns, which the rule gives as all others."""
+    if job.target == ANY:
+        picked = view.pick(job)
+        member = None if picked is None else fleet.get(picked)
+        return [] if member is None else [PlannedNode(member.machine, member.hostname)]
+    state = JobState(msgspec.structs.replace(job, plan=plan))
+    found = decide(state, view, job.created)
+    if found.withhold:
+        # Those that are drained or away were refused above: what may still come is decided by
+        # the runner, in order.
+        return plan
+    began = LEADS if found.leads else CANARY if found.canary else TURN
+    turn = state.turns.waiting if found.everyone else frozenset(found.release)
+    return [
+        msgspec.structs.replace(node, state=began) if node.machine in turn else node
+        for node in plan
+    ]
 
 
-def _refuse_old(plan: _Plan) -> None:
+def _refuse_old(members: list[Member], refused: dict[str, tuple[str, str | None]]) -> None:
     """Refuse nodes whose agents can't use the credential of a request.
 
     Raises:
         InvalidRequest: there are no others.
     """
-    for member in plan.members:
+    for member in members:
         if not member.registration.public_key:
             reason = f"its agent ({member.registration.version}) takes no credentials: update it"
-            plan.refused.setdefault(member.machine, ("skipped", reason))
-    if len(plan.refused) == len(plan.members):
-        member = plan.members[0]
-        raise InvalidRequest(
-            "No node that is meant can take the credential of this request.",
-            f"{member.hostname}: {plan.refused[member.machine][1]}",
+            refused.setdefault(member.machine, ("skipped", reason))
+    if len(refused) == len(members):
+        member = members[0]
+        raise InvalidRequest.because(
+            "No node that is meant can take the credential of this request",
+            f"{member.hostname}: {refused[member.machine][1]}",
         )
-
-
-def _subject(job: Job, request: Submission, plan: _Plan) -> str:
-    """Return the subject that brings a job to its nodes, or to their controller."""
-    target = request.target
-    if job.waves is not None:
-        return wave_subject(job.id)
-    if target == ANY:
-        return any_subject(request.operation.requires)
-    if target == ALL:
-        return ALL_SUBJECT
-    if isinstance(target, Label):
-        return label_subject(target)
-    assert isinstance(target, Hostname)
-    return node_subject(plan.members[0].machine)

@@ -35,12 +35,12 @@ class Picture:
         self.state = state
         self._reports: dict[str, TaskProgress] = {}
         self._failed: dict[str, None] = {}
-        self._described: dict[str, tuple[str, str | None, str | None]] = {}
+        self._described: dict[str, tuple[str | None, ...]] = {}
         self._feeds: set[Feed] = set()
         self._total: Total | None = None
         self.silent: set[str] = set()
         for task in state.tasks.values():
-            self._described[task.machine] = (task.status, task.error, task.waits)
+            self._described[task.machine] = _description(task)
             if task.status in BAD:
                 self._failed[task.machine] = None
             elif task.status == "running":
@@ -54,7 +54,7 @@ class Picture:
         task = self.state.tasks.get(event.machine)
         if event.kind == STARTED and task is not None and task.ended is None:
             # The reason why it had not begun.
-            task.error = task.waits = None
+            task.reason = task.waits = None
             if event.machine not in self._reports:
                 self.silent.add(event.machine)
         self._change([event.machine, *(node.machine for node in event.nodes or ())])
@@ -73,8 +73,8 @@ class Picture:
         """
         changed = []
         for machine, task in self.state.tasks.items():
-            if self._described.get(machine) != (task.status, task.error, task.waits):
-                if task.error is not None:
+            if self._described.get(machine) != _description(task):
+                if task.reason is not None:
                     # It is away: how fast it was counts no more.
                     self._reports.pop(machine, None)
                 changed.append(machine)
@@ -86,7 +86,7 @@ class Picture:
             task = self.state.tasks.get(machine)
             if task is None:
                 continue
-            self._described[machine] = (task.status, task.error, task.waits)
+            self._described[machine] = _description(task)
             if task.ended is not None:
                 self._reports.pop(machine, None)
                 self.silent.discard(machine)
@@ -120,8 +120,9 @@ class Picture:
         """
         task, report = self.state.tasks[machine], self._reports.get(machine)
         if report is None or task.ended is not None:
+            status, error, reason, waits = _description(task)
             return NodeProgress(
-                task.hostname, machine, task.status, error=task.error, waits=task.waits
+                *(task.hostname, machine, status), error=error, reason=reason, waits=waits
             )
         whole = NodeProgress(
             *(task.hostname, machine, "running"),
@@ -167,9 +168,7 @@ class Picture:
 
     def _briefly(self, machine: str) -> NodeProgress:
         node = self.node(machine)
-        if node.error is None or len(node.error) <= BRIEF:
-            return node
-        return msgspec.structs.replace(node, error=f"{node.error[: BRIEF - 1]}…")
+        return msgspec.structs.replace(node, error=_cut(node.error), reason=_cut(node.reason))
 
     def _status(self, task: Task) -> str:
         # A report may come before the event that the task has begun.
@@ -182,6 +181,15 @@ class Picture:
         parts = len(wanted) <= FEW
         nodes = [self.node(each, parts=parts) for each in wanted]
         return JobProgress(self.state.job.id, self.state.status, self.total(), nodes)
+
+
+def _description(task: Task) -> tuple[str, str | None, str | None, str | None]:
+    """Return what changes of a task without a report: status, error, reason, what it waits for."""
+    return task.status, task.error, task.reason, task.waits
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
 
 
 def _sized(report: TaskProgress) -> float:

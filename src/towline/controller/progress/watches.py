@@ -18,14 +18,16 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
+from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer, Pulse
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
 from towline.errors import BrokerUnreachable, NotFound
-from towline.wire.decoding import Decoder, Unreadable
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
 from towline.wire.event import Event
-from towline.wire.progress import TaskProgress
-from towline.wire.subjects import asking_subject, progress_subject
+from towline.wire.release import Refresh, seal
+from towline.wire.subjects import progress_subject, task_subject
 
 log = structlog.get_logger()
 
@@ -36,8 +38,6 @@ ASK_EVERY = 3.0
 ANSWERS_WITHIN = 0.8
 """Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
 RETRY_EVERY = 0.5
-
-_report = Decoder(TaskProgress)
 
 
 class Watch:
@@ -79,11 +79,15 @@ class Watches:
         connection: Connection,
         indexer: Indexer,
         lookup: Lookup,
+        fleet: Fleet,
     ) -> None:
         self._connection = connection
         self._lookup = lookup
+        self._fleet = fleet
         self._watches: dict[str, Watch] = {}
         self._wake = asyncio.Event()
+        self.unreadable = 0
+        """How many messages about progress could not be read."""
         indexer.subscribe(self._event_folded)
 
     def _event_folded(self, event: Event) -> None:
@@ -126,7 +130,7 @@ class Watches:
         state = watch.picture.state
         for machine in state.unfinished:
             task = state.tasks[machine]
-            task.error = task.waits = None
+            task.reason = task.waits = None
         self._lookup.explain(state)
         if watch.picture.explained():
             watch.news()
@@ -166,19 +170,29 @@ class Watches:
             self._look(watch)
             if begun or (watch.picture.silent and now - watch.asked_at > ASK_EVERY):
                 watch.asked_at = now
-                await client.publish(asking_subject(watch.job), b"")
+                await self._refresh(watch)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_EVERY if self._watches else None):
                 await self._wake.wait()
 
+    async def _refresh(self, watch: Watch) -> None:
+        """Ask the nodes that run a job and have reported nothing how far they are."""
+        for machine in list(watch.picture.silent):
+            member = self._fleet.get(machine)
+            if member is not None and member.here:
+                order = Refresh(watch.job, machine, time.time())
+                await self._connection.publish(task_subject(machine, member.start), seal(order))
+
     async def _subscribe(self, client: Client, watch: Watch) -> Subscription:
         async def received(message: Msg) -> None:
-            machine = message.subject.split(".")[1]
             try:
-                watch.picture.report(machine, _report.decode(message.data))
+                watch.picture.report(*messages.progress(message.subject, message.data))
             except Unreadable as error:
-                log.error("report not readable", machine=machine, reason=str(error))
-                return
-            watch.news()
+                self.unreadable += 1
+                log.warning("progress not readable", subject=message.subject, reason=str(error))
+            except Exception:
+                log.exception("progress not processed", subject=message.subject)
+            else:
+                watch.news()
 
         return await client.subscribe(progress_subject("*", watch.job), cb=received)

@@ -144,17 +144,17 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
         if not state.tasks and job.target == ANY:
             found["_"] = "expired", state.expiry
     for machine, turn in turns.under_way.items() if expired or turns.timed else ():
-        reason = state.expiry
+        expiry = state.expiry
         if not expired:
             if turn.until is None or now <= turn.until:
                 continue
-            reason = f"not begun before its turn was over at {timestamp(turn.until)}"
+            expiry = f"not begun before its turn was over at {timestamp(turn.until)}"
         here = view.here(machine)
         if turn.leave or turn.begun:
             if not here and now > job.expires + GONE_AFTER:
                 found[machine] = "failed", "the node is gone: it is not known whether it ran"
         elif job.needs_leave or not here or not view.holds(machine, job.id):
-            found[machine] = "expired", reason
+            found[machine] = "expired", expiry
     if not found and turns.waiting and (reason := stopped(turns, limits(job.waves, turns.total))):
         return dict.fromkeys(turns.waiting, ("cancelled", reason))
     return found

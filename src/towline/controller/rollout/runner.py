@@ -1,270 +1,245 @@
-"""The runner: gives the nodes of jobs with waves their turns, at one controller at a time.
+"""The runner: what the rule says of the open jobs is decided, and sent to nodes.
 
-A release is a decision like those of people (see `decisions`): it is stored only behind the last
-decision that the runner knew of. So two runners at once could not release more than a job allows,
-and none releases a node of a job that has been paused. The lease only keeps them from trying.
-
-A released node is sent the job on its own subject. A runner that takes over finds in the journal
-which nodes were released and which of them were sent the job, and sends it to the others.
+The controller that made a job sends its first turns; all else does the one that has the lease. That
+nothing happens twice does not depend on there being one: decisions are stored only behind the last
+one that their author knew of, and a node's ledger drops what comes twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import sqlite3
-import time
-from collections.abc import Container
 
-import msgspec
 import structlog
 
-from towline.broker.answers import WrongLastSequence
-from towline.broker.journal import Journal
-from towline.controller.fleet import Fleet
-from towline.controller.jobs.index import Index
-from towline.controller.jobs.indexer import Indexer
+from towline.broker.answers import BrokerRefused
+from towline.controller.fleet import Fleet, Member
+from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
-from towline.controller.rollout.decisions import Decisions, withheld
+from towline.controller.moment import LocalClock
+from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.lease import Lease
-from towline.controller.rollout.rule import Decision, decide, limits
-from towline.errors import TowlineError
-from towline.operation import Effect, catalog
-from towline.units import timestamp
-from towline.wire.event import NOBODY, RELEASED, Event, PlannedNode
-from towline.wire.job import SOON, Job
+from towline.controller.rollout.releases import Releases
+from towline.controller.rollout.rule import Decision, decide, due, kept
+from towline.controller.rollout.view import FleetView
+from towline.errors import BrokerUnreachable
+from towline.runtime.part import keep_running
+from towline.wire.event import ANY_NODE, NOBODY, RELEASED, TAKEN_BACK, WITHHELD, Event, NamedNode
+from towline.wire.job import SOON
 
 log = structlog.get_logger()
 
 LOOK_EVERY = 1.0
 """Seconds between looks at what changes without an event: deadlines, drained nodes, the lease."""
-RETRY_EVERY = 0.5
-AT_ONCE = 100
-"""Nodes that are sent a job at the same time."""
-
-
-class _Rollout:
-    """The rollout of one job, as the runner knows it.
-
-    Attributes:
-        last: the sequence of its last decision.
-        unsent: the machine ids that were released and have not been sent the job.
-        looked: when its deadlines were looked at last, on the monotonic clock.
-    """
-
-    def __init__(self, state: JobState, last: int, sent: Container[str]) -> None:
-        self.state = state
-        self.last = last
-        under_way = state.turns.under_way if state.turns is not None else ()
-        self.unsent = [machine for machine in under_way if machine not in sent]
-        self.looked = -math.inf
-        self.wake = asyncio.Event()
+NOT_AGAIN_WITHIN = 6.0
+"""Seconds within which a task is not sent to its node again: more than a heartbeat takes to say
+that the node has it."""
 
 
 class Runner:
-    """Runs the rollouts of all jobs with waves that go on, while this controller has the lease."""
+    """Brings the open jobs forward, as far as this controller is the one to.
+
+    Args:
+        able: returns whether this controller may send and decide: it has both its connections, its
+            fold has caught up, and it knows who is here.
+        clock: this machine's clocks.
+        not_again_within, look_every: seconds; see the constants.
+    """
 
     def __init__(
         self,
-        journal: Journal,
-        index: Index,
+        jobs: OpenJobs,
         fleet: Fleet,
-        indexer: Indexer,
         decisions: Decisions,
+        releases: Releases,
         lease: Lease,
+        able: asyncio.Event,
+        *,
+        clock: LocalClock | None = None,
+        not_again_within: float = NOT_AGAIN_WITHIN,
+        look_every: float = LOOK_EVERY,
     ) -> None:
-        self._journal = journal
-        self._index = index
+        self._open = jobs
         self._fleet = fleet
-        self._indexer = indexer
+        self._view = FleetView(fleet)
         self._decisions = decisions
+        self._releases = releases
         self._lease = lease
-        self._rollouts: dict[str, _Rollout] = {}
+        self._able = able
+        self._clock = clock or LocalClock()
+        self._not_again_within = not_again_within
+        self._look_every = look_every
+        self._sent: dict[str, dict[str, float]] = {}
+        """When a machine was sent its task of a job, by seconds since the machine was started."""
+        self._dirty: dict[str, set[str] | None] = {}
+        """The jobs to look at, each with the machines to send to; None for all."""
+        self._working: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
-        indexer.subscribe(self._event_folded)
-        indexer.subscribe_jobs(self._job_folded)
+        jobs.subscribe(self._folded)
         fleet.subscribe(self._fleet_changed)
+        fleet.subscribe_heartbeats(self._heartbeat)
 
-    def _job_folded(self, job: Job) -> None:
-        if job.waves is not None:
-            self._wake.set()
+    # What there is to look at
 
-    def _event_folded(self, event: Event) -> None:
-        rollout = self._rollouts.get(event.job)
-        if rollout is not None:
-            rollout.state.apply(event)
-            rollout.wake.set()
+    def _folded(self, state: JobState, turned: frozenset[str] | None) -> None:
+        if state.done:
+            self._sent.pop(state.job.id, None)
+            self._dirty.pop(state.job.id, None)
+        elif turned is None and not state.updated > state.job.created:
+            # It was just made: who made it sends the first turns.
+            sent = self._sent.setdefault(state.job.id, {})
+            for machine in state.turns.under_way:
+                sent.setdefault(machine, self._clock.running())
+            self._look(state, ())
+        else:
+            self._look(state, turned)
 
     def _fleet_changed(self, machines: set[str]) -> None:
-        for rollout in self._rollouts.values():
-            rollout.wake.set()
+        for machine in machines:
+            for state in self._open.of(machine):
+                self._look(state, (machine,))
+        for state in self._open.giving():
+            self._look(state, ())
+
+    def _heartbeat(self, member: Member) -> None:
+        for state in self._open.of(member.machine):
+            if due(state, self._view, member.machine, self._clock.wall()):
+                self._look(state, (member.machine,))
+
+    def _look(self, state: JobState, machines: frozenset[str] | tuple[str, ...] | None) -> None:
+        known = self._dirty.get(state.job.id, set())
+        if machines is None or known is None:
+            self._dirty[state.job.id] = None
+        else:
+            self._dirty[state.job.id] = known | set(machines)
+        self._wake.set()
+
+    # Running
 
     async def run(self) -> None:
-        """Run what rollouts there are, for ever."""
+        """Bring the open jobs forward, for ever."""
+        await keep_running("runner", self._run)
+
+    async def _run(self) -> None:
+        looked = renewed = 0.0
+        leading = False
         try:
             while True:
                 self._wake.clear()
-                if self._open() and await self._lease.take():
-                    await self._while_leased()
-                await self._pause(self._wake)
+                now = self._clock.running()
+                if leading != self._lease.valid:
+                    leading = self._lease.valid
+                    log.info("rollouts taken over" if leading else "rollouts given up")
+                if len(self._open) and self._able.is_set():
+                    if now - renewed >= self._look_every or not self._lease.valid:
+                        renewed = now
+                        await self._lease.take()
+                    if self._lease.valid:
+                        if now - looked >= self._look_every:
+                            looked = now
+                            for state in self._open:
+                                self._dirty.setdefault(state.job.id, set())
+                        self._begin()
+                elif self._lease.valid and not self._able.is_set():
+                    await self._lease.give_back()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_every):
+                        await self._wake.wait()
         finally:
+            for task in self._working.values():
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
             await self._lease.give_back()
 
-    async def _pause(self, wake: asyncio.Event) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY):
-                await wake.wait()
-
-    def _open(self) -> list[str]:
-        if not self._indexer.caught_up:
-            return []
-        try:
-            return self._index.open_rollouts()
-        except sqlite3.Error as error:
-            log.error("jobs with waves not known", reason=str(error))
-            return []
-
-    async def _while_leased(self) -> None:
-        """Run the rollout of every job that goes on, until none does or the lease is lost."""
-        log.info("rollouts taken over")
-        running: dict[str, asyncio.Task[None]] = {}
-        try:
-            while self._lease.valid:
-                for job_id in self._open():
-                    if job_id not in running:
-                        running[job_id] = asyncio.create_task(self._keep(job_id), name=job_id)
-                if not running:
-                    return
-                await self._pause(self._wake)
-                self._wake.clear()
-                await self._lease.take()
-                for job_id in [each for each, task in running.items() if task.done()]:
-                    error = running.pop(job_id).exception()
-                    if error is not None:
-                        log.error("rollout broke off", job=job_id, exc_info=error)
-        finally:
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
-            log.info("rollouts given up")
-
-    async def _keep(self, job_id: str) -> None:
-        """Run the rollout of a job to its end, whatever interrupts it."""
-        while self._lease.valid:
-            try:
-                known = await self._decisions.known(job_id)
-                if known is None:
-                    return
-                state, last = known
-                rollout = _Rollout(state, last, self._index.turns(job_id))
-                self._rollouts[job_id] = rollout
-                await self._go_on(rollout)
-                if state.done:
-                    return
-            except WrongLastSequence:
+    def _begin(self) -> None:
+        """Look at each job that has to be, none twice at a time."""
+        for job_id in [each for each in self._dirty if each not in self._working]:
+            machines = self._dirty.pop(job_id)
+            state = self._open.get(job_id)
+            if state is None or (
+                state.job.answered and self._clock.wall() < state.job.expires + SOON
+            ):
+                # Whoever makes a read looks after it for as long as anybody waits for it.
                 continue
-            except (TowlineError, sqlite3.Error) as error:
-                log.warning("rollout stalls", job=job_id, reason=str(error))
-                await asyncio.sleep(RETRY_EVERY)
-            finally:
-                self._rollouts.pop(job_id, None)
+            task = asyncio.create_task(self._go_on(job_id, machines), name=job_id)
+            self._working[job_id] = task
+            task.add_done_callback(self._ended)
 
-    async def _go_on(self, rollout: _Rollout) -> None:
-        """Release nodes as their turn comes, until the job has ended or the lease is over."""
-        state = rollout.state
-        while self._lease.valid:
-            rollout.wake.clear()
-            await self._send(rollout)
-            if state.done:
-                return
-            decision = self._decide(state)
-            if decision.withhold:
-                await self._store(rollout, withheld(state, decision.withhold))
-            if decision.release:
-                await self._store(rollout, self._released(state.job, decision))
-                rollout.unsent += decision.release
-            if decision.withhold or decision.release:
-                continue
-            if time.monotonic() - rollout.looked < LOOK_EVERY:
-                await self._pause(rollout.wake)
-            else:
-                rollout.looked = time.monotonic()
-                state.expire(time.time())
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        job_id = task.get_name()
+        self._working.pop(job_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("rollout broke off", job=job_id, exc_info=error)
+        if job_id in self._dirty:
+            self._wake.set()
 
-    async def _store(self, rollout: _Rollout, event: Event) -> None:
-        rollout.last = await self._journal.decide(event, rollout.last)
-        rollout.state.apply(event)
+    async def _go_on(self, job_id: str, machines: set[str] | None) -> None:
+        """Decide what is to be decided about a job, and send what is due."""
+        try:
+            state = await self._decisions.make(job_id, self._decide)
+            if state is not None:
+                await self.send(state, machines)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.warning("rollout stalls", job=job_id, reason=error.details)
 
-    def _decide(self, state: JobState) -> Decision:
-        job, turns = state.job, state.turns
-        if turns is None or job.waves is None or not state.planned:
-            return Decision()
-        over = None
-        if state.cancelled is not None:
-            over = "cancelled", state.cancelled
-        elif time.time() > job.expires:
-            # Stored rather than left to be derived, so that whoever waits for the job is woken.
-            over = "expired", state.expiry
-        return decide(
-            turns,
-            limits(job.waves, turns.total),
-            here=self._here,
-            refused=lambda machine: self._refused(job, machine),
-            over=over,
-        )
-
-    def _here(self, machine: str) -> bool:
-        member = self._fleet.get(machine)
-        return member is not None and member.here
-
-    def _refused(self, job: Job, machine: str) -> tuple[str, str] | None:
-        """Return status and reason of a node that can't have the turn which it would have now."""
-        member = self._fleet.get(machine)
-        effect = _effect(job)
-        if member is None:
+    def _decide(self, state: JobState) -> Event | None:
+        if not self._able.is_set() or not self._lease.valid:
             return None
-        if member.drained is not None and effect is not Effect.READ:
-            return "skipped", f"drained since {timestamp(member.drained)}"
-        if not member.here and effect is not Effect.CONVERGE:
-            return "failed", f"{member.absence}; not kept for nodes that are away"
-        return None
+        found = decide(state, self._view, self._clock.wall())
+        return self.event(state, found) if found else None
 
-    def _released(self, job: Job, decision: Decision) -> Event:
-        now = time.time()
-        until = None if _effect(job) is Effect.CONVERGE else min(job.expires, now + SOON)
-        names = self._fleet.hostnames
-        nodes = [PlannedNode(each, names.get(each, each)) for each in decision.release]
-        return Event(
-            job.id, NOBODY, "", RELEASED, now, nodes=nodes, until=until, canary=decision.canary
+    def event(self, state: JobState, found: Decision) -> Event:
+        """Return a decision of the rule as it is stored."""
+        job, now = state.job, self._clock.wall()
+        if found.withhold:
+            nodes = [
+                NamedNode(machine, self._hostname(state, machine), reason, status)
+                for machine, (status, reason) in found.withhold.items()
+            ]
+            reasons = {reason for _, reason in found.withhold.values()}
+            error = reasons.pop() if len(reasons) == 1 else None
+            return decision(job.id, WITHHELD, now, nodes=nodes, error=error)
+        if found.take_back:
+            nodes = [NamedNode(each, self._hostname(state, each)) for each in found.take_back]
+            return decision(job.id, TAKEN_BACK, now, nodes=nodes)
+        until = None if kept(job) else min(job.expires, now + SOON)
+        named = None
+        if not found.everyone:
+            named = [NamedNode(each, self._hostname(state, each)) for each in found.release]
+        return decision(
+            job.id, RELEASED, now, nodes=named, until=until, canary=found.canary, leads=found.leads
         )
 
-    async def _send(self, rollout: _Rollout) -> None:
-        """Send the job to all nodes that were released and have not been sent it."""
-        job = msgspec.structs.replace(rollout.state.job, excluded=[], only=None)
-        while rollout.unsent and self._lease.valid:
-            batch = rollout.unsent[:AT_ONCE]
-            outcomes = await asyncio.gather(
-                *(self._send_to(rollout, job, machine) for machine in batch), return_exceptions=True
-            )
-            del rollout.unsent[: len(batch)]
-            rollout.unsent += [
-                machine
-                for machine, outcome in zip(batch, outcomes, strict=True)
-                if outcome is not None
-            ]
-            for outcome in outcomes:
-                if outcome is not None:
-                    raise outcome
+    def _hostname(self, state: JobState, machine: str) -> str:
+        if machine == NOBODY:
+            return ANY_NODE
+        task = state.tasks.get(machine)
+        if task is not None:
+            return task.hostname
+        member = self._fleet.get(machine)
+        return machine if member is None else member.hostname
 
-    async def _send_to(self, rollout: _Rollout, job: Job, machine: str) -> None:
-        until = rollout.state.tasks[machine].until
-        if until is not None:
-            job = msgspec.structs.replace(job, expires=until)
-        await self._journal.release(job, machine)
+    # Sending
 
+    async def first(self, state: JobState) -> None:
+        """Send the first turns of a job that this controller has made."""
+        self._sent.pop(state.job.id, None)
+        await self.send(state, None)
 
-def _effect(job: Job) -> Effect:
-    operation = catalog.get(job.operation)
-    # What this controller doesn't know may be run once only.
-    return Effect.ONCE if operation is None else operation.effect
+    async def send(self, state: JobState, machines: set[str] | None) -> None:
+        """Send machines what they are due of a job, but not again what they were sent just now."""
+        now = self._clock.running()
+        sent = self._sent.setdefault(state.job.id, {})
+        # A cancellation is another thing than the task was.
+        mark = "!" if state.cancelled is not None else ""
+        wanted = [
+            machine
+            for machine in (list(state.turns.under_way) if machines is None else machines)
+            if now - sent.get(machine + mark, -self._not_again_within) >= self._not_again_within
+            and due(state, self._view, machine, self._clock.wall())
+        ]
+        if not wanted or not self._able.is_set():
+            return
+        for machine in wanted:
+            sent[machine + mark] = now
+        await self._releases.send(state, wanted)

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from towline.controller.http import views
-from towline.wire.event import LEADING, LED, NOBODY, STARTED, STEP, Event, Lead
+from towline.wire.event import (
+    CANCELLED,
+    EXPIRED,
+    FAILED,
+    LEADING,
+    LED,
+    NOBODY,
+    SKIPPED,
+    STARTED,
+    STEP,
+    WITHHELD,
+    Event,
+    Lead,
+)
 
 LEAD = Lead("sha256:0000", "web-01", 1.0)
 
@@ -40,9 +53,28 @@ def test_a_step_is_shown_with_its_message() -> None:
         "timestamp": "1970-01-01T00:00:01.000Z",
         "event": "queued",
         "hostname": "web-01",
-        "error": "queued: 1 pull runs before it",
+        "reason": "queued: 1 pull runs before it",
         "machine_id": "machine",
     }
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        (of_node(FAILED, error="why"), "error"),
+        (of_node(SKIPPED, error="why"), "reason"),
+        (of_node(CANCELLED, error="why"), "reason"),
+        (of_node(EXPIRED, error="why"), "reason"),
+        (of_node(STEP, step="queued", waits="max_pulls", error="why"), "reason"),
+        (of_node(STEP, step="attempt", error="why"), "message"),
+        (Event("job", NOBODY, "", WITHHELD, 1.0, error="why", nodes=[]), "reason"),
+        (Event("job", NOBODY, "", LEADING, 1.0, error="why"), "error"),
+    ],
+)
+def test_only_what_failed_is_shown_as_an_error(event: Event, field: str) -> None:
+    shown = views.event(event)
+    assert shown[field] == "why"
+    assert [name for name in ("error", "reason") if name in shown and name != field] == []
 
 
 def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:

@@ -88,7 +88,11 @@ def test_the_only_node_of_a_job_is_pending_until_it_reports_something(path: Path
         begin(index)
         add_job(index, job, 1, machine="a")
         progress, _ = found(index, job, a="web-01")
-        assert progress.tasks["a"].result() == {"hostname": "web-01", "status": "pending"}
+        assert progress.tasks["a"].result() == {
+            "hostname": "web-01",
+            "machine_id": "a",
+            "status": "pending",
+        }
         unknown, _ = found(index, job)
         assert unknown.tasks["a"].hostname == "a"
 
@@ -284,7 +288,7 @@ def test_a_turn_that_was_over_before_its_node_began_has_expired(path: Path) -> N
         progress, _ = found(index, job)
         progress.expire(time.time())
         assert progress.tasks["a"].status == "expired"
-        assert "its turn was over" in str(progress.tasks["a"].error)
+        assert "its turn was over" in str(progress.tasks["a"].reason)
 
 
 def test_a_job_for_any_node_is_that_of_its_claim(path: Path) -> None:

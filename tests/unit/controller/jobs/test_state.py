@@ -59,6 +59,9 @@ def event(machine: str, kind: str, at: float = 1.0, **more: Any) -> Event:
     return Event(JOB.id, machine, f"host-{machine}", kind, CREATED + at, **more)
 
 
+OF_A = {"hostname": "host-a", "machine_id": "a"}
+
+
 def folded(*events: Event, nodes: list[PlannedNode] | None = None, job: Job = JOB) -> JobState:
     progress = JobState(job, nodes)
     for each in events:
@@ -222,11 +225,11 @@ def test_a_job_read_back_from_its_json_folds_to_the_same(history: list[Event]) -
 def test_a_task_goes_from_pending_over_running_to_its_end() -> None:
     progress = folded(planned("a"))
     task = progress.tasks["a"]
-    assert task.result() == {"hostname": "host-a", "status": "pending"}
+    assert task.result() == OF_A | {"status": "pending"}
     progress.apply(event("a", STARTED, 1))
-    assert task.result() == {"hostname": "host-a", "status": "running"}
+    assert task.result() == OF_A | {"status": "running"}
     progress.apply(event("a", COMPLETED, 2, data={"size": 7}))
-    assert task.result() == {"hostname": "host-a", "status": "ok", "size": 7}
+    assert task.result() == OF_A | {"status": "ok", "size": 7}
     assert (task.started, task.ended) == (CREATED + 1, CREATED + 2)
 
 
@@ -242,7 +245,8 @@ def test_a_task_goes_from_pending_over_running_to_its_end() -> None:
 )
 def test_each_kind_of_end_has_its_status_and_keeps_the_reason(kind: str, status: str) -> None:
     task = folded(planned("a"), event("a", kind, error="why")).tasks["a"]
-    assert task.result() == {"hostname": "host-a", "status": status, "error": "why"}
+    field = "error" if status == "failed" else "reason"
+    assert task.result() == OF_A | {"status": status, field: "why"}
 
 
 @pytest.mark.parametrize("kind", ["heated", "progress", ""])
@@ -300,7 +304,7 @@ def test_a_job_for_one_machine_needs_no_plan() -> None:
 
 def test_a_node_that_is_refused_has_failed_from_the_beginning_with_the_reason() -> None:
     task = folded(planned("a", refused="a")).tasks["a"]
-    assert task.result() == {"hostname": "host-a", "status": "failed", "error": "away"}
+    assert task.result() == OF_A | {"status": "failed", "error": "away"}
     assert task.ended == CREATED
 
 
@@ -312,7 +316,7 @@ def test_what_nobody_began_in_time_has_expired_and_what_runs_goes_on() -> None:
     progress.expire(JOB.expires + 0.001)
     statuses = {machine: task.status for machine, task in progress.tasks.items()}
     assert statuses == {"a": "running", "b": "ok", "c": "expired"}
-    assert timestamp(JOB.expires) in str(progress.tasks["c"].error)
+    assert timestamp(JOB.expires) in str(progress.tasks["c"].reason)
     progress.apply(event("a", COMPLETED, 999))
     assert progress.status == "partial_failure"
 
@@ -401,14 +405,14 @@ def test_a_task_that_is_queued_on_its_node_says_so_until_it_goes_on(shuffled: in
     for each in events[:2]:
         progress.apply(each)
     (task,) = progress.tasks.values()
-    assert (task.status, task.waits, task.error) == ("running", "max_pulls", words)
+    assert (task.status, task.waits, task.reason) == ("running", "max_pulls", words)
 
     progress = JobState(JOB, [PlannedNode("a", "host-a")])
     random.Random(shuffled).shuffle(events)
     for each in events:
         progress.apply(each)
     (task,) = progress.tasks.values()
-    assert (task.status, task.waits, task.error) == ("running", None, None)
+    assert (task.status, task.waits, task.reason) == ("running", None, None)
 
 
 def test_of_a_queue_nothing_is_left_in_the_end() -> None:
@@ -418,4 +422,4 @@ def test_of_a_queue_nothing_is_left_in_the_end() -> None:
     progress.apply(event("a", COMPLETED, 3.0, data={}))
     progress.apply(event("a", STEP, 4.0, **waiting))
     (task,) = progress.tasks.values()
-    assert task.result() == {"hostname": "host-a", "status": "ok"}
+    assert task.result() == OF_A | {"status": "ok"}

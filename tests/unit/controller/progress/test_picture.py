@@ -175,11 +175,18 @@ def test_that_a_node_is_away_is_news_and_so_is_that_it_has_begun() -> None:
     take(feed)
     assert not picture.explained()
     assert not feed
-    picture.state.tasks["m0"].error = "not reachable"
+    picture.state.tasks["m0"].reason = "not reachable"
     assert picture.explained()
-    assert [node.error for node in take(feed)] == ["not reachable"]
+    assert [(node.error, node.reason) for node in take(feed)] == [(None, "not reachable")]
     picture.apply(an_event(STARTED, 0))
-    assert [(node.status, node.error) for node in take(feed)] == [("running", None)]
+    assert [(node.status, node.reason) for node in take(feed)] == [("running", None)]
+
+
+def test_the_sum_names_the_reason_of_what_was_cancelled() -> None:
+    picture = a_picture(1)
+    picture.apply(an_event(CANCELLED, 0, error="cancelled by ann"))
+    (node,) = picture.total().failed
+    assert (node.status, node.error, node.reason) == ("cancelled", None, "cancelled by ann")
 
 
 def test_the_sum_shows_only_the_beginning_of_a_long_error() -> None:

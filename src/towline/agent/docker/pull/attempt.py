@@ -11,10 +11,12 @@ import msgspec
 from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.order import Order
-from towline.errors import TaskFailed
+from towline.agent.provider import Task
+from towline.errors import TaskFailed, TowlineError
+from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Credential
 from towline.wire.event import Lead, Step
-from towline.wire.job import Job
+from towline.wire.release import Release
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -32,6 +34,20 @@ class Login(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """What controllers have said of a pull.
+
+    Attributes:
+        moment: when, in seconds since 1970, by their clock.
+        release: of a task that shares the pull; None where there was no answer.
+        error: why there was none.
+    """
+
+    moment: float
+    release: Release | None = None
+    error: TowlineError | None = None
+
+
 class Attempt:
     """One attempt of a pull, as its hooks see it.
 
@@ -44,9 +60,12 @@ class Attempt:
         login: what `auth` is made of, and where that comes from.
         lead: whose value is the digest to pull in place of the tag, which the image gets
             afterwards; None for what is asked.
-        cooldown: the last one of its registry that it has waited for, by its sequence; 0 for none.
+        cooldown: the last one of its registry that it has waited for, or that was over; None for
+            none.
+        reply: what controllers have said last; None where that isn't to count any more.
+        asks: whether controllers are asked even where a task has just been released.
         step: records a step in the timelines of all jobs that share the pull.
-        jobs: returns those jobs; they come and go while it is under way.
+        tasks: returns the tasks that share it; they come and go while it is under way.
     """
 
     def __init__(
@@ -54,17 +73,26 @@ class Attempt:
         order: Order,
         number: int,
         step: Callable[[Step], None],
-        jobs: Callable[[], list[Job]] = list,
+        tasks: Callable[[], list[Task]] = list,
+        *,
+        lead: Lead | None = None,
+        asks: bool = False,
     ) -> None:
         self.order = order
         self.number = number
         self.auth: dict[str, str] | None = None
         self.layers = Layers(time.monotonic())
         self.login: Login | None = None
-        self.lead: Lead | None = None
-        self.cooldown = 0
+        self.lead = lead or order.lead
+        self.cooldown: Cooldown | None = None
+        self.reply: Reply | None = None
+        self.asks = asks
         self.step = step
-        self.jobs = jobs
+        self.tasks = tasks
+
+    def outdate(self) -> None:
+        """Have controllers asked anew: what they have said may be another by now."""
+        self.reply, self.asks = None, True
 
 
 class Hook:

@@ -19,10 +19,10 @@ from towline.agent.docker.pull.faults import Fault, classify
 from towline.agent.docker.pull.fetching import Fetching
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.slots import Slots
+from towline.agent.provider import Task
 from towline.errors import TaskFailed, TowlineError
 from towline.operations.docker import Pulled
 from towline.wire.event import Step
-from towline.wire.job import Job
 
 log = structlog.get_logger()
 
@@ -69,20 +69,20 @@ class Attempts:
         order: Order,
         progress: Hook,
         step: Callable[[Step], None],
-        jobs: Callable[[], list[Job]],
+        tasks: Callable[[], list[Task]],
     ) -> Pulled:
         """Pull an image.
 
         Args:
             progress: the hook of this pull alone.
             step: records a step in the jobs' timelines.
-            jobs: returns the jobs that share the pull.
+            tasks: returns the tasks that share the pull.
 
         Raises:
             TaskFailed: it could not be pulled; with the engine's own words.
         """
         hooks = [progress, *self._hooks]
-        return await _Pull(self._engine, order, hooks, step, self._slots, self._pauses, jobs).run()
+        return await _Pull(self._engine, order, hooks, step, self._slots, self._pauses, tasks).run()
 
 
 class _Pull:
@@ -96,7 +96,7 @@ class _Pull:
         step: Callable[[Step], None],
         slots: Slots,
         pauses: Pauses,
-        jobs: Callable[[], list[Job]],
+        tasks: Callable[[], list[Task]],
     ) -> None:
         self._engine = engine
         self._order = order
@@ -104,15 +104,15 @@ class _Pull:
         self._step = step
         self._slots = slots
         self._pauses = pauses
-        self._jobs = jobs
+        self._tasks = tasks
         self._fetching = Fetching(engine, order, hooks)
         self._failed = 0
         self._cooldowns = 0
         self._alike: Counter[str] = Counter()
 
     async def run(self) -> Pulled:
+        attempt = Attempt(self._order, 1, self._step, self._tasks)
         while True:
-            attempt = Attempt(self._order, self._failed + 1, self._step, self._jobs)
             try:
                 found = await self._fetching.first_look()
                 if found is not None:
@@ -128,6 +128,12 @@ class _Pull:
                     raise _ended(error, fault, attempt) from failure
             await asyncio.sleep(pause)
             await self._engine_back()
+            # What all nodes of a job are given stays; all else may be another by now.
+            attempt = Attempt(
+                *(self._order, self._failed + 1, self._step, self._tasks),
+                lead=attempt.lead,
+                asks=True,
+            )
 
     async def _after(self, attempt: Attempt, fault: Fault) -> float | None:
         """Return for how many seconds to wait after a failed attempt; None to give up."""
@@ -180,12 +186,13 @@ class _Pull:
             if found is not None:
                 return found
             async with self._slots.slot(self._step) as waited:
-                if not all(hook.allows(attempt) for hook in self._hooks):
-                    continue
                 if waited:
                     # Hours may have passed: a credential may be another by now.
+                    attempt.outdate()
                     for hook in self._hooks:
                         await hook.prepare(attempt)
+                if not all(hook.allows(attempt) for hook in self._hooks):
+                    continue
                 return await self._fetching.fetch(attempt)
 
 

@@ -1,8 +1,8 @@
 """Cooldowns: after "too many requests" the whole fleet leaves a registry alone for a while.
 
-The first node whose request is refused so stores it for all, in a bucket of the broker: from when
-on the registry may be asked again, and for how long nodes are to begin one after another then. Each
-takes a moment of its own in that time at random, so that all come back gently.
+The first node whose request is refused so reports it, and controllers say to all from when on the
+registry may be asked again, and for how long nodes are to begin one after another then. Each takes
+a moment of its own in that time at random, so that all come back gently.
 """
 
 from __future__ import annotations
@@ -10,189 +10,234 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import structlog
 
 from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull import steps
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import Fault
-from towline.broker.answers import BrokerRefused, WrongLastSequence
-from towline.broker.bucket import Bucket
-from towline.broker.jetstream import JetStream
-from towline.errors import BrokerUnreachable
+from towline.agent.docker.pull.releases import Releases
+from towline.agent.provider import Questions
+from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
-from towline.wire.cooldown import BUCKET, LONGEST_ASKED, Cooldown, cooldown_key
+from towline.wire.cooldown import INTERVAL, LONGEST_ASKED, Cooldown, Refusal, in_force
 from towline.wire.credential import HUB_ADDRESS
-from towline.wire.reference import DOCKER_HUB, Reference
+from towline.wire.reference import DOCKER_HUB, Reference, parse_registry
 
 log = structlog.get_logger()
 
-FIRST = 15.0
-"""Seconds of a cooldown of which the registry doesn't say how long; it doubles with each in a
-row."""
-LONGEST = 900.0
-INTERVAL = 0.5
-"""Seconds between two nodes that begin after a cooldown, on average; it doubles with each in a row.
-A pull is some five requests: ten a second."""
-LONGEST_RETURN = 600.0
 ASK_WITHIN = 5.0
+FIRST_LOOK = 4.0
+"""Seconds of a wait at most until controllers are asked whether the cooldown is another by now: the
+registry itself may have said how long it is to be. Doubled with each look, so that of ten thousand
+nodes that wait for an hour thirty ask in a second at its end."""
 LOOK_EVERY = 2.0
-"""Seconds between looks at a cooldown: it may have become longer, or be over."""
+"""Seconds between looks at the clock, which may be set right."""
+
+
+class _Known(msgspec.Struct):
+    """What a node knows of a registry.
+
+    Attributes:
+        cooldown: the last one, over or not.
+        since: when it learned of that, by the controllers' clock.
+        own: whether it has begun it for itself alone.
+    """
+
+    cooldown: Cooldown
+    since: float
+    own: bool = False
 
 
 class Cooldowns(Hook):
-    """Has pulls wait for registries that cool down, and begins cooldowns.
+    """Has pulls wait for registries that cool down, and reports that one is to.
+
+    What controllers said last counts while none can be asked. A cooldown that could not be reported
+    is this node's own, until controllers name one.
 
     Args:
-        interval: seconds between two nodes that begin after a cooldown, on average.
+        now: returns seconds since 1970, by the controllers' clock.
+        interval: seconds between two nodes that begin after a cooldown of this node's own.
+        first_look, look_every: seconds; see the constants.
+        ask: returns how long a registry wants to be left alone.
     """
 
-    def __init__(self, jetstream: JetStream, hostname: str, *, interval: float = INTERVAL) -> None:
-        self._jetstream = jetstream
-        self._bucket = Bucket(jetstream, BUCKET, Cooldown)
+    def __init__(
+        self,
+        releases: Releases,
+        questions: Questions,
+        hostname: str,
+        now: Callable[[], float],
+        *,
+        interval: float = INTERVAL,
+        first_look: float = FIRST_LOOK,
+        look_every: float = LOOK_EVERY,
+        ask: Callable[[Reference], Awaitable[float | None]] | None = None,
+    ) -> None:
+        self._releases = releases
+        self._questions = questions
         self._hostname = hostname
+        self._now = now
         self._interval = interval
-        self._known: dict[str, tuple[Cooldown, int]] = {}
-        self._own = 0
-        self._asking: set[asyncio.Task[None]] = set()
+        self._first_look = first_look
+        self._look_every = look_every
+        self._ask = ask or retry_after
+        self._known: dict[str, _Known] = {}
+        self._settling: dict[Cooldown, asyncio.Task[None]] = {}
 
     # Waiting
 
     async def ready(self, attempt: Attempt) -> None:
         """Wait until it is this pull's turn to ask the registry."""
-        registry = attempt.order.reference.domain
+        registry = _registry(attempt)
         waited = False
         while True:
-            found = await self._find(registry)
-            now = self._jetstream.clock.now()
-            if found is None or now >= found[0].over or attempt.cooldown == found[1]:
-                attempt.cooldown = 0 if found is None else found[1]
+            found = await self._find(attempt)
+            now = self._now()
+            if found is None or now >= found.over or attempt.cooldown == found:
+                attempt.cooldown = found
                 break
-            cooldown, sequence = found
-            moment = random.uniform(max(now, cooldown.until), cooldown.over)
+            moment = random.uniform(max(now, found.until), found.over)
             attempt.step(
                 steps.cooldown(
-                    f"{registry} rests until {timestamp(cooldown.until)}: {cooldown.by} was told "
-                    f"{cooldown.reason!r}; this pull goes on at {timestamp(moment)}"
+                    f"{registry} rests until {timestamp(found.until)}: {found.by} was told "
+                    f"{found.reason!r}; this pull goes on at {timestamp(moment)}"
                 )
             )
             waited = True
-            await self._until(registry, moment, sequence)
-            latest = self._known.get(registry)
-            if latest is None or latest[1] == sequence:
-                attempt.cooldown = sequence
+            await self._until(attempt, moment, found)
+            if self._last(registry) == found:
+                attempt.cooldown = found
         if waited:
             attempt.step(steps.dequeued(f"{registry} may be asked again"))
 
+    async def prepare(self, attempt: Attempt) -> None:
+        """Learn of a cooldown that has begun while the pull waited for its slot."""
+        await self._find(attempt)
+
     def allows(self, attempt: Attempt) -> bool:
         """Return whether no cooldown has begun since the pull's wait was over."""
-        found = self._known.get(attempt.order.reference.domain)
-        if found is None or found[1] == attempt.cooldown:
-            return True
-        return self._jetstream.clock.now() >= found[0].over
+        found = self._last(_registry(attempt))
+        return found is None or found == attempt.cooldown or self._now() >= found.over
 
-    async def _until(self, registry: str, moment: float, sequence: int) -> None:
+    async def _until(self, attempt: Attempt, moment: float, cooldown: Cooldown) -> None:
         """Return at a moment, or when another cooldown has taken the place of this one."""
-        while (left := moment - self._jetstream.clock.now()) > 0:
-            await asyncio.sleep(min(left, random.uniform(LOOK_EVERY / 2, LOOK_EVERY)))
-            found = await self._find(registry)
-            if found is None or found[1] != sequence:
+        pause = self._first_look
+        look = self._now() + random.uniform(pause / 2, pause)
+        while (left := moment - self._now()) > 0:
+            await asyncio.sleep(max(0.0, min(left, self._look_every, look - self._now())))
+            if self._now() >= look:
+                attempt.outdate()
+                await self._find(attempt)
+                pause *= 2
+                look = self._now() + random.uniform(pause / 2, pause)
+            if self._last(_registry(attempt)) != cooldown:
                 return
+        attempt.outdate()
 
-    async def _find(self, registry: str) -> tuple[Cooldown, int] | None:
-        """Return the cooldown of a registry with its sequence; None where there is none."""
-        if not self._jetstream.connection.connected:
-            # The last one known counts; a pull doesn't wait for the broker.
-            return self._known.get(registry)
+    async def _find(self, attempt: Attempt) -> Cooldown | None:
+        """Return the last cooldown of the registry, over or not; None where none is known."""
         try:
-            entry = await self._bucket.get(cooldown_key(registry))
-        except (BrokerRefused, BrokerUnreachable) as error:
-            log.warning("cooldown not known", registry=registry, reason=error.details)
-            return self._known.get(registry)
-        if entry is None or entry.value is None:
-            known = self._known.get(registry)
-            if known is not None and known[1] < 0:
-                return known  # it could not be stored
-            self._known.pop(registry, None)
-            return None
-        self._known[registry] = entry.value, entry.sequence
-        return self._known[registry]
+            release = await self._releases.current(attempt)
+        except (BrokerUnreachable, TaskFailed) as error:
+            # The last one known counts; a pull doesn't wait for controllers.
+            log.info("cooldown not known", reason=str(error))
+        else:
+            if release is not None and release.cooldown is not None and attempt.reply is not None:
+                self._learn(release.cooldown, attempt.reply.moment)
+        return self._last(_registry(attempt))
+
+    def _last(self, registry: str) -> Cooldown | None:
+        known = self._known.get(registry)
+        return None if known is None else known.cooldown
+
+    def _learn(self, cooldown: Cooldown, moment: float) -> None:
+        """Keep what controllers say, unless a later one, or later words of it, are known."""
+        known = self._known.get(cooldown.registry)
+        if (
+            known is None
+            or known.own
+            or (cooldown.since, moment)
+            >= (
+                known.cooldown.since,
+                known.since,
+            )
+        ):
+            self._known[cooldown.registry] = _Known(cooldown, moment)
 
     # Beginning
 
     async def failed(self, attempt: Attempt, fault: Fault) -> None:
-        """Begin a cooldown of a registry that has had too many requests."""
+        """Report a registry that has had too many requests."""
         if fault.kind is not Kind.BUSY:
             return
-        reference = attempt.order.reference
-        found = await self._find(reference.domain)
-        now = self._jetstream.clock.now()
-        last, sequence = (None, 0) if found is None else found
-        if sequence != attempt.cooldown:
+        registry = _registry(attempt)
+        before = None if attempt.cooldown is None else attempt.cooldown.since
+        last, now = self._last(registry), self._now()
+        if last is not None and last.since != before and now < last.over:
             return  # one has begun since this pull went on
-        row = last.row + 1 if last is not None and now < last.over + LONGEST else 1
-        seconds = min(LONGEST, FIRST * 2 ** (row - 1))
-        if fault.retry_after is not None:
-            seconds = min(LONGEST_ASKED, fault.retry_after)
-        nodes = max([job.nodes for job in attempt.jobs()], default=1)
-        cooldown = self._cooldown(
-            *(reference.domain, now, seconds, nodes, row, self._hostname, fault.reason)
+        jobs = [task.job for task in attempt.tasks()]
+        refusal = Refusal(
+            registry,
+            self._hostname,
+            fault.reason,
+            nodes=max([job.nodes for job in jobs], default=1),
+            known=before,
+            asked=fault.retry_after,
         )
-        stored = await self._store(cooldown, sequence)
-        if stored is not None and fault.retry_after is None:
-            task = asyncio.create_task(self._ask(reference, cooldown, nodes, stored))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+        # As many nodes return as the largest of these jobs has.
+        job = max(jobs, key=lambda job: job.nodes, default=None)
+        begun = None if job is None else await self._report(job.id, refusal)
+        if begun is None:
+            own = in_force(last, refusal, now, interval=self._interval)
+            self._known[registry] = _Known(own, now, own=True)
+            log.warning("registry cools down here", registry=registry, until=timestamp(own.until))
+            return
+        if fault.retry_after is None and begun.by == self._hostname and begun.since != before:
+            self._settle(attempt.order.reference, begun, refusal, "" if job is None else job.id)
 
-    def _cooldown(
-        self,
-        registry: str,
-        now: float,
-        seconds: float,
-        nodes: int,
-        row: int,
-        by: str,
-        reason: str,
-    ) -> Cooldown:
-        # However little it asks for: where that has not helped, more.
-        until = now + max(seconds, min(LONGEST, 2.0 ** (row - 1)))
-        back = min(LONGEST_RETURN, self._interval * nodes * 2 ** (row - 1))
-        return Cooldown(registry, now, until, until + back, row, by, reason[:300])
-
-    async def _store(self, cooldown: Cooldown, last: int) -> int | None:
-        """Store a cooldown, unless another node has meanwhile; return its sequence then.
-
-        Where it can't be stored, this node keeps it by itself.
-        """
-        registry = cooldown.registry
+    async def _report(self, job_id: str, refusal: Refusal) -> Cooldown | None:
+        """Report a refusal; return what is in force then, None where it could not be reported."""
         try:
-            sequence = await self._bucket.put(cooldown_key(registry), cooldown, last=max(0, last))
-        except WrongLastSequence:
-            return None
-        except (BrokerRefused, BrokerUnreachable) as error:
-            log.warning("cooldown not stored", registry=registry, reason=error.details)
-            # No sequence of the broker's: each of these is another cooldown all the same.
-            self._own -= 1
-            self._known[registry] = cooldown, self._own
-            return None
-        log.warning("registry cools down", registry=registry, until=timestamp(cooldown.until))
-        self._known[registry] = cooldown, sequence
-        return sequence
-
-    async def _ask(self, reference: Reference, begun: Cooldown, nodes: int, sequence: int) -> None:
-        """Ask the registry itself how long it wants to be left alone: engines leave that out."""
-        seconds = await retry_after(reference)
-        if seconds is not None:
-            seconds = min(LONGEST_ASKED, seconds)
-            longer = self._cooldown(
-                *(begun.registry, begun.since, seconds, nodes, begun.row, begun.by, begun.reason)
+            found = await self._questions.cooldown(
+                job_id, reason=refusal.reason, known=refusal.known, asked=refusal.asked
             )
-            await self._store(longer, sequence)
+        except (BrokerUnreachable, TaskFailed) as error:
+            log.warning("refusal not reported", registry=refusal.registry, reason=str(error))
+            return None
+        if found is not None:
+            self._learn(found, self._now())
+        return found
+
+    def _settle(self, reference: Reference, begun: Cooldown, refusal: Refusal, job_id: str) -> None:
+        """Have the registry itself asked how long it wants to be left alone, in the background.
+
+        Engines leave out what it says of that.
+        """
+        if begun in self._settling:
+            return
+
+        async def settle() -> None:
+            seconds = await self._ask(reference)
+            if seconds is not None:
+                asked = min(LONGEST_ASKED, seconds)
+                await self._report(
+                    job_id, msgspec.structs.replace(refusal, known=begun.since, asked=asked)
+                )
+
+        task = self._settling[begun] = asyncio.create_task(settle())
+        task.add_done_callback(lambda _: self._settling.pop(begun, None))
+
+
+def _registry(attempt: Attempt) -> str:
+    return parse_registry(attempt.order.reference.domain)
 
 
 async def retry_after(reference: Reference) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import msgspec
 import structlog
 
 from towline.agent.docker.errors import Hopeless, Passing
@@ -14,15 +13,13 @@ from towline.agent.docker.pull.attempt import Attempt, Hook, Login
 from towline.agent.docker.pull.docker_config import DockerConfiguration, Unusable
 from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.order import Order
-from towline.broker.connection import Connection
+from towline.agent.docker.pull.releases import Releases
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.keys import NodeKey, WrongKey
 from towline.runtime.redaction import strike
-from towline.wire.credential import Answer, Issued, Question
+from towline.wire.credential import Issued
 from towline.wire.decoding import Decoder, Unreadable
-from towline.wire.job import Job
 from towline.wire.reference import parse_registry
-from towline.wire.subjects import question_subject
 
 log = structlog.get_logger()
 
@@ -32,16 +29,16 @@ SETTLE_WITHIN = 10.0
 """Seconds that an attempt asks again where one controller gave no credential, but another may."""
 ASK_EVERY = 0.5
 
-_answer = Decoder(Answer)
 _issued = Decoder(Issued)
 
 
 class Credentials(Hook):
     """Finds credentials: the request's own, Towline's for the registry, the node's own.
 
-    Nothing of them is kept: each attempt asks anew, so that it has what is in force by then.
+    Nothing of them is kept: each attempt has what is in force by then.
 
     Args:
+        releases: in which controllers give credentials.
         key: the node's, to which controllers seal.
         configuration: the node's Docker configuration; None where it is to be left alone.
         patience, settle_within, ask_every: seconds; see the constants.
@@ -49,8 +46,7 @@ class Credentials(Hook):
 
     def __init__(
         self,
-        connection: Connection,
-        machine: str,
+        releases: Releases,
         key: NodeKey,
         configuration: DockerConfiguration | None,
         *,
@@ -58,8 +54,7 @@ class Credentials(Hook):
         settle_within: float = SETTLE_WITHIN,
         ask_every: float = ASK_EVERY,
     ) -> None:
-        self._connection = connection
-        self._subject = question_subject(machine)
+        self._releases = releases
         self._key = key
         self._configuration = configuration
         self._patience = patience
@@ -70,43 +65,39 @@ class Credentials(Hook):
 
     async def prepare(self, attempt: Attempt) -> None:
         """Log the attempt in."""
-        login = await self.login(attempt.order, attempt.jobs())
+        login = await self.login(attempt)
         attempt.login = login
         credential = login.credential
         # Asked again after a wait: what was found before may have been removed.
         attempt.auth = None if credential is None else credential.for_engine(login.registry)
 
-    async def login(self, order: Order, jobs: list[Job]) -> Login:
+    async def login(self, attempt: Attempt) -> Login:
         """Return what to log in with.
-
-        Args:
-            jobs: for which the pull is.
 
         Raises:
             Hopeless: controllers refuse it.
             Passing: none could be asked.
         """
+        order = attempt.order
         registry = parse_registry(order.reference.domain)
-        askers = [job.id for job in jobs] if order.login is None else [order.login]
         trouble = ""
-        if askers:
-            must = order.login is not None or order in self._unasked
-            try:
-                issued = await self._ask(askers, self._patience if must else 0.0)
-            except BrokerUnreachable as error:
-                trouble = f"no controller could be asked for credentials: {error.details}"
-                if must:
-                    raise Passing(trouble) from error
-            except TaskFailed as error:
-                # The pull may do without, and what the registry says of that counts.
-                trouble = error.error
-                if must:
-                    raise
-            else:
-                self._unasked.discard(order)
-                if issued is not None:
-                    source = "of the request" if issued.own else "kept with Towline"
-                    return Login(registry, issued.credential, source)
+        must = order.login is not None or order in self._unasked
+        try:
+            issued = await self._issued(attempt, self._patience if must else 0.0)
+        except BrokerUnreachable as error:
+            trouble = f"no controller could be asked for credentials: {error.details}"
+            if must:
+                raise Passing(trouble) from error
+        except TaskFailed as error:
+            # The pull may do without, and what the registry says of that counts.
+            trouble = error.error
+            if must:
+                raise
+        else:
+            self._unasked.discard(order)
+            if issued is not None:
+                source = "of the request" if issued.own else "kept with Towline"
+                return Login(registry, issued.credential, source)
         if self._configuration is not None:
             try:
                 own = await self._configuration.find(registry)
@@ -119,52 +110,43 @@ class Credentials(Hook):
                     return Login(registry, own, source)
         return Login(registry, trouble=trouble)
 
-    async def _ask(self, jobs: list[str], patience: float) -> Issued | None:
-        """Ask controllers; return None where nothing is kept for the registry.
-
-        Args:
-            jobs: any of which will do: one may have ended when they receive the question.
+    async def _issued(self, attempt: Attempt, patience: float) -> Issued | None:
+        """Return what controllers give; None where nothing is kept for the registry.
 
         Raises:
             BrokerUnreachable: none has answered within `patience` seconds.
+            Hopeless: they refuse it.
+            Passing: none gives it, although one may.
         """
-        jobs = list(jobs)
         began = time.monotonic()
+        asking = self._releases.current
         while True:
             waited = time.monotonic() - began
             try:
-                if not self._connection.connected:
-                    raise BrokerUnreachable(
-                        "The broker is out of reach.", self._connection.last_error
-                    )
-                question = msgspec.json.encode(Question(jobs[0]))
-                reply = await self._connection.request(self._subject, question)
-                answer = _answer.decode(reply.data)
+                release = await asking(attempt)
             except BrokerUnreachable:
-                if waited > patience:
+                if waited >= patience:
                     raise
-            except Unreadable as error:
-                if waited > max(patience, self._settle_within):
-                    raise Passing(f"controllers gave no credential: {error}") from error
+            except TaskFailed as error:
+                raise Hopeless(f"controllers gave no credential: {error.error}") from error
             else:
-                if not answer.error and not answer.sealed:
+                supply = None if release is None else release.supply
+                if supply is None:
                     return None
-                problem = answer.error
-                if answer.sealed:
+                problem = supply.error
+                if supply.sealed:
                     try:
-                        return _issued.decode(self._key.unseal(answer.sealed))
+                        return _issued.decode(self._key.unseal(supply.sealed))
                     except WrongKey as error:
                         # Of an earlier start: controllers learn of the present one in a moment.
                         problem = error.error
                     except Unreadable as error:
                         problem = str(error)
-                elif not answer.again and len(jobs) > 1:
-                    jobs.pop(0)
-                    continue
-                elif not answer.again:
+                elif not supply.again:
                     raise Hopeless(f"controllers gave no credential: {problem}")
-                if waited > max(patience, self._settle_within):
+                if waited >= max(patience, self._settle_within):
                     raise Passing(f"controllers gave no credential: {problem}")
+            asking = self._releases.ask
             await asyncio.sleep(self._ask_every)
 
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:

@@ -70,8 +70,8 @@ class Fetching:
             TaskFailed: the engine doesn't answer.
         """
         digest = self._digest(attempt)
-        if digest is None and ask and self._order.once is None:
-            # Nodes that are to agree have asked, each in its turn; what one finds the others pull.
+        if digest is None and ask and self._order.leads is None:
+            # A node that leads has asked already; what it finds the others pull.
             digest = await self._resolve(attempt)
         if digest is None:
             return None

@@ -6,10 +6,10 @@ from typing import Self
 
 import msgspec
 
+from towline.agent.provider import Task
 from towline.operations.docker import RETRIES, STALL_TIMEOUT, Policy, Resolve
 from towline.units import parse_duration
 from towline.wire.event import Lead
-from towline.wire.job import Job
 from towline.wire.platform import Platform
 from towline.wire.reference import Reference
 
@@ -24,9 +24,8 @@ class Order(msgspec.Struct, frozen=True):
         policy: `missing` leaves a present image alone and doesn't ask the registry.
         login: the job whose request brought a credential of its own for the registry; None for
             what all jobs may use.
-        once: the job all of whose nodes are to pull one digest; None where this engine is to
-            resolve the tag by itself.
-        lead: whose value is that digest, where it is known from the beginning.
+        leads: the job whose other nodes are to pull what this one finds; None where there is none.
+        lead: whose value is the digest to pull, where another node has found that.
         platform: what the image is to be for; None for the engine's own.
     """
 
@@ -35,7 +34,7 @@ class Order(msgspec.Struct, frozen=True):
     stall_timeout: float = parse_duration(STALL_TIMEOUT)
     policy: Policy = "always"
     login: str | None = None
-    once: str | None = None
+    leads: str | None = None
     lead: Lead | None = None
     platform: Platform | None = None
 
@@ -51,7 +50,7 @@ class Order(msgspec.Struct, frozen=True):
     @classmethod
     def of(
         cls,
-        job: Job,
+        task: Task,
         reference: Reference,
         retries: int,
         stall_timeout: float,
@@ -59,10 +58,11 @@ class Order(msgspec.Struct, frozen=True):
         resolve: Resolve,
         platform: Platform | None,
     ) -> Self:
-        """Return what a job asks for; see `towline.operations.docker.Docker.pull`."""
+        """Return what a task asks for; see `towline.operations.docker.Docker.pull`."""
+        job = task.job
         login = job.id if job.credential else None
-        once = lead = None
+        leads = lead = None
         if resolve == "once" and reference.digest is None:
-            lead = job.lead
-            once = job.id if job.nodes > 1 and lead is None else None
-        return cls(reference, retries, stall_timeout, policy, login, once, lead, platform)
+            lead = task.release.lead or job.lead
+            leads = job.id if lead is None and task.found is not None else None
+        return cls(reference, retries, stall_timeout, policy, login, leads, lead, platform)

@@ -20,7 +20,6 @@ from towline.agent.singleflight import Flight, SingleFlight
 from towline.errors import TaskFailed
 from towline.operations.docker import Pulled
 from towline.wire.event import Step
-from towline.wire.job import Job
 from towline.wire.progress import QUEUED as PHASE_QUEUED
 from towline.wire.progress import TaskProgress
 
@@ -127,15 +126,15 @@ class Pulls:
             for member in flight.members:
                 member.task.progress(found)
 
-        def jobs() -> list[Job]:
-            return [member.task.job for member in flight.members]
+        def tasks() -> list[Task]:
+            return [member.task for member in flight.members]
 
         for member in flight.members:
             member.begun()
         progress = PullProgress(send)
         try:
             async with progress:
-                return await self._attempts.pull(flight.wanted, progress, step, jobs)
+                return await self._attempts.pull(flight.wanted, progress, step, tasks)
         finally:
             self._last.pop(flight, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.controller.fleet import Fleet
 from towline.controller.http.app import OpenRoute
@@ -18,8 +19,11 @@ DOCKER = "docker"
 class Health:
     """The endpoints of health; probes ask them without a token."""
 
-    def __init__(self, jetstream: JetStream, indexer: Indexer, fleet: Fleet) -> None:
+    def __init__(
+        self, jetstream: JetStream, nodes: Connection, indexer: Indexer, fleet: Fleet
+    ) -> None:
         self._jetstream = jetstream
+        self._nodes = nodes
         self._indexer = indexer
         self._fleet = fleet
 
@@ -43,6 +47,8 @@ class Health:
         """Return why a pull would not work just now, or ""."""
         if not self._jetstream.connection.connected:
             return f"the broker is out of reach: {self._jetstream.connection.last_error}"
+        if not self._nodes.connected:
+            return f"the nodes' broker is out of reach: {self._nodes.last_error}"
         if self._jetstream.trouble:
             return f"the broker did not store what it was given last: {self._jetstream.trouble}"
         if self._indexer.trouble:

@@ -13,6 +13,7 @@ from towline.controller.http import request as reading
 from towline.controller.http import views
 from towline.controller.http.app import Route
 from towline.controller.http.middleware import answer
+from towline.controller.presence import Presence
 from towline.errors import Conflict, InvalidRequest
 from towline.units import timestamp
 from towline.wire.node import NodeState
@@ -22,8 +23,9 @@ from towline.wire.target import Hostname
 class Nodes:
     """The endpoints of nodes."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, presence: Presence) -> None:
         self._fleet = fleet
+        self._presence = presence
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -47,11 +49,12 @@ class Nodes:
         member = self._member(request)
         if member.drained is not None:
             raise Conflict(
-                f"{member.hostname} is drained already.",
-                f"Since {timestamp(member.drained)}, by {member.state.by}",
+                f"{member.hostname} is drained already, since {timestamp(member.drained)}, "
+                f"by {member.state.by}.",
+                f"POST /agent/{member.hostname}/undrain lets it work again",
             )
         now = time.time()
-        await self._fleet.set_state(member, NodeState(now, caller.subject, now))
+        await self._presence.set_state(member, NodeState(now, caller.subject, now))
         running = member.heartbeat.running if member.heartbeat else 0
         rest = f"; {running} tasks run to their end" if running else ""
         return answer({"message": f"{member.hostname} takes no more work{rest}."})
@@ -59,14 +62,18 @@ class Nodes:
     async def _undrain(self, request: Request, caller: Caller) -> Response:
         member = self._member(request)
         if member.drained is None:
-            raise Conflict(f"{member.hostname} is not drained.", "It takes work already")
-        await self._fleet.set_state(member, NodeState(None, caller.subject, time.time()))
+            raise Conflict(
+                f"{member.hostname} is not drained: it takes work already.",
+                f"POST /agent/{member.hostname}/drain lets it take no more",
+            )
+        await self._presence.set_state(member, NodeState(None, caller.subject, time.time()))
         return answer({"message": f"{member.hostname} takes work again."})
 
     def _member(self, request: Request) -> Member:
         target = reading.target(request)
         if not isinstance(target, Hostname):
             raise InvalidRequest(
-                f"{str(target)!r} is not one node.", "Name it by its hostname or its machine id"
+                f"{str(target)!r} is not one node: name it by its hostname or its machine id.",
+                "GET /agent, or towline nodes, lists those that are registered",
             )
         return self._fleet.one(target.name)

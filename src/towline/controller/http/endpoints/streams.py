@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from towline.broker.journal import STREAMS
 from towline.controller.auth import Caller
 from towline.controller.fleet import Fleet
 from towline.controller.http import progress, queries, sse
@@ -55,15 +56,18 @@ class Streams:
         ]
 
     async def _of_job(self, request: Request, caller: Caller) -> Response:
-        after = sse.place(request.headers.get("last-event-id"), 1)
+        after = sse.place(request.headers.get("last-event-id"))
         state, _ = await self._lookup.get(reading.job_id(request))
         job = state.job
         if after is not None and state.done:
-            (last,) = after
-            if not self._feed.events_after(last, 1, job_id=job.id):
+            more = (
+                self._feed.after(stream, last, 1, job_id=job.id)
+                for stream, last in zip(STREAMS, after, strict=True)
+            )
+            if not any(more):
                 # Else a browser that has received the end would come back for ever.
                 return Response(status_code=204)
-        return _streaming(self._events.of_job(job, after[0] if after else None))
+        return _streaming(self._events.of_job(job, after))
 
     async def _progress_of_job(self, request: Request, caller: Caller) -> Response:
         query = queries.query_as(request, queries.ProgressQuery)
@@ -71,7 +75,7 @@ class Streams:
         state, _ = await self._lookup.get(reading.job_id(request))
         job_id = state.job.id
         machine = queries.machine(queries.given(query.node), self._fleet)
-        if machine is not None and state.planned and machine not in state.tasks:
+        if machine is not None and state.tasks and machine not in state.tasks:
             raise NotFound(
                 f"{query.node} has no part in job {job_id}.", f"GET /job/{job_id} tells which have"
             )
@@ -87,7 +91,7 @@ class Streams:
         wanted = Filter(**queries.common(query, self._fleet))
         named = queries.given(query.event) or ""
         kinds = frozenset(kind for kind in named.split(",") if kind)
-        begin = sse.place(request.headers.get("last-event-id"), 2) or self._events.beginning(
+        begin = sse.place(request.headers.get("last-event-id")) or self._events.beginning(
             queries.moment("since", query.since)
         )
         return _streaming(self._events.of_all(wanted, kinds, begin))

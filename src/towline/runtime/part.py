@@ -1,4 +1,4 @@
-"""A part of the agent that runs for as long as the agent does, whatever goes wrong in it."""
+"""A part of a process that runs for as long as the process does, whatever goes wrong in it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,296 @@
+"""Reads: asked of nodes and answered by them at once, and recorded when they are answered.
+
+Nothing of a read stands in a ledger: what isn't answered is asked again until the deadline. Its
+job, its plan and its ends are recorded together, in a group with the other reads of that moment;
+the caller's answer waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import structlog
+
+from towline.broker.answers import BrokerRefused
+from towline.broker.connection import Connection
+from towline.broker.journal import Journal
+from towline.broker.listener import Listener, Received
+from towline.controller.fleet import Fleet
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.recorder import LARGEST_GROUP, Recorder
+from towline.controller.jobs.state import JobState
+from towline.controller.rollout.decisions import decision
+from towline.controller.rollout.releases import Releases
+from towline.controller.rollout.view import FleetView
+from towline.errors import BrokerUnreachable
+from towline.runtime.part import keep_running
+from towline.units import timestamp
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.event import (
+    CANCELLED,
+    CANCELLING,
+    EXPIRED,
+    NOBODY,
+    RELEASED,
+    RESULT_STATUS,
+    TAKEN_BACK,
+    Event,
+    NamedNode,
+)
+from towline.wire.job import Job, PlannedNode, new_id
+from towline.wire.messages import Answered
+from towline.wire.subjects import answer_subject
+from towline.wire.target import ANY
+
+log = structlog.get_logger()
+
+ASK_EVERY = 2.0
+"""Seconds after which a node is asked again that has not answered."""
+CANCELLED_WITHIN = 5.0
+"""Seconds that a node has to answer that it has stopped a read which was cancelled."""
+AT_ONCE = 2000
+"""Ends that are recorded in one message at most."""
+
+
+class _Read:
+    """A read that goes on.
+
+    Attributes:
+        new: the events that are not recorded yet.
+        size: their bytes, about.
+        recorded: whether the job is.
+        missing: the nodes that are here and have not answered.
+        asked: when each was asked last, by the event loop's clock.
+        wake: set when none is missing any more, or another one may be asked.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.state = JobState(job)
+        self.new: list[tuple[Event, int]] = []
+        self.recorded = False
+        self.missing: set[str] = set()
+        self.asked: dict[str, float] = {}
+        self.wake = asyncio.Event()
+
+    def apply(self, event: Event, size: int) -> None:
+        """Take what has become of it: how it has ended on a node, or that another one is asked."""
+        if event.machine == NOBODY or event.machine in self.state.unfinished:
+            self.state.apply(event)
+            self.new.append((event, size))
+            self.leave_out(event.machine)
+
+    def leave_out(self, machine: str) -> None:
+        """Wait for a node no more."""
+        self.missing.discard(machine)
+        if not self.missing:
+            self.wake.set()
+
+
+class Reads:
+    """The reads that this controller was asked for, and that go on.
+
+    Args:
+        nodes: the connection to the nodes' account.
+        ask_every, cancelled_within: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        nodes: Connection,
+        journal: Journal,
+        fleet: Fleet,
+        releases: Releases,
+        indexer: Indexer,
+        *,
+        ask_every: float = ASK_EVERY,
+        cancelled_within: float = CANCELLED_WITHIN,
+    ) -> None:
+        self._fleet = fleet
+        self._view = FleetView(fleet)
+        self._releases = releases
+        self._ask_every = ask_every
+        self._cancelled_within = cancelled_within
+        self._own = new_id()
+        self._reads: dict[str, _Read] = {}
+        self._later: set[asyncio.Task[None]] = set()
+        self._recorder = Recorder(journal.add_reads)
+        self.answers = Listener(nodes, answer_subject(self._own, "*", "*"), self.receive)
+        fleet.subscribe(self._fleet_changed)
+        indexer.subscribe(self._folded)
+
+    async def run(self) -> None:
+        """Receive answers and record them, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("recorder of reads", self._recorder.run))
+            group.create_task(keep_running("answers", self.answers.run))
+
+    def receive(self, received: Received) -> None:
+        """Take a node's answer.
+
+        Raises:
+            Unreadable: it can't be read, or is none to what that node was asked.
+        """
+        *_, job_id, machine = received.subject.split(".")
+        event = messages.report(f"report.{machine}", received.data)
+        if event.job != job_id or event.kind not in RESULT_STATUS:
+            raise Unreadable("it is no answer to what was asked there")
+        read = self._reads.get(job_id)
+        if read is not None:
+            read.apply(event, len(received.data))
+
+    def _folded(self, event: Event) -> None:
+        """Take what was decided about a read: that it is cancelled."""
+        read = self._reads.get(event.job)
+        if read is None or event.kind != CANCELLING:
+            return
+        read.state.apply(event)
+        # From now on its nodes are sent that; who doesn't answer it in time does no harm.
+        read.asked.clear()
+        read.wake.set()
+        why = read.state.cancelled or "cancelled"
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._cancelled_within, self._end_rest, read, CANCELLED, why)
+
+    def _fleet_changed(self, machines: set[str]) -> None:
+        for read in self._reads.values():
+            for machine in machines & read.state.unfinished:
+                if self._fleet.is_here(machine):
+                    read.missing.add(machine)
+                    read.wake.set()
+                else:
+                    read.leave_out(machine)
+            if not read.state.tasks:
+                read.wake.set()
+
+    async def ask(self, job: Job, wait: float) -> JobState:
+        """Ask the nodes of a job, and return what they have answered within `wait` seconds.
+
+        The answer comes when all nodes that are here have answered. Those that have not, answer
+        later, until the job expires.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it could not be recorded.
+        """
+        read = self._reads[job.id] = _Read(job)
+        later: asyncio.Task[None] | None = None
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._ask(read, here=True)
+            if not read.state.done:
+                later = asyncio.create_task(self._go_on(read))
+                self._later.add(later)
+                later.add_done_callback(self._later.discard)
+            await self._record(read)
+        except BaseException:
+            if later is not None:
+                later.cancel()
+            raise
+        finally:
+            if later is None:
+                self._reads.pop(job.id, None)
+        return read.state
+
+    async def _ask(self, read: _Read, *, here: bool) -> None:
+        """Ask nodes again and again, until all have answered.
+
+        Args:
+            here: whether to return when those have that are here.
+        """
+        loop = asyncio.get_running_loop()
+        asked = read.asked
+        while True:
+            read.wake.clear()
+            self._pick(read)
+            state = read.state
+            read.missing = {each for each in state.unfinished if self._fleet.is_here(each)}
+            if state.done or (here and not read.missing):
+                return
+            now = loop.time()
+            due = [each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every]
+            if due:
+                asked.update(dict.fromkeys(due, now))
+                await self._releases.send(
+                    state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
+                )
+            # Thousands of answers wake it once.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._ask_every / 4):
+                    await read.wake.wait()
+
+    def _pick(self, read: _Read) -> None:
+        """Give a read for any node to another one where its own is gone."""
+        state, job = read.state, read.job
+        if job.target != ANY or state.done or any(map(self._fleet.is_here, state.tasks)):
+            return
+        machine = self._view.pick(job)
+        member = None if machine is None else self._fleet.get(machine)
+        if member is None:
+            return
+        if not read.recorded:
+            plan = [PlannedNode(member.machine, member.hostname)]
+            read.job = msgspec.structs.replace(job, plan=plan)
+            read.state = JobState(read.job)
+            return
+        before = [NamedNode(task.machine, task.hostname) for task in state.tasks.values()]
+        if before:
+            read.apply(decision(job.id, TAKEN_BACK, time.time(), nodes=before), 300)
+        nodes = [NamedNode(member.machine, member.hostname)]
+        read.apply(decision(job.id, RELEASED, time.time(), nodes=nodes), 300)
+
+    async def _go_on(self, read: _Read) -> None:
+        """Record what comes after the caller was answered, until the job expires."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, read.job.expires - time.time())):
+                    await self._ask(read, here=False)
+            why = f"no answer before the job expired at {timestamp(read.job.expires)}"
+            self._end_rest(read, EXPIRED, why)
+            await self._record(read)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.warning("late answers not recorded", job=read.job.id, reason=error.details)
+        finally:
+            self._reads.pop(read.job.id, None)
+
+    def _end_rest(self, read: _Read, kind: str, why: str) -> None:
+        for machine in list(read.state.unfinished):
+            hostname = read.state.tasks[machine].hostname
+            event = Event(read.job.id, machine, hostname, kind, time.time(), error=why)
+            read.apply(event, 300)
+
+    async def _record(self, read: _Read) -> None:
+        """Record what is not recorded yet."""
+        new, read.new = read.new, []
+        first = None if read.recorded else read.job
+        read.recorded = True
+        parts = []
+        for events, size in _chunks(new, LARGEST_GROUP if first is None else LARGEST_GROUP // 2):
+            if first is not None:
+                size += 100 * len(first.plan) + 1000
+            parts.append((Answered(first, events), size))
+            first = None
+        if first is not None:
+            parts.append((Answered(first), 100 * len(first.plan) + 1000))
+        await asyncio.gather(
+            *(self._recorder.store(part, size, places=1 + len(part.events)) for part, size in parts)
+        )
+
+
+def _chunks(events: Iterable[tuple[Event, int]], largest: int) -> Iterator[tuple[list[Event], int]]:
+    """Yield events in pieces that fit into a message each, with their bytes."""
+    piece: list[Event] = []
+    total = 0
+    for event, size in events:
+        if piece and (total + size > largest or len(piece) >= AT_ONCE):
+            yield piece, total
+            piece, total = [], 0
+        piece.append(event)
+        total += size
+    if piece:
+        yield piece, total

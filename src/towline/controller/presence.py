@@ -1,0 +1,211 @@
+"""Presence: what nodes register and how they are here, received from them and kept for good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+
+from towline.broker.answers import BrokerRefused
+from towline.broker.bucket import Bucket
+from towline.broker.connection import LONGEST_PAUSE, Connection
+from towline.broker.jetstream import JetStream
+from towline.broker.listener import Listener, Received
+from towline.controller.fleet import Fleet, Member
+from towline.errors import BrokerUnreachable
+from towline.runtime.part import keep_running
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.node import NodeState, Registration
+from towline.wire.release import BeatNow, seal
+from towline.wire.report import Answer
+from towline.wire.subjects import ALL_NODES, HEARTBEATS
+
+log = structlog.get_logger()
+
+NODES = "nodes"
+STATES = "states"
+MAX_FOLLOWERS = 1000
+"""Controllers that may follow a bucket at a time."""
+INTERVAL = 5.0
+"""Seconds between a node's heartbeats in a small fleet."""
+MOST_HEARTBEATS = 500.0
+"""Heartbeats a second that a controller receives at most: their interval grows with the fleet. Each
+costs it some 0.1 ms."""
+SPREAD_PER_NODE = 1 / 4000
+LONGEST_SPREAD = 2.0
+"""Seconds over which nodes spread the heartbeat that all are asked for, for each and at most."""
+LOOK_EVERY = 0.5
+"""Seconds between looks for nodes that send no heartbeats any more."""
+LATE = 5.0
+"""Seconds between two looks after which this process, or the machine, has stood still."""
+GRACE = LONGEST_PAUSE + 2.0
+"""Seconds after a connection of this controller's within which agents may still be on their way
+back."""
+
+
+class Presence:
+    """Keeps the fleet current: follows what is kept of nodes, and receives their heartbeats.
+
+    Attributes:
+        settled: set once a node that has sent no heartbeat to this controller is away: the nodes
+            were asked for one, and had the time.
+
+    Args:
+        nodes: the connection to the nodes' account.
+        stream: that to the journal's.
+        interval: seconds between heartbeats in a small fleet.
+        look_every, late, grace: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        nodes: Connection,
+        stream: JetStream,
+        *,
+        interval: float = INTERVAL,
+        look_every: float = LOOK_EVERY,
+        late: float = LATE,
+        grace: float = GRACE,
+    ) -> None:
+        self._fleet = fleet
+        self._nodes = nodes
+        self._interval = interval
+        self._look_every = look_every
+        self._late = late
+        self._grace = grace
+        self._patient_until = 0.0
+        self._registrations = Bucket(
+            stream, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
+        )
+        self._states = Bucket(
+            stream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
+        )
+        self.heartbeats = Listener(nodes, HEARTBEATS, self._heartbeat)
+        self.settled = asyncio.Event()
+        self._known = asyncio.Event()
+        """Set once all that is kept of nodes has been read."""
+
+    async def create(self, replicas: int) -> None:
+        """Make the buckets where they don't exist.
+
+        Args:
+            replicas: copies of each in a cluster.
+
+        Raises:
+            BrokerRefused, BrokerUnreachable: they could not be made.
+        """
+        await self._registrations.create(replicas)
+        await self._states.create(replicas)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between a node's heartbeats, as large as the fleet is."""
+        return max(self._interval, self._fleet.size / MOST_HEARTBEATS)
+
+    async def run(self) -> None:
+        """Keep the fleet current, for ever."""
+        parts = {
+            "registrations": self._follow_registrations,
+            "states": self._follow_states,
+            "heartbeats": self.heartbeats.run,
+            "asking for heartbeats": self._ask,
+            "silent nodes": self._watch,
+        }
+        async with asyncio.TaskGroup() as group:
+            for name, run in parts.items():
+                group.create_task(keep_running(name, run))
+
+    async def _follow_registrations(self) -> None:
+        follow = self._registrations.follow(all_read=self._known.set)
+        async for change in follow:
+            try:
+                self._fleet.register(messages.checked(change.value))
+            except Unreadable as error:
+                log.error("registration not readable", machine=change.key, reason=str(error))
+
+    async def _follow_states(self) -> None:
+        async for change in self._states.follow():
+            self._fleet.decide(change.key, change.value)
+
+    async def set_state(self, member: Member, state: NodeState) -> None:
+        """Store what people have decided about a node.
+
+        Raises:
+            BrokerUnreachable, BrokerRefused: it may not have been stored.
+        """
+        await self._states.put(member.machine, state)
+        self._fleet.decide(member.machine, state)
+
+    async def register(self, received: Received) -> Answer:
+        """Take what a node registers, and return what it is answered.
+
+        Raises:
+            Unreadable: it can't be read.
+        """
+        registration = messages.registration(received.subject, received.data)
+        known = self._fleet.get(registration.machine)
+        since = time.time() if known is None else known.registration.registered
+        registration = msgspec.structs.replace(registration, registered=since)
+        if known is None or known.registration != registration:
+            try:
+                await self._registrations.put(registration.machine, registration)
+            except (BrokerUnreachable, BrokerRefused) as error:
+                return Answer(time.time(), error=f"{error.error} {error.details}", again=True)
+            self._fleet.register(registration)
+        return Answer(time.time(), interval=self.interval)
+
+    def _heartbeat(self, received: Received) -> None:
+        self._fleet.receive(*messages.heartbeat(received.subject, received.data))
+
+    async def _ask(self) -> None:
+        """Ask all nodes for a heartbeat at each connection, and when their interval changes."""
+        while True:
+            await self._known.wait()
+            await self._nodes.client()
+            await self.heartbeats.ready.wait()
+            lost = asyncio.create_task(self._nodes.lost())
+            try:
+                while not lost.done():
+                    asked = self.interval
+                    spread = min(LONGEST_SPREAD, len(self._fleet.members()) * SPREAD_PER_NODE)
+                    order = BeatNow(time.time(), asked, spread)
+                    await self._nodes.publish(ALL_NODES, seal(order))
+                    self._patient_until = self._fleet.clock.running() + self._grace
+                    settling = asyncio.create_task(self._settle(spread))
+                    try:
+                        while abs(self.interval - asked) <= asked / 4 and not lost.done():
+                            await asyncio.wait([lost], timeout=asked)
+                    finally:
+                        settling.cancel()
+            finally:
+                lost.cancel()
+
+    async def _settle(self, spread: float) -> None:
+        """Set `settled` when each node that is known is here, or has had the time."""
+        if self.settled.is_set():
+            return
+        deadline = self._fleet.clock.running() + spread + self._interval
+        while self._fleet.clock.running() < deadline:
+            if all(member.received is not None for member in self._fleet.members()):
+                break
+            await asyncio.sleep(0.05)
+        self.settled.set()
+
+    async def _watch(self) -> None:
+        """Notice nodes that send no heartbeats any more."""
+        clock = self._fleet.clock
+        looked = clock.running()
+        while True:
+            # In a large fleet each look takes a while, and nodes may be silent for longer.
+            await asyncio.sleep(max(self._look_every, self.interval / 10))
+            now = clock.running()
+            # While the broker is away, or this process stands still, no heartbeat is received, and
+            # soon after it only those of nodes that are as quick as this controller.
+            if not self._nodes.connected or now - looked > self._late + self.interval / 10:
+                self._patient_until = now + self._grace
+            self._fleet.find_silent(self._patient_until)
+            looked = now

@@ -1,0 +1,227 @@
+"""Reports of nodes: received by one controller, stored in groups, answered when they are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.broker.answers import BrokerRefused
+from towline.broker.connection import Connection
+from towline.broker.journal import Journal
+from towline.broker.listener import Listener, Received
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.recorder import Recorder
+from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
+from towline.controller.rollout.decisions import Decisions
+from towline.errors import BrokerUnreachable
+from towline.runtime.part import keep_running
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.event import LED, RESULT_STATUS, STARTED, Event
+from towline.wire.report import AGAIN, REFUSED, STORED, Receipt
+from towline.wire.subjects import CONTROLLERS, REPORTS, REPORTS_AGAIN
+
+log = structlog.get_logger()
+
+FOLDED_WITHIN = 1.0
+"""Seconds that a report waits for its job to be folded here: it may come before that."""
+
+
+def sender_of(received: Received) -> str:
+    """Return where a message may be answered: below the inbox of whoever sent it.
+
+    Raises:
+        Unreadable: it names another subject, which may be anybody's.
+    """
+    if not received.reply.startswith("_INBOX"):
+        raise Unreadable("it names no inbox for the answer")
+    return received.reply
+
+
+def _has_turn(state: JobState, machine: str) -> bool:
+    """Return whether a node may report of a job: reads are answered in another way."""
+    return machine in state.turns.under_way and not state.job.answered
+
+
+class Reports:
+    """Receives what nodes report.
+
+    Args:
+        nodes: the connection to the nodes' account.
+        clock: this machine's clocks.
+        folded_within: seconds; see the constant.
+    """
+
+    def __init__(
+        self,
+        nodes: Connection,
+        journal: Journal,
+        index: Index,
+        jobs: OpenJobs,
+        indexer: Indexer,
+        decisions: Decisions,
+        *,
+        clock: LocalClock | None = None,
+        folded_within: float = FOLDED_WITHIN,
+    ) -> None:
+        self._nodes = nodes
+        self._index = index
+        self._open = jobs
+        self._indexer = indexer
+        self._decisions = decisions
+        self._clock = clock or LocalClock()
+        self._folded_within = folded_within
+        self._recorder = Recorder(journal.add_reports)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unknown: dict[str, asyncio.Event] = {}
+        self._receipts: list[tuple[str, bytes]] = []
+        self._answered = asyncio.Event()
+        self.first = Listener(nodes, REPORTS, self.receive, queue=CONTROLLERS)
+        self.again = Listener(nodes, REPORTS_AGAIN, self.receive)
+        jobs.subscribe(self._job_folded)
+
+    def _job_folded(self, state: JobState, turned: frozenset[str] | None) -> None:
+        known = self._unknown.get(state.job.id)
+        if known is not None:
+            known.set()
+
+    async def run(self) -> None:
+        """Store reports, for ever. The listeners are run apart: only while this may store."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("recorder of reports", self._recorder.run))
+            group.create_task(keep_running("receipts", self._send))
+
+    def receive(self, received: Received) -> None:
+        """Store a report with the next group, and answer it then.
+
+        Raises:
+            Unreadable: it can't be read, or could be answered nowhere.
+        """
+        event = messages.report(received.subject, received.data)
+        reply = sender_of(received)
+        state = self._open.get(event.job)
+        if state is None or not _has_turn(state, event.machine):
+            self._spawn(self._late(event, reply, len(received.data)))
+        else:
+            self._take(state, event, reply, len(received.data))
+
+    def _take(self, state: JobState, event: Event, reply: str, size: int) -> None:
+        """Store a report of a task that is open."""
+        if event.kind == LED:
+            self._spawn(self._lead(state, event, reply))
+        elif event.kind == STARTED and state.job.needs_leave:
+            self._spawn(self._leave(state, event, reply))
+        else:
+            self._recorder.add(event, size, partial(self._stored, reply))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("report not processed", exc_info=error)
+
+    # Answers
+
+    def _stored(self, reply: str, error: Exception | None) -> None:
+        if isinstance(error, BrokerRefused):
+            # It is full, most likely: what a node reports is not lost for that.
+            self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
+        elif error is None:
+            self._answer(reply, STORED)
+        # Otherwise it isn't known: no answer, and another controller stores it.
+
+    def _answer(self, reply: str, status: str, **fields: Any) -> None:
+        receipt = Receipt(status, self._clock.wall(), **fields)
+        self._receipts.append((reply, msgspec.json.encode(receipt)))
+        self._answered.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            receipts, self._receipts = self._receipts, []
+            for reply, receipt in receipts:
+                await self._nodes.publish(reply, receipt)
+
+    # What takes longer
+
+    async def _late(self, event: Event, reply: str, size: int) -> None:
+        """Store a report whose task is not open, as far as is known here."""
+        state = await self._find(event)
+        if state is None or not _has_turn(state, event.machine):
+            try:
+                await self._indexer.catch_up()
+            except (BrokerUnreachable, BrokerRefused):
+                return  # Not known, so not answered.
+            state = self._open.get(event.job)
+        if state is not None and _has_turn(state, event.machine):
+            self._take(state, event, reply, size)
+            return
+        if state is not None and event.machine in state.unfinished:
+            reason = "this node has no turn, or had it taken back"
+            self._answer(reply, REFUSED, reason=reason, over=True)
+            return
+        if self._index.deleted(event.job) or not self._index.has_task(event.job, event.machine):
+            self._answer(reply, REFUSED, reason=f"job {event.job} is not for this node", over=True)
+        elif self._ended_so(event):
+            self._answer(reply, STORED, over=True)
+        elif event.kind in RESULT_STATUS:
+            # The task has ended otherwise for us; that it came to this stands in its timeline.
+            self._recorder.add(event, size, partial(self._stored, reply))
+        else:
+            self._answer(reply, REFUSED, reason="the task has ended", over=True)
+
+    async def _find(self, event: Event) -> JobState | None:
+        """Return the open job that a report is of; one that is being folded in a moment, too."""
+        state = self._open.get(event.job)
+        if state is not None or self._index.status(event.job) is not None:
+            return state
+        known = self._unknown.setdefault(event.job, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._folded_within):
+                await known.wait()
+        self._unknown.pop(event.job, None)
+        return self._open.get(event.job)
+
+    def _ended_so(self, event: Event) -> bool:
+        """Return whether the journal has this very end of a task."""
+        found = self._index.find(event.job)
+        return found is not None and any(
+            each.machine == event.machine and each.kind == event.kind and each.time == event.time
+            for each in found[1]
+        )
+
+    async def _lead(self, state: JobState, event: Event, reply: str) -> None:
+        """Answer a node that has found what all nodes of its job are given."""
+        if event.machine not in state.turns.leading:
+            self._answer(reply, REFUSED, reason="this node does not go first", lead=state.lead)
+            return
+        try:
+            lead = await self._decisions.lead(event.job, event)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
+            return
+        self._answer(reply, REFUSED if lead is None else STORED, lead=lead)
+
+    async def _leave(self, state: JobState, event: Event, reply: str) -> None:
+        """Answer a node that asks whether it may begin."""
+        try:
+            leave = await self._decisions.leave(state, event.machine)
+        except (BrokerUnreachable, BrokerRefused) as error:
+            self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
+            return
+        over = not leave
+        self._answer(reply, STORED if leave else REFUSED, leave=leave, over=over)

@@ -1,0 +1,54 @@
+"""The fleet, as the rule that gives turns sees it."""
+
+from __future__ import annotations
+
+import random
+
+from towline.controller.fleet import Fleet, Member
+from towline.units import timestamp
+from towline.wire.job import CONVERGE, READ, Job
+
+
+class FleetView:
+    """Answers what the rule asks of nodes; see `towline.controller.rollout.rule.View`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def here(self, machine: str) -> bool:
+        """Whether a node is here."""
+        return self._fleet.is_here(machine)
+
+    def holds(self, machine: str, job_id: str) -> bool:
+        """Whether a node's last heartbeat names the task of a job."""
+        member = self._fleet.get(machine)
+        return member is not None and member.holds(job_id)
+
+    def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
+        """Return status and reason of a node that can't have the turn it would have now."""
+        member = self._fleet.get(machine)
+        if member is None:
+            return None
+        if member.drained is not None and job.effect != READ:
+            return "skipped", f"drained since {timestamp(member.drained)}"
+        if not member.here and job.effect != CONVERGE:
+            return "failed", f"{member.absence}; not kept for nodes that are away"
+        return None
+
+    def pick(self, job: Job) -> str | None:
+        """Return a node that can do a job: of two at random the one that has less to do."""
+        able = [member for member in self._fleet.here() if _able(member, job)]
+        if not able:
+            return None
+        some = random.sample(able, min(2, len(able)))
+        return min(some, key=_busy).machine
+
+
+def _able(member: Member, job: Job) -> bool:
+    if member.drained is not None and job.effect != READ:
+        return False
+    return member.can(job.requires) and not member.trouble(job.requires)
+
+
+def _busy(member: Member) -> int:
+    return member.heartbeat.running if member.heartbeat is not None else 0
