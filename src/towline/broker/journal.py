@@ -22,7 +22,7 @@ from towline.broker.streams import MAX_CONSUMERS, create_stream, lacks_room
 from towline.units import show_size
 from towline.wire.event import Event
 from towline.wire.job import Job
-from towline.wire.messages import Answered
+from towline.wire.messages import MOST_IN_GROUP, Answered
 from towline.wire.subjects import READ, REPORTED, decision_subject, job_subject
 
 log = structlog.get_logger()
@@ -38,10 +38,8 @@ READS_KEPT = 86400.0
 """Seconds that reads are kept at most."""
 READS_SHARE = 8
 """One part in so many of the journal's size is for reads."""
-PLACES = 12
+PLACES = MOST_IN_GROUP.bit_length()
 """Bits of a place that are within a message."""
-MOST_IN_GROUP = 2**PLACES - 1
-"""Jobs and events of a message at most."""
 FULL = 10077
 """What JetStream answers where a stream has no room for a message."""
 

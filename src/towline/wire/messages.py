@@ -6,14 +6,12 @@ fields together, is looked at here. The machine is the subject's, never the body
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from towline.wire import event as events
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import Event
-from towline.wire.fields import JobId
+from towline.wire.fields import Name, Text
 from towline.wire.job import Job
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration
 from towline.wire.progress import TaskProgress
@@ -26,10 +24,12 @@ from towline.wire.report import (
     TaskQuestion,
 )
 from towline.wire.subjects import machine_of
-from towline.wire.target import InvalidTarget, parse_label
+from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 
 SMALL = 64 * 1024
 """Bytes of a heartbeat, a registration, a question or a receipt at most."""
+MOST_IN_GROUP = 4095
+"""Jobs and events of a message of the journal at most: each has a place in it, of 12 bits."""
 
 _order: Decoder[Order] = Decoder(Order)  # type: ignore[arg-type]
 _envelope = Decoder(Envelope)
@@ -44,22 +44,30 @@ _answer = Decoder(Answer)
 _job = Decoder(Job)
 _event = Decoder(Event)
 _group = Decoder(list[Event])
-_id = Decoder(JobId)
+
+
+class _Found(msgspec.Struct):
+    """The data of a `led` event; every node of the job is sent it."""
+
+    value: Text
+    hostname: Name
 
 
 # What nodes receive
 
 
-def order(data: bytes | msgspec.Raw, machine: str) -> Order:
+def order(data: bytes | Envelope, machine: str) -> Order:
     """Return what a node was sent.
 
     Args:
+        data: the message, or the envelope that an answer holds.
         machine: the node's own.
 
     Raises:
         Unreadable: it can't be read, or is for another machine.
     """
-    found = _order.decode(_envelope.decode(data).body)
+    envelope = data if isinstance(data, Envelope) else _envelope.decode(data)
+    found = _order.decode(envelope.body)
     if not isinstance(found, BeatNow) and found.machine != machine:
         raise Unreadable("it is for another machine")
     if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
@@ -94,9 +102,17 @@ def report(subject: str, data: bytes) -> Event:
         raise Unreadable(f"{found.kind!r} is a decision, and controllers make those")
     if found.nodes is not None:
         raise Unreadable("it names nodes, as decisions do")
-    if found.kind == events.LED and not isinstance((found.data or {}).get("value"), str):
-        raise Unreadable("it says nothing of what was found")
+    _check_lead(found)
     return found
+
+
+def _check_lead(found: Event) -> None:
+    """Raise `Unreadable` where an event says what was found, and nodes could not read that."""
+    if found.kind == events.LED:
+        try:
+            msgspec.convert(found.data, _Found)
+        except msgspec.ValidationError as error:
+            raise Unreadable(f"what was found can't be read: {error}") from error
 
 
 def heartbeat(subject: str, data: bytes) -> tuple[str, Heartbeat]:
@@ -104,8 +120,6 @@ def heartbeat(subject: str, data: bytes) -> tuple[str, Heartbeat]:
     found = _heartbeat.decode(data)
     if len(found.tasks) % 16 or len(found.tasks) > 16 * MOST_NAMED:
         raise Unreadable("its tasks are no ids")
-    if not found.interval:
-        raise Unreadable("its interval is none")
     return machine_of(subject), found
 
 
@@ -118,8 +132,9 @@ def registration(subject: str, data: bytes) -> Registration:
 
 
 def checked(found: Registration) -> Registration:
-    """Return a registration whose labels are labels; raises as `report`."""
+    """Return a registration whose hostname and labels are such; raises as `report`."""
     try:
+        parse_hostname(found.hostname)
         for key, value in found.labels.items():
             parse_label(f"{key}:{value}")
     except InvalidTarget as error:
@@ -170,12 +185,14 @@ def decision(data: bytes) -> Event:
     found = _event.decode(data)
     if found.machine != events.NOBODY:
         raise Unreadable("it is of a node, and no decision")
+    _check_lead(found)
     return found
 
 
 def group(data: bytes) -> list[Event]:
     """Return reports that were stored together; raises as `report`."""
     found = _group.decode(data)
+    _check_places(len(found))
     if any(each.machine == events.NOBODY for each in found):
         raise Unreadable("it has a decision among its reports")
     return found
@@ -183,12 +200,11 @@ def group(data: bytes) -> list[Event]:
 
 def answered(data: bytes) -> list[Answered]:
     """Return reads that were recorded together; raises as `report`."""
-    return _answered.decode(data)
+    found = _answered.decode(data)
+    _check_places(sum((each.job is not None) + len(each.events) for each in found))
+    return found
 
 
-def job_id(text: Any) -> str:
-    """Return the id of a job that stands in a subject; raises as `report`."""
-    try:
-        return msgspec.convert(text, JobId)
-    except msgspec.ValidationError as error:
-        raise Unreadable(str(error)) from error
+def _check_places(count: int) -> None:
+    if count > MOST_IN_GROUP:
+        raise Unreadable(f"it has more than {MOST_IN_GROUP} jobs and events")

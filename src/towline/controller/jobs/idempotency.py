@@ -10,6 +10,7 @@ from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable, Conflict
+from towline.wire.fields import JobId
 
 BUCKET = "requests"
 KEPT = 86400.0
@@ -24,7 +25,7 @@ class _Request(msgspec.Struct, frozen=True):
         digest: what is in the request, as `digest` gives it.
     """
 
-    job: str
+    job: JobId
     digest: str
 
 

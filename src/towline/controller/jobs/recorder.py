@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from towline.broker.answers import BrokerRefused
-from towline.broker.journal import MOST_IN_GROUP
 from towline.errors import BrokerUnreachable
+from towline.wire.messages import MOST_IN_GROUP
 
 log = structlog.get_logger()
 
