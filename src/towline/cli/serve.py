@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from towline.cli import local
 from towline.cli.command import Command
@@ -203,7 +204,14 @@ def _retention(settings: config.Settings) -> Retention:
 
 def _nodes(settings: config.Settings) -> Any:
     """Return how a controller logs in where the nodes are."""
-    return _broker(settings, "nodes_credentials")
+    from towline.broker.settings import without_password
+
+    found = _broker(settings, "nodes_credentials")
+    if found.credentials is None:
+        return found
+    # A login that stands in the URL is that to the journal.
+    urls = [without_password(url) for url in found.urls]
+    return msgspec.structs.replace(found, urls=urls)
 
 
 def _broker(settings: config.Settings, login: str = "nats_credentials") -> Any:

@@ -177,7 +177,22 @@ def test_fields_may_lack_only_where_they_have_a_default(message: Message) -> Non
             less = copy.deepcopy(tree)
             del at(less, path[:-1])[path[-1]]
             read(message, msgspec.json.encode(less))
-        for value in (None, "", 0, [], {}, "_", "_all", "a.b", "*", ">", "a b", MACHINE, OTHER, ".."):
+        for value in (
+            None,
+            "",
+            0,
+            [],
+            {},
+            "_",
+            "_all",
+            "a.b",
+            "*",
+            ">",
+            "a b",
+            MACHINE,
+            OTHER,
+            "..",
+        ):
             read(message, put(tree, path, value))
 
 
@@ -219,9 +234,15 @@ def test_moments_are_within_reason(message: Message) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text() | st.sampled_from([MACHINE, OTHER, JOB_ID, "_", "_any", LED, "release", NOW]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from([MACHINE, OTHER, JOB_ID, "_", "_any", LED, "release", NOW]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -287,7 +308,9 @@ def test_an_order_of_an_unknown_kind_is_unreadable(kind: Any) -> None:
     assert_unreadable(messages.order, put(tree, ("body", "kind"), kind), MACHINE)
 
 
-@pytest.mark.parametrize("subject", [f"report.{OTHER}", "report", "report.", "report._", "", "report.a b"])
+@pytest.mark.parametrize(
+    "subject", [f"report.{OTHER}", "report", "report.", "report._", "", "report.a b"]
+)
 def test_the_machine_is_the_subject_s_not_the_body_s(subject: str) -> None:
     for whole in (END, FOUND):
         assert_unreadable(messages.report, subject, msgspec.json.encode(whole))
@@ -371,7 +394,9 @@ def test_labels_are_labels(labels: dict[str, str]) -> None:
     assert_unreadable(messages.registration, f"ask.{MACHINE}.register", body)
 
 
-@pytest.mark.parametrize("hostname", ["", "_all", "_any", "_", "a b", "a/b", "group:web", "a..b", ".", "x" * 65])
+@pytest.mark.parametrize(
+    "hostname", ["", "_all", "_any", "_", "a b", "a/b", "group:web", "a..b", ".", "x" * 65]
+)
 def test_hostnames_are_hostnames(hostname: str) -> None:
     body = changed(REGISTRATION, hostname=hostname)
     assert_unreadable(messages.registration, f"ask.{MACHINE}.register", body)
