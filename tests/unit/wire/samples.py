@@ -139,6 +139,14 @@ def enclosed(order: Order) -> bytes:
     return msgspec.json.encode(envelope(order))
 
 
+def _answer(data: bytes) -> Answer:
+    """Read an answer as an agent does, with the order that it holds."""
+    found = messages.answer(data)
+    if found.order is not None:
+        messages.order(found.order, MACHINE)
+    return found
+
+
 def _order(name: str, whole: Order) -> Message:
     return Message(name, lambda data: messages.order(data, MACHINE), whole, enclosed)
 
@@ -151,7 +159,7 @@ MESSAGES = [
     Message("receipt", messages.receipt, Receipt("stored", NOW, "why", True, True, LEAD)),
     Message(
         "answer",
-        messages.answer,
+        _answer,
         Answer(NOW, envelope(RELEASE), COOLDOWN, 5.0, "why", again=True),
     ),
     Message("report", lambda data: messages.report(f"report.{MACHINE}", data), END),
