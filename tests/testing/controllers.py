@@ -16,7 +16,7 @@ from towline.wire.cooldown import Cooldown
 from towline.wire.event import Event
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.progress import TaskProgress
-from towline.wire.release import Order, Release, seal
+from towline.wire.release import Order, Release, enclose, seal
 from towline.wire.report import STORED, Answer, CooldownQuestion, Receipt
 from towline.wire.subjects import (
     ALL_NODES,
@@ -105,7 +105,7 @@ class Controllers:
         if about == TASK:
             release = self.tasks.get(messages.task_question(data).job)
             if release is not None:
-                return Answer(now(), order=msgspec.Raw(seal(release)))
+                return Answer(now(), order=enclose(release))
         if about == COOLDOWN:
             self.questions.append(messages.cooldown_question(data))
             return Answer(now(), cooldown=self.cooldown)
@@ -141,7 +141,11 @@ class Attached:
         self.answers.setdefault(message.subject, []).append(event)
 
     async def send(self, order: Order, machine: str, *, reply: str = "") -> None:
-        """Send an order to the start of a node that its last heartbeat names."""
+        """Send an order to the start of a node that its last heartbeat names.
+
+        Args:
+            reply: where it may be answered.
+        """
         start = self._controllers.heartbeats[-1].start
         await self.publish(task_subject(machine, start), seal(order), reply=reply)
 
@@ -157,7 +161,7 @@ class Attached:
 @contextlib.asynccontextmanager
 async def attached(broker: Broker, controllers: Controllers) -> AsyncIterator[Attached]:
     """Have controllers at a broker for as long as the block lasts, and the broker."""
-    settings = Settings([broker.url], broker.credentials)
+    settings = Settings([broker.url], broker.logins.nodes)
     async with Connection(settings, "tests") as connection:
         made = Attached(await connection.client(10), controllers)
         await made.listen()

@@ -1,17 +1,21 @@
 """A connection and providers that fail when a test says so."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from tests.testing.controllers import Controllers
 from towline.agent.provider import Task
 from towline.broker.connection import Connection
+from towline.broker.listener import Received
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
+
+Callback = Callable[[Msg], Awaitable[None]]
 
 
 class ConnectionDouble(Connection):
@@ -36,6 +40,7 @@ class ConnectionDouble(Connection):
         self.gate.set()
         self.junk: bytes | None = None
         self.faults: list[Exception] = []
+        self.callbacks: dict[str, Callback] = {}
         self.published: list[tuple[str, bytes]] = []
 
     @property
@@ -71,6 +76,19 @@ class ConnectionDouble(Connection):
         if answer is None:
             raise AWAY
         return Msg(cast(Client, self), data=answer if self.junk is None else self.junk)
+
+    async def subscribe(self, subject: str, *, queue: str = "", cb: Callback) -> Subscription:
+        """Subscribe, as a client does it."""
+        self.callbacks[subject] = cb
+        return Subscription(cast(Client, self), subject=subject)
+
+    async def flush(self) -> None:
+        """Wait for nothing: there is no server."""
+
+    async def deliver(self, received: Received) -> None:
+        """Have whoever has subscribed to a subject receive a message."""
+        message = Msg(cast(Client, self), received.subject, received.reply, received.data)
+        await self.callbacks[received.subject](message)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         if self.there:

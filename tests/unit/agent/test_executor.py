@@ -320,3 +320,13 @@ async def test_a_task_that_does_not_lead_has_nothing_to_find(middle: Middle, bod
     await run(middle, middle.job(), **release)
     (task,) = middle.provider.served
     assert (task.found, task.fresh, task.release.lead) == (None, True, release["lead"])
+
+
+async def test_a_result_that_controllers_cannot_read_fails(middle: Middle, body: Body) -> None:
+    deep: list[Any] = []
+    for _ in range(100):
+        deep = [deep]
+    body.do = lambda _: deep
+    event = await run(middle, middle.job())
+    assert event.kind == FAILED
+    assert (event.error or "").startswith("its result can't be reported: ")

@@ -15,8 +15,8 @@ from tests.testing.doubles import AWAY, ConnectionDouble, until
 from tests.testing.ledger import NOW, a_task, an_end, end, full_disk, numbered, on_disk, outbox
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import MOST_SENT, Outbox
-from towline.runtime.part import keep_running
 from towline.broker.clock import Clock
+from towline.runtime.part import keep_running
 from towline.wire.event import COMPLETED, FAILED, STEP, Event
 from towline.wire.report import AGAIN, REFUSED, STORED, Receipt
 
