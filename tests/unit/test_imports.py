@@ -42,7 +42,7 @@ JOURNAL_ONLY = ("wire.job", "wire.event")
 CORE = ("wire", "controller.jobs", "controller.rollout", "agent")
 DOCKER = (
     *("agent.docker", "operations.docker"),
-    *("wire.reference", "wire.platform", "wire.cooldown"),
+    *("wire.reference", "wire.platform"),
 )
 """The core knows nothing of images and registries: Docker is one provider among others."""
 

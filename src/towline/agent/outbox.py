@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from towline.agent.asking import ask
 from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
@@ -203,7 +204,7 @@ class Outbox:
 
     async def _request(self, subject: str, body: bytes, within: float) -> Receipt:
         sent = running()
-        message = await self._connection.request(subject, body, timeout=within)
+        message = await ask(self._connection, subject, body, within)
         try:
             receipt = messages.receipt(message.data)
         except Unreadable as error:

@@ -120,10 +120,15 @@ class Connection:
                 client = await self._connect(lost)
             except (OSError, nats.errors.Error) as error:
                 self.last_error = _reason(error)
-                log.warning("broker not reachable", servers=servers, reason=self.last_error)
+                log.warning(
+                    "broker not reachable",
+                    connection=self._name,
+                    servers=servers,
+                    reason=self.last_error,
+                )
             except Exception as error:
                 self.last_error = _reason(error)
-                log.exception("broker not understood", servers=servers)
+                log.exception("broker not understood", connection=self._name, servers=servers)
             else:
                 since = loop.time()
                 await self._until_lost(client, lost)
@@ -135,7 +140,7 @@ class Connection:
     async def _until_lost(self, client: ServerClient, lost: asyncio.Event) -> None:
         self._client, self._lost = client, lost
         self._connected.set()
-        log.info("broker connected", server=_server(client))
+        log.info("broker connected", connection=self._name, server=_server(client))
         self._notify(True)
         await lost.wait()
         self._client = None
@@ -145,7 +150,7 @@ class Connection:
             scope.reschedule(0)
         if client.last_error is not None:
             self.last_error = _reason(client.last_error)
-        log.warning("broker connection lost", reason=self.last_error)
+        log.warning("broker connection lost", connection=self._name, reason=self.last_error)
         client.drop()
         self._notify(False)
 

@@ -155,15 +155,17 @@ class Fleet:
         if member is not None:
             member.state = state
 
-    def receive(self, machine: str, heartbeat: Heartbeat) -> None:
+    def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.
+
+        Return False where it is of a second agent with the machine id of one that is here.
 
         One start counts at a time: another counts when that one is away, has said that it leaves,
         or is the one that the new one names as the last of its ledger.
         """
         member = self._members.get(machine)
         if member is None:
-            return
+            return True
         known = member.heartbeat
         if (
             known is not None
@@ -172,8 +174,7 @@ class Fleet:
             and heartbeat.after != known.start
         ):
             self.duplicates += 1
-            log.warning("two agents of one machine id", machine=machine, hostname=member.hostname)
-            return
+            return False
         member.heartbeat, member.received = heartbeat, self.clock.moment()
         member.jobs = heartbeat.jobs
         here = not heartbeat.leaving
@@ -186,6 +187,7 @@ class Fleet:
         if here:
             for received in self._on_heartbeat:
                 received(member)
+        return True
 
     def find_silent(self, patient_until: float) -> None:
         """Count nodes as away that have missed their heartbeats.

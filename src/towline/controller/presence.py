@@ -13,6 +13,7 @@ from towline.broker.bucket import Bucket
 from towline.broker.connection import LONGEST_PAUSE, Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Listener, Received
+from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerUnreachable
 from towline.runtime.part import keep_running
@@ -84,6 +85,7 @@ class Presence:
         self._states = Bucket(
             stream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
         )
+        self._duplicates = Repeated("two agents of one machine id")
         self.heartbeats = Listener(nodes, HEARTBEATS, self._heartbeat)
         self.settled = asyncio.Event()
         self._known = asyncio.Event()
@@ -123,9 +125,11 @@ class Presence:
         follow = self._registrations.follow(all_read=self._known.set)
         async for change in follow:
             try:
+                if change.value.machine != change.key:
+                    raise Unreadable("it names another machine")
                 self._fleet.register(messages.checked(change.value))
             except Unreadable as error:
-                log.error("registration not readable", machine=change.key, reason=str(error))
+                self._registrations.count_unreadable(change.key, error)
 
     async def _follow_states(self) -> None:
         async for change in self._states.follow():
@@ -159,7 +163,9 @@ class Presence:
         return Answer(time.time(), interval=self.interval)
 
     def _heartbeat(self, received: Received) -> None:
-        self._fleet.receive(*messages.heartbeat(received.subject, received.data))
+        machine, heartbeat = messages.heartbeat(received.subject, received.data)
+        if not self._fleet.receive(machine, heartbeat):
+            self._duplicates.warning(machine=machine)
 
     async def _ask(self) -> None:
         """Ask all nodes for a heartbeat at each connection, and when their interval changes."""
@@ -209,3 +215,8 @@ class Presence:
                 self._patient_until = now + self._grace
             self._fleet.find_silent(self._patient_until)
             looked = now
+            if self._fleet.members() and not self._fleet.size and self.settled.is_set():
+                # The server that this connection is to may be cut off from those of the nodes.
+                self._nodes.failed("heartbeats", "no node is here")
+            else:
+                self._nodes.succeeded("heartbeats")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from towline.wire import event as events
-from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.decoding import DEEPEST, Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.fields import Name, Text
 from towline.wire.job import Job
@@ -28,11 +28,14 @@ from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 
 SMALL = 64 * 1024
 """Bytes of a heartbeat, a registration, a question or a receipt at most."""
+AROUND = DEEPEST + 8
+"""Levels of what jobs and events are sent or stored in, at most: each of those fits, however deep
+it is itself."""
 MOST_IN_GROUP = 4095
 """Jobs and events of a message of the journal at most: each has a place in it, of 12 bits."""
 
-_order: Decoder[Order] = Decoder(Order)  # type: ignore[arg-type]
-_envelope = Decoder(Envelope)
+_order: Decoder[Order] = Decoder(Order, deepest=AROUND)  # type: ignore[arg-type]
+_envelope = Decoder(Envelope, deepest=AROUND)
 _report = Decoder(Event, largest=LARGEST_REPORT)
 _heartbeat = Decoder(Heartbeat, largest=SMALL)
 _registration = Decoder(Registration, largest=SMALL)
@@ -40,10 +43,10 @@ _progress = Decoder(TaskProgress, largest=LARGEST_REPORT)
 _task_question = Decoder(TaskQuestion, largest=SMALL)
 _cooldown_question = Decoder(CooldownQuestion, largest=SMALL)
 _receipt = Decoder(Receipt, largest=SMALL)
-_answer = Decoder(Answer)
+_answer = Decoder(Answer, deepest=AROUND)
 _job = Decoder(Job)
 _event = Decoder(Event)
-_group = Decoder(list[Event])
+_group = Decoder(list[Event], deepest=AROUND)
 
 
 class _Found(msgspec.Struct):
@@ -172,7 +175,7 @@ class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
     events: list[Event] = []
 
 
-_answered = Decoder(list[Answered])
+_answered = Decoder(list[Answered], deepest=AROUND)
 
 
 def job(data: bytes) -> Job:

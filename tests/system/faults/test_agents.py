@@ -105,10 +105,9 @@ def test_a_read_for_any_node_ends_with_the_answer_of_who_takes_it_over(
     gate.hold(f"{name}-look")
     job = ask(system.admin, "_any", "look", name).json()["job_id"]
 
-    def started() -> bool:
-        return bool(system.admin.get(f"/job/{job}").json()["status"] == "processing")
-
-    wait_until(started, what="word that it was started")
+    wait_until(
+        lambda: any(counts(gate, name, "look", node)[0] for node in (ONE, TWO)), what="its begin"
+    )
     (first,) = (node for node in (ONE, TWO) if counts(gate, name, "look", node)[0])
     other_node = TWO if first == ONE else ONE
     system.agents[first].kill()

@@ -123,7 +123,7 @@ class Author:
             last = 0
             for kind, hostnames in decided:
                 nodes = [NamedNode(self._machines[each], each) for each in hostnames]
-                last = await log.decide(decision(self.job.id, kind, nodes=nodes), last)
+                last = await log.decide(decision(self.job.id, kind, time.time(), nodes=nodes), last)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import structlog
 from towline.broker.consumer import Follower, Message
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import CHANGES, READS, STREAMS, Journal, place
+from towline.broker.repeated import Repeated
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
@@ -89,6 +90,8 @@ class Indexer:
         self._folded: dict[str, int] = {}
         self._unpruned = 0
         self._behind = set(STREAMS)
+        self._misread = Repeated("message not readable")
+        self._failures = Repeated("message not folded")
         self.unreadable = 0
         """How many messages of the journal could not be read."""
         self.pulse = Pulse()
@@ -102,12 +105,16 @@ class Indexer:
 
     async def run(self) -> None:
         """Follow both streams into the index, and write it to the disk now and then, for ever."""
-        async with asyncio.TaskGroup() as group:
-            for stream in STREAMS:
-                group.create_task(
-                    keep_running(f"indexer of {stream}", partial(self.follow, stream))
-                )
-            group.create_task(keep_running("index", self.write))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in STREAMS:
+                    group.create_task(
+                        keep_running(f"indexer of {stream}", partial(self.follow, stream))
+                    )
+                group.create_task(keep_running("index", self.write))
+        finally:
+            self._misread.close()
+            self._failures.close()
 
     @property
     def caught_up(self) -> bool:
@@ -154,16 +161,11 @@ class Indexer:
                 self._fold(stream, message)
             except Unreadable as error:
                 self.unreadable += 1
-                log.error(
-                    "message not readable",
-                    stream=stream,
-                    sequence=message.sequence,
-                    reason=str(error),
-                )
-            except Exception:
-                # One message that this version makes nothing of stops no other.
+                self._misread.error(stream=stream, sequence=message.sequence, reason=str(error))
+            except Exception as error:  # noqa: BLE001
+                # It is logged there. One message that this version makes nothing of stops no other.
                 self.unreadable += 1
-                log.exception("message not folded", stream=stream, sequence=message.sequence)
+                self._failures.error(error, stream=stream, sequence=message.sequence)
             self._index.advance(stream, message.sequence)
             self._folded[stream] = message.sequence
             self.pulse.beat()

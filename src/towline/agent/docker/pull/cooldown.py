@@ -36,8 +36,7 @@ log = structlog.get_logger()
 ASK_WITHIN = 5.0
 FIRST_LOOK = 4.0
 """Seconds of a wait at most until controllers are asked whether the cooldown is another by now: the
-registry itself may have said how long it is to be. Doubled with each look, so that of ten thousand
-nodes that wait for an hour thirty ask in a second at its end."""
+registry itself may have said how long it is to be. Doubled with each look: a large fleet waits."""
 LOOK_EVERY = 2.0
 """Seconds between looks at the clock, which may be set right."""
 
