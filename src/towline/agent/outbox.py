@@ -156,14 +156,13 @@ class Outbox:
 
     def _settle(self, number: int, event: Event, receipt: Receipt) -> None:
         """Do what a receipt says."""
+        if receipt.over and event.kind in BEGUN:
+            self.over(event.job)
         if receipt.status == STORED:
             self._strike(number)
-            if receipt.over and event.kind in BEGUN:
-                self.over(event.job)
         elif receipt.status == REFUSED:
-            log.error(
-                "report refused", job=event.job, kind=event.kind, reason=receipt.reason or None
-            )
+            level = log.info if receipt.over else log.error
+            level("report refused", job=event.job, kind=event.kind, reason=receipt.reason or None)
             self._strike(number)
             small = event.kind == FAILED and event.data is None
             if event.kind in RESULT_STATUS and not small and not receipt.over:
