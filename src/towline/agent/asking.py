@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nats.aio.msg import Msg
 
-from towline.broker.connection import Connection
+from towline.broker.connection import Connection, unreachable
 from towline.errors import BrokerUnreachable
 
 CONTROLLERS = "controllers"
@@ -20,6 +20,8 @@ async def ask(connection: Connection, subject: str, body: bytes, within: float) 
     Raises:
         BrokerUnreachable: none has answered within so many seconds.
     """
+    if not connection.connected:
+        raise unreachable(f"NATS: {connection.last_error}")
     try:
         answer = await connection.request(subject, body, timeout=within)
     except BrokerUnreachable as error:
