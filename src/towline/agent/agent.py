@@ -106,6 +106,11 @@ class Agent:
             "heartbeats": self._heartbeats.run,
         }
 
+    @property
+    def unreadable(self) -> int:
+        """How many messages were received that could not be read, or were not believed."""
+        return self._inbox.unreadable
+
     async def ready(self) -> None:
         """Return once the fleet knows that this node is here."""
         await self._heartbeats.sent.wait()

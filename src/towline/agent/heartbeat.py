@@ -36,6 +36,10 @@ SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to register; see `towline.agent.pause`."""
 
+REGISTER_AFTER = 12
+"""Heartbeats after which a node registers once more, and so finds out whether anybody is there: a
+server that is cut off from the others of its cluster takes heartbeats as any other."""
+
 
 class Heartbeats:
     """Registers a node, and sends its heartbeats.
@@ -54,6 +58,7 @@ class Heartbeats:
             sent one.
         interval: seconds between heartbeats, until a controller names others.
         shortest_pause: seconds between attempts to register, at first.
+        register_after: heartbeats after which a node registers once more.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Heartbeats:
         subscribed: Callable[[], Awaitable[None]],
         interval: float,
         shortest_pause: float = SHORTEST_PAUSE,
+        register_after: int = REGISTER_AFTER,
     ) -> None:
         self._connection = connection
         self._machine = machine
@@ -89,6 +95,8 @@ class Heartbeats:
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
         self._registered = False
+        self._unanswered = 0
+        self._register_after = register_after
         self._begun = running()
         self._due = asyncio.Event()
         self._asked: asyncio.TimerHandle | None = None
@@ -144,10 +152,23 @@ class Heartbeats:
                 pauses.reset()
             await self._send(self._heartbeat())
             self.sent.set()
+            await self._look_who_is_there()
             await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval - SHORTEST_INTERVAL):
                     await self._due.wait()
+
+    async def _look_who_is_there(self) -> None:
+        """Register once more now and then: a heartbeat is not answered, whoever receives it."""
+        self._unanswered += 1
+        if self._unanswered < self._register_after:
+            return
+        try:
+            await self._register()
+        except BrokerUnreachable as error:
+            # Whoever receives its heartbeats knows this node all the same.
+            log.info("nobody answers", reason=error.details)
+            self._registered = True
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
@@ -192,10 +213,12 @@ class Heartbeats:
         except BaseException:
             self._registered = False
             raise
+        self._unanswered = 0
         self._ledger.use(answer.time)
         if answer.interval is not None:
             self._set_interval(answer.interval)
-        log.info("agent registered", machine=self._machine, hostname=self._hostname)
+        if not self.sent.is_set():
+            log.info("agent registered", machine=self._machine, hostname=self._hostname)
 
     def _registration(self) -> Registration:
         facts = host.facts()

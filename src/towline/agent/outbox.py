@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from towline.agent.asking import ask
 from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
@@ -155,14 +156,13 @@ class Outbox:
 
     def _settle(self, number: int, event: Event, receipt: Receipt) -> None:
         """Do what a receipt says."""
+        if receipt.over and event.kind in BEGUN:
+            self.over(event.job)
         if receipt.status == STORED:
             self._strike(number)
-            if receipt.over and event.kind in BEGUN:
-                self.over(event.job)
         elif receipt.status == REFUSED:
-            log.error(
-                "report refused", job=event.job, kind=event.kind, reason=receipt.reason or None
-            )
+            level = log.info if receipt.over else log.error
+            level("report refused", job=event.job, kind=event.kind, reason=receipt.reason or None)
             self._strike(number)
             small = event.kind == FAILED and event.data is None
             if event.kind in RESULT_STATUS and not small and not receipt.over:
@@ -204,7 +204,7 @@ class Outbox:
 
     async def _request(self, subject: str, body: bytes, within: float) -> Receipt:
         sent = running()
-        message = await self._connection.request(subject, body, timeout=within)
+        message = await ask(self._connection, subject, body, within)
         try:
             receipt = messages.receipt(message.data)
         except Unreadable as error:

@@ -8,6 +8,7 @@ import random
 import msgspec
 import structlog
 
+from towline.agent.asking import ask
 from towline.agent.fields import clean
 from towline.broker.clock import Clock, running
 from towline.broker.connection import Connection, unreachable
@@ -112,9 +113,8 @@ class ControllerQuestions:
     async def _ask(self, about: str, question: msgspec.Struct) -> Answer:
         subject = question_subject(self._machine, about)
         sent = running()
-        message = await self._connection.request(
-            subject, msgspec.json.encode(question), timeout=self._answer_within
-        )
+        body = msgspec.json.encode(question)
+        message = await ask(self._connection, subject, body, self._answer_within)
         try:
             answer = messages.answer(message.data)
         except Unreadable as error:

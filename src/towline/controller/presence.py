@@ -215,3 +215,8 @@ class Presence:
                 self._patient_until = now + self._grace
             self._fleet.find_silent(self._patient_until)
             looked = now
+            if self._fleet.members() and not self._fleet.size and self.settled.is_set():
+                # The server that this connection is to may be cut off from those of the nodes.
+                self._nodes.failed("heartbeats", "no node is here")
+            else:
+                self._nodes.succeeded("heartbeats")
