@@ -58,8 +58,8 @@ class Agent:
         self._ledger = ledger
         self._start = secrets.token_hex(8)
         clock = Clock()
-        questions = ControllerQuestions(self._connection, machine, clock)
-        context = Context(machine, hostname, key, questions, clock.now)
+        self._questions = ControllerQuestions(self._connection, machine, clock)
+        context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
 
         self._capabilities = Capabilities(ledger, made, self._capabilities_changed)
@@ -76,7 +76,7 @@ class Agent:
             labels,
             start=self._start,
             after=ledger.last_start,
-            questions=questions,
+            questions=self._questions,
             ledger=ledger,
             capabilities=self._capabilities,
             running_tasks=lambda: executor.task_count,
@@ -89,7 +89,7 @@ class Agent:
             machine,
             self._start,
             clock=clock,
-            questions=questions,
+            questions=self._questions,
             executor=executor,
             runner=self._runner,
             reads=Reads(self._connection, executor),
@@ -108,8 +108,8 @@ class Agent:
 
     @property
     def unreadable(self) -> int:
-        """How many messages were received that could not be read, or were not believed."""
-        return self._inbox.unreadable
+        """How many messages, receipts and answers could not be read, or were not believed."""
+        return self._inbox.unreadable + self._outbox.unreadable + self._questions.unreadable
 
     async def ready(self) -> None:
         """Return once the fleet knows that this node is here."""

@@ -48,6 +48,7 @@ class Outbox:
     Attributes:
         over: called with the id of a job that has ended for the controllers, and is reported to be
             under way here.
+        unreadable: how many receipts could not be read.
 
     Args:
         clock: is set by the receipts.
@@ -88,6 +89,7 @@ class Outbox:
         """Numbers of ends that are sent by those who record them."""
         self._background: set[asyncio.Task[None]] = set()
         self._repeating: set[str] = set()
+        self.unreadable = 0
         self.over: Callable[[str], None] = lambda job_id: None
 
     def pauses(self) -> Pauses:
@@ -208,6 +210,7 @@ class Outbox:
         try:
             receipt = messages.receipt(message.data)
         except Unreadable as error:
+            self.unreadable += 1
             raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
         self._clock.observe(receipt.time, sent)
         return receipt

@@ -34,6 +34,9 @@ seconds between them, at least half of that: one of several controllers may be f
 class ControllerQuestions:
     """Asks controllers; see `towline.agent.provider.Questions`.
 
+    Attributes:
+        unreadable: how many answers could not be read.
+
     Args:
         clock: is set by the answers.
         answer_within, retry_every: seconds; see the constants.
@@ -53,6 +56,7 @@ class ControllerQuestions:
         self._clock = clock
         self._answer_within = answer_within
         self._retry_every = retry_every
+        self.unreadable = 0
 
     async def register(self, registration: Registration) -> Answer:
         """Register the node; asked once.
@@ -73,6 +77,7 @@ class ControllerQuestions:
         try:
             order = messages.order(answer.order, self._machine)
         except Unreadable as error:
+            self.unreadable += 1
             raise unreachable(f"the task can't be read: {error}") from error
         if not isinstance(order, Release) or order.id != job_id or order.job is None:
             raise unreachable("what was answered is not the task that was asked for")
@@ -118,6 +123,7 @@ class ControllerQuestions:
         try:
             answer = messages.answer(message.data)
         except Unreadable as error:
+            self.unreadable += 1
             raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
         self._clock.observe(answer.time, sent)
         return answer
