@@ -10,6 +10,7 @@ import msgspec
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
+from towline.wire.decoding import Unreadable
 from towline.wire.event import COMPLETED, LED, NOBODY, RELEASED, STEP, Event, Lead, NamedNode
 from towline.wire.fields import LONGEST_TEXT
 from towline.wire.job import Job, PlannedNode, new_id
@@ -251,4 +252,12 @@ def hostile(message: Message) -> list[bytes]:
         values += NUMBERS if isinstance(known, float) else []
         values += TEXTS[:-1] if isinstance(known, str) else []
         found += [put(tree, path, value) for value in values]
-    return found
+    return [body for body in found if not _readable(message, body)]
+
+
+def _readable(message: Message, body: bytes) -> bool:
+    try:
+        message.read(body)
+    except Unreadable:
+        return False
+    return True

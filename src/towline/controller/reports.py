@@ -90,7 +90,7 @@ class Reports:
         jobs.subscribe(self._job_folded)
 
     def _job_folded(self, state: JobState, turned: frozenset[str] | None) -> None:
-        known = self._unknown.get(state.job.id)
+        known = self._unknown.pop(state.job.id, None)
         if known is not None:
             known.set()
 

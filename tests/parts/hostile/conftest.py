@@ -88,6 +88,7 @@ class System:
     Attributes:
         broker: what they talk through.
         logs: what they have logged.
+        directory: holds the index and the ledger.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class System:
         self.broker = broker
         self.work = work
         self.logs = logs
-        self._directory = directory
+        self.directory = directory
         self._running: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
@@ -110,9 +111,9 @@ class System:
             port=0,
             broker=journal,
             nodes=nodes,
-            index=self._directory / "index.sqlite",
+            index=self.directory / "index.sqlite",
             key=os.urandom(32),
-            vault=Vault(os.urandom(KEY_BYTES), self._directory / "key"),
+            vault=Vault(os.urandom(KEY_BYTES), self.directory / "key"),
             roles={},
             wait=10.0,
             longest_wait=60.0,
@@ -131,7 +132,7 @@ class System:
     @contextlib.asynccontextmanager
     async def agent(self) -> AsyncIterator[Agent]:
         """Run an agent."""
-        with Ledger(self._directory / "ledger.sqlite") as ledger:
+        with Ledger(self.directory / "ledger.sqlite") as ledger:
             agent = Agent(
                 Settings([self.broker.url], self.broker.logins.agents),
                 ledger,

@@ -16,7 +16,7 @@ from towline.broker.consumer import Follower, Message
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import CHANGES, READS, STREAMS, Journal, place
 from towline.broker.repeated import Repeated
-from towline.controller.jobs.index import Index
+from towline.controller.jobs.index import Index, decided_at
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.errors import BrokerUnreachable, TowlineError
@@ -211,7 +211,7 @@ class Indexer:
 
     def _fold_event(self, event: Event, stream: str, at: int) -> None:
         self._index.add_event(event, stream, at)
-        state = self._open.apply(event, at)
+        state = self._open.apply(event, decided_at(stream, at))
         if state is not None:
             self._index.change(state)
         _notify(self._on_event, event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -123,5 +122,8 @@ class Recorder(Generic[T]):
             log.exception("group not stored", entries=len(group))
             error = unexpected
         for entry in group:
-            with contextlib.suppress(asyncio.InvalidStateError):
+            try:
                 entry.done(error)
+            except Exception:
+                # Whoever waits for another one of the group is answered all the same.
+                log.exception("listener broke off")

@@ -4,9 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from towline.broker.journal import EVENTS, JOBS
+from towline.broker.journal import STREAMS
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
+from towline.controller.jobs.open import OpenJobs
 from towline.errors import BrokerUnreachable
 
 
@@ -26,8 +27,8 @@ class Broker:
 
 async def test_an_index_made_anew_is_not_behind_a_journal_that_has_lost_all(tmp_path: Path) -> None:
     with Index(tmp_path / "index.sqlite") as index:
-        indexer = Indexer(Broker(), index, retention=60.0)  # type: ignore[arg-type]
-        following = [asyncio.create_task(indexer.follow(stream)) for stream in (JOBS, EVENTS)]
+        indexer = Indexer(Broker(), index, OpenJobs(), retention=60.0)  # type: ignore[arg-type]
+        following = [asyncio.create_task(indexer.follow(stream)) for stream in STREAMS]
         try:
             await asyncio.sleep(0.05)
             assert indexer.caught_up
