@@ -96,6 +96,7 @@ class Heartbeats:
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
         self._registered = False
+        self._connections = 0
         self._unanswered = 0
         self._register_after = register_after
         self._begun = running()
@@ -111,6 +112,7 @@ class Heartbeats:
     def connected(self) -> None:
         """Register anew: the controllers may have lost what they knew of this node."""
         self._registered = False
+        self._connections += 1
         self._due.set()
 
     def send_now(self) -> None:
@@ -165,12 +167,13 @@ class Heartbeats:
         few = self._register_after // 4 if self._connection.clustered else self._register_after
         if self._unanswered < few:
             return
+        connection = self._connections
         try:
             await self._register()
         except BrokerUnreachable as error:
-            # Whoever receives its heartbeats knows this node all the same.
+            # Whoever receives its heartbeats over this connection knows the node all the same.
             log.info("nobody answers", reason=error.details)
-            self._registered = True
+            self._registered = connection == self._connections
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
