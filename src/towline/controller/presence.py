@@ -209,9 +209,18 @@ class Presence:
             # In a large fleet each look takes a while, and nodes may be silent for longer.
             await asyncio.sleep(max(self._look_every, self.interval / 10))
             now = clock.running()
-            # While the broker is away, or this process stands still, no heartbeat is received, and
-            # soon after it only those of nodes that are as quick as this controller.
-            if not self._nodes.connected or now - looked > self._late + self.interval / 10:
-                self._patient_until = now + self._grace
-            self._fleet.find_silent(self._patient_until)
+            self.look(looked)
             looked = now
+
+    def look(self, looked: float) -> None:
+        """Count nodes as away that have missed their heartbeats.
+
+        Args:
+            looked: when that was done before, in seconds since the machine was started.
+        """
+        now = self._fleet.clock.running()
+        # While the broker is away, or this process stands still, no heartbeat is received, and
+        # soon after it only those of nodes that are as quick as this controller.
+        if not self._nodes.connected or now - looked > self._late + self.interval / 10:
+            self._patient_until = now + self._grace
+        self._fleet.find_silent(self._patient_until)
