@@ -138,6 +138,8 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
+                    # Thousands of nodes that look at themselves would take all of one machine.
+                    probe_every=60.0,
                 )
                 async with gate:
                     running = asyncio.create_task(agent.run())

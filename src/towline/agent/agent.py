@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from towline.agent.capabilities import Capabilities
+from towline.agent.capabilities import PROBE_EVERY, Capabilities
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
 from towline.agent.inbox import Inbox
@@ -40,6 +40,7 @@ class Agent:
         providers: make what brings the node's capabilities.
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
+        probe_every: seconds between looks at what the node can do.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Agent:
         providers: Sequence[Callable[[Context], Provider]],
         interval: float,
         key: NodeKey,
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self._connection = Connection(settings, f"agent {hostname}", self._connection_changed)
         self._ledger = ledger
@@ -62,7 +64,9 @@ class Agent:
         context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
 
-        self._capabilities = Capabilities(ledger, made, self._capabilities_changed)
+        self._capabilities = Capabilities(
+            ledger, made, self._capabilities_changed, probe_every=probe_every
+        )
         self._progress = ProgressSender(self._connection, machine)
         self._outbox = Outbox(self._connection, machine, ledger, clock)
         executor = Executor(

@@ -22,7 +22,7 @@ from towline.wire.subjects import progress_subject
 log = structlog.get_logger()
 
 PACE = 0.5
-"""Seconds between two messages of a task, at least."""
+"""Seconds between two messages of a task, at least, and before the first."""
 REPEAT_EVERY = 10.0
 """Seconds after which the same is sent again: a message may be lost on its way."""
 RETRY_EVERY = 0.5
@@ -34,7 +34,8 @@ class Progress:
     Attributes:
         newest: what there is to send, encoded.
         sent: what was sent last; empty for nothing, or for what is to be sent again.
-        sent_at: when, by the loop's clock.
+        sent_at: when, by the loop's clock; at first when the task's progress began: what is soon
+            over sends none.
 
     Args:
         pace, repeat_every: see `ProgressSender`.
@@ -46,7 +47,7 @@ class Progress:
         self.subject = subject
         self.newest = b""
         self.sent = b""
-        self.sent_at = float("-inf")
+        self.sent_at = asyncio.get_running_loop().time()
         self._pace = pace
         self._repeat_every = repeat_every
 
