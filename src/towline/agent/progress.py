@@ -38,16 +38,22 @@ class Progress:
             over sends none.
 
     Args:
+        began: when it began, by the loop's clock.
         pace, repeat_every: see `ProgressSender`.
     """
 
     def __init__(
-        self, subject: str, *, pace: float = PACE, repeat_every: float = REPEAT_EVERY
+        self,
+        subject: str,
+        began: float,
+        *,
+        pace: float = PACE,
+        repeat_every: float = REPEAT_EVERY,
     ) -> None:
         self.subject = subject
         self.newest = b""
         self.sent = b""
-        self.sent_at = asyncio.get_running_loop().time()
+        self.sent_at = began
         self._pace = pace
         self._repeat_every = repeat_every
 
@@ -89,6 +95,7 @@ class ProgressSender:
         if task is None:
             task = self._tasks[job_id] = Progress(
                 progress_subject(self._machine, job_id),
+                asyncio.get_running_loop().time(),
                 pace=self._pace,
                 repeat_every=self._repeat_every,
             )
