@@ -195,7 +195,7 @@ def _release(state: JobState, view: View, now: float) -> Decision:
         why = view.refused(job, machine)
         if why is not None:
             withhold[machine] = why
-        elif view.here(machine) and not (leads and machine in turns.leading):
+        elif view.here(machine):
             release.append(machine)
     if withhold:
         return Decision(withhold=withhold)
