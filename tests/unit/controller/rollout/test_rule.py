@@ -2,22 +2,18 @@
 
 import random
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.testing.jobs import LONG_AGO, a_decision, a_job, an_event, planned
-from towline.controller.jobs.state import JobState
+from tests.testing.jobs import a_decision, an_event
+from tests.testing.turns import NOW, World
 from towline.controller.rollout.rule import (
     GONE_AFTER,
     LEAD_WITHIN,
     MOST_LEADS,
     Decision,
-    Limits,
-    decide,
     due,
     limits,
     stopped,
@@ -26,154 +22,19 @@ from towline.controller.rollout.rule import (
 from towline.controller.rollout.turns import Pause
 from towline.wire.event import (
     CANCELLING,
-    COMPLETED,
-    EXPIRED,
-    FAILED,
-    LEAVE,
     LED,
     RELEASED,
-    SKIPPED,
     STARTED,
-    TAKEN_BACK,
     WITHHELD,
     NamedNode,
 )
-from towline.wire.job import Job
 from towline.wire.rollout import Waves
 
 SHARES = st.integers(1, 12).map(str) | st.integers(1, 100).map(lambda share: f"{share}%")
-ENDS = {"ok": COMPLETED, "failed": FAILED, "skipped": SKIPPED, "expired": EXPIRED}
-NOW = LONG_AGO + 1
-
-
-class Nodes:
-    """A fleet in which all are here, but those that a test says."""
-
-    def __init__(self) -> None:
-        self.away: set[str] = set()
-        self.held: set[str] = set()
-        self.drained: set[str] = set()
-        self.picked: str | None = None
-
-    def here(self, machine: str) -> bool:
-        return machine not in self.away
-
-    def holds(self, machine: str, job_id: str) -> bool:
-        return machine in self.held
-
-    def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
-        return ("skipped", "drained") if machine in self.drained else None
-
-    def pick(self, job: Job) -> str | None:
-        return self.picked
-
-
-class World:
-    """A job in a fleet, brought forward by the rule."""
-
-    def __init__(self, machines: str = "", **more: Any) -> None:
-        self.nodes = Nodes()
-        self.state = JobState(a_job(plan=planned(machines, "waits"), nodes=len(machines), **more))
-
-    @property
-    def job(self) -> Job:
-        return self.state.job
-
-    def ask(self, now: float = NOW) -> Decision:
-        return decide(self.state, self.nodes, now)
-
-    def go(self, now: float = NOW) -> str:
-        """Let the rule decide, and fold what it says; return who has a turn since."""
-        found = self.ask(now)
-        job, apply = self.state.job, self.state.apply
-        if found.everyone:
-            waiting = "".join(self.state.turns.waiting)
-            apply(msgspec.structs.replace(a_decision(job, RELEASED), time=now))
-            return waiting
-        if found.release:
-            marks = {"canary": found.canary, "leads": found.leads}
-            decided = a_decision(job, RELEASED, "".join(found.release), **marks)
-            apply(msgspec.structs.replace(decided, time=now))
-        if found.take_back:
-            apply(a_decision(job, TAKEN_BACK, "".join(found.take_back)))
-        if found.withhold:
-            nodes = [
-                NamedNode(machine, f"host-{machine}", reason, status)
-                for machine, (status, reason) in found.withhold.items()
-            ]
-            apply(a_decision(job, WITHHELD, nodes=nodes))
-        return "".join(found.release)
-
-    def leave(self, machines: str) -> None:
-        self.state.apply(a_decision(self.job, LEAVE, machines))
-
-    def end(self, machine: str, status: str = "ok") -> None:
-        self.state.apply(an_event(self.job, ENDS[status], machine))
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        return {machine: task.status for machine, task in self.state.tasks.items()}
 
 
 def waves(machines: str, **given_options: str) -> World:
     return World(machines, waves=Waves.of(given_options), effect="converge")
-
-
-@pytest.mark.parametrize(
-    ("given_options", "total", "expected"),
-    [
-        ({"max_parallel": "50"}, 1000, Limits(1000, 50, 0, None)),
-        ({"max_parallel": "25%"}, 10, Limits(10, 2, 0, None)),
-        ({"max_parallel": "1%"}, 10, Limits(10, 1, 0, None)),
-        ({"max_parallel": "100%"}, 7, Limits(7, 7, 0, None)),
-        ({"canary": "2"}, 10, Limits(10, 10, 2, None)),
-        ({"canary": "20"}, 10, Limits(10, 10, 10, None)),
-        ({"canary": "5%"}, 10, Limits(10, 10, 1, None)),
-        ({"max_parallel": "1", "max_failures": "0"}, 10, Limits(10, 1, 0, 0)),
-        ({"max_parallel": "1", "max_failures": "19%"}, 10, Limits(10, 1, 0, 1)),
-        ({"canary": "1", "max_failures": "0%"}, 10, Limits(10, 10, 1, 0)),
-        ({}, 10, Limits(10, 10, 0, None)),
-    ],
-)
-def test_numbers_and_percentages_come_to_numbers_of_nodes(
-    given_options: dict[str, str], total: int, expected: Limits
-) -> None:
-    assert limits(Waves.of(given_options), total) == expected
-
-
-@pytest.mark.parametrize(
-    ("given_options", "named"),
-    [
-        ({"max_parallel": "0"}, "1 or more"),
-        ({"max_parallel": "0%"}, "1% to 100%"),
-        ({"max_parallel": "101%"}, "'101%'"),
-        ({"canary": "0"}, "'canary'"),
-        ({"canary": "-1"}, "'-1'"),
-        ({"canary": ""}, "''"),
-        ({"canary": "two"}, "'two'"),
-        ({"canary": "1.5"}, "'1.5'"),
-        ({"canary": "٣"}, "'canary'"),
-        ({"max_parallel": "1", "max_failures": "101%"}, "0% to 100%"),
-        ({"max_parallel": "1000000000000"}, "'max_parallel'"),
-        ({"max_failures": "2"}, "give 'max_parallel' or 'canary' too"),
-    ],
-)
-def test_what_can_be_no_option_is_refused_by_its_name(
-    given_options: dict[str, str], named: str
-) -> None:
-    with pytest.raises(ValueError, match=r"max_|canary") as refused:
-        Waves.of(given_options)
-    assert named in str(refused.value)
-
-
-def test_no_option_means_no_waves() -> None:
-    assert Waves.of({}) is None
-
-
-def test_waves_are_read_back_from_their_json() -> None:
-    found = Waves.of({"canary": " 2 ", "max_failures": "10%"})
-    assert found == Waves(canary="2", max_failures="10%")
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Waves) == found
 
 
 # All at once
