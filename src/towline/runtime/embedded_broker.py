@@ -58,6 +58,11 @@ def server_program() -> str:
     )
 
 
+LARGEST_OF_NODES = 2 * 1024 * 1024
+"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
+may be, and the rest of its release."""
+
+
 class EmbeddedBroker:
     """A nats-server as a child process, which ends when this process does.
 
@@ -173,6 +178,8 @@ accounts {{
   }}
   # No JetStream: nothing that a node can say lands where the journal is.
   NODES {{
+    # A controller that is sent more at a time than it takes is cut off when 64 MB wait for it.
+    limits {{ max_payload: {LARGEST_OF_NODES} }}
     users: [
       {{ {_user(self._nodes_credentials, "towline-nodes")} }}
       {{
