@@ -22,7 +22,7 @@ AGENTS_USER, AGENTS_PASSWORD = "agents", "agents-secret"
 ACCOUNTS = f"""\
 accounts {{
   JOURNAL: {{ jetstream: enabled, users: [{{ user: {_USER}, password: "{_PASSWORD}" }}] }}
-  NODES: {{ users: [
+  NODES: {{ limits: {{ max_payload: 2097152 }}, users: [
     {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
       publish: {{ allow: ["report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*"] }}

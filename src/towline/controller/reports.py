@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -36,13 +37,18 @@ FOLDED_WITHIN = 1.0
 """Seconds that a report waits for its job to be folded here: it may come before that."""
 
 
+LONGEST_REPLY = 512
+_INBOX = re.compile(r"_INBOX(?:_[A-Za-z0-9_-]+)?\.[!-)+-=?-~]+")
+"""Where whoever asks is answered: below its own inbox, without a wildcard."""
+
+
 def sender_of(received: Received) -> str:
     """Return where a message may be answered: below the inbox of whoever sent it.
 
     Raises:
         Unreadable: it names another subject, which may be anybody's.
     """
-    if not received.reply.startswith("_INBOX"):
+    if len(received.reply) > LONGEST_REPLY or not _INBOX.fullmatch(received.reply):
         raise Unreadable("it names no inbox for the answer")
     return received.reply
 

@@ -178,7 +178,9 @@ class System:
     async def client(self, login: Path) -> AsyncIterator[Client]:
         """A connection of somebody else's with a login of these."""
         user, _, password = (await asyncio.to_thread(login.read_text)).partition(":")
-        client = await nats.connect(self.broker.url, user=user, password=password)
+        client = await nats.connect(
+            self.broker.url, user=user, password=password, allow_reconnect=False
+        )
         try:
             yield client
         finally:

@@ -1,9 +1,11 @@
 """What comes through the nodes' account: nothing of it is believed, and nothing ends."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import msgspec
+import nats.errors
 import pytest
 from nats.aio.client import Client
 
@@ -25,6 +27,8 @@ from towline.wire.job import new_id
 from towline.wire.release import BeatNow, Refresh, seal
 
 MANY = 10_000
+LARGEST = 2 * 1024 * 1024
+"""Bytes of a message that the broker takes of somebody in the nodes' account."""
 HEADERS = [
     None,
     *({"Status": status} for status in ("100", "404", "408", "409", "503")),
@@ -39,8 +43,19 @@ REPLIES = [
     *("$JS.API.STREAM.DELETE.CHANGES", "$JS.API.STREAM.PURGE.CHANGES"),
     *("$SYS.REQ.SERVER.PING", "$KV.nodes.x", f"task.{MACHINE}.0123456789abcdef", "task._all"),
     *(f"beat.{MACHINE}", f"report.{MACHINE}", f"ask.{MACHINE}.register", "job.x", "report", "x"),
+    *(
+        "_INBOX",
+        "_INBOX.",
+        "_INBOXES.x",
+        "_INBOX_.x",
+        "_INBOX.*.x",
+        "_INBOX.>",
+        f"_INBOX.{'x' * 600}",
+    ),
 ]
 """Subjects on which nothing may be answered."""
+FOREIGN = ("$", "task.", "beat.", "report.", "ask.")
+"""What those of them begin with that no controller receives answers on, whatever its inbox."""
 
 
 def samples(*names: str) -> list[bytes]:
@@ -236,9 +251,10 @@ async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> N
         own = f"task.{MACHINE}.{member.start}"
         await client.publish("task._all", seal(RELEASE))
         await client.publish(own, seal(BeatNow(RELEASE.time, 5.0)))
-        for reply in REPLIES[1:-3]:
+        replies = [each for each in REPLIES if each.startswith(FOREIGN)]
+        for reply in replies:
             await client.publish(own, seal(RELEASE), reply=reply)
-        sent += 2 + len(REPLIES[1:-3])
+        sent += 2 + len(replies)
         await until(lambda: inbox.unreadable - begun >= sent, "all to be counted")
         await asyncio.sleep(0)
         assert inbox.unreadable - begun == sent
@@ -295,4 +311,41 @@ async def test_a_flood_of_questions_about_jobs_that_nobody_made_is_answered(
             answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)
             assert "not for this node" in answer["error"]
         assert len(system.logs) - lines < ALLOWED_LINES
+        await system.works(controller)
+
+
+async def test_messages_as_large_as_a_broker_takes_end_nothing(system: System) -> None:
+    large = [b" " * LARGEST, b"[" * LARGEST, b'{"a":"' + b"x" * (LARGEST - 8) + b'"}']
+    async with (
+        system.controller() as controller,
+        system.agent() as agent,
+        system.client(system.broker.logins.nodes) as client,
+    ):
+        await here(controller)
+        member = controller.fleet.get(MACHINE)
+        assert member is not None
+        begun, sent = counted(controller) + agent.unreadable, 0
+        for subject in (*BODIES, f"task.{MACHINE}.{member.start}", "task._all"):
+            for body in large:
+                await client.publish(subject, body, reply=INBOX)
+                await client.flush(60)
+                sent += 1
+        await until(
+            lambda: counted(controller) + agent.unreadable - begun >= sent, "all to be counted"
+        )
+        await system.works(controller)
+
+
+async def test_who_sends_more_than_the_account_may_loses_its_own_connection(
+    system: System,
+) -> None:
+    async with system.controller() as controller, system.agent():
+        await here(controller)
+        lines = len(system.logs)
+        for _ in range(20):
+            async with system.client(system.broker.logins.agents) as client:
+                await client.publish(f"report.{MACHINE}", b"[" * (LARGEST + 1), reply=INBOX)
+                with contextlib.suppress(nats.errors.Error, OSError):
+                    await client.flush(1)
+        assert [each for each in system.logs[lines:] if "lost" in each["event"]] == []
         await system.works(controller)

@@ -130,6 +130,11 @@ def test_no_label_and_no_capability_is_called_so(key: str) -> None:
     assert_unreadable(messages.heartbeat, f"beat.{MACHINE}", capabilities)
 
 
+ODD: list[Any] = [
+    *(None, "", 0, [], {}, "_", "_all", "a.b", "*", ">", "a b", MACHINE, OTHER, ".."),
+]
+
+
 @every
 def test_fields_may_lack_only_where_they_have_a_default(message: Message) -> None:
     tree = message.tree
@@ -138,22 +143,7 @@ def test_fields_may_lack_only_where_they_have_a_default(message: Message) -> Non
             less = copy.deepcopy(tree)
             del at(less, path[:-1])[path[-1]]
             read(message, msgspec.json.encode(less))
-        for value in (
-            None,
-            "",
-            0,
-            [],
-            {},
-            "_",
-            "_all",
-            "a.b",
-            "*",
-            ">",
-            "a b",
-            MACHINE,
-            OTHER,
-            "..",
-        ):
+        for value in ODD:
             read(message, put(tree, path, value))
 
 
