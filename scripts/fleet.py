@@ -116,7 +116,8 @@ def agents(
     Parameters: `interval` is that of the heartbeats and `pull` how long one takes, in seconds.
     """
     logs.configure("fleet", "error")
-    operations.load_extra([])
+    extra = os.environ.get("TOWLINE_OPERATIONS", "")
+    operations.load_extra([module for module in extra.split(",") if module])
     settings = Settings([url], credentials)
 
     async def main() -> None:
@@ -137,6 +138,8 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
+                    # Thousands of nodes that look at themselves would take all of one machine.
+                    probe_every=60.0,
                 )
                 async with gate:
                     running = asyncio.create_task(agent.run())
@@ -184,7 +187,8 @@ class Fleet(Assembly):
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._pull = pull
-        self._env = {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
+        self._env = {"TOWLINE_HEARTBEAT": heartbeat}
+        self._env |= {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
         self.controllers: list[TowlineProcess] = []
         self.clients: list[httpx.Client] = []
         self.urls: list[str] = []
@@ -201,7 +205,7 @@ class Fleet(Assembly):
             listen, name = f"127.0.0.1:{free_port()}", f"controller-{number}"
             controller = TowlineProcess(
                 *("controller", "--state", self.directory / name, "--listen", listen),
-                *("--nats", self.broker.url, "--nats-credentials", self.broker.credentials),
+                *self.broker.journal_login,
                 *("--token-key", key, "--log-level", "warning"),
                 logs=self.directory,
                 name=name,
@@ -230,7 +234,7 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.credentials, self.ledgers, self._heartbeat, self._pull),
+                    *(self.broker.logins.agents, self.ledgers, self._heartbeat, self._pull),
                 ],
                 logs=self.directory,
             )

@@ -12,13 +12,13 @@ from tests.testing.engine import Engine, EngineKind, why_missing
 from tests.testing.process import Failed
 from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import PushedImage, Registry, random_layer
+from tests.testing.tasks import a_task
 
 from scripts.benchmarks.document import say, table
 from towline.agent.docker.engine import Engine as Client
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.steps import ATTEMPT
-from towline.agent.provider import Task
 from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.reference import Reference
@@ -74,7 +74,7 @@ class Bench:
             nonlocal failed
             failed += step.name == ATTEMPT
 
-        task = Task(JOB, count, lambda _: None)
+        task = a_task(JOB, step=count)
         client = Client(self._engine.url)
         cutting = asyncio.create_task(self._cut()) if cut else None
         begun = time.perf_counter()

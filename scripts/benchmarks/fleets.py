@@ -7,7 +7,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+import httpx
 import uvloop
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.process import Failed, wait_until
@@ -19,7 +21,6 @@ from scripts.benchmarks.journal import (
     BOUNDED_SIZE,
     JOBS_MADE,
     LARGE,
-    fill_fleet,
     measure_bounds,
     measure_questions,
 )
@@ -37,52 +38,121 @@ WAVE_NODES, WAVE_PARALLEL, WAVE_PULL = 1000, 50, 0.5
 WAVE_REPEATS = 3
 WAVE_GOAL = 10
 """Per cent that a wave may take beyond nodes / nodes at a time x one pull."""
-GOALS = {100: 0.1, 1000: 0.6, 10_000: 6.0}
-"""Seconds within which all of so many nodes have answered."""
-MOST = max(GOALS)
+IDLE_AFTER, IDLE_FOR = 10.0, 20.0
+"""Seconds after which nothing of what came before is under way, and that are measured."""
 
 
-def broadcasts(fleet: Fleet) -> tuple[list[float], list[float]]:
-    """Return the seconds that `_all` reads and `_all` pulls take until their last result."""
-    client = fleet.clients[0]
-    taken: tuple[list[float], list[float]] = ([], [])
+class Most(NamedTuple):
+    """What so many nodes may cost at most: seconds, CPU seconds, and MiB."""
+
+    start: float
+    read: float
+    read_cpu: float
+    pull: float
+    pull_cpu: float
+    memory: float
+
+
+GOALS = {
+    2000: Most(6, 0.6, 0.2, 1.6, 0.35, 200),
+    8000: Most(20, 3, 0.7, 7, 1.2, 650),
+}
+
+
+def broadcasts(fleet: Fleet) -> list[tuple[float, float]]:
+    """Return what an `_all` read and an `_all` pull of an image that is there cost.
+
+    Each is the seconds until the last result, and the broker's CPU seconds: medians.
+    """
+    client, broker = fleet.clients[0], fleet.broker.process.pid
     headers = {"Prefer": "wait=300"}
-    for _ in range(REPEATS):
-        for kind, seconds in enumerate(taken):
-            begun = time.perf_counter()
-            if kind == 0:
+    found: list[tuple[float, float]] = []
+    for read in (True, False):
+        taken, spent = [], []
+        # The first pull is of an image that is not there yet.
+        for number in range(REPEATS + 1):
+            before, begun = cpu_seconds(broker), time.perf_counter()
+            if read:
                 answer = client.get("/node/_all/load", headers=headers)
             else:
                 body = {"image": "nginx:1.27"}
                 answer = client.post("/node/_all/container/docker/pull", json=body, headers=headers)
-            seconds.append(time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
             results = answer.json()["results"]
             if [result["status"] for result in results] != ["ok"] * fleet.nodes:
                 raise Failed(f"not all of {fleet.nodes} nodes answered well")
-    return taken
+            if number:
+                taken.append(seconds)
+                spent.append(cpu_seconds(broker) - before)
+        found.append((statistics.median(taken), statistics.median(spent)))
+    return found
+
+
+def idle(fleet: Fleet) -> tuple[float, float]:
+    """Return the cores that a controller and the broker use while nobody asks for anything."""
+    pids = [fleet.controllers[0].pid, fleet.broker.process.pid]
+    time.sleep(IDLE_AFTER)
+    before = [cpu_seconds(pid) for pid in pids]
+    time.sleep(IDLE_FOR)
+    controller, broker = (
+        (cpu_seconds(pid) - spent) / IDLE_FOR for pid, spent in zip(pids, before, strict=True)
+    )
+    return controller, broker
+
+
+def restart(fleet: Fleet) -> float:
+    """Return the seconds from a controller's start to an answer of all nodes."""
+    fleet.controllers[0].kill()
+    begun = time.perf_counter()
+    fleet.controllers[0].start()
+    fleet.controllers[0].wait_for_output("answers at")
+    client = fleet.clients[0]
+
+    def all_answer() -> bool:
+        try:
+            answer = client.get("/node/_all/load", headers={"Prefer": "wait=60"}).json()
+        except httpx.HTTPError:
+            return False
+        results = answer.get("results", [])
+        return [result["status"] for result in results] == ["ok"] * fleet.nodes
+
+    wait_until(all_answer, timeout=300, what="the answers of all nodes")
+    return time.perf_counter() - begun
 
 
 def measure_broadcast(nodes: int) -> tuple[list[str], list[list[str]]]:
     """Return a row of figures for so many nodes, and rows of goals."""
     say(f"{nodes:,} nodes ...")
-    with tempfile.TemporaryDirectory(prefix="towline-bench-") as directory:
-        heartbeat = f"{max(5, nodes // 500)}s"
-        with Fleet(Path(directory), nodes, heartbeat=heartbeat) as fleet:
-            begun = time.perf_counter()
-            fleet.wait_until_here()
-            started = time.perf_counter() - begun
-            broker = fleet.broker.process.pid
-            before = cpu_seconds(broker)
-            reads, pulls = broadcasts(fleet)
-            spent = (cpu_seconds(broker) - before) / (2 * REPEATS)
-            if nodes == MOST:
-                fill_fleet(fleet)
-            memory = [resident(broker), resident(fleet.controllers[0].pid)]
-    read, pull = statistics.median(reads), statistics.median(pulls)
+    with (
+        tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
+        Fleet(Path(directory), nodes) as fleet,
+    ):
+        begun = time.perf_counter()
+        fleet.wait_until_here()
+        started = time.perf_counter() - begun
+        broker = fleet.broker.process.pid
+        (read, read_cpu), (pull, pull_cpu) = broadcasts(fleet)
+        memory = [resident(broker), resident(fleet.controllers[0].pid)]
+        cores = idle(fleet)
+        restarted = restart(fleet)
     goals = []
     if nodes in GOALS:
-        goals.append(goal(f"`_all` read, {nodes:,} nodes", read, "s", most=GOALS[nodes]))
-    figures = [read, pull, spent, started]
+        most = GOALS[nodes]
+        goals = [
+            goal(f"{nodes:,} nodes: all here", started, "s", most=most.start),
+            goal(f"{nodes:,} nodes: `_all` read", read, "s", most=most.read),
+            goal(f"{nodes:,} nodes: the broker's CPU of it", read_cpu, "s", most=most.read_cpu),
+            goal(f"{nodes:,} nodes: pull of an image that is there", pull, "s", most=most.pull),
+            goal(f"{nodes:,} nodes: the broker's CPU of it", pull_cpu, "s", most=most.pull_cpu),
+            goal(f"{nodes:,} nodes: the broker's memory", memory[0], "MiB", most=most.memory),
+        ]
+    if nodes == max(GOALS):
+        goals += [
+            goal(f"{nodes:,} nodes: idle controller", cores[0], "cores", most=0.15),
+            goal(f"{nodes:,} nodes: idle broker", cores[1], "cores", most=0.05),
+            goal(f"{nodes:,} nodes: all answer after a restart", restarted, "s", most=10),
+        ]
+    figures = [started, read, read_cpu, pull, pull_cpu, restarted, *cores]
     row = [f"{nodes:,}", *(f"{f:.2f}" for f in figures), *(f"{m:.0f}" for m in memory)]
     return row, goals
 
@@ -197,13 +267,24 @@ def measure_processes() -> list[list[str]]:
     ]
 
 
-def measure(sizes: list[int]) -> str:
+def _broadcasts(rows: list[list[str]]) -> list[str]:
+    """Return the table of what broadcasts cost."""
+    columns = [
+        *("nodes", "start", "read", "its broker CPU", "pull", "its broker CPU", "restart"),
+        *("idle controller", "idle broker", "broker MiB", "controller MiB"),
+    ]
+    return table(columns, rows)
+
+
+def measure(sizes: list[int], *, broadcasts_only: bool = False) -> str:
     """Measure everything and return the document."""
     goals, rows = [], []
     for nodes in sizes:
         row, met = measure_broadcast(nodes)
         rows.append(row)
         goals += met
+    if broadcasts_only:
+        return "\n".join([*table(["", "measured", "goal", ""], goals), "", *_broadcasts(rows), ""])
     goals += measure_return()
     goals += measure_processes()
     goals += measure_any()
@@ -226,14 +307,11 @@ def measure(sizes: list[int]) -> str:
             "",
             "## Broadcasts",
             "",
-            f"Seconds until the last node's result is in the answer, the median of {REPEATS}; the "
-            "broker's CPU seconds for one; seconds until all agents had registered; MiB resident "
-            f"afterwards, of {MOST:,} nodes with {JOBS_MADE:,} jobs in the journal.",
+            "Seconds until all agents are here; until the last node's result is in the answer, "
+            f"and the broker's CPU seconds for it, medians of {REPEATS}; seconds until all nodes "
+            "answer after the controller was killed; cores while nothing is asked; MiB resident.",
             "",
-            *table(
-                ["nodes", "read", "pull", "broker's CPU", "start", "broker MiB", "controller MiB"],
-                rows,
-            ),
+            *_broadcasts(rows),
             "",
             f"## Questions to a controller that knows {JOBS_MADE:,} jobs",
             "",
@@ -259,16 +337,20 @@ def measure(sizes: list[int]) -> str:
 def main() -> int:
     """Measure and write; return the exit status."""
     arguments = argparse.ArgumentParser(prog="scripts/bench --fleet", description=__doc__)
-    arguments.add_argument("--nodes", default="100,1000,10000", metavar="N,N")
+    arguments.add_argument("--nodes", default="100,2000,8000", metavar="N,N")
+    arguments.add_argument("--broadcasts", action="store_true", help="measure these only")
     arguments.add_argument("--output", type=Path, default=DOCUMENT, metavar="FILE")
     options = arguments.parse_args()
     try:
-        document = measure([int(size) for size in options.nodes.split(",")])
+        document = measure(
+            [int(size) for size in options.nodes.split(",")], broadcasts_only=options.broadcasts
+        )
     except (Failed, OSError) as failure:
         print(f"The benchmark failed: {failure}", file=sys.stderr)
         return 1
     print(document)
-    write(options.output, document)
+    if not options.broadcasts:
+        write(options.output, document)
     return 0
 
 

@@ -19,15 +19,17 @@ from scripts.benchmarks.load import Exchange, at_once, request
 from scripts.fleet import Fleet, hostname
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
-from towline.wire.event import COMPLETED, FAILED, PLANNED, Event, PlannedNode
-from towline.wire.job import Job, new_id
-from towline.wire.subjects import ALL_SUBJECT, event_id, event_subject, node_subject
+from towline.wire.event import COMPLETED, FAILED, Event
+from towline.wire.job import CONVERGE, Job, PlannedNode, new_id
+from towline.wire.subjects import REPORTED, job_subject
 
 JOBS_MADE = 100_000
 LARGE = 10_000
 """Nodes of the one job amid the others that is for all."""
 STRANGERS = 500
 """Nodes that the others are for; none of them is there."""
+GROUP = 20
+"""Ends that stand in one message."""
 WINDOW = 2000
 """Messages on their way to the broker at a time."""
 ASKED = 200
@@ -41,16 +43,19 @@ CLIENTS = 16
 
 
 def messages(count: int) -> Iterator[tuple[str, bytes, str]]:
-    """Yield subject, body and message id of `count` jobs and their events, a large one amid."""
+    """Yield subject, body and message id of `count` jobs and their ends, a large one amid.
+
+    The ends stand in groups of `GROUP`, as those of nodes that report at the same time do.
+    """
     choose = random.Random(1)
     encode = msgspec.json.encode
-
-    def message(event: Event) -> tuple[str, bytes, str]:
-        return event_subject(event), encode(event), event_id(event)
-
+    ends: list[Event] = []
     for number in range(1, count + 1):
         large = number == count // 2
         now = time.time()
+        machines = [f"{node:032x}" for node in range(LARGE)]
+        if not large:
+            machines = [f"{number % STRANGERS:032x}"]
         job = Job(
             id=new_id(),
             operation=choose.choice(["docker.pull", "docker.list", "node.load"]),
@@ -59,21 +64,17 @@ def messages(count: int) -> Iterator[tuple[str, bytes, str]]:
             caller=f"caller-{number % 20}",
             created=now,
             expires=now + 86400,
-            # The agents that are there take none of them on.
-            only=[],
+            effect=CONVERGE,
+            plan=[PlannedNode(each, f"stranger-{each}") for each in machines],
+            nodes=len(machines),
         )
-        if large:
-            machines = [f"{node:032x}" for node in range(LARGE)]
-            nodes = [PlannedNode(each, f"stranger-{each}") for each in machines]
-            yield ALL_SUBJECT, encode(job), job.id
-            yield message(Event(job.id, "_", "_any", PLANNED, now, nodes=nodes))
-            for each in machines:
-                yield message(Event(job.id, each, f"stranger-{each}", COMPLETED, now, data={}))
-        else:
-            machine = f"{number % STRANGERS:032x}"
-            kind = choose.choice([COMPLETED] * 9 + [FAILED])
-            yield node_subject(machine), encode(job), job.id
-            yield message(Event(job.id, machine, f"stranger-{number % STRANGERS}", kind, now))
+        yield job_subject(job.id), encode(job), job.id
+        kind = COMPLETED if large else choose.choice([COMPLETED] * 9 + [FAILED])
+        ends += [Event(job.id, each, f"stranger-{each}", kind, now, data={}) for each in machines]
+        if len(ends) >= GROUP or number == count:
+            for first in range(0, len(ends), GROUP):
+                yield REPORTED, encode(ends[first : first + GROUP]), f"{job.id}.{first}"
+            ends = []
 
 
 async def fill(broker: Settings, count: int) -> int:

@@ -179,7 +179,7 @@ class Reader:
 
 def reports_a_second(fleet: Fleet, job: str) -> float:
     """Return how many reports of a job the nodes send a second."""
-    user, _, password = fleet.broker.credentials.read_text().strip().partition(":")
+    user, _, password = fleet.broker.logins.nodes.read_text().strip().partition(":")
 
     async def count() -> int:
         received = 0

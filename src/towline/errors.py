@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
+
+LONGEST_CAUSE = 500
+"""Characters of a cause that stand in an error's sentence; the details have all of it."""
+
+
+def sentence(what: str, cause: object) -> str:
+    """Return in one line what failed, and why.
+
+    Args:
+        what: what failed, without a full stop.
+        cause: in the words of whoever knows; of a long one the beginning.
+    """
+    words = " ".join(str(cause).split())
+    if len(words) > LONGEST_CAUSE:
+        words = f"{words[: LONGEST_CAUSE - 1]}…"
+    return f"{what}: {words}"
 
 
 class TowlineError(Exception):
     """The base of all errors that Towline raises on purpose.
 
     Args:
-        error: what failed and why, in one sentence.
+        error: what failed and why, in one sentence that is enough to act on: many clients show
+            nothing else.
         details: more, in the words of whoever knows (the broker, an engine, a registry), or how to
             mend it.
         job_id: the job that the failure belongs to, where there is one.
@@ -21,10 +38,22 @@ class TowlineError(Exception):
     code: ClassVar[int] = 500
 
     def __init__(self, error: str, details: str = "", job_id: str | None = None) -> None:
-        super().__init__(f"{error} {details}".strip())
+        super().__init__(error if details in error else f"{error} {details}")
         self.error = error
         self.details = details
         self.job_id = job_id
+
+    @classmethod
+    def because(cls, what: str, cause: object, mend: str = "") -> Self:
+        """Return an error whose sentence has the cause, and whose details say how to mend it.
+
+        Args:
+            what, cause: as `sentence` takes them; of a long cause the details have all.
+        """
+        error, words = sentence(what, cause), str(cause)
+        if error.endswith("…"):
+            mend = f"{words}; {mend}" if mend else words
+        return cls(error, mend)
 
 
 class InvalidRequest(TowlineError):

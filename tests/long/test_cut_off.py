@@ -105,7 +105,7 @@ def test_an_agent_that_is_cut_off_is_away_and_what_it_did_meanwhile_arrives_once
     with Cable(system.broker.port) as cable:
         agent = TowlineProcess(
             *("agent", "--state", system.directory / f"agent-{far}", "--hostname", far),
-            *("--nats", cable.relay.url, "--nats-credentials", system.broker.credentials),
+            *("--nats", cable.relay.url, "--nats-credentials", system.broker.logins.agents),
             *("--engine", NO_ENGINE),
             logs=system.directory,
             name=f"agent-{far}",

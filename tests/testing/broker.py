@@ -22,7 +22,7 @@ AGENTS_USER, AGENTS_PASSWORD = "agents", "agents-secret"
 ACCOUNTS = f"""\
 accounts {{
   JOURNAL: {{ jetstream: enabled, users: [{{ user: {_USER}, password: "{_PASSWORD}" }}] }}
-  NODES: {{ users: [
+  NODES: {{ limits: {{ max_payload: 2097152 }}, users: [
     {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
       publish: {{ allow: ["report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*"] }}
@@ -151,10 +151,10 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         return asyncio.run(ask())
 
     def has_subscribers(self, subject: str) -> bool:
-        """Return whether anybody listens to a subject; they get a message that holds nothing."""
+        """Return whether anybody listens among the nodes; they get a message that holds nothing."""
 
         async def ask() -> bool:
-            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            client = await nats.connect(self.url, user=NODES_USER, password=NODES_PASSWORD)
             try:
                 await client.request(subject, b"", timeout=0.2)
             except nats.errors.NoRespondersError:

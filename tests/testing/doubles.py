@@ -1,58 +1,105 @@
-"""A broker, a journal and providers that fail when a test says so."""
+"""A connection and providers that fail when a test says so."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from towline.agent.delivery import Claims, Delivery
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from tests.testing.controllers import Controllers
 from towline.agent.provider import Task
 from towline.broker.connection import Connection
-from towline.broker.jetstream import JetStream
-from towline.broker.journal import Journal
+from towline.broker.listener import Received
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
-from towline.wire.event import Event
-from towline.wire.job import Job
+
+
+class _Subscription(Subscription):
+    async def unsubscribe(self, limit: int = 0) -> None:
+        """Do nothing: there is no server."""
+
+
+Callback = Callable[[Msg], Awaitable[None]]
 
 
 class ConnectionDouble(Connection):
-    """A connection that is always there, and that nothing is asked over."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings(["nats://127.0.0.1:1"]), "tests")
-
-    @property
-    def connected(self) -> bool:
-        return True
-
-
-class JournalDouble(Journal):
-    """A journal in memory.
+    """A connection to controllers without a broker.
 
     Attributes:
-        events: what was stored, in this order.
-        failing: raised for every event while it is set; for those of one job if `failing_job` is.
-        gate: events are stored while it is set.
+        there: whether it is connected.
+        failing: raised for every request while it is set; for those of one job if `failing_job` is.
+        gate: requests are answered while it is set.
+        junk: what is answered in place of what the controllers say, where it is set.
+        faults: raised one after another for whoever wants the client.
+        published: what was published, with its subject.
     """
 
-    def __init__(self) -> None:
-        super().__init__(JetStream(ConnectionDouble()))
-        self.events: list[Event] = []
+    def __init__(self, controllers: Controllers | None = None) -> None:
+        super().__init__(Settings(["nats://127.0.0.1:1"]), "tests")
+        self.controllers = controllers or Controllers()
+        self.there = True
         self.failing: Exception | None = None
         self.failing_job: str | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-
-    async def add_event(self, event: Event, *, timeout: float = 5.0) -> None:
-        await self.gate.wait()
-        if self.failing is not None and self.failing_job in (None, event.job):
-            raise self.failing
-        self.events.append(event)
+        self.junk: bytes | None = None
+        self.faults: list[Exception] = []
+        self.callbacks: dict[str, Callback] = {}
+        self.published: list[tuple[str, bytes]] = []
 
     @property
-    def jobs(self) -> list[str]:
-        """The jobs of the events."""
-        return [event.job for event in self.events]
+    def connected(self) -> bool:
+        return self.there
+
+    async def client(self, timeout: float | None = None) -> Client:
+        if self.faults:
+            raise self.faults.pop()
+        async with asyncio.timeout(timeout):
+            while not self.there:
+                await asyncio.sleep(0.005)
+        return cast(Client, self)
+
+    async def lost(self) -> None:
+        while self.there:
+            await asyncio.sleep(0.005)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Msg:
+        await self.gate.wait()
+        if not self.there:
+            raise AWAY
+        if self.failing is not None and (self.failing_job or "").encode() in payload:
+            raise self.failing
+        answer = self.controllers.receive(subject, payload)
+        if answer is None:
+            raise AWAY
+        return Msg(cast(Client, self), data=answer if self.junk is None else self.junk)
+
+    async def subscribe(self, subject: str, *, queue: str = "", cb: Callback) -> Subscription:
+        """Subscribe, as a client does it."""
+        self.callbacks[subject] = cb
+        return _Subscription(cast(Client, self), subject=subject)
+
+    async def flush(self) -> None:
+        """Wait for nothing: there is no server."""
+
+    async def deliver(self, received: Received) -> None:
+        """Have whoever has subscribed to a subject receive a message."""
+        message = Msg(cast(Client, self), received.subject, received.reply, received.data)
+        await self.callbacks[received.subject](message)
+
+    async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        if self.there:
+            self.published.append((subject, payload))
+            self.controllers.receive(subject, payload)
 
 
 AWAY = BrokerUnreachable("The broker is out of reach.", "a test says so")
@@ -65,6 +112,7 @@ class ProviderDouble:
         fault: raised when it is probed.
         probes: how often it was probed.
         hangs: whether a probe never ends.
+        served: the tasks for which it was asked.
     """
 
     def __init__(self, capability: str = "docker") -> None:
@@ -75,6 +123,7 @@ class ProviderDouble:
         self.hangs = False
         self.probes = 0
         self.closed = False
+        self.served: list[Task] = []
 
     async def probe(self) -> None:
         self.probes += 1
@@ -84,6 +133,7 @@ class ProviderDouble:
             raise self.fault
 
     def serve(self, task: Task) -> Any:
+        self.served.append(task)
         return self
 
     async def close(self) -> None:
@@ -97,43 +147,3 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not holds():
             await asyncio.sleep(0.005)
-
-
-class DeliveryDouble(Delivery):
-    """A delivery that a test decides about.
-
-    Attributes:
-        acknowledged, refused: how often it was.
-        leave_given: what the node is answered when it asks for leave.
-        canceller: who has cancelled the job while it waited.
-        asks: set once leave was asked for.
-    """
-
-    def __init__(self, job: Job, *, needs_leave: bool = False) -> None:
-        super().__init__(job, cast(Claims, None))
-        self._needs_leave = needs_leave
-        self.acknowledged = 0
-        self.refused = 0
-        self.leave_given = True
-        self.canceller: str | None = None
-        self.asks = asyncio.Event()
-
-    @property
-    def needs_leave(self) -> bool:
-        return self._needs_leave
-
-    async def leave(self) -> bool:
-        self.asks.set()
-        return self.leave_given
-
-    async def cancelled_by(self) -> str | None:
-        return self.canceller
-
-    async def acknowledge(self) -> None:
-        self.acknowledged += 1
-
-    async def refuse(self) -> None:
-        self.refused += 1
-
-    async def extend(self) -> None:
-        await asyncio.Event().wait()

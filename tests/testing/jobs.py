@@ -5,24 +5,33 @@ from typing import Any
 
 import msgspec
 
-from towline.broker.journal import EVENTS, JOBS
-from towline.controller.jobs.index import Index
+from towline.broker.journal import CHANGES, READS, STREAMS, place
+from towline.controller.jobs.index import Index, decided_at
+from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
-from towline.wire.event import (
-    COMPLETED,
-    Event,
-)
-from towline.wire.job import Job, first_id, new_id
+from towline.wire.event import COMPLETED, NOBODY, Event, NamedNode
+from towline.wire.job import Job, PlannedNode, first_id, new_id
 
 CREATED = "2030-01-01T00:00:00Z"
 LATER = "2030-02-02T00:00:00Z"
+LONG_AGO = 1_700_000_000.0
+"""When the jobs of tests are made, in seconds since 1970."""
 
 
-def a_job(created: float = 1_700_000_000.0) -> Job:
+def planned(machines: str, state: str = "turn") -> list[PlannedNode]:
+    """Return the plan of a job for machines that are named by a letter each."""
+    return [PlannedNode(machine, f"host-{machine}", state) for machine in machines]
+
+
+def a_job(created: float = LONG_AGO, machines: str = "a", **more: Any) -> Job:
     """Return a job for all nodes, made at a moment in seconds since 1970."""
-    return Job(
-        first_id(created)[:15] + new_id()[15:], "node.load", {}, "_all", "ci", created, created + 60
+    job = Job(
+        first_id(created)[:15] + new_id()[15:],
+        *("node.load", {}, "_all", "ci", created, created + 60),
+        plan=planned(machines),
+        nodes=len(machines),
     )
+    return msgspec.structs.replace(job, **more)
 
 
 def an_event(job: Job, kind: str, machine: str = "a", **more: Any) -> Event:
@@ -30,37 +39,70 @@ def an_event(job: Job, kind: str, machine: str = "a", **more: Any) -> Event:
     return Event(job.id, machine, f"host-{machine}", kind, job.created + 1, **more)
 
 
-def add_job(index: Index, job: Job, sequence: int, machine: str | None = None) -> None:
-    """Write a job into the index, as the message of a sequence."""
-    index.add_job(job, machine, sequence, msgspec.json.encode(job))
-    index.advance(JOBS, sequence)
+def a_decision(job: Job, kind: str, machines: str | None = None, **more: Any) -> Event:
+    """Return a decision about a job, and of the nodes that it names."""
+    nodes = None
+    if machines is not None:
+        nodes = [NamedNode(machine, f"host-{machine}") for machine in machines]
+    return Event(job.id, NOBODY, "", kind, job.created + 1, **{"nodes": nodes, **more})
 
 
-def add_event(index: Index, event: Event, sequence: int) -> None:
-    """Write an event into the index, as the message of a sequence."""
-    index.add_event(event, sequence, msgspec.json.encode(event))
-    index.advance(EVENTS, sequence)
+class Fold:
+    """Folds jobs and events into an index, each as a message of its own.
+
+    Attributes:
+        open: the jobs that go on.
+        sequences: of the last message of each stream.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self.open = OpenJobs()
+        self.sequences = dict.fromkeys(STREAMS, 0)
+        for stream in STREAMS:
+            assert index.position(stream, CREATED, 10**9) == 0
+
+    def _next(self, stream: str) -> int:
+        self.sequences[stream] += 1
+        self.index.advance(stream, self.sequences[stream])
+        return self.sequences[stream]
+
+    def job(self, job: Job, stream: str = CHANGES) -> int:
+        """Fold a job; return its sequence."""
+        sequence = self._next(stream)
+        self.index.add_job(job, stream, place(sequence))
+        self.index.change(self.open.add(job) or JobState(job))
+        return sequence
+
+    def event(self, event: Event, stream: str = CHANGES) -> int:
+        """Fold an event; return its sequence."""
+        sequence = self._next(stream)
+        self.index.add_event(event, stream, place(sequence))
+        state = self.open.apply(event, decided_at(stream, place(sequence)))
+        if state is not None:
+            self.index.change(state)
+        return sequence
+
+    def read(self, job: Job, *events: Event) -> None:
+        """Fold a read and its ends."""
+        self.job(job, READS)
+        for event in events:
+            self.event(event, READS)
 
 
-def found(index: Index, job: Job, **hostnames: str) -> tuple[JobState, list[Event]]:
+def found(index: Index, job: Job) -> tuple[JobState, list[Event]]:
     """Return what the index says of a job, which it has."""
-    answer = index.find(job.id, hostnames)
+    answer = index.find(job.id)
     assert answer is not None
     return answer
 
 
-def begin(index: Index) -> None:
-    """Take up both streams from their start."""
-    for stream in (JOBS, EVENTS):
-        assert index.position(stream, CREATED, 1000) == 0
-
-
 def fill(path: Path, jobs: int = 50) -> list[Job]:
-    """Make an index of many pages, with a job and an event for each sequence."""
+    """Make an index of many pages: a message for each job, and one for its end."""
     made = [a_job() for _ in range(jobs)]
     with Index(path) as index:
-        begin(index)
-        for sequence, job in enumerate(made, 1):
-            add_job(index, job, sequence)
-            add_event(index, an_event(job, COMPLETED, data={"filler": "x" * 500}), sequence)
+        fold = Fold(index)
+        for job in made:
+            fold.job(job)
+            fold.event(an_event(job, COMPLETED, data={"filler": "x" * 500}))
     return made

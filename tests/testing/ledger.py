@@ -1,37 +1,64 @@
-"""Jobs and events for tests of the agent's ledger, and what another process finds in it."""
+"""Tasks and events for tests of the agent's ledger, and what another process finds in it."""
 
 import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from structlog.testing import capture_logs
 
+from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
 from towline.wire.event import COMPLETED, Event
 from towline.wire.job import Job, new_id
+from towline.wire.release import Release
+
+NOW = 1_700_000_000.0
+"""When the jobs of these tests are made, by the controllers' clock."""
+EXPIRES = NOW + 3600.0
 
 
-def a_job(id: str | None = None) -> Job:
-    """Return a job, with an id of its own unless given."""
-    return Job(id or new_id(), "docker.pull", {"image": "nginx"}, "_all", "ci", 1.0, 2.0)
+def a_task(id: str | None = None, **more: Any) -> Release:
+    """Return a released task, with a job of its own; `more` are fields of the release."""
+    image = more.pop("image", "nginx")
+    created = more.pop("created", NOW)
+    expires = more.pop("expires", EXPIRES)
+    parameters = {"image": image}
+    job = Job(id or new_id(), "docker.pull", parameters, "_all", "ci", created, expires)
+    return Release(job.id, "a", NOW, expires, job, **more)
 
 
-def long_job() -> Job:
-    """Return a job that does not fit into SQLite's cache with many others."""
-    return Job(new_id(), "docker.pull", {"image": "x" * 20_000}, "_all", "ci", 1.0, 2.0)
+def long_task() -> Release:
+    """Return a task that does not fit into SQLite's cache with many others."""
+    return a_task(image="x" * 20_000)
 
 
-def an_end(job: Job, kind: str = COMPLETED) -> Event:
-    """Return the event that ends the task of a job."""
-    return Event(job.id, "a", "host-a", kind, 3.0)
+def numbered(number: int) -> str:
+    """Return the id of a job that has a number."""
+    return f"00000000-0000-7000-8000-{number:012}"
+
+
+def an_end(task: Release, kind: str = COMPLETED) -> Event:
+    """Return the event that ends a task."""
+    return Event(task.id, "a", "host-a", kind, NOW + 3.0)
+
+
+def end(ledger: Ledger, task: Release, kind: str = COMPLETED) -> Change:
+    """Record that a task has ended."""
+    return ledger.end(an_end(task, kind), created=NOW, expires=task.expires)
 
 
 def outbox(ledger: Ledger) -> list[Event]:
     """Return all events that wait."""
     return [event for _, event in ledger.undelivered(10_000)]
+
+
+async def open_tasks(ledger: Ledger) -> list[tuple[Release | None, float | None]]:
+    """Return the releases of the tasks that have not ended, each with when it was started."""
+    return [(task.release, task.started) for task in await ledger.unfinished()]
 
 
 def on_disk(path: Path) -> tuple[set[str], set[str]]:

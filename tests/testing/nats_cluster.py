@@ -167,7 +167,7 @@ cluster {{
         except (nats.errors.Error, OSError) as error:
             return {"error": {"description": repr(error)}}
 
-    def leader(self, stream: str = "JOBS") -> int | None:
+    def leader(self, stream: str = "CHANGES") -> int | None:
         """Return which server leads a stream, or None while none does."""
         found = self.call(f"STREAM.INFO.{stream}").get("cluster", {}).get("leader")
         return None if not found else int(found.rpartition("-")[2])

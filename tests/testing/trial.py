@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from tests.testing.engine_api import EngineApi
+from tests.testing.tasks import a_task
 from towline.agent.docker.engine import Engine as Client
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.attempts import Pauses
@@ -10,7 +11,6 @@ from towline.agent.docker.pull.faults import Fault
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.slots import MAX_PULLS
-from towline.agent.provider import Task
 from towline.errors import TaskFailed
 from towline.wire.job import Job
 from towline.wire.reference import Reference
@@ -70,7 +70,7 @@ async def pull(
     pulls = Pulls(client, [trial], MAX_PULLS, pauses=pauses, reported_after=0.0)
     order = Order(Reference.parse(reference), retries=retries)
     try:
-        await pulls.pull(order, Task(_JOB, lambda _: None, lambda _: None))
+        await pulls.pull(order, a_task(_JOB))
     except TaskFailed as failed:
         trial.error = failed.error
     finally:

@@ -3,7 +3,7 @@ import pytest
 from towline import errors
 from towline.broker.answers import BrokerRefused
 from towline.client import ApiError
-from towline.errors import TowlineError
+from towline.errors import InvalidRequest, TowlineError
 
 FAMILY = [
     kind
@@ -18,6 +18,25 @@ def test_an_error_carries_what_failed_why_and_which_job() -> None:
     assert str(error) == "It broke. the disk is full"
     assert str(TowlineError("It broke.")) == "It broke."
     assert TowlineError("It broke.").job_id is None
+
+
+def test_the_sentence_of_an_error_has_the_cause_and_the_details_say_how_to_mend_it() -> None:
+    error = InvalidRequest.because("The body is not valid", ValueError("no\n image"), "Send one")
+    assert (error.error, error.details) == ("The body is not valid: no image", "Send one")
+    assert str(error) == "The body is not valid: no image Send one"
+
+
+def test_of_a_long_cause_the_sentence_has_the_beginning_and_the_details_all() -> None:
+    words = "manifest unknown " * 100
+    error = InvalidRequest.because("It failed", words, "Look")
+    assert len(error.error) == len("It failed: ") + errors.LONGEST_CAUSE
+    assert error.error.startswith("It failed: manifest unknown manifest")
+    assert error.details == f"{words}; Look"
+    assert InvalidRequest.because("It failed", words).details == words
+
+
+def test_details_that_the_sentence_has_already_are_not_repeated() -> None:
+    assert str(TowlineError("It broke: no disk", "no disk")) == "It broke: no disk"
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,19 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 """What a room may import beside BASE; the longest name that a module begins with decides."""
 
-JOURNAL_ONLY = ("wire.job", "wire.event")
+JOURNAL_ONLY = ("wire.job", "wire.event", "wire.messages")
 """Of the broker's modules only the journal knows jobs and their events."""
+
+JETSTREAM = (
+    *("broker.jetstream", "broker.journal", "broker.streams", "broker.bucket"),
+    *("broker.consumer", "broker.isolation"),
+)
+"""What the journal stands on: an agent, and what is for agents, knows nothing of it."""
 
 CORE = ("wire", "controller.jobs", "controller.rollout", "agent")
 DOCKER = (
     *("agent.docker", "operations.docker"),
-    *("wire.reference", "wire.platform", "wire.cooldown"),
+    *("wire.reference", "wire.platform"),
 )
 """The core knows nothing of images and registries: Docker is one provider among others."""
 
@@ -100,6 +106,8 @@ def broken(name: str, other: str) -> bool:
         return True
     if within(name, ("broker",)) and name != "broker.journal" and other in JOURNAL_ONLY:
         return True
+    if within(name, ("agent",)) and within(other, JETSTREAM):
+        return True
     return within(name, CORE) and not within(name, DOCKER) and within(other, DOCKER)
 
 
@@ -107,6 +115,22 @@ def test_every_module_imports_only_what_its_room_may() -> None:
     found = {pair for pair in IMPORTS if broken(*pair)}
     assert sorted(found - EXCEPTIONS) == []
     assert sorted(EXCEPTIONS - found) == [], "no exceptions any more"
+
+
+def reached(name: str) -> set[str]:
+    """Return all modules that a module imports, and those that these import, and so on."""
+    found: set[str] = set()
+    wanted = {name}
+    while wanted:
+        found |= wanted
+        wanted = {other for one, other in IMPORTS if one in wanted} - found
+    return found
+
+
+def test_an_agent_reaches_nothing_of_the_journal_however_far_away() -> None:
+    found = reached("agent.agent")
+    assert "broker.connection" in found
+    assert not {name for name in found if within(name, (*JETSTREAM, "controller"))}
 
 
 @pytest.mark.parametrize("side", ["controller", "agent"])

@@ -22,6 +22,8 @@ from towline.errors import ProviderUnreachable, TaskFailed, TowlineError
 from towline.operation import Effect, catalog
 from towline.runtime.part import is_cancelled
 from towline.units import timestamp
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
 from towline.wire.event import (
     CANCELLED,
     COMPLETED,
@@ -38,6 +40,7 @@ from towline.wire.event import (
 from towline.wire.job import CONVERGE, READ, Job
 from towline.wire.release import Release
 from towline.wire.report import LARGEST_REPORT
+from towline.wire.subjects import report_subject
 
 log = structlog.get_logger()
 
@@ -348,12 +351,16 @@ class Executor:
         finally:
             self._progress.end(job.id)
         ended = self.event(job.id, COMPLETED, started=started, data=msgspec.to_builtins(result))
-        size = len(msgspec.json.encode(ended))
-        if size > LARGEST_REPORT:
+        body = msgspec.json.encode(ended)
+        if len(body) > LARGEST_REPORT:
             return failed(
-                f"its result has {size} bytes, more than the {LARGEST_REPORT} that a node may "
-                "report: ask for less of it"
+                f"its result has {len(body)} bytes, more than the {LARGEST_REPORT} that a node "
+                "may report: ask for less of it"
             )
+        try:
+            messages.report(report_subject(self._node.machine), body)
+        except Unreadable as error:
+            return failed(f"its result can't be reported: {error}")
         return ended
 
     async def _found(self, job_id: str, value: str) -> Lead:

@@ -21,19 +21,15 @@ from towline.errors import BrokerUnreachable, TaskFailed
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Refresh, Release
-from towline.wire.subjects import ALL_NODES, task_subject
+from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 
 log = structlog.get_logger()
 
 MOST_ASKED = 64
 """Tasks that this node asks for at a time, since they came without their job; others are sent
 again."""
-_REPLY = re.compile(
-    r"(?!(?:task|report|beat|ask|progress|inventory)\.)[!-#%-)+-=?-~][!-)+-=?-~]*\Z"
-)
-"""A subject on which a read may be answered: no wildcard, none of the broker's own, which begin
-with a dollar sign, and none on which nodes say something else."""
-LONGEST_REPLY = 512
+CONTROLLER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+"""How a controller may call itself in a subject on which it is answered."""
 
 
 class Inbox:
@@ -109,8 +105,9 @@ class Inbox:
         if isinstance(order, BeatNow):
             raise Unreadable("it is for all nodes, and was sent to one")
         reply = received.reply
-        if reply and (len(reply) > LONGEST_REPLY or not _REPLY.match(reply)):
-            raise Unreadable("it asks for an answer where no controller is")
+        if reply and not (isinstance(order, Release) and self._may_answer(order, reply)):
+            # Where an answer counts as a request to the broker, or as another's word.
+            raise Unreadable("it asks for an answer where no controller listens for that")
         self._clock.passed(order.time)
         if isinstance(order, Release):
             self._release(order, reply)
@@ -119,6 +116,11 @@ class Inbox:
                 self._runner.cancel(order)
         elif isinstance(order, Refresh):
             self._progress.refresh(order.id)
+
+    def _may_answer(self, release: Release, reply: str) -> bool:
+        controller = reply.partition(".")[2].partition(".")[0]
+        expected = answer_subject(controller, release.id, self._machine)
+        return bool(CONTROLLER.match(controller)) and reply == expected
 
     def _release(self, release: Release, reply: str) -> None:
         names = [name for name in release.needs if name not in UNDERSTOOD]

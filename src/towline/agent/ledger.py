@@ -327,7 +327,9 @@ class Ledger:
         for batch in reversed(self._pending()):
             if job_id in batch.ended:
                 return _event.decode(batch.ended[job_id].ended or b"")
-        rows = self._read("SELECT ended FROM task WHERE job = ? AND state = ?", job_id, ENDED)
+        rows = self._read(
+            "SELECT CAST(ended AS BLOB) FROM task WHERE job = ? AND state = ?", job_id, ENDED
+        )
         try:
             return _event.decode(rows[0][0] or b"") if rows else None
         except Unreadable as error:
@@ -384,7 +386,7 @@ class Ledger:
                 await Change(batch.stored)
         found = []
         for job_id, created, expires, body, started in self._read(
-            "SELECT job, created, expires, release, started FROM task "
+            "SELECT job, created, expires, CAST(release AS BLOB), started FROM task "
             f"WHERE state = {OPEN} ORDER BY created, job"
         ):
             try:
@@ -407,7 +409,7 @@ class Ledger:
             sqlite3.Error: they can't be read.
         """
         rows = self._read(
-            "SELECT id, body FROM outbox ORDER BY id LIMIT ?",
+            "SELECT id, CAST(body AS BLOB) FROM outbox ORDER BY id LIMIT ?",
             limit + len(self._struck) + len(apart),
         )
         found: dict[int, Event] = {}

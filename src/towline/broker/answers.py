@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from towline.broker.connection import unreachable
-from towline.errors import BrokerUnreachable, TowlineError
+from towline.errors import BrokerUnreachable, TowlineError, sentence
 from towline.wire.decoding import Decoder, Unreadable
 
 NANOSECONDS = 1_000_000_000
@@ -36,7 +36,8 @@ class BrokerRefused(TowlineError):
     """
 
     def __init__(self, number: int, description: str) -> None:
-        super().__init__("The broker refused.", f"{description} (JetStream error {number})")
+        reason = f"{description} (JetStream error {number})"
+        super().__init__(sentence("The broker refused", reason), reason)
         self.number = number
 
 

@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-import structlog
 
 from towline.broker.answers import NANOSECONDS, BrokerRefused, WrongLastSequence, unreadable
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.consumer import Follower
 from towline.broker.jetstream import JetStream
+from towline.broker.repeated import Repeated
 from towline.broker.streams import create_stream, newest_message
 from towline.wire.decoding import Decoder, Unreadable
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -65,6 +63,9 @@ class Bucket(Generic[T]):
 
     A value that can't be read is logged and counts as none: what others write ends no loop.
 
+    Attributes:
+        unreadable: how often a value was found that could not be read.
+
     Args:
         kind: the type of the values.
         storage: `file`, or `memory` for what a restart of the broker may lose.
@@ -92,6 +93,8 @@ class Bucket(Generic[T]):
         self._name = name
         self._stream = f"KV_{name}"
         self._decoder = Decoder(kind)
+        self._misread = Repeated("value not readable")
+        self.unreadable = 0
         self._config: dict[str, Any] = {
             "name": self._stream,
             "subjects": [self.subject(">")],
@@ -261,5 +264,10 @@ class Bucket(Generic[T]):
         try:
             return self._decoder.decode(data)
         except Unreadable as error:
-            log.error("value not readable", bucket=self._name, key=key, reason=str(error))
+            self.count_unreadable(key, error)
             return None
+
+    def count_unreadable(self, key: str, error: Exception) -> None:
+        """Count a value that turned out to be unreadable, and log it without flooding."""
+        self.unreadable += 1
+        self._misread.error(bucket=self._name, key=key, reason=str(error))

@@ -1,6 +1,7 @@
 """The NATS client library, with what it lacks.
 
-That is: a loss that is reported at once, honest TLS, and messages that can't end the connection.
+That is: a loss that is reported at once, honest TLS, a flush that sends what waits, and messages
+that can't end the connection.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ class ServerClient(Client):
         if self._current_server and self._current_server.uri.scheme == "tls" and not encrypted:
             raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
         return super()._connect_command()
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # The library writes a ping ahead of what waits to be sent: its answer, and so `flush`,
+        # would say nothing of that.
+        assert self._transport is not None
+        self._transport.writelines(self._pending)
+        self._pending, self._pending_data_size = [], 0
+        await super()._send_ping(future)
 
     # Whoever may publish chooses the bytes that these two are given. Left to itself the library
     # reads nothing more once there are some that it can't read, and the connection is as good as

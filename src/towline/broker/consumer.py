@@ -245,7 +245,7 @@ class Follower:
                     return
                 if received is None:
                     return
-                status = received.headers.get("Status") if received.headers else None
+                status = _status(received)
                 if received.headers and status is not None:
                     reason = received.headers.get("Description", "")
                     if status == "100":
@@ -293,6 +293,17 @@ class Follower:
             return False
         self._delivered, self._after = place, message.sequence
         return True
+
+
+def _status(received: Msg) -> str | None:
+    """Return what the server says of a pull request; None for a delivery.
+
+    A message that is stored may have such a header too: but what is delivered says so in its reply
+    subject, and what the server says has none.
+    """
+    if not received.headers or received.reply.startswith("$JS.ACK."):
+        return None
+    return received.headers.get("Status")
 
 
 async def _unsubscribe(client: Client, subscription: Any) -> None:

@@ -22,7 +22,7 @@ from towline.broker.streams import MAX_CONSUMERS, create_stream, lacks_room
 from towline.units import show_size
 from towline.wire.event import Event
 from towline.wire.job import Job
-from towline.wire.messages import Answered
+from towline.wire.messages import MOST_IN_GROUP, Answered
 from towline.wire.subjects import READ, REPORTED, decision_subject, job_subject
 
 log = structlog.get_logger()
@@ -38,10 +38,8 @@ READS_KEPT = 86400.0
 """Seconds that reads are kept at most."""
 READS_SHARE = 8
 """One part in so many of the journal's size is for reads."""
-PLACES = 12
+PLACES = MOST_IN_GROUP.bit_length()
 """Bits of a place that are within a message."""
-MOST_IN_GROUP = 2**PLACES - 1
-"""Jobs and events of a message at most."""
 FULL = 10077
 """What JetStream answers where a stream has no room for a message."""
 
@@ -161,15 +159,16 @@ class Journal:
         """Record reads together; raises as `JetStream.append`."""
         return await self._stream.append(READ, msgspec.json.encode(reads), message_id=message_id)
 
-    async def purge(self, job_id: str, *, before: int) -> None:
-        """Delete what is only of one job, and its decisions below a sequence.
+    async def purge(self, job_id: str, *, before: int | None = None) -> None:
+        """Delete what is only of one job, and its decisions, or those below a sequence.
 
         Raises:
             BrokerRefused, BrokerUnreachable: some may still be there.
         """
         call = self._stream.call
         await call(f"STREAM.PURGE.{CHANGES}", {"filter": job_subject(job_id)})
-        await call(f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), "seq": before})
+        below = {} if before is None else {"seq": before}
+        await call(f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), **below})
 
     async def state(self, stream: str) -> tuple[str, int, int]:
         """Return when a stream was made, its first and its last sequence; raises as `call`.

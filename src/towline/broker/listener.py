@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
+from towline.broker.repeated import LOG_EVERY, Repeated
 from towline.wire.decoding import Unreadable
 
 log = structlog.get_logger()
@@ -25,9 +26,6 @@ RETRY_EVERY = 0.5
 LEAVE_WITHIN = 2.0
 """Seconds that a listener which is left waits for a subscription that is on its way, to end it: in
 a queue group the server would send it messages that nobody receives."""
-LOG_EVERY = 60.0
-"""Seconds between lines about messages that failed in the same way: who sends what can't be read
-sends it often, and must fill no disk."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -49,7 +47,7 @@ class Listener:
     `receive`, which is logged. Entered as a context it receives for as long as the block lasts.
 
     Attributes:
-        ready: set once the server has the subscription, for the first time.
+        ready: set while the server has the subscription.
         unreadable: how many messages could not be read.
 
     Args:
@@ -75,8 +73,8 @@ class Listener:
         self._receive = receive
         self._queue = queue
         self._retry_every = retry_every
-        self._misread = _Repeated(self._log_unreadable, log_every)
-        self._failures = _Repeated(self._log_failure, log_every)
+        self._misread = Repeated("message not readable", every=log_every)
+        self._failures = Repeated("message not processed", every=log_every)
         self._running: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
         self.unreadable = 0
@@ -118,6 +116,7 @@ class Listener:
                 self.ready.set()
                 await asyncio.wait({lost})
         finally:
+            self.ready.clear()
             if not lost.done():
                 await asyncio.wait({subscribing}, timeout=LEAVE_WITHIN)
                 if subscribing.done():
@@ -150,60 +149,12 @@ class Listener:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             # It is logged there. A cancellation too: nothing is waited for here, so it is none of
             # this task's.
-            self._failures.add(received, error)
+            self._failures.error(error, subject=received.subject)
 
     def count_unreadable(self, received: Received, error: Exception) -> None:
         """Count a message that turned out to be unreadable, and log it without flooding."""
         self.unreadable += 1
-        self._misread.add(received, error)
-
-    def _log_unreadable(self, message: Received, error: BaseException, count: int) -> None:
-        log.warning(
-            "message not readable", subject=message.subject, reason=str(error), messages=count
-        )
-
-    def _log_failure(self, message: Received, error: BaseException, count: int) -> None:
-        log.error("message not processed", subject=message.subject, messages=count, exc_info=error)
-
-
-class _Repeated:
-    """Logs what may come in a flood: the first at once, then a line now and then with the newest.
-
-    Args:
-        write: logs one message, its error, and how many there were since the last line.
-        every: seconds between two lines, at least.
-    """
-
-    def __init__(self, write: Callable[[Received, BaseException, int], None], every: float) -> None:
-        self._write = write
-        self._every = every
-        self._newest: tuple[Received, BaseException] | None = None
-        self._count = 0
-        self._pause: asyncio.TimerHandle | None = None
-
-    def add(self, message: Received, error: BaseException) -> None:
-        """Log it now or later."""
-        self._newest, self._count = (message, error), self._count + 1
-        if self._pause is None:
-            self._log()
-
-    def _log(self) -> None:
-        self._pause = None
-        if self._newest is None:
-            return
-        (message, error), count = self._newest, self._count
-        self._newest, self._count = None, 0
-        self._pause = asyncio.get_running_loop().call_later(self._every, self._log)
-        self._write(message, error, count)
-
-    def close(self) -> None:
-        """Log what there is still to log."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._log()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        self._misread.warning(subject=received.subject, reason=str(error))
 
 
 async def _end(subscription: Subscription | None) -> None:

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
         cli(arguments, prog_name="towline")
     except TowlineError as error:
         print(f"towline: {error.error}", file=sys.stderr)
-        if error.details:
+        if error.details not in error.error:
             print(f"  {error.details}", file=sys.stderr)
         if error.job_id:
             print(f"  towline job {error.job_id} shows more", file=sys.stderr)

@@ -74,7 +74,7 @@ def token(settings: Settings) -> str:
     except InvalidConfiguration as error:
         raise InvalidConfiguration(
             "There is no token, and no key to make one with.",
-            f"Give --token, or set TOWLINE_TOKEN. {error.error} {error.details}",
+            f"Give --token, or set TOWLINE_TOKEN. {error}",
         ) from error
     return auth.create_token(
         key, subject=f"local:{_person()}", roles=["admin"], lifetime=TOKEN_LIFETIME

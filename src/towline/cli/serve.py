@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from towline.cli import local
 from towline.cli.command import Command
@@ -190,8 +191,7 @@ def _retention(settings: config.Settings) -> Retention:
     if age > LONGEST_AGE:
         raise InvalidConfiguration(
             f"The retention {settings.retention!r} is too long.",
-            f"Agents remember finished jobs for little more than {LONGEST_AGE / 86400:.0f}d: "
-            "write that, or less",
+            f"Controllers keep jobs for {LONGEST_AGE / 86400:.0f}d at most: write that, or less",
         )
     if size < 2 * SMALLEST:
         raise InvalidConfiguration(
@@ -203,7 +203,14 @@ def _retention(settings: config.Settings) -> Retention:
 
 def _nodes(settings: config.Settings) -> Any:
     """Return how a controller logs in where the nodes are."""
-    return _broker(settings, "nodes_credentials")
+    from towline.broker.settings import without_password
+
+    found = _broker(settings, "nodes_credentials")
+    if found.credentials is None:
+        return found
+    # A login that stands in the URL is that to the journal.
+    urls = [without_password(url) for url in found.urls]
+    return msgspec.structs.replace(found, urls=urls)
 
 
 def _broker(settings: config.Settings, login: str = "nats_credentials") -> Any:

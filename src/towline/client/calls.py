@@ -24,6 +24,7 @@ from towline.client.models import (
     Steered,
 )
 from towline.client.options import Options
+from towline.errors import sentence
 from towline.operation import Operation
 
 R = TypeVar("R")
@@ -78,7 +79,9 @@ def run(
     try:
         parameters = operation.read(values)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ApiError(f"{operation.name}: a parameter is not valid.", str(error), 400) from error
+        raise ApiError(
+            sentence(f"{operation.name}: a parameter is not valid", error), str(error), 400
+        ) from error
     plain: dict[str, Any] = msgspec.to_builtins(parameters)
     path = operation.path
     for name in list(plain):
@@ -264,7 +267,7 @@ def snapshot(
         ]
     except msgspec.ValidationError as error:
         raise ApiError(
-            f"{operation.name}: the answer can't be read.", str(error), status
+            sentence(f"{operation.name}: the answer can't be read", error), str(error), status
         ) from error
     read = [
         Result(value=value, **msgspec.structs.asdict(outcome))

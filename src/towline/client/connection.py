@@ -9,7 +9,7 @@ from urllib.request import getproxies
 import httpx
 
 from towline.client.models import ApiError
-from towline.errors import InvalidConfiguration
+from towline.errors import InvalidConfiguration, sentence
 
 MARGIN = 15.0
 """Seconds that the HTTP request may take beyond the wait that it asks for."""
@@ -70,4 +70,4 @@ def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]
 
 def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
     """Return the error of a controller that gave no answer."""
-    return ApiError(f"The controller at {url} does not answer.", str(error), 0)
+    return ApiError(sentence(f"The controller at {url} does not answer", error), str(error), 0)

@@ -13,6 +13,7 @@ import msgspec
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import keep_private
+from towline.wire.fields import Text
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32
@@ -22,6 +23,8 @@ REMEMBERED = 4096
 
 CLOCKS_APART = 60.0
 """Seconds that the clock of whoever signed a token may be ahead of ours."""
+
+MAKE = "towline token create makes a new one"
 
 WRITABLE = (
     *("agent", "certificate", "cron", "docker", "file", "job", "network"),
@@ -59,7 +62,7 @@ class Caller(msgspec.Struct, frozen=True):
         """Raise `Forbidden` unless the caller has `permission`."""
         if permission not in self.permissions:
             raise Forbidden(
-                f"The permission {permission!r} is missing.",
+                f"The token of {self.subject!r} lacks the permission {permission!r}.",
                 f"The token of {self.subject!r} has: {', '.join(sorted(self.permissions)) or '-'}",
             )
 
@@ -165,7 +168,7 @@ class Authenticator:
         """
         if not token:
             raise Unauthorized(
-                "No token was sent.",
+                "No token was sent: send Authorization: Bearer <token>.",
                 "Send Authorization: Bearer <token> or X-API-Key: <token>; "
                 "towline token create makes one",
             )
@@ -177,12 +180,14 @@ class Authenticator:
             self._known[token] = caller
         if caller.expires <= time.time():
             self._known.pop(token, None)
-            raise Unauthorized("The token has expired.", "towline token create makes a new one")
+            raise Unauthorized("The token has expired.", MAKE)
         return caller
 
     def _verify(self, token: str) -> Caller:
         if len(token) > LONGEST_TOKEN:
-            raise Unauthorized("The token is not valid.", f"it is longer than {LONGEST_TOKEN}")
+            raise Unauthorized.because(
+                "The token is not valid", f"it is longer than {LONGEST_TOKEN} characters", MAKE
+            )
         try:
             claims = jwt.decode(
                 token,
@@ -193,11 +198,9 @@ class Authenticator:
             )
             return self._caller(claims)
         except jwt.ExpiredSignatureError as error:
-            raise Unauthorized(
-                "The token has expired.", "towline token create makes a new one"
-            ) from error
+            raise Unauthorized("The token has expired.", MAKE) from error
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
-            raise Unauthorized("The token is not valid.", str(error)) from error
+            raise Unauthorized.because("The token is not valid", error, MAKE) from error
 
     def _caller(self, claims: dict[str, object]) -> Caller:
         read = msgspec.convert(claims, _Claims)
@@ -211,7 +214,7 @@ class Authenticator:
 
 
 class _Claims(msgspec.Struct):
-    sub: str
+    sub: Text
     exp: float
     roles: list[str] = []
     permissions: list[str] | None = None

@@ -111,6 +111,7 @@ class Fleet:
         self._listeners: list[Callable[[set[str]], None]] = []
         self._on_heartbeat: list[Callable[[Member], None]] = []
         self._members: dict[str, Member] = {}
+        self._here: set[str] = set()
         self._by_hostname: dict[str, set[str]] = {}
         self._states: dict[str, NodeState] = {}
         self._sorted: list[Member] | None = None
@@ -154,15 +155,17 @@ class Fleet:
         if member is not None:
             member.state = state
 
-    def receive(self, machine: str, heartbeat: Heartbeat) -> None:
+    def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.
+
+        Return False where it is of a second agent with the machine id of one that is here.
 
         One start counts at a time: another counts when that one is away, has said that it leaves,
         or is the one that the new one names as the last of its ledger.
         """
         member = self._members.get(machine)
         if member is None:
-            return
+            return True
         known = member.heartbeat
         if (
             known is not None
@@ -171,13 +174,12 @@ class Fleet:
             and heartbeat.after != known.start
         ):
             self.duplicates += 1
-            log.warning("two agents of one machine id", machine=machine, hostname=member.hostname)
-            return
+            return False
         member.heartbeat, member.received = heartbeat, self.clock.moment()
         member.jobs = heartbeat.jobs
         here = not heartbeat.leaving
         if here != member.here:
-            member.here = here
+            self._place(member, here=here)
             log.info(
                 "node here" if here else "node left", machine=machine, hostname=member.hostname
             )
@@ -185,6 +187,7 @@ class Fleet:
         if here:
             for received in self._on_heartbeat:
                 received(member)
+        return True
 
     def find_silent(self, patient_until: float) -> None:
         """Count nodes as away that have missed their heartbeats.
@@ -199,7 +202,7 @@ class Fleet:
         }
         for machine in gone:
             member = self._members[machine]
-            member.here = False
+            self._place(member, here=False)
             log.warning("node away", machine=machine, hostname=member.hostname)
         if gone:
             self._notify(gone)
@@ -209,6 +212,13 @@ class Fleet:
             return False
         since = max(member.received.running, patient_until)
         return now - since > self._missed * member.heartbeat.interval
+
+    def _place(self, member: Member, *, here: bool) -> None:
+        member.here = here
+        if here:
+            self._here.add(member.machine)
+        else:
+            self._here.discard(member.machine)
 
     # Questions
 
@@ -234,7 +244,12 @@ class Fleet:
 
     def here(self) -> Iterator[Member]:
         """Yield the nodes that are here now."""
-        return (member for member in self._members.values() if member.here)
+        return (self._members[machine] for machine in self._here)
+
+    @property
+    def size(self) -> int:
+        """How many nodes are here now."""
+        return len(self._here)
 
     def one(self, name: str) -> Member:
         """Return the node of this hostname or machine id.

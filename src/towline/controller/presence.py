@@ -13,6 +13,7 @@ from towline.broker.bucket import Bucket
 from towline.broker.connection import LONGEST_PAUSE, Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Listener, Received
+from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerUnreachable
 from towline.runtime.part import keep_running
@@ -84,6 +85,7 @@ class Presence:
         self._states = Bucket(
             stream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
         )
+        self._duplicates = Repeated("two agents of one machine id")
         self.heartbeats = Listener(nodes, HEARTBEATS, self._heartbeat)
         self.settled = asyncio.Event()
         self._known = asyncio.Event()
@@ -104,8 +106,7 @@ class Presence:
     @property
     def interval(self) -> float:
         """Seconds between a node's heartbeats, as large as the fleet is."""
-        here = sum(1 for _ in self._fleet.here())
-        return max(self._interval, here / MOST_HEARTBEATS)
+        return max(self._interval, self._fleet.size / MOST_HEARTBEATS)
 
     async def run(self) -> None:
         """Keep the fleet current, for ever."""
@@ -124,9 +125,11 @@ class Presence:
         follow = self._registrations.follow(all_read=self._known.set)
         async for change in follow:
             try:
+                if change.value.machine != change.key:
+                    raise Unreadable("it names another machine")
                 self._fleet.register(messages.checked(change.value))
             except Unreadable as error:
-                log.error("registration not readable", machine=change.key, reason=str(error))
+                self._registrations.count_unreadable(change.key, error)
 
     async def _follow_states(self) -> None:
         async for change in self._states.follow():
@@ -160,7 +163,9 @@ class Presence:
         return Answer(time.time(), interval=self.interval)
 
     def _heartbeat(self, received: Received) -> None:
-        self._fleet.receive(*messages.heartbeat(received.subject, received.data))
+        machine, heartbeat = messages.heartbeat(received.subject, received.data)
+        if not self._fleet.receive(machine, heartbeat):
+            self._duplicates.warning(machine=machine)
 
     async def _ask(self) -> None:
         """Ask all nodes for a heartbeat at each connection, and when their interval changes."""
@@ -201,11 +206,21 @@ class Presence:
         clock = self._fleet.clock
         looked = clock.running()
         while True:
-            await asyncio.sleep(self._look_every)
+            # In a large fleet each look takes a while, and nodes may be silent for longer.
+            await asyncio.sleep(max(self._look_every, self.interval / 10))
             now = clock.running()
-            # While the broker is away, or this process stands still, no heartbeat is received, and
-            # soon after it only those of nodes that are as quick as this controller.
-            if not self._nodes.connected or now - looked > self._late:
-                self._patient_until = now + self._grace
-            self._fleet.find_silent(self._patient_until)
+            self.look(looked)
             looked = now
+
+    def look(self, looked: float) -> None:
+        """Count nodes as away that have missed their heartbeats.
+
+        Args:
+            looked: when that was done before, in seconds since the machine was started.
+        """
+        now = self._fleet.clock.running()
+        # While the broker is away, or this process stands still, no heartbeat is received, and
+        # soon after it only those of nodes that are as quick as this controller.
+        if not self._nodes.connected or now - looked > self._late + self.interval / 10:
+            self._patient_until = now + self._grace
+        self._fleet.find_silent(self._patient_until)

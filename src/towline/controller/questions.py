@@ -23,7 +23,7 @@ from towline.controller.rollout.releases import Releases
 from towline.errors import BrokerUnreachable
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.release import seal
+from towline.wire.release import enclose
 from towline.wire.report import Answer
 from towline.wire.subjects import CONTROLLERS, COOLDOWN, QUESTIONS, REGISTER, TASK, machine_of
 
@@ -105,7 +105,7 @@ class Questions:
         if state is None:
             return Answer(time.time(), error=_not_its(question.job))
         found = await self._releases.compose(state, [machine], whole=True)
-        return Answer(time.time(), order=msgspec.Raw(seal(found[machine])))
+        return Answer(time.time(), order=enclose(found[machine]))
 
     async def _cooldown(self, received: Received) -> Answer:
         """Take that a node was refused for too many requests."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -35,15 +37,25 @@ FOLDED_WITHIN = 1.0
 """Seconds that a report waits for its job to be folded here: it may come before that."""
 
 
+LONGEST_REPLY = 512
+_INBOX = re.compile(r"_INBOX(?:_[A-Za-z0-9_-]+)?\.[!-)+-=?-~]+")
+"""Where whoever asks is answered: below its own inbox, without a wildcard."""
+
+
 def sender_of(received: Received) -> str:
     """Return where a message may be answered: below the inbox of whoever sent it.
 
     Raises:
         Unreadable: it names another subject, which may be anybody's.
     """
-    if not received.reply.startswith("_INBOX"):
+    if len(received.reply) > LONGEST_REPLY or not _INBOX.fullmatch(received.reply):
         raise Unreadable("it names no inbox for the answer")
     return received.reply
+
+
+def _has_turn(state: JobState, machine: str) -> bool:
+    """Return whether a node may report of a job: reads are answered in another way."""
+    return machine in state.turns.under_way and not state.job.answered
 
 
 class Reports:
@@ -84,7 +96,7 @@ class Reports:
         jobs.subscribe(self._job_folded)
 
     def _job_folded(self, state: JobState, turned: frozenset[str] | None) -> None:
-        known = self._unknown.get(state.job.id)
+        known = self._unknown.pop(state.job.id, None)
         if known is not None:
             known.set()
 
@@ -103,13 +115,14 @@ class Reports:
         event = messages.report(received.subject, received.data)
         reply = sender_of(received)
         state = self._open.get(event.job)
-        if state is None or event.machine not in state.unfinished:
+        if state is None or not _has_turn(state, event.machine):
             self._spawn(self._late(event, reply, len(received.data)))
         else:
             self._take(state, event, reply, len(received.data))
 
     def _take(self, state: JobState, event: Event, reply: str, size: int) -> None:
-        """Store a report of a task that is open."""
+        """Store a report of a task that is open; what its node is called says the plan."""
+        event = msgspec.structs.replace(event, hostname=state.tasks[event.machine].hostname)
         if event.kind == LED:
             self._spawn(self._lead(state, event, reply))
         elif event.kind == STARTED and state.job.needs_leave:
@@ -155,14 +168,19 @@ class Reports:
     async def _late(self, event: Event, reply: str, size: int) -> None:
         """Store a report whose task is not open, as far as is known here."""
         state = await self._find(event)
-        if state is not None and event.machine in state.unfinished:
-            self._take(state, event, reply, size)
-            return
-        if state is None or event.machine not in state.turns.under_way:
+        if state is None or not _has_turn(state, event.machine):
             try:
                 await self._indexer.catch_up()
             except (BrokerUnreachable, BrokerRefused):
                 return  # Not known, so not answered.
+            state = self._open.get(event.job)
+        if state is not None and _has_turn(state, event.machine):
+            self._take(state, event, reply, size)
+            return
+        if state is not None and event.machine in state.unfinished:
+            reason = "this node has no turn, or had it taken back"
+            self._answer(reply, REFUSED, reason=reason, over=True)
+            return
         if self._index.deleted(event.job) or not self._index.has_task(event.job, event.machine):
             self._answer(reply, REFUSED, reason=f"job {event.job} is not for this node", over=True)
         elif self._ended_so(event):
@@ -179,11 +197,10 @@ class Reports:
         if state is not None or self._index.status(event.job) is not None:
             return state
         known = self._unknown.setdefault(event.job, asyncio.Event())
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._folded_within):
                 await known.wait()
-        except TimeoutError:
-            self._unknown.pop(event.job, None)
+        self._unknown.pop(event.job, None)
         return self._open.get(event.job)
 
     def _ended_so(self, event: Event) -> bool:

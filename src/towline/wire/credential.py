@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from towline.wire.fields import Text
+from towline.wire.fields import Encoded, Text
 from towline.wire.reference import DOCKER_HUB, parse_registry
 
 HUB_ADDRESS = "https://index.docker.io/v1/"
@@ -207,6 +207,6 @@ class Supply(msgspec.Struct, frozen=True, omit_defaults=True):
         again: whether another controller, or the same a moment later, may have one.
     """
 
-    sealed: str = ""
+    sealed: Encoded = ""
     error: Text = ""
     again: bool = False

@@ -31,6 +31,8 @@ StartId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 """What an agent draws at each start; part of subjects."""
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*\Z")]
 """Visible ASCII: a hostname, a capability, a kind, a word of the protocol."""
+Encoded: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]*\Z")]
+"""Visible ASCII of any length: what is encrypted, as base64."""
 Text: TypeAlias = Annotated[
     str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\Z")
 ]

@@ -6,14 +6,12 @@ fields together, is looked at here. The machine is the subject's, never the body
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from towline.wire import event as events
-from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.decoding import DEEPEST, Decoder, Unreadable
 from towline.wire.event import Event
-from towline.wire.fields import JobId
+from towline.wire.fields import Name, Text
 from towline.wire.job import Job
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration
 from towline.wire.progress import TaskProgress
@@ -26,13 +24,18 @@ from towline.wire.report import (
     TaskQuestion,
 )
 from towline.wire.subjects import machine_of
-from towline.wire.target import InvalidTarget, parse_label
+from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 
 SMALL = 64 * 1024
 """Bytes of a heartbeat, a registration, a question or a receipt at most."""
+AROUND = DEEPEST + 8
+"""Levels of what jobs and events are sent or stored in, at most: each of those fits, however deep
+it is itself."""
+MOST_IN_GROUP = 4095
+"""Jobs and events of a message of the journal at most: each has a place in it, of 12 bits."""
 
-_order: Decoder[Order] = Decoder(Order)  # type: ignore[arg-type]
-_envelope = Decoder(Envelope)
+_order: Decoder[Order] = Decoder(Order, deepest=AROUND)  # type: ignore[arg-type]
+_envelope = Decoder(Envelope, deepest=AROUND)
 _report = Decoder(Event, largest=LARGEST_REPORT)
 _heartbeat = Decoder(Heartbeat, largest=SMALL)
 _registration = Decoder(Registration, largest=SMALL)
@@ -40,26 +43,34 @@ _progress = Decoder(TaskProgress, largest=LARGEST_REPORT)
 _task_question = Decoder(TaskQuestion, largest=SMALL)
 _cooldown_question = Decoder(CooldownQuestion, largest=SMALL)
 _receipt = Decoder(Receipt, largest=SMALL)
-_answer = Decoder(Answer)
+_answer = Decoder(Answer, deepest=AROUND)
 _job = Decoder(Job)
 _event = Decoder(Event)
-_group = Decoder(list[Event])
-_id = Decoder(JobId)
+_group = Decoder(list[Event], deepest=AROUND)
+
+
+class _Found(msgspec.Struct):
+    """The data of a `led` event; every node of the job is sent it."""
+
+    value: Text
+    hostname: Name
 
 
 # What nodes receive
 
 
-def order(data: bytes | msgspec.Raw, machine: str) -> Order:
+def order(data: bytes | Envelope, machine: str) -> Order:
     """Return what a node was sent.
 
     Args:
+        data: the message, or the envelope that an answer holds.
         machine: the node's own.
 
     Raises:
         Unreadable: it can't be read, or is for another machine.
     """
-    found = _order.decode(_envelope.decode(data).body)
+    envelope = data if isinstance(data, Envelope) else _envelope.decode(data)
+    found = _order.decode(envelope.body)
     if not isinstance(found, BeatNow) and found.machine != machine:
         raise Unreadable("it is for another machine")
     if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
@@ -94,9 +105,17 @@ def report(subject: str, data: bytes) -> Event:
         raise Unreadable(f"{found.kind!r} is a decision, and controllers make those")
     if found.nodes is not None:
         raise Unreadable("it names nodes, as decisions do")
-    if found.kind == events.LED and not isinstance((found.data or {}).get("value"), str):
-        raise Unreadable("it says nothing of what was found")
+    _check_lead(found)
     return found
+
+
+def _check_lead(found: Event) -> None:
+    """Raise `Unreadable` where an event says what was found, and nodes could not read that."""
+    if found.kind == events.LED:
+        try:
+            msgspec.convert(found.data, _Found)
+        except msgspec.ValidationError as error:
+            raise Unreadable(f"what was found can't be read: {error}") from error
 
 
 def heartbeat(subject: str, data: bytes) -> tuple[str, Heartbeat]:
@@ -104,8 +123,6 @@ def heartbeat(subject: str, data: bytes) -> tuple[str, Heartbeat]:
     found = _heartbeat.decode(data)
     if len(found.tasks) % 16 or len(found.tasks) > 16 * MOST_NAMED:
         raise Unreadable("its tasks are no ids")
-    if not found.interval:
-        raise Unreadable("its interval is none")
     return machine_of(subject), found
 
 
@@ -118,8 +135,9 @@ def registration(subject: str, data: bytes) -> Registration:
 
 
 def checked(found: Registration) -> Registration:
-    """Return a registration whose labels are labels; raises as `report`."""
+    """Return a registration whose hostname and labels are such; raises as `report`."""
     try:
+        parse_hostname(found.hostname)
         for key, value in found.labels.items():
             parse_label(f"{key}:{value}")
     except InvalidTarget as error:
@@ -157,7 +175,7 @@ class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
     events: list[Event] = []
 
 
-_answered = Decoder(list[Answered])
+_answered = Decoder(list[Answered], deepest=AROUND)
 
 
 def job(data: bytes) -> Job:
@@ -170,12 +188,14 @@ def decision(data: bytes) -> Event:
     found = _event.decode(data)
     if found.machine != events.NOBODY:
         raise Unreadable("it is of a node, and no decision")
+    _check_lead(found)
     return found
 
 
 def group(data: bytes) -> list[Event]:
     """Return reports that were stored together; raises as `report`."""
     found = _group.decode(data)
+    _check_places(len(found))
     if any(each.machine == events.NOBODY for each in found):
         raise Unreadable("it has a decision among its reports")
     return found
@@ -183,12 +203,11 @@ def group(data: bytes) -> list[Event]:
 
 def answered(data: bytes) -> list[Answered]:
     """Return reads that were recorded together; raises as `report`."""
-    return _answered.decode(data)
+    found = _answered.decode(data)
+    _check_places(sum((each.job is not None) + len(each.events) for each in found))
+    return found
 
 
-def job_id(text: Any) -> str:
-    """Return the id of a job that stands in a subject; raises as `report`."""
-    try:
-        return msgspec.convert(text, JobId)
-    except msgspec.ValidationError as error:
-        raise Unreadable(str(error)) from error
+def _check_places(count: int) -> None:
+    if count > MOST_IN_GROUP:
+        raise Unreadable(f"it has more than {MOST_IN_GROUP} jobs and events")

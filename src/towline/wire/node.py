@@ -8,11 +8,15 @@ from typing import Annotated
 
 import msgspec
 
-from towline.wire.fields import Count, MachineId, Moment, Name, Seconds, StartId, Text
+from towline.wire.fields import LATEST, Count, MachineId, Moment, Name, StartId, Text
 
 MOST_NAMED = 256
 """Tasks that a heartbeat names at most."""
 
+LONGEST_INTERVAL = 3600.0
+"""Seconds between heartbeats at most: for so long, three times, a node that is gone counts as
+here."""
+Interval = Annotated[float, msgspec.Meta(gt=0.0, le=LONGEST_INTERVAL)]
 Load = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 
@@ -61,7 +65,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     start: StartId
-    interval: Seconds
+    interval: Interval
     after: Name = ""
     capabilities: dict[Name, Text] = {}
     running: Count = 0
@@ -93,6 +97,6 @@ class NodeState(msgspec.Struct, frozen=True, omit_defaults=True):
         changed: when that was.
     """
 
-    drained: float | None = None
-    by: str = ""
-    changed: float = 0.0
+    drained: Moment | None = None
+    by: Text = ""
+    changed: Annotated[float, msgspec.Meta(ge=0.0, le=LATEST)] = 0.0

@@ -107,6 +107,11 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     sig: bytes = b""
 
 
+def enclose(order: Order) -> Envelope:
+    """Return an order in its envelope."""
+    return Envelope(msgspec.Raw(msgspec.json.encode(order)))
+
+
 def seal(order: Order) -> bytes:
     """Return an order in its envelope, as it is sent."""
-    return msgspec.json.encode(Envelope(msgspec.Raw(msgspec.json.encode(order))))
+    return msgspec.json.encode(enclose(order))

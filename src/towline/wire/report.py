@@ -7,6 +7,7 @@ import msgspec
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead
 from towline.wire.fields import JobId, Moment, Name, Seconds, Text
+from towline.wire.release import Envelope
 
 STORED = "stored"
 AGAIN = "again"
@@ -77,7 +78,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     time: Moment
-    order: msgspec.Raw | None = None
+    order: Envelope | None = None
     cooldown: Cooldown | None = None
     interval: Seconds | None = None
     error: Text = ""

@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from towline.wire.fields import Name
+
 _SHARE = re.compile(r"([0-9]{1,9})(%?)")
 MAX_PARALLEL = "max_parallel"
 CANARY = "canary"
@@ -22,9 +24,16 @@ class Waves(msgspec.Struct, frozen=True, omit_defaults=True):
         max_failures: so many may fail; past it nodes that wait are cancelled.
     """
 
-    max_parallel: str | None = None
-    canary: str | None = None
-    max_failures: str | None = None
+    max_parallel: Name | None = None
+    canary: Name | None = None
+    max_failures: Name | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` where one is no share, as `read_share`."""
+        for name in OPTIONS:
+            text = getattr(self, name)
+            if text is not None:
+                read_share(name, text)
 
     @classmethod
     def of(cls, given: dict[str, str]) -> Waves | None:
@@ -35,14 +44,13 @@ class Waves(msgspec.Struct, frozen=True, omit_defaults=True):
         """
         if not given:
             return None
-        for name, text in given.items():
-            read_share(name, text)
+        waves = cls(**{name: text.strip() for name, text in given.items()})
         if given.keys() == {MAX_FAILURES}:
             raise ValueError(
                 "'max_failures' says when nodes that wait are cancelled, and none would wait: "
                 "give 'max_parallel' or 'canary' too"
             )
-        return cls(**{name: text.strip() for name, text in given.items()})
+        return waves
 
 
 def read_share(name: str, text: str) -> tuple[int, bool]:

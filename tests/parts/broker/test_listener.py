@@ -62,6 +62,30 @@ async def test_from_ready_on_nothing_is_missed(connection: Connection, sender: C
             await until(lambda: len(received) == 1, "the first")  # noqa: B023
 
 
+async def test_it_is_ready_when_the_server_has_answered_what_was_sent_behind_the_subscription() -> (
+    None
+):
+    lines: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO {}\r\n")
+        while line := await reader.readline():
+            lines.append(line.split()[0])
+            if lines[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with (
+        server,
+        connect(Settings([url]), ping_interval=60.0) as connection,
+        Listener(connection, "a", lambda _: None) as listener,
+    ):
+        await ready(listener)
+        assert lines[-2:] == [b"SUB", b"PING"]
+
+
 async def test_it_receives_again_after_each_loss_of_the_connection(
     connection: Connection, sender: Client, relay: Relay
 ) -> None:

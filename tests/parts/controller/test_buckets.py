@@ -1,5 +1,6 @@
 """The buckets that controllers make are those that brokers of earlier versions hold."""
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -7,25 +8,20 @@ from typing import Any
 import pytest
 
 from towline.broker.jetstream import JetStream
-from towline.controller.cooldowns import cooldown_bucket
+from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.idempotency import Keys
+from towline.controller.presence import Presence
 from towline.controller.rollout.lease import Lease
 from towline.runtime.keys import open_vault
 
 SECOND = 1_000_000_000
 MIB = 1024**2
-# As version 0.1 made them.
+# As version 0.1 made them, but for `cooldowns`, which is later.
 FIRST: dict[str, dict[str, Any]] = {
     "nodes": {"storage": "file", "deny_delete": True, "max_consumers": 1000},
     "states": {"storage": "file", "deny_delete": True, "max_consumers": 1000},
-    "heartbeats": {
-        "storage": "memory",
-        "max_age": 120 * SECOND,
-        "deny_delete": True,
-        "max_consumers": 1000,
-    },
     "requests": {
         "storage": "file",
         "max_age": 86400 * SECOND,
@@ -34,7 +30,7 @@ FIRST: dict[str, dict[str, Any]] = {
     },
     "credentials": {"storage": "file", "max_bytes": 256 * MIB, "max_consumers": 1000},
     "leases": {"storage": "memory", "max_age": 6 * SECOND},
-    "rests": {
+    "cooldowns": {
         "storage": "memory",
         "max_age": 12 * 3600 * SECOND,
         "max_bytes": 16 * MIB,
@@ -47,11 +43,11 @@ FIRST: dict[str, dict[str, Any]] = {
 def makers(jetstream: JetStream, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
     vault = open_vault(tmp_path / "credentials.key", create=True)
     return [
-        Fleet(jetstream).create,
+        Presence(Fleet(), jetstream.connection, jetstream).create,
         Keys(jetstream).create,
         CredentialStore(jetstream, vault).create,
-        Lease(jetstream, "waves").create,
-        cooldown_bucket(jetstream).create,
+        Lease(jetstream, "rollouts").create,
+        Cooldowns(jetstream, time.time).create,
     ]
 
 

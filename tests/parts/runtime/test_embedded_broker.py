@@ -47,7 +47,7 @@ async def test_where_its_port_is_taken_it_takes_another_for_good(tmp_path: Path)
         assert broker.settings.urls == moved
 
 
-@pytest.mark.parametrize("name", ["port", "credentials"])
+@pytest.mark.parametrize("name", ["port", "credentials", "nodes-credentials", "agent-credentials"])
 @pytest.mark.parametrize("content", [b"", b"\n", b"0", b"-1", b"99999", b"\xff"])
 async def test_what_it_cannot_read_of_its_own_it_makes_anew(
     tmp_path: Path, name: str, content: bytes
@@ -65,9 +65,20 @@ async def test_its_files_outlast_a_power_cut(
     monkeypatch.setattr(os, "fsync", disk.sync)
     async with EmbeddedBroker(tmp_path / "state" / "broker"):
         kept = disk.after_a_power_cut()
-    for name in ("port", "credentials", "nats.conf"):
+    for name in ("port", "credentials", "nodes-credentials", "agent-credentials", "nats.conf"):
         path = f"state/broker/{name}"
         assert kept[path] == (tmp_path / path).read_text() != ""
+
+
+async def test_the_journal_of_an_earlier_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    stream = tmp_path / "data" / "jetstream" / "$G" / "streams" / "JOBS"
+    stream.mkdir(parents=True)
+    with pytest.raises(InvalidConfiguration, match="earlier version") as refused:
+        async with EmbeddedBroker(tmp_path):
+            pass
+    assert "--state" in refused.value.details
+    assert stream.exists()
+    assert not (tmp_path / "nats.conf").exists()
 
 
 async def test_a_server_that_does_not_start_is_refused_with_its_last_words(

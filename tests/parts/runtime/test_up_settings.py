@@ -53,6 +53,8 @@ def test_what_is_secret_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path
             "credentials.key",
             "node.key",
             "broker/credentials",
+            "broker/nodes-credentials",
+            "broker/agent-credentials",
             "broker/nats.conf",
             "controller.url",
         ):

@@ -30,10 +30,13 @@ from towline.client import ApiError, Credential
 from towline.operations import docker
 from towline.runtime.keys import node_key
 from towline.runtime.redaction import forms
-from towline.wire.credential import Answer, Issued, Question
+from towline.wire import messages
+from towline.wire.credential import Issued
 from towline.wire.job import new_id
 from towline.wire.node import Registration
-from towline.wire.subjects import question_subject
+from towline.wire.release import Release
+from towline.wire.report import Answer, TaskQuestion
+from towline.wire.subjects import TASK, question_subject
 
 WRONG = "wr0ng p@ss/word+é"
 GOOD = {"username": USER, "password": PASSWORD}
@@ -214,9 +217,9 @@ def test_jobs_and_their_credentials_survive_the_controller_and_the_node_that_is_
     assert held(cluster) == {own}
     cluster.controller.kill()
     cluster.agents[WEB_1].start()
-    # The registry has denied it to the node by now, which could ask nobody.
+    # What has come for the node meanwhile reaches it by a controller only.
     agent = cluster.agents[WEB_1]
-    agent.wait_for(lambda: "no controller could be asked" in agent.stderr, what="an attempt")
+    agent.wait_for(lambda: "not registered yet" in agent.stderr, what="nobody to answer")
     cluster.controller.start()
     cluster.controller.wait_for_output("answers at")
     cluster.wait_here(WEB_1)
@@ -279,9 +282,14 @@ def test_controllers_give_a_node_only_what_its_own_jobs_need(
     try:
         job = asked_for(cluster, image)
         answer = ask(cluster, machine, job)
-        issued = msgspec.json.decode(key.unseal(answer.sealed), type=Issued)
+        assert answer.order is not None
+        release = messages.order(answer.order, machine)
+        assert isinstance(release, Release)
+        assert release.supply is not None
+        sealed = release.supply.sealed
+        issued = msgspec.json.decode(key.unseal(sealed), type=Issued)
         assert (issued.registry, issued.credential) == (private.host, Credential(**GOOD))
-        assert PASSWORD not in base64.b64decode(answer.sealed).decode("latin-1")
+        assert PASSWORD not in base64.b64decode(sealed).decode("latin-1")
         for other, named in (("f" * 32, job), (machine, new_id())):
             assert "not for this node" in ask(cluster, other, named).error
     finally:
@@ -306,15 +314,16 @@ def ask(cluster: Cluster, machine: str, job: str) -> Answer:
     """Ask controllers as a node would."""
 
     async def request() -> bytes:
-        user, _, password = cluster.broker.credentials.read_text().partition(":")
+        user, _, password = cluster.broker.logins.agents.read_text().partition(":")
         client = await nats.connect(cluster.broker.url, user=user, password=password)
         try:
-            question = msgspec.json.encode(Question(job))
-            return (await client.request(question_subject(machine), question, timeout=10)).data
+            question = msgspec.json.encode(TaskQuestion(job))
+            subject = question_subject(machine, TASK)
+            return (await client.request(subject, question, timeout=10)).data
         finally:
             await client.close()
 
-    return msgspec.json.decode(asyncio.run(request()), type=Answer)
+    return messages.answer(asyncio.run(request()))
 
 
 @ONE_KIND
@@ -434,7 +443,7 @@ def test_what_looks_for_secrets_finds_them(cluster: Cluster) -> None:
     assert fleet_wide.status_code == 400
     made = cluster.client(cluster.token("admin", subject=lost)).get(f"/node/{WEB_1}/load")
     assert made.status_code == 200
-    assert any(place.startswith("JOBS: ") for place in where(cluster, lost))
+    assert any(place.startswith("READS: ") for place in where(cluster, lost))
 
 
 @ONE_KIND
@@ -442,11 +451,11 @@ def test_an_agent_that_would_ignore_a_credential_is_named(
     cluster: Cluster, image: PushedImage
 ) -> None:
     """The last one here: a node that never comes stays registered."""
-    old = Registration("0" * 32, "old-01", "0.1.0", *(time.time(), time.time(), 5.0))
+    old = Registration("0" * 32, "old-01", "0.1.0", *(time.time(), time.time()))
     cluster.broker.publish(f"$KV.nodes.{old.machine}", msgspec.json.encode(old))
     wait_until(lambda: cluster.node("old-01") is not None)
     refusal = pull(cluster, image, "old-01", **GOOD)
-    assert (refusal.status_code, "old-01" in refusal.json()["details"]) == (400, True)
+    assert (refusal.status_code, "old-01" in refusal.json()["error"]) == (400, True)
     several = pull(cluster, image, "_all", **GOOD).json()["results"]
     by_name = {each["hostname"]: each for each in several}
     assert {name: each["status"] for name, each in by_name.items()} == {

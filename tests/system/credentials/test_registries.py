@@ -182,7 +182,7 @@ def test_a_controller_with_another_key_says_so_and_loses_nothing(
     def controller(*arguments: str | Path) -> TowlineProcess:
         return TowlineProcess(
             *("controller", "--state", own, "--listen", "127.0.0.1:0", *arguments),
-            *("--nats", fleet.broker.url, "--nats-credentials", fleet.broker.credentials),
+            *fleet.broker.journal_login,
             *("--token-key", theirs / "token.key"),
             logs=tmp_path,
         )

@@ -173,7 +173,10 @@ def test_a_password_in_the_url_of_the_broker_stands_in_no_log(
     place = f"@127.0.0.1:{talkative.broker.port}"
     good = f"nats://tests:{talkative.broker.password}{place}"
     bad = f"nats://tests:{WRONG_PASSWORD}{place}"
-    own = ("--engine", NO_ENGINE) if part == "agent" else ("--listen", "127.0.0.1:0")
+    own: tuple[str | Path, ...] = ("--engine", NO_ENGINE)
+    if part == "controller":
+        nodes = talkative.broker.logins.nodes
+        own = ("--listen", "127.0.0.1:0", "--nodes-credentials", nodes)
     process = TowlineProcess(
         *(part, *own, "--state", str(tmp_path), "--log-level", "debug"),
         *("--nats", urls.format(good=good, bad=bad)),

@@ -13,6 +13,7 @@ from tests.testing.engine_api import pull_errors
 from tests.testing.process import wait_until
 from tests.testing.proxy import Answer, Cut, EndEarly, FaultyProxy, Freeze
 from tests.testing.registry import PushedImage, Registry, random_layer
+from towline.errors import sentence
 
 
 def failure(answer: httpx.Response, cluster: Cluster) -> str:
@@ -34,6 +35,7 @@ def failure(answer: httpx.Response, cluster: Cluster) -> str:
     assert result.keys() == {"hostname", "machine_id", "status", "error"}
     assert result["status"] == "failed"
     assert result["error"] in body["details"]
+    assert body["error"] == sentence(f"docker.pull failed on {result['hostname']}", result["error"])
     details: str = body["details"]
     return details
 

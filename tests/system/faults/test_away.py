@@ -162,12 +162,13 @@ def test_a_request_does_not_wait_for_a_node_that_goes_away_and_the_pull_is_taken
     frail: Cluster, proxy: FaultyProxy, image: PushedImage
 ) -> None:
     agent = frail.agents[FRAIL]
-    before = frail.broker.last_sequence("EVENTS")
+    before = frail.broker.last_sequence("CHANGES")
     proxy.fault = Freeze(match="images/create")
     with ThreadPoolExecutor(1) as caller:
         asked = caller.submit(frail.pull, FRAIL, image.reference, prefer=LONG)
         wait_until(
-            lambda: frail.broker.last_sequence("EVENTS") > before, what="word that it was started"
+            lambda: frail.broker.last_sequence("CHANGES") > before + 1,
+            what="word that it was started",
         )
         agent.kill()
         try:

@@ -17,10 +17,11 @@ from tests.testing.passages import (
     ask,
     asked,
     at_broker,
-    counts,
     ends,
     machine,
 )
+from tests.testing.process import wait_until
+from towline.wire.job import new_id
 
 
 def test_what_a_newer_version_says_breaks_neither_side(
@@ -35,6 +36,7 @@ def test_what_a_newer_version_says_breaks_neither_side(
     async def say(client: Client) -> None:
         stream = client.jetstream()
         now, newer = time.time(), {"newer": {"than": ["we", 7]}}
+        unreadable: tuple[object, ...] = (b"", b"\x00\x01", b"[]", {}, {"v": 2, **newer})
 
         async def publish(subject: str, *bodies: object) -> None:
             for body in bodies:
@@ -45,36 +47,32 @@ def test_what_a_newer_version_says_breaks_neither_side(
             message = await stream.get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}")
             return dict(json.loads(message.data or b"{}"))
 
-        def job(identity: str, operation: str, **parameters: object) -> dict[str, Any]:
+        def job(operation: str, **parameters: object) -> dict[str, Any]:
+            plan = [[target, ONE, "turn", None, "newer"], [two, TWO]]
             return {
-                **{"id": f"{name}-{identity}", "operation": operation, "parameters": parameters},
+                **{"id": new_id(), "operation": operation, "parameters": parameters},
                 **{"target": "_all", "caller": "newer", "created": now, "expires": now + 60},
-                **newer,
+                **{"effect": "converge", "plan": plan, "nodes": 2, "requires": "node", **newer},
             }
 
-        unreadable: tuple[object, ...] = (b"", b"\x00\x01", b"[]", {}, {"v": 2, **newer})
-        for subject in (f"job.node.{target}", "job.all", "job.any.node", "job.group.x", "job.node"):
-            await publish(subject, *unreadable)
-            await publish(subject, job("unknown", "gate.newer", gate=1))
-            await publish(subject, job("cancel", "job.cancel"), job("stop", "job.cancel", jobs=[]))
-        await publish("job.all", job("known", "gate.pass", name=f"{name}-newer-pass"))
-        event = {"machine": target, "hostname": ONE, "time": now, **newer}
-        for identity in (*known.values(), f"{name}-nothing"):
-            for who in (target, two, "_", "stranger"):
-                said = {**event, "job": identity, "machine": who, "kind": "newer"}
-                await publish(f"event.{who}.{identity}.newer", said)
-        await publish("event.newer", *unreadable)
-        await publish("event.newer.kind.of.subject", *unreadable)
-        for bucket in ("nodes", "heartbeats", "states"):
+        for made in (job("gate.newer", gate=1), job("gate.pass", name=f"{name}-newer")):
+            await publish(f"job.{made['id']}", made)
+        for identity in (new_id(), "newer"):
+            await publish(f"job.{identity}", *unreadable)
+            await publish(f"decision.{identity}", *unreadable)
+        await publish("report", *unreadable, b"[{}]")
+        await publish("read", *unreadable, b"[{}]")
+        for identity in (*known.values(), new_id()):
+            event = {"job": identity, "hostname": ONE, "time": now, "kind": "newer", **newer}
+            await publish(f"decision.{identity}", {**event, "machine": "_"})
+            await publish("report", [{**event, "machine": who} for who in (target, two, "other")])
+        for bucket in ("nodes", "states"):
             await publish(f"$KV.{bucket}.newer", *unreadable)
             await publish(f"$KV.{bucket}.a.b", *unreadable)
-        for bucket in ("nodes", "heartbeats"):
-            await publish(f"$KV.{bucket}.{target}", {**await newest(bucket, target), **newer})
-            await publish(f"$KV.{bucket}.{two}", *unreadable)
+        await publish(f"$KV.nodes.{target}", {**await newest("nodes", target), **newer})
+        await publish(f"$KV.nodes.{two}", *unreadable)
         await publish(f"$KV.states.{target}", newer)
         await publish(f"$KV.states.{two}", *unreadable)
-        for who in (target, two):
-            await client.publish(f"state.{who}", b"newer")
         await client.flush()
 
     at_broker(system, say)
@@ -86,7 +84,10 @@ def test_what_a_newer_version_says_breaks_neither_side(
                     assert answer.json()["results"][0]["status"] == "ok", answer.text
             assert client.get("/job?limit=100").status_code == 200
             assert client.get("/job?caller=newer&limit=100").json()["total_items"] >= 2
-        assert {counts(gate, f"{name}-newer", "pass", node) for node in (ONE, TWO)} == {(1, 1)}
+        wait_until(
+            lambda: {gate.passed(f"{name}-newer", node) for node in (ONE, TWO)} == {1},
+            what="what is understood of a newer job to be done",
+        )
         assert ends(system, known) == dict.fromkeys(EFFECTS, "ok")
         for job in known.values():
             for client in (system.admin, other):

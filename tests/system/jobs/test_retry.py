@@ -90,7 +90,7 @@ def test_a_deleted_job_is_gone_for_all_controllers_and_for_good(jobs: Cluster, a
         wait_until(partial(is_gone, client, f"/job/{job}"), what="the job to be gone")
         assert client.get(f"/job/{kept}").status_code == 200
     refused(jobs.writer.delete(f"/job/{job}"), 404)
-    assert jobs.broker.subjects("EVENTS", f"event.*.{job}.*") == {f"event._.{job}.deleted"}
+    assert jobs.broker.subjects("CHANGES", f"*.{job}") == {f"decision.{job}"}
 
     jobs.controller.stop()
     for path in (jobs.directory / "controller").glob("index.sqlite*"):

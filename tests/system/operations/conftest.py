@@ -40,7 +40,7 @@ def extended(directory: Path, env: dict[str, str]) -> Iterator[Cluster]:
     with Cluster(directory, [NodePlan(WEB_1), NodePlan(WEB_2)], env) as cluster:
         older = TowlineProcess(
             *("agent", "--hostname", OLD, "--engine", "none", "--state", directory / OLD),
-            *("--nats", cluster.broker.url, "--nats-credentials", cluster.broker.credentials),
+            *cluster.broker.agent_login,
             logs=directory,
             name=f"agent-{OLD}",
             env={"TOWLINE_HEARTBEAT": "1s"},

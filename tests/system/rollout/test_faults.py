@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,6 @@ from tests.system.rollout.waves import (
     NODES,
     begun,
     hold,
-    journal,
     kinds,
     let_go,
     made,
@@ -37,13 +37,17 @@ from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
-from towline.controller.rollout.decisions import Decisions
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.presence import Presence
+from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.lease import Lease
+from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
-from towline.wire.event import NOBODY, PLANNED, RELEASED, Event, PlannedNode
-from towline.wire.job import Job, new_id
+from towline.operation import NODE
+from towline.wire.credential import Supply
+from towline.wire.event import LEAVE, RELEASED, TAKEN_BACK, NamedNode
+from towline.wire.job import CONVERGE, WAITS, Job, PlannedNode, new_id
 from towline.wire.rollout import Waves
-from towline.wire.subjects import wave_subject
 
 TAKEN = "rollouts taken over"
 
@@ -72,7 +76,6 @@ def all_passed_once(system: Cluster, gate: Gate, name: str, job: str) -> dict[st
     ended = system.ended(job)
     assert statuses(ended) == dict.fromkeys(NODES, "ok")
     assert begun(gate, name) == list(NODES)
-    assert journal(system, job) == 1 + len(NODES)
     released = [m["message"] for m in ended["timeline"] if m["event"] == "released"]
     assert sorted(re.findall(r"a\d", " ".join(released))) == list(NODES)
     for client in system.others:
@@ -97,69 +100,60 @@ class Author:
     def __init__(self, system: Cluster, name: str) -> None:
         self._system = system
         moment = time.time()
-        self.job = Job(
-            *(new_id(), "gate.pass", {"name": name}, "_all", "tests", moment, moment + 600),
-            waves=Waves(max_parallel="2"),
-        )
         known = system.admin.get("/agent").json()["agents"]
         self._machines = {node["hostname"]: node["machine_id"] for node in known}
+        self.job = Job(
+            *(new_id(), "gate.pass", {"name": name}, "_all", "tests", moment, moment + 600),
+            effect=CONVERGE,
+            plan=[PlannedNode(self._machines[each], each, WAITS) for each in NODES],
+            waves=Waves(max_parallel="2"),
+            nodes=len(NODES),
+            requires=NODE,
+        )
 
-    def _planned(self, *hostnames: str) -> list[PlannedNode]:
-        return [PlannedNode(self._machines[name], name) for name in hostnames]
+    def write(self, *decided: tuple[str, tuple[str, ...]]) -> None:
+        """Make the job, and decide about some nodes, one group after another."""
+        asyncio.run(self._write(decided))
 
-    def write(self, *, released: tuple[tuple[str, ...], ...] = (), given: tuple[str, ...]) -> None:
-        """Make the job; release some nodes, one group after another, and give it to some."""
-        asyncio.run(self._write(released, given))
-
-    async def _write(self, released: tuple[tuple[str, ...], ...], given: tuple[str, ...]) -> None:
+    async def _write(self, decided: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
         broker = self._system.broker
         async with Connection(Settings([broker.url], broker.credentials), "tests") as connection:
             log = Journal(JetStream(connection))
-            moment = self.job.created
-            plan = Event(self.job.id, NOBODY, "", PLANNED, moment, nodes=self._planned(*NODES))
-            await log.add_event(plan)
-            await log.add_job(self.job, wave_subject(self.job.id))
+            await log.add_job(self.job)
             last = 0
-            for group in released:
-                event = Event(
-                    self.job.id, NOBODY, "", RELEASED, moment, nodes=self._planned(*group)
-                )
-                last = await log.decide(event, last)
-            for hostname in given:
-                await log.release(self.job, self._machines[hostname])
+            for kind, hostnames in decided:
+                nodes = [NamedNode(self._machines[each], each) for each in hostnames]
+                last = await log.decide(decision(self.job.id, kind, time.time(), nodes=nodes), last)
 
 
 @pytest.mark.parametrize(
-    ("released", "given"),
+    "decided",
     [
-        ((), ()),
-        ((("a1", "a2"),), ()),
-        ((("a1", "a2"),), ("a1",)),
-        ((("a1", "a2"), ("a3",)), ("a1", "a2")),
-        ((("a1", "a2"), ("a3", "a4"), ("a5",)), NODES),
+        (),
+        ((RELEASED, ("a1", "a2")),),
+        ((RELEASED, ("a1", "a2")), (LEAVE, ("a1",))),
+        ((RELEASED, ("a1", "a2")), (TAKEN_BACK, ("a1",)), (RELEASED, ("a3",))),
+        ((RELEASED, ("a1", "a2")), (LEAVE, ("a1", "a2"))),
     ],
-    ids=["made", "released", "half-given", "amid", "all-given"],
+    ids=["made", "released", "one-has-leave", "one-was-taken-back", "all-have-leave"],
 )
 def test_a_controller_goes_on_wherever_another_one_has_died(
-    system: Cluster,
-    gate: Gate,
-    name: str,
-    released: tuple[tuple[str, ...], ...],
-    given: tuple[str, ...],
+    system: Cluster, gate: Gate, name: str, decided: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> None:
     author = Author(system, name)
     for controller in controllers(system):
         controller.stop()
     try:
-        author.write(released=released, given=given)
-        wait_until(lambda: all(gate.passed(name, node) for node in given))
+        author.write(*decided)
     finally:
         for controller in controllers(system):
             controller.start()
         for controller in controllers(system):
             controller.wait_for_output("answers at")
     system.wait_here(*NODES)
-    all_passed_once(system, gate, name, author.job.id)
+    ended = system.ended(author.job.id)
+    assert statuses(ended) == dict.fromkeys(NODES, "ok")
+    assert begun(gate, name) == list(NODES)
 
 
 def test_another_controller_drives_on_when_the_driver_is_killed(
@@ -229,14 +223,24 @@ class Reckless:
         broker = self._system.broker
         settings = Settings([broker.url], broker.credentials)
         with Index(self._directory / "index.sqlite") as index:
-            async with Connection(settings, "reckless") as connection, asyncio.TaskGroup() as group:
+            async with (
+                Connection(settings, "reckless") as connection,
+                Connection(Settings([broker.url], broker.logins.nodes), "reckless") as nodes,
+                asyncio.TaskGroup() as group,
+            ):
                 jetstream = JetStream(connection)
-                journal, fleet = Journal(jetstream), Fleet(jetstream)
-                indexer = Indexer(jetstream, index, retention=86400)
-                decisions = Decisions(journal, index, fleet, indexer)
-                lease = Taken(jetstream, "reckless")
-                runner = Runner(journal, index, fleet, indexer, decisions, lease)
-                tasks = [group.create_task(part.run()) for part in (indexer, fleet, runner)]
+                journal, fleet, jobs = Journal(jetstream), Fleet(), OpenJobs()
+                presence = Presence(fleet, nodes, jetstream)
+                indexer = Indexer(jetstream, index, jobs, retention=86400)
+                able = asyncio.Event()
+                able.set()
+                runner = Runner(
+                    *(jobs, fleet, Decisions(journal, jobs, indexer)),
+                    Releases(nodes, fleet, no_supplies, lambda job: None),
+                    Taken(jetstream, "reckless"),
+                    able,
+                )
+                tasks = [group.create_task(part.run()) for part in (indexer, presence, runner)]
                 while len(list(fleet.here())) < len(NODES):
                     await asyncio.sleep(0.02)
                 self._ready.set()
@@ -246,15 +250,21 @@ class Reckless:
                     task.cancel()
 
 
+async def no_supplies(job: Job, machines: Sequence[str]) -> dict[str, Supply]:
+    return {}
+
+
 class Taken(Lease):
     """A lease that its holder believes to have."""
 
-    held = True
-
-    async def hold(self) -> bool:
+    @property
+    def valid(self) -> bool:
         return True
 
-    async def leave(self) -> None:
+    async def take(self) -> bool:
+        return True
+
+    async def give_back(self) -> None:
         pass
 
 

@@ -83,11 +83,6 @@ def declined(answer: httpx.Response, status: int, *texts: str) -> None:
         assert text in said
 
 
-def journal(cluster: Cluster, job: str) -> int:
-    """Return how many messages of a job there are beside its events."""
-    return sum(job.encode() in data for _, data in cluster.broker.messages("JOBS"))
-
-
 def shows(client: httpx.Client, job: str, field: str) -> bool:
     """Whether a controller's answer on a job has a field."""
     return field in client.get(f"/job/{job}").json()

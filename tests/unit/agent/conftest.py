@@ -1,4 +1,4 @@
-"""An agent's middle, from the ledger to the outbox, without a broker."""
+"""An agent's middle, from what is released to what is reported, without a broker."""
 
 import asyncio
 import time
@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.testing.doubles import DeliveryDouble, JournalDouble, ProviderDouble
+from tests.testing.controllers import Controllers
+from tests.testing.doubles import ConnectionDouble, ProviderDouble
 from towline.agent.capabilities import Capabilities
 from towline.agent.executor import Executor
 from towline.agent.ledger import Ledger
@@ -18,10 +19,10 @@ from towline.agent.outbox import Outbox
 from towline.agent.progress import ProgressSender
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner
-from towline.broker.connection import Connection
-from towline.broker.settings import Settings
+from towline.broker.clock import Clock, running
 from towline.operation import Effect, catalog, operation
 from towline.wire.job import Job, new_id
+from towline.wire.release import Cancellation, Release
 
 
 class Done(msgspec.Struct):
@@ -35,7 +36,8 @@ class Body:
     """What the operations of these tests do: they begin, wait for a gate, and return or raise.
 
     Attributes:
-        do: called with the node at the end; what it returns is in the result.
+        do: called with the node at the end; what it returns, or what that returns when it is
+            awaited, is in the result.
         begun: how often one was begun.
         gate: they wait for it.
     """
@@ -50,7 +52,8 @@ class Body:
         """Run one."""
         self.begun += 1
         await self.gate.wait()
-        return Done(self.do(node))
+        result = self.do(node)
+        return Done(await result if asyncio.iscoroutine(result) else result)
 
 
 @pytest.fixture
@@ -74,49 +77,73 @@ def body() -> Iterator[Body]:
 
 
 class Middle:
-    """The parts between inbox and journal, on a ledger of their own.
+    """The parts between inbox and controllers, on a ledger of their own.
 
     Attributes:
-        clock: what the node's clock shows, in seconds since 1970.
+        wall_clock: what the node's clock shows, in seconds since 1970.
+        running: returns the seconds since the machine was started.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.clock = time.time
-        self.journal = JournalDouble()
+        self.wall_clock = time.time
+        self.controllers = Controllers()
+        self.connection = ConnectionDouble(self.controllers)
         self.provider = ProviderDouble()
         self.ledger = Ledger(path, retry_every=0.01)
-        self.outbox = Outbox(self.journal, self.ledger, retry_every=0.01)
+        self.ledger.born = self.ledger.born or 1_000_000_000.0
+        self.running = running
+        self.clock = Clock(lambda: self.running())
+        self.clock.observe(time.time(), running())
+        self.outbox = Outbox(
+            self.connection,
+            "machine-1",
+            self.ledger,
+            self.clock,
+            shortest_pause=0.01,
+            longest_pause=0.02,
+        )
         self.capabilities = Capabilities(self.ledger, [self.provider], lambda: None)
-        broker = Connection(Settings(["nats://127.0.0.1:1"]), "tests")
-        clock = self.journal.jetstream.clock
+        self.progress = ProgressSender(self.connection, "machine-1")
         self.executor = Executor(
             Node("machine-1", "node-1", [self.provider]),
             self.capabilities,
-            clock,
+            self.clock,
             self.outbox,
-            ProgressSender(broker, "machine-1"),
+            self.progress,
             announced_after=0.05,
-            wall_clock=lambda: self.clock(),
+            wall_clock=lambda: self.wall_clock(),
         )
-        self.runner = Runner(self.ledger, self.executor, self.outbox, clock)
-        self.reads = Reads(self.executor, self.outbox, clock)
+        self.runner = Runner(self.ledger, self.executor, self.outbox, self.clock, forget_every=0.02)
+        self.reads = Reads(self.connection, self.executor)
 
     def job(self, effect: Effect = Effect.CONVERGE, **more: Any) -> Job:
         """Return a job for this node, which expires in an hour unless `more` says otherwise."""
         now = time.time()
         fields = {"created": now, "expires": now + 3600, "target": "node-1", **more}
-        return Job(new_id(), f"test.{effect.value}", {}, caller="tests", **fields)
+        name = f"test.{effect.value}"
+        return Job(new_id(), name, {}, caller="tests", effect=effect.value, **fields)
 
-    def deliver(self, job: Job) -> DeliveryDouble:
-        """Give a job to the runner."""
-        delivery = DeliveryDouble(job)
-        self.runner.take(delivery)
-        return delivery
+    def release(self, job: Job, **more: Any) -> Release:
+        """Return the release of a job to this node; `more` are fields of it."""
+        fields = {"expires": job.expires, **more}
+        return Release(job.id, "machine-1", time.time(), job=job, **fields)
+
+    def take(self, job: Job, **more: Any) -> Release:
+        """Give a job to the runner, as it is released."""
+        release = self.release(job, **more)
+        self.runner.take(release)
+        return release
+
+    def cancel(self, job: Job, caller: str = "ann") -> None:
+        """Have the runner cancel a job."""
+        now = time.time()
+        order = Cancellation(job.id, "machine-1", caller, now, job.created, job.expires)
+        self.runner.cancel(order)
 
     def ends(self, job: Job) -> list[tuple[str, str | None]]:
-        """Return the kinds and errors of the events of a job, in the journal."""
-        return [(event.kind, event.error) for event in self.journal.events if event.job == job.id]
+        """Return the kinds and errors of the events of a job that the controllers have stored."""
+        return self.controllers.ends(job.id)
 
 
 @pytest.fixture

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.ledger import a_job, an_end, full_disk, long_job, on_disk, outbox
+from tests.testing.ledger import (
+    a_task,
+    an_end,
+    end,
+    full_disk,
+    long_task,
+    numbered,
+    on_disk,
+    open_tasks,
+    outbox,
+)
 from tests.testing.process import Process
 from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
@@ -19,13 +29,16 @@ import asyncio, pathlib, sys
 from towline.agent.ledger import Ledger
 from towline.wire.event import Event
 from towline.wire.job import Job
+from towline.wire.release import Release
 
 async def work(ledger, number):
-    job = Job(f"job-{number:09}", "node.load", {}, "_all", "ci", 1.0, 2.0)
-    ledger.accept(job, received=1.0)
-    last = ledger.start(job.id, 5.0)
+    id = f"00000000-0000-7000-8000-{number:012}"
+    job = Job(id, "node.load", {}, "_all", "ci", 1.7e9, 1.8e9)
+    ledger.accept(Release(id, "a", 1.7e9, 1.8e9, job))
+    last = ledger.start(id, 5.0)
     if number % 2 == 0:
-        last = ledger.end(Event(job.id, "a", "host-a", "completed", 3.0))
+        ended = Event(id, "a", "host-a", "completed", 1.7e9)
+        last = ledger.end(ended, created=1.7e9, expires=1.8e9)
     await last
     print(number, flush=True)
 
@@ -53,13 +66,13 @@ async def test_a_process_killed_amid_its_work_leaves_the_ledger_intact(
         process.kill()
     stored = [int(line) for line in process.stdout.split("\n")[:-1]]
     with Ledger(path) as ledger:
-        started = {job.id: moment for job, moment in await ledger.unfinished()}
+        started = {task.job: task.started for task in await ledger.unfinished()}
         ended = {event.job for event in outbox(ledger)}
         assert set(started.values()) <= {5.0}
         for number in stored:
-            job = a_job(f"job-{number:09}")
-            assert ledger.accept(job, received=1.0) is None
-            assert (job.id in started, job.id in ended) == (number % 2 == 1, number % 2 == 0)
+            task = a_task(numbered(number))
+            assert ledger.accept(task) is None
+            assert (task.id in started, task.id in ended) == (number % 2 == 1, number % 2 == 0)
         # Nothing half: each task that is there has started, and has ended where it says so.
         tasks, events = on_disk(path)
         assert tasks == started.keys() | ended
@@ -72,139 +85,144 @@ async def test_a_process_killed_amid_its_work_leaves_the_ledger_intact(
 async def test_a_full_disk_fails_whoever_waits_and_what_comes_after_is_taken(
     path: Path, count: int
 ) -> None:
-    job, jobs = a_job(), [long_job() for _ in range(count)]
+    task, tasks = a_task(), [long_task() for _ in range(count)]
     with Ledger(path) as ledger:
-        first = ledger.accept(job, received=1.0)
+        first = ledger.accept(task)
         assert first is not None
         await first
         with full_disk(path):
-            changes = [ledger.accept(each, received=2.0) for each in jobs]
+            changes = [ledger.accept(each) for each in tasks]
             for change in changes:
                 assert change is not None
                 with pytest.raises(sqlite3.OperationalError):
                     await change
-        assert await ledger.unfinished() == [(job, None)]
-        ledger.start(job.id, 5.0)
-        assert ledger.accept(jobs[0], received=2.0)
-        await ledger.end(an_end(job))
-        assert await ledger.unfinished() == [(jobs[0], None)]
-        assert outbox(ledger) == [an_end(job)]
-    assert on_disk(path) == ({job.id, jobs[0].id}, {job.id})
+        assert await open_tasks(ledger) == [(task, None)]
+        ledger.start(task.id, 5.0)
+        assert ledger.accept(tasks[0])
+        await end(ledger, task)
+        assert await open_tasks(ledger) == [(tasks[0], None)]
+        assert outbox(ledger) == [an_end(task)]
+    assert on_disk(path) == ({task.id, tasks[0].id}, {task.id})
 
 
 async def test_what_is_written_with_what_a_full_disk_refused_does_not_count_alone(
     path: Path,
 ) -> None:
     with Ledger(path) as ledger:
-        await ledger.end(an_end(a_job("job-0")))
+        await end(ledger, a_task(numbered(0)))
         with full_disk(path):
             for _ in range(500):
-                ledger.accept(long_job(), received=1.0)
-            last = ledger.end(an_end(a_job("job-1")))
+                ledger.accept(long_task())
+            last = end(ledger, a_task(numbered(1)))
             with pytest.raises(sqlite3.OperationalError):
                 await last
-        assert on_disk(path) == (set(), {"job-0"})
-        assert [event.job for event in outbox(ledger)] == ["job-0"]
+        assert on_disk(path) == ({numbered(0)}, {numbered(0)})
+        assert [event.job for event in outbox(ledger)] == [numbered(0)]
 
 
 async def test_a_job_that_a_full_disk_refused_can_be_accepted_again(path: Path) -> None:
-    lost, kept = a_job(), a_job()
+    lost, kept = a_task(), a_task()
     with Ledger(path) as ledger:
-        await ledger.end(an_end(a_job("job-0")))
+        await end(ledger, a_task(numbered(0)))
         with full_disk(path):
-            first = ledger.accept(lost, received=1.0)
+            first = ledger.accept(lost)
             await asyncio.sleep(0)  # From here on the commit is under way.
-            second = ledger.accept(kept, received=2.0)
+            second = ledger.accept(kept)
             for change in (first, second):
                 assert change is not None
                 with pytest.raises(sqlite3.OperationalError):
                     await change
-        again = ledger.accept(lost, received=3.0)
+        again = ledger.accept(lost)
         assert again is not None
         await again
-        assert await ledger.unfinished() == [(lost, None)]
+        assert await open_tasks(ledger) == [(lost, None)]
 
 
 async def test_an_event_that_a_full_disk_refused_is_not_thought_delivered_by_its_number(
     path: Path,
 ) -> None:
     with Ledger(path) as ledger:
-        await ledger.end(an_end(a_job()))
+        await end(ledger, a_task())
         ledger.delivered(1)
         with full_disk(path):
-            lost = ledger.end(an_end(a_job()))
+            lost = end(ledger, a_task())
             with pytest.raises(sqlite3.OperationalError):
                 await lost
-        kept = ledger.end(an_end(job := a_job()))
+        kept = end(ledger, task := a_task())
         await kept
         ledger.delivered(lost.number)
         assert kept.number != lost.number
-        assert outbox(ledger) == [an_end(job)]
+        assert outbox(ledger) == [an_end(task)]
 
 
 async def test_what_was_delivered_is_struck_in_silence_while_the_disk_is_full(path: Path) -> None:
     with Ledger(path) as ledger:
-        numbers = [ledger.end(an_end(a_job())).number for _ in range(200)]
-        await ledger.record(an_end(job := a_job()))
+        numbers = [end(ledger, a_task()).number for _ in range(200)]
+        await ledger.record(an_end(task := a_task()))
         with full_disk(path):
             for number in numbers:
                 ledger.delivered(number)
-            assert outbox(ledger) == [an_end(job)]
+            assert outbox(ledger) == [an_end(task)]
             with pytest.raises(sqlite3.OperationalError):
-                await ledger.start(job.id, 5.0)
-            assert outbox(ledger) == [an_end(job)], "what was struck came back"
-        await ledger.start(job.id, 5.0)
-    assert on_disk(path)[1] == {job.id}
+                await ledger.start(task.id, 5.0)
+            assert outbox(ledger) == [an_end(task)], "what was struck came back"
+        await ledger.start(task.id, 5.0)
+    assert on_disk(path)[1] == {task.id}
 
 
 async def test_a_ledger_whose_disk_is_full_can_be_closed(path: Path) -> None:
     ledger = Ledger(path)
-    change = ledger.end(an_end(a_job("job-0")))
+    change = end(ledger, a_task(numbered(0)))
     await change
     with full_disk(path):
         ledger.delivered(change.number)
-        lost = ledger.accept(a_job(), received=1.0)
+        lost = ledger.accept(a_task())
         ledger.__exit__(None, None, None)
     assert lost is not None
     with pytest.raises(sqlite3.OperationalError):
         await lost
-    assert on_disk(path) == (set(), {"job-0"})
+    assert on_disk(path) == ({numbered(0)}, {numbered(0)})
 
 
 async def test_a_change_that_must_be_written_is_written_when_there_is_room(path: Path) -> None:
-    job = a_job()
+    task = a_task()
     with Ledger(path, retry_every=0.01) as ledger:
-        await ledger.end(an_end(a_job()))
+        await end(ledger, a_task())
         attempts = 0
 
-        def end() -> Change:
+        def record() -> Change:
             nonlocal attempts
             attempts += 1
-            return ledger.end(an_end(job))
+            return end(ledger, task)
 
         with full_disk(path):
-            writing = asyncio.create_task(ledger.persist(end, job.id))
+            writing = asyncio.create_task(ledger.persist(record, task.id))
             while attempts < 3:
                 await asyncio.sleep(0.01)
             assert not writing.done()
         await writing
-        assert job.id in on_disk(path)[1]
+        assert task.id in on_disk(path)[1]
 
 
 async def test_what_cannot_be_read_back_stops_nothing_else(path: Path) -> None:
-    job = a_job()
+    task = a_task()
     with Ledger(path) as ledger:
-        ledger.accept(job, received=1.0)
-        await ledger.record(an_end(job))
+        ledger.accept(task)
+        await ledger.record(an_end(task))
     with closing(sqlite3.connect(path)) as database:
-        database.execute("INSERT INTO task (job, received, body) VALUES ('other', 0, '{}')")
+        database.execute(
+            "INSERT INTO task (job, created, expires, state, release) "
+            "VALUES ('other', 9, 9, 0, '{}')"
+        )
         database.executemany(
-            "INSERT INTO outbox VALUES (?, ?)", [(-n, "not an event") for n in range(100)]
+            "INSERT INTO outbox VALUES (?, 'other', 0, ?)",
+            [(-n, "not an event") for n in range(100)],
         )
         database.commit()
     with Ledger(path) as ledger:
-        assert await ledger.unfinished() == [(job, None)]
-        assert ledger.undelivered(64) == [(1, an_end(job))]
+        assert await open_tasks(ledger) == [(None, None), (task, None)]
+        assert (await ledger.unfinished())[0].job == "other"
+        assert ledger.undelivered(64) == [(1, an_end(task))]
 
 
 async def test_a_disk_that_can_be_neither_written_nor_tidied_is_trouble_and_no_more(
@@ -213,9 +231,9 @@ async def test_a_disk_that_can_be_neither_written_nor_tidied_is_trouble_and_no_m
     with Ledger(path) as ledger:
         # Neither can it be opened as a file, nor removed as one.
         path.with_name(f"{path.name}.room").mkdir()
-        await ledger.end(an_end(a_job()))
+        await end(ledger, a_task())
         with full_disk(path), pytest.raises(sqlite3.OperationalError):
-            await ledger.end(an_end(a_job()))
+            await end(ledger, a_task())
         assert (await ledger.trouble()).startswith("the ledger can't be written: ")
         path.with_name(f"{path.name}.room").rmdir()
         assert await ledger.trouble() == ""

@@ -14,7 +14,7 @@ def test_a_controller_that_is_down_is_known_by_its_url() -> None:
     error = failures(url, "token")
     assert (error.status, error.job_id) == (0, None)
     assert url in error.error
-    assert "refused" in error.details
+    assert "refused" in error.error
 
 
 @pytest.mark.parametrize("image", ["", "Nginx", "nginx:", "http://nginx", "a "])

@@ -1,17 +1,19 @@
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.broker.connection import Connection
-from towline.broker.jetstream import JetStream
-from towline.broker.settings import Settings
+from tests.testing.jobs import LONG_AGO
 from towline.controller.fleet import Fleet, Member
+from towline.controller.moment import LocalClock
 from towline.errors import InvalidRequest, NoNodes, TowlineError
-from towline.wire.node import Heartbeat, Registration
+from towline.wire.job import new_id
+from towline.wire.node import Heartbeat, NodeState, Registration, pack
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_target
 
+FIRST, SECOND = "1" * 16, "2" * 16
 MACHINES = ["m1", "m2", "m3", "web-01"]
 HOSTNAMES = ["web-01", "web-02", "m2"]
 KEYS = ["group", "rack"]
@@ -20,22 +22,26 @@ PATHS = st.lists(st.sampled_from(["web", "we", "website", "eu"]), min_size=1, ma
 
 
 def registration(
-    machine: str, hostname: str, labels: dict[str, str] | None = None, started: float = 1.0
+    machine: str, hostname: str, labels: dict[str, str] | None = None, started: float = LONG_AGO
 ) -> Registration:
-    return Registration(machine, hostname, "0.1.0", started, started, 5.0, labels or {})
+    return Registration(machine, hostname, "0.2.0", started, started, labels or {})
 
 
 def a_fleet(registrations: Iterable[Registration]) -> Fleet:
-    """A fleet that has followed these, in order; its broker is never asked."""
-    fleet = Fleet(JetStream(Connection(Settings(["nats://127.0.0.1:4222"]), "tests")))
+    """A fleet that has followed these, in order."""
+    fleet = Fleet()
     for each in registrations:
-        fleet._register(each)
+        fleet.register(each)
     return fleet
 
 
-def beat(fleet: Fleet, machine: str, heartbeat: Heartbeat | None = None, ago: float = 0.0) -> None:
-    """Have a heartbeat arrive, or have arrived some seconds ago."""
-    fleet._receive(machine, heartbeat or Heartbeat({"node": ""}), fleet._clock.moment(ago))
+def heartbeat(**more: Any) -> Heartbeat:
+    return Heartbeat(**{"start": FIRST, "interval": 5.0, "capabilities": {"node": ""}, **more})
+
+
+def beat(fleet: Fleet, machine: str, **more: Any) -> bool:
+    """Have a heartbeat arrive."""
+    return fleet.receive(machine, heartbeat(**more))
 
 
 def resolved(fleet: Fleet, target: Target) -> list[str] | type[TowlineError]:
@@ -113,7 +119,7 @@ def test_a_name_of_several_nodes_means_the_one_that_is_here_where_just_one_is() 
     beat(fleet, "c")
     with pytest.raises(InvalidRequest, match="belongs to 3 nodes, of which 2 are here"):
         fleet.resolve(Hostname("web-01"))
-    beat(fleet, "b", Heartbeat({"node": ""}, leaving=True))
+    beat(fleet, "b", leaving=True)
     assert resolved(fleet, Hostname("web-01")) == ["c"]
 
 
@@ -132,7 +138,7 @@ def test_a_node_that_was_renamed_is_known_by_its_new_name_alone() -> None:
 def test_a_registration_that_cannot_be_read_leaves_the_node_as_it_was() -> None:
     fleet = a_fleet([registration("a", "old")])
     with pytest.raises(ValueError, match="is not a label"):
-        fleet._register(registration("a", "new", {"group": "web.*"}))
+        fleet.register(registration("a", "new", {"group": "web.*"}))
     assert resolved(fleet, Hostname("old")) == ["a"]
     assert resolved(fleet, Hostname("new")) is InvalidRequest
 
@@ -156,7 +162,6 @@ def test_without_any_node_the_refusal_says_how_to_start_one(target: str) -> None
 def test_members_are_listed_by_hostname() -> None:
     fleet = a_fleet([registration("1", "c"), registration("2", "a"), registration("3", "b")])
     assert [member.hostname for member in fleet.members()] == ["a", "b", "c"]
-    assert fleet.hostnames == {"1": "c", "2": "a", "3": "b"}
 
 
 def test_a_node_is_here_from_its_heartbeat_on_and_gone_when_it_says_so() -> None:
@@ -167,30 +172,98 @@ def test_a_node_is_here_from_its_heartbeat_on_and_gone_when_it_says_so() -> None
     beat(fleet, "a")
     assert [member.machine for member in fleet.here()] == ["a"]
     beat(fleet, "a")
-    beat(fleet, "a", Heartbeat(leaving=True))
+    beat(fleet, "a", leaving=True)
     assert not list(fleet.here())
     assert changes == [{"a"}, {"a"}]
 
 
-def test_a_heartbeat_of_long_ago_brings_nobody_back() -> None:
-    fleet = a_fleet([registration("a", "web-01")])
-    beat(fleet, "a", ago=60.0)
-    assert not list(fleet.here())
-
-
-def test_a_heartbeat_that_comes_before_its_registration_counts_when_that_comes() -> None:
+def test_a_heartbeat_of_a_node_that_is_not_registered_counts_as_none() -> None:
     fleet = a_fleet([])
-    beat(fleet, "a", Heartbeat({"docker": ""}))
+    assert beat(fleet, "a")
     assert resolved(fleet, ALL) is NoNodes
-    fleet._register(registration("a", "web-01"))
+    fleet.register(registration("a", "web-01"))
+    assert not list(fleet.here())
+    beat(fleet, "a", capabilities={"docker": ""})
     (member,) = fleet.here()
     assert member.can("docker")
 
 
+@pytest.mark.parametrize(
+    ("before", "second", "counts"),
+    [
+        ({}, {"start": SECOND}, False),
+        ({}, {"start": SECOND, "after": SECOND}, False),
+        ({}, {"start": SECOND, "after": FIRST}, True),
+        ({"leaving": True}, {"start": SECOND}, True),
+        ({}, {"start": FIRST}, True),
+    ],
+)
+def test_one_start_of_an_agent_counts_at_a_time(
+    before: dict[str, Any],
+    second: dict[str, Any],
+    counts: bool,
+) -> None:
+    fleet = a_fleet([registration("a", "web-01")])
+    beat(fleet, "a", **before)
+    assert beat(fleet, "a", running=3, **second) is counts
+    assert fleet.duplicates == (not counts)
+    (member,) = fleet.members()
+    assert member.start == (second["start"] if counts else FIRST)
+    assert member.heartbeat is not None
+    assert (member.heartbeat.running == 3) is counts
+
+
+def test_a_second_start_counts_once_the_first_is_away() -> None:
+    running = [1000.0]
+    fleet = Fleet(LocalClock(lambda: running[0]))
+    fleet.register(registration("a", "web-01"))
+    beat(fleet, "a")
+    running[0] += 16.0
+    fleet.find_silent(0.0)
+    assert beat(fleet, "a", start=SECOND)
+    (member,) = fleet.here()
+    assert (member.start, fleet.duplicates, fleet.size) == (SECOND, 0, 1)
+
+
+def test_what_a_node_holds_is_what_its_heartbeat_names() -> None:
+    fleet = a_fleet([registration("a", "web-01")])
+    (member,) = fleet.members()
+    jobs = [new_id() for _ in range(2)]
+    assert not member.holds(jobs[0])
+    beat(fleet, "a", tasks=pack(jobs[:1]))
+    assert [member.holds(job) for job in jobs] == [True, False]
+    beat(fleet, "a", tasks=pack(jobs[:1]), more=True)
+    assert [member.holds(job) for job in jobs] == [True, True]
+    beat(fleet, "a")
+    assert [member.holds(job) for job in jobs] == [False, False]
+
+
+def test_who_follows_heartbeats_gets_each_that_counts_and_says_that_its_node_is_here() -> None:
+    fleet = a_fleet([registration("a", "web-01")])
+    received: list[str] = []
+    fleet.subscribe_heartbeats(lambda member: received.append(member.start))
+    beat(fleet, "a")
+    beat(fleet, "a", start=SECOND)
+    beat(fleet, "z")
+    beat(fleet, "a")
+    beat(fleet, "a", leaving=True)
+    assert received == [FIRST, FIRST]
+
+
+def test_what_people_decided_about_a_node_outlives_its_registrations() -> None:
+    fleet = a_fleet([])
+    fleet.decide("a", NodeState(LONG_AGO, "ann", LONG_AGO))
+    for hostname in ("web-01", "web-02"):
+        fleet.register(registration("a", hostname))
+        assert fleet.one(hostname).drained == LONG_AGO
+    fleet.decide("a", NodeState())
+    assert fleet.one("web-02").drained is None
+
+
 def test_a_registration_anew_does_not_make_a_node_silent() -> None:
     fleet = a_fleet([registration("a", "web-01")])
-    beat(fleet, "a", Heartbeat({"docker": "refused"}))
-    fleet._register(registration("a", "web-01", {"group": "web"}, started=2.0))
+    beat(fleet, "a", capabilities={"docker": "refused"})
+    fleet.register(registration("a", "web-01", {"group": "web"}, started=LONG_AGO + 2))
     (member,) = fleet.here()
     assert member.trouble("docker") == "refused"
     assert resolved(fleet, Label("group", "web")) == ["a"]
@@ -199,7 +272,7 @@ def test_a_registration_anew_does_not_make_a_node_silent() -> None:
 def test_what_a_node_can_do_is_what_its_heartbeat_says() -> None:
     member = Member(registration("a", "web-01"))
     assert member.can("docker")  # nothing is known of it yet
-    member.heartbeat = Heartbeat({"node": "", "docker": "no such file"})
+    member.heartbeat = heartbeat(capabilities={"node": "", "docker": "no such file"})
     assert member.can("node")
     assert member.can("docker")
     assert not member.can("podman")

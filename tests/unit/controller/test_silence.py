@@ -2,28 +2,16 @@
 
 import pytest
 
-from towline.broker.connection import Connection
+from tests.testing.doubles import ConnectionDouble
 from towline.broker.jetstream import JetStream
-from towline.broker.settings import Settings
-from towline.controller.fleet import GRACE, LATE, LOOK_EVERY, MISSED, Fleet, Member
+from towline.controller.fleet import MISSED, Fleet, Member
 from towline.controller.moment import LocalClock
+from towline.controller.presence import GRACE, LATE, LOOK_EVERY, Presence
 from towline.wire.node import Heartbeat, Registration
 
 INTERVAL = 5.0
 NOW = 1_800_000_000.0
 HOUR = 3600.0
-
-
-class Broker(Connection):
-    """A broker that is there, or away, as a test says; it is never asked."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings(["nats://127.0.0.1:4222"]), "tests")
-        self.there = True
-
-    @property
-    def connected(self) -> bool:
-        return self.there
 
 
 class World:
@@ -32,10 +20,11 @@ class World:
     def __init__(self) -> None:
         self.running = 1000.0
         self.wall = NOW
-        self.broker = Broker()
-        clock = LocalClock(lambda: self.running, lambda: self.wall)
-        self.fleet = Fleet(JetStream(self.broker), clock=clock)
-        self.fleet._register(Registration("a", "web-01", "0.1.0", NOW, NOW, INTERVAL))
+        self.broker = ConnectionDouble()
+        self.fleet = Fleet(LocalClock(lambda: self.running, lambda: self.wall))
+        self.presence = Presence(self.fleet, self.broker, JetStream(self.broker))
+        self.fleet.register(Registration("a", "web-01", "0.2.0", NOW, NOW))
+        self.looked = self.running
         self.beat()
 
     @property
@@ -44,7 +33,11 @@ class World:
         return member
 
     def beat(self) -> None:
-        self.fleet._receive("a", Heartbeat({"node": ""}), self.fleet._clock.moment())
+        self.fleet.receive("a", Heartbeat("1" * 16, INTERVAL))
+
+    def look(self) -> None:
+        self.presence.look(self.looked)
+        self.looked = self.running
 
     def sleep(self, seconds: float) -> None:
         """Let the clocks run, and nobody look."""
@@ -55,7 +48,7 @@ class World:
         """Let time pass without a heartbeat; return whether the node is here all the while."""
         for _ in range(round(seconds / LOOK_EVERY)):
             self.sleep(LOOK_EVERY)
-            self.fleet._look(self.running, LOOK_EVERY)
+            self.look()
             if not self.member.here:
                 return False
         return True
@@ -121,13 +114,14 @@ def test_a_controller_that_stood_still_does_not_count_that_as_silence_of_its_nod
     world: World,
 ) -> None:
     world.sleep(HOUR)
-    world.fleet._look(world.running, HOUR)
+    world.look()
     assert world.member.here
     assert world.silent_for(GRACE + MISSED * INTERVAL)
     assert not world.silent_for(LOOK_EVERY)
 
 
 def test_a_look_that_is_a_little_late_is_no_excuse(world: World) -> None:
-    world.sleep(MISSED * INTERVAL + 1.0)
-    world.fleet._look(world.running, LATE)
+    world.silent_for(MISSED * INTERVAL)
+    world.sleep(LATE)
+    world.look()
     assert not world.member.here

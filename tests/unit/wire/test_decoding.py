@@ -8,8 +8,8 @@ from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.job import Job
 
 WHOLE = (
-    b'{"id":"a","operation":"node.load","parameters":{"x":%b},"target":"_all","caller":"c",'
-    b'"created":1,"expires":2}'
+    b'{"id":"01a21580-537b-78e7-924b-1cc27396b3b8","operation":"node.load","parameters":{"x":%b},"target":"_all","caller":"c",'
+    b'"created":1700000000,"expires":1700000060}'
 )
 
 decoder = Decoder(Job)
@@ -30,7 +30,7 @@ def test_what_is_of_the_type_is_its_value() -> None:
         WHOLE % b'"\\ud800"',
         WHOLE % (b"[" * 100_000 + b"]" * 100_000),
         WHOLE % (b'{"a":' * 100_000),
-        (WHOLE % b"1").replace(b'"created":1', b'"created":1e999'),
+        (WHOLE % b"1").replace(b'"created":1700000000', b'"created":1e999'),
         (WHOLE % b"1")[:-1],
         WHOLE % b"1" + b"x",
     ],

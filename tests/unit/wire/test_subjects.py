@@ -1,27 +1,35 @@
-"""The subjects of events: what there is one of, and what there may be many of."""
+"""Whose message it is says its subject, or it is nobody's."""
 
-from towline.wire.event import COMPLETED, FAILED, STARTED, STEP, Event
-from towline.wire.subjects import event_id, event_subject
+import pytest
 
-
-def event(kind: str, moment: float = 1.0, step: str | None = None) -> Event:
-    return Event("job", "machine", "web-01", kind, moment, step=step)
-
-
-def test_a_task_has_one_start_and_one_end_however_it_ends() -> None:
-    assert event_subject(event(STARTED, 1.0)) == event_subject(event(STARTED, 2.0))
-    assert event_subject(event(COMPLETED)) == event_subject(event(FAILED))
-    assert event_subject(event(STARTED)) != event_subject(event(FAILED))
+from towline.wire.decoding import Unreadable
+from towline.wire.subjects import (
+    heartbeat_subject,
+    machine_of,
+    progress_subject,
+    question_subject,
+    report_subject,
+)
 
 
-def test_a_task_may_have_many_steps_and_a_second_delivery_is_none() -> None:
-    first, second = event(STEP, 1.0, "attempt"), event(STEP, 2.0, "attempt")
-    assert event_subject(first) != event_subject(second)
-    assert event_id(first) != event_id(second)
-    assert event_id(first) == event_id(event(STEP, 1.0, "attempt"))
+def test_every_subject_of_a_node_says_whose_it_is() -> None:
+    for subject in (
+        report_subject("web-1"),
+        report_subject("web-1", again=True),
+        heartbeat_subject("web-1"),
+        question_subject("web-1", "task"),
+        progress_subject("web-1", "job"),
+    ):
+        assert machine_of(subject) == "web-1"
 
 
-def test_what_a_step_is_called_is_no_part_of_its_subject() -> None:
-    assert event_subject(event(STEP, 1.5, "any name > at all")) == (
-        "event.machine.job.step-1500000"
-    )
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("", "beat", "beat.", "beat..x", "beat._", "beat._all", "beat.*", "beat.>", "beat.a b"),
+        *("beat.a\0", "beat.\udc80", "beat.é", "beat.-a", f"beat.{'a' * 65}", "beat.a\r\n"),
+    ],
+)
+def test_a_subject_that_names_no_machine_is_unreadable(subject: str) -> None:
+    with pytest.raises(Unreadable):
+        machine_of(subject)

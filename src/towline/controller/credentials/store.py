@@ -13,6 +13,7 @@ from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey
 from towline.wire.credential import Credential
 from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.fields import Moment
 
 BUCKET = "credentials"
 OF_REGISTRY = "registry"
@@ -37,7 +38,7 @@ class StoredCredential(msgspec.Struct, frozen=True, omit_defaults=True):
     registry: str
     username: str
     kind: str
-    updated: float
+    updated: Moment
     by: str
     key: str
     locked: str = ""

@@ -61,7 +61,8 @@ class ByMethod:
         handler = self._handlers.get(request.method)
         if handler is None:
             error = MethodNotAllowed(
-                f"{request.method[:20]} is not a method of this path.", f"It has: {self._allow}"
+                f"{request.method[:20]} is not a method of this path, which has {self._allow}.",
+                "GET /openapi.json lists what there is",
             )
             response = refusal(error)
             response.headers["Allow"] = self._allow
@@ -162,8 +163,10 @@ class Edge:
         except sqlite3.Error as error:
             log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
             if exchange.status == 0:
-                fault = TowlineError(
-                    "The index can't be written.", f"{error}; nothing that was accepted is lost"
+                fault = TowlineError.because(
+                    "The controller's index can't be used",
+                    error,
+                    "Nothing that was accepted is lost",
                 )
                 await refusal(fault)(scope, exchange.receive, exchange.send)
         except Exception:
@@ -171,7 +174,9 @@ class Edge:
             log.exception("request broke off", reference=reference, path=_shown(scope["path"]))
             if exchange.status == 0:
                 fault = TowlineError(
-                    "Something unexpected went wrong.", f"The log has it under {reference}"
+                    "Something unexpected went wrong: the controller's log has it "
+                    f"under {reference}.",
+                    "The request may be sent again",
                 )
                 await refusal(fault)(scope, exchange.receive, exchange.send)
         state = scope["state"]

@@ -78,7 +78,7 @@ def common(query: JobQuery | EventQuery, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=msgspec.Struct)
 V = TypeVar("V")
 
 
@@ -96,7 +96,11 @@ def query_as(request: Request, kind: type[Q]) -> Q:
     try:
         return msgspec.convert(query(request), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest("The request's query is not valid.", str(error)) from error
+        raise InvalidRequest.because(
+            "The request's query is not valid",
+            error,
+            f"It takes: {', '.join(kind.__struct_fields__)}",
+        ) from error
 
 
 def moment(name: str, text: Text) -> float | None:
@@ -122,6 +126,7 @@ def moment(name: str, text: Text) -> float | None:
     except (ValueError, OverflowError):
         pass
     raise InvalidRequest(
-        f"The query parameter {name!r} is not valid.",
-        f"{text[:80]!r} is neither a time, 2030-01-31T12:00:00Z, nor a duration, 2h",
+        f"The query parameter {name!r} is not valid: {text[:80]!r} is neither a time nor "
+        "a duration.",
+        "Write a time, 2030-01-31T12:00:00Z, or a duration, 2h",
     )

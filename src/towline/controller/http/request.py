@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from towline.controller.http.middleware import JSON
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
 from towline.units import parse_duration
@@ -21,34 +22,12 @@ from towline.wire.target import InvalidTarget, Target, parse_target
 LARGEST_BODY = 1024 * 1024
 JOB_OPTIONS = ("expires", *rollout.OPTIONS)
 LONGEST_KEY = 255
+TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:value"
+RETRY_BODY = 'Send {}, or {"target_hostname": "web-01"}'
 LONGEST_REGISTRY_AUTH = 16 * 1024
 
+_TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,200})?")
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
-
-
-class Waits(msgspec.Struct, frozen=True):
-    """How long requests wait for their nodes, in seconds.
-
-    Attributes:
-        usual: where the request says nothing.
-        longest: what a request may ask for.
-    """
-
-    usual: float
-    longest: float
-
-
-class Preferences(msgspec.Struct, frozen=True):
-    """What `Prefer` asks for (RFC 7240).
-
-    Attributes:
-        wait: seconds to wait for results.
-        applied: the value of `Preference-Applied`, or "".
-    """
-
-    wait: float
-    applied: str
 
 
 def token(request: Request) -> str | None:
@@ -65,41 +44,6 @@ def wants_json(request: Request) -> bool:
     return "application/json" in accepted and "text/event-stream" not in accepted
 
 
-def preferences(request: Request, waits: Waits, *, default: float | None = None) -> Preferences:
-    """Return what the request prefers; what can't be understood is ignored, as the RFC asks.
-
-    `respond-async` alone asks for the answer at once; with `wait`, in whatever order they stand,
-    for the answer after so many seconds at most.
-
-    Args:
-        default: seconds to wait where the request says nothing; None for what is usual.
-    """
-    asynchronous, seconds = False, None
-    for part in ",".join(request.headers.getlist("prefer")).split(","):
-        match = _PREFERENCE.match(part)
-        if match is None:
-            continue
-        name, value = match[1].lower(), match[2]
-        if name == "respond-async":
-            asynchronous = True
-        elif (
-            name == "wait"
-            # The first one counts where a preference stands there twice (section 2).
-            and seconds is None
-            and value
-            and value.isascii()
-            and value.isdigit()
-            and len(value) < 10
-        ):
-            seconds = min(int(value), int(waits.longest))
-    applied = ["respond-async"] if asynchronous else []
-    if seconds is not None:
-        return Preferences(float(seconds), ", ".join([*applied, f"wait={seconds}"]))
-    if asynchronous:
-        return Preferences(0.0, "respond-async")
-    return Preferences(waits.usual if default is None else default, "")
-
-
 def job_id(request: Request) -> str:
     """Return the job id that the path names.
 
@@ -108,7 +52,9 @@ def job_id(request: Request) -> str:
     """
     text: str = request.path_params["id"]
     if not _UUID.fullmatch(text):
-        raise InvalidRequest(f"{text[:80]!r} is not a job id.", "A job id is a UUID")
+        raise InvalidRequest(
+            f"{text[:80]!r} is not a job id, which is a UUID.", "GET /job lists the jobs there are"
+        )
     return text.lower()
 
 
@@ -121,7 +67,7 @@ def target(request: Request) -> Target:
     try:
         return parse_target(unquote(request.path_params["hostname"]))
     except InvalidTarget as error:
-        raise InvalidRequest("The target is not valid.", str(error)) from error
+        raise InvalidRequest.because("The target is not valid", error, TARGETS) from error
 
 
 def query(request: Request) -> dict[str, str]:
@@ -139,7 +85,7 @@ def query(request: Request) -> dict[str, str]:
             errors="strict",
         )
     except ValueError as error:
-        raise InvalidRequest("The query string is not valid.", str(error)) from error
+        raise InvalidRequest.because("The query string is not valid", error) from error
     for name, value in pairs:
         if name in values:
             raise InvalidRequest(
@@ -173,11 +119,24 @@ def job_options(values: dict[str, str]) -> JobOptions:
         try:
             expires = parse_duration(text)
         except ValueError as error:
-            raise InvalidRequest("The job option 'expires' is not valid.", str(error)) from error
+            raise InvalidRequest.because(
+                "The job option 'expires' is not valid", error, "Write 30s, 5m, 12h or 7d"
+            ) from error
     try:
         return JobOptions(expires, rollout.Waves.of(given))
     except ValueError as error:
-        raise InvalidRequest("A job option is not valid.", str(error)) from error
+        raise InvalidRequest.because(
+            "A job option is not valid", error, f"Job options are: {', '.join(JOB_OPTIONS)}"
+        ) from error
+
+
+def traceparent(request: Request) -> str | None:
+    """Return the request's `traceparent`, or None where there is none that is valid.
+
+    Source: W3C Trace Context, "traceparent Header": what can't be read is as good as none.
+    """
+    found = request.headers.get("traceparent", "")
+    return found if _TRACE.fullmatch(found) else None
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -196,8 +155,9 @@ def idempotency_key(request: Request) -> str | None:
         or not (key.isascii() and key.isprintable())
     ):
         raise InvalidRequest(
-            "The Idempotency-Key is not valid.",
-            f"Send one, of 1 to {LONGEST_KEY} printable ASCII characters: a UUID, for example",
+            "The Idempotency-Key is not valid: send one, of 1 to "
+            f"{LONGEST_KEY} printable ASCII characters.",
+            "A UUID, for example",
         )
     return key
 
@@ -221,9 +181,10 @@ def registry_auth(
             raise InvalidCredential(f"it is longer than {LONGEST_REGISTRY_AUTH} characters")
         return of_header(given[0], registry)
     except InvalidCredential as error:
-        raise InvalidRequest(
-            "The header X-Registry-Auth is not valid.",
-            f"{error}; send base64url of JSON, as the Docker Engine API has it: "
+        raise InvalidRequest.because(
+            "The header X-Registry-Auth is not valid",
+            error,
+            "Send base64url of JSON, as the Docker Engine API has it: "
             '{"username": "…", "password": "…"} or {"identitytoken": "…"}',
         ) from error
 
@@ -252,14 +213,16 @@ async def retry_target(request: Request) -> Target | None:
     Raises:
         InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
     """
-    given = await _body(request, 'Send {}, or {"target_hostname": "web-01"}')
+    given = await _body(request, RETRY_BODY)
     try:
         body = msgspec.convert(given, RetryBody)
         return None if body.target_hostname is None else parse_target(body.target_hostname)
     except msgspec.ValidationError as error:
-        raise InvalidRequest("The request's body is not valid.", str(error)) from error
+        raise InvalidRequest.because(
+            "The request's body is not valid", error, RETRY_BODY
+        ) from error
     except InvalidTarget as error:
-        raise InvalidRequest("The target is not valid.", str(error)) from error
+        raise InvalidRequest.because("The target is not valid", error, TARGETS) from error
 
 
 def registry(request: Request) -> str:
@@ -271,7 +234,7 @@ def registry(request: Request) -> str:
     try:
         return parse_registry(unquote(request.path_params["host"]))
     except InvalidReference as error:
-        raise InvalidRequest("The registry is not valid.", str(error)) from error
+        raise InvalidRequest.because("The registry is not valid", error) from error
 
 
 class CredentialBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -293,16 +256,16 @@ async def credential(request: Request) -> Credential:
     try:
         body = msgspec.convert(given, CredentialBody)
     except msgspec.ValidationError as error:
-        raise InvalidRequest("The request's body is not valid.", str(error)) from error
+        raise InvalidRequest.because("The request's body is not valid", error, wanted) from error
     if body.password and body.identity_token:
-        problem = "It has a password and an identity token."
+        problem = "it has a password and an identity token"
     elif not (body.password or body.identity_token):
-        problem = "It has neither a password nor an identity token."
+        problem = "it has neither a password nor an identity token"
     elif body.password and not body.username:
-        problem = "It has a password, but no user name."
+        problem = "it has a password, but no user name"
     else:
         return Credential(body.username, body.password, body.identity_token)
-    raise InvalidRequest("The request's body is no credential.", f"{problem} {wanted}")
+    raise InvalidRequest.because("The request's body is no credential", problem, wanted)
 
 
 async def parameters(
@@ -335,9 +298,13 @@ async def parameters(
     try:
         read = operation.read(given | placed, strict=operation.takes_body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The request's {where} is not valid.", str(error)) from error
+        raise InvalidRequest.because(
+            f"The request's {where} is not valid", error, _takes(operation)
+        ) from error
     except ValueError as error:
-        raise InvalidRequest("A parameter is not valid.", str(error)) from error
+        raise InvalidRequest.because(
+            "A parameter is not valid", error, _takes(operation)
+        ) from error
     plain: dict[str, Any] = msgspec.to_builtins(read)
     return plain
 
@@ -349,13 +316,13 @@ def _placed(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
         try:
             texts[name] = unquote(request.path_params[name], errors="strict")
         except UnicodeDecodeError as error:
-            raise InvalidRequest(
-                f"The parameter {name!r} in the path is not UTF-8.", str(error)
+            raise InvalidRequest.because(
+                f"The parameter {name!r} in the path is not UTF-8", error
             ) from error
     try:
         return msgspec.structs.asdict(msgspec.convert(texts, operation.placeholders, strict=False))
     except msgspec.ValidationError as error:
-        raise InvalidRequest("A parameter in the path is not valid.", str(error)) from error
+        raise InvalidRequest.because("A parameter in the path is not valid", error) from error
 
 
 async def read_body(request: Request) -> bytes:
@@ -382,19 +349,30 @@ async def read_body(request: Request) -> bytes:
     )
 
 
+def _unsupported(kind: str) -> UnsupportedMediaType:
+    what = "The body has no Content-Type"
+    if kind:
+        what = f"The body's type {kind[:80]!r} is not read here"
+    return UnsupportedMediaType(
+        f"{what}: send application/json.", "With the header Content-Type: application/json"
+    )
+
+
+def _has_body(request: Request) -> bool:
+    length = request.headers.get("content-length", "0")
+    return length.strip("0") != "" or "transfer-encoding" in request.headers
+
+
 async def _body(request: Request, wanted: str, *, required: bool = False) -> dict[str, Any]:
     """Return the body, a JSON object; `wanted` says in a refusal what to send."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("", JSON) and _has_body(request):
+        raise _unsupported(kind)
     text = await read_body(request)
     if not text and not required:
         return {}
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedMediaType(
-            f"The body's type {kind[:80]!r} is not read here."
-            if kind
-            else "The body has no Content-Type.",
-            "Send Content-Type: application/json",
-        )
+    if kind != JSON:
+        raise _unsupported(kind)
     if not text:
         raise InvalidRequest("The request's body is empty.", wanted)
     try:
@@ -406,18 +384,28 @@ async def _body(request: Request, wanted: str, *, required: bool = False) -> dic
             "The request's body is nested too deeply.", "It is one flat JSON object"
         ) from error
     except UnicodeDecodeError as error:
-        raise InvalidRequest("The request's body is not UTF-8.", str(error)) from error
+        raise InvalidRequest.because("The request's body is not UTF-8", error) from error
     except (ValueError, msgspec.DecodeError) as error:  # also integers of thousands of digits
-        raise InvalidRequest("The request's body is not valid JSON.", str(error)) from error
+        raise InvalidRequest.because(
+            "The request's body is not valid JSON", error, wanted
+        ) from error
     if not isinstance(value, dict):
         raise InvalidRequest("The request's body is not a JSON object.", wanted)
     return value
 
 
 def _wanted(operation: Operation[..., Any]) -> str:
+    return f"Send a JSON object with the parameters of {operation.name}: {_names(operation)}"
+
+
+def _takes(operation: Operation[..., Any]) -> str:
+    return f"{operation.name} takes: {_names(operation)}"
+
+
+def _names(operation: Operation[..., Any]) -> str:
     placed = operation.placeholders.__struct_fields__
     names = [name for name in operation.parameters.__struct_fields__ if name not in placed]
-    return f"Send a JSON object with the parameters of {operation.name}: {', '.join(names) or '-'}"
+    return ", ".join(names) or "-"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

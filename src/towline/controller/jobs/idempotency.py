@@ -10,6 +10,7 @@ from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable, Conflict
+from towline.wire.fields import JobId
 
 BUCKET = "requests"
 KEPT = 86400.0
@@ -24,7 +25,7 @@ class _Request(msgspec.Struct, frozen=True):
         digest: what is in the request, as `digest` gives it.
     """
 
-    job: str
+    job: JobId
     digest: str
 
 
@@ -71,7 +72,8 @@ class Keys:
             return job_id
         if earlier is None:
             raise BrokerUnreachable(
-                "The broker is out of reach.", f"no job of the Idempotency-Key {key!r}"
+                f"The broker does not say which job the Idempotency-Key {key!r} stands for.",
+                "Send the request again in a few seconds",
             )
         return earlier
 
@@ -83,7 +85,8 @@ class Keys:
         first = entry.value
         if first.digest != request:
             raise Conflict(
-                f"The Idempotency-Key {key!r} came with another request before.",
-                f"That one made job {first.job}; give this one a key of its own",
+                f"The Idempotency-Key {key!r} came with another request before, "
+                f"which made job {first.job}.",
+                "Give this one a key of its own",
             )
         return first.job

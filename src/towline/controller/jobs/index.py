@@ -277,12 +277,14 @@ class Index:
         state = JobState(job, open_only=open_only)
         # What was decided about a read stands in the other stream: always behind its own.
         rows = self.query(
-            "SELECT place, body FROM event WHERE job = ? ORDER BY stream DESC, place", (job_id,)
+            "SELECT stream, place, body FROM event WHERE job = ? ORDER BY stream DESC, place",
+            (job_id,),
         )
-        found = [(at, _event.decode(body)) for at, body in rows]
-        for at, event in found:
-            state.apply(event, at)
-        return state, [event for _, event in found]
+        events = []
+        for stream, at, body in rows:
+            events.append(_event.decode(body))
+            state.apply(events[-1], decided_at(stream, at))
+        return state, events
 
     def open_jobs(self) -> Iterator[JobState]:
         """Yield the jobs that go on, as far as they are."""
@@ -313,6 +315,14 @@ class Index:
         """Return how far a job is, or None where there is no such job."""
         row = self.query("SELECT status, done, nodes FROM job WHERE id = ?", (job_id,)).fetchone()
         return None if row is None else JobStatus(row[0], bool(row[1]), msgspec.json.decode(row[2]))
+
+
+def decided_at(stream: str, place: int) -> int:
+    """Return the place of a decision among its job's decisions, 0 for what is none of them.
+
+    What a controller records of a read that it asks stands with the read, in the other stream.
+    """
+    return place if stream == CHANGES else 0
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:

@@ -15,7 +15,8 @@ import structlog
 from towline.broker.consumer import Follower, Message
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import CHANGES, READS, STREAMS, Journal, place
-from towline.controller.jobs.index import Index
+from towline.broker.repeated import Repeated
+from towline.controller.jobs.index import Index, decided_at
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.errors import BrokerUnreachable, TowlineError
@@ -89,6 +90,10 @@ class Indexer:
         self._folded: dict[str, int] = {}
         self._unpruned = 0
         self._behind = set(STREAMS)
+        self._asking: asyncio.Task[dict[str, int]] | None = None
+        self._coming: asyncio.Task[dict[str, int]] | None = None
+        self._misread = Repeated("message not readable")
+        self._failures = Repeated("message not folded")
         self.unreadable = 0
         """How many messages of the journal could not be read."""
         self.pulse = Pulse()
@@ -102,12 +107,16 @@ class Indexer:
 
     async def run(self) -> None:
         """Follow both streams into the index, and write it to the disk now and then, for ever."""
-        async with asyncio.TaskGroup() as group:
-            for stream in STREAMS:
-                group.create_task(
-                    keep_running(f"indexer of {stream}", partial(self.follow, stream))
-                )
-            group.create_task(keep_running("index", self.write))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in STREAMS:
+                    group.create_task(
+                        keep_running(f"indexer of {stream}", partial(self.follow, stream))
+                    )
+                group.create_task(keep_running("index", self.write))
+        finally:
+            self._misread.close()
+            self._failures.close()
 
     @property
     def caught_up(self) -> bool:
@@ -154,16 +163,11 @@ class Indexer:
                 self._fold(stream, message)
             except Unreadable as error:
                 self.unreadable += 1
-                log.error(
-                    "message not readable",
-                    stream=stream,
-                    sequence=message.sequence,
-                    reason=str(error),
-                )
-            except Exception:
-                # One message that this version makes nothing of stops no other.
+                self._misread.error(stream=stream, sequence=message.sequence, reason=str(error))
+            except Exception as error:  # noqa: BLE001
+                # It is logged there. One message that this version makes nothing of stops no other.
                 self.unreadable += 1
-                log.exception("message not folded", stream=stream, sequence=message.sequence)
+                self._failures.error(error, stream=stream, sequence=message.sequence)
             self._index.advance(stream, message.sequence)
             self._folded[stream] = message.sequence
             self.pulse.beat()
@@ -209,7 +213,7 @@ class Indexer:
 
     def _fold_event(self, event: Event, stream: str, at: int) -> None:
         self._index.add_event(event, stream, at)
-        state = self._open.apply(event, at)
+        state = self._open.apply(event, decided_at(stream, at))
         if state is not None:
             self._index.change(state)
         _notify(self._on_event, event)
@@ -256,11 +260,29 @@ class Indexer:
         Raises:
             BrokerUnreachable: the journal can't be asked, or the index is too far behind.
         """
-        ends = {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
-        if not await self.until(ends):
+        if not await self.until(await self._ends()):
             raise BrokerUnreachable(
-                "The index is behind the journal.", "try again in a few seconds"
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "Another controller may be further",
             )
+
+    async def _ends(self) -> dict[str, int]:
+        """Return the last sequence of each stream, asked for once for all who wait to ask.
+
+        Each question about a job that nobody has made brings one here: thousands of them must not
+        become thousands of calls of the journal's API.
+        """
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._ask_ends(self._asking))
+            self._coming.add_done_callback(_retrieve)
+        return await asyncio.shield(self._coming)
+
+    async def _ask_ends(self, before: asyncio.Task[dict[str, int]] | None) -> dict[str, int]:
+        if before is not None:
+            await asyncio.wait([before])
+        # Who comes from here on has to ask again.
+        self._asking, self._coming = self._coming, None
+        return {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
 
     async def until(self, ends: Mapping[str, int]) -> bool:
         """Wait until each stream is folded up to a sequence; return whether it came to that."""
@@ -276,6 +298,12 @@ class Indexer:
 def stream_of(job: Job) -> str:
     """Return the stream that a job stands in."""
     return READS if job.answered else CHANGES
+
+
+def _retrieve(task: asyncio.Task[dict[str, int]]) -> None:
+    """Take the error of a task for which nobody waits any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _notify(listeners: list[Callable[[T], None]], folded: T) -> None:

@@ -51,6 +51,8 @@ log = structlog.get_logger()
 
 ASK_EVERY = 2.0
 """Seconds after which a node is asked again that has not answered."""
+CANCELLED_WITHIN = 5.0
+"""Seconds that a node has to answer that it has stopped a read which was cancelled."""
 AT_ONCE = 2000
 """Ends that are recorded in one message at most."""
 
@@ -63,6 +65,7 @@ class _Read:
         size: their bytes, about.
         recorded: whether the job is.
         missing: the nodes that are here and have not answered.
+        asked: when each was asked last, by the event loop's clock.
         wake: set when none is missing any more, or another one may be asked.
     """
 
@@ -72,6 +75,7 @@ class _Read:
         self.new: list[tuple[Event, int]] = []
         self.recorded = False
         self.missing: set[str] = set()
+        self.asked: dict[str, float] = {}
         self.wake = asyncio.Event()
 
     def apply(self, event: Event, size: int) -> None:
@@ -93,7 +97,7 @@ class Reads:
 
     Args:
         nodes: the connection to the nodes' account.
-        ask_every: seconds; see the constant.
+        ask_every, cancelled_within: seconds; see the constants.
     """
 
     def __init__(
@@ -105,11 +109,13 @@ class Reads:
         indexer: Indexer,
         *,
         ask_every: float = ASK_EVERY,
+        cancelled_within: float = CANCELLED_WITHIN,
     ) -> None:
         self._fleet = fleet
         self._view = FleetView(fleet)
         self._releases = releases
         self._ask_every = ask_every
+        self._cancelled_within = cancelled_within
         self._own = new_id()
         self._reads: dict[str, _Read] = {}
         self._later: set[asyncio.Task[None]] = set()
@@ -135,15 +141,22 @@ class Reads:
         if event.job != job_id or event.kind not in RESULT_STATUS:
             raise Unreadable("it is no answer to what was asked there")
         read = self._reads.get(job_id)
-        if read is not None:
-            read.apply(event, len(received.data))
+        if read is not None and machine in read.state.unfinished:
+            hostname = read.state.tasks[machine].hostname
+            read.apply(msgspec.structs.replace(event, hostname=hostname), len(received.data))
 
     def _folded(self, event: Event) -> None:
         """Take what was decided about a read: that it is cancelled."""
         read = self._reads.get(event.job)
-        if read is not None and event.kind == CANCELLING:
-            why = f"cancelled by {(event.data or {}).get('caller', '?')}"
-            self._end_rest(read, CANCELLED, why)
+        if read is None or event.kind != CANCELLING:
+            return
+        read.state.apply(event)
+        # From now on its nodes are sent that; who doesn't answer it in time does no harm.
+        read.asked.clear()
+        read.wake.set()
+        why = read.state.cancelled or "cancelled"
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._cancelled_within, self._end_rest, read, CANCELLED, why)
 
     def _fleet_changed(self, machines: set[str]) -> None:
         for read in self._reads.values():
@@ -192,7 +205,7 @@ class Reads:
             here: whether to return when those have that are here.
         """
         loop = asyncio.get_running_loop()
-        asked: dict[str, float] = {}
+        asked = read.asked
         while True:
             read.wake.clear()
             self._pick(read)

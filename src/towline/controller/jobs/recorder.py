@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,8 +12,8 @@ import msgspec
 import structlog
 
 from towline.broker.answers import BrokerRefused
-from towline.broker.journal import MOST_IN_GROUP
 from towline.errors import BrokerUnreachable
+from towline.wire.messages import MOST_IN_GROUP
 
 log = structlog.get_logger()
 
@@ -109,19 +108,21 @@ class Recorder(Generic[T]):
         error: Exception | None = None
         try:
             await self._append([entry.value for entry in group], os.urandom(12).hex())
-        except BrokerRefused as refused:
+        except BrokerUnreachable as unreachable:
+            error = unreachable
+        except Exception as refused:
             if len(group) > 1:
                 # Perhaps for one of them: that one alone is refused then.
                 middle = len(group) // 2
                 await self._store(group[:middle])
                 await self._store(group[middle:])
                 return
+            if not isinstance(refused, BrokerRefused):
+                log.exception("group not stored", entries=len(group))
             error = refused
-        except BrokerUnreachable as unreachable:
-            error = unreachable
-        except Exception as unexpected:
-            log.exception("group not stored", entries=len(group))
-            error = unexpected
         for entry in group:
-            with contextlib.suppress(asyncio.InvalidStateError):
+            try:
                 entry.done(error)
+            except Exception:
+                # Whoever waits for another one of the group is answered all the same.
+                log.exception("listener broke off")

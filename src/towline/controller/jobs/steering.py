@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from towline.broker.journal import Journal, sequence
+from towline.broker.answers import BrokerRefused
+from towline.broker.journal import FULL, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
@@ -95,7 +96,7 @@ class Steering:
             failed = {task.machine for task in state.tasks.values() if task.status in BAD}
             if not failed:
                 raise InvalidRequest(
-                    f"Job {job.id} has failed nowhere.",
+                    f"Job {job.id} has failed nowhere: there is nothing to retry.",
                     "Name a target_hostname to run it there again",
                 )
             target = parse_target(job.target)
@@ -123,11 +124,18 @@ class Steering:
         job = state.job
         if not state.done:
             raise InvalidRequest(
-                f"Job {job.id} goes on.", f"POST /job/{job.id}/cancel stops it: then delete it"
+                f"Job {job.id} goes on, and only one that has ended can be deleted.",
+                f"POST /job/{job.id}/cancel stops it: then delete it",
             )
         # First, so that every index forgets the job even if nothing below comes to be done.
-        stored = await self._journal.decide(
-            decision(job.id, DELETED, time.time()), sequence(state.last)
-        )
+        deleted = decision(job.id, DELETED, time.time())
+        try:
+            stored = await self._journal.decide(deleted, sequence(state.last))
+        except BrokerRefused as error:
+            if error.number != FULL:
+                raise
+            # What is of this job alone makes room for word of that.
+            await self._journal.purge(job.id)
+            stored = await self._journal.decide(deleted, 0)
         await self._journal.purge(job.id, before=stored)
         await self._indexer.catch_up()

@@ -230,10 +230,14 @@ class Submitter:
         """
         if not any(member.here for member in members if member.machine not in refused):
             member = members[0]
+            which = (
+                f"{member.hostname} is {member.absence}"
+                if len(members) == 1
+                else f"No node that {str(request.target)!r} means is reachable"
+            )
             raise NoNodes(
-                f"No node that {str(request.target)!r} means is reachable.",
-                f"{member.hostname} is {member.absence}; {request.operation.name} is not kept "
-                "for nodes that are away",
+                f"{which}, and {request.operation.name} is not kept for nodes that are away.",
+                f"{member.hostname} is {member.absence}",
             )
         for member in members:
             if not member.here:
@@ -312,7 +316,7 @@ def _refuse_old(members: list[Member], refused: dict[str, tuple[str, str | None]
             refused.setdefault(member.machine, ("skipped", reason))
     if len(refused) == len(members):
         member = members[0]
-        raise InvalidRequest(
-            "No node that is meant can take the credential of this request.",
+        raise InvalidRequest.because(
+            "No node that is meant can take the credential of this request",
             f"{member.hostname}: {refused[member.machine][1]}",
         )

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from towline.broker.connection import Connection
+from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer, Pulse
 from towline.controller.jobs.lookup import Lookup
@@ -86,6 +87,8 @@ class Watches:
         self._fleet = fleet
         self._watches: dict[str, Watch] = {}
         self._wake = asyncio.Event()
+        self._misread = Repeated("progress not readable")
+        self._failures = Repeated("progress not processed")
         self.unreadable = 0
         """How many messages about progress could not be read."""
         indexer.subscribe(self._event_folded)
@@ -137,6 +140,13 @@ class Watches:
 
     async def run(self) -> None:
         """Receive what nodes report of the jobs that are followed, for ever."""
+        try:
+            await self._receive()
+        finally:
+            self._misread.close()
+            self._failures.close()
+
+    async def _receive(self) -> None:
         while True:
             client = await self._connection.client()
             lost = asyncio.create_task(self._connection.lost())
@@ -189,9 +199,10 @@ class Watches:
                 watch.picture.report(*messages.progress(message.subject, message.data))
             except Unreadable as error:
                 self.unreadable += 1
-                log.warning("progress not readable", subject=message.subject, reason=str(error))
-            except Exception:
-                log.exception("progress not processed", subject=message.subject)
+                self._misread.warning(subject=message.subject, reason=str(error))
+            except Exception as error:  # noqa: BLE001
+                # It is logged there.
+                self._failures.error(error, subject=message.subject)
             else:
                 watch.news()
 

@@ -91,8 +91,16 @@ class Decisions:
             return self._open.get(job_id)
 
     async def folded(self, stored: int) -> None:
-        """Wait until a message of the changes is folded: whoever asks next finds it so."""
-        await self._indexer.until({CHANGES: stored})
+        """Wait until a message of the changes is folded: whoever asks next finds it so.
+
+        Raises:
+            BrokerUnreachable: it is stored, and the fold is too far behind.
+        """
+        if not await self._indexer.until({CHANGES: stored}):
+            raise BrokerUnreachable(
+                "This controller's index is behind the journal: try again in a few seconds.",
+                "What was decided is stored",
+            )
 
     def _decision(self, job_id: str, kind: str, **fields: object) -> Event:
         return decision(job_id, kind, self._clock.wall(), **fields)
@@ -116,8 +124,8 @@ class Decisions:
             if paused == Pause(caller, event.time):
                 return None
             raise Conflict(
-                f"Job {job_id} is paused already.",
-                f"Since {timestamp(paused.since)}, by {paused.by}",
+                f"Job {job_id} is paused already, since {timestamp(paused.since)}, by {paused.by}.",
+                f"POST /job/{job_id}/resume lets it go on",
             )
 
         _pause(state)
@@ -135,7 +143,7 @@ class Decisions:
             if _pause(state) is None:
                 if tried:
                     return None
-                raise Conflict(f"Job {job_id} is not paused.", "It goes on already")
+                raise Conflict(f"Job {job_id} is not paused: it goes on.", "Nothing to resume")
             tried = True
             return event
 
@@ -199,10 +207,10 @@ class Decisions:
                         answer.set_exception(error)
                         answer.exception()
                 continue
-            finally:
-                if asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                    for answer in asked.values():
-                        answer.cancel()
+            except BaseException:
+                for answer in asked.values():
+                    answer.cancel()
+                raise
             for machine, answer in asked.items():
                 turn = None if state is None else state.turns.under_way.get(machine)
                 if not answer.done():

@@ -23,8 +23,8 @@ MOST_LEADS = 3
 """Nodes that may lead and find nothing until all have their turn at once: then it isn't the node's
 fault, most likely, and each node that fails has to say so."""
 GONE_AFTER = 3600.0
-"""Seconds after a job has expired until a task that may have begun on a node which is away counts
-as failed: the node may come back and say how it ended."""
+"""Seconds after a job has expired until a task that may have begun on a node which is away, or has
+it no more, counts as failed: the node may come back and say how it ended."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -151,8 +151,10 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
             expiry = f"not begun before its turn was over at {timestamp(turn.until)}"
         here = view.here(machine)
         if turn.leave or turn.begun:
-            if not here and now > job.expires + GONE_AFTER:
-                found[machine] = "failed", "the node is gone: it is not known whether it ran"
+            known = here and view.holds(machine, job.id)
+            if not known and now > job.expires + GONE_AFTER:
+                who = "the node knows it no more" if here else "the node is gone"
+                found[machine] = "failed", f"{who}: it is not known whether it ran"
         elif job.needs_leave or not here or not view.holds(machine, job.id):
             found[machine] = "expired", expiry
     if not found and turns.waiting and (reason := stopped(turns, limits(job.waves, turns.total))):
@@ -216,13 +218,13 @@ def stopped(turns: Turns, given: Limits) -> str | None:
     )
 
 
-def waits_for(state: JobState) -> tuple[str, str]:
-    """Return what the nodes that wait for a turn wait for: a word for programs, and a sentence."""
+def waits_for(state: JobState) -> tuple[str | None, str]:
+    """Return what the nodes that wait for a turn wait for: an option's name, and a sentence."""
     turns, job = state.turns, state.job
     if turns.paused is not None:
         return "paused", f"paused by {turns.paused.by} since {timestamp(turns.paused.since)}"
     if job.leads and state.lead is None and len(turns.leading) < MOST_LEADS:
-        return "lead", "waits for the node that goes first"
+        return None, "waits for the node that goes first"
     given = limits(job.waves, turns.total)
     if turns.tried < given.canary:
         return CANARY, "waits for the canary"

@@ -122,10 +122,14 @@ class Runner:
 
     async def _run(self) -> None:
         looked = renewed = 0.0
+        leading = False
         try:
             while True:
                 self._wake.clear()
                 now = self._clock.running()
+                if leading != self._lease.valid:
+                    leading = self._lease.valid
+                    log.info("rollouts taken over" if leading else "rollouts given up")
                 if len(self._open) and self._able.is_set():
                     if now - renewed >= self._look_every or not self._lease.valid:
                         renewed = now

@@ -1,9 +1,12 @@
 """The Docker Engine as a provider: whether it is there, and what operations are given."""
 
+import time
 from typing import Any
 
+import msgspec
 import pytest
 
+from tests.testing.tasks import Answers, a_task
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineUnreachable, UnreadableAnswer
@@ -12,9 +15,6 @@ from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.node import Node
 from towline.agent.provider import Context, Task
-from towline.broker.connection import Connection
-from towline.broker.jetstream import JetStream
-from towline.broker.settings import Settings
 from towline.errors import TaskFailed
 from towline.operations import docker
 from towline.operations.docker import Pulled
@@ -67,14 +67,15 @@ class Asked(Pulls):
         return Pulled("sha256:0", 1, True)
 
 
-def a_task(**more: Any) -> Task:
-    job = Job("job", "docker.pull", {}, "_all", "ci", 0.0, 60.0, **more)
-    return Task(job, lambda _: None, lambda _: None)
+JOB = Job("job", "docker.pull", {}, "_all", "ci", 0.0, 60.0)
+
+
+async def found(value: str) -> Lead:
+    return LEAD
 
 
 def provider(engine: Engine, *, named: bool = True) -> DockerProvider:
-    jetstream = JetStream(Connection(Settings(["nats://127.0.0.1:1"]), "test"))
-    context = Context(jetstream, "machine", "web-01", NodeKey(bytes(KEY_BYTES)))
+    context = Context("machine", "web-01", NodeKey(bytes(KEY_BYTES)), Answers(), time.time)
     return DockerProvider(context, engine=engine, named=named, configuration=None)
 
 
@@ -137,7 +138,7 @@ async def test_containers_are_listed_by_their_state(
     state: docker.ContainerState, asked: tuple[bool, int, str]
 ) -> None:
     engine = Scripted()
-    node = Node("machine", "web-01", [provider(engine)]).serving(a_task())
+    node = Node("machine", "web-01", [provider(engine)]).serving(a_task(JOB))
     found = await docker.list_containers(node, state=state, limit=5)
     assert engine.asked == [asked]
     assert [(each.name, each.created) for each in found.containers] == [
@@ -150,27 +151,30 @@ TAGGED, PINNED = Reference.parse("a/b:1.0"), Reference.parse(f"a/b@{DIGEST}")
 
 
 @pytest.mark.parametrize(
-    ("reference", "resolve", "job", "asked"),
+    ("reference", "resolve", "job", "task", "asked"),
     [
-        (TAGGED, "once", {"nodes": 1}, (None, None, None)),
-        (TAGGED, "once", {"nodes": 2}, (None, "job", None)),
-        (TAGGED, "each", {"nodes": 2}, (None, None, None)),
-        # A retry pulls what its job had agreed on.
-        (TAGGED, "once", {"nodes": 2, "lead": LEAD}, (None, None, LEAD)),
-        (TAGGED, "each", {"nodes": 2, "lead": LEAD}, (None, None, None)),
-        (PINNED, "once", {"nodes": 2, "lead": LEAD}, (None, None, None)),
-        (TAGGED, "once", {"nodes": 1, "credential": True}, ("job", None, None)),
+        (TAGGED, "once", {}, {}, (None, None, None)),
+        (TAGGED, "once", {}, {"found": found}, (None, "job", None)),
+        (TAGGED, "once", {}, {"lead": LEAD}, (None, None, LEAD)),
+        (TAGGED, "once", {}, {"lead": LEAD, "found": found}, (None, None, LEAD)),
+        (TAGGED, "each", {}, {"found": found}, (None, None, None)),
+        # A retry pulls what its job had found.
+        (TAGGED, "once", {"lead": LEAD}, {"found": found}, (None, None, LEAD)),
+        (TAGGED, "each", {"lead": LEAD}, {"lead": LEAD}, (None, None, None)),
+        (PINNED, "once", {"lead": LEAD}, {"found": found}, (None, None, None)),
+        (TAGGED, "once", {"credential": True}, {}, ("job", None, None)),
     ],
 )
-async def test_a_job_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
+async def test_a_task_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
     reference: Reference,
     resolve: docker.Resolve,
     job: dict[str, Any],
+    task: dict[str, Any],
     asked: tuple[str | None, str | None, Lead | None],
 ) -> None:
     engine = Scripted()
     pulls = Asked(engine)
-    served = TaskDocker(engine, pulls, a_task(**job))
+    served = TaskDocker(engine, pulls, a_task(msgspec.structs.replace(JOB, **job), **task))
     arm = Platform.parse("linux/arm64/v8")
     await served.pull(
         reference,
@@ -183,7 +187,7 @@ async def test_a_job_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
     (order,) = pulls.orders
     assert order.platform == arm
     assert (order.reference, order.retries, order.stall_timeout) == (reference, 2, 7.0)
-    assert (order.policy, order.login, order.once, order.lead) == ("missing", *asked)
+    assert (order.policy, order.login, order.leads, order.lead) == ("missing", *asked)
 
 
 async def test_what_nobody_asks_for_is_as_the_operation_says() -> None:
@@ -194,6 +198,6 @@ async def test_what_nobody_asks_for_is_as_the_operation_says() -> None:
 
 
 async def test_a_node_without_a_provider_says_what_it_has_not() -> None:
-    node = Node("machine", "web-01").serving(a_task())
+    node = Node("machine", "web-01").serving(a_task(JOB))
     with pytest.raises(TaskFailed, match="this node has no docker"):
         await docker.pull(node, image="nginx")

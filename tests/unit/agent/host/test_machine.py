@@ -3,13 +3,11 @@
 import os
 import time
 
+from tests.testing.tasks import Answers, a_task
 from towline.agent.host import machine
 from towline.agent.host.provider import HostProvider
 from towline.agent.node import Node
-from towline.agent.provider import Context, Task
-from towline.broker.connection import Connection
-from towline.broker.jetstream import JetStream
-from towline.broker.settings import Settings
+from towline.agent.provider import Context
 from towline.operation import NODE
 from towline.operations.node import load
 from towline.runtime.keys import KEY_BYTES, NodeKey
@@ -34,12 +32,12 @@ def test_the_machine_was_started_before_now() -> None:
 
 
 async def test_every_node_has_its_load_averages() -> None:
-    jetstream = JetStream(Connection(Settings(["nats://127.0.0.1:1"]), "test"))
-    host = HostProvider(Context(jetstream, "machine", "web-01", NodeKey(bytes(KEY_BYTES))))
+    key = NodeKey(bytes(KEY_BYTES))
+    host = HostProvider(Context("machine", "web-01", key, Answers(), time.time))
     await host.probe()
     assert (host.capability, host.offered, host.trouble) == (NODE, True, "")
     job = Job("job", "node.load", {}, "web-01", "ci", 0.0, 60.0)
-    node = Node("machine", "web-01", [host]).serving(Task(job, lambda _: None, lambda _: None))
+    node = Node("machine", "web-01", [host]).serving(a_task(job))
     found = await load(node)
     assert found.load_average.one_minute >= 0.0
     await host.close()

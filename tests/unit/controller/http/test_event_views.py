@@ -9,15 +9,16 @@ from towline.wire.event import (
     CANCELLED,
     EXPIRED,
     FAILED,
-    LEADING,
     LED,
     NOBODY,
+    RELEASED,
     SKIPPED,
     STARTED,
     STEP,
     WITHHELD,
     Event,
     Lead,
+    NamedNode,
 )
 
 LEAD = Lead("sha256:0000", "web-01", 1.0)
@@ -37,7 +38,8 @@ def of_node(kind: str, **more: Any) -> Event:
         # Not the node's to say: only a step has a name of its own.
         (of_node(STARTED, step="completed"), "started"),
         (of_node("resting"), "resting"),
-        (Event("job", NOBODY, "", LEADING, 1.0), "resolving"),
+        (Event("job", NOBODY, "", RELEASED, 1.0, leads=True, nodes=[]), "resolving"),
+        (Event("job", NOBODY, "", RELEASED, 1.0, nodes=[]), "released"),
         (Event("job", NOBODY, "", LED, 1.0), "resolved"),
     ],
 )
@@ -68,7 +70,6 @@ def test_a_step_is_shown_with_its_message() -> None:
         (of_node(STEP, step="queued", waits="max_pulls", error="why"), "reason"),
         (of_node(STEP, step="attempt", error="why"), "message"),
         (Event("job", NOBODY, "", WITHHELD, 1.0, error="why", nodes=[]), "reason"),
-        (Event("job", NOBODY, "", LEADING, 1.0, error="why"), "error"),
     ],
 )
 def test_only_what_failed_is_shown_as_an_error(event: Event, field: str) -> None:
@@ -78,7 +79,8 @@ def test_only_what_failed_is_shown_as_an_error(event: Event, field: str) -> None
 
 
 def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:
-    turn = Event("job", NOBODY, "", LEADING, 1.0, data={"hostname": "web-01", "failures": 1})
+    nodes = [NamedNode("a", "web-01")]
+    turn = Event("job", NOBODY, "", RELEASED, 1.0, nodes=nodes, leads=True)
     found = Event("job", NOBODY, "", LED, 1.0, data=LEAD.data)
     assert views.event(turn)["message"] == "by web-01"
     assert views.event(found)["message"] == "sha256:0000 by web-01"

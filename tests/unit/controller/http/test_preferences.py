@@ -3,20 +3,20 @@
 import pytest
 from starlette.requests import Request
 
-from towline.controller.http.request import Preferences, Waits, preferences
+from towline.controller.http.preferences import Preferences, Waits, preferred
 
 WAITS = Waits(30.0, 100.0)
 
 
-def preferred(*values: str, default: float | None = None) -> Preferences:
+def asked(*values: str, default: float | None = None) -> Preferences:
     """Return what a request with these `Prefer` headers prefers."""
     headers = [(b"prefer", value.encode()) for value in values]
-    return preferences(Request({"type": "http", "headers": headers}), WAITS, default=default)
+    return preferred(Request({"type": "http", "headers": headers}), WAITS, default=default)
 
 
-def test_what_is_usual_holds_where_nothing_is_preferred() -> None:
-    assert preferred() == Preferences(30.0, "")
-    assert preferred(default=0.0) == Preferences(0.0, "")
+def test_what_is_usual_holds_where_nothing_is_asked() -> None:
+    assert asked() == Preferences(30.0, "")
+    assert asked(default=0.0) == Preferences(0.0, "")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_what_is_usual_holds_where_nothing_is_preferred() -> None:
     ],
 )
 def test_a_wait_and_an_answer_at_once_are_understood(value: str, wait: float, applied: str) -> None:
-    assert preferred(value) == Preferences(wait, applied)
+    assert asked(value) == Preferences(wait, applied)
 
 
 @pytest.mark.parametrize("parts", [("respond-async", "wait=9"), ("wait=9", "respond-async")])
 def test_the_order_of_preferences_means_nothing(parts: tuple[str, str]) -> None:
     expected = Preferences(9.0, "respond-async, wait=9")
-    assert preferred(", ".join(parts)) == preferred(*parts) == expected
+    assert asked(", ".join(parts)) == asked(*parts) == expected

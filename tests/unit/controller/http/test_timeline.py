@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.testing.jobs import a_job
+from tests.testing.jobs import a_decision, a_job, planned
 from towline.controller.http import views
 from towline.controller.jobs.state import JobState
-from towline.wire.event import COMPLETED, STARTED, Event
+from towline.wire.event import COMPLETED, LEAVE, RELEASED, STARTED, Event
+from towline.wire.job import Job
+from towline.wire.rollout import Waves
 
-JOB = a_job(1_000.0)
+BEGAN = 1_700_001_000.0
+JOB = a_job(BEGAN)
 
 
-def moments(*events: Event) -> list[tuple[str, str]]:
+def moments(*events: Event, job: Job = JOB) -> list[tuple[str, str]]:
     """Return what each moment of a job with these events is, and where."""
-    timeline: list[dict[str, Any]] = views.job(JobState(JOB), list(events))["timeline"]
+    timeline: list[dict[str, Any]] = views.job(JobState(job), list(events))["timeline"]
     assert [moment["timestamp"] for moment in timeline] == sorted(
         moment["timestamp"] for moment in timeline
     )
-    return [(moment["event"], moment["hostname"]) for moment in timeline]
+    return [(moment["event"], moment.get("hostname", "")) for moment in timeline]
 
 
 def of(hostname: str, kind: str, time: float, started: float | None = None) -> Event:
@@ -27,7 +30,9 @@ def of(hostname: str, kind: str, time: float, started: float | None = None) -> E
 
 def test_a_start_that_came_with_its_end_stands_where_it_belongs() -> None:
     # Both began at once; the journal has the end of the first before anything of the second.
-    assert moments(of("a", COMPLETED, 1_003.0, 1_001.0), of("b", COMPLETED, 1_004.0, 1_002.0)) == [
+    assert moments(
+        of("a", COMPLETED, BEGAN + 3, BEGAN + 1), of("b", COMPLETED, BEGAN + 4, BEGAN + 2)
+    ) == [
         ("submitted", JOB.target),
         ("started", "a"),
         ("started", "b"),
@@ -37,8 +42,8 @@ def test_a_start_that_came_with_its_end_stands_where_it_belongs() -> None:
 
 
 def test_what_the_journal_got_late_stands_where_it_belongs() -> None:
-    late = of("a", STARTED, 1_001.0)
-    assert moments(of("b", STARTED, 1_002.0), of("b", COMPLETED, 1_003.0, 1_002.0), late) == [
+    late = of("a", STARTED, BEGAN + 1)
+    assert moments(of("b", STARTED, BEGAN + 2), of("b", COMPLETED, BEGAN + 3, BEGAN + 2), late) == [
         ("submitted", JOB.target),
         ("started", "a"),
         ("started", "b"),
@@ -47,9 +52,28 @@ def test_what_the_journal_got_late_stands_where_it_belongs() -> None:
 
 
 def test_moments_of_the_same_time_stay_in_the_order_of_the_journal() -> None:
-    assert moments(of("a", COMPLETED, 1_000.0, 1_000.0), of("b", STARTED, 1_000.0)) == [
+    assert moments(of("a", COMPLETED, BEGAN, BEGAN), of("b", STARTED, BEGAN)) == [
         ("submitted", JOB.target),
         ("started", "a"),
         ("completed", "a"),
         ("started", "b"),
     ]
+
+
+def test_the_leave_of_nodes_is_shown_as_their_start_and_only_once() -> None:
+    leave = a_decision(JOB, LEAVE, "ab")
+    again = Event(JOB.id, "a", "host-a", STARTED, BEGAN + 2)
+    assert moments(leave, again) == [
+        ("submitted", JOB.target),
+        ("started", "host-a"),
+        ("started", "host-b"),
+    ]
+
+
+def test_the_first_turns_of_a_plan_are_shown_where_nodes_have_theirs_in_order() -> None:
+    plan = [*planned("a", "leads"), *planned("b", "waits")]
+    leads = a_job(BEGAN, plan=plan, leads=True)
+    assert moments(job=leads) == [("submitted", "_all"), ("resolving", "")]
+    waves = a_job(BEGAN, plan=[*planned("a"), *planned("b", "waits")], waves=Waves("1"))
+    assert moments(job=waves) == [("submitted", "_all"), (RELEASED, "")]
+    assert moments(job=a_job(BEGAN, machines="ab")) == [("submitted", "_all")]

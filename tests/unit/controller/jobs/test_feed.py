@@ -1,35 +1,43 @@
 from pathlib import Path
 
-import pytest
-
-from tests.testing.jobs import a_job, add_event, add_job, an_event, begin
+from tests.testing.jobs import LONG_AGO, Fold, a_job, an_event
+from towline.broker.journal import CHANGES, READS, place, sequence
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.index import Index
-from towline.wire.event import (
-    STARTED,
-)
+from towline.wire.event import COMPLETED, STARTED
 from towline.wire.job import first_id
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "index.sqlite"
+def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Path) -> None:
+    job, other = a_job(), a_job(LONG_AGO + 1000)
+    read = a_job(LONG_AGO + 500)
+    with Index(tmp_path / "index.sqlite") as index:
+        fold, feed = Fold(index), Feed(index)
+        assert feed.newest() == [0, 0]
+        fold.job(job)
+        events = [an_event(job, STARTED), an_event(job, COMPLETED)]
+        fold.event(events[0])
+        fold.job(other)
+        fold.event(events[1])
+        ended = an_event(read, COMPLETED)
+        fold.read(read, ended)
+        assert feed.newest() == [place(4), place(2)]
+        assert feed.after(CHANGES, 0, 9) == [
+            *((place(1), job.order), (place(2), events[0])),
+            *((place(3), other.order), (place(4), events[1])),
+        ]
+        assert feed.after(CHANGES, place(1), 2) == [(place(2), events[0]), (place(3), other.order)]
+        assert feed.after(CHANGES, 0, 9, job_id=job.id) == [
+            (place(2), events[0]),
+            (place(4), events[1]),
+        ]
+        assert feed.after(READS, 0, 9) == [(place(1), read.order), (place(2), ended)]
+        # Before the first thing of any job that is not older.
+        assert feed.before(first_id(LONG_AGO + 700)) == [place(3) - 1, place(2)]
+        assert feed.before(first_id(LONG_AGO + 9000)) == [place(4), place(2)]
+        assert feed.before(first_id(LONG_AGO - 9000)) == [place(1) - 1, place(1) - 1]
 
 
-def test_events_are_passed_on_from_a_place_in_the_journal(path: Path) -> None:
-    job, other = a_job(1_000.0), a_job(2_000.0)
-    with Index(path) as index:
-        begin(index)
-        add_job(index, job, 4)
-        add_job(index, other, 6)
-        for sequence, each in enumerate((job, job, other, other), 10):
-            add_event(index, an_event(each, STARTED, str(sequence)), sequence)
-        assert [number for number, _ in Feed(index).jobs_after(4, 9)] == [6]
-        assert [number for number, _ in Feed(index).events_after(10, 2)] == [11, 12]
-        assert [number for number, _ in Feed(index).events_after(0, 9, job_id=other.id)] == [12, 13]
-        assert Feed(index).newest() == [6, 13]
-        assert Feed(index).before(first_id(1_500.0)) == [5, 11]
-        assert Feed(index).before(first_id(9_000.0)) == [6, 13]
-        assert index.sequence(other.id) == 6
-        assert index.job(job.id) == job
-        assert index.job("none") is None
+def test_a_place_is_the_sequence_and_what_stands_behind_it_in_the_message() -> None:
+    assert place(7) < place(7, 1) < place(7, 4095) < place(8)
+    assert {sequence(place(7, within)) for within in (0, 1, 4095)} == {7}

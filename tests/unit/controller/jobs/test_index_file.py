@@ -2,6 +2,7 @@ import resource
 import shutil
 import sqlite3
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,23 +10,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.testing.jobs import (
-    CREATED,
-    LATER,
-    a_job,
-    add_event,
-    add_job,
-    an_event,
-    begin,
-    fill,
-    found,
-)
+from tests.testing.jobs import CREATED, LATER, Fold, a_job, an_event, fill, found
 from tests.testing.process import Process
-from towline.broker.journal import EVENTS, JOBS
+from towline.broker.journal import CHANGES, READS, place
 from towline.controller.jobs.index import SCHEMA, VERSION, Index
-from towline.wire.event import (
-    STARTED,
-)
+from towline.wire.event import COMPLETED
 
 
 @pytest.fixture
@@ -37,15 +26,15 @@ def test_a_process_killed_while_it_folds_leaves_no_position_without_its_jobs(
     path: Path, tmp_path: Path
 ) -> None:
     fold = """
-import pathlib, sys, msgspec
+import pathlib, sys, uuid
 from towline.controller.jobs.index import Index
 from towline.wire.job import Job
 with Index(pathlib.Path(sys.argv[1])) as index:
-    index.position("JOBS", sys.argv[2], 10**9)
+    index.position("CHANGES", sys.argv[2], 10**9)
     for sequence in range(1, 10**9):
-        job = Job(f"job-{sequence}", "node.load", {}, "_all", "ci", 1.0, 2.0)
-        index.add_job(job, None, sequence, msgspec.json.encode(job))
-        index.advance("JOBS", sequence)
+        job = Job(str(uuid.UUID(int=sequence)), "node.load", {}, "_all", "ci", 1e9, 2e9)
+        index.add_job(job, "CHANGES", sequence << 12)
+        index.advance("CHANGES", sequence)
         if sequence % 7 == 0:
             index.flush()
             print(sequence, flush=True)
@@ -55,11 +44,11 @@ with Index(pathlib.Path(sys.argv[1])) as index:
         process.wait_for_output(r"^700$")
         process.kill()
     with capture_logs() as logs, Index(path) as index:
-        reached = index.position(JOBS, CREATED, 10**9)
+        reached = index.position(CHANGES, CREATED, 10**9)
         assert reached >= 700
         for sequence in range(1, reached + 1):
-            assert index.find(f"job-{sequence}", {}) is not None
-        assert index.find(f"job-{reached + 1}", {}) is None
+            assert index.find(str(uuid.UUID(int=sequence))) is not None
+        assert index.find(str(uuid.UUID(int=reached + 1))) is None
     assert not logs
 
 
@@ -130,14 +119,14 @@ def test_a_file_that_is_no_good_is_built_anew_and_that_is_said(
     (job, *_) = fill(path)
     damage(path)
     with capture_logs() as logs, Index(path) as index:
-        begin(index)
-        assert index.find(job.id, {}) is None
-        add_job(index, job, 1)
+        fold = Fold(index)
+        assert index.find(job.id) is None
+        fold.job(job)
         found(index, job)
     assert [entry["event"] for entry in logs] == ["index built anew"]
     assert logs[0]["reason"]
     with capture_logs() as logs, Index(path) as index:
-        assert index.position(JOBS, CREATED, 1) == 1
+        assert index.position(CHANGES, CREATED, 1) == 1
         found(index, job)
     assert not logs
 
@@ -147,38 +136,38 @@ def test_an_index_whose_making_was_interrupted_is_made_anew(path: Path) -> None:
         database.executescript(SCHEMA.partition("CREATE INDEX")[0])
     database.close()
     with Index(path) as index:
-        begin(index)
-        add_job(index, job := a_job(), 1)
+        Fold(index).job(job := a_job())
         found(index, job)
 
 
-@pytest.mark.parametrize(("created", "last"), [(LATER, 500), (CREATED, 49), (LATER, 0)])
-@pytest.mark.parametrize("stream", [JOBS, EVENTS])
+@pytest.mark.parametrize(("created", "last"), [(LATER, 500), (CREATED, 1), (LATER, 0)])
+@pytest.mark.parametrize("stream", [CHANGES, READS])
 def test_a_stream_that_was_made_anew_is_folded_from_its_start_and_the_other_stays(
     path: Path, stream: str, created: str, last: int
 ) -> None:
-    (job, *_) = fill(path)
-    other = EVENTS if stream == JOBS else JOBS
+    jobs = {CHANGES: a_job(), READS: a_job(effect="read")}
     with Index(path) as index:
-        assert index.position(other, CREATED, 50) == 50
+        fold = Fold(index)
+        for each, job in jobs.items():
+            fold.job(job, each)
+            fold.event(an_event(job, COMPLETED), each)
+    other = READS if stream == CHANGES else CHANGES
+    job = jobs[stream]
+    with Index(path) as index:
+        assert index.position(other, CREATED, 50) == 2
         with capture_logs() as logs:
             assert index.position(stream, created, last) == 0
         assert [entry["event"] for entry in logs] == ["index built anew"]
         assert stream in logs[0]["reason"]
-        if stream == JOBS:
-            assert index.find(job.id, {}) is None
-            add_job(index, job, 1)
-            assert found(index, job)[0].status == "completed"
-        else:
-            assert found(index, job)[1] == []
-            add_event(index, an_event(job, STARTED), 1)
-            assert found(index, job)[0].status == "processing"
-            state = index.status(job.id)
-            assert state is not None
-            assert (state.status, state.nodes) == ("processing", {"running": 1})
+        assert index.find(job.id) is None
+        assert not index.has_task(job.id, "a")
+        assert found(index, jobs[other])[0].status == "completed"
+        index.add_job(job, stream, place(1))
+        index.advance(stream, 1)
+        assert found(index, job)[1] == []
     with Index(path) as index:
         assert index.position(stream, created, max(last, 1)) == 1
-        assert index.position(other, CREATED, 50) == 50
+        assert index.position(other, CREATED, 50) == 2
 
 
 @contextmanager
@@ -196,16 +185,16 @@ def full_disk(path: Path) -> Iterator[None]:
 def test_what_a_full_disk_refused_is_written_when_there_is_room_again(path: Path) -> None:
     jobs = [a_job() for _ in range(3000)]
     with Index(path) as index:
-        begin(index)
-        for sequence, job in enumerate(jobs, 1):
-            add_job(index, job, sequence)
+        fold = Fold(index)
+        for job in jobs:
+            fold.job(job)
         with full_disk(path), pytest.raises(sqlite3.OperationalError):
             index.flush()
         with Index(path) as other:
-            assert other.position(JOBS, CREATED, 3000) == 0
+            assert other.position(CHANGES, CREATED, 3000) == 0
         index.flush()
-        assert index.position(JOBS, CREATED, 3000) == 3000
-        assert all(index.find(job.id, {}) for job in jobs)
+        assert index.position(CHANGES, CREATED, 3000) == 3000
+        assert all(index.find(job.id) for job in jobs)
 
 
 def test_a_copied_index_is_as_good(path: Path, tmp_path: Path) -> None:
@@ -213,5 +202,5 @@ def test_a_copied_index_is_as_good(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
     shutil.copy(path, copy)
     with Index(copy) as index:
-        assert index.position(JOBS, CREATED, 50) == 50
-        assert all(index.find(job.id, {}) for job in jobs)
+        assert index.position(CHANGES, CREATED, 100) == 100
+        assert all(index.find(job.id) for job in jobs)

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.testing.jobs import (
-    a_job,
-    add_event,
-    add_job,
-    an_event,
-    begin,
-)
+from tests.testing.jobs import LONG_AGO, Fold, a_job, an_event
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lists import Filter, Lists
 from towline.wire.event import (
@@ -28,23 +22,21 @@ class Sample:
     """Jobs of many kinds, in an index and in a list."""
 
     def __init__(self, index: Index) -> None:
-        begin(index)
+        fold = Fold(index)
         self.index = index
         self.jobs: list[tuple[Job, str, str]] = []
         choose = random.Random(7)
         for sequence in range(1, 301):
-            made = 1_000.0 + sequence
+            made = LONG_AGO + sequence
             job = msgspec.structs.replace(
-                a_job(made),
+                a_job(made, machine := choose.choice("ab")),
                 operation=choose.choice(["docker.pull", "node.load"]),
                 target=choose.choice(["_all", "web-01"]),
                 caller=choose.choice(["ann", "bob", "eve"]),
-                expires=1e12,
             )
-            machine = choose.choice("ab")
             kind = choose.choice([STARTED, COMPLETED, FAILED])
-            add_job(index, job, sequence, machine)
-            add_event(index, an_event(job, kind, machine), sequence)
+            fold.job(job)
+            fold.event(an_event(job, kind, machine))
             status = {STARTED: "processing", COMPLETED: "completed", FAILED: "failed"}[kind]
             self.jobs.insert(0, (job, machine, status))
 
@@ -80,8 +72,8 @@ def maybe(*values: Any) -> st.SearchStrategy[Any]:
         target=maybe("_all", "web-01"),
         caller=maybe("ann", "bob"),
         machine=maybe("a", "z"),
-        since=maybe(1_100.0, 5_000.0),
-        until=maybe(1_200.0, 0.0),
+        since=maybe(LONG_AGO + 100, LONG_AGO + 5000),
+        until=maybe(LONG_AGO + 200, 0.0),
     ),
     limit=st.integers(1, 50),
 )
@@ -94,7 +86,7 @@ def test_pages_hold_all_jobs_that_are_wanted_and_no_others(
     cursor = None
     while page := Lists(sample.index).jobs(wanted, limit=limit, before=cursor):
         by_cursor += [listed.job.id for listed in page]
-        cursor = page[-1].sequence
+        cursor = page[-1].job.id
     assert by_cursor == expected
     by_offset = [
         listed.job.id

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.jobs import a_job, add_job, begin
+from tests.testing.jobs import LONG_AGO, Fold, a_job
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.lists import Filter, Lists
+from towline.controller.jobs.lists import Filter, Listed, Lists
 
 JOBS = 4
 
@@ -17,10 +17,15 @@ JOBS = 4
 @pytest.fixture
 def lists(tmp_path: Path) -> Iterator[Lists]:
     with Index(tmp_path / "index.sqlite") as index:
-        begin(index)
-        for sequence in range(1, JOBS + 1):
-            add_job(index, a_job(1_000.0 + sequence), sequence)
+        fold = Fold(index)
+        for number in range(1, JOBS + 1):
+            fold.job(a_job(LONG_AGO + number))
         yield Lists(index)
+
+
+def made(listed: Listed) -> int:
+    """Return which of the jobs it is, by when it was made."""
+    return round(listed.job.created - LONG_AGO)
 
 
 @pytest.mark.parametrize("limit", range(1, JOBS + 2))
@@ -30,7 +35,7 @@ def test_a_page_names_a_next_one_only_where_there_is_one(lists: Lists, limit: in
     while True:
         page, cursor = lists.page(Filter(), limit=limit, before=cursor)
         assert 0 < len(page) <= limit
-        seen += [job.sequence for job in page]
+        seen += [made(each) for each in page]
         assert (cursor is None) is (len(seen) == JOBS)
         if cursor is None:
             break
@@ -39,5 +44,5 @@ def test_a_page_names_a_next_one_only_where_there_is_one(lists: Lists, limit: in
 
 def test_a_page_by_offset_and_one_without_jobs_name_no_next_one(lists: Lists) -> None:
     page, cursor = lists.page(Filter(), limit=2, offset=2)
-    assert ([job.sequence for job in page], cursor) == ([2, 1], None)
+    assert ([made(each) for each in page], cursor) == ([2, 1], None)
     assert lists.page(Filter(caller="nobody"), limit=2) == ([], None)

@@ -9,8 +9,18 @@ import pytest
 
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
-from towline.wire.event import COMPLETED, NOBODY, RELEASED, STARTED, WITHHELD, Event, PlannedNode
-from towline.wire.job import Job, new_id
+from towline.wire.event import (
+    CANCELLED,
+    CANCELLING,
+    COMPLETED,
+    NOBODY,
+    RELEASED,
+    STARTED,
+    WITHHELD,
+    Event,
+    NamedNode,
+)
+from towline.wire.job import WAITS, Job, PlannedNode, new_id
 from towline.wire.rollout import Waves
 
 A, B, C = "a", "b", "c"
@@ -21,9 +31,6 @@ class Node:
 
     def __init__(self, here: bool) -> None:
         self.here = here
-
-    def can(self, capability: str) -> bool:
-        return True
 
 
 class Source:
@@ -40,11 +47,8 @@ class Source:
         for listener in self.listeners:
             listener(what)
 
-    def get(self, machine: str) -> Node | None:
-        return self.nodes.get(machine)
-
-    def here(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.here]
+    def is_here(self, machine: str) -> bool:
+        return self.nodes[machine].here
 
 
 class System:
@@ -55,15 +59,16 @@ class System:
         self.waiting = Waiting(self.events, self.fleet)  # type: ignore[arg-type]
         now = time.time()
         waves = Waves(max_parallel="1")
-        job = Job(new_id(), "node.load", {}, "_all", "ann", now, now + 60, waves=waves)
-        self.state = JobState(job, [PlannedNode(name, name) for name in (A, B, C)])
-        self.request = asyncio.create_task(self.waiting.wait(self.state, "node", 60.0))
+        plan = [PlannedNode(name, name, WAITS) for name in (A, B, C)]
+        job = Job(
+            *(new_id(), "node.load", {}, "_all", "ann", now, now + 60), plan=plan, waves=waves
+        )
+        self.state = JobState(job)
+        self.request = asyncio.create_task(self.waiting.wait(self.state, 60.0))
 
     def event(self, kind: str, machine: str = NOBODY, nodes: str = "") -> None:
-        planned = [PlannedNode(name, name, "withheld", "cancelled") for name in nodes] or None
-        self.events.send(
-            Event(self.state.job.id, machine, machine, kind, time.time(), nodes=planned)
-        )
+        named = [NamedNode(name, name, "withheld", "cancelled") for name in nodes] or None
+        self.events.send(Event(self.state.job.id, machine, machine, kind, time.time(), nodes=named))
 
     async def waits(self) -> bool:
         for _ in range(5):
@@ -113,3 +118,30 @@ async def test_a_node_that_reports_is_waited_for_though_its_heartbeat_is_late() 
     assert await one.waits()
     one.event(COMPLETED, B)
     assert not await one.waits()
+
+
+async def test_a_request_does_not_wait_for_what_was_cancelled_before_its_turn() -> None:
+    one = await system(A + B + C)
+    one.event(RELEASED, nodes=A)
+    one.event(STARTED, A)
+    one.event(CANCELLING)
+    # Its nodes are asked for leave: the start alone was a report, so this one too is cancelled.
+    assert not await one.waits()
+
+
+async def test_a_request_that_has_waited_long_enough_waits_no_more() -> None:
+    one = await system(A, away=B + C)
+    await one.waiting.wait(one.state, 0.01)
+    assert await one.waits()
+    one.event(COMPLETED, A)
+    assert not await one.waits()
+
+
+async def test_no_event_is_missed_while_the_job_is_being_stored() -> None:
+    one = await system(A, away=B + C)
+
+    async def store() -> None:
+        one.event(CANCELLED, A)
+
+    async with asyncio.timeout(10):
+        await one.waiting.wait(JobState(one.state.job), 60.0, store)

@@ -7,15 +7,16 @@ import pytest
 
 from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import BRIEF, FEW, NAMED, Feed, Picture
-from towline.wire.event import CANCELLED, COMPLETED, FAILED, STARTED, Event, PlannedNode
-from towline.wire.job import Job
+from towline.wire.event import CANCELLED, COMPLETED, FAILED, STARTED, Event
+from towline.wire.job import Job, PlannedNode
 from towline.wire.progress import DOWNLOADING, EXTRACTING, NodeProgress, Part, TaskProgress
 
 
 def a_picture(nodes: int) -> Picture:
     now = time.time()
-    job = Job("j", "docker.pull", {"image": "app"}, "_all", "me", now, now + 60)
-    return Picture(JobState(job, [PlannedNode(f"m{n}", f"web-{n}") for n in range(nodes)]))
+    plan = [PlannedNode(f"m{n}", f"web-{n}") for n in range(nodes)]
+    job = Job("j", "docker.pull", {"image": "app"}, "_all", "me", now, now + 60, plan=plan)
+    return Picture(JobState(job))
 
 
 def an_event(kind: str, node: int, error: str | None = None) -> Event:

@@ -1,244 +1,407 @@
-"""The rule by which the nodes of a job get their turns."""
+"""The rule by which the tasks of a job get their turns."""
 
 import random
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from towline.controller.rollout.rule import Limits, Pause, Turns, decide, limits, stopped, waits_for
+from tests.testing.jobs import a_decision, an_event
+from tests.testing.turns import NOW, World
+from towline.controller.rollout.rule import (
+    GONE_AFTER,
+    LEAD_WITHIN,
+    MOST_LEADS,
+    Decision,
+    due,
+    limits,
+    stopped,
+    waits_for,
+)
+from towline.controller.rollout.turns import Pause
+from towline.wire.event import (
+    CANCELLING,
+    LED,
+    RELEASED,
+    STARTED,
+    WITHHELD,
+    NamedNode,
+)
 from towline.wire.rollout import Waves
 
 SHARES = st.integers(1, 12).map(str) | st.integers(1, 100).map(lambda share: f"{share}%")
 
 
-def nobody(machine: str) -> None:
-    return None
+def waves(machines: str, **given_options: str) -> World:
+    return World(machines, waves=Waves.of(given_options), effect="converge")
 
 
-def everybody(machine: str) -> bool:
-    return True
+# All at once
 
 
-def turns_of(total: int) -> Turns:
-    turns = Turns()
-    for number in range(total):
-        turns.plan(f"m{number:02}")
-    return turns
+def test_without_waves_all_have_their_turn_at_once_and_those_away_too() -> None:
+    world = World("abc")
+    world.nodes.away = {"b"}
+    assert world.ask().everyone
+    assert world.go() == "abc"
+    assert not world.ask()
 
 
-def release(turns: Turns, found: Limits, here: Callable[[str], bool] = everybody) -> list[str]:
-    """Let the rule decide, and do what it says."""
-    decision = decide(turns, found, here=here, refused=nobody)
-    for machine in decision.release:
-        turns.release(machine, canary=decision.canary)
-    for machine, (status, _) in decision.withhold.items():
-        turns.end(machine, status)
-    return decision.release
+def test_a_turn_that_needs_no_leave_is_never_taken_back() -> None:
+    world = World("ab")
+    world.go()
+    world.nodes.away = set("ab")
+    assert not world.ask()
 
 
-@pytest.mark.parametrize(
-    ("given_options", "total", "expected"),
-    [
-        ({"max_parallel": "50"}, 1000, Limits(1000, 50, 0, None)),
-        ({"max_parallel": "25%"}, 10, Limits(10, 2, 0, None)),
-        ({"max_parallel": "1%"}, 10, Limits(10, 1, 0, None)),
-        ({"max_parallel": "100%"}, 7, Limits(7, 7, 0, None)),
-        ({"canary": "2"}, 10, Limits(10, 10, 2, None)),
-        ({"canary": "20"}, 10, Limits(10, 10, 10, None)),
-        ({"canary": "5%"}, 10, Limits(10, 10, 1, None)),
-        ({"max_parallel": "1", "max_failures": "0"}, 10, Limits(10, 1, 0, 0)),
-        ({"max_parallel": "1", "max_failures": "19%"}, 10, Limits(10, 1, 0, 1)),
-        ({"canary": "1", "max_failures": "0%"}, 10, Limits(10, 10, 1, 0)),
-    ],
-)
-def test_numbers_and_percentages_come_to_numbers_of_nodes(
-    given_options: dict[str, str], total: int, expected: Limits
-) -> None:
-    waves = Waves.of(given_options)
-    assert waves is not None
-    assert limits(waves, total) == expected
+def test_of_a_job_with_a_decision_that_is_not_known_nothing_is_decided() -> None:
+    world = World("ab")
+    world.state.apply(a_decision(world.job, "moved"))
+    assert not world.ask()
+    assert not world.ask(world.job.expires + 1)
 
 
-@pytest.mark.parametrize(
-    ("given_options", "named"),
-    [
-        ({"max_parallel": "0"}, "1 or more"),
-        ({"max_parallel": "0%"}, "1% to 100%"),
-        ({"max_parallel": "101%"}, "'101%'"),
-        ({"canary": "0"}, "'canary'"),
-        ({"canary": "-1"}, "'-1'"),
-        ({"canary": ""}, "''"),
-        ({"canary": "two"}, "'two'"),
-        ({"canary": "1.5"}, "'1.5'"),
-        ({"canary": "٣"}, "'canary'"),
-        ({"max_parallel": "1", "max_failures": "101%"}, "0% to 100%"),
-        ({"max_parallel": "1000000000000"}, "'max_parallel'"),
-        ({"max_failures": "2"}, "give 'max_parallel' or 'canary' too"),
-    ],
-)
-def test_what_can_be_no_option_is_refused_by_its_name(
-    given_options: dict[str, str], named: str
-) -> None:
-    with pytest.raises(ValueError, match=r"max_|canary") as refused:
-        Waves.of(given_options)
-    assert named in str(refused.value)
+# Any node
 
 
-def test_no_option_means_no_waves() -> None:
-    assert Waves.of({}) is None
+def test_a_job_for_any_node_is_given_to_the_one_that_is_picked() -> None:
+    world = World(target="_any")
+    assert not world.ask()
+    world.nodes.picked = "b"
+    assert world.go() == "b"
+    assert not world.ask()
 
 
-def test_waves_are_read_back_from_their_json() -> None:
-    waves = Waves.of({"canary": " 2 ", "max_failures": "10%"})
-    assert waves == Waves(canary="2", max_failures="10%")
-    assert msgspec.json.decode(msgspec.json.encode(waves), type=Waves) == waves
+def test_a_job_for_any_node_is_given_to_another_one_before_leave_alone() -> None:
+    world = World(target="_any")
+    world.nodes.picked = "a"
+    world.go()
+    world.nodes.away = {"a"}
+    world.nodes.picked = "b"
+    assert world.go() == ""
+    assert world.go() == "b"
+    world.leave("b")
+    world.nodes.away = {"b"}
+    assert not world.ask()
+
+
+def test_a_job_for_any_node_that_none_took_in_time_has_expired() -> None:
+    world = World(target="_any")
+    world.go(world.job.expires + 1)
+    assert world.statuses == {"_": "expired"}
+    assert world.state.done
+
+
+# Waves
 
 
 def test_so_many_are_released_at_a_time_in_the_order_of_the_plan() -> None:
-    turns, found = turns_of(5), Limits(5, 2, 0, None)
-    assert release(turns, found) == ["m00", "m01"]
-    assert release(turns, found) == []
-    turns.begin("m00")
-    turns.end("m01", "ok")
-    assert release(turns, found) == ["m02"]
-    turns.end("m00", "ok")
-    turns.end("m02", "failed")
-    assert release(turns, found) == ["m03", "m04"]
+    world = waves("abcde", max_parallel="2")
+    assert world.go() == "ab"
+    assert world.go() == ""
+    world.leave("a")
+    world.end("b")
+    assert world.go() == "c"
+    world.end("a")
+    world.end("c", "failed")
+    assert world.go() == "de"
 
 
 def test_a_canary_goes_first_and_alone() -> None:
-    turns, found = turns_of(6), Limits(6, 6, 2, None)
-    assert release(turns, found) == ["m00", "m01"]
-    turns.end("m00", "ok")
-    assert release(turns, found) == []
-    assert waits_for(turns, found) == ("canary", "waits for the canary")
-    turns.end("m01", "ok")
-    assert waits_for(turns, found) == ("max_parallel", "waits: 6 at a time")
-    assert release(turns, found) == ["m02", "m03", "m04", "m05"]
+    world = waves("abcdef", canary="2")
+    assert world.go() == "ab"
+    world.end("a")
+    assert world.go() == ""
+    assert waits_for(world.state) == ("canary", "waits for the canary")
+    world.end("b")
+    assert waits_for(world.state) == ("max_parallel", "waits: 6 at a time")
+    assert world.go() == "cdef"
 
 
 def test_a_canary_is_not_larger_than_what_may_run_at_a_time() -> None:
-    turns, found = turns_of(6), Limits(6, 1, 2, None)
-    assert release(turns, found) == ["m00"]
-    turns.end("m00", "ok")
-    assert decide(turns, found, here=everybody, refused=nobody).canary
-    assert release(turns, found) == ["m01"]
-    turns.end("m01", "ok")
-    assert not decide(turns, found, here=everybody, refused=nobody).canary
+    world = waves("abcdef", max_parallel="1", canary="2")
+    assert world.go() == "a"
+    world.end("a")
+    assert world.ask().canary
+    assert world.go() == "b"
+    world.end("b")
+    assert not world.ask().canary
 
 
 def test_a_canary_that_skips_has_proven_nothing() -> None:
-    turns, found = turns_of(3), Limits(3, 3, 1, None)
-    release(turns, found)
-    turns.end("m00", "skipped")
-    assert release(turns, found) == ["m01"]
-    turns.end("m01", "ok")
-    assert release(turns, found) == ["m02"]
+    world = waves("abc", canary="1")
+    world.go()
+    world.end("a", "skipped")
+    assert world.go() == "b"
+    world.end("b")
+    assert world.go() == "c"
 
 
 @pytest.mark.parametrize("status", ["failed", "expired"])
 def test_a_failed_canary_stops_the_rest_where_nothing_else_is_said(status: str) -> None:
-    turns, found = turns_of(4), Limits(4, 4, 2, None)
-    release(turns, found)
-    turns.end("m01", status)
-    decision = decide(turns, found, here=everybody, refused=nobody)
+    world = waves("abcd", canary="2")
+    world.go()
+    world.end("b", status)
     reason = "cancelled: 1 of 2 canary nodes failed"
-    assert decision.withhold == dict.fromkeys(("m02", "m03"), ("cancelled", reason))
-    assert decision.release == []
+    assert world.ask() == Decision(withhold=dict.fromkeys("cd", ("cancelled", reason)))
 
 
 def test_with_max_failures_a_failed_canary_is_a_failure_like_others() -> None:
-    turns, found = turns_of(4), Limits(4, 4, 1, 1)
-    release(turns, found)
-    turns.end("m00", "failed")
-    assert release(turns, found) == ["m01", "m02", "m03"]
+    world = waves("abcd", canary="1", max_failures="1")
+    world.go()
+    world.end("a", "failed")
+    assert world.go() == "bcd"
 
 
 def test_what_fails_after_the_canary_stops_nothing_by_itself() -> None:
-    turns, found = turns_of(4), Limits(4, 1, 1, None)
-    release(turns, found)
-    turns.end("m00", "ok")
-    release(turns, found)
-    turns.end("m01", "failed")
-    assert release(turns, found) == ["m02"]
+    world = waves("abcd", max_parallel="1", canary="1")
+    world.go()
+    world.end("a")
+    world.go()
+    world.end("b", "failed")
+    assert world.go() == "c"
 
 
 def test_past_max_failures_the_rest_is_cancelled_with_the_reason() -> None:
-    turns, found = turns_of(10), Limits(10, 3, 0, 2)
-    release(turns, found)
-    turns.end("m00", "failed")
-    turns.end("m01", "skipped")
-    turns.end("m02", "expired")
-    release(turns, found)
-    assert stopped(turns, found) is None
-    turns.end("m03", "failed")
-    decision = decide(turns, found, here=everybody, refused=nobody)
+    world = waves("abcdefghij", max_parallel="3", max_failures="2")
+    world.go()
+    for machine, status in (("a", "failed"), ("b", "skipped"), ("c", "expired")):
+        world.end(machine, status)
+    assert world.go() == "def"
+    world.end("d", "failed")
     reason = "cancelled: 3 of 10 nodes failed, more than max_failures=2"
-    assert decision.withhold == {f"m{n:02}": ("cancelled", reason) for n in range(6, 10)}
-    assert set(turns.under_way) == {"m04", "m05"}
+    assert world.ask().withhold == dict.fromkeys("ghij", ("cancelled", reason))
+    world.go()
+    assert set(world.state.turns.under_way) == {"e", "f"}
 
 
 def test_nodes_that_fail_without_a_turn_are_no_failures() -> None:
-    turns, found = turns_of(3), Limits(3, 1, 0, 0)
-    turns.end("m00", "failed")
-    assert release(turns, found) == ["m01"]
+    world = waves("abc", max_parallel="1", max_failures="0")
+    nodes = [NamedNode("a", "host-a", "not reachable", "failed")]
+    world.state.apply(a_decision(world.job, WITHHELD, nodes=nodes))
+    assert world.go() == "b"
 
 
 def test_a_node_that_is_away_takes_no_place_and_has_its_turn_when_it_returns() -> None:
-    turns, found, away = turns_of(4), Limits(4, 2, 0, None), {"m00"}
-    assert release(turns, found, lambda m: m not in away) == ["m01", "m02"]
-    turns.end("m01", "ok")
-    away.clear()
-    assert release(turns, found, lambda m: m not in away) == ["m00"]
+    world = waves("abcd", max_parallel="2")
+    world.nodes.away = {"a"}
+    assert world.go() == "bc"
+    world.end("b")
+    world.nodes.away.clear()
+    assert world.go() == "a"
 
 
-def test_a_node_that_goes_away_keeps_its_place_only_once_it_has_begun() -> None:
-    turns, found, away = turns_of(4), Limits(4, 2, 0, None), {"m00", "m01"}
-    release(turns, found)
-    turns.begin("m00")
-    assert release(turns, found, lambda m: m not in away) == ["m02"]
+def test_a_node_that_goes_away_keeps_its_place_only_with_leave() -> None:
+    world = waves("abcd", max_parallel="2")
+    world.go()
+    world.leave("a")
+    world.nodes.away = {"a", "b"}
+    assert world.ask() == Decision(take_back=["b"])
+    world.go()
+    assert world.go() == "c"
+    world.end("c")
+    world.nodes.away = {"a"}
+    # It stands last now: it has lost its place.
+    assert world.go() == "d"
+    world.end("a")
+    assert world.go() == "b"
 
 
-def test_a_canary_that_goes_away_before_it_has_begun_is_replaced() -> None:
-    turns, found, away = turns_of(4), Limits(4, 4, 1, None), {"m00"}
-    release(turns, found)
-    assert release(turns, found, lambda m: m not in away) == ["m01"]
-    assert release(turns, found, lambda m: m not in away) == []
+def test_a_canary_that_goes_away_before_it_has_leave_is_replaced() -> None:
+    world = waves("abcd", canary="1")
+    world.go()
+    world.nodes.away = {"a"}
+    world.go()
+    assert world.go() == "b"
+    assert world.go() == ""
 
 
 def test_a_node_that_is_refused_at_its_turn_takes_no_place() -> None:
-    turns, found = turns_of(4), Limits(4, 1, 0, None)
-    why = ("skipped", "drained")
-    decision = decide(
-        turns, found, here=everybody, refused=lambda m: why if m in ("m00", "m02") else None
-    )
-    assert decision.withhold == {"m00": why}
-    assert decision.release == ["m01"]
+    world = waves("abcd", max_parallel="1")
+    world.nodes.drained = {"a", "c"}
+    assert world.ask() == Decision(withhold={"a": ("skipped", "drained")})
+    world.go()
+    assert world.go() == "b"
 
 
 def test_a_pause_holds_all_back_but_not_a_stop() -> None:
-    turns, found = turns_of(4), Limits(4, 1, 0, 0)
-    turns.paused = Pause("ann", 1.0)
-    assert release(turns, found) == []
-    turns.paused = None
-    assert release(turns, found) == ["m00"]
-    turns.paused = Pause("ann", 2.0)
-    turns.end("m00", "failed")
-    assert len(decide(turns, found, here=everybody, refused=nobody).withhold) == 3
+    world = waves("abcd", max_parallel="1", max_failures="0")
+    world.state.turns.paused = Pause("ann", 1.0)
+    assert waits_for(world.state)[0] == "paused"
+    assert world.go() == ""
+    world.state.turns.paused = None
+    assert world.go() == "a"
+    world.state.turns.paused = Pause("ann", 2.0)
+    world.end("a", "failed")
+    assert set(world.ask().withhold) == set("bcd")
 
 
 def test_a_cancelled_job_releases_nobody_more() -> None:
-    turns, found = turns_of(4), Limits(4, 1, 0, None)
-    release(turns, found)
-    decision = decide(
-        turns, found, here=everybody, refused=nobody, over=("cancelled", "cancelled by ann")
-    )
-    assert list(decision.withhold) == ["m01", "m02", "m03"]
-    assert set(decision.withhold.values()) == {("cancelled", "cancelled by ann")}
-    assert decision.release == []
+    world = waves("abcd", max_parallel="1")
+    world.go()
+    world.leave("a")
+    world.state.apply(a_decision(world.job, CANCELLING, data={"caller": "ann"}))
+    assert world.statuses == {"a": "running"} | dict.fromkeys("bcd", "cancelled")
+    assert not world.ask()
+
+
+# The lead
+
+
+def led(world: World, machine: str) -> None:
+    data = {"value": "x", "hostname": f"host-{machine}"}
+    world.state.apply(a_decision(world.job, LED, data=data))
+
+
+def test_the_lead_goes_first_and_what_it_found_gives_all_others_their_turn() -> None:
+    world = World("abc", leads=True)
+    assert world.ask() == Decision(release=["a"], leads=True)
+    assert world.go() == "a"
+    assert waits_for(world.state) == ("lead", "waits for the node that goes first")
+    assert not world.ask(NOW + LEAD_WITHIN - 0.1)
+    led(world, "a")
+    assert set(world.state.turns.under_way) == set("abc")
+    assert not world.ask()
+
+
+@pytest.mark.parametrize("why", ["slow", "away", "ended"])
+def test_a_lead_that_finds_nothing_is_followed_by_another_one(why: str) -> None:
+    world = World("abcde", leads=True)
+    world.go()
+    if why == "away":
+        world.nodes.away = {"a"}
+    elif why == "ended":
+        world.end("a", "failed")
+    now = NOW + LEAD_WITHIN if why == "slow" else NOW
+    assert world.ask(now) == Decision(release=["b"], leads=True)
+
+
+def test_after_so_many_leads_all_have_their_turn() -> None:
+    world = World("abcdef", leads=True)
+    for number in range(MOST_LEADS):
+        assert len(world.go(NOW + number * LEAD_WITHIN)) == 1
+    assert waits_for(world.state)[0] == "max_parallel"
+    assert world.go(NOW + MOST_LEADS * LEAD_WITHIN) == "def"
+
+
+def test_who_has_led_and_was_taken_back_does_not_lead_again() -> None:
+    world = World("ab", leads=True, waves=Waves(max_parallel="1"), effect="converge")
+    world.go()
+    world.nodes.away = {"a"}
+    world.go()
+    world.nodes.away = set()
+    assert world.ask() == Decision(release=["b"], leads=True)
+
+
+# Ends by decision
+
+
+def test_what_waits_when_the_job_expires_has_expired() -> None:
+    world = waves("abc", max_parallel="1")
+    world.go()
+    world.leave("a")
+    assert not world.ask(world.job.expires)
+    assert set(world.ask(world.job.expires + 0.1).withhold) == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("here", "holds", "over"), [(True, True, ""), (True, False, "a"), (False, True, "a")]
+)
+def test_a_task_that_its_node_may_be_at_has_not_expired(
+    here: bool,
+    holds: bool,
+    over: str,
+) -> None:
+    world = World("a")
+    world.go()
+    world.nodes.away = set() if here else {"a"}
+    world.nodes.held = {"a"} if holds else set()
+    found = world.ask(world.job.expires + 1)
+    assert found.withhold == dict.fromkeys(over, ("expired", world.state.expiry))
+
+
+def test_a_task_without_the_leave_that_it_needs_has_expired_wherever_it_is() -> None:
+    world = waves("a", max_parallel="1")
+    world.go()
+    world.nodes.held = {"a"}
+    assert world.ask(world.job.expires + 1).withhold["a"][0] == "expired"
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_task_that_may_have_begun_has_failed_when_its_node_stays_away(
+    leave: bool,
+) -> None:
+    world = waves("a", max_parallel="1") if leave else World("a")
+    world.go()
+    if leave:
+        world.leave("a")
+    else:
+        world.state.apply(an_event(world.job, STARTED, "a"))
+    late = world.job.expires + GONE_AFTER + 1
+    assert not world.ask(late)
+    world.nodes.away = {"a"}
+    assert not world.ask(late - 2)
+    assert world.ask(late).withhold == {
+        "a": ("failed", "the node is gone: it is not known whether it ran")
+    }
+
+
+def test_a_turn_that_is_over_before_the_job_has_expired_by_itself() -> None:
+    world = waves("ab", max_parallel="1")
+    until = NOW + 20
+    world.state.apply(a_decision(world.job, RELEASED, "a", until=until))
+    assert not world.ask(until)
+    (status, why) = world.ask(until + 0.1).withhold["a"]
+    assert status == "expired"
+    assert why.startswith("not begun before its turn was over at 2023-")
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (lambda world: None, True),
+        (lambda world: world.nodes.away.add("a"), False),
+        (lambda world: world.nodes.held.add("a"), False),
+        (lambda world: world.end("a"), False),
+        (lambda world: world.state.apply(an_event(world.job, STARTED, "a")), True),
+    ],
+)
+def test_a_task_is_sent_to_a_node_that_is_here_and_has_it_not(
+    prepare: Callable[[World], None],
+    expected: bool,
+) -> None:
+    world = World("a")
+    assert not due(world.state, world.nodes, "a", NOW)
+    world.go()
+    prepare(world)
+    assert due(world.state, world.nodes, "a", NOW) is expected
+
+
+def test_a_task_is_not_sent_past_its_time_unless_it_has_leave() -> None:
+    world = waves("ab", max_parallel="2")
+    world.state.apply(a_decision(world.job, RELEASED, "a", until=NOW + 5))
+    world.state.apply(a_decision(world.job, RELEASED, "b"))
+    world.leave("b")
+    late = world.job.expires + 1
+    assert [due(world.state, world.nodes, "a", NOW + more) for more in (5, 6)] == [True, False]
+    assert due(world.state, world.nodes, "b", late)
+
+
+def test_a_cancellation_is_sent_until_the_end_though_the_node_has_the_task() -> None:
+    world = World("a")
+    world.go()
+    world.nodes.held = {"a"}
+    world.state.apply(a_decision(world.job, CANCELLING))
+    assert due(world.state, world.nodes, "a", world.job.expires + 99)
+    world.end("a")
+    assert not due(world.state, world.nodes, "a", NOW)
+
+
+# All of it
 
 
 @settings(deadline=None)
@@ -248,122 +411,64 @@ def test_a_cancelled_job_releases_nobody_more() -> None:
         {},
         optional={"max_parallel": SHARES, "canary": SHARES, "max_failures": SHARES},
     ).filter(lambda found: found and found.keys() != {"max_failures"}),
+    leads=st.booleans(),
     chance=st.randoms(use_true_random=False),
 )
-def test_in_any_course_of_events_each_node_has_one_turn_and_no_limit_is_passed(
-    total: int, options: dict[str, str], chance: random.Random
+def test_in_any_course_of_events_no_limit_is_passed_and_every_node_ends(
+    total: int,
+    options: dict[str, str],
+    leads: bool,
+    chance: random.Random,
 ) -> None:
-    waves = Waves.of(options)
-    assert waves is not None
-    found, turns = limits(waves, total), turns_of(total)
-    machines = list(turns.waiting)
-    away: set[str] = set()
-    released: list[str] = []
-    ended: dict[str, str] = {}
-    flagged: list[str] = []
-    begun: set[str] = set()
+    machines = "abcdefghijkl"[:total]
+    world = World(machines, waves=Waves.of(options), effect="converge", leads=leads)
+    found, turns = limits(world.job.waves, total), world.state.turns
 
-    def step(*, kind: bool) -> None:
+    def step(now: float, *, kind: bool) -> None:
         """Let the rule decide, then one thing come to pass; in the end only what is kind."""
-        decision = decide(
-            turns,
-            found,
-            here=lambda machine: machine not in away,
-            refused=lambda machine: None,
-        )
-        assert not away & set(decision.release)
-        assert not (decision.release and (turns.paused or stopped(turns, found)))
-        taken = [m for m in released if m not in ended and (m in begun or m not in away)]
-        if decision.release:
-            assert len(taken) + len(decision.release) <= found.parallel
-            tried = sum(ended.get(m) in ("ok", "failed", "expired") for m in flagged)
-            if decision.canary:
-                going = sum(m in flagged for m in taken)
-                assert tried + going + len(decision.release) <= found.canary
+        decided = world.ask(now)
+        if decided.release:
+            assert not world.nodes.away & set(decided.release)
+            assert not turns.paused
+            assert not stopped(turns, found)
+            assert set(decided.release) <= set(turns.waiting)
+            assert len(turns.under_way) + len(decided.release) <= found.parallel
+            going = sum(machine in turns.canaries for machine in turns.under_way)
+            if decided.canary:
+                assert turns.tried + going + len(decided.release) <= found.canary
             else:
-                assert tried >= found.canary
-        for machine in decision.release:
-            assert machine not in released
-            assert machine not in ended
-            turns.release(machine, canary=decision.canary)
-            released.append(machine)
-            if decision.canary:
-                flagged.append(machine)
-        for machine, (status, _) in decision.withhold.items():
-            assert machine not in released
-            turns.end(machine, status)
-            ended[machine] = status
-        under_way = [m for m in released if m not in ended]
-        choices = ["end"] if kind else ["end", "end", "begin", "leave", "return", "pause"]
-        what = chance.choice(choices)
+                assert turns.tried >= found.canary
+        assert all(not turns.under_way[machine].leave for machine in decided.take_back)
+        world.go(now)
+        under_way = list(turns.under_way)
+        what = chance.choice(
+            ["end"] if kind else ["end", "end", "leave", "away", "return", "pause", "lead"]
+        )
         if what == "end" and under_way:
             machine = chance.choice(under_way)
-            ended[machine] = chance.choice(["ok", "ok", "failed", "skipped", "expired"])
-            turns.end(machine, ended[machine])
-        elif what == "begin" and under_way:
-            begun.add(chance.choice(under_way))
-            for machine in begun:
-                turns.begin(machine)
-        elif what == "leave":
-            away.add(chance.choice(machines))
-        elif what == "return" and away:
-            away.discard(chance.choice(sorted(away)))
+            world.leave(machine)
+            if kind and leads and world.state.lead is None:
+                led(world, machine)
+            world.end(machine, chance.choice(["ok", "ok", "failed", "skipped", "expired"]))
+        elif what == "leave" and under_way:
+            world.leave(chance.choice(under_way))
+        elif what == "away":
+            world.nodes.away.add(chance.choice(machines))
+        elif what == "return" and world.nodes.away:
+            world.nodes.away.discard(chance.choice(sorted(world.nodes.away)))
         elif what == "pause":
             turns.paused = None if turns.paused else Pause("ann", 1.0)
+        elif what == "lead" and under_way:
+            led(world, chance.choice(under_way))
 
-    for _ in range(chance.randrange(3 * total)):
-        step(kind=False)
-    away.clear()
+    for number in range(chance.randrange(3 * total)):
+        step(NOW + number, kind=False)
+    world.nodes.away.clear()
     turns.paused = None
-    for _ in range(3 * total + 3):
-        step(kind=True)
-    assert set(ended) == set(machines)
+    for _ in range(4 * total + 3):
+        step(NOW + 40, kind=True)
+    assert world.state.done
     assert not turns.waiting
     assert not turns.under_way
-    assert len(released) == len(set(released))
-    failed = [m for m in released if ended[m] in ("failed", "expired")]
-    assert turns.failed == len(failed)
-    cancelled = [m for m in machines if ended[m] == "cancelled"]
+    cancelled = [machine for machine, status in world.statuses.items() if status == "cancelled"]
     assert not cancelled or stopped(turns, found) is not None
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["plan", "release", "canary", "begin", "end"]), st.integers(0, 3)
-        ),
-        max_size=12,
-        unique=True,
-    ),
-    st.randoms(use_true_random=False),
-)
-def test_turns_are_the_same_in_whatever_order_they_arrive(
-    steps: list[tuple[str, int]], chance: random.Random
-) -> None:
-    # A node is released once: as one of the canary, or not.
-    canaries = {number for what, number in steps if what == "canary"}
-    steps = [each for each in steps if each[0] != "release" or each[1] not in canaries]
-
-    def fold(order: list[tuple[str, int]]) -> dict[str, object]:
-        turns = Turns()
-        for what, number in order:
-            machine = f"m{number}"
-            if what == "plan":
-                turns.plan(machine)
-            elif what == "begin":
-                turns.begin(machine)
-            elif what == "end":
-                turns.end(machine, ("ok", "failed", "skipped", "expired")[number])
-            else:
-                turns.release(machine, canary=what == "canary")
-        return {
-            "waiting": set(turns.waiting),
-            "under way": turns.under_way,
-            "canaries": turns.canaries,
-            "failed": turns.failed,
-            "total": turns.total,
-        }
-
-    shuffled = list(steps)
-    chance.shuffle(shuffled)
-    assert fold(shuffled) == fold(steps)

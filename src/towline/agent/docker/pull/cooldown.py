@@ -34,9 +34,9 @@ from towline.wire.reference import DOCKER_HUB, Reference, parse_registry
 log = structlog.get_logger()
 
 ASK_WITHIN = 5.0
-SETTLED_AFTER = 6.0
-"""Seconds of a wait after which it is known what the registry itself has said of how long, and
-controllers are asked for that; a time of its own for each node, up to twice that."""
+FIRST_LOOK = 4.0
+"""Seconds of a wait at most until controllers are asked whether the cooldown is another by now: the
+registry itself may have said how long it is to be. Doubled with each look: a large fleet waits."""
 LOOK_EVERY = 2.0
 """Seconds between looks at the clock, which may be set right."""
 
@@ -64,7 +64,7 @@ class Cooldowns(Hook):
     Args:
         now: returns seconds since 1970, by the controllers' clock.
         interval: seconds between two nodes that begin after a cooldown of this node's own.
-        settled_after: seconds; see the constant.
+        first_look, look_every: seconds; see the constants.
         ask: returns how long a registry wants to be left alone.
     """
 
@@ -76,7 +76,8 @@ class Cooldowns(Hook):
         now: Callable[[], float],
         *,
         interval: float = INTERVAL,
-        settled_after: float = SETTLED_AFTER,
+        first_look: float = FIRST_LOOK,
+        look_every: float = LOOK_EVERY,
         ask: Callable[[Reference], Awaitable[float | None]] | None = None,
     ) -> None:
         self._releases = releases
@@ -84,7 +85,8 @@ class Cooldowns(Hook):
         self._hostname = hostname
         self._now = now
         self._interval = interval
-        self._settled_after = settled_after
+        self._first_look = first_look
+        self._look_every = look_every
         self._ask = ask or retry_after
         self._known: dict[str, _Known] = {}
         self._settling: dict[Cooldown, asyncio.Task[None]] = {}
@@ -126,14 +128,18 @@ class Cooldowns(Hook):
 
     async def _until(self, attempt: Attempt, moment: float, cooldown: Cooldown) -> None:
         """Return at a moment, or when another cooldown has taken the place of this one."""
-        settled = self._now() + random.uniform(self._settled_after, 2 * self._settled_after)
+        pause = self._first_look
+        look = self._now() + random.uniform(pause / 2, pause)
         while (left := moment - self._now()) > 0:
-            await asyncio.sleep(max(0.0, min(left, LOOK_EVERY, settled - self._now())))
-            if self._now() >= settled:
-                settled = moment + LOOK_EVERY
+            await asyncio.sleep(max(0.0, min(left, self._look_every, look - self._now())))
+            if self._now() >= look:
+                attempt.outdate()
                 await self._find(attempt)
+                pause *= 2
+                look = self._now() + random.uniform(pause / 2, pause)
             if self._last(_registry(attempt)) != cooldown:
                 return
+        attempt.outdate()
 
     async def _find(self, attempt: Attempt) -> Cooldown | None:
         """Return the last cooldown of the registry, over or not; None where none is known."""

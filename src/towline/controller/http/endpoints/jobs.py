@@ -14,6 +14,7 @@ from towline.controller.http import queries, views
 from towline.controller.http import request as reading
 from towline.controller.http.app import Route
 from towline.controller.http.middleware import answer
+from towline.controller.http.preferences import Preferences, Waits, preferred
 from towline.controller.jobs.lists import Filter, Listed, Lists
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
@@ -39,7 +40,7 @@ class Jobs:
         steering: Steering,
         lists: Lists,
         fleet: Fleet,
-        waits: reading.Waits,
+        waits: Waits,
     ) -> None:
         self._lookup = lookup
         self._submitter = submitter
@@ -64,7 +65,7 @@ class Jobs:
         query = queries.query_as(request, queries.JobQuery)
         cursor = queries.given(query.cursor)
         if cursor is not None and query.offset:
-            raise InvalidRequest("A page has a cursor or an offset.", "Leave one out")
+            raise InvalidRequest("A page has a cursor or an offset, not both.", "Leave one out")
         wanted = Filter(
             status=queries.given(query.status),
             **queries.common(query, self._fleet),
@@ -94,7 +95,7 @@ class Jobs:
         return views.listed(job)
 
     async def _get(self, request: Request, caller: Caller) -> Response:
-        preferences = reading.preferences(request, self._waits, default=0.0)
+        preferences = preferred(request, self._waits, default=0.0)
         found = await self._lookup.get(reading.job_id(request), wait=preferences.wait)
         headers = {}
         if preferences.applied:
@@ -123,9 +124,9 @@ class Jobs:
             submission,
             key=reading.idempotency_key(request),
             credential=reading.registry_auth(request, submission.operation, submission.parameters),
-            trace=request.headers.get("traceparent"),
+            trace=reading.traceparent(request),
         )
-        preferences = reading.preferences(request, self._waits, default=0.0)
+        preferences = preferred(request, self._waits, default=0.0)
         again = await self._submitter.submit(submission, wait=preferences.wait)
         request.state.job = again.job.id
         body = {
@@ -137,7 +138,7 @@ class Jobs:
 
     async def _cancel(self, request: Request, caller: Caller) -> Response:
         state = await self._steered(request, caller)
-        preferences = reading.preferences(request, self._waits)
+        preferences = preferred(request, self._waits)
         state = await self._steering.cancel(state, caller=caller.subject, wait=preferences.wait)
         body = {
             "job_id": state.job.id,
@@ -164,7 +165,7 @@ class Jobs:
         return state
 
 
-def made(state: JobState, preferences: reading.Preferences) -> dict[str, str]:
+def made(state: JobState, preferences: Preferences) -> dict[str, str]:
     """Return the headers of an answer about a job that was made or changed."""
     headers = {"Location": f"/job/{state.job.id}"}
     if preferences.applied:

@@ -49,8 +49,9 @@ class Nodes:
         member = self._member(request)
         if member.drained is not None:
             raise Conflict(
-                f"{member.hostname} is drained already.",
-                f"Since {timestamp(member.drained)}, by {member.state.by}",
+                f"{member.hostname} is drained already, since {timestamp(member.drained)}, "
+                f"by {member.state.by}.",
+                f"POST /agent/{member.hostname}/undrain lets it work again",
             )
         now = time.time()
         await self._presence.set_state(member, NodeState(now, caller.subject, now))
@@ -61,7 +62,10 @@ class Nodes:
     async def _undrain(self, request: Request, caller: Caller) -> Response:
         member = self._member(request)
         if member.drained is None:
-            raise Conflict(f"{member.hostname} is not drained.", "It takes work already")
+            raise Conflict(
+                f"{member.hostname} is not drained: it takes work already.",
+                f"POST /agent/{member.hostname}/drain lets it take no more",
+            )
         await self._presence.set_state(member, NodeState(None, caller.subject, time.time()))
         return answer({"message": f"{member.hostname} takes work again."})
 
@@ -69,6 +73,7 @@ class Nodes:
         target = reading.target(request)
         if not isinstance(target, Hostname):
             raise InvalidRequest(
-                f"{str(target)!r} is not one node.", "Name it by its hostname or its machine id"
+                f"{str(target)!r} is not one node: name it by its hostname or its machine id.",
+                "GET /agent, or towline nodes, lists those that are registered",
             )
         return self._fleet.one(target.name)

@@ -11,16 +11,21 @@ from towline.controller.http import views
 from towline.controller.http.app import Route
 from towline.controller.http.endpoints.jobs import made
 from towline.controller.http.middleware import answer
+from towline.controller.http.preferences import Waits, preferred
 from towline.controller.jobs.submit import Submission, Submitter
+from towline.errors import sentence
 from towline.operation import AnyOperation, catalog
 from towline.wire.event import BAD
 from towline.wire.target import ANY, Hostname
+
+ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
+"""What is said of a node on which an operation did not end well, by its status."""
 
 
 class Operations:
     """The endpoints that make jobs of operations."""
 
-    def __init__(self, submitter: Submitter, waits: reading.Waits) -> None:
+    def __init__(self, submitter: Submitter, waits: Waits) -> None:
         self._submitter = submitter
         self._waits = waits
 
@@ -39,7 +44,7 @@ class Operations:
         values = reading.query(request)
         options = reading.job_options(values)
         parameters = await reading.parameters(request, operation, values)
-        preferences = reading.preferences(request, self._waits)
+        preferences = preferred(request, self._waits)
         submission = Submission(
             operation,
             parameters,
@@ -47,7 +52,7 @@ class Operations:
             caller.subject,
             expires=options.expires,
             waves=options.waves,
-            trace=request.headers.get("traceparent"),
+            trace=reading.traceparent(request),
             key=reading.idempotency_key(request),
             credential=reading.registry_auth(request, operation, parameters),
         )
@@ -58,9 +63,12 @@ class Operations:
         if single and state.done:
             failed = next(iter(state.tasks.values()))
             if failed.status in BAD:
+                why = failed.error or failed.reason
                 error = {
-                    "error": f"{operation.name} {failed.status} on {failed.hostname}.",
-                    "details": f"{failed.error or failed.reason} (job {state.job.id})",
+                    "error": sentence(
+                        f"{operation.name} {ENDED[failed.status]} on {failed.hostname}", why
+                    ),
+                    "details": f"{why} (job {state.job.id})",
                     "code": 500,
                 }
                 return answer(error, 500, headers)

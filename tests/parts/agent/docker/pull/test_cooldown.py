@@ -1,4 +1,4 @@
-"""Nodes leave a registry alone together, over one real broker."""
+"""Nodes leave a registry alone together, by controllers that keep that in a real broker."""
 
 import asyncio
 import time
@@ -8,7 +8,6 @@ from email.utils import format_datetime
 from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 from aiohttp import web
 
@@ -16,6 +15,7 @@ from tests.testing.broker import Broker
 from tests.testing.ports import free_port
 from tests.testing.proxy import Answer, FaultyProxy
 from tests.testing.registry import Registry
+from tests.testing.tasks import a_release, a_task
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
@@ -23,16 +23,21 @@ from towline.agent.docker.pull.attempts import Pauses
 from towline.agent.docker.pull.cooldown import Cooldowns, retry_after
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
+from towline.agent.docker.pull.releases import Releases
 from towline.agent.docker.pull.steps import COOLDOWN
-from towline.agent.provider import Task as ProviderTask
+from towline.agent.provider import Questions
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
-from towline.controller.cooldowns import cooldown_bucket
+from towline.controller.cooldowns import Cooldowns as Controller
+from towline.operations import docker
+from towline.wire.cooldown import Cooldown
 from towline.wire.event import Step
 from towline.wire.job import Job, new_id
 from towline.wire.platform import Platform
 from towline.wire.reference import Reference
+from towline.wire.release import Release
+from towline.wire.report import CooldownQuestion
 
 
 @pytest.fixture
@@ -129,38 +134,65 @@ class Task:
 
     def __init__(self, job: Job) -> None:
         self.kinds: list[str] = []
-        self.served = ProviderTask(job, self._step, lambda _: None)
+        self.served = a_task(job, step=self._step)
 
     def _step(self, step: Step) -> None:
         self.kinds.append(step.name)
 
 
+class Asking(Questions):
+    """What one node asks of a controller, without what lies between them."""
+
+    def __init__(self, controller: Controller, job: Job, hostname: str) -> None:
+        self._controller = controller
+        self._job = job
+        self._hostname = hostname
+
+    async def task(self, job_id: str) -> Release:
+        return a_release(self._job, cooldown=self._controller.of(self._job))
+
+    async def cooldown(
+        self, job_id: str, *, reason: str, known: float | None, asked: float | None
+    ) -> Cooldown | None:
+        question = CooldownQuestion(job_id, reason, known, asked)
+        return await self._controller.limited(self._job, self._hostname, question)
+
+
 @pytest.fixture
-async def jetstream(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[JetStream]:
-    with Broker(tmp_path_factory.mktemp("rest")) as broker:
+async def controller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Controller]:
+    with Broker(tmp_path_factory.mktemp("cooldown")) as broker:
         settings = Settings([broker.url], broker.credentials)
-        async with Connection(settings, "rest") as connection:
-            jetstream = JetStream(connection)
-            await cooldown_bucket(jetstream).create(1)
-            yield jetstream
+        async with Connection(settings, "cooldown") as connection:
+            # Some fifteen requests a second, as a whole pull's five are some ten.
+            controller = Controller(JetStream(connection), time.time, interval=0.13)
+            await controller.create(1)
+            following = asyncio.create_task(controller.run())
+            yield controller
+            following.cancel()
+            await asyncio.wait([following])
 
 
 async def test_fifty_nodes_come_back_to_a_registry_of_twenty_requests_a_second_one_by_one(
-    jetstream: JetStream,
+    controller: Controller,
 ) -> None:
     nodes = 50
-    job = Job(new_id(), "docker.pull", {}, "_all", "tests", time.time(), time.time() + 60)
-    tasks = [Task(msgspec.structs.replace(job, nodes=nodes)) for _ in range(nodes)]
     async with Limited(20) as registry, aiohttp.ClientSession() as session:
-        order = Order(Reference.parse(f"127.0.0.1:{registry.port}/a/b:1.0"))
+        image = f"127.0.0.1:{registry.port}/a/b:1.0"
+        job = Job(
+            *(new_id(), docker.pull.name, {"image": image}, "_all", "tests"),
+            *(time.time(), time.time() + 60),
+            nodes=nodes,
+        )
+        tasks = [Task(job) for _ in range(nodes)]
+        order = Order(Reference.parse(image))
         pulls = [
             Pulls(
                 Light(registry.port, session),
-                # Some fifteen requests a second, as a whole pull's five are some ten.
-                [Cooldowns(jetstream, f"node-{number}", interval=0.13)],
+                [Cooldowns(Releases(asking, time.time), asking, f"node-{number}", time.time)],
                 pauses=Pauses(first=0.1),
             )
             for number in range(nodes)
+            if (asking := Asking(controller, job, f"node-{number}"))
         ]
         await asyncio.gather(
             *(pull.pull(order, task.served) for pull, task in zip(pulls, tasks, strict=True))

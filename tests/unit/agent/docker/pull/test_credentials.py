@@ -10,7 +10,7 @@ import pytest
 from tests.testing.tasks import AWAY, Answers, a_task
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
 from towline.agent.docker.kind import Kind
-from towline.agent.docker.pull.attempt import Attempt
+from towline.agent.docker.pull.attempt import Attempt, Login
 from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import classify
@@ -139,12 +139,15 @@ async def test_what_controllers_give_logs_the_attempt_in(own: bool) -> None:
 async def test_what_was_removed_while_the_attempt_waited_is_not_used_any_more() -> None:
     controllers, trying = Controllers(issued(), None), attempt("a")
     credentials = step(controllers)
-    await credentials.prepare(trying)
-    assert trying.auth is not None
-    trying.outdate()
-    await credentials.prepare(trying)
-    assert trying.login is not None
-    assert (trying.login.credential, trying.auth) == (None, None)
+    logins = []
+    for _ in range(2):
+        await credentials.prepare(trying)
+        logins.append((trying.login, trying.auth))
+        trying.outdate()
+    assert logins == [
+        (Login(REGISTRY, PULLER, "kept with Towline"), PULLER.for_engine(REGISTRY)),
+        (Login(REGISTRY), None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.testing.tasks import a_task
 from towline.agent.docker.answers import Image, ImageData, Manifest, ManifestPlatform
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, Hopeless, Passing
@@ -14,7 +15,6 @@ from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.fetching import Fetching
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
-from towline.agent.provider import Task
 from towline.errors import TaskFailed
 from towline.operations.docker import Pulled
 from towline.wire.event import Lead
@@ -103,7 +103,6 @@ def order(text: str = NAME, **more: Any) -> Order:
 async def fetched(engine: Engine, wanted: Order, *hooks: Hook) -> Pulled:
     fetching = Fetching(engine, wanted, hooks)
     attempt = Attempt(wanted, 1, lambda _: None)
-    attempt.lead = wanted.lead
     await fetching.first_look()
     found = await fetching.look(attempt, ask=False)
     return found or await fetching.fetch(attempt)
@@ -282,7 +281,6 @@ class Containerd(Store):
 async def test_a_digest_that_a_failed_attempt_has_left_as_a_name_is_none_in_the_end() -> None:
     engine, wanted = Containerd(), order(lead=lead(NEW))
     fetching, attempt = Fetching(engine, wanted, ()), Attempt(wanted, 1, lambda _: None)
-    attempt.lead = wanted.lead
     engine.messages = [OPENING]
     with pytest.raises(Passing):
         await fetching.fetch(attempt)
@@ -322,7 +320,7 @@ async def test_the_login_goes_with_all_that_asks_the_registry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "more"), [(False, {}), (True, {"once": "job"}), (True, {"lead": Lead(OLD, "a", 0.0)})]
+    ("ask", "more"), [(False, {}), (True, {"leads": "job"}), (True, {"lead": Lead(OLD, "a", 0.0)})]
 )
 async def test_a_registry_is_not_asked_where_that_does_not_help_or_others_have_a_say(
     ask: bool, more: dict[str, Any]
@@ -332,7 +330,6 @@ async def test_a_registry_is_not_asked_where_that_does_not_help_or_others_have_a
     engine.names[NAME] = engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
     wanted = order(**more)
     attempt = Attempt(wanted, 1, lambda _: None)
-    attempt.lead = wanted.lead
     assert await Fetching(engine, wanted, ()).look(attempt, ask=ask) is None
     assert engine.logins == {}
 
@@ -356,7 +353,7 @@ async def test_an_engine_that_passes_over_the_platform_has_not_brought_what_was_
 
 
 class Agreement(Hook):
-    """The others agreed on a digest while this node pulled the tag."""
+    """Another node had led while this one pulled the tag."""
 
     def __init__(self, agreed: str) -> None:
         self._agreed = agreed
@@ -368,7 +365,7 @@ class Agreement(Hook):
 
 
 @pytest.mark.parametrize(("agreed", "pulls"), [(NEW, ["1"]), (OLD, ["1", OLD])])
-async def test_a_node_that_pulled_the_tag_pulls_what_was_agreed_on_where_that_is_another(
+async def test_a_node_that_pulled_the_tag_pulls_what_another_has_found_where_that_is_another(
     agreed: str, pulls: list[str]
 ) -> None:
     engine, agreement = Store(), Agreement(agreed)
@@ -381,14 +378,14 @@ async def test_a_node_that_pulled_the_tag_pulls_what_was_agreed_on_where_that_is
 
 async def test_what_a_tag_is_is_not_asked_apart_where_the_pull_need_not_wait() -> None:
     engine = Store()
-    await Pulls(engine).pull(order(), Task(JOB, lambda _: None, lambda _: None))
+    await Pulls(engine).pull(order(), a_task(JOB))
     assert "digest" not in engine.logins
 
 
 async def test_missing_pulls_what_is_there_for_another_platform_alone() -> None:
     engine = Store()
     engine.names[NAME] = image(OLD, "arm64")
-    task = Task(JOB, lambda _: None, lambda _: None)
+    task = a_task(JOB)
     assert (await Pulls(engine).pull(order(policy="missing"), task)).image_id == OWN_ID
 
 
@@ -416,11 +413,11 @@ async def test_an_image_that_turns_out_to_be_there_does_not_wait_for_a_place(
     engine.names[NAME] = engine.names[f"{REPOSITORY}@{NEW}"] = image(NEW)
     engine.go.clear()
     pulls = Pulls(engine, max_pulls=1, reported_after=0.0)
-    task = Task(JOB, lambda _: None, lambda _: None)
+    task = a_task(JOB)
     first = asyncio.create_task(pulls.pull(order("registry.example/other:1"), task))
     await until(lambda: bool(engine.pulls))
     recorded: list[str] = []
-    waiting = Task(JOB, lambda step: recorded.append(step.name), lambda _: None)
+    waiting = a_task(JOB, step=lambda step: recorded.append(step.name))
     second = asyncio.create_task(pulls.pull(order(text), waiting))
     if waits:
         await until(lambda: bool(recorded))

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.testing.tasks import a_task
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless
@@ -18,7 +19,6 @@ from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.docker.pull.steps import ATTEMPT, DEQUEUED, QUEUED
-from towline.agent.provider import Task as ProviderTask
 from towline.errors import TaskFailed
 from towline.operations.docker import Policy
 from towline.wire.event import Lead, Step
@@ -58,6 +58,9 @@ class Scripted(Engine):
         found = self.images.get(name)
         return None if found is None else Image(found, 1)
 
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        self.images[f"{repository}:{tag}"] = self.images[name]
+
     async def pull(
         self,
         repository: str,
@@ -85,7 +88,7 @@ class Task:
 
     def __init__(self, pulls: Pulls, order: Order) -> None:
         self.recorded: list[tuple[str, str]] = []
-        task = ProviderTask(JOB, self._step, lambda _: None)
+        task = a_task(JOB, step=self._step)
         self.waiting = asyncio.create_task(pulls.pull(order, task))
 
     def _step(self, step: Step) -> None:
@@ -251,7 +254,9 @@ async def test_a_tag_that_was_resolved_before_is_as_good_as_a_digest(
     assert len(engine.pulls) == pulls
 
 
-@pytest.mark.parametrize("otherwise", [{"retries": 0}, {"login": "a job with its credential"}])
+@pytest.mark.parametrize(
+    "otherwise", [{"retries": 0}, {"login": "a job with its credential"}, {"leads": "a job"}]
+)
 async def test_one_that_wants_it_otherwise_has_a_pull_of_its_own_afterwards(
     otherwise: dict[str, Any],
 ) -> None:
@@ -353,13 +358,16 @@ async def test_a_pull_that_a_hook_lets_wait_takes_no_slot() -> None:
 
 
 class Preparing(Hook):
-    """Counts how often each image's attempt was prepared."""
+    """Records for which image each attempt was prepared, and whether controllers are asked anew."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.asked: list[tuple[str, bool]] = []
+        self.leads: list[Lead | None] = []
 
     async def prepare(self, attempt: Attempt) -> None:
-        self.asked.append(attempt.order.reference.path)
+        self.asked.append((attempt.order.reference.path, attempt.asks))
+        self.leads.append(attempt.lead)
+        attempt.lead = Lead(DIGEST, "web-01", 0.0)
 
 
 async def test_a_pull_that_has_waited_for_its_slot_is_prepared_anew() -> None:
@@ -370,7 +378,55 @@ async def test_a_pull_that_has_waited_for_its_slot_is_prepared_anew() -> None:
     await until(lambda: bool(second.recorded))
     engine.go.set()
     await asyncio.gather(first.waiting, second.waiting)
-    assert preparing.asked == ["a", "b", "b"]
+    assert preparing.asked == [("a", False), ("b", False), ("b", True)]
+
+
+async def test_a_later_attempt_pulls_the_digest_of_the_first_and_has_controllers_asked() -> None:
+    engine, preparing = Scripted(EngineRefused(0, RESET)), Preparing()
+    await Task(pulls_of(engine, preparing), order("registry.example/a:1")).waiting
+    assert preparing.asked == [("a", False), ("a", True)]
+    assert preparing.leads == [None, Lead(DIGEST, "web-01", 0.0)]
+
+
+async def test_a_cooldown_that_is_learned_of_in_a_slot_lets_the_pull_wait_outside_again() -> None:
+    """What is asked anew after a wait for a slot may say so."""
+
+    class Learning(Gate):
+        async def prepare(self, attempt: Attempt) -> None:
+            self.asked.append("prepare")
+            self.refusals = int(attempt.asks and self.asked.count("ready") < 3)
+
+    engine, gate = Scripted(), Learning()
+    gate.open.set()
+    engine.go.clear()
+    node = pulls_of(engine, gate, max_pulls=1)
+    first = Task(node, order("registry.example/a:1"))
+    await until(lambda: engine.running == 1)
+    gate.asked.clear()
+    second = Task(node, order("registry.example/b:1"))
+    await until(lambda: bool(second.recorded))
+    engine.go.set()
+    await asyncio.gather(first.waiting, second.waiting)
+    assert gate.asked == [
+        *("ready", "prepare"),
+        # In the slot.
+        *("prepare", "allows"),
+        *("ready", "prepare", "allows"),
+        *("ready", "prepare", "allows", "before"),
+    ]
+
+
+async def test_an_attempt_has_the_tasks_that_share_the_pull() -> None:
+    found: list[int] = []
+
+    class Counting(Hook):
+        async def before(self, attempt: Attempt) -> None:
+            found.append(len(attempt.tasks()))
+
+    node = pulls_of(Scripted(), Counting())
+    tasks = [Task(node, order(PINNED)) for _ in range(3)]
+    await asyncio.gather(*(task.waiting for task in tasks))
+    assert found == [3]
 
 
 async def test_a_registry_that_is_busy_for_ever_is_given_up() -> None:

@@ -1,0 +1,244 @@
+"""Who may do what at the embedded broker, on a real nats-server."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+
+from towline.broker.client import ServerClient
+from towline.broker.settings import Settings
+from towline.runtime.embedded_broker import EmbeddedBroker
+
+CREDENTIALS = ("credentials", "nodes-credentials", "agent-credentials")
+
+
+class User:
+    """A user that is logged in, what it has received, and what it was refused."""
+
+    def __init__(self) -> None:
+        # The library's own client has answers to a flush before what was sent earlier.
+        self.client = ServerClient(asyncio.Event())
+        self.received: list[Msg] = []
+        self.errors: list[str] = []
+
+    async def receive(self, message: Msg) -> None:
+        self.received.append(message)
+
+    async def refused(self, error: Exception) -> None:
+        self.errors.append(str(error).lower())
+
+    async def subscribe(self, subject: str) -> None:
+        await self.client.subscribe(subject, cb=self.receive)
+        await self.client.flush()
+
+    async def publish(self, subject: str, body: bytes = b"", reply: str = "") -> None:
+        """Publish, and wait until the server has passed it on or refused it."""
+        await self.client.publish(subject, body, reply=reply)
+        await self.client.flush()
+
+    async def settled(self) -> list[str]:
+        """Return the subjects of all that the server had for this user until now."""
+        await self.client.flush()
+        # What came before the answer is in the subscription's queue.
+        await asyncio.sleep(0.01)
+        return [message.subject for message in self.received]
+
+
+@contextlib.asynccontextmanager
+async def logged_in(settings: Settings) -> AsyncIterator[User]:
+    user = User()
+    name, _, password = (settings.credentials or Path()).read_text().partition(":")
+    await user.client.connect(
+        settings.urls[0],
+        user=name,
+        password=password,
+        allow_reconnect=False,
+        error_cb=user.refused,
+    )
+    try:
+        yield user
+    finally:
+        await user.client.close()
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
+    async with EmbeddedBroker(tmp_path / "broker") as broker:
+        yield broker
+
+
+@pytest.fixture
+async def journal(broker: EmbeddedBroker) -> AsyncIterator[User]:
+    async with logged_in(broker.settings) as user:
+        yield user
+
+
+@pytest.fixture
+async def nodes(broker: EmbeddedBroker) -> AsyncIterator[User]:
+    """A controller in the nodes' account."""
+    async with logged_in(broker.nodes_settings) as user:
+        yield user
+
+
+@pytest.fixture
+async def agent(broker: EmbeddedBroker) -> AsyncIterator[User]:
+    async with logged_in(broker.agent_settings) as user:
+        yield user
+
+
+async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User) -> None:
+    subjects = ["report.m", "report.m.again", "beat.m", "progress.m.job", "ask.m.credential"]
+    await nodes.subscribe(">")
+    for subject in subjects:
+        await agent.publish(subject)
+    assert await nodes.settled() == subjects
+    assert not agent.errors
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *("$JS.API.INFO", "$JS.API.STREAM.CREATE.X", "$JS.ACK.X.Y.1.1.1.1.1", "$KV.nodes.m"),
+        *("job.all", "event.m.job.ended", "$SYS.REQ.USER.INFO", "_INBOX.another.1", "elsewhere"),
+        *("task.m.start", "task._all", "report", "report.m.other", "report.m.again.x"),
+        *("beat.m.x", "beat", "progress.m", "progress.m.job.x", "ask.m", "ask.m.x.y"),
+    ],
+)
+async def test_an_agent_may_publish_nothing_else(nodes: User, agent: User, subject: str) -> None:
+    await nodes.subscribe(">")
+    await agent.publish(subject)
+    assert await nodes.settled() == []
+    (error,) = agent.errors
+    assert f'permissions violation for publish to "{subject.lower()}"' in error
+
+
+async def test_an_agent_receives_what_is_sent_to_nodes_and_answers_to_itself(
+    nodes: User, agent: User
+) -> None:
+    subjects = ["task.m.start", "task._all", "_INBOX.m.1"]
+    for subject in subjects:
+        await agent.subscribe(subject)
+    for subject in subjects:
+        await nodes.publish(subject)
+    assert await agent.settled() == subjects
+    assert not agent.errors
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *(">", "*.>", "*.m", "*.m.start", "task.>", "task.*", "task.m.start.x", "task"),
+        *("report.*", "report.m.again", "beat.*", "beat.m", "progress.*.*", "ask.*.*"),
+        *("$JS.>", "$SYS.>", "$KV.>", "job.>", "event.>", "elsewhere", "_INBOX"),
+    ],
+)
+async def test_an_agent_receives_nothing_else(nodes: User, agent: User, subject: str) -> None:
+    await agent.subscribe(subject)
+    (error,) = agent.errors
+    assert f'permissions violation for subscription to "{subject.lower()}"' in error
+    for each in ("report.m", "report.m.again", "beat.m", "job.all", "elsewhere", "task.m.start"):
+        await nodes.publish(each)
+    assert await agent.settled() == []
+
+
+async def test_an_agent_answers_each_message_once_and_where_it_says(
+    nodes: User, agent: User
+) -> None:
+    await nodes.subscribe("answers.>")
+    await agent.subscribe("task.m.*")
+    await agent.publish("answers.1", b"unasked")
+    assert len(agent.errors) == 1
+    for number in (1, 2):
+        await nodes.publish("task.m.start", reply=f"answers.{number}")
+    assert await agent.settled() == ["task.m.start"] * 2
+    for subject in ("answers.1", "answers.2", "answers.1", "answers.2", "answers.3"):
+        await agent.publish(subject)
+    assert await nodes.settled() == ["answers.1", "answers.2"]
+    assert len(agent.errors) == 4
+
+
+async def test_no_message_passes_between_the_accounts(
+    journal: User, nodes: User, agent: User
+) -> None:
+    await journal.subscribe(">")
+    await nodes.subscribe(">")
+    await agent.publish("beat.m")
+    for subject in ("job.all", "$KV.nodes.m", "$JS.ACK.X.Y.1.1.1.1.1"):
+        await nodes.publish(subject)
+    await journal.publish("task.m.start")
+    assert await journal.settled() == ["task.m.start"]
+    assert await nodes.settled() == ["beat.m", "job.all", "$KV.nodes.m", "$JS.ACK.X.Y.1.1.1.1.1"]
+    assert not [*journal.errors, *nodes.errors, *agent.errors]
+
+
+async def test_nothing_that_is_said_among_nodes_is_stored_by_a_stream_of_the_journal_s(
+    journal: User, nodes: User, agent: User
+) -> None:
+    streams = journal.client.jetstream()
+    await streams.add_stream(name="ALL", subjects=["report.*", "job.>"])
+    await agent.publish("report.m")
+    await nodes.publish("job.all")
+    assert (await streams.stream_info("ALL")).state.messages == 0
+    assert (await streams.publish("job.all")).seq == 1
+
+
+async def test_jetstream_answers_in_the_journal_s_account_alone(journal: User, nodes: User) -> None:
+    answer = json.loads((await journal.client.request("$JS.API.INFO", timeout=10)).data)
+    assert answer["streams"] == 0
+    with contextlib.suppress(nats.errors.NoRespondersError):
+        answer = json.loads((await nodes.client.request("$JS.API.INFO", timeout=10)).data)
+        assert answer["error"]["code"] == 503
+
+
+async def test_each_user_has_credentials_of_its_own_that_are_kept_over_a_restart(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for _ in range(2):
+        async with EmbeddedBroker(tmp_path) as broker:
+            every = (broker.settings, broker.nodes_settings, broker.agent_settings)
+            for settings, name in zip(every, CREDENTIALS, strict=True):
+                assert settings.credentials == tmp_path / name
+                assert settings.credentials.stat().st_mode & 0o777 == 0o600
+                async with logged_in(settings) as user:
+                    assert user.client.is_connected
+            found.append([(tmp_path / name).read_text() for name in CREDENTIALS])
+    assert found[0] == found[1]
+    assert len({each.partition(":")[0] for each in found[0]}) == 3
+    assert len({each.partition(":")[2] for each in found[0]}) == 3
+
+
+async def test_nobody_gets_in_without_credentials_or_with_another_s(
+    broker: EmbeddedBroker,
+) -> None:
+    users = [
+        (settings.credentials or Path()).read_text().split(":")
+        for settings in (broker.settings, broker.nodes_settings, broker.agent_settings)
+    ]
+    wrong = [(users[0][0], users[2][1]), (users[1][0], users[2][1]), ("", ""), ("admin", "")]
+    for user, password in wrong:
+        with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
+            await nats.connect(
+                broker.settings.urls[0], user=user, password=password, allow_reconnect=False
+            )
+
+
+async def test_a_client_may_take_longer_to_log_in_than_the_server_s_default_of_two_seconds(
+    broker: EmbeddedBroker,
+) -> None:
+    settings = broker.agent_settings
+    user, _, password = (settings.credentials or Path()).read_text().partition(":")
+    port = int(settings.urls[0].rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await reader.readline()
+    await asyncio.sleep(3)
+    login = json.dumps({"user": user, "pass": password, "verbose": False})
+    writer.write(f"CONNECT {login}\r\nPING\r\n".encode())
+    assert await reader.readline() == b"PONG\r\n"
+    writer.close()
