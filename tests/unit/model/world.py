@@ -1,6 +1,7 @@
 """The model: controllers and nodes on a network that loses, doubles and delays, and one journal."""
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -110,7 +111,8 @@ class World:
 
     def _note(self, logger: object, method: str, entry: structlog.typing.EventDict) -> str:
         if entry.get("exc_info"):
-            self.unexpected.append(f"{entry['event']}: {entry['exc_info']!r}")
+            error = sys.exception() if entry["exc_info"] is True else entry["exc_info"]
+            self.unexpected.append(f"{entry['event']}: {error!r}")
         raise structlog.DropEvent
 
     @property
