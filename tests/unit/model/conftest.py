@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.model.world import World
-
-MEMORY = Path("/dev/shm")
-"""Ledgers sync each change, as they must: on a disk that takes most of the time."""
+from tests.unit.model.world import World, quick_disk
 
 
 @pytest.fixture
@@ -20,8 +17,7 @@ def world() -> Iterator[Callable[..., World]]:
     with ExitStack() as stack:
 
         def make(**options: Any) -> World:
-            memory = MEMORY if MEMORY.is_dir() else None
-            directory = stack.enter_context(TemporaryDirectory(dir=memory))
+            directory = stack.enter_context(TemporaryDirectory(dir=quick_disk()))
             return stack.enter_context(World(Path(directory), **options))
 
         yield make

@@ -14,13 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.unit.model.controller import ModelController
 from tests.unit.model.node import ModelNode
-from tests.unit.model.world import World, draft
+from tests.unit.model.world import World, draft, quick_disk
 from towline.wire.job import ONCE, Job
 from towline.wire.rollout import Waves
 from towline.wire.target import ALL, ANY
-
-MEMORY = Path("/dev/shm")
-"""Ledgers sync each change, as they must: on a disk that takes most of the time."""
 
 DRAFTS = [
     draft(ALL),
@@ -49,7 +46,7 @@ class AnyFaults(RuleBasedStateMachine):
     @initialize(nodes=st.integers(2, 3), prompt=st.booleans())
     def begin(self, nodes: int, prompt: bool) -> None:
         """Start all parts."""
-        self.directory = TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+        self.directory = TemporaryDirectory(dir=quick_disk())
         self.world = World(Path(self.directory.name), nodes=nodes)
         self.world.__enter__()
         for each in self.world.controllers:
@@ -230,13 +227,11 @@ EXAMPLES = int(os.environ.get("TOWLINE_MODEL_EXAMPLES", "0"))
 
 TestAnyFaults = AnyFaults.TestCase
 TestAnyFaults.settings = settings(
-    max_examples=EXAMPLES or 100,
+    max_examples=EXAMPLES or 80,
     stateful_step_count=80 if EXAMPLES else 50,
     derandomize=not EXAMPLES,
     database=None,
     # Where it fails the trace says how; the shortest one takes minutes to be found.
-    phases=[Phase.generate, Phase.shrink]
-    if EXAMPLES and not os.environ.get("NOSHRINK")
-    else [Phase.generate],
+    phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

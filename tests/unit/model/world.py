@@ -369,3 +369,12 @@ def describe(job: Job) -> str:
     if job.leads:
         words.append("with a lead")
     return " ".join(words)
+
+
+def quick_disk() -> Path | None:
+    """Return where files are kept in memory, None where that is nowhere.
+
+    Ledgers sync each change, as they must: on a disk that takes most of the time.
+    """
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() else None
