@@ -189,11 +189,12 @@ class Controller:
 
     async def run(self) -> None:
         """Run all parts, for ever."""
-        await self.storage.make()
         async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("storage", self.storage.run))
+            await self.storage.ready.wait()
             for part in (
-                *(self.storage, self.indexer, self.presence, self.cooldowns, self.service),
-                *(self.runner, self.reads, self.reports, self.watches, self.job_credentials),
+                *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
+                *(self.reads, self.reports, self.watches, self.job_credentials),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))
