@@ -75,12 +75,11 @@ class Cluster(Assembly):
         self, part: str, *arguments: str, name: str | None = None, nats: str | None = None
     ) -> TowlineProcess:
         name = name or part
+        login = self.broker.agent_login if part == "agent" else self.broker.journal_login
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),
-            *(self.broker.agent_login if part == "agent" else self.broker.journal_login),
-            # The last one counts.
-            *(("--nats", nats) if nats else ()),
+            *(nats if each == self.broker.url and nats else each for each in login),
             *arguments,
             logs=self.directory,
             name=name,
