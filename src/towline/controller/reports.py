@@ -115,7 +115,8 @@ class Reports:
             self._take(state, event, reply, len(received.data))
 
     def _take(self, state: JobState, event: Event, reply: str, size: int) -> None:
-        """Store a report of a task that is open."""
+        """Store a report of a task that is open; what its node is called says the plan."""
+        event = msgspec.structs.replace(event, hostname=state.tasks[event.machine].hostname)
         if event.kind == LED:
             self._spawn(self._lead(state, event, reply))
         elif event.kind == STARTED and state.job.needs_leave:

@@ -246,3 +246,53 @@ async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> N
         assert system.work.ran == []
         assert controller.index.query("SELECT count(*) FROM event").fetchone() == (0,)
         await system.works(controller)
+
+
+async def test_what_a_node_is_called_says_the_plan(system: System) -> None:
+    system.work.free.clear()
+    async with (
+        system.controller() as controller,
+        system.agent(),
+        system.client(system.broker.logins.agents) as client,
+    ):
+        await here(controller)
+        job = (await system.do(controller, wait=0.0)).job.id
+        await until(lambda: system.work.ran, "the task to be begun")
+        data = {"hostname": "db-01", "machine_id": OTHER, "x": 1}
+        event = msgspec.structs.replace(END, job=job, hostname="db-01", data=data, error=None)
+        await client.publish(
+            f"report.{MACHINE}", msgspec.json.encode(event), reply="_INBOX.other.1"
+        )
+        await until(lambda: controller.open.get(job) is None, "the end of the job")
+        found = controller.index.find(job)
+        assert found is not None
+        assert [task.result() for task in found[0].tasks.values()] == [
+            {"hostname": "web-01", "machine_id": MACHINE, "status": "ok", "x": 1}
+        ]
+        assert {each.hostname for each in found[1] if each.machine == MACHINE} == {"web-01"}
+        system.work.free.set()
+        await system.works(controller)
+
+
+async def test_a_flood_of_questions_about_jobs_that_nobody_made_is_answered(
+    system: System,
+) -> None:
+    async with (
+        system.controller() as controller,
+        system.agent(),
+        system.client(system.broker.logins.agents) as client,
+    ):
+        await here(controller)
+        inbox = await client.subscribe("_INBOX.other.>", pending_msgs_limit=-1)
+        lines = len(system.logs)
+        for number in range(2000):
+            await client.publish(
+                f"ask.{MACHINE}.task",
+                msgspec.json.encode({"job": new_id()}),
+                reply=f"_INBOX.other.{number}",
+            )
+        for _ in range(2000):
+            answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)
+            assert "not for this node" in answer["error"]
+        assert len(system.logs) - lines < ALLOWED_LINES
+        await system.works(controller)

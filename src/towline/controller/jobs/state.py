@@ -66,7 +66,8 @@ class Task:
         answer: dict[str, Any] = {"hostname": self.hostname}
         if self.machine != NOBODY:
             answer["machine_id"] = self.machine
-        answer |= {"status": self.status, **self.data}
+        # Whose result it is says the plan, whatever the operation has returned.
+        answer |= {"status": self.status, **self.data, **answer}
         for name in ("error", "reason", "waits"):
             value = getattr(self, name)
             if value is not None:
