@@ -116,7 +116,8 @@ def agents(
     Parameters: `interval` is that of the heartbeats and `pull` how long one takes, in seconds.
     """
     logs.configure("fleet", "error")
-    operations.load_extra([])
+    extra = os.environ.get("TOWLINE_OPERATIONS", "")
+    operations.load_extra([module for module in extra.split(",") if module])
     settings = Settings([url], credentials)
 
     async def main() -> None:
@@ -137,6 +138,8 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
+                    # Thousands of nodes that look at themselves would take all of one machine.
+                    probe_every=60.0,
                 )
                 async with gate:
                     running = asyncio.create_task(agent.run())

@@ -267,6 +267,15 @@ def measure_processes() -> list[list[str]]:
     ]
 
 
+def _broadcasts(rows: list[list[str]]) -> list[str]:
+    """Return the table of what broadcasts cost."""
+    columns = [
+        *("nodes", "start", "read", "its broker CPU", "pull", "its broker CPU", "restart"),
+        *("idle controller", "idle broker", "broker MiB", "controller MiB"),
+    ]
+    return table(columns, rows)
+
+
 def measure(sizes: list[int], *, broadcasts_only: bool = False) -> str:
     """Measure everything and return the document."""
     goals, rows = [], []
@@ -275,7 +284,7 @@ def measure(sizes: list[int], *, broadcasts_only: bool = False) -> str:
         rows.append(row)
         goals += met
     if broadcasts_only:
-        return "\n".join([*table(["", "measured", "goal", ""], goals), ""])
+        return "\n".join([*table(["", "measured", "goal", ""], goals), "", *_broadcasts(rows), ""])
     goals += measure_return()
     goals += measure_processes()
     goals += measure_any()
@@ -302,14 +311,7 @@ def measure(sizes: list[int], *, broadcasts_only: bool = False) -> str:
             f"and the broker's CPU seconds for it, medians of {REPEATS}; seconds until all nodes "
             "answer after the controller was killed; cores while nothing is asked; MiB resident.",
             "",
-            *table(
-                [
-                    *("nodes", "start", "read", "its broker CPU", "pull", "its broker CPU"),
-                    *("restart", "idle controller", "idle broker"),
-                    *("broker MiB", "controller MiB"),
-                ],
-                rows,
-            ),
+            *_broadcasts(rows),
             "",
             f"## Questions to a controller that knows {JOBS_MADE:,} jobs",
             "",

@@ -1,5 +1,6 @@
 """The controllers' side of what an agent says, as a test has it; on a real broker, or none."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -146,8 +147,15 @@ class Attached:
         Args:
             reply: where it may be answered.
         """
-        start = self._controllers.heartbeats[-1].start
-        await self.publish(task_subject(machine, start), seal(order), reply=reply)
+        await self.publish(task_subject(machine, await self.start()), seal(order), reply=reply)
+
+    async def start(self) -> str:
+        """Return the start that a node's last heartbeat names, when it has sent one."""
+        beats = self._controllers.heartbeats
+        async with asyncio.timeout(10):
+            while not beats or beats[-1].leaving:
+                await asyncio.sleep(0.005)
+        return beats[-1].start
 
     async def send_to_all(self, order: Order) -> None:
         """Send an order to all nodes."""

@@ -15,6 +15,12 @@ from towline.broker.listener import Received
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 
+
+class _Subscription(Subscription):
+    async def unsubscribe(self, limit: int = 0) -> None:
+        """Do nothing: there is no server."""
+
+
 Callback = Callable[[Msg], Awaitable[None]]
 
 
@@ -80,7 +86,7 @@ class ConnectionDouble(Connection):
     async def subscribe(self, subject: str, *, queue: str = "", cb: Callback) -> Subscription:
         """Subscribe, as a client does it."""
         self.callbacks[subject] = cb
-        return Subscription(cast(Client, self), subject=subject)
+        return _Subscription(cast(Client, self), subject=subject)
 
     async def flush(self) -> None:
         """Wait for nothing: there is no server."""

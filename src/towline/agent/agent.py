@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from towline.agent.capabilities import Capabilities
+from towline.agent.capabilities import PROBE_EVERY, Capabilities
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
 from towline.agent.inbox import Inbox
@@ -40,6 +40,7 @@ class Agent:
         providers: make what brings the node's capabilities.
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
+        probe_every: seconds between looks at what the node can do.
     """
 
     def __init__(
@@ -53,16 +54,19 @@ class Agent:
         providers: Sequence[Callable[[Context], Provider]],
         interval: float,
         key: NodeKey,
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self._connection = Connection(settings, f"agent {hostname}", self._connection_changed)
         self._ledger = ledger
         self._start = secrets.token_hex(8)
         clock = Clock()
-        questions = ControllerQuestions(self._connection, machine, clock)
-        context = Context(machine, hostname, key, questions, clock.now)
+        self._questions = ControllerQuestions(self._connection, machine, clock)
+        context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
 
-        self._capabilities = Capabilities(ledger, made, self._capabilities_changed)
+        self._capabilities = Capabilities(
+            ledger, made, self._capabilities_changed, probe_every=probe_every
+        )
         self._progress = ProgressSender(self._connection, machine)
         self._outbox = Outbox(self._connection, machine, ledger, clock)
         executor = Executor(
@@ -76,7 +80,7 @@ class Agent:
             labels,
             start=self._start,
             after=ledger.last_start,
-            questions=questions,
+            questions=self._questions,
             ledger=ledger,
             capabilities=self._capabilities,
             running_tasks=lambda: executor.task_count,
@@ -89,7 +93,7 @@ class Agent:
             machine,
             self._start,
             clock=clock,
-            questions=questions,
+            questions=self._questions,
             executor=executor,
             runner=self._runner,
             reads=Reads(self._connection, executor),
@@ -105,6 +109,11 @@ class Agent:
             "runner": self._runner.run,
             "heartbeats": self._heartbeats.run,
         }
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages, receipts and answers could not be read, or were not believed."""
+        return self._inbox.unreadable + self._outbox.unreadable + self._questions.unreadable
 
     async def ready(self) -> None:
         """Return once the fleet knows that this node is here."""

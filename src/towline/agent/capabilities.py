@@ -14,12 +14,10 @@ from towline.agent.provider import Provider
 log = structlog.get_logger()
 
 PROBE_EVERY = 2.0
-"""Seconds between looks at a provider: a node says so soon when it goes or comes back."""
+"""Seconds between looks at a provider, and at the ledger's disk: a node says so soon when one goes
+or comes back, and that the disk is full before a task can't be accepted, not when."""
 PROBE_WITHIN = 30.0
 """Seconds that a look at a provider may take: more than any provider gives itself."""
-LEDGER_PROBE_EVERY = 2.0
-"""Seconds between looks at the ledger's disk: that it is full is reported before a job can't be
-accepted, not when."""
 
 
 class Capabilities:
@@ -27,7 +25,7 @@ class Capabilities:
 
     Args:
         changed: called when the node offers something else, or something works or doesn't.
-        probe_every, probe_within, ledger_probe_every: seconds.
+        probe_every, probe_within: seconds.
     """
 
     def __init__(
@@ -38,14 +36,12 @@ class Capabilities:
         *,
         probe_every: float = PROBE_EVERY,
         probe_within: float = PROBE_WITHIN,
-        ledger_probe_every: float = LEDGER_PROBE_EVERY,
     ) -> None:
         self._ledger = ledger
         self._providers = {provider.capability: provider for provider in providers}
         self._changed = changed
         self._probe_every = probe_every
         self._probe_within = probe_within
-        self._ledger_probe_every = ledger_probe_every
         self._ledger_trouble = ""
         self._seen = {
             name: (provider.offered, "not looked at yet")
@@ -138,4 +134,4 @@ class Capabilities:
                 else:
                     log.info("ledger writable again")
                 self._changed()
-            await asyncio.sleep(self._ledger_probe_every)
+            await asyncio.sleep(self._probe_every)

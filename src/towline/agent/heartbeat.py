@@ -36,6 +36,11 @@ SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to register; see `towline.agent.pause`."""
 
+REGISTER_AFTER = 12
+"""Heartbeats after which a node registers once more, and so finds out whether anybody is there; a
+quarter of that in a cluster, where a server that is cut off from the others takes heartbeats as any
+other."""
+
 
 class Heartbeats:
     """Registers a node, and sends its heartbeats.
@@ -54,6 +59,7 @@ class Heartbeats:
             sent one.
         interval: seconds between heartbeats, until a controller names others.
         shortest_pause: seconds between attempts to register, at first.
+        register_after: heartbeats after which a node registers once more.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Heartbeats:
         subscribed: Callable[[], Awaitable[None]],
         interval: float,
         shortest_pause: float = SHORTEST_PAUSE,
+        register_after: int = REGISTER_AFTER,
     ) -> None:
         self._connection = connection
         self._machine = machine
@@ -89,6 +96,9 @@ class Heartbeats:
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
         self._registered = False
+        self._connections = 0
+        self._unanswered = 0
+        self._register_after = register_after
         self._begun = running()
         self._due = asyncio.Event()
         self._asked: asyncio.TimerHandle | None = None
@@ -102,6 +112,7 @@ class Heartbeats:
     def connected(self) -> None:
         """Register anew: the controllers may have lost what they knew of this node."""
         self._registered = False
+        self._connections += 1
         self._due.set()
 
     def send_now(self) -> None:
@@ -144,10 +155,25 @@ class Heartbeats:
                 pauses.reset()
             await self._send(self._heartbeat())
             self.sent.set()
+            await self._look_who_is_there()
             await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval - SHORTEST_INTERVAL):
                     await self._due.wait()
+
+    async def _look_who_is_there(self) -> None:
+        """Register once more now and then: a heartbeat is not answered, whoever receives it."""
+        self._unanswered += 1
+        few = self._register_after // 4 if self._connection.clustered else self._register_after
+        if self._unanswered < few:
+            return
+        connection = self._connections
+        try:
+            await self._register()
+        except BrokerUnreachable as error:
+            # Whoever receives its heartbeats over this connection knows the node all the same.
+            log.info("nobody answers", reason=error.details)
+            self._registered = connection == self._connections
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
@@ -192,10 +218,12 @@ class Heartbeats:
         except BaseException:
             self._registered = False
             raise
+        self._unanswered = 0
         self._ledger.use(answer.time)
         if answer.interval is not None:
             self._set_interval(answer.interval)
-        log.info("agent registered", machine=self._machine, hostname=self._hostname)
+        if not self.sent.is_set():
+            log.info("agent registered", machine=self._machine, hostname=self._hostname)
 
     def _registration(self) -> Registration:
         facts = host.facts()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from towline.agent.asking import ask
 from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
@@ -47,6 +48,7 @@ class Outbox:
     Attributes:
         over: called with the id of a job that has ended for the controllers, and is reported to be
             under way here.
+        unreadable: how many receipts could not be read.
 
     Args:
         clock: is set by the receipts.
@@ -87,6 +89,7 @@ class Outbox:
         """Numbers of ends that are sent by those who record them."""
         self._background: set[asyncio.Task[None]] = set()
         self._repeating: set[str] = set()
+        self.unreadable = 0
         self.over: Callable[[str], None] = lambda job_id: None
 
     def pauses(self) -> Pauses:
@@ -155,14 +158,13 @@ class Outbox:
 
     def _settle(self, number: int, event: Event, receipt: Receipt) -> None:
         """Do what a receipt says."""
+        if receipt.over and event.kind in BEGUN:
+            self.over(event.job)
         if receipt.status == STORED:
             self._strike(number)
-            if receipt.over and event.kind in BEGUN:
-                self.over(event.job)
         elif receipt.status == REFUSED:
-            log.error(
-                "report refused", job=event.job, kind=event.kind, reason=receipt.reason or None
-            )
+            level = log.info if receipt.over else log.error
+            level("report refused", job=event.job, kind=event.kind, reason=receipt.reason or None)
             self._strike(number)
             small = event.kind == FAILED and event.data is None
             if event.kind in RESULT_STATUS and not small and not receipt.over:
@@ -204,10 +206,11 @@ class Outbox:
 
     async def _request(self, subject: str, body: bytes, within: float) -> Receipt:
         sent = running()
-        message = await self._connection.request(subject, body, timeout=within)
+        message = await ask(self._connection, subject, body, within)
         try:
             receipt = messages.receipt(message.data)
         except Unreadable as error:
+            self.unreadable += 1
             raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
         self._clock.observe(receipt.time, sent)
         return receipt

@@ -22,7 +22,7 @@ from towline.wire.subjects import progress_subject
 log = structlog.get_logger()
 
 PACE = 0.5
-"""Seconds between two messages of a task, at least."""
+"""Seconds between two messages of a task, at least, and before the first."""
 REPEAT_EVERY = 10.0
 """Seconds after which the same is sent again: a message may be lost on its way."""
 RETRY_EVERY = 0.5
@@ -34,19 +34,26 @@ class Progress:
     Attributes:
         newest: what there is to send, encoded.
         sent: what was sent last; empty for nothing, or for what is to be sent again.
-        sent_at: when, by the loop's clock.
+        sent_at: when, by the loop's clock; at first when the task's progress began: what is soon
+            over sends none.
 
     Args:
+        began: when it began, by the loop's clock.
         pace, repeat_every: see `ProgressSender`.
     """
 
     def __init__(
-        self, subject: str, *, pace: float = PACE, repeat_every: float = REPEAT_EVERY
+        self,
+        subject: str,
+        began: float,
+        *,
+        pace: float = PACE,
+        repeat_every: float = REPEAT_EVERY,
     ) -> None:
         self.subject = subject
         self.newest = b""
         self.sent = b""
-        self.sent_at = float("-inf")
+        self.sent_at = began
         self._pace = pace
         self._repeat_every = repeat_every
 
@@ -88,6 +95,7 @@ class ProgressSender:
         if task is None:
             task = self._tasks[job_id] = Progress(
                 progress_subject(self._machine, job_id),
+                asyncio.get_running_loop().time(),
                 pace=self._pace,
                 repeat_every=self._repeat_every,
             )

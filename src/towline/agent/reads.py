@@ -46,9 +46,9 @@ class Reads:
             self._executor.spawn(release.id, self._answer(release))
 
     def cancel(self, order: Cancellation) -> bool:
-        """Cancel a task; return False where none such is being answered."""
+        """Cancel a task; return False where it is none that is, or was, answered here."""
         if order.id not in self._replies:
-            return False
+            return order.id in self._answered
         self._executor.cancel(order.id, f"cancelled by {order.caller}")
         return True
 

@@ -162,7 +162,7 @@ class Runner:
                     # No controller has registered this node yet, so none sends it anything.
                     log.error("task not accepted", job=job.id, reason="not registered yet")
                     return
-                if job.created < born:
+                if job.created <= born:
                     lost = "the ledger was lost, and may have known it: it is not run again"
                     ended = self._executor.event(job.id, FAILED, error=lost)
                     await self._end(release, ended)

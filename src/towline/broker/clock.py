@@ -1,4 +1,4 @@
-"""The broker's clock, as far as its answers show it."""
+"""Another side's clock, as far as its answers show it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def running() -> float:
 
 
 class Clock:
-    """The broker's clock, as far as its answers show it: jobs expire by it, whatever ours says.
+    """Another side's clock, as far as its answers show it: the broker's, or the controllers'.
 
     Attributes:
-        known: set once the broker has said what time it is there.
+        known: set once it has been said what time it is there.
 
     Args:
         running: returns the seconds since the machine was started.
@@ -29,10 +29,10 @@ class Clock:
         self.known = asyncio.Event()
 
     def observe(self, moment: float, sent: float) -> None:
-        """Take from an answer what time it was at the broker, between the request and now.
+        """Take from an answer what time it was there, between the request and now.
 
         Args:
-            moment: seconds since 1970, by the broker's clock.
+            moment: seconds since 1970, by that clock.
             sent: when the request was sent, in seconds, as `running` gives them.
         """
         least, most = moment - self._running(), moment - sent
@@ -42,14 +42,14 @@ class Clock:
         self.known.set()
 
     def passed(self, moment: float) -> None:
-        """Take from a message that a moment has passed at the broker: then it was stored.
+        """Take from a message that a moment has passed there: then it was sent.
 
         Args:
-            moment: seconds since 1970, by the broker's clock.
+            moment: seconds since 1970, by that clock.
         """
         if self._ahead is not None:
             self._ahead = max(self._ahead, moment - self._running())
 
     def now(self) -> float:
-        """Return seconds since 1970; by our own clock while the broker has said nothing."""
+        """Return seconds since 1970; by our own clock while nothing was answered."""
         return time.time() if self._ahead is None else self._ahead + self._running()

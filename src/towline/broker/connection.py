@@ -80,8 +80,9 @@ class Connection:
         self._lost = asyncio.Event()
         self._requests: set[asyncio.Timeout] = set()
         self._keeper: asyncio.Task[None] | None = None
-        self._server = self._avoided = ""
-        """The URLs of the server that is connected to, and of the one that was left last."""
+        self._server = self._avoided = self._wanted = ""
+        """The URLs of the server that is connected to, of the one that was left last, and of the
+        one that is tried next, without a password."""
         self._failing: dict[str, float] = {}
         """Since when each kind of request fails, by the event loop's clock."""
         self.last_error = "not connected yet"
@@ -120,10 +121,15 @@ class Connection:
                 client = await self._connect(lost)
             except (OSError, nats.errors.Error) as error:
                 self.last_error = _reason(error)
-                log.warning("broker not reachable", servers=servers, reason=self.last_error)
+                log.warning(
+                    "broker not reachable",
+                    connection=self._name,
+                    servers=servers,
+                    reason=self.last_error,
+                )
             except Exception as error:
                 self.last_error = _reason(error)
-                log.exception("broker not understood", servers=servers)
+                log.exception("broker not understood", connection=self._name, servers=servers)
             else:
                 since = loop.time()
                 await self._until_lost(client, lost)
@@ -135,7 +141,7 @@ class Connection:
     async def _until_lost(self, client: ServerClient, lost: asyncio.Event) -> None:
         self._client, self._lost = client, lost
         self._connected.set()
-        log.info("broker connected", server=_server(client))
+        log.info("broker connected", connection=self._name, server=_server(client))
         self._notify(True)
         await lost.wait()
         self._client = None
@@ -145,7 +151,7 @@ class Connection:
             scope.reschedule(0)
         if client.last_error is not None:
             self.last_error = _reason(client.last_error)
-        log.warning("broker connection lost", reason=self.last_error)
+        log.warning("broker connection lost", connection=self._name, reason=self.last_error)
         client.drop()
         self._notify(False)
 
@@ -156,7 +162,9 @@ class Connection:
             self.last_error = _reason(error)
 
         urls = [url for url in self._settings.urls if url != self._avoided]
-        self._server = random.choice(urls or self._settings.urls)
+        wanted = [url for url in urls if without_password(url) == self._wanted]
+        self._wanted = ""
+        self._server = random.choice(wanted or urls or self._settings.urls)
         try:
             async with asyncio.timeout(2 * self._connect_timeout):
                 await client.connect(
@@ -221,7 +229,22 @@ class Connection:
         self._failing.clear()
         self._avoided = ""
 
+    def move(self, server: str) -> None:
+        """Go over to another server, which is tried once.
+
+        Args:
+            server: as `server` of another connection gives it.
+        """
+        if self._client is not None and server != self.server:
+            self._wanted = server
+            self._client.drop()
+
     # Being connected
+
+    @property
+    def server(self) -> str:
+        """The URL of the server that is, or was last, connected to, without a password."""
+        return without_password(self._server)
 
     @property
     def clustered(self) -> bool:

@@ -1,27 +1,31 @@
-"""Whether nodes are where the journal is not: JetStream must not be seen from their account."""
+"""Whether nodes are where the journal is not, and whether a login there is a controller's."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 
 import structlog
 
 from towline.broker.answers import BrokerRefused, read_answer
 from towline.broker.connection import Connection
+from towline.broker.listener import Listener, Received
 from towline.errors import BrokerUnreachable, InvalidConfiguration
+from towline.wire.subjects import answer_subject
 
 log = structlog.get_logger()
 
 ANSWERS_WITHIN = 2.0
-"""Seconds after which JetStream is not there: a server denies in silence what isn't allowed."""
+"""Seconds after which nothing answers: a server denies in silence what isn't allowed."""
 RETRY_EVERY = 0.5
 
 
 async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -> None:
-    """Return when it is sure that a connection's account sees no JetStream.
+    """Return when it is sure that a connection sees no JetStream, and may do what controllers do.
 
     Raises:
-        InvalidConfiguration: it does.
+        InvalidConfiguration: it does see it, or may not.
     """
     while True:
         client = await nodes.client()
@@ -31,14 +35,45 @@ async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -
         except BrokerRefused as error:
             # It is not enabled for this account: whoever says so is no JetStream of the account's.
             log.debug("nodes see no JetStream", reason=error.details)
-            return
+            seen = False
         except BrokerUnreachable:
-            if nodes.connected and await nodes.client() is client:
-                return
+            seen = False
+        else:
+            seen = True
+        if seen:
+            raise InvalidConfiguration(
+                "The nodes' login sees JetStream: a node could read and change the journal.",
+                "Give nodes an account of their own without JetStream, and name its login with "
+                "--nodes-credentials; the README shows such a nats.conf",
+            )
+        allowed = await _may_answer(nodes, within)
+        # What was found out over a connection that is gone by now is worth nothing.
+        if not nodes.connected or await nodes.client() is not client:
             await asyncio.sleep(RETRY_EVERY)
             continue
+        if allowed:
+            return
         raise InvalidConfiguration(
-            "The nodes' login sees JetStream: a node could read and change the journal.",
-            "Give nodes an account of their own without JetStream, and name its login with "
-            "--nodes-credentials; the README shows such a nats.conf",
+            "The nodes' login may not receive what nodes send to controllers.",
+            f"{nodes.last_error}; --nodes-credentials takes a controller's login in the nodes' "
+            "account, not an agent's; the README shows such a nats.conf",
         )
+
+
+async def _may_answer(nodes: Connection, within: float) -> bool:
+    """Return whether a controller's own subject is open to this login, both ways."""
+    received = asyncio.Event()
+
+    def receive(message: Received) -> None:
+        received.set()
+
+    own = answer_subject(secrets.token_hex(8), "check", "check")
+    async with Listener(nodes, own, receive):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not received.is_set():
+                    await nodes.publish(own, b"")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(within / 20):
+                            await received.wait()
+    return received.is_set()

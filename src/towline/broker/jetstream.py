@@ -7,7 +7,13 @@ from typing import Any
 
 import msgspec
 
-from towline.broker.answers import UNAVAILABLE, BrokerRefused, read_acknowledgement, read_answer
+from towline.broker.answers import (
+    UNAVAILABLE,
+    BrokerRefused,
+    WrongLastSequence,
+    read_acknowledgement,
+    read_answer,
+)
 from towline.broker.clock import Clock, running
 from towline.broker.connection import REQUEST_TIMEOUT, Connection
 from towline.errors import BrokerUnreachable
@@ -118,6 +124,11 @@ class JetStream:
                     raise
                 await asyncio.sleep(0.05)
                 continue
+            except BrokerRefused as error:
+                # A condition that isn't met is an answer like any other.
+                unmet = isinstance(error, WrongLastSequence)
+                self.trouble = "" if unmet else error.details
+                raise
             self.trouble = ""
             self.connection.succeeded()
             return ack

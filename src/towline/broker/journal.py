@@ -158,15 +158,16 @@ class Journal:
         """Record reads together; raises as `JetStream.append`."""
         return await self._stream.append(READ, msgspec.json.encode(reads), message_id=message_id)
 
-    async def purge(self, job_id: str, *, before: int) -> None:
-        """Delete what is only of one job, and its decisions below a sequence.
+    async def purge(self, job_id: str, *, before: int | None = None) -> None:
+        """Delete what is only of one job, and its decisions, or those below a sequence.
 
         Raises:
             BrokerRefused, BrokerUnreachable: some may still be there.
         """
         call = self._stream.call
         await call(f"STREAM.PURGE.{CHANGES}", {"filter": job_subject(job_id)})
-        await call(f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), "seq": before})
+        below = {} if before is None else {"seq": before}
+        await call(f"STREAM.PURGE.{CHANGES}", {"filter": decision_subject(job_id), **below})
 
     async def state(self, stream: str) -> tuple[str, int, int]:
         """Return when a stream was made, its first and its last sequence; raises as `call`.

@@ -191,8 +191,7 @@ def _retention(settings: config.Settings) -> Retention:
     if age > LONGEST_AGE:
         raise InvalidConfiguration(
             f"The retention {settings.retention!r} is too long.",
-            f"Agents remember finished jobs for little more than {LONGEST_AGE / 86400:.0f}d: "
-            "write that, or less",
+            f"Controllers keep jobs for {LONGEST_AGE / 86400:.0f}d at most: write that, or less",
         )
     if size < 2 * SMALLEST:
         raise InvalidConfiguration(

@@ -13,6 +13,7 @@ import msgspec
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import keep_private
+from towline.wire.fields import Text
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32
@@ -213,7 +214,7 @@ class Authenticator:
 
 
 class _Claims(msgspec.Struct):
-    sub: str
+    sub: Text
     exp: float
     roles: list[str] = []
     permissions: list[str] | None = None

@@ -53,9 +53,14 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
 from towline.controller.service import Service
 from towline.controller.storage import Storage
+from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
+
+CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
+"""Seconds for which a controller waits, before it says where it answers, for the nodes' broker, and
+to find out whether its login there is one that it may use."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -233,19 +238,30 @@ async def run(
         ):
             controller = Controller(options, broker, nodes, index)
             server = Server(controller.application(), listener, controller.stop)
-            async with asyncio.TaskGroup() as group:
-                parts = group.create_task(_run_isolated(controller, nodes))
-                starting = group.create_task(_call_when_ready(controller, ready))
-                listening(server.url)
-                try:
-                    await server.run()
-                finally:
-                    parts.cancel()
-                    starting.cancel()
+            checked = asyncio.create_task(check_isolated(nodes))
+            # Where the broker is there, nothing is promised before that is known.
+            await asyncio.wait({checked}, timeout=CONNECTED_WITHIN)
+            if nodes.connected:
+                await asyncio.wait({checked}, timeout=CHECKED_WITHIN)
+            if checked.done():
+                checked.result()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    parts = group.create_task(_run_checked(controller, checked))
+                    starting = group.create_task(_call_when_ready(controller, ready))
+                    listening(server.url)
+                    try:
+                        await server.run()
+                    finally:
+                        checked.cancel()
+                        parts.cancel()
+                        starting.cancel()
+            except* InvalidConfiguration as refused:
+                raise refused.exceptions[0] from None
 
 
-async def _run_isolated(controller: Controller, nodes: Connection) -> None:
-    await check_isolated(nodes)
+async def _run_checked(controller: Controller, checked: asyncio.Task[None]) -> None:
+    await checked
     await controller.run()
 
 

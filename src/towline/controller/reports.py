@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -36,13 +37,18 @@ FOLDED_WITHIN = 1.0
 """Seconds that a report waits for its job to be folded here: it may come before that."""
 
 
+LONGEST_REPLY = 512
+_INBOX = re.compile(r"_INBOX(?:_[A-Za-z0-9_-]+)?\.[!-)+-=?-~]+")
+"""Where whoever asks is answered: below its own inbox, without a wildcard."""
+
+
 def sender_of(received: Received) -> str:
     """Return where a message may be answered: below the inbox of whoever sent it.
 
     Raises:
         Unreadable: it names another subject, which may be anybody's.
     """
-    if not received.reply.startswith("_INBOX"):
+    if len(received.reply) > LONGEST_REPLY or not _INBOX.fullmatch(received.reply):
         raise Unreadable("it names no inbox for the answer")
     return received.reply
 
@@ -115,7 +121,8 @@ class Reports:
             self._take(state, event, reply, len(received.data))
 
     def _take(self, state: JobState, event: Event, reply: str, size: int) -> None:
-        """Store a report of a task that is open."""
+        """Store a report of a task that is open; what its node is called says the plan."""
+        event = msgspec.structs.replace(event, hostname=state.tasks[event.machine].hostname)
         if event.kind == LED:
             self._spawn(self._lead(state, event, reply))
         elif event.kind == STARTED and state.job.needs_leave:

@@ -54,6 +54,13 @@ class Service:
         while True:
             await self._journal.client()
             await self._nodes.client()
+            if self._nodes.clustered:
+                # A server that is cut off from the others of its cluster shows by what it doesn't
+                # store: then both connections leave it.
+                self._nodes.move(self._journal.server)
+                if not self._nodes.connected or self._nodes.server != self._journal.server:
+                    await asyncio.sleep(LOOK_EVERY)
+                    await self._nodes.client()
             lost = [
                 asyncio.create_task(self._journal.lost()),
                 asyncio.create_task(self._nodes.lost()),

@@ -38,6 +38,9 @@ LOOK_EVERY = 0.02
 AGENTS_PUBLISH = ("report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*")
 AGENTS_SUBSCRIBE = ("task.*.*", "task._all", "_INBOX.>")
 """All that agents may do at the broker, but for one answer to each message that they are sent."""
+LARGEST_OF_NODES = 2 * 1024 * 1024
+"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
+may be, and the rest of its release."""
 
 
 def server_program() -> str:
@@ -173,6 +176,8 @@ accounts {{
   }}
   # No JetStream: nothing that a node can say lands where the journal is.
   NODES {{
+    # A controller that is sent more at a time than it takes is cut off when 64 MB wait for it.
+    limits {{ max_payload: {LARGEST_OF_NODES} }}
     users: [
       {{ {_user(self._nodes_credentials, "towline-nodes")} }}
       {{

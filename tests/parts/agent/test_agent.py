@@ -12,20 +12,22 @@ import msgspec
 import pytest
 
 from tests.testing.broker import Broker
+from tests.testing.controllers import Attached, Controllers, attached
 from tests.testing.doubles import ProviderDouble, until
-from tests.testing.journal import connected
+from tests.testing.ledger import on_disk
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
-from towline.broker.bucket import Bucket
-from towline.broker.journal import EVENTS, Journal, Retention
 from towline.broker.settings import Settings
 from towline.operation import NODE, Effect, catalog, operation
 from towline.runtime.keys import KEY_BYTES, NodeKey
-from towline.wire.event import COMPLETED, Event
-from towline.wire.job import CANCEL, Job, new_id
-from towline.wire.node import Heartbeat, NodeState, Registration
-from towline.wire.subjects import HEARTBEATS, NODES, STATES, any_subject, node_subject
+from towline.wire.event import CANCELLED, COMPLETED
+from towline.wire.job import Job, new_id
+from towline.wire.progress import TaskProgress
+from towline.wire.release import BeatNow, Cancellation, Refresh, Release
+from towline.wire.report import STORED, Receipt
+from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
+from towline.wire.target import Label
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 
@@ -34,24 +36,38 @@ class Done(msgspec.Struct):
     changed: bool = False
 
 
-@pytest.fixture
-def ran() -> Iterator[list[str]]:
-    """The jobs that ran."""
-    jobs: list[str] = []
+class Work:
+    """What the operations of these tests do: they wait for a gate.
 
-    async def work(node: Any) -> Done:
-        jobs.append(node.job.id)
+    Attributes:
+        ran: the jobs that were begun.
+    """
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    made = Work()
+
+    async def run(node: Any) -> Done:
+        made.ran.append(node.job.id)
+        node.progress(TaskProgress("preparing"))
+        await made.gate.wait()
         return Done()
 
-    for effect in (Effect.CONVERGE, Effect.READ):
+    for effect in Effect:
         operation(
             f"test.{effect.value}",
             f"POST test/{effect.value}",
             permission="test:write",
             effect=effect,
-        )(work)
-    yield jobs
-    for effect in (Effect.CONVERGE, Effect.READ):
+        )(run)
+    yield made
+    for effect in Effect:
         catalog.remove(f"test.{effect.value}")
 
 
@@ -62,15 +78,15 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-async def journal(broker: Broker) -> AsyncIterator[Journal]:
-    """The journal, at a broker that has all that an agent needs."""
-    async with connected(broker) as jetstream:
-        made = Journal(jetstream)
-        await made.create(Retention())
-        await Bucket(jetstream, NODES, Registration).create(1)
-        await Bucket(jetstream, HEARTBEATS, Heartbeat, storage="memory").create(1)
-        await Bucket(jetstream, STATES, NodeState).create(1)
-        yield made
+def controllers() -> Controllers:
+    return Controllers()
+
+
+@pytest.fixture
+async def side(broker: Broker, controllers: Controllers) -> AsyncIterator[Attached]:
+    """The controllers' side at that broker."""
+    async with attached(broker, controllers) as side:
+        yield side
 
 
 @contextlib.asynccontextmanager
@@ -80,18 +96,19 @@ async def agent(
     """An agent that the fleet knows to be here."""
     with Ledger(ledger) as opened:
         made = Agent(
-            Settings([broker.url], broker.credentials),
+            Settings([broker.url], broker.logins.agents),
             opened,
             machine=MACHINE,
             hostname="node-1",
-            labels=[],
+            labels=[Label("group", "web.eu")],
             providers=[HostProvider, *([lambda _: provider] if provider else [])],
             interval=0.2,
             key=NodeKey(os.urandom(KEY_BYTES)),
         )
         running = asyncio.create_task(made.run())
         try:
-            await made.ready()
+            async with asyncio.timeout(20):
+                await made.ready()
             yield made
             assert not running.done(), "the agent has ended"
         finally:
@@ -99,106 +116,159 @@ async def agent(
             await asyncio.gather(running, return_exceptions=True)
 
 
-def a_job(effect: Effect = Effect.CONVERGE, target: str = "node-1", **more: Any) -> Job:
+def a_job(effect: Effect = Effect.CONVERGE, **more: Any) -> Job:
     now = time.time()
-    return Job(new_id(), f"test.{effect.value}", {}, target, "tests", now, now + 3600, **more)
+    name = f"test.{effect.value}"
+    fields = {"effect": effect.value, **more}
+    return Job(new_id(), name, {}, "node-1", "tests", now, now + 3600, **fields)
 
 
-def ends(broker: Broker, job: Job) -> list[str]:
-    """Return the kinds of the events of a job in the journal."""
-    events = [msgspec.json.decode(body, type=Event) for _, body in broker.messages(EVENTS)]
-    return [event.kind for event in events if event.job == job.id]
+def released(job: Job, **more: Any) -> Release:
+    return Release(job.id, MACHINE, time.time(), job.expires, job, **more)
 
 
-async def until_ended(broker: Broker, job: Job) -> None:
-    async with asyncio.timeout(20):
-        while COMPLETED not in await asyncio.to_thread(ends, broker, job):
-            await asyncio.sleep(0.05)
-
-
-async def test_an_agent_runs_what_is_for_its_node(
-    broker: Broker, journal: Journal, ran: list[str], tmp_path: Path
+async def test_an_agent_runs_what_is_released_to_it_and_answers_what_it_reads(
+    broker: Broker, controllers: Controllers, side: Attached, work: Work, tmp_path: Path
 ) -> None:
-    own, any_nodes = node_subject(MACHINE), any_subject(NODE)
-    jobs = [
-        (a_job(), own),
-        (a_job(Effect.READ), own),
-        (a_job(target="_any"), any_nodes),
-        (a_job(Effect.READ, target="_any"), any_nodes),
-    ]
     async with agent(broker, tmp_path / "ledger.sqlite"):
-        for job, subject in jobs:
-            await journal.add_job(job, subject)
-        for job, _ in jobs:
-            await until_ended(broker, job)
-    assert sorted(ran) == sorted(job.id for job, _ in jobs)
+        jobs = [a_job(), a_job(Effect.ONCE), a_job()]
+        controllers.tasks[jobs[2].id] = released(jobs[2])
+        read = a_job(Effect.READ)
+        reply = answer_subject(new_id(), read.id, MACHINE)
+        for job in jobs[:2]:
+            await side.send(released(job), MACHINE)
+        await side.send(msgspec.structs.replace(released(jobs[2]), job=None), MACHINE)
+        await side.send(released(read), MACHINE, reply=reply)
+        await until(lambda: sorted(controllers.jobs) == sorted(job.id for job in jobs))
+        await until(lambda: reply in side.answers)
+        await until(lambda: not controllers.heartbeats[-1].jobs)
+    assert [event.kind for event in side.answers[reply]] == [COMPLETED]
+    assert sorted(work.ran) == sorted(job.id for job in (*jobs, read))
+    assert on_disk(tmp_path / "ledger.sqlite")[0] == {job.id for job in jobs}
+    assert controllers.registrations[0].labels == {"group": "web.eu"}
+    await until(lambda: controllers.heartbeats[-1].leaving)
+
+
+async def test_a_task_asks_for_leave_and_is_cancelled(
+    broker: Broker, controllers: Controllers, side: Attached, work: Work, tmp_path: Path
+) -> None:
+    work.gate.clear()
+    controllers.receipt = lambda event: Receipt(STORED, time.time(), leave=True)
+    job = a_job()
+    async with agent(broker, tmp_path / "ledger.sqlite"):
+        await side.send(released(job, leave=True), MACHINE)
+        await until(lambda: work.ran and controllers.progress)
+        await until(lambda: controllers.heartbeats[-1].jobs == {job.id})
+        sent = len(controllers.progress)
+        await side.send(Refresh(job.id, MACHINE, time.time()), MACHINE)
+        await until(lambda: len(controllers.progress) > sent)
+        order = Cancellation(job.id, MACHINE, "ann", time.time(), job.created, job.expires)
+        await side.send(order, MACHINE)
+        await until(lambda: (CANCELLED, "cancelled by ann") in controllers.ends(job.id))
+
+
+async def test_an_agent_goes_on_after_the_broker_was_away_and_after_a_restart(
+    broker: Broker, controllers: Controllers, work: Work, tmp_path: Path
+) -> None:
+    work.gate.clear()
+    async with attached(broker, controllers) as side, agent(broker, tmp_path / "ledger.sqlite"):
+        again, never = a_job(), a_job(Effect.ONCE)
+        for job in (again, never):
+            await side.send(released(job), MACHINE)
+        await until(lambda: len(work.ran) == 2)
+    first = controllers.heartbeats[-1].start
+    work.gate.set()
+    async with attached(broker, controllers), agent(broker, tmp_path / "ledger.sqlite"):
+        await until(lambda: (COMPLETED, None) in controllers.ends(again.id))
+        await until(lambda: controllers.ends(never.id))
+        assert "interrupted" in (controllers.ends(never.id)[-1][1] or "")
+        await until(lambda: controllers.heartbeats[-1].after == first)
+        work.gate.clear()
+        waits = a_job()
+        async with attached(broker, controllers) as side:
+            await side.send(released(waits), MACHINE)
+            await until(lambda: waits.id in work.ran)
+        await asyncio.to_thread(broker.stop)
+        work.gate.set()
+        registered = len(controllers.registrations)
+        await asyncio.to_thread(broker.start)
+        async with attached(broker, controllers):
+            await until(lambda: (COMPLETED, None) in controllers.ends(waits.id))
+            await until(lambda: len(controllers.registrations) > registered)
+    assert work.ran.count(again.id) == 2
+    assert work.ran.count(never.id) == 1
 
 
 JUNK = [
     b"",
     b"no JSON",
-    b"[]",
-    b'{"id": 5}',
-    msgspec.json.encode(a_job(Effect.READ, excluded=[MACHINE])),
-    msgspec.json.encode(Job(new_id(), CANCEL, {}, "node-1", "tests", 1.0, 2.0)),
-    msgspec.json.encode(Job(new_id(), CANCEL, {"job": None}, "node-1", "tests", 1.0, 2.0)),
-    msgspec.json.encode(Job(new_id(), "test.converge", {"x": 1}, "", "", -1.0, 1e300)),
+    b"\xff\0\r\n",
+    b"[" * 100_000,
+    b'{"body":{"kind":"release","id":"' + b"a" * (8 * 1024 * 1024 - 100) + b'"}}',
+    b'{"body":{"kind":"beat","time":1e308,"interval":1e308}}',
 ]
 
 
-@pytest.mark.parametrize("subject", [node_subject(MACHINE), any_subject(NODE)])
-async def test_no_message_keeps_back_those_behind_it(
-    broker: Broker, journal: Journal, ran: list[str], tmp_path: Path, subject: str
+async def test_no_message_ends_an_agent_or_keeps_back_those_behind_it(
+    broker: Broker, controllers: Controllers, side: Attached, work: Work, tmp_path: Path
 ) -> None:
-    target = "_any" if subject == any_subject(NODE) else "node-1"
+    async with agent(broker, tmp_path / "ledger.sqlite") as made:
+        own = task_subject(MACHINE, await side.start())
+        for subject in (own, ALL_NODES):
+            for body in JUNK:
+                await side.publish(subject, body)
+        await side.publish(own, b"{}", reply="$JS.API.STREAM.NAMES")
+        behind = a_job()
+        await side.send(released(behind), MACHINE)
+        await until(lambda: controllers.ends(behind.id) == [(COMPLETED, None)])
+        await until(lambda: made.unreadable == 2 * len(JUNK) + 1)
+    assert work.ran == [behind.id]
+
+
+async def test_an_agent_says_that_it_is_here_when_all_are_asked(
+    broker: Broker, controllers: Controllers, side: Attached, tmp_path: Path
+) -> None:
     async with agent(broker, tmp_path / "ledger.sqlite"):
-        for body in JUNK:
-            await journal.jetstream.append(subject, body)
-            behind = a_job(target=target)
-            await journal.add_job(behind, subject)
-            await until_ended(broker, behind)
-    assert len(ran) == len(JUNK)
+        await side.start()
+        await side.send_to_all(BeatNow(time.time(), interval=600.0))
+        await until(lambda: controllers.heartbeats[-1].interval == 600.0)
+        count = len(controllers.heartbeats)
+        await side.send_to_all(BeatNow(time.time(), interval=600.0))
+        await until(lambda: len(controllers.heartbeats) > count)
 
 
 async def test_an_agent_whose_provider_breaks_off_does_what_needs_another(
-    broker: Broker, journal: Journal, ran: list[str], tmp_path: Path
+    broker: Broker, controllers: Controllers, side: Attached, work: Work, tmp_path: Path
 ) -> None:
     provider = ProviderDouble("docker")
     provider.fault = KeyError("ApiVersion")
-    heartbeats = Bucket(journal.jetstream, HEARTBEATS, Heartbeat)
     async with agent(broker, tmp_path / "ledger.sqlite", provider):
-        entry = await heartbeats.get(MACHINE)
-        assert entry is not None
-        assert entry.value is not None
-        assert entry.value.capabilities == {
+        await until(lambda: controllers.heartbeats)
+        assert controllers.heartbeats[-1].capabilities == {
             NODE: "",
             "docker": "unexpected KeyError: 'ApiVersion'",
         }
         job = a_job()
-        await journal.add_job(job, node_subject(MACHINE))
-        await until_ended(broker, job)
+        await side.send(released(job), MACHINE)
+        await until(lambda: controllers.ends(job.id) == [(COMPLETED, None)])
     await until(lambda: provider.closed)
 
 
 async def test_an_agent_registers_with_when_it_started_by_the_clock_of_now(
-    broker: Broker, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker,
+    controllers: Controllers,
+    side: Attached,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nodes = Bucket(journal.jetstream, NODES, Registration)
-
-    async def started() -> float:
-        entry = await nodes.get(MACHINE)
-        assert entry is not None
-        assert entry.value is not None
-        return entry.value.started
-
     ahead = 0.0
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
-    async with agent(broker, tmp_path / "ledger.sqlite") as made:
-        first = await started()
+    async with agent(broker, tmp_path / "ledger.sqlite"):
         ahead = 7 * 86400.0
-        made._heartbeats.connected()
-        async with asyncio.timeout(20):
-            while await started() == first:
-                await asyncio.sleep(0.05)
-        assert await started() - first == pytest.approx(ahead, abs=3600)
+        await asyncio.to_thread(broker.stop)
+        await asyncio.to_thread(broker.start)
+        async with attached(broker, controllers):
+            await until(lambda: len(controllers.registrations) > 1)
+    first, *_, last = controllers.registrations
+    assert last.started - first.started == pytest.approx(ahead, abs=3600)

@@ -1,14 +1,16 @@
 """What an agent sends to the service manager, and when."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.testing.broker import Broker
+from tests.testing.controllers import Controllers, attached
+from tests.testing.doubles import until
 from tests.testing.process import TowlineProcess
 from tests.testing.up import ServiceManager
-from towline.wire.subjects import HEARTBEATS
 
 
 @pytest.fixture
@@ -27,37 +29,38 @@ def manager(tmp_path: Path) -> Iterator[ServiceManager]:
         yield manager
 
 
-def part(broker: Broker, directory: Path, name: str, *options: str, notify: str) -> TowlineProcess:
-    """Return a part of that broker's; it isn't started."""
+def agent_of(broker: Broker, directory: Path, *, notify: str) -> TowlineProcess:
+    """Return an agent of that broker's; it isn't started."""
     return TowlineProcess(
-        name,
-        *("--state", directory / name),
-        *("--nats", broker.url, "--nats-credentials", broker.credentials),
-        *options,
+        "agent",
+        *("--state", directory / "agent", "--engine", "none"),
+        *("--nats", broker.url, "--nats-credentials", broker.logins.agents),
         logs=directory,
         env={"TOWLINE_CONFIG": "/dev/null", "NOTIFY_SOCKET": notify},
     )
 
 
-def test_an_agent_is_ready_when_the_fleet_knows_that_its_node_is_here(
+async def test_an_agent_is_ready_when_the_fleet_knows_that_its_node_is_here(
     broker: Broker, manager: ServiceManager, tmp_path: Path
 ) -> None:
-    with part(broker, tmp_path, "agent", "--engine", "none", notify=manager.address) as agent:
+    with agent_of(broker, tmp_path, notify=manager.address) as agent:
         manager.wait_for("STATUS=waiting for the broker")
         agent.wait_for(lambda: "broker not reachable" in agent.stderr, what="an attempt")
         assert manager.count("READY=1") == 0
 
         broker.start()
-        agent.wait_for(lambda: "waiting for the stream" in agent.stderr, what="a connection")
+        agent.wait_for(lambda: "not registered yet" in agent.stderr, what="a connection")
         assert manager.count("READY=1") == 0
 
-        # It makes what parts keep at the broker.
-        with part(broker, tmp_path, "controller", "--listen", "127.0.0.1:0", notify=""):
-            manager.wait_for("READY=1")
-            assert broker.last_sequence(f"KV_{HEARTBEATS}") == 1
+        controllers = Controllers()
+        async with attached(broker, controllers):
+            await asyncio.to_thread(manager.wait_for, "READY=1")
+            await until(lambda: controllers.heartbeats)
+            assert len(controllers.registrations) == 1
 
-            assert agent.stop() == 0
+            assert await asyncio.to_thread(agent.stop) == 0
             manager.wait_for("STOPPING=1")
+            await until(lambda: controllers.heartbeats[-1].leaving)
         assert manager.count("READY=1") == 1
         assert {notification.pid for notification in manager.received} == {agent.pid}
 
@@ -65,7 +68,7 @@ def test_an_agent_is_ready_when_the_fleet_knows_that_its_node_is_here(
 def test_an_agent_asks_for_more_time_while_it_waits_for_its_broker(
     broker: Broker, manager: ServiceManager, tmp_path: Path
 ) -> None:
-    with part(broker, tmp_path, "agent", "--engine", "none", notify=manager.address) as agent:
+    with agent_of(broker, tmp_path, notify=manager.address) as agent:
         manager.wait_for("EXTEND_TIMEOUT_USEC=60000000")
         assert agent.stop() == 0
     assert manager.count("READY=1") == 0

@@ -455,7 +455,7 @@ def test_an_agent_that_would_ignore_a_credential_is_named(
     cluster.broker.publish(f"$KV.nodes.{old.machine}", msgspec.json.encode(old))
     wait_until(lambda: cluster.node("old-01") is not None)
     refusal = pull(cluster, image, "old-01", **GOOD)
-    assert (refusal.status_code, "old-01" in refusal.json()["details"]) == (400, True)
+    assert (refusal.status_code, "old-01" in refusal.json()["error"]) == (400, True)
     several = pull(cluster, image, "_all", **GOOD).json()["results"]
     by_name = {each["hostname"]: each for each in several}
     assert {name: each["status"] for name, each in by_name.items()} == {

@@ -49,9 +49,7 @@ async def running(capabilities: Capabilities) -> AsyncIterator[None]:
 
 
 def watching(ledger: Ledger, *providers: ProviderDouble, changes: Changes) -> Capabilities:
-    return Capabilities(
-        ledger, providers, changes, probe_every=0.01, probe_within=0.1, ledger_probe_every=0.01
-    )
+    return Capabilities(ledger, providers, changes, probe_every=0.01, probe_within=0.1)
 
 
 async def test_a_node_offers_what_its_providers_bring(ledger: Ledger) -> None:

@@ -316,10 +316,10 @@ async def test_a_lead_that_is_refused_fails_its_task(middle: Middle, body: Body)
 
 async def test_a_task_that_does_not_lead_has_nothing_to_find(middle: Middle, body: Body) -> None:
     body.do = lambda node: node.provider(DOCKER) and None
-    release = {"lead": Lead("sha256:theirs", "node-2", time.time())}
-    await run(middle, middle.job(), **release)
+    lead = Lead("sha256:theirs", "node-2", time.time())
+    await run(middle, middle.job(), lead=lead)
     (task,) = middle.provider.served
-    assert (task.found, task.fresh, task.release.lead) == (None, True, release["lead"])
+    assert (task.found, task.fresh, task.release.lead) == (None, True, lead)
 
 
 async def test_a_result_that_controllers_cannot_read_fails(middle: Middle, body: Body) -> None:

@@ -177,7 +177,7 @@ async def test_a_heartbeat_names_what_the_node_holds(node: Node) -> None:
         node.made.send_now()
         await until(lambda: len(node.beats) == 2)
     first, second = node.beats
-    assert (first.jobs, first.more) == ({task.id for task in tasks[1:]}, False)
+    assert (set(first.jobs), first.more) == ({task.id for task in tasks[1:]}, False)
     assert (len(second.jobs), second.more) == (MOST_NAMED, True)
 
 
@@ -242,3 +242,35 @@ async def test_a_node_whose_clock_shows_anything_can_register(
         await until(node.made.sent.is_set)
     (registration,) = node.controllers.registrations
     assert registration.started == 946_684_800.0
+
+
+async def test_a_node_registers_once_more_now_and_then_and_goes_on_where_nobody_answers(
+    node: Node,
+) -> None:
+    node.made = node.make(interval=SHORTEST_INTERVAL, register_after=2)
+    async with node.running():
+        await until(lambda: len(node.controllers.registrations) == 2)
+        node.connection.failing = AWAY
+        beats = len(node.beats)
+        await until(lambda: len(node.beats) > beats + 3)
+        node.connection.failing = None
+        await until(lambda: len(node.controllers.registrations) == 3)
+
+
+async def test_a_node_whose_connection_is_lost_while_nobody_answers_registers_before_it_says_more(
+    node: Node,
+) -> None:
+    node.made = node.make(interval=SHORTEST_INTERVAL, register_after=1)
+    async with node.running():
+        await until(lambda: node.beats)
+        node.connection.gate.clear()
+        await asyncio.sleep(3 * SHORTEST_INTERVAL)
+        node.connection.failing = AWAY
+        node.made.connected()
+        node.connection.gate.set()
+        await asyncio.sleep(2 * SHORTEST_INTERVAL)
+        beats = len(node.beats)
+        await asyncio.sleep(3 * SHORTEST_INTERVAL)
+        assert len(node.beats) == beats
+        node.connection.failing = None
+        await until(lambda: len(node.beats) > beats)

@@ -223,12 +223,13 @@ async def test_the_end_of_what_has_ended_for_the_controllers_is_not_replaced(
     assert [event.kind for _, event in connection.controllers.reports] == [COMPLETED]
 
 
+@pytest.mark.parametrize("status", [STORED, REFUSED])
 async def test_a_task_under_way_that_has_ended_for_the_controllers_is_named(
-    ledger: Ledger, connection: ConnectionDouble
+    ledger: Ledger, connection: ConnectionDouble, status: str
 ) -> None:
     over: list[str] = []
     task, ended = a_task(), a_task()
-    connection.controllers.receipt = lambda event: Receipt(STORED, NOW, over=True)
+    connection.controllers.receipt = lambda event: Receipt(status, NOW, over=True)
     async with running(connection, ledger) as reporting:
         reporting.over = over.append
         reporting.step(an_end(task, STEP))

@@ -11,6 +11,7 @@ from tests.unit.agent.conftest import Body, Middle
 from towline.agent.reads import LARGEST_REMEMBERED
 from towline.operation import Effect
 from towline.wire.event import CANCELLED, COMPLETED, EXPIRED, Event
+from towline.wire.job import new_id
 from towline.wire.release import Cancellation, Release
 
 
@@ -86,7 +87,8 @@ async def test_a_read_can_be_cancelled(middle: Middle, body: Body) -> None:
     assert middle.reads.cancel(order)
     await until(lambda: answers(middle) == [("reply.1", CANCELLED)])
     await until(lambda: not middle.executor.runs(release.id))
-    assert not middle.reads.cancel(order)
+    assert middle.reads.cancel(order), "it was answered here"
+    assert not middle.reads.cancel(msgspec.structs.replace(order, id=new_id()))
 
 
 async def test_an_agent_that_ends_answers_nothing(middle: Middle, body: Body) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.wire.samples import (
+from tests.testing.messages import (
     DECISION,
     EARLIER,
     END,
@@ -17,45 +17,34 @@ from tests.unit.wire.samples import (
     HEARTBEAT,
     JOB,
     JOB_ID,
+    KINDS,
     LEAD,
+    LONG,
     MACHINE,
     MESSAGES,
+    NO_JSON,
     NOW,
+    NUMBERS,
     OTHER,
     PROGRESS,
     REGISTRATION,
     RELEASE,
+    TEXTS,
     Message,
+    at,
     enclosed,
+    places,
+    put,
 )
 from towline.wire import messages
 from towline.wire.decoding import DEEPEST, LARGEST, Unreadable
 from towline.wire.event import DECISIONS, LED, Event
-from towline.wire.fields import LONGEST_TEXT
 from towline.wire.messages import MOST_IN_GROUP, Answered
 from towline.wire.node import LONGEST_INTERVAL, MOST_NAMED
 from towline.wire.release import BeatNow
 from towline.wire.report import LARGEST_REPORT
 
 every = pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
-
-NO_JSON = [
-    *(b"NaN", b"-NaN", b"nan", b"Infinity", b"-Infinity", b"inf", b"1e999", b"-1e999", b"+1"),
-    *(b"9" * 5000, b"-" + b"9" * 5000, b"0" * 5000, b"1" * 5000 + b".5", b"undefined", b"'a'"),
-    *(b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\x00"'),
-    *(b'"\x00"', b'"\r\n"', b'"a', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000),
-    *(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 70 + b"]" * 70, b"\xef\xbb\xbf1"),
-    *(b'{"a":' * 990 + b"1" + b"}" * 990, b"[" * 990 + b"]" * 990),
-]
-"""What no place of any message may have in it."""
-LONG = "a" * (LONGEST_TEXT + 1)
-TEXTS = ["a\0b", "a\r\nb", "\r\nPUB x 0\r\n", "\x1b[2J", "\x7f", "\x85", LONG]
-"""What no text may be."""
-NUMBERS = [-1, -1.5, 1e308, -1e308, 2**63, -(2**63), 2**64, 10**40]
-"""What no number may be."""
-KINDS: dict[type, Any] = {bool: True, int: 1, str: "a", list: [{}], dict: {"a": []}}
-FREE = {"data", "parameters"}
-"""What is whatever operations make of it."""
 
 
 def read(message: Message, data: bytes) -> Any:
@@ -66,36 +55,6 @@ def read(message: Message, data: bytes) -> Any:
         return None
     assert message.read(message.write(value)) == value
     return value
-
-
-def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path to each value in a tree of JSON, but for what operations make of it."""
-    yield path
-    inside: Iterator[Any] = iter(())
-    if isinstance(tree, dict):
-        inside = iter(tree.items())
-    elif isinstance(tree, list):
-        inside = iter(enumerate(tree))
-    for key, value in inside:
-        if key in FREE:
-            yield (*path, key)
-        else:
-            yield from places(value, (*path, key))
-
-
-def at(tree: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        tree = tree[key]
-    return tree
-
-
-def put(tree: Any, path: tuple[Any, ...], value: Any) -> bytes:
-    """Return the bytes of a tree with another value in one place."""
-    if not path:
-        return msgspec.json.encode(value)
-    tree = copy.deepcopy(tree)
-    at(tree, path[:-1])[path[-1]] = value
-    return msgspec.json.encode(tree)
 
 
 @every
@@ -171,6 +130,11 @@ def test_no_label_and_no_capability_is_called_so(key: str) -> None:
     assert_unreadable(messages.heartbeat, f"beat.{MACHINE}", capabilities)
 
 
+ODD: list[Any] = [
+    *(None, "", 0, [], {}, "_", "_all", "a.b", "*", ">", "a b", MACHINE, OTHER, ".."),
+]
+
+
 @every
 def test_fields_may_lack_only_where_they_have_a_default(message: Message) -> None:
     tree = message.tree
@@ -179,22 +143,7 @@ def test_fields_may_lack_only_where_they_have_a_default(message: Message) -> Non
             less = copy.deepcopy(tree)
             del at(less, path[:-1])[path[-1]]
             read(message, msgspec.json.encode(less))
-        for value in (
-            None,
-            "",
-            0,
-            [],
-            {},
-            "_",
-            "_all",
-            "a.b",
-            "*",
-            ">",
-            "a b",
-            MACHINE,
-            OTHER,
-            "..",
-        ):
+        for value in ODD:
             read(message, put(tree, path, value))
 
 

@@ -48,7 +48,7 @@ class Supplies:
             log.error("credential not readable", job=job.id, reason=error.details)
             return dict.fromkeys(machines, _later(error.error, error.details))
         except (BrokerUnreachable, BrokerRefused) as error:
-            return dict.fromkeys(machines, _later(error.error, error.details))
+            return dict.fromkeys(machines, _later(error.error))
         if isinstance(issued, Supply):
             return dict.fromkeys(machines, issued)
         if issued is None:

@@ -26,6 +26,7 @@ TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:val
 RETRY_BODY = 'Send {}, or {"target_hostname": "web-01"}'
 LONGEST_REGISTRY_AUTH = 16 * 1024
 
+_TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,200})?")
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -127,6 +128,15 @@ def job_options(values: dict[str, str]) -> JobOptions:
         raise InvalidRequest.because(
             "A job option is not valid", error, f"Job options are: {', '.join(JOB_OPTIONS)}"
         ) from error
+
+
+def traceparent(request: Request) -> str | None:
+    """Return the request's `traceparent`, or None where there is none that is valid.
+
+    Source: W3C Trace Context, "traceparent Header": what can't be read is as good as none.
+    """
+    found = request.headers.get("traceparent", "")
+    return found if _TRACE.fullmatch(found) else None
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -90,6 +90,8 @@ class Indexer:
         self._folded: dict[str, int] = {}
         self._unpruned = 0
         self._behind = set(STREAMS)
+        self._asking: asyncio.Task[dict[str, int]] | None = None
+        self._coming: asyncio.Task[dict[str, int]] | None = None
         self._misread = Repeated("message not readable")
         self._failures = Repeated("message not folded")
         self.unreadable = 0
@@ -258,12 +260,29 @@ class Indexer:
         Raises:
             BrokerUnreachable: the journal can't be asked, or the index is too far behind.
         """
-        ends = {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
-        if not await self.until(ends):
+        if not await self.until(await self._ends()):
             raise BrokerUnreachable(
                 "This controller's index is behind the journal: try again in a few seconds.",
                 "Another controller may be further",
             )
+
+    async def _ends(self) -> dict[str, int]:
+        """Return the last sequence of each stream, asked for once for all who wait to ask.
+
+        Each question about a job that nobody has made brings one here: thousands of them must not
+        become thousands of calls of the journal's API.
+        """
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._ask_ends(self._asking))
+            self._coming.add_done_callback(_retrieve)
+        return await asyncio.shield(self._coming)
+
+    async def _ask_ends(self, before: asyncio.Task[dict[str, int]] | None) -> dict[str, int]:
+        if before is not None:
+            await asyncio.wait([before])
+        # Who comes from here on has to ask again.
+        self._asking, self._coming = self._coming, None
+        return {stream: (await self._journal.state(stream))[2] for stream in STREAMS}
 
     async def until(self, ends: Mapping[str, int]) -> bool:
         """Wait until each stream is folded up to a sequence; return whether it came to that."""
@@ -279,6 +298,12 @@ class Indexer:
 def stream_of(job: Job) -> str:
     """Return the stream that a job stands in."""
     return READS if job.answered else CHANGES
+
+
+def _retrieve(task: asyncio.Task[dict[str, int]]) -> None:
+    """Take the error of a task for which nobody waits any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _notify(listeners: list[Callable[[T], None]], folded: T) -> None:

@@ -141,8 +141,9 @@ class Reads:
         if event.job != job_id or event.kind not in RESULT_STATUS:
             raise Unreadable("it is no answer to what was asked there")
         read = self._reads.get(job_id)
-        if read is not None:
-            read.apply(event, len(received.data))
+        if read is not None and machine in read.state.unfinished:
+            hostname = read.state.tasks[machine].hostname
+            read.apply(msgspec.structs.replace(event, hostname=hostname), len(received.data))
 
     def _folded(self, event: Event) -> None:
         """Take what was decided about a read: that it is cancelled."""

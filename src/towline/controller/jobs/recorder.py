@@ -108,19 +108,18 @@ class Recorder(Generic[T]):
         error: Exception | None = None
         try:
             await self._append([entry.value for entry in group], os.urandom(12).hex())
-        except BrokerRefused as refused:
+        except BrokerUnreachable as unreachable:
+            error = unreachable
+        except Exception as refused:
             if len(group) > 1:
                 # Perhaps for one of them: that one alone is refused then.
                 middle = len(group) // 2
                 await self._store(group[:middle])
                 await self._store(group[middle:])
                 return
+            if not isinstance(refused, BrokerRefused):
+                log.exception("group not stored", entries=len(group))
             error = refused
-        except BrokerUnreachable as unreachable:
-            error = unreachable
-        except Exception as unexpected:
-            log.exception("group not stored", entries=len(group))
-            error = unexpected
         for entry in group:
             try:
                 entry.done(error)

@@ -66,7 +66,8 @@ class Task:
         answer: dict[str, Any] = {"hostname": self.hostname}
         if self.machine != NOBODY:
             answer["machine_id"] = self.machine
-        answer |= {"status": self.status, **self.data}
+        # Whose result it is says the plan, whatever the operation has returned.
+        answer |= {"status": self.status, **self.data, **answer}
         for name in ("error", "reason", "waits"):
             value = getattr(self, name)
             if value is not None:
@@ -255,8 +256,8 @@ class JobState:
 
     @property
     def expiry(self) -> str:
-        """The reason of a task that has expired."""
-        return f"not begun before the job expired at {timestamp(self.job.expires)}"
+        """That the job has expired, and when."""
+        return f"the job expired at {timestamp(self.job.expires)}"
 
     @property
     def counts(self) -> Counter[str]:

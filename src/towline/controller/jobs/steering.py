@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from towline.broker.journal import Journal, sequence
+from towline.broker.answers import BrokerRefused
+from towline.broker.journal import FULL, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
@@ -127,8 +128,14 @@ class Steering:
                 f"POST /job/{job.id}/cancel stops it: then delete it",
             )
         # First, so that every index forgets the job even if nothing below comes to be done.
-        stored = await self._journal.decide(
-            decision(job.id, DELETED, time.time()), sequence(state.last)
-        )
+        deleted = decision(job.id, DELETED, time.time())
+        try:
+            stored = await self._journal.decide(deleted, sequence(state.last))
+        except BrokerRefused as error:
+            if error.number != FULL:
+                raise
+            # What is of this job alone makes room for word of that.
+            await self._journal.purge(job.id)
+            stored = await self._journal.decide(deleted, 0)
         await self._journal.purge(job.id, before=stored)
         await self._indexer.catch_up()

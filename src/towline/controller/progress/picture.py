@@ -153,7 +153,7 @@ class Picture:
             unsized += report.unsized
             rate += report.rate
             if report.size:
-                complete += report.fetched / report.size * _sized(report)
+                complete += min(1.0, report.fetched / report.size) * _sized(report)
             if left is not None:
                 left = None if report.left is None else max(left, report.left)
         slowest = heapq.nsmallest(NAMED, self._reports, key=lambda name: _pace(self._reports[name]))
@@ -195,7 +195,7 @@ def _cut(text: str | None) -> str | None:
 def _sized(report: TaskProgress) -> float:
     """Return the share of parts whose size is known."""
     parts = len(report.parts)
-    return (parts - report.unsized) / parts if parts else 0.0
+    return max(0, parts - report.unsized) / parts if parts else 0.0
 
 
 def _pace(report: TaskProgress) -> tuple[bool, float]:

@@ -85,7 +85,7 @@ class Runner:
         if state.done:
             self._sent.pop(state.job.id, None)
             self._dirty.pop(state.job.id, None)
-        elif turned is None and not state.updated > state.job.created:
+        elif turned is None and not state.last:
             # It was just made: who made it sends the first turns.
             sent = self._sent.setdefault(state.job.id, {})
             for machine in state.turns.under_way:

@@ -89,6 +89,7 @@ class Turns:
             return False
         del self.under_way[machine]
         self.canaries.pop(machine, None)
+        self.leading.pop(machine, None)
         self.waiting.setdefault(machine)
         return True
 

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from towline.broker.answers import BrokerRefused
+from towline.broker.connection import unreachable
 from towline.broker.jetstream import JetStream
 from towline.controller.credentials.store import CredentialStore, StoredCredential
 from towline.controller.credentials.supplies import SLICE, Supplies
-from towline.errors import BrokerUnreachable, TowlineError
+from towline.errors import TowlineError
 from towline.operations import docker, node
 from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
 from towline.wire.credential import Credential, Issued, Supply
@@ -127,7 +128,7 @@ async def test_what_came_with_a_request_and_is_gone_is_an_error_for_good() -> No
 @pytest.mark.parametrize(
     "failing",
     [
-        BrokerUnreachable("The broker is out of reach.", "it is stopped"),
+        unreachable("NATS: it is stopped"),
         BrokerRefused(10008, "no space"),
     ],
 )
@@ -135,7 +136,7 @@ async def test_what_can_not_be_looked_up_now_may_be_later(failing: TowlineError)
     store = Store()
     store.failing = failing
     found = await Supplies(store, key_of).of(a_job(), list(KEYS))
-    assert found == dict.fromkeys(KEYS, Supply(error=str(failing), again=True))
+    assert found == dict.fromkeys(KEYS, Supply(error=failing.error, again=True))
 
 
 async def test_what_is_locked_with_another_key_says_so_and_another_controller_may_have_it() -> None:

@@ -36,3 +36,57 @@ async def test_an_index_made_anew_is_not_behind_a_journal_that_has_lost_all(tmp_
         finally:
             for task in following:
                 task.cancel()
+
+
+class Slow(Broker):
+    """A broker that takes its time, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.free = asyncio.Event()
+
+    async def call(self, subject: str, *_: Any, **__: Any) -> dict[str, Any]:
+        self.asked += 1
+        await self.free.wait()
+        return await super().call(subject)
+
+
+async def test_thousands_who_wait_for_the_fold_ask_the_broker_a_few_times(tmp_path: Path) -> None:
+    broker = Slow()
+    with Index(tmp_path / "index.sqlite") as index:
+        indexer = Indexer(broker, index, OpenJobs(), retention=60.0)  # type: ignore[arg-type]
+        indexer._folded = dict.fromkeys(STREAMS, 1000)
+        first = asyncio.create_task(indexer.catch_up())
+        while not broker.asked:
+            await asyncio.sleep(0)
+        # What these want to know may have been stored since the first has asked.
+        others = [asyncio.create_task(indexer.catch_up()) for _ in range(1000)]
+        await asyncio.sleep(0)
+        others[0].cancel()
+        broker.free.set()
+        async with asyncio.timeout(30):
+            await asyncio.gather(first, *others[1:])
+    assert broker.asked == 2 * len(STREAMS)
+
+
+async def test_who_asks_while_the_broker_is_away_is_told_so_and_may_ask_again(
+    tmp_path: Path,
+) -> None:
+    class Away(Broker):
+        away = True
+
+        async def call(self, subject: str, *_: Any, **__: Any) -> dict[str, Any]:
+            if self.away:
+                raise BrokerUnreachable("The broker is out of reach.", "gone")
+            return await super().call(subject)
+
+    broker = Away()
+    with Index(tmp_path / "index.sqlite") as index:
+        indexer = Indexer(broker, index, OpenJobs(), retention=60.0)  # type: ignore[arg-type]
+        indexer._folded = dict.fromkeys(STREAMS, 1000)
+        found = await asyncio.gather(
+            *(indexer.catch_up() for _ in range(3)), return_exceptions=True
+        )
+        assert [type(error) for error in found] == [BrokerUnreachable] * 3
+        broker.away = False
+        await indexer.catch_up()

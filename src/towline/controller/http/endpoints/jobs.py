@@ -124,7 +124,7 @@ class Jobs:
             submission,
             key=reading.idempotency_key(request),
             credential=reading.registry_auth(request, submission.operation, submission.parameters),
-            trace=request.headers.get("traceparent"),
+            trace=reading.traceparent(request),
         )
         preferences = preferred(request, self._waits, default=0.0)
         again = await self._submitter.submit(submission, wait=preferences.wait)

@@ -52,7 +52,7 @@ class Operations:
             caller.subject,
             expires=options.expires,
             waves=options.waves,
-            trace=request.headers.get("traceparent"),
+            trace=reading.traceparent(request),
             key=reading.idempotency_key(request),
             credential=reading.registry_auth(request, operation, parameters),
         )

@@ -1,7 +1,8 @@
-"""One whole message of each kind, with every field given, and how each is read and written."""
+"""One whole message of each kind, with every field given, and what makes it hostile."""
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -9,7 +10,9 @@ import msgspec
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
+from towline.wire.decoding import Unreadable
 from towline.wire.event import COMPLETED, LED, NOBODY, RELEASED, STEP, Event, Lead, NamedNode
+from towline.wire.fields import LONGEST_TEXT
 from towline.wire.job import Job, PlannedNode, new_id
 from towline.wire.messages import Answered
 from towline.wire.node import Heartbeat, Registration, pack
@@ -186,3 +189,75 @@ MESSAGES = [
     Message("group", messages.group, [END, msgspec.structs.replace(END, kind=STEP)]),
     Message("answered", messages.answered, [Answered(JOB, [END])]),
 ]
+
+
+# Hostile
+
+NO_JSON = [
+    *(b"NaN", b"-NaN", b"nan", b"Infinity", b"-Infinity", b"inf", b"1e999", b"-1e999", b"+1"),
+    *(b"9" * 5000, b"-" + b"9" * 5000, b"0" * 5000, b"1" * 5000 + b".5", b"undefined", b"'a'"),
+    *(b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\x00"'),
+    *(b'"\x00"', b'"\r\n"', b'"a', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000),
+    *(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 70 + b"]" * 70, b"\xef\xbb\xbf1"),
+    *(b'{"a":' * 990 + b"1" + b"}" * 990, b"[" * 990 + b"]" * 990),
+]
+"""What no place of any message may have in it."""
+LONG = "a" * (LONGEST_TEXT + 1)
+TEXTS = ["a\0b", "a\r\nb", "\r\nPUB x 0\r\n", "\x1b[2J", "\x7f", "\x85", LONG]
+"""What no text may be."""
+NUMBERS = [-1, -1.5, 1e308, -1e308, 2**63, -(2**63), 2**64, 10**40]
+"""What no number may be."""
+KINDS: dict[type, Any] = {bool: True, int: 1, str: "a", list: [{}], dict: {"a": []}}
+FREE = {"data", "parameters"}
+"""What is whatever operations make of it."""
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path to each value in a tree of JSON, but for what operations make of it."""
+    yield path
+    inside: Iterator[Any] = iter(())
+    if isinstance(tree, dict):
+        inside = iter(tree.items())
+    elif isinstance(tree, list):
+        inside = iter(enumerate(tree))
+    for key, value in inside:
+        if key in FREE:
+            yield (*path, key)
+        else:
+            yield from places(value, (*path, key))
+
+
+def at(tree: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def put(tree: Any, path: tuple[Any, ...], value: Any) -> bytes:
+    """Return the bytes of a tree with another value in one place."""
+    if not path:
+        return msgspec.json.encode(value)
+    tree = copy.deepcopy(tree)
+    at(tree, path[:-1])[path[-1]] = value
+    return msgspec.json.encode(tree)
+
+
+def hostile(message: Message) -> list[bytes]:
+    """Return bytes that are to be read as a message of this kind, and can't be."""
+    tree = message.tree
+    found = [b"", b"null", b"[]", b"{}", b"1", b"\xff", b"\0", b"\r\n", b"[" * 100_000]
+    for path in places(tree):
+        known = at(tree, path)
+        values: list[Any] = [msgspec.Raw(raw) for raw in NO_JSON if len(raw) < 20]
+        values += NUMBERS if isinstance(known, float) else []
+        values += TEXTS[:-1] if isinstance(known, str) else []
+        found += [put(tree, path, value) for value in values]
+    return [body for body in found if not _readable(message, body)]
+
+
+def _readable(message: Message, body: bytes) -> bool:
+    try:
+        message.read(body)
+    except Unreadable:
+        return False
+    return True

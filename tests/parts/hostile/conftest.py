@@ -1,0 +1,207 @@
+"""A controller and an agent in this process, on a real broker, and who means them harm."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+from nats.aio.client import Client
+from structlog.testing import capture_logs
+
+from tests.testing.broker import Broker
+from tests.testing.messages import MACHINE
+from towline.agent.agent import Agent
+from towline.agent.host.provider import HostProvider
+from towline.agent.ledger import Ledger
+from towline.broker.connection import Connection
+from towline.broker.journal import Retention
+from towline.broker.settings import Settings
+from towline.controller.controller import Controller, Options
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.state import JobState
+from towline.controller.jobs.submit import Submission
+from towline.operation import Effect, catalog, operation
+from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
+from towline.wire.target import ALL
+
+ALLOWED_LINES = 60
+"""Lines that the log may have grown by, however many messages there were."""
+BROKEN = ("broke off", "part ended", "not processed", "not folded", "not taken", "not stored")
+"""What the log says where something was not expected."""
+
+
+class Done(msgspec.Struct):
+    changed: bool = False
+
+
+class Work:
+    """What nodes do: it is counted, and held back while a test wants that."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def __call__(self, node: Any) -> Done:
+        """Run one task."""
+        self.ran.append(node.job.id)
+        await self.free.wait()
+        return Done()
+
+
+@pytest.fixture
+async def work() -> AsyncIterator[Work]:
+    """The operations `test.read` and `test.converge`."""
+    work = Work()
+
+    async def run(node: Any) -> Done:
+        return await work(node)
+
+    for effect in (Effect.CONVERGE, Effect.READ):
+        operation(
+            f"test.{effect.value}",
+            f"POST test/{effect.value}",
+            permission="test:write",
+            effect=effect,
+        )(run)
+    yield work
+    for effect in (Effect.CONVERGE, Effect.READ):
+        catalog.remove(f"test.{effect.value}")
+
+
+@pytest.fixture
+def logs() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged."""
+    with capture_logs() as logs:
+        yield logs
+
+
+class System:
+    """A controller and an agent at work.
+
+    Attributes:
+        broker: what they talk through.
+        logs: what they have logged.
+        directory: holds the index and the ledger.
+    """
+
+    def __init__(
+        self, broker: Broker, work: Work, logs: list[MutableMapping[str, Any]], directory: Path
+    ) -> None:
+        self.broker = broker
+        self.work = work
+        self.logs = logs
+        self.directory = directory
+        self._running: list[asyncio.Task[None]] = []
+
+    @contextlib.asynccontextmanager
+    async def controller(self) -> AsyncIterator[Controller]:
+        """Run a controller."""
+        logins = self.broker.logins
+        journal = Settings([self.broker.url], logins.credentials)
+        nodes = Settings([self.broker.url], logins.nodes)
+        options = Options(
+            host="127.0.0.1",
+            port=0,
+            broker=journal,
+            nodes=nodes,
+            index=self.directory / "index.sqlite",
+            key=os.urandom(32),
+            vault=Vault(os.urandom(KEY_BYTES), self.directory / "key"),
+            roles={},
+            wait=10.0,
+            longest_wait=60.0,
+            expires=3600.0,
+            retention=Retention(size=256 * 1024**2),
+            heartbeat=0.5,
+        )
+        with Index(options.index) as index:
+            async with Connection(journal, "journal") as one, Connection(nodes, "nodes") as other:
+                controller = Controller(options, one, other, index)
+                async with self._while(controller.run()):
+                    async with asyncio.timeout(60):
+                        await controller.ready()
+                    yield controller
+
+    @contextlib.asynccontextmanager
+    async def agent(self) -> AsyncIterator[Agent]:
+        """Run an agent."""
+        with Ledger(self.directory / "ledger.sqlite") as ledger:
+            agent = Agent(
+                Settings([self.broker.url], self.broker.logins.agents),
+                ledger,
+                machine=MACHINE,
+                hostname="web-01",
+                labels=[],
+                providers=[HostProvider],
+                interval=0.5,
+                key=NodeKey(os.urandom(KEY_BYTES)),
+            )
+            async with self._while(agent.run()):
+                yield agent
+
+    @contextlib.asynccontextmanager
+    async def _while(self, part: Any) -> AsyncIterator[None]:
+        running = asyncio.create_task(part)
+        try:
+            yield
+            assert not running.done(), "it has ended"
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def do(
+        self, controller: Controller, effect: str = "converge", wait: float = 60.0
+    ) -> JobState:
+        """Have all nodes do something."""
+        known = catalog.get(f"test.{effect}")
+        assert known is not None
+        request = Submission(known, {}, ALL, "ann")
+        return await controller.submitter.submit(request, wait=wait)
+
+    async def works(self, controller: Controller) -> None:
+        """See that both kinds of operations still work, that one node is known, and the log."""
+        for effect in ("converge", "read"):
+            async with asyncio.timeout(60):
+                state = await self.do(controller, effect)
+            assert {task.status for task in state.tasks.values()} == {"ok"}
+        assert [member.machine for member in controller.fleet.members()] == [MACHINE]
+        assert [each for each in self.logs if any(word in each["event"] for word in BROKEN)] == []
+
+    @contextlib.asynccontextmanager
+    async def client(self, login: Path) -> AsyncIterator[Client]:
+        """A connection of somebody else's with a login of these."""
+        user, _, password = (await asyncio.to_thread(login.read_text)).partition(":")
+        client = await nats.connect(
+            self.broker.url, user=user, password=password, allow_reconnect=False
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+def system(tmp_path: Path, work: Work, logs: list[MutableMapping[str, Any]]) -> Iterator[System]:
+    """A broker, with nobody there yet."""
+    with Broker(tmp_path) as broker:
+        yield System(broker, work, logs, tmp_path)
+
+
+async def until(predicate: Callable[[], Any], what: str) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 60
+    while not predicate():
+        assert time.monotonic() < deadline, f"not within a minute: {what}"
+        await asyncio.sleep(0.02)
+
+
+async def here(controller: Controller) -> None:
+    """Wait until the node is here."""
+    await until(lambda: controller.fleet.is_here(MACHINE), "the node to be here")

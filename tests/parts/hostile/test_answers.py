@@ -1,0 +1,63 @@
+"""What an agent is answered by somebody who is no controller: it asks again, and believes none."""
+
+import itertools
+
+import msgspec
+from nats.aio.msg import Msg
+
+from tests.parts.hostile.conftest import ALLOWED_LINES, System, here, until
+from tests.testing.messages import JOB, MACHINE, MESSAGES, RELEASE, hostile
+from towline.wire.release import seal
+
+TASK = msgspec.structs.replace(
+    RELEASE,
+    job=msgspec.structs.replace(
+        JOB, operation="test.converge", parameters={}, requires="", waves=None, credential=False
+    ),
+    leave=False,
+    leads=False,
+    supply=None,
+    cooldown=None,
+    needs=[],
+)
+
+
+async def test_an_agent_that_is_answered_nonsense_asks_again_until_a_controller_is_there(
+    system: System,
+) -> None:
+    by_name = {message.name: hostile(message) for message in MESSAGES}
+    answers = itertools.cycle([*by_name["answer"], *by_name["receipt"]])
+    headers = itertools.cycle(
+        [None, {"Status": "100"}, {"Status": "404"}, {"Status": "409"}, {"Nats-Rollup": "all"}]
+    )
+    asked: list[str] = []
+    async with (
+        system.client(system.broker.logins.nodes) as client,
+        system.agent() as agent,
+    ):
+
+        async def answer(message: Msg) -> None:
+            asked.append(message.subject)
+            await client.publish(message.reply, next(answers), headers=next(headers))
+
+        subscriptions = [
+            await client.subscribe(subject, cb=answer)
+            for subject in ("ask.*.*", "report.*", "report.*.again")
+        ]
+        await agent._inbox.ready()
+        # Whoever has the controllers' login may give it a task; nobody stores how that ended.
+        await client.publish(f"task.{MACHINE}.{agent._start}", seal(TASK))
+        await until(lambda: system.work.ran == [TASK.id], "the task to run")
+        for about in (f"report.{MACHINE}", f"report.{MACHINE}.again", f"ask.{MACHINE}.register"):
+            await until(lambda: asked.count(about) >= 3, f"answers on {about}")  # noqa: B023
+        await until(lambda: agent.unreadable >= 9, "them to be counted")
+        assert len(system.logs) < ALLOWED_LINES
+        assert [event.job for _, event in agent._ledger.undelivered(10)] == [TASK.id]
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+        async with system.controller() as controller:
+            await here(controller)
+            # What it ran was nobody's job: a controller says so, and it is reported no more.
+            await until(lambda: not agent._ledger.undelivered(10), "the end to be refused")
+            assert system.work.ran == [TASK.id]
+            await system.works(controller)
