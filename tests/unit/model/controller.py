@@ -318,13 +318,16 @@ class ModelController:
         return job
 
     async def _submit(self, job: Job) -> None:
-        async def make() -> None:
-            await self.journal.add_job(job)
-            state = self.open.add(job)
-            if state is not None:
-                await self.runner.first(state)
+        state = JobState(job)
 
-        await self._answer(JobState(job), make)
+        async def make() -> None:
+            # As `Submitter` does it.
+            await self.journal.add_job(job)
+            made = None if state.done else self.open.add(job)
+            if made is not None:
+                await self.runner.first(made)
+
+        await self._answer(state, make)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job."""

@@ -164,6 +164,12 @@ class _Connection:
     async def client(self) -> None:
         pass
 
+    def succeeded(self, kind: str | None = None) -> None:
+        pass
+
+    def failed(self, kind: str, reason: str) -> None:
+        pass
+
     async def request(
         self,
         subject: str,

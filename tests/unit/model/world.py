@@ -1,6 +1,7 @@
 """The model: controllers and nodes on a network that loses, doubles and delays, and one journal."""
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.unit.model.process import Process, VirtualLoop
 from tests.unit.model.promises import Broken, Promises
 from towline.broker.journal import place
 from towline.broker.listener import Received
+from towline.controller.rollout.rule import GONE_AFTER
 from towline.wire.event import WITHHELD, Event
 from towline.wire.job import CONVERGE, SOON, Job
 from towline.wire.messages import order
@@ -110,7 +112,8 @@ class World:
 
     def _note(self, logger: object, method: str, entry: structlog.typing.EventDict) -> str:
         if entry.get("exc_info"):
-            self.unexpected.append(f"{entry['event']}: {entry['exc_info']!r}")
+            error = sys.exception() if entry["exc_info"] is True else entry["exc_info"]
+            self.unexpected.append(f"{entry['event']}: {error!r}")
         raise structlog.DropEvent
 
     @property
@@ -298,7 +301,7 @@ class World:
                 each_node.write()
             else:
                 each_node.start()
-        for _ in range(MOST_ROUNDS):
+        for number in range(MOST_ROUNDS):
             self.deliver_all()
             for job in self.jobs:
                 self.controllers[0].pause(job.id, resume=True)
@@ -308,6 +311,9 @@ class World:
             if self._ended():
                 return
             self.loop.pass_time(INTERVAL + 2.0)
+            if number == MOST_ROUNDS // 2 and self._all_expired():
+                # Of what has begun, and no node knows, it is waited for an hour.
+                self.loop.jump(GONE_AFTER)
         left = {
             describe(state.job): sorted(state.unfinished)
             for state in self.promises.truth.values()
@@ -315,6 +321,10 @@ class World:
         } or [each.ledger.held(10) for each in self.nodes]
         trace = "\n  ".join(self.network.trace[-SHOWN:])
         raise Broken(f"it comes to no end: {left}, after\n  {trace}")
+
+    def _all_expired(self) -> bool:
+        states = self.promises.truth.values()
+        return all(state.done or state.job.expires < self.loop.wall for state in states)
 
     def _ended(self) -> bool:
         return (

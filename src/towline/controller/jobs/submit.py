@@ -138,12 +138,17 @@ class Submitter:
             state = await self._reads.ask(job, wait)
         else:
             state = JobState(job)
-            await self._waiting.wait(state, wait, lambda: self._make(job, request))
+            await self._waiting.wait(state, wait, lambda: self._make(state, request))
         self._lookup.explain(state)
         return state
 
-    async def _make(self, job: Job, request: Submission) -> None:
-        """Store a job, and send its first turns."""
+    async def _make(self, state: JobState, request: Submission) -> None:
+        """Store a job, and send its first turns.
+
+        Args:
+            state: the job; what is folded of it meanwhile is applied to it.
+        """
+        job = state.job
         if request.credential is not None:
             # Before the job: it may be sent to its nodes as soon as it is there.
             await self._credentials.keep(job, request.credential)
@@ -165,9 +170,10 @@ class Submitter:
                 job_id=job.id,
             ) from error
         # It is stored: what is folded here a moment later is the same.
-        state = self._open.add(job)
-        if state is not None:
-            await self._runner.first(state)
+        # But for one that was cancelled before its acknowledgement came, and is folded to its end.
+        made = None if state.done else self._open.add(job)
+        if made is not None:
+            await self._runner.first(made)
 
     def _plan(self, request: Submission) -> list[PlannedNode]:
         """Return the nodes that a job is for, each waiting or with the end that it has already.
