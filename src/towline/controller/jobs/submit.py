@@ -136,6 +136,11 @@ class Submitter:
                 job = msgspec.structs.replace(job, id=kept)
         if job.answered:
             state = await self._reads.ask(job, wait)
+        elif request.key is not None:
+            # Of several attempts under one key another may be stored by now, with another plan.
+            await self._make(job, request)
+            state, _ = await self._lookup.get(job.id, wait=wait)
+            return state
         else:
             state = JobState(job)
             await self._waiting.wait(state, wait, lambda: self._make(job, request))
@@ -149,6 +154,8 @@ class Submitter:
             await self._credentials.keep(job, request.credential)
         try:
             await self._journal.add_job(job)
+            if request.key is not None:
+                await self._lookup.get(job.id)
         except BrokerRefused as error:
             if error.number != FULL:
                 raise
@@ -165,7 +172,7 @@ class Submitter:
                 job_id=job.id,
             ) from error
         # It is stored: what is folded here a moment later is the same.
-        state = self._open.add(job)
+        state = self._open.add(job) if request.key is None else self._open.get(job.id)
         if state is not None:
             await self._runner.first(state)
 
