@@ -259,7 +259,7 @@ def test_the_lead_goes_first_and_what_it_found_gives_all_others_their_turn() -> 
     world = World("abc", leads=True)
     assert world.ask() == Decision(release=["a"], leads=True)
     assert world.go() == "a"
-    assert waits_for(world.state) == ("lead", "waits for the node that goes first")
+    assert waits_for(world.state) == (None, "waits for the node that goes first")
     assert not world.ask(NOW + LEAD_WITHIN - 0.1)
     led(world, "a")
     assert set(world.state.turns.under_way) == set("abc")
@@ -352,7 +352,12 @@ def test_a_task_that_may_have_begun_has_failed_when_its_node_stays_away(
     else:
         world.state.apply(an_event(world.job, STARTED, "a"))
     late = world.job.expires + GONE_AFTER + 1
+    world.nodes.held = {"a"}
     assert not world.ask(late)
+    world.nodes.held = set()
+    assert world.ask(late).withhold == {
+        "a": ("failed", "the node knows it no more: it is not known whether it ran")
+    }
     world.nodes.away = {"a"}
     assert not world.ask(late - 2)
     assert world.ask(late).withhold == {
