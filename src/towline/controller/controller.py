@@ -40,13 +40,13 @@ from towline.controller.jobs.lists import Lists
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reads import Reads
+from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.presence import Presence
 from towline.controller.progress.watches import Watches
 from towline.controller.questions import Questions
-from towline.controller.reports import Reports
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases

@@ -14,8 +14,8 @@ from tests.testing.jobs import LONG_AGO, Fold, a_decision, a_job, an_event, plan
 from towline.broker.answers import BrokerRefused
 from towline.broker.listener import Received
 from towline.controller.jobs.index import Index
+from towline.controller.jobs.reports import Reports
 from towline.controller.moment import LocalClock
-from towline.controller.reports import Reports
 from towline.errors import BrokerUnreachable
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
