@@ -11,23 +11,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.testing.broker import JOURNAL_USER, NODES_USER
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import Failed, Process, wait_until
+from tests.testing.relay import Cable
 
 CALLERS = 12
 FAULTS_AT_ONCE = 2
 LONGEST_FAULT = 4.0
-SETTLES_WITHIN = 100.0
-"""Seconds after which all must have ended: longer than a read is kept for its node, and than
-unacknowledged ones take to be delivered again."""
+UNNOTICED = 8.0
+"""Seconds added to a cut that shows only by silence: some are found out, others are over before."""
+SETTLES_WITHIN = 150.0
+"""Seconds after which all must have ended: longer than a read is kept for its node, and than the
+controllers wait for whoever made it."""
 ENDED = ("completed", "failed", "partial_failure")
 GROUP = "group:some"
 
@@ -141,10 +145,15 @@ class Load:
 
 
 class Faults:
-    """Kills, stops and stalls of parts, in an order that the seed decides."""
+    """Kills, stops, stalls and cuts of parts, in an order that the seed decides.
 
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    The controller behind the `cable` is cut off from one of its two accounts at a time, in a way
+    that it notices at once, or in one that it has to find out.
+    """
+
+    def __init__(self, cluster: Cluster, cable: Cable, seed: int) -> None:
         self._cluster = cluster
+        self._cable = cable
         self._chance = random.Random(f"{seed} faults")
         self._busy: set[str] = set()
         self.parts: dict[str, Process] = {"broker": cluster.broker.process}
@@ -161,7 +170,11 @@ class Faults:
                 time.sleep(self._chance.uniform(0.1, 1.2))
                 weights = [2 if name == "broker" else 1 for name in self.parts]
                 (name,) = self._chance.choices(list(self.parts), weights)
-                what = self._chance.choice((self._kill, self._kill, self._stall, self._stop))
+                ways = [self._kill, self._kill, self._stall, self._stop]
+                if self.parts[name] in self._cluster.controllers:
+                    ways += [self._cut_journal, self._cut_nodes, self._mute_journal]
+                    ways += [self._mute_nodes]
+                what = self._chance.choice(ways)
                 pause = self._chance.uniform(0, LONGEST_FAULT)
                 if name in self._busy or len(self._busy) >= FAULTS_AT_ONCE:
                     continue
@@ -171,8 +184,9 @@ class Faults:
             fault.result()
 
     def _do(self, name: str, what: Callable[[Process, float], None], pause: float) -> None:
-        verb = what.__name__.strip("_")
-        print(f"  {verb} {name} for {pause:.1f} s", flush=True)
+        verb = what.__name__.strip("_").replace("_", " ")
+        moment = time.strftime("%H:%M:%S")
+        print(f"  {moment} {verb} {name} for {pause:.1f} s", flush=True)
         self.done[f"{verb} {name}"] += 1
         what(self.parts[name], pause)
         self._busy.discard(name)
@@ -191,6 +205,23 @@ class Faults:
         part.signal(signal.SIGSTOP)
         time.sleep(pause)
         part.signal(signal.SIGCONT)
+
+    def _cut_journal(self, part: Process, pause: float) -> None:
+        self._part(self._cable.bar, JOURNAL_USER, pause)
+
+    def _cut_nodes(self, part: Process, pause: float) -> None:
+        self._part(self._cable.bar, NODES_USER, pause)
+
+    def _mute_journal(self, part: Process, pause: float) -> None:
+        self._part(self._cable.mute, JOURNAL_USER, UNNOTICED + pause)
+
+    def _mute_nodes(self, part: Process, pause: float) -> None:
+        self._part(self._cable.mute, NODES_USER, UNNOTICED + pause)
+
+    def _part(self, cut: Callable[[str], None], user: str, pause: float) -> None:
+        cut(user)
+        time.sleep(pause)
+        self._cable.admit(user)
 
 
 def listed(client: httpx.Client) -> list[dict[str, Any]]:
@@ -285,10 +316,12 @@ def run(seconds: float, seed: int, agents: int, directory: Path) -> int:
     plans = [
         NodePlan(f"n{number}", labels=(GROUP,) if number % 2 else ()) for number in range(agents)
     ]
-    with Cluster(directory, plans, env=gate.env) as cluster:
-        cluster.add_controller()
+    with ExitStack() as parts:
+        cluster = parts.enter_context(Cluster(directory, plans, env=gate.env))
+        cable = parts.enter_context(Cable(cluster.broker.port))
+        cluster.add_controller(nats=cable.relay.url)
         clients = [cluster.admin, *cluster.others]
-        load, faults = Load(cluster, gate, seed), Faults(cluster, seed)
+        load, faults = Load(cluster, gate, seed), Faults(cluster, cable, seed)
         with ThreadPoolExecutor(CALLERS) as callers:
             calls = [callers.submit(load.call, number) for number in range(CALLERS)]
             try:

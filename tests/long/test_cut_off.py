@@ -1,11 +1,7 @@
 """A network that stalls: what an agent did meanwhile arrives once."""
 
-import asyncio
 import itertools
-import threading
-from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,7 +22,7 @@ from tests.testing.passages import (
     let_go,
 )
 from tests.testing.process import TowlineProcess, wait_until
-from tests.testing.relay import Relay
+from tests.testing.relay import Cable
 
 _names = (f"fault{number}" for number in itertools.count())
 
@@ -53,48 +49,6 @@ def name(gate: Gate) -> Iterator[str]:
     yield name
     for held in gate.directory.glob(f"{name}*.held"):
         held.unlink()
-
-
-class Cable:
-    """A relay, in a thread of its own."""
-
-    def __init__(self, upstream: int) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cable")
-        self.relay = Relay(upstream)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.relay.__aenter__(), self._loop).result()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leaving = self.relay.__aexit__(None, None, None)
-        asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _do(self, what: Callable[[], None]) -> None:
-        async def work() -> None:
-            what()
-
-        asyncio.run_coroutine_threadsafe(work(), self._loop).result()
-
-    def pull(self) -> None:
-        """Let nothing through any more, and nobody know."""
-        self.relay.silent = True
-        self._do(self.relay.stall)
-
-    def plug(self) -> None:
-        """Let new connections through; old ones are known to be dead now."""
-        self.relay.silent = False
-        self._do(self.relay.cut)
 
 
 @pytest.mark.smoke

@@ -15,13 +15,13 @@ from tests.testing.ports import free_port, listening
 from tests.testing.process import Process
 from towline.runtime.embedded_broker import server_program
 
-_USER, _PASSWORD = "tests", "broker-secret"
+JOURNAL_USER, _PASSWORD = "tests", "broker-secret"
 NODES_USER, NODES_PASSWORD = "controllers", "nodes-secret"
 AGENTS_USER, AGENTS_PASSWORD = "agents", "agents-secret"
 
 ACCOUNTS = f"""\
 accounts {{
-  JOURNAL: {{ jetstream: enabled, users: [{{ user: {_USER}, password: "{_PASSWORD}" }}] }}
+  JOURNAL: {{ jetstream: enabled, users: [{{ user: {JOURNAL_USER}, password: "{_PASSWORD}" }}] }}
   NODES: {{ limits: {{ max_payload: 2097152 }}, users: [
     {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
@@ -46,7 +46,7 @@ class Logins:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.credentials = self._write(directory / "credentials", _USER, _PASSWORD)
+        self.credentials = self._write(directory / "credentials", JOURNAL_USER, _PASSWORD)
         self.nodes = self._write(directory / "nodes-credentials", NODES_USER, NODES_PASSWORD)
         self.agents = self._write(directory / "agent-credentials", AGENTS_USER, AGENTS_PASSWORD)
 
@@ -135,7 +135,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         """Return subject and body of all messages that a stream holds."""
 
         async def ask() -> list[tuple[str, bytes]]:
-            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            client = await nats.connect(self.url, user=JOURNAL_USER, password=_PASSWORD)
             try:
                 known = client.jetstream()
                 state = (await known.stream_info(stream)).state
@@ -171,7 +171,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         """Store a message in the stream that holds a subject."""
 
         async def send() -> None:
-            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            client = await nats.connect(self.url, user=JOURNAL_USER, password=_PASSWORD)
             try:
                 await client.jetstream().publish(subject, body)
             finally:
@@ -183,7 +183,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         """Return the names of all streams, those of key-value buckets among them."""
 
         async def ask() -> list[str]:
-            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            client = await nats.connect(self.url, user=JOURNAL_USER, password=_PASSWORD)
             try:
                 return [info.config.name or "" for info in await client.jetstream().streams_info()]
             finally:
@@ -193,7 +193,7 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
 
     def _state(self, stream: str, subjects: str | None = None) -> StreamState:
         async def ask() -> StreamState:
-            client = await nats.connect(self.url, user=_USER, password=_PASSWORD)
+            client = await nats.connect(self.url, user=JOURNAL_USER, password=_PASSWORD)
             try:
                 return (await client.jetstream().stream_info(stream, subjects)).state
             finally:

@@ -71,12 +71,15 @@ class Cluster(Assembly):
         self.anyone = self.client(None)
         self.wait_here(*self.agents)
 
-    def _process(self, part: str, *arguments: str, name: str | None = None) -> TowlineProcess:
+    def _process(
+        self, part: str, *arguments: str, name: str | None = None, nats: str | None = None
+    ) -> TowlineProcess:
         name = name or part
+        login = self.broker.agent_login if part == "agent" else self.broker.journal_login
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),
-            *(self.broker.agent_login if part == "agent" else self.broker.journal_login),
+            *(nats if each == self.broker.url and nats else each for each in login),
             *arguments,
             logs=self.directory,
             name=name,
@@ -84,21 +87,26 @@ class Cluster(Assembly):
         )
         return self._parts.enter_context(process)
 
-    def add_node(self, plan: NodePlan) -> TowlineProcess:
-        """Start one more agent; `wait_here` waits until it is there."""
+    def add_node(self, plan: NodePlan, *, nats: str | None = None) -> TowlineProcess:
+        """Start one more agent; `wait_here` waits until it is there.
+
+        `nats` is the URL by which it reaches the broker, where that isn't the broker's own.
+        """
         labels = [part for label in plan.labels for part in ("--label", label)]
         agent = self._process(
             "agent",
             *("--hostname", plan.hostname, "--engine", plan.engine, *labels),
             name=f"agent-{plan.hostname}",
+            nats=nats,
         )
         self.agents[plan.hostname] = agent
         return agent
 
-    def add_controller(self, *, stranger: bool = False) -> None:
+    def add_controller(self, *, stranger: bool = False, nats: str | None = None) -> None:
         """Start one more controller on the same broker, with the same keys.
 
-        A `stranger` doesn't have the one that credentials are kept with.
+        A `stranger` doesn't have the one that credentials are kept with. `nats` is as for
+        `add_node`.
         """
         listen = f"127.0.0.1:{free_port()}"
         name = f"controller-{len(self.controllers)}"
@@ -106,7 +114,7 @@ class Cluster(Assembly):
         if not stranger:
             key = self.directory / "controller" / "credentials.key"
             keys += ["--credentials-key", str(key)]
-        process = self._process("controller", "--listen", listen, *keys, name=name)
+        process = self._process("controller", "--listen", listen, *keys, name=name, nats=nats)
         process.wait_for_output("answers at")
         self.controllers.append(process)
         client = self.client(self.token("admin"), url=f"http://{listen}")

@@ -10,8 +10,7 @@ from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
 from towline.broker.settings import Settings
 from towline.wire.event import COMPLETED, Event
-from towline.wire.job import Job, new_id
-from towline.wire.subjects import node_subject
+from towline.wire.job import Job, PlannedNode, new_id
 
 MIB = 1024**2
 MACHINE = "a" * 32
@@ -29,7 +28,8 @@ async def add_job(journal: Journal, padding: int) -> str:
     """Append a job that has ended, and return its id."""
     now = time.time()
     parameters = {"image": "x" * padding}
-    job = Job(new_id(), "docker.pull", parameters, "node-1", "tests", now, now + 3600)
-    await journal.add_job(job, node_subject(MACHINE))
-    await journal.add_event(Event(job.id, MACHINE, "node-1", COMPLETED, time.time(), data={}))
+    plan = [PlannedNode(MACHINE, "node-1")]
+    job = Job(new_id(), "docker.pull", parameters, "node-1", "tests", now, now + 3600, plan=plan)
+    await journal.add_job(job)
+    await journal.add_reports([Event(job.id, MACHINE, "node-1", COMPLETED, now, data={})], job.id)
     return job.id

@@ -1,6 +1,9 @@
 """A TCP relay, for faults below any protocol."""
 
 import asyncio
+import json
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -8,7 +11,11 @@ from tests.testing.ports import free_port
 
 
 class _Pair:
-    """One connection through the relay."""
+    """One connection through the relay.
+
+    Attributes:
+        user: whom a NATS client logs in as; None before it does.
+    """
 
     def __init__(
         self,
@@ -22,6 +29,7 @@ class _Pair:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.deaf = False
+        self.user: str | None = None
 
     @property
     def open(self) -> bool:
@@ -42,6 +50,8 @@ class Relay:
     Attributes:
         accepted: how many connections there have ever been.
         silent: whether new connections are accepted, but nothing is relayed on them.
+        barred: the NATS users whose new connections are reset when they log in.
+        muted: those on whose new connections nothing is relayed from then on.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -49,6 +59,8 @@ class Relay:
         self.port = free_port()
         self.accepted = 0
         self.silent = False
+        self.barred: set[str] = set()
+        self.muted: set[str] = set()
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -80,20 +92,23 @@ class Relay:
         """How many connections their clients have not ended."""
         return sum(pair.open for pair in self._pairs)
 
-    def cut(self) -> None:
-        """Reset all connections."""
-        for pair in self._pairs:
+    def _of(self, user: str | None) -> list[_Pair]:
+        return [pair for pair in self._pairs if user is None or pair.user == user]
+
+    def cut(self, user: str | None = None) -> None:
+        """Reset all connections, or those of a NATS user."""
+        for pair in self._of(user):
             pair.abort()
 
-    def stall(self) -> None:
+    def stall(self, user: str | None = None) -> None:
         """Take and pass nothing more on the connections, as if a cable had been pulled."""
-        for pair in self._pairs:
+        for pair in self._of(user):
             pair.flowing.clear()
 
-    def deafen(self) -> None:
-        """Pass on what clients send, and lose what they are answered."""
+    def deafen(self, deaf: bool = True) -> None:
+        """Pass on what clients send, and lose what they are answered; or lose no more of it."""
         for pair in self._pairs:
-            pair.deaf = True
+            pair.deaf = deaf
 
     def inject(self, data: bytes) -> None:
         """Send something to the server in the clients' names."""
@@ -138,7 +153,83 @@ class Relay:
             piece = await source.read(65536)
             if not piece:
                 return
+            if source is pair.source and pair.user is None:
+                pair.user = _login(piece)
+                if pair.user in self.barred:
+                    return
+                if pair.user in self.muted:
+                    pair.flowing.clear()
             await pair.flowing.wait()
             if not (pair.deaf and sink is pair.client):
                 sink.write(piece)
                 await sink.drain()
+
+
+def _login(piece: bytes) -> str | None:
+    """Return the user that a NATS client's first line names."""
+    line = piece.partition(b"\r\n")[0]
+    if not line.startswith(b"CONNECT "):
+        return None
+    return str(json.loads(line.removeprefix(b"CONNECT ")).get("user"))
+
+
+class Cable:
+    """A relay to a NATS server, in a thread of its own."""
+
+    def __init__(self, upstream: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cable")
+        self.relay = Relay(upstream)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.relay.__aenter__(), self._loop).result()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        leaving = self.relay.__aexit__(None, None, None)
+        asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, what: Callable[[], None]) -> None:
+        async def work() -> None:
+            what()
+
+        asyncio.run_coroutine_threadsafe(work(), self._loop).result()
+
+    def pull(self) -> None:
+        """Let nothing through any more, and nobody know."""
+        self.relay.silent = True
+        self._do(self.relay.stall)
+
+    def plug(self) -> None:
+        """Let new connections through; old ones are known to be dead now."""
+        self.relay.silent = False
+        self._do(self.relay.cut)
+
+    def lose(self, lost: bool = True) -> None:
+        """Lose what clients are sent, or lose no more of it."""
+        self._do(lambda: self.relay.deafen(lost))
+
+    def bar(self, user: str) -> None:
+        """Reset the connections of a NATS user, and those that it tries to make."""
+        self.relay.barred.add(user)
+        self._do(lambda: self.relay.cut(user))
+
+    def mute(self, user: str) -> None:
+        """Let nothing of a NATS user through any more, and nobody know."""
+        self.relay.muted.add(user)
+        self._do(lambda: self.relay.stall(user))
+
+    def admit(self, user: str) -> None:
+        """Let new connections of a NATS user through; old ones are reset."""
+        self.relay.barred.discard(user)
+        self.relay.muted.discard(user)
+        self._do(lambda: self.relay.cut(user))

@@ -9,7 +9,6 @@ from tests.testing.process import wait_until
 from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.consumer import Follower, Message
-from towline.broker.durable import DurableFollower
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.broker.streams import create_stream
@@ -78,10 +77,9 @@ async def delete_consumers(jetstream: JetStream) -> None:
 class Following:
     """A follower at work: what it has yielded, as it comes."""
 
-    def __init__(self, follower: Follower, *, acknowledge: bool = True) -> None:
+    def __init__(self, follower: Follower) -> None:
         self.follower = follower
         self.messages: list[Message] = []
-        self._acknowledge = acknowledge
         self.task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> "Following":
@@ -96,8 +94,6 @@ class Following:
     async def _follow(self) -> None:
         async for message in self.follower:
             self.messages.append(message)
-            if self._acknowledge:
-                await message.acknowledge()
 
     @property
     def numbers(self) -> list[int]:
@@ -110,17 +106,5 @@ class Following:
 
 
 def ephemeral(jetstream: JetStream, **more: Any) -> Follower:
-    """Return a follower of the stream whose place the broker does not keep.
-
-    It acknowledges nothing.
-    """
-    more.pop("acknowledge_within", None)
+    """Return a follower of the stream that notices silence soon."""
     return Follower(jetstream, STREAM, **{"heartbeat": HEARTBEAT, **more})
-
-
-def durable(jetstream: JetStream, **more: Any) -> DurableFollower:
-    """Return a follower of the stream whose place the broker keeps."""
-    return DurableFollower(jetstream, STREAM, "tests", **{"heartbeat": HEARTBEAT, **more})
-
-
-Make = Callable[..., Follower]

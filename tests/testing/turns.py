@@ -32,6 +32,7 @@ class Nodes:
         self.held: set[str] = set()
         self.drained: set[str] = set()
         self.picked: str | None = None
+        self.beaten = 2 * NOW
 
     def here(self, machine: str) -> bool:
         """Whether a node is here."""
@@ -40,6 +41,10 @@ class Nodes:
     def holds(self, machine: str, job_id: str) -> bool:
         """Whether a node has the task of a job."""
         return machine in self.held
+
+    def received(self, machine: str) -> float:
+        """Return when a node's last heartbeat came."""
+        return self.beaten
 
     def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
         """Return why a node can't have its turn."""

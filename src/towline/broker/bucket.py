@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from towline.broker.answers import NANOSECONDS, BrokerRefused, WrongLastSequence, unreadable
+from towline.broker.answers import NANOSECONDS, WrongLastSequence, unreadable
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.consumer import Follower
 from towline.broker.jetstream import JetStream
@@ -147,30 +146,6 @@ class Bucket(Generic[T]):
             return None
         return Entry(key, self._read(key, message.data), message.sequence, message.stored)
 
-    async def get_nearby(self, key: str) -> Entry[T] | None:
-        """Return as `get` does, from any server that has a copy: quicker, perhaps not the newest.
-
-        Source: NATS ADR-31, "JetStream Direct Get".
-
-        Raises:
-            BrokerRefused, BrokerUnreachable: it isn't known.
-        """
-        reply = await self._jetstream.connection.request(
-            f"$JS.API.DIRECT.GET.{self._stream}.{self.subject(key)}", b""
-        )
-        headers = reply.headers or {}
-        try:
-            status = int(headers.get("Status", 200))
-            if status == 404:
-                return None
-            if status != 200:
-                raise BrokerRefused(status, headers.get("Description", ""))
-            sequence = int(headers["Nats-Sequence"])
-            stored = msgspec.convert(headers["Nats-Time-Stamp"], datetime)
-        except (KeyError, ValueError, msgspec.ValidationError) as error:
-            raise unreadable(f"DIRECT.GET.{self._stream}", error) from error
-        return Entry(key, self._read(key, reply.data), sequence, stored.timestamp())
-
     async def put(
         self, key: str, value: T, *, last: int | None = None, timeout: float = REQUEST_TIMEOUT
     ) -> int:
@@ -194,10 +169,6 @@ class Bucket(Generic[T]):
             if newest is None or newest.value is not None:
                 raise
         return await self._jetstream.append(subject, data, last=newest.sequence, timeout=timeout)
-
-    async def put_unconfirmed(self, key: str, value: T) -> None:
-        """Send a value to be stored, and wait for no answer; dropped without a connection."""
-        await self._jetstream.connection.publish(self.subject(key), msgspec.json.encode(value))
 
     async def purge(
         self, key: str, *, up_to: int | None = None, timeout: float = REQUEST_TIMEOUT

@@ -52,29 +52,12 @@ class Message(msgspec.Struct, frozen=True):
     pending: int
     origin: Msg
 
-    async def acknowledge(self) -> None:
-        """Have the broker not deliver this again; unconfirmed, so it may come again."""
-        await self._reply(b"+ACK")
-
-    async def refuse(self) -> None:
-        """Have the broker deliver this again, to another follower if there is one."""
-        await self._reply(b"-NAK")
-
-    async def extend(self) -> None:
-        """Have the broker wait longer for the acknowledgement: this is being worked on."""
-        await self._reply(b"+WPI")
-
-    async def _reply(self, word: bytes) -> None:
-        with contextlib.suppress(nats.errors.Error, OSError):
-            await self.origin._client.publish(self.origin.reply, word)
-
 
 class Follower:
     """Follows a stream, message by message, whatever becomes of connections and servers.
 
     The broker keeps no position: every (re)start goes on after the last message that was yielded,
-    nothing is acknowledged, and a gap in the deliveries starts over from there. See
-    `DurableFollower` for the other kind.
+    nothing is acknowledged, and a gap in the deliveries starts over from there.
 
     Attributes:
         created: when the stream that is followed was made, as the broker says it.
@@ -253,11 +236,6 @@ class Follower:
                     if status in ("404", "408") or (status == "409" and "Batch" in reason):
                         outstanding = 0
                         continue
-                    pause = self._pause(status, reason)
-                    if pause is not None:
-                        outstanding = 0
-                        await asyncio.wait({watcher}, timeout=pause)
-                        continue
                     log.info("consumer ended", stream=self._stream, status=status, reason=reason)
                     return
                 try:
@@ -282,10 +260,6 @@ class Follower:
             "expires": int(self._pull_expires * NANOSECONDS),
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
-
-    def _pause(self, status: str, reason: str) -> float | None:
-        """Return the seconds after which a request that the consumer refused is sent again."""
-        return None
 
     def _accept(self, message: Message, place: int) -> bool:
         """Return whether a message is the next one; `place` is its among the deliveries."""

@@ -79,7 +79,6 @@ class JetStream:
         payload: bytes,
         *,
         message_id: str | None = None,
-        first: bool = False,
         last: int | None = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> int:
@@ -89,8 +88,8 @@ class JetStream:
         timed out may have been stored, and the id keeps it from being stored twice.
 
         Args:
-            first: store it only where the stream holds none on this subject.
-            last: store it only where this is the sequence of the newest on this subject.
+            last: store it only where this is the sequence of the newest on this subject; 0 for only
+                where there is none.
 
         Raises:
             WrongLastSequence: there is a newer one on this subject: perhaps this very message,
@@ -101,8 +100,8 @@ class JetStream:
         headers = {}
         if message_id is not None:
             headers["Nats-Msg-Id"] = message_id
-        if first or last is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(last or 0)
+        if last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(last)
         deadline = asyncio.get_running_loop().time() + timeout
         # A single server loses no message without the connection to it.
         patience = FIRST_ATTEMPT / 2 if self.connection.clustered else timeout

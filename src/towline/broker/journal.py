@@ -18,7 +18,7 @@ import structlog
 
 from towline.broker.answers import NANOSECONDS, BrokerRefused
 from towline.broker.jetstream import JetStream
-from towline.broker.streams import MAX_CONSUMERS, create_stream, lacks_room
+from towline.broker.streams import create_stream, lacks_room
 from towline.units import show_size
 from towline.wire.event import Event
 from towline.wire.job import Job
@@ -106,7 +106,6 @@ class Journal:
             "storage": "file",
             "max_msgs": -1,
             "max_msg_size": -1,
-            "max_consumers": MAX_CONSUMERS,
             "num_replicas": retention.replicas,
             "duplicate_window": int(min(120.0, retention.age) * NANOSECONDS),
             "allow_direct": True,

@@ -18,10 +18,6 @@ from towline.broker.answers import (
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.jetstream import JetStream
 
-MAX_CONSUMERS = 20_000
-"""Consumers that a stream may have, and followers that may wait at one consumer. Unless told so,
-nats-server 2.15 refuses a stream's 1,001st consumer and a consumer's 513th follower."""
-
 
 class StoredMessage(msgspec.Struct, frozen=True):
     """A message that a stream holds.

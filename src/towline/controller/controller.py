@@ -40,13 +40,13 @@ from towline.controller.jobs.lists import Lists
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reads import Reads
+from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.presence import Presence
 from towline.controller.progress.watches import Watches
 from towline.controller.questions import Questions
-from towline.controller.reports import Reports
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases
@@ -194,11 +194,12 @@ class Controller:
 
     async def run(self) -> None:
         """Run all parts, for ever."""
-        await self.storage.make()
         async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("storage", self.storage.run))
+            await self.storage.ready.wait()
             for part in (
-                *(self.storage, self.indexer, self.presence, self.cooldowns, self.service),
-                *(self.runner, self.reads, self.reports, self.watches, self.job_credentials),
+                *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
+                *(self.reads, self.reports, self.watches, self.job_credentials),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

@@ -219,8 +219,12 @@ class Presence:
             looked: when that was done before, in seconds since the machine was started.
         """
         now = self._fleet.clock.running()
+        stood = now - looked - self.interval / 10
         # While the broker is away, or this process stands still, no heartbeat is received, and
         # soon after it only those of nodes that are as quick as this controller.
-        if not self._nodes.connected or now - looked > self._late + self.interval / 10:
+        if not self._nodes.connected or stood > self._late:
             self._patient_until = now + self._grace
+        elif stood > self.interval:
+            # What came meanwhile is not received yet.
+            self._patient_until = max(self._patient_until, now)
         self._fleet.find_silent(self._patient_until)

@@ -16,9 +16,9 @@ from towline.controller.cooldowns import Cooldowns
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.reports import sender_of
 from towline.controller.jobs.state import JobState
 from towline.controller.presence import Presence
-from towline.controller.reports import sender_of
 from towline.controller.rollout.releases import Releases
 from towline.errors import BrokerUnreachable
 from towline.wire import messages

@@ -48,8 +48,11 @@ class Storage:
             return
 
     async def run(self) -> None:
-        """Make again what the broker kept in memory only, at each new connection, for ever."""
+        """Make what doesn't exist, at each new connection, for ever.
+
+        The broker keeps some of it in memory only.
+        """
         while True:
-            await self._connection.lost()
             await self._connection.client()
             await self.make()
+            await self._connection.lost()

@@ -8,6 +8,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from tests.testing.broker import Broker
+from tests.testing.jobs import a_job
 from tests.testing.relay import Relay
 from tests.testing.stream import (
     STREAM,
@@ -17,9 +18,8 @@ from tests.testing.stream import (
 )
 from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.jetstream import JetStream
-from towline.broker.journal import Journal
+from towline.broker.journal import CHANGES, Journal
 from towline.errors import BrokerUnreachable
-from towline.wire.event import Event
 
 T = TypeVar("T")
 
@@ -60,33 +60,34 @@ async def test_what_was_stored_though_its_acknowledgement_was_lost_is_not_stored
 async def test_the_first_of_its_subject_is_refused_for_itself_if_its_acknowledgement_was_lost(
     jetstream: JetStream, observer: JetStream, broker: Broker, relay: Relay
 ) -> None:
-    appending = jetstream.append("t.a", b"1", message_id="x", first=True, timeout=30)
+    appending = jetstream.append("t.a", b"1", message_id="x", last=0, timeout=30)
     with pytest.raises(WrongLastSequence):
         await (await stored_unacknowledged(appending, broker, relay))
     assert await last_sequence(observer) == 1
 
 
-async def test_an_event_is_added_once_though_its_acknowledgement_was_lost(
+async def test_a_job_is_added_once_though_its_acknowledgement_was_lost(
     jetstream: JetStream, observer: JetStream, broker: Broker, relay: Relay
 ) -> None:
-    event = Event("0199", "t", "web-01", "completed", 1.0)
-    await make_stream(jetstream, name="EVENTS", subjects=["event.>"])
+    job = a_job()
+    await make_stream(jetstream, name=CHANGES, subjects=["job.*"])
     relay.deafen()
-    adding = asyncio.create_task(Journal(jetstream).add_event(event, timeout=30))
-    await until(lambda: broker.last_sequence("EVENTS") == 1, "the event stored")
+    adding = asyncio.create_task(Journal(jetstream).add_job(job, timeout=30))
+    await until(lambda: broker.last_sequence(CHANGES) == 1, "the job stored")
     relay.cut()
-    await adding
-    await Journal(observer).add_event(event)
-    assert await Journal(observer).last_sequence("EVENTS") == 1
+    assert await adding == 1
+    assert await Journal(observer).add_job(job) == 1
+    _, first, last = await Journal(observer).state(CHANGES)
+    assert (first, last) == (1, 1)
 
 
 async def test_only_the_first_message_of_a_subject_is_stored_where_it_is_to_be_the_first(
     jetstream: JetStream,
 ) -> None:
-    assert await jetstream.append("t.a", b"1", message_id="x", first=True) == 1
+    assert await jetstream.append("t.a", b"1", message_id="x", last=0) == 1
     with pytest.raises(WrongLastSequence):
-        await jetstream.append("t.a", b"2", message_id="y", first=True)
-    assert await jetstream.append("t.b", b"3", message_id="z", first=True) == 2
+        await jetstream.append("t.a", b"2", message_id="y", last=0)
+    assert await jetstream.append("t.b", b"3", message_id="z", last=0) == 2
 
 
 async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
@@ -94,7 +95,7 @@ async def test_of_many_that_append_the_first_message_of_a_subject_one_does(
 ) -> None:
     answers = await asyncio.gather(
         *(
-            sender.append("t.a", b"%d" % number, message_id=f"id-{number}", first=True)
+            sender.append("t.a", b"%d" % number, message_id=f"id-{number}", last=0)
             for number in range(20)
             for sender in (jetstream, observer)
         ),

@@ -78,13 +78,6 @@ async def test_a_value_is_read_back_with_its_sequence_and_the_broker_s_time(
     assert abs(entry.stored - observer.clock.now()) < 60
 
 
-async def test_a_value_is_read_from_any_copy_as_from_the_leader(bucket: Bucket[Thing]) -> None:
-    assert await bucket.get_nearby("a") is None
-    await bucket.put("a", Thing(1))
-    await bucket.put("a", Thing(2))
-    assert await bucket.get_nearby("a") == await bucket.get("a")
-
-
 async def test_values_are_stored_as_other_clients_expect(
     bucket: Bucket[Thing], broker: Broker
 ) -> None:
@@ -119,9 +112,9 @@ async def test_a_value_that_was_deleted_or_can_t_be_read_counts_as_none(
     bucket: Bucket[Thing], observer: JetStream, data: bytes
 ) -> None:
     sequence = await observer.append(bucket.subject("a"), data)
-    for entry in (await bucket.get("a"), await bucket.get_nearby("a")):
-        assert entry is not None
-        assert (entry.value, entry.sequence) == (None, sequence)
+    entry = await bucket.get("a")
+    assert entry is not None
+    assert (entry.value, entry.sequence) == (None, sequence)
     await bucket.put("a", Thing(1), last=0)
     with pytest.raises(WrongLastSequence):
         await bucket.put("a", Thing(2), last=0)
@@ -266,7 +259,5 @@ async def test_a_bucket_that_is_not_there_is_an_error_at_once(observer: JetStrea
     bucket = things(observer)
     with pytest.raises(BrokerRefused, match="stream not found"):
         await bucket.get("a")
-    with pytest.raises(BrokerUnreachable, match="nothing there answers"):
-        await bucket.get_nearby("a")
     with pytest.raises(BrokerUnreachable, match="nothing there answers"):
         await bucket.put("a", Thing(1), timeout=0.1)

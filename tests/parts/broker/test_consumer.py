@@ -13,10 +13,8 @@ from tests.testing.relay import Relay
 from tests.testing.stream import (
     STREAM,
     Following,
-    Make,
     consumers,
     delete_consumers,
-    durable,
     ephemeral,
     fill,
     make_stream,
@@ -25,12 +23,11 @@ from tests.testing.stream import (
 from towline.broker.jetstream import JetStream
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
-    jetstream: JetStream, make: Make
+    jetstream: JetStream,
 ) -> None:
     await asyncio.gather(*(fill(jetstream, number, number) for number in range(1200)))
-    async with Following(make(jetstream)) as following:
+    async with Following(ephemeral(jetstream)) as following:
         await fill(jetstream, 1200, 1210)
         await following.until(1210)
     assert sorted(following.numbers) == list(range(1211))
@@ -40,25 +37,21 @@ async def test_a_follower_yields_all_that_is_there_and_all_that_comes_in_order(
     assert {message.subject for message in following.messages} == {"t.a"}
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize(("after", "expected"), [(0, [1, 2, 3, 4]), (2, [3, 4]), (None, [4])])
 async def test_a_follower_begins_where_it_is_asked_to(
-    jetstream: JetStream, make: Make, after: int | None, expected: list[int]
+    jetstream: JetStream, after: int | None, expected: list[int]
 ) -> None:
     await fill(jetstream, 1, 3)
-    async with Following(make(jetstream, after=after)) as following:
+    async with Following(ephemeral(jetstream, after=after)) as following:
         await fill(jetstream, 4, 4)
         await following.until(4)
     assert following.numbers == expected
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
-async def test_a_follower_has_only_the_subjects_that_it_asked_for(
-    jetstream: JetStream, make: Make
-) -> None:
+async def test_a_follower_has_only_the_subjects_that_it_asked_for(jetstream: JetStream) -> None:
     for number, subject in enumerate(["t.a", "t.b.x", "t.c", "t.b.y", "t.a"]):
         await jetstream.append(subject, b"%d" % number)
-    async with Following(make(jetstream, subjects=["t.b.*", "t.c"])) as following:
+    async with Following(ephemeral(jetstream, subjects=["t.b.*", "t.c"])) as following:
         await following.until(3)
     assert following.numbers == [1, 2, 3]
     async with Following(ephemeral(jetstream, subjects=["t.a"])) as following:
@@ -82,9 +75,8 @@ async def test_the_newest_message_of_each_subject_comes_first_and_again_after_an
     assert following.numbers == [2, 3, 2, 3, 4]
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
-async def test_a_follower_waits_for_its_stream(observer: JetStream, make: Make) -> None:
-    follower = make(observer)
+async def test_a_follower_waits_for_its_stream(observer: JetStream) -> None:
+    follower = ephemeral(observer)
     following = Following(follower)
     with capture_logs() as logs:
         entering = asyncio.create_task(following.__aenter__())
@@ -114,7 +106,6 @@ async def disturb_consumer(jetstream: JetStream, broker: Broker, relay: Relay) -
     await delete_consumers(jetstream)
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize(
     "disturb", [disturb_relay, disturb_stall, disturb_broker, disturb_consumer]
 )
@@ -123,25 +114,22 @@ async def test_a_follower_goes_on_after_any_disturbance_and_misses_nothing(
     observer: JetStream,
     broker: Broker,
     relay: Relay,
-    make: Make,
     disturb: Callable[[JetStream, Broker, Relay], Awaitable[None]],
 ) -> None:
-    async with Following(make(jetstream, acknowledge_within=0.5)) as following:
+    async with Following(ephemeral(jetstream)) as following:
         filling = asyncio.create_task(fill(observer, 1, 600))
         for number in (100, 300, 500):
             await following.until(number)
             await disturb(observer, broker, relay)
         await filling
         await following.until(*range(1, 601))
-    # A durable one may be given again what it acknowledged over a connection that was lost.
-    assert make is durable or following.numbers == list(range(1, 601))
+    assert following.numbers == list(range(1, 601))
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_two_interruptions_in_one_moment_are_as_good_as_one(
-    jetstream: JetStream, observer: JetStream, relay: Relay, make: Make
+    jetstream: JetStream, observer: JetStream, relay: Relay
 ) -> None:
-    async with Following(make(jetstream, acknowledge_within=0.5)) as following:
+    async with Following(ephemeral(jetstream)) as following:
         await fill(observer, 1, 50)
         await following.until(50)
         await delete_consumers(observer)
@@ -152,16 +140,15 @@ async def test_two_interruptions_in_one_moment_are_as_good_as_one(
         await delete_consumers(observer)
         await fill(observer, 101, 150)
         await following.until(*range(1, 151))
-    assert make is durable or following.numbers == list(range(1, 151))
+    assert following.numbers == list(range(1, 151))
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize("after", [0, None, 2])
 async def test_of_a_stream_that_was_made_anew_all_is_yielded(
-    jetstream: JetStream, observer: JetStream, make: Make, after: int | None
+    jetstream: JetStream, observer: JetStream, after: int | None
 ) -> None:
     await fill(observer, 1, 2)
-    async with Following(make(jetstream, after=after)) as following:
+    async with Following(ephemeral(jetstream, after=after)) as following:
         await fill(observer, 3, 20)
         await following.until(20)
         await observer.call(f"STREAM.DELETE.{STREAM}")
@@ -201,12 +188,9 @@ async def test_a_silent_consumer_is_noticed_while_the_connection_is_well(
     assert "no sign of life from the consumer" in [entry["event"] for entry in logs]
 
 
-@pytest.mark.parametrize("make", [ephemeral, durable])
 @pytest.mark.parametrize("reply", ["", "nowhere", "a.b.c.d.1.x.1.1.1"])
-async def test_what_no_consumer_delivers_ends_nothing(
-    jetstream: JetStream, make: Make, reply: str
-) -> None:
-    async with Following(make(jetstream)) as following:
+async def test_what_no_consumer_delivers_ends_nothing(jetstream: JetStream, reply: str) -> None:
+    async with Following(ephemeral(jetstream)) as following:
         await fill(jetstream, 1, 1)
         await following.until(1)
         inbox = (await subscription(jetstream, following.messages[0].origin)).subject
@@ -220,11 +204,10 @@ async def test_what_no_consumer_delivers_ends_nothing(
 
 
 @pytest.mark.parametrize("ticks", range(4))
-@pytest.mark.parametrize("make", [ephemeral, durable])
 async def test_a_follower_that_is_cancelled_as_a_message_arrives_ends(
-    jetstream: JetStream, make: Make, ticks: int
+    jetstream: JetStream, ticks: int
 ) -> None:
-    async with Following(make(jetstream)) as following:
+    async with Following(ephemeral(jetstream)) as following:
         await fill(jetstream, 1, 1)
         await following.until(1)
         message = following.messages[0].origin

@@ -9,7 +9,7 @@ import pytest
 from tests.testing.broker import Broker
 from tests.testing.process import TowlineProcess
 from tests.testing.up import ServiceManager
-from towline.broker.journal import EVENTS, JOBS
+from towline.broker.journal import STREAMS
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def controller(broker: Broker, manager: ServiceManager, tmp_path: Path) -> Towli
     return TowlineProcess(
         "controller",
         *("--state", tmp_path / "state", "--listen", "127.0.0.1:0"),
-        *("--nats", broker.url, "--nats-credentials", broker.credentials),
+        *broker.journal_login,
         logs=tmp_path,
         env={"TOWLINE_CONFIG": "/dev/null", "NOTIFY_SOCKET": manager.address},
     )
@@ -46,14 +46,14 @@ def test_a_controller_is_ready_when_it_can_answer_from_what_the_broker_has(
     with controller:
         url = controller.wait_for_output(r"^Towline answers at (\S+)$")[1]
         manager.wait_for("STATUS=waiting for the broker")
-        # It has tried to make what it keeps at the broker by then, and is alive all the while.
-        controller.wait_for(lambda: "not made yet" in controller.stderr, what="an attempt")
+        # It is alive all the while.
+        controller.wait_for(lambda: "not reachable" in controller.stderr, what="an attempt")
         assert httpx.get(f"{url}/health").status_code == 200
         assert manager.count("READY=1") == 0
 
         broker.start()
         manager.wait_for("READY=1")
-        assert {JOBS, EVENTS} <= set(broker.streams())
+        assert set(STREAMS) <= set(broker.streams())
         assert "catching up" not in httpx.get(f"{url}/health/ready").text
 
         assert controller.stop() == 0

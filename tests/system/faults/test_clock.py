@@ -9,7 +9,7 @@ import pytest
 
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
-from tests.testing.process import wait_until
+from tests.testing.process import TowlineProcess, wait_until
 
 BEHIND, RIGHT, AHEAD = "behind", "right", "ahead"
 HOURS = {BEHIND: -1, RIGHT: 0, AHEAD: 1}
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs the package faketim
 class ShiftedCluster(Cluster):
     """A cluster in which some nodes' clocks are off, and they alone."""
 
-    def add_node(self, plan: NodePlan):  # type: ignore[no-untyped-def]
+    def add_node(self, plan: NodePlan, *, nats: str | None = None) -> TowlineProcess:
         before = self._env
         if HOURS[plan.hostname]:
             self._env = {
@@ -32,7 +32,7 @@ class ShiftedCluster(Cluster):
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }
         try:
-            return super().add_node(plan)
+            return super().add_node(plan, nats=nats)
         finally:
             self._env = before
 

@@ -45,15 +45,13 @@ def test_a_key_is_known_though_its_node_takes_no_work_any_more(
     assert gate.begun(name, "two") == 1
 
 
-def test_many_requests_with_one_key_at_once_make_one_job(
-    jobs: Cluster, gate: Gate, ask: Ask, name: str
-) -> None:
-    key = {"Idempotency-Key": str(uuid.uuid4())}
-    made = jobs.jobs_made()
+def at_once(jobs: Cluster, ask: Ask, target: str, key: str) -> list[httpx.Response]:
+    """Ask for the same at both controllers, several times at once; return the answers."""
     answers: list[httpx.Response] = []
+    headers = {"Idempotency-Key": key}
     callers = [
         threading.Thread(
-            target=lambda client=client: answers.append(ask("_all", headers=key, client=client))
+            target=lambda client=client: answers.append(ask(target, headers=headers, client=client))
         )
         for client in (jobs.admin, jobs.others[0]) * 4
     ]
@@ -61,9 +59,28 @@ def test_many_requests_with_one_key_at_once_make_one_job(
         caller.start()
     for caller in callers:
         caller.join()
+    return answers
+
+
+def test_many_requests_with_one_key_at_once_make_one_job(
+    jobs: Cluster, gate: Gate, ask: Ask, name: str
+) -> None:
+    made = jobs.jobs_made()
+    answers = at_once(jobs, ask, "_all", str(uuid.uuid4()))
     assert len({job_id(answer) for answer in answers}) == 1
     assert jobs.jobs_made() == made + 1
     assert [gate.begun(name, node) for node in NODES] == [1, 1, 1]
+
+
+def test_many_requests_with_one_key_at_once_are_answered_with_what_one_node_has_done(
+    jobs: Cluster, gate: Gate, ask: Ask, name: str
+) -> None:
+    for number in range(5):
+        answers = at_once(jobs, ask, "_any", f"{name}-{number}")
+        shown = [answer.json()["results"] for answer in answers]
+        assert shown == [shown[0]] * len(answers)
+        assert [result["status"] for result in shown[0]] == ["ok"]
+        assert sum(gate.begun(name, node) for node in NODES) == number + 1
 
 
 def test_a_key_stands_for_one_request_of_one_caller(jobs: Cluster, ask: Ask) -> None:

@@ -17,12 +17,13 @@ HOUR = 3600.0
 class World:
     """A fleet of one node, and clocks that a test turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self.interval = interval
         self.running = 1000.0
         self.wall = NOW
         self.broker = ConnectionDouble()
         self.fleet = Fleet(LocalClock(lambda: self.running, lambda: self.wall))
-        self.presence = Presence(self.fleet, self.broker, JetStream(self.broker))
+        self.presence = Presence(self.fleet, self.broker, JetStream(self.broker), interval=interval)
         self.fleet.register(Registration("a", "web-01", "0.2.0", NOW, NOW))
         self.looked = self.running
         self.beat()
@@ -33,7 +34,7 @@ class World:
         return member
 
     def beat(self) -> None:
-        self.fleet.receive("a", Heartbeat("1" * 16, INTERVAL))
+        self.fleet.receive("a", Heartbeat("1" * 16, self.interval))
 
     def look(self) -> None:
         self.presence.look(self.looked)
@@ -125,3 +126,12 @@ def test_a_look_that_is_a_little_late_is_no_excuse(world: World) -> None:
     world.sleep(LATE)
     world.look()
     assert not world.member.here
+
+
+def test_a_moment_of_standing_still_is_no_silence_of_nodes_that_beat_often() -> None:
+    world = World(interval=1.0)
+    world.sleep(LATE - 0.5)
+    world.look()
+    assert world.member.here
+    assert world.silent_for(MISSED * 1.0)
+    assert not world.silent_for(LOOK_EVERY)

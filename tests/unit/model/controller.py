@@ -15,10 +15,10 @@ from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import CATCH_UP, Indexer, Pulse
 from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submit import first_turns
 from towline.controller.jobs.waiting import Waiting
-from towline.controller.reports import Reports
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases

@@ -17,8 +17,8 @@ from towline.agent.changes import ENDED
 from towline.agent.ledger import Ledger
 from towline.agent.runner import Runner as NodeRunner
 from towline.broker.listener import Received
+from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.state import JobState
-from towline.controller.reports import Reports
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.runner import Runner
 from towline.controller.rollout.view import FleetView

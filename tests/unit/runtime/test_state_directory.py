@@ -11,7 +11,15 @@ import pytest
 from tests.testing.process import Process
 from towline.errors import InvalidConfiguration, StateInUse
 from towline.runtime import state_directory
-from towline.runtime.state_directory import Lock, machine_id, open_directory, write_private
+from towline.runtime.state_directory import (
+    KEPT_BEFORE,
+    LAYOUT,
+    PRESENT_LAYOUT,
+    Lock,
+    machine_id,
+    open_directory,
+    write_private,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -235,3 +243,34 @@ def test_a_hostname_that_could_be_no_target_is_refused(
             state_directory.hostname(given)
         assert repr(name) in refused.value.details
         assert "--hostname" in refused.value.details
+
+
+def test_a_new_directory_is_marked_with_its_layout_and_used_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        open_directory(tmp_path / "state")
+        assert (tmp_path / "state" / LAYOUT).read_text() == f"{PRESENT_LAYOUT}\n"
+
+
+@pytest.mark.parametrize("kept", KEPT_BEFORE)
+def test_a_directory_of_version_0_1_is_refused_until_what_can_t_be_read_is_moved(
+    tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / kept).write_text("")
+    (tmp_path / "machine-id").write_text("a" * 32)
+    with pytest.raises(InvalidConfiguration, match="is of another version of Towline") as refused:
+        open_directory(tmp_path)
+    assert f"move {kept} out of it" in refused.value.details
+    assert not (tmp_path / LAYOUT).exists()
+    (tmp_path / kept).rename(tmp_path.parent / f"{tmp_path.name}-{kept}")
+    open_directory(tmp_path)
+    assert machine_id(tmp_path, None) == "a" * 32
+
+
+@pytest.mark.parametrize("found", ["3", "", "x"])
+def test_a_directory_of_a_version_that_is_not_known_is_refused(tmp_path: Path, found: str) -> None:
+    (tmp_path / LAYOUT).write_text(found)
+    (tmp_path / "ledger.sqlite").write_text("")
+    with pytest.raises(InvalidConfiguration) as refused:
+        open_directory(tmp_path)
+    assert LAYOUT in refused.value.details
+    assert (tmp_path / LAYOUT).read_text() == found

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -23,7 +24,7 @@ from towline.errors import BrokerUnreachable, TowlineError
 from towline.runtime.part import keep_running
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.event import Event
+from towline.wire.event import DELETED, NOBODY, Event
 from towline.wire.job import Job
 from towline.wire.subjects import REPORTED
 
@@ -38,6 +39,8 @@ PRUNE_EVERY = 600.0
 PRUNE_AFTER = 20_000
 """Messages after which the index is pruned all the same: a journal that is full drops as much."""
 RETRY_EVERY = 0.5
+MOST_EARLY = 10_000
+"""Decisions about reads, at most, that are kept for reads which are folded later."""
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
 
@@ -88,6 +91,9 @@ class Indexer:
         self._prune_after = prune_after
         self._on_event: list[Callable[[Event], None]] = []
         self._folded: dict[str, int] = {}
+        self._early: OrderedDict[str, list[tuple[Event, int]]] = OrderedDict()
+        """Decisions about jobs that aren't open, or not yet: what is decided about a read stands in
+        the other stream, of which more may be folded."""
         self._unpruned = 0
         self._behind = set(STREAMS)
         self._asking: asyncio.Task[dict[str, int]] | None = None
@@ -207,6 +213,8 @@ class Indexer:
     def _fold_job(self, job: Job, stream: str, at: int) -> None:
         self._index.add_job(job, stream, at)
         state = self._open.add(job)
+        for event, decided in self._early.pop(job.id, ()) if state is not None else ():
+            self._open.apply(event, decided)
         if state is None:
             state = JobState(job)
         self._index.change(state)
@@ -216,6 +224,10 @@ class Indexer:
         state = self._open.apply(event, decided_at(stream, at))
         if state is not None:
             self._index.change(state)
+        elif event.machine == NOBODY and event.kind != DELETED:
+            self._early.setdefault(event.job, []).append((event, decided_at(stream, at)))
+            if len(self._early) > MOST_EARLY:
+                self._early.popitem(last=False)
         _notify(self._on_event, event)
 
     async def _flush(self) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from towline.broker.answers import BrokerRefused
-from towline.broker.connection import Connection
+from towline.broker.connection import REQUEST_TIMEOUT, Connection
 from towline.broker.journal import Journal
 from towline.broker.listener import Listener, Received
 from towline.controller.fleet import Fleet
@@ -111,6 +111,7 @@ class Reads:
         ask_every: float = ASK_EVERY,
         cancelled_within: float = CANCELLED_WITHIN,
     ) -> None:
+        self._nodes = nodes
         self._fleet = fleet
         self._view = FleetView(fleet)
         self._releases = releases
@@ -176,8 +177,10 @@ class Reads:
         later, until the job expires.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it could not be recorded.
+            BrokerUnreachable, BrokerRefused: no node could be asked, or it could not be recorded.
         """
+        # What nobody can be asked is no job that waits for an answer.
+        await self._nodes.client(REQUEST_TIMEOUT)
         read = self._reads[job.id] = _Read(job)
         later: asyncio.Task[None] | None = None
         try:

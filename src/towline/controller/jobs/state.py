@@ -256,8 +256,8 @@ class JobState:
 
     @property
     def expiry(self) -> str:
-        """The reason of a task that has expired."""
-        return f"not begun before the job expired at {timestamp(self.job.expires)}"
+        """That the job has expired, and when."""
+        return f"the job expired at {timestamp(self.job.expires)}"
 
     @property
     def counts(self) -> Counter[str]:

@@ -136,6 +136,11 @@ class Submitter:
                 job = msgspec.structs.replace(job, id=kept)
         if job.answered:
             state = await self._reads.ask(job, wait)
+        elif request.key is not None:
+            # Of several attempts under one key another may be stored by now, with another plan.
+            await self._make(JobState(job), request)
+            state, _ = await self._lookup.get(job.id, wait=wait)
+            return state
         else:
             state = JobState(job)
             await self._waiting.wait(state, wait, lambda: self._make(state, request))
@@ -154,6 +159,9 @@ class Submitter:
             await self._credentials.keep(job, request.credential)
         try:
             await self._journal.add_job(job)
+            if request.key is not None:
+                # Perhaps another attempt came first: only the journal knows.
+                await self._lookup.get(job.id)
         except BrokerRefused as error:
             if error.number != FULL:
                 raise
@@ -169,9 +177,12 @@ class Submitter:
                 f"GET /job/{job.id} says it when the broker is back",
                 job_id=job.id,
             ) from error
-        # It is stored: what is folded here a moment later is the same.
-        # But for one that was cancelled before its acknowledgement came, and is folded to its end.
-        made = None if state.done else self._open.add(job)
+        if request.key is not None:
+            made = self._open.get(job.id)
+        else:
+            # It is stored: what is folded here a moment later is the same. But for one that was
+            # cancelled before its acknowledgement came, and is folded to its end.
+            made = None if state.done else self._open.add(job)
         if made is not None:
             await self._runner.first(made)
 

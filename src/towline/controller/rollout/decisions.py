@@ -72,7 +72,8 @@ class Decisions:
         folded, None where the job isn't open any more.
 
         Raises:
-            BrokerRefused: it was not stored.
+            BrokerRefused: it was not stored; `WrongLastSequence` where the journal's last decision
+                about the job is another one than all that it holds come to.
             BrokerUnreachable: it may or may not have been stored.
         """
         while True:
@@ -82,10 +83,15 @@ class Decisions:
             event = choose(state)
             if event is None:
                 return state
+            known = state.last
             try:
-                stored = await self._journal.decide(event, sequence(state.last))
+                stored = await self._journal.decide(event, sequence(known))
             except WrongLastSequence:
                 await self._indexer.catch_up()
+                state = self._open.get(job_id)
+                if state is not None and state.last == known:
+                    # Perhaps the journal has forgotten it by its age: asking again would not help.
+                    raise
                 continue
             await self.folded(stored)
             return self._open.get(job_id)

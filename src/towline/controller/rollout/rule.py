@@ -26,6 +26,11 @@ GONE_AFTER = 3600.0
 """Seconds after a job has expired until a task that may have begun on a node which is away, or has
 it no more, counts as failed: the node may come back and say how it ended."""
 
+SEEN_AFTER = 2.0
+"""Seconds after the last moment at which a node begins a task. A heartbeat from then on which
+doesn't list the task says that it wasn't begun: what was sent before may have been under way, and a
+node knows the controllers' time a little late."""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What a job's waves come to for so many nodes.
@@ -72,6 +77,9 @@ class View(Protocol):
 
     def holds(self, machine: str, job_id: str) -> bool:
         """Whether a node's last heartbeat names the task of a job."""
+
+    def received(self, machine: str) -> float:
+        """Return when a node's last heartbeat came, in seconds since 1970; 0 for never."""
 
     def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
         """Return status and reason of a node that can't have the turn it would have now."""
@@ -140,23 +148,29 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
     expired = now > job.expires
     found: dict[str, tuple[str, str]] = {}
     if expired:
-        found = dict.fromkeys(turns.waiting, ("expired", state.expiry))
+        found = dict.fromkeys(turns.waiting, ("expired", f"not begun before {state.expiry}"))
         if not state.tasks and job.target == ANY:
-            found["_"] = "expired", state.expiry
+            found["_"] = "expired", f"not begun before {state.expiry}"
     for machine, turn in turns.under_way.items() if expired or turns.timed else ():
-        expiry = state.expiry
+        over, expiry = job.expires, state.expiry
         if not expired:
             if turn.until is None or now <= turn.until:
                 continue
-            expiry = f"not begun before its turn was over at {timestamp(turn.until)}"
+            over, expiry = turn.until, f"its turn was over at {timestamp(turn.until)}"
         here = view.here(machine)
         if turn.leave or turn.begun:
             known = here and view.holds(machine, job.id)
             if not known and now > job.expires + GONE_AFTER:
                 who = "the node knows it no more" if here else "the node is gone"
                 found[machine] = "failed", f"{who}: it is not known whether it ran"
-        elif job.needs_leave or not here or not view.holds(machine, job.id):
-            found[machine] = "expired", expiry
+        elif job.needs_leave:
+            found[machine] = "expired", f"not begun before {expiry}"
+        elif not here:
+            # It may have been sent, and nobody can say what became of it.
+            why = f"not known to have begun before {expiry}: the node is away"
+            found[machine] = "expired", why
+        elif view.received(machine) > over + SEEN_AFTER and not view.holds(machine, job.id):
+            found[machine] = "expired", f"not begun before {expiry}"
     if not found and turns.waiting and (reason := stopped(turns, limits(job.waves, turns.total))):
         return dict.fromkeys(turns.waiting, ("cancelled", reason))
     return found

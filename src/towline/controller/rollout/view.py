@@ -24,6 +24,11 @@ class FleetView:
         member = self._fleet.get(machine)
         return member is not None and member.holds(job_id)
 
+    def received(self, machine: str) -> float:
+        """Return when a node's last heartbeat came, in seconds since 1970; 0 for never."""
+        member = self._fleet.get(machine)
+        return 0.0 if member is None or member.received is None else member.received.time
+
     def refused(self, job: Job, machine: str) -> tuple[str, str] | None:
         """Return status and reason of a node that can't have the turn it would have now."""
         member = self._fleet.get(machine)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -47,7 +48,7 @@ class World:
         self.fold = Fold(Index(path / "index.sqlite"))
         self.decided: dict[str, int] = {}
         self.stored: list[Event] = []
-        self.before: Callable[[], None] = lambda: None
+        self.before: Callable[[], object] = lambda: None
         self.faults: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -98,7 +99,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def in_waves(machines: str = "abc", **more: object) -> Job:
+def in_waves(machines: str = "abc", **more: Any) -> Job:
     waves = Waves(max_parallel="1")
     return a_job(plan=planned(machines, "waits"), waves=waves, nodes=len(machines), **more)
 

@@ -13,6 +13,7 @@ from towline.controller.rollout.rule import (
     GONE_AFTER,
     LEAD_WITHIN,
     MOST_LEADS,
+    SEEN_AFTER,
     Decision,
     due,
     limits,
@@ -258,7 +259,7 @@ def test_the_lead_goes_first_and_what_it_found_gives_all_others_their_turn() -> 
     world = World("abc", leads=True)
     assert world.ask() == Decision(release=["a"], leads=True)
     assert world.go() == "a"
-    assert waits_for(world.state) == ("lead", "waits for the node that goes first")
+    assert waits_for(world.state) == (None, "waits for the node that goes first")
     assert not world.ask(NOW + LEAD_WITHIN - 0.1)
     led(world, "a")
     assert set(world.state.turns.under_way) == set("abc")
@@ -305,20 +306,32 @@ def test_what_waits_when_the_job_expires_has_expired() -> None:
     assert set(world.ask(world.job.expires + 0.1).withhold) == {"b", "c"}
 
 
-@pytest.mark.parametrize(
-    ("here", "holds", "over"), [(True, True, ""), (True, False, "a"), (False, True, "a")]
-)
-def test_a_task_that_its_node_may_be_at_has_not_expired(
-    here: bool,
-    holds: bool,
-    over: str,
-) -> None:
+def test_a_task_that_its_node_lists_has_not_expired() -> None:
     world = World("a")
     world.go()
-    world.nodes.away = set() if here else {"a"}
-    world.nodes.held = {"a"} if holds else set()
-    found = world.ask(world.job.expires + 1)
-    assert found.withhold == dict.fromkeys(over, ("expired", world.state.expiry))
+    world.nodes.held = {"a"}
+    assert not world.ask(world.job.expires + 60)
+
+
+def test_a_task_has_not_expired_before_its_node_has_said_that_it_has_it_not() -> None:
+    world = World("a")
+    world.go()
+    for beaten in (0.0, world.job.expires, world.job.expires + SEEN_AFTER):
+        world.nodes.beaten = beaten
+        assert not world.ask(world.job.expires + 60)
+    world.nodes.beaten = world.job.expires + SEEN_AFTER + 0.1
+    assert world.ask(world.job.expires + 60).withhold == {
+        "a": ("expired", f"not begun before {world.state.expiry}")
+    }
+
+
+def test_a_task_whose_node_is_away_has_expired_and_nobody_says_that_it_was_not_begun() -> None:
+    world = World("a")
+    world.go()
+    world.nodes.away = world.nodes.held = {"a"}
+    (status, why) = world.ask(world.job.expires + 1).withhold["a"]
+    assert status == "expired"
+    assert why == f"not known to have begun before {world.state.expiry}: the node is away"
 
 
 def test_a_task_without_the_leave_that_it_needs_has_expired_wherever_it_is() -> None:
@@ -339,7 +352,12 @@ def test_a_task_that_may_have_begun_has_failed_when_its_node_stays_away(
     else:
         world.state.apply(an_event(world.job, STARTED, "a"))
     late = world.job.expires + GONE_AFTER + 1
+    world.nodes.held = {"a"}
     assert not world.ask(late)
+    world.nodes.held = set()
+    assert world.ask(late).withhold == {
+        "a": ("failed", "the node knows it no more: it is not known whether it ran")
+    }
     world.nodes.away = {"a"}
     assert not world.ask(late - 2)
     assert world.ask(late).withhold == {

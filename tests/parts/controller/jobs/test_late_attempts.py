@@ -1,0 +1,94 @@
+"""Jobs of one idempotency key that two controllers make: the one that is stored counts."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import towline.operations.docker  # noqa: F401
+from tests.testing.broker import Broker
+from towline.broker.connection import Connection
+from towline.broker.journal import Journal, Retention
+from towline.broker.settings import Settings
+from towline.controller.controller import Controller, Options
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.submit import Submission, Submitter
+from towline.operation import catalog
+from towline.runtime.keys import KEY_BYTES, Vault
+from towline.wire.job import Job, PlannedNode
+from towline.wire.node import Heartbeat, Registration
+from towline.wire.target import ANY
+
+NODES = {"a": "one", "b": "two"}
+
+
+class Overtaken(Journal):
+    """A journal in which another attempt to make a job comes first, which picked the other node."""
+
+    async def add_job(self, job: Job, *, timeout: float = 5.0) -> int:
+        (picked,) = job.plan
+        (other,) = NODES.keys() - {picked.machine}
+        earlier = msgspec.structs.replace(job, plan=[PlannedNode(other, NODES[other])])
+        await super().add_job(earlier, timeout=timeout)
+        return await super().add_job(job, timeout=timeout)
+
+
+@pytest.fixture
+async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Controller]:
+    """A controller that two nodes seem to be at."""
+    broker = Settings([own_broker.url], own_broker.logins.credentials)
+    nodes = Settings([own_broker.url], own_broker.logins.nodes)
+    options = Options(
+        host="127.0.0.1",
+        port=0,
+        broker=broker,
+        nodes=nodes,
+        index=tmp_path / "index.sqlite",
+        key=os.urandom(32),
+        vault=Vault(os.urandom(KEY_BYTES), tmp_path / "key"),
+        roles={},
+        wait=10.0,
+        longest_wait=60.0,
+        expires=3600.0,
+        retention=Retention(size=256 * 1024**2),
+        heartbeat=1.0,
+    )
+    with Index(options.index) as index:
+        async with Connection(broker, "journal") as one, Connection(nodes, "nodes") as two:
+            controller = Controller(options, one, two, index)
+            running = asyncio.create_task(controller.run())
+            async with asyncio.timeout(60):
+                await controller.ready()
+            for machine, hostname in NODES.items():
+                controller.fleet.register(Registration(machine, hostname, "0.2.0", 1.8e9, 1.8e9))
+                beat = Heartbeat("0123456789abcdef", 600.0, capabilities={"docker": ""})
+                assert controller.fleet.receive(machine, beat)
+            yield controller
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_stored(
+    controller: Controller,
+) -> None:
+    submitter = Submitter(
+        *(Overtaken(controller.jetstream), controller.index, controller.open, controller.fleet),
+        *(controller.keys, controller.job_credentials, controller.waiting, controller.lookup),
+        *(controller.runner, controller.reads),
+        expires=3600.0,
+        settled=controller.presence.settled,
+    )
+    operation = catalog.get("docker.pull")
+    assert operation is not None
+    request = Submission(operation, {"image": "app:1"}, ANY, "ann", key="k")
+    state = await submitter.submit(request, wait=0.0)
+    stored = controller.index.find(state.job.id)
+    assert stored is not None
+    assert state.tasks.keys() == stored[0].tasks.keys()
+    (known,) = [job for job in controller.open if job.job.id == state.job.id]
+    assert known.tasks.keys() == stored[0].tasks.keys()

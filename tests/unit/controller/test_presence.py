@@ -1,0 +1,142 @@
+"""How nodes are registered, asked for heartbeats, and known to be here."""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.testing.doubles import AWAY, ConnectionDouble, until
+from towline.broker.jetstream import JetStream
+from towline.broker.listener import Received
+from towline.controller.fleet import Fleet
+from towline.controller.presence import MOST_HEARTBEATS, Presence
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.node import Heartbeat, Registration
+from towline.wire.release import BeatNow
+from towline.wire.report import Answer
+
+NOW = float(int(time.time()))
+REGISTRATION = Registration("a", "web-01", "0.2.0", NOW)
+
+
+class Journal(ConnectionDouble):
+    """Acknowledges what is stored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: list[tuple[str, Registration]] = []
+
+    async def request(self, subject: str, payload: bytes, **_: Any) -> Any:
+        if self.failing is not None:
+            raise self.failing
+        self.stored.append((subject, msgspec.json.decode(payload, type=Registration)))
+        return type("Reply", (), {"data": b'{"seq": 1}'})
+
+
+class World:
+    """The presence of nodes at a controller."""
+
+    def __init__(self, **more: Any) -> None:
+        self.fleet, self.nodes, self.journal = Fleet(), ConnectionDouble(), Journal()
+        stream = JetStream(self.journal)
+        self.presence = Presence(self.fleet, self.nodes, stream, **more)
+
+    async def register(self, registration: Registration = REGISTRATION) -> Answer:
+        data = msgspec.json.encode(registration)
+        return await self.presence.register(Received("ask.a.register", data, "_INBOX.1"))
+
+    def beat(self, machine: str = "a", start: str = "1" * 16) -> None:
+        data = msgspec.json.encode(Heartbeat(start, 5.0))
+        self.presence._heartbeat(Received(f"beat.{machine}", data, ""))
+
+    @property
+    def asked(self) -> list[BeatNow]:
+        """The intervals that nodes were asked for."""
+        found = [messages.order(data, "a") for subject, data in self.nodes.published]
+        return [each for each in found if isinstance(each, BeatNow)]
+
+
+async def test_a_node_is_registered_once_and_answered_with_its_interval() -> None:
+    world = World(interval=7.0)
+    for _ in range(2):
+        assert (await world.register()).interval == 7.0
+    ((subject, stored),) = world.journal.stored
+    assert subject == "$KV.nodes.a"
+    assert stored.registered == world.fleet.one("a").registered
+    since = stored.registered
+    await world.register(msgspec.structs.replace(REGISTRATION, hostname="web-02", registered=1e9))
+    assert [registration.registered for _, registration in world.journal.stored] == [since] * 2
+    assert world.fleet.one("web-02").machine == "a"
+
+
+async def test_what_could_not_be_stored_is_to_be_sent_again() -> None:
+    world = World()
+    world.journal.failing = AWAY
+    found = await world.register()
+    assert (found.again, found.interval) == (True, None)
+    assert world.fleet.members() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"machine": "b"}, {"labels": {"group": "web.*"}}], ids=lambda wrong: next(iter(wrong))
+)
+async def test_who_registers_another_machine_or_what_is_no_label_is_not_taken(
+    wrong: dict[str, Any],
+) -> None:
+    world = World()
+    with pytest.raises(Unreadable):
+        await world.register(msgspec.structs.replace(REGISTRATION, **wrong))
+    assert world.journal.stored == []
+
+
+async def test_the_interval_grows_with_the_fleet() -> None:
+    world = World(interval=5.0)
+    for number in range(round(6 * MOST_HEARTBEATS)):
+        machine = f"m{number}"
+        world.fleet.register(msgspec.structs.replace(REGISTRATION, machine=machine))
+        world.beat(machine)
+    assert world.presence.interval == 6.0
+
+
+async def test_at_each_connection_all_nodes_are_asked_for_a_heartbeat() -> None:
+    world = World(interval=5.0)
+    world.fleet.register(REGISTRATION)
+    world.presence._known.set()
+    world.presence.heartbeats.ready.set()
+    asking = asyncio.create_task(world.presence._ask())
+    await until(lambda: world.asked)
+    assert world.asked[0].interval == 5.0
+    assert not world.presence.settled.is_set()
+    world.beat()
+    await until(world.presence.settled.is_set)
+    world.nodes.there = False
+    await asyncio.sleep(0.05)
+    world.nodes.there = True
+    await until(lambda: len(world.asked) == 2)
+    assert {subject for subject, _ in world.nodes.published} == {"task._all"}
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+async def test_a_node_that_stays_silent_is_waited_for_an_interval_and_no_longer() -> None:
+    world = World(interval=0.1)
+    world.fleet.register(REGISTRATION)
+    world.presence._known.set()
+    world.presence.heartbeats.ready.set()
+    asking = asyncio.create_task(world.presence._ask())
+    await until(world.presence.settled.is_set)
+    assert not list(world.fleet.here())
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+async def test_a_second_agent_of_one_machine_id_is_not_taken_for_the_first() -> None:
+    world = World()
+    world.fleet.register(REGISTRATION)
+    world.beat()
+    world.beat(start="2" * 16)
+    assert world.fleet.duplicates == 1
+    assert world.fleet.one("a").start == "1" * 16
