@@ -102,6 +102,21 @@ class Cluster(Assembly):
         self.agents[plan.hostname] = agent
         return agent
 
+    def copy_node(self, hostname: str) -> TowlineProcess:
+        """Return an agent that isn't started, with the machine id of one that is there.
+
+        Nothing waits for it; whoever enters it starts it.
+        """
+        name = f"agent-{hostname}-copy"
+        return TowlineProcess(
+            *("agent", "--state", self.directory / name, *self.broker.agent_login),
+            *("--hostname", hostname, "--engine", NO_ENGINE),
+            *("--machine-id", self.machine_id(hostname)),
+            logs=self.directory,
+            name=name,
+            env=self._env,
+        )
+
     def add_controller(self, *, stranger: bool = False, nats: str | None = None) -> None:
         """Start one more controller on the same broker, with the same keys.
 

@@ -52,6 +52,7 @@ class Relay:
         silent: whether new connections are accepted, but nothing is relayed on them.
         barred: the NATS users whose new connections are reset when they log in.
         muted: those on whose new connections nothing is relayed from then on.
+        lost: what was not passed on to those that were deafened.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -61,6 +62,7 @@ class Relay:
         self.silent = False
         self.barred: set[str] = set()
         self.muted: set[str] = set()
+        self.lost = bytearray()
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -105,10 +107,15 @@ class Relay:
         for pair in self._of(user):
             pair.flowing.clear()
 
-    def deafen(self, deaf: bool = True) -> None:
-        """Pass on what clients send, and lose what they are answered; or lose no more of it."""
+    def deafen(self, user: str | None = None) -> None:
+        """Pass on what clients send, and lose what they are sent."""
+        for pair in self._of(user):
+            pair.deaf = True
+
+    def heal(self) -> None:
+        """Lose nothing any more, as far as connections have survived that."""
         for pair in self._pairs:
-            pair.deaf = deaf
+            pair.deaf = False
 
     def inject(self, data: bytes) -> None:
         """Send something to the server in the clients' names."""
@@ -160,7 +167,9 @@ class Relay:
                 if pair.user in self.muted:
                     pair.flowing.clear()
             await pair.flowing.wait()
-            if not (pair.deaf and sink is pair.client):
+            if pair.deaf and sink is pair.client:
+                self.lost += piece
+            else:
                 sink.write(piece)
                 await sink.drain()
 
@@ -214,9 +223,13 @@ class Cable:
         self.relay.silent = False
         self._do(self.relay.cut)
 
-    def lose(self, lost: bool = True) -> None:
-        """Lose what clients are sent, or lose no more of it."""
-        self._do(lambda: self.relay.deafen(lost))
+    def deafen(self, user: str) -> None:
+        """Lose what a NATS user is sent."""
+        self._do(lambda: self.relay.deafen(user))
+
+    def heal(self) -> None:
+        """Lose nothing any more."""
+        self._do(self.relay.heal)
 
     def bar(self, user: str) -> None:
         """Reset the connections of a NATS user, and those that it tries to make."""

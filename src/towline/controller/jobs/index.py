@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +16,12 @@ import structlog
 
 from towline.broker.journal import CHANGES, place
 from towline.controller.jobs.state import JobState
-from towline.wire.event import DELETED, RELEASED, Event
+from towline.wire.event import DELETED, NOBODY, RELEASED, Event
 from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -156,7 +157,11 @@ class Index:
         self._jobs.append((stream, place, job))
 
     def add_event(self, event: Event, stream: str, place: int) -> None:
-        """Fold an event; a second delivery of one changes nothing."""
+        """Fold an event; a second delivery of one changes nothing.
+
+        Nor does a report that is stored a second time, further on: a node that was not answered
+        sends it again, and several controllers store it.
+        """
         self._events.append((stream, place, event))
 
     def change(self, state: JobState) -> None:
@@ -199,8 +204,11 @@ class Index:
             [(job.id, encode(job.plan)) for _, _, job in self._jobs],
         )
         write(
-            "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)",
-            [(stream, place, event.job, encode(event)) for stream, place, event in self._events],
+            "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)",
+            [
+                (stream, place, event.job, body := encode(event), _mark(event, body))
+                for stream, place, event in self._events
+            ],
         )
         write(
             "INSERT OR IGNORE INTO task VALUES (?, ?)",
@@ -323,6 +331,11 @@ def decided_at(stream: str, place: int) -> int:
     What a controller records of a read that it asks stands with the read, in the other stream.
     """
     return place if stream == CHANGES else 0
+
+
+def _mark(event: Event, body: bytes) -> bytes | None:
+    """Return what a report has that is stored twice, and no other event; None for decisions."""
+    return None if event.machine == NOBODY else blake2b(body, digest_size=16).digest()
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:

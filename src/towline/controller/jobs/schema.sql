@@ -14,9 +14,11 @@ CREATE INDEX job_open ON job (id) WHERE NOT done;
 -- The nodes that a job is for, as it was planned: apart from it, since lists don't need them.
 CREATE TABLE plan (job TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;
 CREATE TABLE event (
-    stream TEXT, place INTEGER, job TEXT, body BLOB, PRIMARY KEY (stream, place)
+    stream TEXT, place INTEGER, job TEXT, body BLOB, mark BLOB, PRIMARY KEY (stream, place)
 ) WITHOUT ROWID;
 CREATE INDEX event_job ON event (job, stream, place);
+-- What several controllers have stored stands there once.
+CREATE UNIQUE INDEX event_mark ON event (mark) WHERE mark IS NOT NULL;
 CREATE TABLE task (job TEXT, machine TEXT, PRIMARY KEY (job, machine)) WITHOUT ROWID;
 CREATE INDEX task_machine ON task (machine, job);
 CREATE TABLE deleted (job TEXT PRIMARY KEY) WITHOUT ROWID;

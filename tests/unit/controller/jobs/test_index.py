@@ -96,6 +96,19 @@ def test_a_second_delivery_changes_nothing(path: Path) -> None:
         assert Lists(index).statuses() == {"completed": 1}
 
 
+def test_a_report_that_is_stored_again_further_on_is_no_other_event(path: Path) -> None:
+    job = a_job()
+    first, odd = an_event(job, COMPLETED, data={"size": 7}), an_event(job, FAILED)
+    decided = [a_decision(job, PAUSED) for _ in range(2)]
+    with Index(path) as index:
+        fold = Fold(index)
+        fold.job(job)
+        for event in (first, odd, *decided, first):
+            fold.event(event)
+    with Index(path) as index:
+        assert found(index, job)[1] == [first, odd, *decided]
+
+
 def test_what_was_folded_and_how_far_survives_reopening(path: Path) -> None:
     jobs = fill(path)
     with capture_logs() as logs, Index(path) as index:
