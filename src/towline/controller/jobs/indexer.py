@@ -146,9 +146,8 @@ class Indexer:
         for state in self._open:
             if stream == stream_of(state.job):
                 self._open.forget(state)
-        for state in self._index.open_jobs():
-            if stream == stream_of(state.job):
-                self._open.load(state)
+        for state in self._index.open_jobs(stream):
+            self._open.load(state)
 
     async def _state(self, stream: str) -> tuple[str, int, int]:
         while True:
