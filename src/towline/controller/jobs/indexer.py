@@ -263,7 +263,11 @@ class Indexer:
         except TowlineError as error:
             log.warning("index not pruned", reason=error.details)
             return
-        self._index.forget(time.time() - self._retention, first)
+        if self._index.forget(time.time() - self._retention, first):
+            # Nothing more can be decided about those that went on: the journal has them no more.
+            for state in self._open:
+                if self._index.status(state.job.id) is None:
+                    self._open.forget(state)
 
     async def catch_up(self) -> None:
         """Return when all that is in the journal by now is folded.
