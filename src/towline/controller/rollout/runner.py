@@ -244,7 +244,7 @@ class Runner:
             machine
             for machine in (list(state.turns.under_way) if machines is None else machines)
             if now - sent.get(machine + mark, -self._not_again_within) >= self._not_again_within
-            and due(state, self._view, machine, self._clock.wall())
+            and due(state, self._view, machine, self._clock.wall(), new=machine not in sent)
         ]
         if not wanted or not self._able.is_set():
             return
