@@ -220,9 +220,15 @@ class Reads:
             due = [each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every]
             if due:
                 asked.update(dict.fromkeys(due, now))
-                await self._releases.send(
-                    state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
-                )
+                try:
+                    await self._releases.send(
+                        state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
+                    )
+                except BaseException:
+                    # Whoever waits no longer breaks off between two of them.
+                    for machine in due:
+                        asked.pop(machine, None)
+                    raise
             # Thousands of answers wake it once.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._ask_every / 4):
