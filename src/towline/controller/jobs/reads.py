@@ -137,6 +137,9 @@ class Reads:
         Raises:
             Unreadable: it can't be read, or is none to what that node was asked.
         """
+        if not received.data:
+            # The broker's word that the node has just gone.
+            return
         *_, job_id, machine = received.subject.split(".")
         event = messages.report(f"report.{machine}", received.data)
         if event.job != job_id or event.kind not in RESULT_STATUS:
