@@ -109,7 +109,9 @@ class Cluster(Assembly):
         """
         name = f"agent-{hostname}-copy"
         return TowlineProcess(
-            *("agent", "--state", self.directory / name, *self.broker.agent_login),
+            "agent",
+            *("--state", self.directory / name),
+            *self.broker.agent_login,
             *("--hostname", hostname, "--engine", NO_ENGINE),
             *("--machine-id", self.machine_id(hostname)),
             logs=self.directory,

@@ -55,10 +55,11 @@ def cable(_wired: tuple[Cluster, Cable]) -> Iterator[Cable]:
     for user in [*cable.relay.barred, *cable.relay.muted]:
         cable.admit(user)
     for client in cluster.others:
-        wait_until(
-            lambda client=client: "broker" not in str(client.get("/health/ready").json()),
-            what="the connections",
-        )
+
+        def connected(client: httpx.Client = client) -> bool:
+            return "broker" not in str(client.get("/health/ready").json())
+
+        wait_until(connected, what="the connections")
 
 
 @pytest.fixture

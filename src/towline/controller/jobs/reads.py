@@ -139,6 +139,9 @@ class Reads:
         Raises:
             Unreadable: it can't be read, or is none to what that node was asked.
         """
+        if not received.data:
+            # The broker's word that the node has just gone.
+            return
         *_, job_id, machine = received.subject.split(".")
         event = messages.report(f"report.{machine}", received.data)
         if event.job != job_id or event.kind not in RESULT_STATUS:
@@ -227,9 +230,15 @@ class Reads:
             due = [each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every]
             if due:
                 asked.update(dict.fromkeys(due, now))
-                await self._releases.send(
-                    state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
-                )
+                try:
+                    await self._releases.send(
+                        state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
+                    )
+                except BaseException:
+                    # Whoever waits no longer breaks off between two of them.
+                    for machine in due:
+                        asked.pop(machine, None)
+                    raise
             # Thousands of answers wake it once.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._ask_every / 4):

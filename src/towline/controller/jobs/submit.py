@@ -31,6 +31,10 @@ from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode,
 from towline.wire.rollout import Waves
 from towline.wire.target import ALL, ANY, Label, Target
 
+SETTLED_WITHIN = 15.0
+"""Seconds that a request waits for a controller that was just started to know who is here: longer
+than nodes have until their absence is believed."""
+
 
 class Submission(msgspec.Struct, frozen=True):
     """A request for a job.
@@ -79,6 +83,7 @@ class Submitter:
     Args:
         expires: seconds within which a job that is kept for nodes that are away must be begun.
         settled: awaited before any request asks who is here.
+        settled_within: seconds; see the constant.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class Submitter:
         *,
         expires: float,
         settled: asyncio.Event,
+        settled_within: float = SETTLED_WITHIN,
     ) -> None:
         self._journal = journal
         self._index = index
@@ -110,6 +116,7 @@ class Submitter:
         self._reads = reads
         self._expires = expires
         self._settled = settled
+        self._settled_within = settled_within
 
     async def submit(self, request: Submission, *, wait: float) -> JobState:
         """Make a job and wait up to `wait` seconds for the nodes that are here.
@@ -124,8 +131,7 @@ class Submitter:
             kept = await self._keys.find(request.caller, request.key, request.digest)
             if kept is not None and (found := await self._made(request, kept, wait)) is not None:
                 return found
-        if not self._settled.is_set():
-            await self._settled.wait()
+        await self._until_settled()
         job = self._job(request, self._plan(request))
         if request.key is not None:
             kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
@@ -146,6 +152,24 @@ class Submitter:
             await self._waiting.wait(state, wait, lambda: self._make(state, request))
         self._lookup.explain(state)
         return state
+
+    async def _until_settled(self) -> None:
+        """Wait until it is known who is here.
+
+        Raises:
+            BrokerUnreachable: that takes too long.
+        """
+        if self._settled.is_set():
+            return
+        try:
+            async with asyncio.timeout(self._settled_within):
+                await self._settled.wait()
+        except TimeoutError:
+            raise BrokerUnreachable(
+                "This controller does not know yet which nodes are here: "
+                "try again in a few seconds.",
+                "It was started a moment ago, or the broker is out of reach",
+            ) from None
 
     async def _make(self, state: JobState, request: Submission) -> None:
         """Store a job, and send its first turns.

@@ -1,4 +1,4 @@
-"""Jobs of one idempotency key that two controllers make: the one that is stored counts."""
+"""Requests that meet another attempt, a node that has just gone, a controller that knows nobody."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submit import Submission, Submitter
+from towline.errors import BrokerUnreachable
 from towline.operation import catalog
 from towline.runtime.keys import KEY_BYTES, Vault
 from towline.wire.job import Job, PlannedNode
@@ -73,22 +74,48 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
                 await running
 
 
-async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_stored(
-    controller: Controller,
-) -> None:
-    submitter = Submitter(
-        *(Overtaken(controller.jetstream), controller.index, controller.open, controller.fleet),
+def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) -> Submitter:
+    """Return what makes a controller's jobs in a journal of the test's."""
+    return Submitter(
+        *(journal, controller.index, controller.open, controller.fleet),
         *(controller.keys, controller.job_credentials, controller.waiting, controller.lookup),
         *(controller.runner, controller.reads),
         expires=3600.0,
-        settled=controller.presence.settled,
+        settled=settled,
+        settled_within=0.05,
     )
-    operation = catalog.get("docker.pull")
+
+
+def request(name: str, key: str | None = None, **parameters: str) -> Submission:
+    """Return a request for any node."""
+    operation = catalog.get(name)
     assert operation is not None
-    request = Submission(operation, {"image": "app:1"}, ANY, "ann", key="k")
-    state = await submitter.submit(request, wait=0.0)
+    return Submission(operation, parameters, ANY, "ann", key=key)
+
+
+async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_stored(
+    controller: Controller,
+) -> None:
+    overtaken = submitter(controller, Overtaken(controller.jetstream), controller.presence.settled)
+    state = await overtaken.submit(request("docker.pull", key="k", image="app:1"), wait=0.0)
     stored = controller.index.find(state.job.id)
     assert stored is not None
     assert state.tasks.keys() == stored[0].tasks.keys()
     (known,) = [job for job in controller.open if job.job.id == state.job.id]
     assert known.tasks.keys() == stored[0].tasks.keys()
+
+
+async def test_a_read_for_a_node_that_has_just_gone_is_no_message_that_nobody_can_read(
+    controller: Controller,
+) -> None:
+    state = await controller.submitter.submit(request("docker.list"), wait=0.5)
+    assert {task.status for task in state.tasks.values()} == {"pending"}
+    assert controller.reads.answers.unreadable == 0
+
+
+async def test_a_request_waits_not_for_ever_for_a_controller_to_know_who_is_here(
+    controller: Controller,
+) -> None:
+    early = submitter(controller, controller.journal, asyncio.Event())
+    with pytest.raises(BrokerUnreachable, match="does not know yet which nodes are here"):
+        await early.submit(request("docker.pull", image="app:1"), wait=0.0)
