@@ -169,9 +169,19 @@ class Runner:
             ):
                 # Whoever makes a read looks after it for as long as anybody waits for it.
                 continue
+            if machines is not None and not machines and self._is_idle(state):
+                continue
             task = asyncio.create_task(self._go_on(job_id, machines), name=job_id)
             self._working[job_id] = task
             task.add_done_callback(self._ended)
+
+    def _is_idle(self, state: JobState) -> bool:
+        """Return whether nothing is to be decided about a job: of thousands that is so of most."""
+        try:
+            return not decide(state, self._view, self._clock.wall())
+        except Exception:  # noqa: BLE001
+            # Of this job alone: whoever looks at it logs it.
+            return False
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         job_id = task.get_name()
