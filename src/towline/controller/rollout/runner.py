@@ -13,6 +13,7 @@ import contextlib
 import structlog
 
 from towline.broker.answers import BrokerRefused
+from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
@@ -77,6 +78,8 @@ class Runner:
         self._came = False
         """Whether nodes came or went, on which jobs may have waited."""
         self._wake = asyncio.Event()
+        # Of thousands of jobs each may, every second: while the journal is full, for example.
+        self._stalls = Repeated("rollout stalls")
         jobs.subscribe(self._folded)
         fleet.subscribe(self._fleet_changed)
         fleet.subscribe_heartbeats(self._heartbeat)
@@ -157,6 +160,7 @@ class Runner:
             for task in self._working.values():
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
+            self._stalls.close()
             await self._lease.give_back()
 
     def _begin(self) -> None:
@@ -198,7 +202,7 @@ class Runner:
             if state is not None:
                 await self.send(state, machines)
         except (BrokerUnreachable, BrokerRefused) as error:
-            log.warning("rollout stalls", job=job_id, reason=error.details)
+            self._stalls.warning(job=job_id, reason=error.details)
 
     def _decide(self, state: JobState) -> Event | None:
         if not self._able.is_set() or not self._lease.valid:
