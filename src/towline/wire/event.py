@@ -72,11 +72,6 @@ class Lead(msgspec.Struct, frozen=True):
     hostname: Name
     time: Moment
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """What the event that records it has as data."""
-        return {"value": self.value, "hostname": self.hostname}
-
     @classmethod
     def of(cls, event: Event) -> Lead:
         """Return what a `led` event says."""
