@@ -162,7 +162,8 @@ async def test_nobody_waits_to_send_over_a_connection_that_is_lost(
         sending = asyncio.create_task(send_much(connection))
         await asyncio.sleep(0.1)
         relay.cut()
-        async with asyncio.timeout(20):
+        await until(lambda: relay.accepted == 2, "another connection")
+        async with asyncio.timeout(5):
             await sending
 
 
