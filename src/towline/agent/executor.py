@@ -46,12 +46,12 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-ANNOUNCED_PER_NODE = 0.001
-"""Seconds longer for each node of the job: of thousands that begin together all would report it just
-when they report their ends, and nobody follows each of them."""
 ANNOUNCED_AFTER = 0.5
 """Seconds that a task must run before its start is reported: what ends sooner says so with its end,
 and costs one event less."""
+ANNOUNCED_PER_NODE = 0.001
+"""Seconds longer for each node of the job: thousands that begin together would all report it just
+when they report their ends, and nobody follows each of them."""
 
 
 class Mode(msgspec.Struct, frozen=True):

@@ -100,6 +100,8 @@ class Heartbeats:
         self._unanswered = 0
         self._register_after = register_after
         self._begun = running()
+        self._moments: tuple[float, float] | None = None
+        """When the agent and the machine were started, as the node has registered them."""
         self._due = asyncio.Event()
         self._asked: asyncio.TimerHandle | None = None
         self.sent = asyncio.Event()
@@ -225,20 +227,32 @@ class Heartbeats:
         if not self.sent.is_set():
             log.info("agent registered", machine=self._machine, hostname=self._hostname)
 
+    def _since(self, booted: float) -> tuple[float, float]:
+        """Return when the agent and the machine were started, by this node's clock.
+
+        Each is found from how long it is ago: the clock may have been set right since. What differs
+        by less than a second is the same: controllers store a registration that is another one.
+        """
+        found = clean_moment(time.time() - (running() - self._begun)), clean_moment(booted)
+        known = self._moments
+        if known is None or any(abs(a - b) > 1.0 for a, b in zip(found, known, strict=True)):
+            self._moments = known = found
+        return known
+
     def _registration(self) -> Registration:
         facts = host.facts()
+        started, booted = self._since(facts.booted)
         return Registration(
             machine=self._machine,
             hostname=self._hostname,
             version=__version__,
-            # From how long that is ago: the clock may have been set right since.
-            started=clean_moment(time.time() - (running() - self._begun)),
+            started=started,
             labels={label.key: label.value for label in self._labels},
             architecture=clean(facts.architecture),
             kernel=clean(facts.kernel),
             cpu_count=facts.cpu_count,
             distribution=clean(facts.distribution),
             os_version=clean(facts.os_version),
-            booted=clean_moment(facts.booted),
+            booted=booted,
             public_key=self._public_key,
         )

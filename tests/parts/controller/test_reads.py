@@ -152,3 +152,19 @@ async def test_a_read_for_any_node_goes_to_another_one_where_its_own_is_gone(
         while not [e for each in await recorded(world, own_broker) for e in each.events]:
             await asyncio.sleep(0.05)
     assert "b" in world.asked
+
+
+async def test_a_read_whose_request_was_sent_again_meanwhile_is_answered_to_both(
+    world: World, own_broker: Broker
+) -> None:
+    world.deaf = {"a"}
+    job = read("a")
+    first = asyncio.create_task(world.reads.ask(job, 20.0))
+    await until(lambda: bool(world.asked), "the first attempt")
+    second = asyncio.create_task(world.reads.ask(job, 0.3))
+    assert not (await second).done
+    third = asyncio.create_task(world.reads.ask(job, 20.0))
+    world.deaf = set()
+    async with asyncio.timeout(10):
+        for asking in (first, third):
+            assert (await asking).status == "completed"

@@ -274,3 +274,12 @@ async def test_a_node_whose_connection_is_lost_while_nobody_answers_registers_be
         assert len(node.beats) == beats
         node.connection.failing = None
         await until(lambda: len(node.beats) > beats)
+
+
+async def test_a_node_that_registers_once_more_says_the_same(node: Node) -> None:
+    # What differs would be stored, and followed by all controllers, for each node again and again.
+    node.made = node.make(interval=SHORTEST_INTERVAL, register_after=1)
+    async with node.running():
+        await until(lambda: len(node.controllers.registrations) >= 3)
+    first, *more = node.controllers.registrations
+    assert all(each == first for each in more)

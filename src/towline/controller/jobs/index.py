@@ -294,9 +294,11 @@ class Index:
             state.apply(events[-1], decided_at(stream, at))
         return state, events
 
-    def open_jobs(self) -> Iterator[JobState]:
-        """Yield the jobs that go on, as far as they are."""
-        rows = self.query("SELECT id FROM job WHERE NOT done ORDER BY id").fetchall()
+    def open_jobs(self, stream: str) -> Iterator[JobState]:
+        """Yield the jobs of a stream that go on, as far as they are."""
+        rows = self.query(
+            "SELECT id FROM job WHERE NOT done AND stream = ? ORDER BY id", (stream,)
+        ).fetchall()
         for (job_id,) in rows:
             found = self.find(job_id, open_only=True)
             if found is not None:
@@ -317,6 +319,12 @@ class Index:
         row = self.query(
             "SELECT 1 FROM task WHERE job = ? AND machine = ?", (job_id, machine)
         ).fetchone()
+        return row is not None
+
+    def has_report(self, event: Event) -> bool:
+        """Whether this very report is stored."""
+        mark = _mark(event, msgspec.json.encode(event))
+        row = self.query("SELECT 1 FROM event WHERE mark = ?", (mark,)).fetchone()
         return row is not None
 
     def status(self, job_id: str) -> JobStatus | None:

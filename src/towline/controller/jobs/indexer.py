@@ -152,9 +152,8 @@ class Indexer:
         for state in self._open:
             if stream == stream_of(state.job):
                 self._open.forget(state)
-        for state in self._index.open_jobs():
-            if stream == stream_of(state.job):
-                self._open.load(state)
+        for state in self._index.open_jobs(stream):
+            self._open.load(state)
 
     async def _state(self, stream: str) -> tuple[str, int, int]:
         while True:
@@ -276,7 +275,11 @@ class Indexer:
         except TowlineError as error:
             log.warning("index not pruned", reason=error.details)
             return
-        self._index.forget(time.time() - self._retention, first)
+        if self._index.forget(time.time() - self._retention, first):
+            # Nothing more can be decided about those that went on: the journal has them no more.
+            for state in self._open:
+                if self._index.status(state.job.id) is None:
+                    self._open.forget(state)
 
     async def catch_up(self) -> None:
         """Return when all that is in the journal by now is folded.

@@ -68,7 +68,7 @@ class OpenJobs:
         self._place(state, state.turns.under_way)
 
     def forget(self, state: JobState) -> None:
-        """Forget a job: the journal that it stood in is another one."""
+        """Forget a job that the journal has no more, or not as it was."""
         self._drop(state)
 
     def apply(self, event: Event, place: int) -> JobState | None:

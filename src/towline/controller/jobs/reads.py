@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 
@@ -118,7 +119,8 @@ class Reads:
         self._ask_every = ask_every
         self._cancelled_within = cancelled_within
         self._own = new_id()
-        self._reads: dict[str, _Read] = {}
+        self._reads: dict[str, list[_Read]] = {}
+        """By job: of one whose request was sent again, each attempt is a read of its own."""
         self._later: set[asyncio.Task[None]] = set()
         self._recorder = Recorder(journal.add_reads)
         self.answers = Listener(nodes, answer_subject(self._own, "*", "*"), self.receive)
@@ -144,26 +146,24 @@ class Reads:
         event = messages.report(f"report.{machine}", received.data)
         if event.job != job_id or event.kind not in RESULT_STATUS:
             raise Unreadable("it is no answer to what was asked there")
-        read = self._reads.get(job_id)
-        if read is not None and machine in read.state.unfinished:
-            hostname = read.state.tasks[machine].hostname
-            read.apply(msgspec.structs.replace(event, hostname=hostname), len(received.data))
+        for read in self._reads.get(job_id, ()):
+            if machine in read.state.unfinished:
+                hostname = read.state.tasks[machine].hostname
+                read.apply(msgspec.structs.replace(event, hostname=hostname), len(received.data))
 
     def _folded(self, event: Event) -> None:
         """Take what was decided about a read: that it is cancelled."""
-        read = self._reads.get(event.job)
-        if read is None or event.kind != CANCELLING:
-            return
-        read.state.apply(event)
-        # From now on its nodes are sent that; who doesn't answer it in time does no harm.
-        read.asked.clear()
-        read.wake.set()
-        why = read.state.cancelled or "cancelled"
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._cancelled_within, self._end_rest, read, CANCELLED, why)
+        for read in self._reads.get(event.job, ()) if event.kind == CANCELLING else ():
+            read.state.apply(event)
+            # From now on its nodes are sent that; who doesn't answer it in time does no harm.
+            read.asked.clear()
+            read.wake.set()
+            why = read.state.cancelled or "cancelled"
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._cancelled_within, self._end_rest, read, CANCELLED, why)
 
     def _fleet_changed(self, machines: set[str]) -> None:
-        for read in self._reads.values():
+        for read in itertools.chain.from_iterable(self._reads.values()):
             for machine in machines & read.state.unfinished:
                 if self._fleet.is_here(machine):
                     read.missing.add(machine)
@@ -184,7 +184,8 @@ class Reads:
         """
         # What nobody can be asked is no job that waits for an answer.
         await self._nodes.client(REQUEST_TIMEOUT)
-        read = self._reads[job.id] = _Read(job)
+        read = _Read(job)
+        self._reads.setdefault(job.id, []).append(read)
         later: asyncio.Task[None] | None = None
         try:
             with contextlib.suppress(TimeoutError):
@@ -201,8 +202,14 @@ class Reads:
             raise
         finally:
             if later is None:
-                self._reads.pop(job.id, None)
+                self._remove(read)
         return read.state
+
+    def _remove(self, read: _Read) -> None:
+        reads = self._reads[read.job.id]
+        reads.remove(read)
+        if not reads:
+            del self._reads[read.job.id]
 
     async def _ask(self, read: _Read, *, here: bool) -> None:
         """Ask nodes again and again, until all have answered.
@@ -267,7 +274,7 @@ class Reads:
             self._end_rest(read, EXPIRED, why)
             await self._insist(read)
         finally:
-            self._reads.pop(read.job.id, None)
+            self._remove(read)
 
     async def _insist(self, read: _Read) -> None:
         """Record what came late, however long that takes; some time after the job has expired

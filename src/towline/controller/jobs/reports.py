@@ -183,7 +183,7 @@ class Reports:
             return
         if self._index.deleted(event.job) or not self._index.has_task(event.job, event.machine):
             self._answer(reply, REFUSED, reason=f"job {event.job} is not for this node", over=True)
-        elif self._ended_so(event):
+        elif self._index.has_report(event):
             self._answer(reply, STORED, over=True)
         elif event.kind in RESULT_STATUS:
             # The task has ended otherwise for us; that it came to this stands in its timeline.
@@ -202,14 +202,6 @@ class Reports:
                 await known.wait()
         self._unknown.pop(event.job, None)
         return self._open.get(event.job)
-
-    def _ended_so(self, event: Event) -> bool:
-        """Return whether the journal has this very end of a task."""
-        found = self._index.find(event.job)
-        return found is not None and any(
-            each.machine == event.machine and each.kind == event.kind and each.time == event.time
-            for each in found[1]
-        )
 
     async def _lead(self, state: JobState, event: Event, reply: str) -> None:
         """Answer a node that has found what all nodes of its job are given."""

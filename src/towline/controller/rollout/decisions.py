@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
+from towline import __version__
 from towline.broker.answers import BrokerRefused, WrongLastSequence
 from towline.broker.journal import CHANGES, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
@@ -74,7 +75,8 @@ class Decisions:
         Raises:
             BrokerRefused: it was not stored; `WrongLastSequence` where the journal's last decision
                 about the job is another one than all that it holds come to.
-            BrokerUnreachable: it may or may not have been stored.
+            BrokerUnreachable: it may or may not have been stored; or only a newer controller can
+                decide about the job.
         """
         while True:
             state = self._open.get(job_id)
@@ -83,6 +85,12 @@ class Decisions:
             event = choose(state)
             if event is None:
                 return state
+            if state.foreign:
+                raise BrokerUnreachable(
+                    f"About job {job_id} something is decided that this controller "
+                    f"({__version__}) does not know: it decides nothing about it.",
+                    "A newer controller can: ask that one",
+                )
             known = state.last
             try:
                 stored = await self._journal.decide(event, sequence(known))

@@ -74,6 +74,8 @@ class Runner:
         self._dirty: dict[str, set[str] | None] = {}
         """The jobs to look at, each with the machines to send to; None for all."""
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._came = False
+        """Whether nodes came or went, on which jobs may have waited."""
         self._wake = asyncio.Event()
         jobs.subscribe(self._folded)
         fleet.subscribe(self._fleet_changed)
@@ -98,8 +100,9 @@ class Runner:
         for machine in machines:
             for state in self._open.of(machine):
                 self._look(state, (machine,))
-        for state in self._open.giving():
-            self._look(state, ())
+        # Thousands may come one by one, while thousands of jobs wait.
+        self._came = True
+        self._wake.set()
 
     def _heartbeat(self, member: Member) -> None:
         for state in self._open.of(member.machine):
@@ -107,11 +110,11 @@ class Runner:
                 self._look(state, (member.machine,))
 
     def _look(self, state: JobState, machines: frozenset[str] | tuple[str, ...] | None) -> None:
-        known = self._dirty.get(state.job.id, set())
-        if machines is None or known is None:
+        known = self._dirty.setdefault(state.job.id, set())
+        if machines is None:
             self._dirty[state.job.id] = None
-        else:
-            self._dirty[state.job.id] = known | set(machines)
+        elif known is not None:
+            known.update(machines)
         self._wake.set()
 
     # Running
@@ -131,7 +134,8 @@ class Runner:
                     leading = self._lease.valid
                     log.info("rollouts taken over" if leading else "rollouts given up")
                 if len(self._open) and self._able.is_set():
-                    if now - renewed >= self._look_every or not self._lease.valid:
+                    if now - renewed >= self._look_every:
+                        # Not at each wake: whoever doesn't get it is woken by all that is folded.
                         renewed = now
                         await self._lease.take()
                     if self._lease.valid:
@@ -139,6 +143,10 @@ class Runner:
                             looked = now
                             for state in self._open:
                                 self._dirty.setdefault(state.job.id, set())
+                        elif self._came:
+                            for state in self._open.giving():
+                                self._dirty.setdefault(state.job.id, set())
+                        self._came = False
                         self._begin()
                 elif self._lease.valid and not self._able.is_set():
                     await self._lease.give_back()

@@ -19,7 +19,7 @@ from tests.testing.jobs import (
     found,
     planned,
 )
-from towline.broker.journal import CHANGES, READS, place
+from towline.broker.journal import CHANGES, READS, STREAMS, place
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lists import Filter, Lists
@@ -268,7 +268,7 @@ def test_a_list_and_what_is_open_say_of_a_job_what_the_job_says_of_itself(
                 index.flush()
         (listed,) = Lists(index).jobs(Filter(), limit=2)
         state, _ = found(index, job)
-        loaded = list(index.open_jobs())
+        loaded = [state for stream in STREAMS for state in index.open_jobs(stream)]
     counts = Counter(task.status for task in state.tasks.values())
     assert (listed.status, listed.nodes) == (state.status, counts)
     open_ = fold.open.get(job.id)

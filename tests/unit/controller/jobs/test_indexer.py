@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from tests.testing.doubles import until
+from tests.testing.jobs import LONG_AGO, Fold, a_job
 from towline.broker.journal import STREAMS
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
@@ -90,3 +92,13 @@ async def test_who_asks_while_the_broker_is_away_is_told_so_and_may_ask_again(
         assert [type(error) for error in found] == [BrokerUnreachable] * 3
         broker.away = False
         await indexer.catch_up()
+
+
+async def test_a_job_that_goes_on_is_forgotten_with_the_journal_that_had_it(tmp_path: Path) -> None:
+    with Index(tmp_path / "index.sqlite") as index:
+        fold = Fold(index)
+        fold.job(a_job(expires=LONG_AGO + 1e9))
+        indexer = Indexer(Broker(), index, fold.open, retention=60.0)  # type: ignore[arg-type]
+        writing = asyncio.create_task(indexer.write())
+        await until(lambda: not len(fold.open))
+        writing.cancel()

@@ -119,6 +119,23 @@ async def test_of_a_job_that_is_not_open_nothing_is_decided(world: World) -> Non
     assert world.kinds == []
 
 
+async def test_about_a_job_of_which_a_newer_controller_decided_nothing_is_decided(
+    world: World,
+) -> None:
+    state = world.make(job := in_waves())
+    world.store(a_decision(job, RELEASED, "a"))
+    world.store(a_decision(job, "of_a_newer_version"))
+    for decide in (
+        world.decisions.cancel(job.id, "ann"),
+        world.decisions.pause(state, "ann"),
+        world.decisions.leave(state, "a"),
+        world.decisions.lead(job.id, an_event(job, LED, data={"value": "x", "hostname": "a"})),
+    ):
+        with pytest.raises(BrokerUnreachable):
+            await decide
+    assert world.kinds == [RELEASED, "of_a_newer_version"]
+
+
 async def test_who_is_cancelled_already_is_not_cancelled_again(world: World) -> None:
     job = a_job(machines="ab")
     world.make(job)

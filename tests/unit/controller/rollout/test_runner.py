@@ -32,13 +32,15 @@ AWAY = BrokerUnreachable("The broker is out of reach.", "a test says so")
 
 
 class Lease:
-    """A lease that this controller has, or not."""
+    """A lease that this controller has, or not; `asked` counts how often it was asked for."""
 
     def __init__(self) -> None:
         self.valid = False
         self.free = True
+        self.asked = 0
 
     async def take(self) -> bool:
+        self.asked += 1
         self.valid = self.free
         return self.valid
 
@@ -201,7 +203,22 @@ async def test_who_may_not_act_decides_and_sends_nothing(world: World, why: str)
     assert (world.decided, world.sent) == ([], [])
     world.able.set()
     world.lease.free = True
+    world.sleep(1.0)
     await until(lambda: world.sent == [("a", "task")])
+
+
+async def test_who_does_not_get_the_lease_asks_for_it_no_more_often_for_all_that_is_folded(
+    world: World,
+) -> None:
+    world.lease.free = False
+    world.fold.job(job := a_job(NOW, "abc"))
+    await until(lambda: world.lease.asked == 1)
+    for machine in "ab":
+        world.fold.event(an_event(job, COMPLETED, machine))
+        await asyncio.sleep(0.02)
+    assert world.lease.asked == 1
+    world.sleep(1.0)
+    await until(lambda: world.lease.asked == 2)
 
 
 async def test_who_is_not_able_any_more_gives_the_lease_back(world: World) -> None:
