@@ -142,10 +142,11 @@ class Heartbeats:
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
-        await self._subscribed()
         pauses = Pauses(self._shortest_pause, LONGEST_PAUSE)
         while True:
             await self._connection.client()
+            # At each connection anew: what a heartbeat brings would be missed.
+            await self._subscribed()
             self._due.clear()
             if not self._registered:
                 try:
