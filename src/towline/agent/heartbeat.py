@@ -175,7 +175,7 @@ class Heartbeats:
             await self._register()
         except BrokerUnreachable as error:
             # Whoever receives its heartbeats over this connection knows the node all the same.
-            log.info("nobody answers", reason=error.details)
+            log.debug("nobody answers", reason=error.details)
             self._registered = connection == self._connections
 
     async def close(self) -> None:

@@ -40,7 +40,8 @@ PRUNE_AFTER = 20_000
 """Messages after which the index is pruned all the same: a journal that is full drops as much."""
 RETRY_EVERY = 0.5
 MOST_EARLY = 10_000
-"""Decisions about reads, at most, that are kept for reads which are folded later."""
+"""Jobs of which decisions are kept, since they may be reads that are folded later, and reads that
+are remembered, since they may be recorded again; at most."""
 CATCH_UP = 3.0
 """Seconds that a question for an unknown job may wait for the index to catch up."""
 
@@ -94,6 +95,9 @@ class Indexer:
         self._early: OrderedDict[str, list[tuple[Event, int]]] = OrderedDict()
         """Decisions about jobs that aren't open, or not yet: what is decided about a read stands in
         the other stream, of which more may be folded."""
+        self._reads: OrderedDict[str, None] = OrderedDict()
+        """The reads that were folded last: one that two controllers have asked under one key is
+        recorded twice, and the first record counts."""
         self._unpruned = 0
         self._behind = set(STREAMS)
         self._asking: asyncio.Task[dict[str, int]] | None = None
@@ -134,6 +138,8 @@ class Indexer:
         while True:
             created, first, last = await self._state(stream)
             after = self._index.position(stream, created, last)
+            if stream == READS:
+                self._reads.clear()
             self._load(stream)
             # Of a stream that has lost everything to its age nothing more is to come.
             self._folded[stream] = after if first <= last else last
@@ -210,6 +216,12 @@ class Indexer:
             self._fold_job(job, stream, place(message.sequence))
 
     def _fold_job(self, job: Job, stream: str, at: int) -> None:
+        if stream == READS:
+            if job.id in self._reads:
+                return
+            self._reads[job.id] = None
+            if len(self._reads) > MOST_EARLY:
+                self._reads.popitem(last=False)
         self._index.add_job(job, stream, at)
         state = self._open.add(job)
         for event, decided in self._early.pop(job.id, ()) if state is not None else ():

@@ -43,7 +43,7 @@ from towline.wire.event import (
     Event,
     NamedNode,
 )
-from towline.wire.job import Job, PlannedNode, new_id
+from towline.wire.job import SOON, Job, PlannedNode, new_id
 from towline.wire.messages import Answered
 from towline.wire.subjects import answer_subject
 from towline.wire.target import ANY
@@ -272,11 +272,26 @@ class Reads:
                     await self._ask(read, here=False)
             why = f"no answer before the job expired at {timestamp(read.job.expires)}"
             self._end_rest(read, EXPIRED, why)
-            await self._record(read)
-        except (BrokerUnreachable, BrokerRefused) as error:
-            log.warning("late answers not recorded", job=read.job.id, reason=error.details)
+            await self._insist(read)
         finally:
             self._remove(read)
+
+    async def _insist(self, read: _Read) -> None:
+        """Record what came late, however long that takes; some time after the job has expired
+        another controller ends it.
+        """
+        while True:
+            late = read.new
+            try:
+                await self._record(read)
+                return
+            except (BrokerUnreachable, BrokerRefused) as error:
+                log.warning("late answers not recorded", job=read.job.id, reason=error.details)
+            if time.time() > read.job.expires + SOON:
+                return
+            # What is stored twice counts once.
+            read.new = late + read.new
+            await asyncio.sleep(self._ask_every)
 
     def _end_rest(self, read: _Read, kind: str, why: str) -> None:
         for machine in list(read.state.unfinished):
