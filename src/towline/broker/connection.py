@@ -104,6 +104,7 @@ class Connection:
             await asyncio.wait([self._keeper], timeout=0.1)
         if self._client is not None:
             client, self._client = self._client, None
+            self._connected.clear()
             with contextlib.suppress(nats.errors.Error, OSError):
                 async with asyncio.timeout(2):
                     await client.close()

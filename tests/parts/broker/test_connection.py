@@ -171,3 +171,13 @@ async def send_much(connection: Connection) -> None:
     """Send more than any buffer on the way takes."""
     for _ in range(64):
         await connection.publish("much", bytes(1024 * 1024))
+
+
+async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.credentials)) as connection:
+        await connection.client()
+    waiting = asyncio.create_task(connection.client())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
