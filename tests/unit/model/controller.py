@@ -108,6 +108,9 @@ class _Fold:
     def has_task(self, job_id: str, machine: str) -> bool:
         return machine in self._of.get(job_id, ())
 
+    def has_report(self, event: Event) -> bool:
+        return event in self._events.get(event.job, ())
+
     def status(self, job_id: str) -> str | None:
         return "there" if job_id in self.states else None
 
