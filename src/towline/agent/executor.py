@@ -307,7 +307,10 @@ class Executor:
             event = self.event(release.id, STARTED, moment=started)
             announcing.append(asyncio.create_task(announce(event)))
 
-        after = self._announced_after + job_of(release).nodes * ANNOUNCED_PER_NODE
+        after, job = self._announced_after, job_of(release)
+        if not self.once(job):
+            # Of what must not run twice it matters whether a node that is gone had begun it.
+            after += job.nodes * ANNOUNCED_PER_NODE
         timer = asyncio.get_running_loop().call_later(after, begin)
         try:
             return await self._call(release, started, mode)

@@ -142,10 +142,11 @@ class Heartbeats:
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
-        await self._subscribed()
         pauses = Pauses(self._shortest_pause, LONGEST_PAUSE)
         while True:
             await self._connection.client()
+            # At each connection anew: what a heartbeat brings would be missed.
+            await self._subscribed()
             self._due.clear()
             if not self._registered:
                 try:
@@ -174,7 +175,7 @@ class Heartbeats:
             await self._register()
         except BrokerUnreachable as error:
             # Whoever receives its heartbeats over this connection knows the node all the same.
-            log.info("nobody answers", reason=error.details)
+            log.debug("nobody answers", reason=error.details)
             self._registered = connection == self._connections
 
     async def close(self) -> None:

@@ -104,6 +104,7 @@ class Connection:
             await asyncio.wait([self._keeper], timeout=0.1)
         if self._client is not None:
             client, self._client = self._client, None
+            self._connected.clear()
             with contextlib.suppress(nats.errors.Error, OSError):
                 async with asyncio.timeout(2):
                     await client.close()
@@ -318,9 +319,17 @@ class Connection:
             reply: the subject on which it may be answered; "" for none.
         """
         client = self._client
-        if client is not None:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await client.publish(subject, payload, reply)
+        if client is None:
+            return
+        # The library waits for ever for room in its buffer where the connection is lost meanwhile.
+        scope = asyncio.timeout(None)
+        self._requests.add(scope)
+        try:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+                async with scope:
+                    await client.publish(subject, payload, reply)
+        finally:
+            self._requests.discard(scope)
 
 
 def unreachable(reason: str) -> BrokerUnreachable:

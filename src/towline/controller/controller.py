@@ -238,26 +238,27 @@ async def run(
         ):
             controller = Controller(options, broker, nodes, index)
             server = Server(controller.application(), listener, controller.stop)
-            checked = asyncio.create_task(check_isolated(nodes))
-            # Where the broker is there, nothing is promised before that is known.
-            await asyncio.wait({checked}, timeout=CONNECTED_WITHIN)
-            if nodes.connected:
-                await asyncio.wait({checked}, timeout=CHECKED_WITHIN)
-            if checked.done():
-                checked.result()
             try:
                 async with asyncio.TaskGroup() as group:
+                    checked = group.create_task(check_isolated(nodes))
                     parts = group.create_task(_run_checked(controller, checked))
                     starting = group.create_task(_call_when_ready(controller, ready))
-                    listening(server.url)
                     try:
+                        await _first_checked(nodes, checked)
+                        listening(server.url)
                         await server.run()
                     finally:
-                        checked.cancel()
-                        parts.cancel()
-                        starting.cancel()
+                        for task in (checked, parts, starting):
+                            task.cancel()
             except* InvalidConfiguration as refused:
                 raise refused.exceptions[0] from None
+
+
+async def _first_checked(nodes: Connection, checked: asyncio.Task[None]) -> None:
+    """Wait for the check of the nodes' login, where the broker is there to answer it."""
+    await asyncio.wait({checked}, timeout=CONNECTED_WITHIN)
+    if nodes.connected:
+        await asyncio.wait({checked}, timeout=CHECKED_WITHIN)
 
 
 async def _run_checked(controller: Controller, checked: asyncio.Task[None]) -> None:

@@ -140,7 +140,10 @@ class Fleet:
         member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
-            self._by_hostname[old.hostname].discard(machine)
+            same = self._by_hostname[old.hostname]
+            same.discard(machine)
+            if not same:
+                del self._by_hostname[old.hostname]
             member.heartbeat, member.received = old.heartbeat, old.received
             member.here, member.jobs = old.here, old.jobs
         member.state = self._states.get(machine, member.state)

@@ -47,6 +47,8 @@ RESULT_STATUS = {
 """A result's status by the kind of the event that ended the task."""
 REPORTS = frozenset({STARTED, STEP, LED, *RESULT_STATUS})
 """Kinds that a node may report."""
+OF_STREAMS = frozenset({"submitted", "end", "resolving", "resolved"})
+"""What else streams of events say of a job: no kind of a node's is called so."""
 BEGUN = frozenset({STARTED, STEP})
 """Kinds that say that a task is under way; they may be delivered in any order."""
 UNFINISHED = ("pending", "running")
@@ -69,11 +71,6 @@ class Lead(msgspec.Struct, frozen=True):
     value: Text
     hostname: Name
     time: Moment
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """What the event that records it has as data."""
-        return {"value": self.value, "hostname": self.hostname}
 
     @classmethod
     def of(cls, event: Event) -> Lead:

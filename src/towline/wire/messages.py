@@ -34,6 +34,9 @@ it is itself."""
 MOST_IN_GROUP = 4095
 """Jobs and events of a message of the journal at most: each has a place in it, of 12 bits."""
 
+_TAKEN = events.OF_STREAMS | events.DECISIONS | events.REPORTS
+"""Names that no step has."""
+
 _order: Decoder[Order] = Decoder(Order, deepest=AROUND)  # type: ignore[arg-type]
 _envelope = Decoder(Envelope, deepest=AROUND)
 _report = Decoder(Event, largest=LARGEST_REPORT)
@@ -103,6 +106,9 @@ def report(subject: str, data: bytes) -> Event:
         raise Unreadable("it names another machine")
     if found.kind in events.DECISIONS and found.kind != events.LED:
         raise Unreadable(f"{found.kind!r} is a decision, and controllers make those")
+    if found.kind in events.OF_STREAMS or found.step in _TAKEN:
+        # Streams show a step by its name: one that is called "end" would end them for all.
+        raise Unreadable("it is called as what is said of whole jobs")
     if found.nodes is not None:
         raise Unreadable("it names nodes, as decisions do")
     _check_lead(found)

@@ -204,7 +204,7 @@ JUNK = [
     b"no JSON",
     b"\xff\0\r\n",
     b"[" * 100_000,
-    b'{"body":{"kind":"release","id":"' + b"a" * (8 * 1024 * 1024 - 100) + b'"}}',
+    b'{"body":{"kind":"release","id":"' + b"a" * (2 * 1024 * 1024 - 100) + b'"}}',
     b'{"body":{"kind":"beat","time":1e308,"interval":1e308}}',
 ]
 

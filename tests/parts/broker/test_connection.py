@@ -150,3 +150,34 @@ async def test_a_connection_that_is_left_while_it_connects_ends(
             for _ in range(ticks):
                 await asyncio.sleep(0)
     await until(lambda: relay.open == 0, "the end of the connection")
+
+
+async def test_nobody_waits_to_send_over_a_connection_that_is_lost(
+    relay: Relay, broker: Broker
+) -> None:
+    settings = Settings([relay.url], broker.credentials)
+    async with connect(settings) as connection:
+        await connection.client()
+        relay.stall()
+        sending = asyncio.create_task(send_much(connection))
+        await asyncio.sleep(0.1)
+        relay.cut()
+        await until(lambda: relay.accepted == 2, "another connection")
+        done, _ = await asyncio.wait([sending], timeout=5)
+        assert done
+
+
+async def send_much(connection: Connection) -> None:
+    """Send more than any buffer on the way takes."""
+    for _ in range(64):
+        await connection.publish("much", bytes(1024 * 1024))
+
+
+async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.credentials)) as connection:
+        await connection.client()
+    waiting = asyncio.create_task(connection.client())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])

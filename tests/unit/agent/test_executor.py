@@ -245,6 +245,19 @@ async def test_what_a_node_says_can_be_read_whatever_its_clock_shows(
     assert messages.report("report.machine-1", msgspec.json.encode(event)) == event
 
 
+async def test_the_start_of_what_must_not_run_twice_is_reported_however_many_nodes_it_is_for(
+    middle: Middle, body: Body
+) -> None:
+    body.gate.clear()
+    once = asyncio.create_task(run(middle, middle.job(Effect.ONCE, nodes=10_000)))
+    other = asyncio.create_task(run(middle, middle.job(nodes=10_000)))
+    await until(lambda: middle.controllers.events)
+    await asyncio.sleep(0.1)
+    body.gate.set()
+    assert [event.job for event in middle.controllers.events] == [(await once).job]
+    await other
+
+
 @pytest.mark.parametrize(
     "mode", [Mode(announced=True), Mode(announced=True, recorded=False)], ids=["leave", "read"]
 )

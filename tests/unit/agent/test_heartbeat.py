@@ -283,3 +283,19 @@ async def test_a_node_that_registers_once_more_says_the_same(node: Node) -> None
         await until(lambda: len(node.controllers.registrations) >= 3)
     first, *more = node.controllers.registrations
     assert all(each == first for each in more)
+
+
+async def test_a_node_that_is_connected_anew_sends_none_before_it_is_subscribed(
+    node: Node,
+) -> None:
+    node.made = node.make(interval=SHORTEST_INTERVAL)
+    async with node.running():
+        await until(lambda: node.beats)
+        node.subscribed.clear()
+        await asyncio.sleep(2 * SHORTEST_INTERVAL)
+        beats = len(node.beats)
+        node.made.connected()
+        await asyncio.sleep(3 * SHORTEST_INTERVAL)
+        assert len(node.beats) == beats
+        node.subscribed.set()
+        await until(lambda: len(node.beats) > beats)

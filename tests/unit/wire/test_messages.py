@@ -288,6 +288,17 @@ def test_nodes_make_no_decisions(kind: str) -> None:
     assert_unreadable(messages.report, f"report.{MACHINE}", named)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"kind": "end"}, {"kind": "submitted"}, *({"step": each} for each in ("end", "completed"))],
+    ids=str,
+)
+def test_nodes_say_nothing_that_streams_say_of_whole_jobs(more: dict[str, str]) -> None:
+    body = changed(END, **{"kind": "step", **more})
+    with pytest.raises(Unreadable, match="whole jobs"):
+        messages.report(f"report.{MACHINE}", body)
+
+
 def test_a_kind_that_is_not_known_here_is_read() -> None:
     body = changed(END, kind="something-new")
     assert messages.report(f"report.{MACHINE}", body).kind == "something-new"

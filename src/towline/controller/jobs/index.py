@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from towline.broker.journal import CHANGES, place
-from towline.controller.jobs.state import JobState
+from towline.controller.jobs.state import JobState, overall
 from towline.wire.event import DELETED, NOBODY, RELEASED, Event
 from towline.wire.job import Job, PlannedNode, first_id
 
@@ -48,7 +48,9 @@ class JobStatus(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, state: JobState) -> JobStatus:
         """Return that of a job as it is folded."""
-        return cls(state.status, state.done, dict(state.counts))
+        # Counted once: thousands of tasks may be open, and this is written several times a second.
+        counts, done = state.counts, state.done
+        return cls(overall(counts, done=done), done, dict(counts))
 
 
 class Index:

@@ -68,11 +68,13 @@ class Lookup:
         until = f"runs when it returns, until {timestamp(state.job.expires)}"
         if state.cancelled:
             until = "is cancelled when it returns"
+        # The same for all: a canary may be hundreds of nodes, each of which is looked at for it.
+        turn = waits_for(state) if state.turns.waiting else None
         for machine in state.unfinished:
             task, member = state.tasks[machine], self._fleet.get(machine)
             if member is not None and not member.here:
                 task.reason = f"{member.absence}, {until}"
-            elif machine in state.turns.waiting:
-                task.waits, task.reason = waits_for(state)
+            elif turn is not None and machine in state.turns.waiting:
+                task.waits, task.reason = turn
             elif state.cancelled:
                 task.reason = "is being cancelled"

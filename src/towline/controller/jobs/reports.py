@@ -112,8 +112,13 @@ class Reports:
         Raises:
             Unreadable: it can't be read, or could be answered nowhere.
         """
-        event = messages.report(received.subject, received.data)
         reply = sender_of(received)
+        try:
+            event = messages.report(received.subject, received.data)
+        except Unreadable as error:
+            # Said to the node too: it would report that for ever.
+            self._answer(reply, REFUSED, reason=f"it can't be read: {error}"[:500])
+            raise
         state = self._open.get(event.job)
         if state is None or not _has_turn(state, event.machine):
             self._spawn(self._late(event, reply, len(received.data)))

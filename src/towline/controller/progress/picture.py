@@ -10,7 +10,7 @@ from itertools import islice
 import msgspec
 
 from towline.controller.jobs.state import JobState, Task
-from towline.wire.event import BAD, STARTED, Event
+from towline.wire.event import BAD, LEAVE, STARTED, Event
 from towline.wire.progress import JobProgress, NodeProgress, PartProgress, TaskProgress, Total
 
 FEW = 20
@@ -51,13 +51,15 @@ class Picture:
     def apply(self, event: Event) -> None:
         """Fold an event of the job."""
         self.state.apply(event)
-        task = self.state.tasks.get(event.machine)
-        if event.kind == STARTED and task is not None and task.ended is None:
-            # The reason why it had not begun.
-            task.reason = task.waits = None
-            if event.machine not in self._reports:
-                self.silent.add(event.machine)
-        self._change([event.machine, *(node.machine for node in event.nodes or ())])
+        machines = [event.machine, *(node.machine for node in event.nodes or ())]
+        for machine in machines if event.kind in (STARTED, LEAVE) else ():
+            task = self.state.tasks.get(machine)
+            if task is not None and task.ended is None:
+                # The reason why it had not begun.
+                task.reason = task.waits = None
+                if machine not in self._reports:
+                    self.silent.add(machine)
+        self._change(machines)
 
     def report(self, machine: str, report: TaskProgress) -> None:
         """Take the progress of a node; none where it has no part in the job, or has ended."""

@@ -245,10 +245,14 @@ def waits_for(state: JobState) -> tuple[str | None, str]:
     return MAX_PARALLEL, f"waits: {given.parallel} at a time"
 
 
-def due(state: JobState, view: View, machine: str, now: float) -> bool:
+def due(state: JobState, view: View, machine: str, now: float, *, new: bool = False) -> bool:
     """Return whether a node is to be sent its task: its turn has come, it is here, and has it not.
 
     For a job that is cancelled: whether it is to be sent the cancellation.
+
+    Args:
+        new: whether it is not known to have been sent that before; then what its heartbeat says
+            doesn't matter, which may hold more tasks than it can name.
     """
     turn = state.turns.under_way.get(machine)
     if turn is None or not view.here(machine):
@@ -257,7 +261,7 @@ def due(state: JobState, view: View, machine: str, now: float) -> bool:
         return True
     if now > (state.job.expires if turn.until is None else turn.until) and not turn.leave:
         return False
-    return not view.holds(machine, state.job.id)
+    return new or not view.holds(machine, state.job.id)
 
 
 def kept(job: Job) -> bool:

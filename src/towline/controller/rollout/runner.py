@@ -13,6 +13,7 @@ import contextlib
 import structlog
 
 from towline.broker.answers import BrokerRefused
+from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
@@ -77,6 +78,8 @@ class Runner:
         self._came = False
         """Whether nodes came or went, on which jobs may have waited."""
         self._wake = asyncio.Event()
+        # Of thousands of jobs each may, every second: while the journal is full, for example.
+        self._stalls = Repeated("rollout stalls")
         jobs.subscribe(self._folded)
         fleet.subscribe(self._fleet_changed)
         fleet.subscribe_heartbeats(self._heartbeat)
@@ -157,6 +160,7 @@ class Runner:
             for task in self._working.values():
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
+            self._stalls.close()
             await self._lease.give_back()
 
     def _begin(self) -> None:
@@ -169,9 +173,19 @@ class Runner:
             ):
                 # Whoever makes a read looks after it for as long as anybody waits for it.
                 continue
+            if machines is not None and not machines and self._is_idle(state):
+                continue
             task = asyncio.create_task(self._go_on(job_id, machines), name=job_id)
             self._working[job_id] = task
             task.add_done_callback(self._ended)
+
+    def _is_idle(self, state: JobState) -> bool:
+        """Return whether nothing is to be decided about a job: of thousands that is so of most."""
+        try:
+            return not decide(state, self._view, self._clock.wall())
+        except Exception:  # noqa: BLE001
+            # Of this job alone: whoever looks at it logs it.
+            return False
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         job_id = task.get_name()
@@ -188,7 +202,7 @@ class Runner:
             if state is not None:
                 await self.send(state, machines)
         except (BrokerUnreachable, BrokerRefused) as error:
-            log.warning("rollout stalls", job=job_id, reason=error.details)
+            self._stalls.warning(job=job_id, reason=error.details)
 
     def _decide(self, state: JobState) -> Event | None:
         if not self._able.is_set() or not self._lease.valid:
@@ -244,7 +258,7 @@ class Runner:
             machine
             for machine in (list(state.turns.under_way) if machines is None else machines)
             if now - sent.get(machine + mark, -self._not_again_within) >= self._not_again_within
-            and due(state, self._view, machine, self._clock.wall())
+            and due(state, self._view, machine, self._clock.wall(), new=machine not in sent)
         ]
         if not wanted or not self._able.is_set():
             return

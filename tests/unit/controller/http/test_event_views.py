@@ -81,7 +81,9 @@ def test_only_what_failed_is_shown_as_an_error(event: Event, field: str) -> None
 def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:
     nodes = [NamedNode("a", "web-01")]
     turn = Event("job", NOBODY, "", RELEASED, 1.0, nodes=nodes, leads=True)
-    found = Event("job", NOBODY, "", LED, 1.0, data=LEAD.data)
+    found = Event(
+        "job", NOBODY, "", LED, 1.0, data={"value": LEAD.value, "hostname": LEAD.hostname}
+    )
     assert views.event(turn)["message"] == "by web-01"
     assert views.event(found)["message"] == "sha256:0000 by web-01"
     assert Lead.of(found) == LEAD

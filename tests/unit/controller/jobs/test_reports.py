@@ -254,3 +254,17 @@ async def test_no_memory_is_left_of_jobs_that_were_waited_for(world: World) -> N
         await world.answer(an_event(a_job(), STARTED))
     assert not world.reports._unknown
     assert not world.reports._tasks
+
+
+async def test_a_report_that_cannot_be_read_is_refused_so_that_its_node_reports_another(
+    world: World,
+) -> None:
+    for number, event in enumerate((an_event(a_job(), "end"), an_event(a_job(), RELEASED)), 1):
+        with pytest.raises(Unreadable):
+            world.send(event)
+        await asyncio.sleep(0.01)
+        assert len(world.nodes.published) == number
+        receipt = messages.receipt(world.nodes.published[-1][1])
+        assert (receipt.status, receipt.over) == (REFUSED, False)
+        assert receipt.reason.startswith("it can't be read: ")
+    assert world.stored == []

@@ -7,7 +7,16 @@ import pytest
 
 from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import BRIEF, FEW, NAMED, Feed, Picture
-from towline.wire.event import CANCELLED, COMPLETED, FAILED, STARTED, Event
+from towline.wire.event import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    LEAVE,
+    NOBODY,
+    STARTED,
+    Event,
+    NamedNode,
+)
 from towline.wire.job import Job, PlannedNode
 from towline.wire.progress import DOWNLOADING, EXTRACTING, NodeProgress, Part, TaskProgress
 
@@ -201,3 +210,11 @@ def test_the_sum_shows_only_the_beginning_of_a_long_error() -> None:
     assert len(failed.error) == BRIEF
     assert words.startswith(failed.error.removesuffix("…"))
     assert [node.error for node in take(feed)] == [words]
+
+
+def test_a_node_that_has_leave_is_asked_how_far_it_is() -> None:
+    picture = a_picture(2)
+    named = [NamedNode("m1", "web-1")]
+    picture.apply(Event("j", NOBODY, "", LEAVE, time.time(), nodes=named))
+    assert picture.silent == {"m1"}
+    assert picture.node("m1").status == "running"

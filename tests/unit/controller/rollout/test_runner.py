@@ -149,6 +149,22 @@ async def test_a_task_is_sent_again_only_after_a_while_and_until_its_node_names_
     assert len(world.sent) == 2
 
 
+async def test_a_node_that_holds_more_than_it_can_name_is_sent_new_tasks_once(
+    world: World,
+) -> None:
+    def beat() -> None:
+        world.fleet.receive("a", Heartbeat(START, 5.0, more=True))
+
+    beat()
+    world.fold.job(job := a_job(NOW, "a"))
+    await world.runner.first(world.state(job))
+    assert world.sent == [("a", "task")]
+    world.sleep(6.0)
+    beat()
+    await world.idle()
+    assert world.sent == [("a", "task")]
+
+
 async def test_a_task_is_sent_to_a_node_that_returns(world: World) -> None:
     world.fleet.receive("a", Heartbeat(START, 5.0, leaving=True))
     world.fold.job(job := a_job(NOW, "a"))
