@@ -105,14 +105,14 @@ class Cluster(Assembly):
     def copy_node(self, hostname: str) -> TowlineProcess:
         """Return an agent that isn't started, with the machine id of one that is there.
 
-        Nothing waits for it; whoever enters it starts it.
+        It has another hostname. Nothing waits for it; whoever enters it starts it.
         """
         name = f"agent-{hostname}-copy"
         return TowlineProcess(
             "agent",
             *("--state", self.directory / name),
             *self.broker.agent_login,
-            *("--hostname", hostname, "--engine", NO_ENGINE),
+            *("--hostname", f"{hostname}-copy", "--engine", NO_ENGINE),
             *("--machine-id", self.machine_id(hostname)),
             logs=self.directory,
             name=name,

@@ -96,6 +96,8 @@ REGISTRATION = Registration(
     os_version="12",
     booted=NOW - 9,
     public_key="a2V5",
+    start=START,
+    after=BEFORE,
 )
 HEARTBEAT = Heartbeat(
     start=START,

@@ -256,4 +256,6 @@ class Heartbeats:
             os_version=clean(facts.os_version),
             booted=booted,
             public_key=self._public_key,
+            start=self._start,
+            after=self._after,
         )

@@ -98,7 +98,7 @@ class Fleet:
 
     Attributes:
         clock: this machine's clocks.
-        duplicates: how many heartbeats came of a second start while the first was here.
+        duplicates: how often a second agent came while one with its machine id was here.
 
     Args:
         missed: heartbeats that a node may miss before it counts as away.
@@ -158,25 +158,30 @@ class Fleet:
         if member is not None:
             member.state = state
 
+    def second(self, machine: str, start: str, after: str) -> bool:
+        """Return whether an agent is a second one with the machine id of one that is here.
+
+        Another start counts when the one that counted is away, has said that it leaves, or is the
+        one that the new one names as the last of its ledger.
+        """
+        member = self._members.get(machine)
+        known = None if member is None or not member.here else member.heartbeat
+        if known is None or start in (known.start, "") or after == known.start:
+            return False
+        self.duplicates += 1
+        return True
+
     def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.
 
         Return False where it is of a second agent with the machine id of one that is here.
 
-        One start counts at a time: another counts when that one is away, has said that it leaves,
-        or is the one that the new one names as the last of its ledger.
+        One start counts at a time; see `second`.
         """
         member = self._members.get(machine)
         if member is None:
             return True
-        known = member.heartbeat
-        if (
-            known is not None
-            and member.here
-            and heartbeat.start not in (known.start, "")
-            and heartbeat.after != known.start
-        ):
-            self.duplicates += 1
+        if self.second(machine, heartbeat.start, heartbeat.after):
             return False
         member.heartbeat, member.received = heartbeat, self.clock.moment()
         member.jobs = heartbeat.jobs

@@ -151,6 +151,13 @@ class Presence:
             Unreadable: it can't be read.
         """
         registration = messages.registration(received.subject, received.data)
+        if self._fleet.second(registration.machine, registration.start, registration.after):
+            self._duplicates.warning(machine=registration.machine)
+            error = (
+                f"another agent with the machine id {registration.machine} is here: each takes a "
+                "state directory of its own, or a machine-id"
+            )
+            return Answer(time.time(), error=error, again=True)
         known = self._fleet.get(registration.machine)
         since = time.time() if known is None else known.registration.registered
         registration = msgspec.structs.replace(registration, registered=since)

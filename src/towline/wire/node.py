@@ -30,6 +30,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         registered: when the node first was, by the controllers' clock; 0 in what an agent sends.
         booted: when the machine was started, by the node's clock.
         public_key: what is sealed to it only the node can read: X25519, as base64.
+        start, after: as in its heartbeats; "" where it doesn't say.
     """
 
     machine: MachineId
@@ -45,6 +46,8 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     os_version: Text = ""
     booted: Moment | None = None
     public_key: Name = ""
+    start: Name = ""
+    after: Name = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

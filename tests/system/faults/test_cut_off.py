@@ -1,6 +1,5 @@
 """Controllers that freeze, or lose one of their two connections, and releases that are lost."""
 
-import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -177,23 +176,21 @@ def test_what_ends_while_no_controller_is_there_is_reported_to_the_first_that_re
     wait_until(partial(shows, other, "/job?limit=20", listed), what="the same jobs")
 
 
-def test_a_copy_of_an_agent_is_noticed_and_given_nothing(
+def test_a_copy_of_an_agent_is_refused_and_takes_the_place_of_nobody(
     system: Cluster, gate: Gate, name: str
 ) -> None:
     copied = system.copy_node(ONE)
     with copied:
-        wait_until(lambda: "agent registered" in copied.stderr, what="the copy to be there")
         wait_until(
-            lambda: all(
-                "two agents of one machine id" in each.stderr
-                for each in (system.controller, *system.controllers)
-            ),
-            what="the copy to be noticed",
+            lambda: f"another agent with the machine id {system.machine_id(ONE)}" in copied.stderr,
+            what="the copy to be refused",
         )
         assert ends(system, asked(system.admin, ONE, name)) == dict.fromkeys(EFFECTS, "ok")
-    assert not re.search("task ended", copied.stderr)
+        known = system.admin.get("/agent").json()["agents"]
+        assert {node["hostname"] for node in known} == {ONE, TWO}
+    assert "task ended" not in copied.stderr
     assert {counts(gate, name, effect) for effect in EFFECTS} == {(1, 1)}
-    system.wait_here(ONE)
+    assert {gate.begun(f"{name}-{effect}", f"{ONE}-copy") for effect in EFFECTS} == {0}
 
 
 def test_an_agent_without_its_ledger_runs_again_what_may_be_run_twice_and_nothing_else(
