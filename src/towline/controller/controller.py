@@ -144,6 +144,7 @@ class Controller:
             *(self.journal, index, self.open, self.fleet, self.keys, self.job_credentials),
             *(self.waiting, self.lookup, self.runner, self.reads),
             expires=options.expires,
+            retention=options.retention.age,
             settled=self.presence.settled,
         )
         self.steering = Steering(

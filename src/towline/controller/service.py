@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import structlog
 
+from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.presence import Presence
+from towline.errors import BrokerUnreachable
 
 log = structlog.get_logger()
 
@@ -72,9 +74,20 @@ class Service:
                 for task in lost:
                     task.cancel()
 
+    async def _caught_up(self) -> bool:
+        """Return whether the fold is where the journal is: also after a while without it."""
+        if not self._indexer.caught_up:
+            return False
+        try:
+            await self._indexer.catch_up()
+        except (BrokerUnreachable, BrokerRefused) as error:
+            log.info("not serving nodes yet", reason=error.details)
+            return False
+        return True
+
     async def _serve(self, lost: list[asyncio.Task[None]]) -> None:
         """Serve until a connection is lost."""
-        while not self._indexer.caught_up:
+        while not await self._caught_up():
             await asyncio.wait(lost, timeout=LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
             if any(task.done() for task in lost):
                 return

@@ -9,14 +9,21 @@ import pytest
 from tests.testing.doubles import ConnectionDouble, until
 from towline.broker.listener import Listener
 from towline.controller.service import Service
+from towline.errors import BrokerUnreachable
 
 
 class World:
     """A controller's two connections, and what it has to know before it may act."""
 
+    async def catch_up(self) -> None:
+        """Find the fold where the journal is, unless a test says otherwise."""
+        if self.behind:
+            raise BrokerUnreachable("The index is behind the journal.", "try again")
+
     def __init__(self) -> None:
         self.journal, self.nodes = ConnectionDouble(), ConnectionDouble()
-        self.indexer = SimpleNamespace(caught_up=False)
+        self.indexer = SimpleNamespace(caught_up=False, catch_up=self.catch_up)
+        self.behind = False
         self.presence = SimpleNamespace(settled=asyncio.Event())
         self.able = asyncio.Event()
         self.listener = Listener(self.nodes, "report.*", lambda received: None, queue="q")
@@ -88,4 +95,15 @@ async def test_a_connection_that_is_lost_at_the_start_is_waited_for(
     await asyncio.sleep(0.05)
     assert world.state == (False, False)
     connection.there = True
+    await until(lambda: world.state == (True, True))
+
+
+async def test_it_serves_again_only_when_its_fold_is_where_the_journal_is(world: World) -> None:
+    await serving(world)
+    world.behind, world.journal.there = True, False
+    await until(lambda: world.state == (False, False))
+    world.journal.there = True
+    await asyncio.sleep(0.2)
+    assert world.state == (False, False)
+    world.behind = False
     await until(lambda: world.state == (True, True))

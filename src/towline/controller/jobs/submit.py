@@ -82,6 +82,7 @@ class Submitter:
 
     Args:
         expires: seconds within which a job that is kept for nodes that are away must be begun.
+        retention: seconds that the journal keeps jobs.
         settled: awaited before any request asks who is here.
         settled_within: seconds; see the constant.
     """
@@ -100,6 +101,7 @@ class Submitter:
         reads: Reads,
         *,
         expires: float,
+        retention: float,
         settled: asyncio.Event,
         settled_within: float = SETTLED_WITHIN,
     ) -> None:
@@ -115,6 +117,7 @@ class Submitter:
         self._runner = runner
         self._reads = reads
         self._expires = expires
+        self._retention = retention
         self._settled = settled
         self._settled_within = settled_within
 
@@ -281,6 +284,12 @@ class Submitter:
 
     def _job(self, request: Submission, plan: list[PlannedNode]) -> Job:
         operation = request.operation
+        if request.expires is not None and request.expires > self._retention:
+            raise InvalidRequest.because(
+                f"The job would be kept for {request.expires:g} s",
+                f"the journal keeps jobs for {self._retention:g} s: "
+                "give a shorter expires, or controllers a longer retention",
+            )
         now = time.time()
         # With waves it may be long until the last node's turn; from then on it has its own time.
         kept = operation.effect is Effect.CONVERGE or request.waves is not None

@@ -55,6 +55,7 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
         wait=10.0,
         longest_wait=60.0,
         expires=3600.0,
+        retention=86400.0,
         retention=Retention(size=256 * 1024**2),
         heartbeat=1.0,
     )
@@ -81,6 +82,7 @@ def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) 
         *(controller.keys, controller.job_credentials, controller.waiting, controller.lookup),
         *(controller.runner, controller.reads),
         expires=3600.0,
+        retention=86400.0,
         settled=settled,
         settled_within=0.05,
     )
