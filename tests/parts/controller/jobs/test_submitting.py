@@ -55,7 +55,6 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
         wait=10.0,
         longest_wait=60.0,
         expires=3600.0,
-        retention=86400.0,
         retention=Retention(size=256 * 1024**2),
         heartbeat=1.0,
     )
