@@ -110,30 +110,30 @@ class Outbox:
             while True:
                 self._due.clear()
                 await self._connection.client()
-                if loop.time() >= self._not_before:
+                # One moment for both: what rests until later is waited for, all else is sent.
+                now = loop.time()
+                if now >= self._not_before:
                     try:
-                        self._fill()
+                        self._fill(now)
                     except sqlite3.Error as error:
                         log.error("ledger not readable", reason=str(error))
-                        self._not_before = loop.time() + self._shortest_pause
+                        self._not_before = now + self._shortest_pause
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(self._next_at()):
+                    async with asyncio.timeout_at(self._next_at(now)):
                         await self._due.wait()
         finally:
             for task in self._sending.values():
                 task.cancel()
 
-    def _next_at(self) -> float | None:
+    def _next_at(self, now: float) -> float | None:
         """Return when to look again by the loop's clock, None for not before something is due."""
-        now = asyncio.get_running_loop().time()
         if now < self._not_before:
             return self._not_before
         rests = (pauses.until for pauses in self._resting.values())
         return min((moment for moment in rests if moment > now), default=None)
 
-    def _fill(self) -> None:
+    def _fill(self, now: float) -> None:
         """Begin to send the oldest reports that wait, as many as may be under way."""
-        now = asyncio.get_running_loop().time()
         resting = {number for number, pauses in self._resting.items() if pauses.until > now}
         apart = resting | self._sending.keys() | self._direct
         free = MOST_SENT - len(self._sending)

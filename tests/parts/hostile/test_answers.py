@@ -7,10 +7,13 @@ from nats.aio.msg import Msg
 
 from tests.parts.hostile.conftest import ALLOWED_LINES, System, here, until
 from tests.testing.messages import JOB, MACHINE, MESSAGES, RELEASE, hostile
+from towline.wire.fields import LATEST
 from towline.wire.release import seal
 
 TASK = msgspec.structs.replace(
     RELEASE,
+    # However long the tests before it take.
+    expires=LATEST,
     job=msgspec.structs.replace(
         JOB, operation="test.converge", parameters={}, requires="", waves=None, credential=False
     ),

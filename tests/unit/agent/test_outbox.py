@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -338,3 +338,29 @@ async def test_an_outbox_that_closes_reports_what_it_can(
         end(ledger, a_task())
     await reporting.close()
     assert len(connection.controllers.events) == 2 * MOST_SENT + 1
+
+
+class Slow(Ledger):
+    """A ledger that takes longer to read than a pause is long."""
+
+    def undelivered(self, limit: int, apart: Collection[int] = ()) -> list[tuple[int, Event]]:
+        found = super().undelivered(limit, apart)
+        time.sleep(0.03)
+        return found
+
+
+async def test_a_pause_that_ends_while_the_ledger_is_read_is_not_missed(
+    path: Path, connection: ConnectionDouble
+) -> None:
+    refused = 0
+
+    def receipt(event: Event) -> Receipt:
+        nonlocal refused
+        refused += 1
+        return Receipt(AGAIN, time.time()) if refused < 5 else stored(event)
+
+    connection.controllers.receipt = receipt
+    with Slow(path) as ledger:
+        async with running(connection, ledger) as reporting:
+            await record_end(reporting, an_end(a_task()))
+            await until(lambda: not outbox(ledger))

@@ -248,5 +248,5 @@ def test_every_setting_is_described_with_its_default() -> None:
             assert described.pop(name) == f"`{default}`"
         else:
             assert not re.fullmatch("`[^`]*`", described.pop(name)) or field.name == "engine"
-    known = {"token.key", "credentials.key", "machine-id", "read", "write", "admin"}
+    known = {"token.key", "credentials.key", "machine-id", "layout", "read", "write", "admin"}
     assert not described.keys() - known

@@ -76,7 +76,7 @@ def test_directories_that_are_made_outlast_a_power_cut_with_what_is_in_them(disk
     directory = open_directory(disk.root / "var" / "towline")
     write_private(directory / "file", "whole")
     assert {path for path in disk.after_a_power_cut() if "/." not in path} == {
-        *("a/b/file", "c/d/key", "var/towline/file")
+        *("a/b/file", "c/d/key", "var/towline/file", "var/towline/layout")
     }
 
 
