@@ -354,7 +354,7 @@ async def test_a_pause_that_ends_while_the_ledger_is_read_is_not_missed(
 ) -> None:
     refused = 0
 
-    def receipt(event: Event) -> Receipt:
+    def receipt(event: Event) -> Receipt | None:
         nonlocal refused
         refused += 1
         return Receipt(AGAIN, time.time()) if refused < 5 else stored(event)
