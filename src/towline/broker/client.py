@@ -48,6 +48,16 @@ class ServerClient(Client):
         self._pending, self._pending_data_size = [], 0
         await super()._send_ping(future)
 
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        try:
+            return await super()._flush_pending(force_flush)
+        except RuntimeError as error:
+            # uvloop raises it for a transport that is closed, where asyncio only logs that.
+            writer = self._writer()
+            if writer is None or not writer.is_closing():
+                raise
+            raise ConnectionResetError(f"nats: {error}") from error
+
     # Whoever may publish chooses the bytes that these two are given. Left to itself the library
     # reads nothing more once there are some that it can't read, and the connection is as good as
     # lost.
@@ -71,9 +81,12 @@ class ServerClient(Client):
         """Close the connection at once: what is still to be sent would reach nobody."""
         self._lost.set()
         self._pending, self._pending_data_size = [], 0
-        writer = getattr(self._transport, "_io_writer", None)
+        writer = self._writer()
         if writer is not None:
             writer.transport.abort()
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        return getattr(self._transport, "_io_writer", None)
 
 
 def _readable(text: bytes) -> bytes:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from tests.testing.broker import Broker
@@ -171,6 +172,28 @@ async def send_much(connection: Connection) -> None:
     """Send more than any buffer on the way takes."""
     for _ in range(64):
         await connection.publish("much", bytes(1024 * 1024))
+
+
+def test_a_closed_transport_is_a_lost_connection_for_whoever_publishes(broker: Broker) -> None:
+    # With the event loop of controllers and agents, which raises where another only logs.
+    async def publish() -> None:
+        async with connect(Settings([broker.url], broker.credentials)) as connection:
+            client = await connection.client()
+            flusher = client._flusher_task
+            assert flusher is not None
+            flusher.cancel()
+            await asyncio.wait([flusher])
+            writer = client._writer()
+            assert writer is not None
+            writer.transport.abort()
+            assert client.is_connected
+            with pytest.raises(ConnectionResetError):
+                await client.publish("anything", b"anything")
+            await connection.publish("anything", b"anything")
+            await connection.lost()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(publish())
 
 
 async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broker) -> None:
