@@ -20,6 +20,7 @@ from tests.testing.stream import (
     until,
     until_answered,
 )
+from towline.broker.client import ServerClient
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
@@ -183,6 +184,7 @@ def test_a_closed_transport_is_a_lost_connection_for_whoever_publishes(broker: B
             assert flusher is not None
             flusher.cancel()
             await asyncio.wait([flusher])
+            assert isinstance(client, ServerClient)
             writer = client._writer()
             assert writer is not None
             writer.transport.abort()
