@@ -107,6 +107,11 @@ class Relay:
         for pair in self._of(user):
             pair.flowing.clear()
 
+    def resume(self) -> None:
+        """Pass on what was held up by stalling."""
+        for pair in self._pairs:
+            pair.flowing.set()
+
     def deafen(self, user: str | None = None) -> None:
         """Pass on what clients send, and lose what they are sent."""
         for pair in self._of(user):

@@ -20,7 +20,7 @@ from towline.agent.ledger import Ledger
 from towline.agent.pause import Pauses
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import running
-from towline.broker.connection import Connection
+from towline.broker.connection import PING_INTERVAL, Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration, pack
 from towline.wire.release import BeatNow
@@ -139,6 +139,8 @@ class Heartbeats:
 
     def _set_interval(self, seconds: float) -> None:
         self._interval = min(max(seconds, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+        # Each heartbeat is sent with a ping; there are others only where no heartbeat is sent.
+        self._connection.ping_interval = max(PING_INTERVAL, self._interval)
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
@@ -158,6 +160,7 @@ class Heartbeats:
                 pauses.reset()
             await self._send(self._heartbeat())
             self.sent.set()
+            await self._connection.check()
             await self._look_who_is_there()
             await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):

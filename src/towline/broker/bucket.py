@@ -207,8 +207,8 @@ class Bucket(Generic[T]):
     async def follow(self, all_read: Callable[[], None] = lambda: None) -> AsyncIterator[Change[T]]:
         """Yield the newest value of each key, then every change, for ever.
 
-        After an interruption it begins anew with the newest value of each key. What was deleted
-        or can't be read is left out.
+        A value that is replaced at once may be left out. After an interruption it begins anew with
+        the newest value of each key. What was deleted or can't be read is left out.
 
         Args:
             all_read: called when what the bucket held is yielded.

@@ -1,16 +1,20 @@
 """The NATS client library, with what it lacks.
 
-That is: a loss that is reported at once, honest TLS, a flush that sends what waits, and messages
-that can't end the connection.
+That is: a loss that is reported at once, honest TLS, messages that are sent without a task between,
+and messages that can't end the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
+
+PONG_WITHIN = 5.0
+"""Seconds within which a server answers a ping."""
 
 
 class ServerClient(Client):
@@ -27,6 +31,7 @@ class ServerClient(Client):
     def __init__(self, lost: asyncio.Event) -> None:
         super().__init__()
         self._lost = lost
+        self._writing: asyncio.Handle | None = None
 
     async def _select_next_server(self) -> None:
         (self._current_server,) = self._server_pool
@@ -40,23 +45,58 @@ class ServerClient(Client):
             raise nats.errors.Error("nats: the server does not encrypt, and the URL says tls")
         return super()._connect_command()
 
-    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
-        # The library writes a ping ahead of what waits to be sent: its answer, and so `flush`,
-        # would say nothing of that.
-        assert self._transport is not None
-        self._transport.writelines(self._pending)
-        self._pending, self._pending_data_size = [], 0
-        await super()._send_ping(future)
+    # The library has a task of its own write what is to be sent, and makes a future each time.
 
-    async def _flush_pending(self, force_flush: bool = False) -> Any:
+    async def publish(self, *args: Any, **kwargs: Any) -> None:
+        await super().publish(*args, **kwargs)
+        writer = self._writer()
+        if writer is None or writer.is_closing():
+            raise ConnectionResetError("nats: the connection is closed")
+        # A server that is slow to read holds up who publishes, and neither pings nor answers.
+        await writer.drain()
+
+    async def _flush_pending(self, force_flush: bool = False) -> None:
+        if self._writing is None:
+            # What one turn of the event loop brings is sent together.
+            self._writing = asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        written, self._pending, self._pending_data_size = self._pending, [], 0
+        writer = self._writer()
+        if writer is not None and not writer.is_closing():
+            writer.write(b"".join(written))
+
+    async def flush(self, timeout: float = PONG_WITHIN) -> None:
+        # The library waits in a way that may drop a cancellation, and reads nothing more once there
+        # is the answer to a ping for which nobody waits any longer.
+        pong: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await self._send_ping(pong)
         try:
-            return await super()._flush_pending(force_flush)
-        except RuntimeError as error:
-            # uvloop raises it for a transport that is closed, where asyncio only logs that.
-            writer = self._writer()
-            if writer is None or not writer.is_closing():
-                raise
-            raise ConnectionResetError(f"nats: {error}") from error
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(pong)
+        except TimeoutError:
+            raise nats.errors.FlushTimeoutError from None
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # Behind what waits to be sent, or its answer would say nothing of that.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        self._pending.append(PING_PROTO)
+        await self._flush_pending()
+
+    async def _ping_interval(self) -> None:
+        # A ping is for a connection over which nothing else was answered with a pong meanwhile.
+        while True:
+            known = self._pongs_received
+            await asyncio.sleep(self.options["ping_interval"])
+            if self._pongs_received != known:
+                continue
+            self._pings_outstanding += 1
+            if self._pings_outstanding > self.options["max_outstanding_pings"]:
+                await self._process_op_err(nats.errors.StaleConnectionError())
+                return
+            with contextlib.suppress(OSError):
+                await self._send_ping()
 
     # Whoever may publish chooses the bytes that these two are given. Left to itself the library
     # reads nothing more once there are some that it can't read, and the connection is as good as

@@ -5,6 +5,7 @@ import contextlib
 import gc
 from collections.abc import Awaitable, Callable
 
+import nats.errors
 import pytest
 import uvloop
 from structlog.testing import capture_logs
@@ -196,6 +197,54 @@ def test_a_closed_transport_is_a_lost_connection_for_whoever_publishes(broker: B
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(publish())
+
+
+async def test_a_check_gives_up_a_server_that_does_not_answer(broker: Broker, relay: Relay) -> None:
+    async with connect(Settings([relay.url], broker.credentials), ping_interval=60.0) as connection:
+        first = await connection.client()
+        await connection.check()
+        assert connection.connected
+        relay.stall()
+        await asyncio.wait_for(connection.check(), 30)
+        await until(lambda: connection.connected, "another connection")
+        assert await connection.client() is not first
+
+
+async def test_a_check_ends_with_its_connection(broker: Broker, relay: Relay) -> None:
+    async with connect(Settings([relay.url], broker.credentials), ping_interval=60.0) as connection:
+        client = await connection.client()
+        assert isinstance(client, ServerClient)
+        relay.stall()
+        checking = asyncio.create_task(connection.check())
+        await asyncio.sleep(0.05)
+        client.drop()
+        await asyncio.wait_for(checking, 3)
+
+
+async def test_a_pong_for_which_nobody_waits_any_longer_ends_nothing(
+    broker: Broker, relay: Relay
+) -> None:
+    async with connect(Settings([relay.url], broker.credentials), ping_interval=60.0) as connection:
+        client = await connection.client()
+        relay.stall()
+        with pytest.raises(nats.errors.FlushTimeoutError):
+            await client.flush(1)
+        cancelled = asyncio.create_task(client.flush())
+        await asyncio.sleep(0.05)
+        cancelled.cancel()
+        relay.resume()
+        await client.flush()
+        assert await connection.client() is client
+
+
+async def test_no_ping_is_sent_where_another_is_answered_meanwhile(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.credentials), ping_interval=0.2) as connection:
+        client = await connection.client()
+        for _ in range(20):
+            await connection.check()
+            await asyncio.sleep(0.05)
+        # The server answers each of them.
+        assert client._pongs_received == 20
 
 
 async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broker) -> None:
