@@ -52,6 +52,8 @@ log = structlog.get_logger()
 
 ASK_EVERY = 2.0
 """Seconds after which a node is asked again that has not answered."""
+PER_NODE = 0.001
+"""Seconds that each node which is asked adds to that: thousands take a while to answer."""
 CANCELLED_WITHIN = 5.0
 """Seconds that a node has to answer that it has stopped a read which was cancelled."""
 AT_ONCE = 2000
@@ -223,11 +225,12 @@ class Reads:
             read.wake.clear()
             self._pick(read)
             state = read.state
+            again = self._ask_every + PER_NODE * len(state.tasks)
             read.missing = {each for each in state.unfinished if self._fleet.is_here(each)}
             if state.done or (here and not read.missing):
                 return
             now = loop.time()
-            due = [each for each in read.missing if now - asked.get(each, -1e9) >= self._ask_every]
+            due = [each for each in read.missing if now - asked.get(each, -1e9) >= again]
             if due:
                 asked.update(dict.fromkeys(due, now))
                 try:

@@ -16,6 +16,9 @@ from towline.wire.release import Release
 
 FRESH_FOR = 5.0
 """Seconds for which what controllers have said counts as what they would say now."""
+FRESH_PER_NODE = 0.002
+"""Seconds that each node of a job adds to that. What is sent to thousands takes a while to be sent
+and begun, and a question from each of them would come just then."""
 
 
 class Releases:
@@ -46,7 +49,9 @@ class Releases:
         if attempt.reply is None and not attempt.asks:
             attempt.reply = _sent(attempt)
         reply = attempt.reply
-        if reply is None or self._now() - reply.moment > self._fresh_for:
+        nodes = max((task.job.nodes for task in attempt.tasks()), default=0)
+        fresh_for = self._fresh_for + FRESH_PER_NODE * nodes
+        if reply is None or self._now() - reply.moment > fresh_for:
             return await self.ask(attempt)
         if reply.error is not None:
             raise reply.error
