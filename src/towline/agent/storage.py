@@ -11,14 +11,14 @@ from towline.errors import TowlineError
 VERSION = 2
 """Of the file; version 0.1 of the agent gave it none."""
 SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS task (
+CREATE TABLE task (
     job TEXT PRIMARY KEY, created REAL, expires REAL, started REAL, state INTEGER,
     release BLOB, ended BLOB
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS task_open ON task (job) WHERE state = {OPEN};
-CREATE INDEX IF NOT EXISTS task_ended ON task (expires) WHERE state = {ENDED};
-CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY, job TEXT, ends INTEGER, body BLOB);
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE INDEX task_open ON task (job) WHERE state = {OPEN};
+CREATE INDEX task_ended ON task (expires) WHERE state = {ENDED};
+CREATE TABLE outbox (id INTEGER PRIMARY KEY, job TEXT, ends INTEGER, body BLOB);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
 """A task has its release while it is open, and its last event once it has ended; the outbox has the
@@ -44,7 +44,8 @@ def open_database(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         database.execute("PRAGMA journal_mode = WAL")
         # In WAL mode only FULL syncs each commit: what is accepted survives a power cut.
         database.execute("PRAGMA synchronous = FULL")
-        database.executescript(SCHEMA)
+        if version != VERSION:
+            database.executescript(SCHEMA)
         # A connection of its own, which in WAL mode waits for no commit of another one.
         reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         reader.execute("PRAGMA query_only = ON")

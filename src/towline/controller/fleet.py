@@ -205,21 +205,19 @@ class Fleet:
                 gone astray.
         """
         now = self.clock.running()
-        gone = {
-            member.machine for member in self.here() if self._silent(member, now, patient_until)
-        }
+        gone = set()
+        for member in self.here():
+            heartbeat, received = member.heartbeat, member.received
+            if heartbeat is None or received is None:
+                continue
+            if now - max(received.running, patient_until) > self._missed * heartbeat.interval:
+                gone.add(member.machine)
         for machine in gone:
             member = self._members[machine]
             self._place(member, here=False)
             log.warning("node away", machine=machine, hostname=member.hostname)
         if gone:
             self._notify(gone)
-
-    def _silent(self, member: Member, now: float, patient_until: float) -> bool:
-        if member.received is None or member.heartbeat is None:
-            return False
-        since = max(member.received.running, patient_until)
-        return now - since > self._missed * member.heartbeat.interval
 
     def _place(self, member: Member, *, here: bool) -> None:
         member.here = here

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
 import msgspec
+
+_MEMORY = re.compile(rb"^(MemTotal|MemAvailable): +([0-9]+) kB$", re.MULTILINE)
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -62,9 +65,8 @@ def memory() -> tuple[int, int, int] | None:
     Source: proc_meminfo(5). Free is what programs can have without swapping (MemAvailable).
     """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}
-        total, free = 1024 * found["MemTotal"], 1024 * found["MemAvailable"]
-    except (OSError, LookupError, ValueError):
+        found = dict(_MEMORY.findall(Path("/proc/meminfo").read_bytes()))
+        total, free = 1024 * int(found[b"MemTotal"]), 1024 * int(found[b"MemAvailable"])
+    except (OSError, LookupError):
         return None
     return total, free, total - free
