@@ -8,11 +8,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from tests.testing.assembly import Assembly
@@ -36,6 +36,8 @@ from towline.units import parse_duration
 from towline.wire.platform import Platform
 from towline.wire.target import parse_label
 
+T = TypeVar("T")
+
 MEMORY = Path("/dev/shm")
 """Where ledgers are: in reality each node syncs a disk of its own."""
 GROUPS = 10
@@ -51,6 +53,18 @@ AT_ONCE = 200
 def hostname(number: int) -> str:
     """Return the name of a node."""
     return f"node-{number:05}"
+
+
+class AtOnce(Executor):
+    """Runs at once what it is given: ledgers in memory need no thread to wait for a disk."""
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(work(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001
+            done.set_exception(error)
+        return done
 
 
 class InstantEngine(Engine):
@@ -122,13 +136,21 @@ def agents(
 
     async def main() -> None:
         gate = asyncio.Semaphore(AT_ONCE)
-        threads = ThreadPoolExecutor(2, "ledgers")
+        # A node's agent has few objects; thousands of them in one process would have the collector
+        # walk through all of them again and again.
+        gc.set_threshold(100_000, 50, 100)
         begun = 0
+        # Thousands that make their tables would take most of the time until all are here.
+        with Ledger(directory / f"of-{first}.sqlite"):
+            pass
+        empty = (directory / f"of-{first}.sqlite").read_bytes()
 
         async def one(number: int) -> None:
             engine = InstantEngine(pull)
             docker = partial(DockerProvider, engine=engine, named=True, configuration=None)
-            with Ledger(directory / f"{hostname(number)}.sqlite", threads) as ledger:
+            path = directory / f"{hostname(number)}.sqlite"
+            path.write_bytes(empty)
+            with Ledger(path, AtOnce()) as ledger:
                 agent = Agent(
                     settings,
                     ledger,
@@ -147,11 +169,8 @@ def agents(
                 nonlocal begun
                 begun += 1
                 if begun == count:
-                    # A node's agent has few objects; thousands of them in one process would have
-                    # the collector walk through all of them again and again.
-                    gc.collect()
                     gc.freeze()
-                    gc.set_threshold(100_000, 50, 100)
+                    print("all here", flush=True)
                 await running
 
         async with asyncio.TaskGroup() as group:
@@ -248,10 +267,13 @@ class Fleet(Assembly):
     def wait_until_here(self, timeout: float = 900.0) -> float:
         """Wait until every controller counts all nodes as here; return the seconds it took."""
         begun = time.monotonic()
+        for worker in self.workers:
+            # To ask the controllers meanwhile would slow them down.
+            worker.wait_for_output("all here", timeout=timeout)
         for client in self.clients:
 
             def complete(client: httpx.Client = client) -> bool:
-                time.sleep(0.5)
+                time.sleep(0.1)
                 return self.here(client) == self.nodes
 
             wait_until(complete, timeout=timeout, what=f"{self.nodes} nodes to be here")
