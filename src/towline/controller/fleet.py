@@ -257,6 +257,11 @@ class Fleet:
         """How many nodes are here now."""
         return len(self._here)
 
+    @property
+    def registered(self) -> int:
+        """How many nodes are known, here or not."""
+        return len(self._members)
+
     def one(self, name: str) -> Member:
         """Return the node of this hostname or machine id.
 

@@ -106,7 +106,9 @@ class Presence:
     @property
     def interval(self) -> float:
         """Seconds between a node's heartbeats, as large as the fleet is."""
-        return max(self._interval, self._fleet.size / MOST_HEARTBEATS)
+        # Until nodes have had the time to answer, all that are known count.
+        size = self._fleet.size if self.settled.is_set() else self._fleet.registered
+        return max(self._interval, size / MOST_HEARTBEATS)
 
     async def run(self) -> None:
         """Keep the fleet current, for ever."""
@@ -181,10 +183,10 @@ class Presence:
             await self._nodes.client()
             await self.heartbeats.ready.wait()
             lost = asyncio.create_task(self._nodes.lost())
+            spread = min(LONGEST_SPREAD, self._fleet.registered * SPREAD_PER_NODE)
             try:
                 while not lost.done():
                     asked = self.interval
-                    spread = min(LONGEST_SPREAD, len(self._fleet.members()) * SPREAD_PER_NODE)
                     order = BeatNow(time.time(), asked, spread)
                     await self._nodes.publish(ALL_NODES, seal(order))
                     self._patient_until = self._fleet.clock.running() + self._grace
@@ -194,6 +196,8 @@ class Presence:
                             await asyncio.wait([lost], timeout=asked)
                     finally:
                         settling.cancel()
+                    # Who is here need not send one sooner to learn of another interval.
+                    spread = self.interval
             finally:
                 lost.cancel()
 

@@ -101,6 +101,30 @@ async def test_the_interval_grows_with_the_fleet() -> None:
     assert world.presence.interval == 6.0
 
 
+async def test_a_new_interval_is_said_without_asking_for_a_heartbeat_at_once() -> None:
+    most = round(MOST_HEARTBEATS)
+    world = World(interval=2.0)
+    for number in range(4 * most):
+        world.fleet.register(msgspec.structs.replace(REGISTRATION, machine=f"m{number}"))
+    world.presence._known.set()
+    world.presence.heartbeats.ready.set()
+    asking = asyncio.create_task(world.presence._ask())
+    await until(lambda: world.asked)
+    # Those who are known are about to come.
+    assert (world.asked[0].interval, world.asked[0].spread) == (4.0, 0.5)
+    for number in range(4 * most):
+        world.beat(f"m{number}")
+    await until(world.presence.settled.is_set)
+    for number in range(4 * most, 6 * most):
+        machine = f"m{number}"
+        world.fleet.register(msgspec.structs.replace(REGISTRATION, machine=machine))
+        world.beat(machine)
+    await until(lambda: len(world.asked) == 2)
+    assert (world.asked[1].interval, world.asked[1].spread) == (6.0, 6.0)
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
 async def test_at_each_connection_all_nodes_are_asked_for_a_heartbeat() -> None:
     world = World(interval=5.0)
     world.fleet.register(REGISTRATION)
