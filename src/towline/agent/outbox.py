@@ -11,16 +11,15 @@ from typing import Any
 import msgspec
 import structlog
 
-from towline.agent.asking import ask
+from towline.agent.asking import Controllers
 from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
 from towline.agent.pause import Pauses
-from towline.broker.clock import Clock, running
-from towline.broker.connection import Connection, unreachable
+from towline.broker.clock import Clock
+from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
 from towline.wire import messages
-from towline.wire.decoding import Unreadable
 from towline.wire.event import BEGUN, FAILED, RESULT_STATUS, Event
 from towline.wire.report import REFUSED, STORED, Receipt
 from towline.wire.subjects import report_subject
@@ -48,7 +47,6 @@ class Outbox:
     Attributes:
         over: called with the id of a job that has ended for the controllers, and is reported to be
             under way here.
-        unreadable: how many receipts could not be read.
 
     Args:
         clock: is set by the receipts.
@@ -72,7 +70,7 @@ class Outbox:
         self._connection = connection
         self._machine = machine
         self._ledger = ledger
-        self._clock = clock
+        self._controllers = Controllers(connection, clock)
         self._first_within = first_within
         self._again_within = again_within
         self._shortest_pause = shortest_pause
@@ -89,8 +87,12 @@ class Outbox:
         """Numbers of ends that are sent by those who record them."""
         self._background: set[asyncio.Task[None]] = set()
         self._repeating: set[str] = set()
-        self.unreadable = 0
         self.over: Callable[[str], None] = lambda job_id: None
+
+    @property
+    def unreadable(self) -> int:
+        """How many receipts could not be read."""
+        return self._controllers.unreadable
 
     def pauses(self) -> Pauses:
         """Return the pauses between attempts at one report."""
@@ -195,25 +197,15 @@ class Outbox:
             BrokerUnreachable: nobody answers.
         """
         body = msgspec.json.encode(event)
+        ask, read = self._controllers.ask, messages.receipt
         try:
-            return await self._request(report_subject(self._machine), body, self._first_within)
+            return await ask(report_subject(self._machine), body, self._first_within, read)
         except BrokerUnreachable as error:
             if not self._connection.connected:
                 raise
             log.info("report not answered", job=event.job, reason=error.details)
         subject = report_subject(self._machine, again=True)
-        return await self._request(subject, body, self._again_within)
-
-    async def _request(self, subject: str, body: bytes, within: float) -> Receipt:
-        sent = running()
-        message = await ask(self._connection, subject, body, within)
-        try:
-            receipt = messages.receipt(message.data)
-        except Unreadable as error:
-            self.unreadable += 1
-            raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
-        self._clock.observe(receipt.time, sent)
-        return receipt
+        return await ask(subject, body, self._again_within, read)
 
     async def end(self, event: Event, *, created: float, expires: float) -> None:
         """Record the end of a task in the ledger, however long that takes, and report it.

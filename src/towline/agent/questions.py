@@ -8,9 +8,9 @@ import random
 import msgspec
 import structlog
 
-from towline.agent.asking import ask
+from towline.agent.asking import Controllers
 from towline.agent.fields import clean
-from towline.broker.clock import Clock, running
+from towline.broker.clock import Clock
 from towline.broker.connection import Connection, unreachable
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.wire import messages
@@ -34,9 +34,6 @@ seconds between them, at least half of that: one of several controllers may be f
 class ControllerQuestions:
     """Asks controllers; see `towline.agent.provider.Questions`.
 
-    Attributes:
-        unreadable: how many answers could not be read.
-
     Args:
         clock: is set by the answers.
         answer_within, retry_every: seconds; see the constants.
@@ -51,12 +48,15 @@ class ControllerQuestions:
         answer_within: float = ANSWER_WITHIN,
         retry_every: float = RETRY_EVERY,
     ) -> None:
-        self._connection = connection
         self._machine = machine
-        self._clock = clock
+        self._controllers = Controllers(connection, clock)
         self._answer_within = answer_within
         self._retry_every = retry_every
-        self.unreadable = 0
+
+    @property
+    def unreadable(self) -> int:
+        """How many answers could not be read."""
+        return self._controllers.unreadable
 
     async def register(self, registration: Registration) -> Answer:
         """Register the node; asked once.
@@ -77,7 +77,7 @@ class ControllerQuestions:
         try:
             order = messages.order(answer.order, self._machine)
         except Unreadable as error:
-            self.unreadable += 1
+            self._controllers.unreadable += 1
             raise unreachable(f"the task can't be read: {error}") from error
         if not isinstance(order, Release) or order.id != job_id or order.job is None:
             raise unreachable("what was answered is not the task that was asked for")
@@ -117,13 +117,5 @@ class ControllerQuestions:
 
     async def _ask(self, about: str, question: msgspec.Struct) -> Answer:
         subject = question_subject(self._machine, about)
-        sent = running()
         body = msgspec.json.encode(question)
-        message = await ask(self._connection, subject, body, self._answer_within)
-        try:
-            answer = messages.answer(message.data)
-        except Unreadable as error:
-            self.unreadable += 1
-            raise unreachable(f"the answer on {subject!r} can't be read: {error}") from error
-        self._clock.observe(answer.time, sent)
-        return answer
+        return await self._controllers.ask(subject, body, self._answer_within, messages.answer)

@@ -22,8 +22,9 @@ log = structlog.get_logger()
 
 
 PING_INTERVAL = 5.0
-"""Seconds between pings. A dead server that sends no reset is noticed after two that go
-unanswered: some 10 s. The library's own default takes six minutes."""
+"""Seconds between pings, unless whoever holds the connection checks it. A dead server that sends no
+reset is noticed after two that go unanswered: some 10 s. The library's own default takes six
+minutes."""
 CONNECT_TIMEOUT = 5.0
 """Seconds that each step of connecting may take, and half of what all may take together."""
 SHORTEST_PAUSE = 0.05
