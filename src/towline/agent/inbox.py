@@ -105,7 +105,7 @@ class Inbox:
         if isinstance(order, BeatNow):
             raise Unreadable("it is for all nodes, and was sent to one")
         reply = received.reply
-        if reply and not (isinstance(order, Release) and self._may_answer(order, reply)):
+        if reply and not (isinstance(order, Release) and self._may_answer(reply)):
             # Where an answer counts as a request to the broker, or as another's word.
             raise Unreadable("it asks for an answer where no controller listens for that")
         self._clock.passed(order.time)
@@ -117,9 +117,9 @@ class Inbox:
         elif isinstance(order, Refresh):
             self._progress.refresh(order.id)
 
-    def _may_answer(self, release: Release, reply: str) -> bool:
+    def _may_answer(self, reply: str) -> bool:
         controller = reply.partition(".")[2].partition(".")[0]
-        expected = answer_subject(controller, release.id, self._machine)
+        expected = answer_subject(controller, self._machine)
         return bool(CONTROLLER.match(controller)) and reply == expected
 
     def _release(self, release: Release, reply: str) -> None:

@@ -67,7 +67,7 @@ async def _may_answer(nodes: Connection, within: float) -> bool:
     def receive(message: Received) -> None:
         received.set()
 
-    own = answer_subject(secrets.token_hex(8), "check", "check")
+    own = answer_subject(secrets.token_hex(8), "check")
     async with Listener(nodes, own, receive):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):

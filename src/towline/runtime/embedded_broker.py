@@ -185,7 +185,7 @@ accounts {{
         permissions {{
           publish: {{ allow: {json.dumps(AGENTS_PUBLISH)} }}
           subscribe: {{ allow: {json.dumps(AGENTS_SUBSCRIBE)} }}
-          allow_responses: {{ max: 1, expires: "1m" }}
+          allow_responses: {{ max: 1000, expires: "1m" }}
         }}
       }}
     ]

@@ -47,9 +47,13 @@ def progress_subject(machine: str, job: str) -> str:
     return f"progress.{machine}.{job}"
 
 
-def answer_subject(controller: str, job: str, machine: str) -> str:
-    """Return the subject on which one node answers one read of one controller."""
-    return f"answer.{controller}.{job}.{machine}"
+def answer_subject(controller: str, machine: str) -> str:
+    """Return the subject on which one node answers what one controller reads.
+
+    It is the same for all reads: a server keeps in memory, for each connection, hundreds of the
+    subjects that are published on.
+    """
+    return f"answer.{controller}.{machine}"
 
 
 def machine_of(subject: str) -> str:

@@ -134,7 +134,7 @@ async def test_an_agent_runs_what_is_released_to_it_and_answers_what_it_reads(
         jobs = [a_job(), a_job(Effect.ONCE), a_job()]
         controllers.tasks[jobs[2].id] = released(jobs[2])
         read = a_job(Effect.READ)
-        reply = answer_subject(new_id(), read.id, MACHINE)
+        reply = answer_subject(new_id(), MACHINE)
         for job in jobs[:2]:
             await side.send(released(job), MACHINE)
         await side.send(msgspec.structs.replace(released(jobs[2]), job=None), MACHINE)

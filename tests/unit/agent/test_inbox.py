@@ -111,7 +111,7 @@ async def test_only_a_read_is_answered_at_once(
     node: Node, middle: Middle, body: Body, effect: Effect, own: str, answered: bool
 ) -> None:
     job = msgspec.structs.replace(middle.job(effect), effect=own)
-    reply = answer_subject("c1", job.id, "machine-1")
+    reply = answer_subject("c1", "machine-1")
     await node.send(middle.release(job), reply=reply)
     await until(lambda: not middle.executor.task_count)
     subjects = [subject for subject, _ in middle.connection.published]
@@ -132,7 +132,7 @@ async def test_what_runs_is_cancelled(
 ) -> None:
     body.gate.clear()
     job = middle.job(effect)
-    reply = answer_subject("c1", job.id, "machine-1") if effect is Effect.READ else ""
+    reply = answer_subject("c1", "machine-1") if effect is Effect.READ else ""
     await node.send(middle.release(job), reply=reply)
     await until(lambda: body.begun)
     now = time.time()
@@ -187,7 +187,7 @@ async def test_a_task_without_its_job_is_asked_for(node: Node, middle: Middle, b
     job, read = middle.job(), middle.job(Effect.READ)
     for each in (job, read):
         middle.controllers.tasks[each.id] = middle.release(each)
-        reply = answer_subject("c1", each.id, "machine-1")
+        reply = answer_subject("c1", "machine-1")
         await node.send(msgspec.structs.replace(middle.release(each), job=None), reply=reply)
     await until(lambda: middle.ends(job) == [(COMPLETED, None)])
     await until(lambda: len(middle.connection.published) == 1)
@@ -358,13 +358,13 @@ REPLIES: list[Callable[[str], str]] = [
     lambda _: ALL_NODES,
     lambda _: "report.machine-2",
     lambda _: "task.machine-2.0123456789abcdef",
-    lambda job: answer_subject("c1", job, "machine-2"),
-    lambda job: answer_subject("c1", new_id(), "machine-1"),
-    lambda job: answer_subject("*", job, "machine-1"),
-    lambda job: answer_subject(">", job, "machine-1"),
-    lambda job: answer_subject("", job, "machine-1"),
-    lambda job: answer_subject("c1", job, "machine-1") + "\r\nPUB",
-    lambda job: answer_subject("c" * 100_000, job, "machine-1"),
+    lambda _: answer_subject("c1", "machine-2"),
+    lambda job: f"answer.c1.{job}.machine-1",
+    lambda _: answer_subject("*", "machine-1"),
+    lambda _: answer_subject(">", "machine-1"),
+    lambda _: answer_subject("", "machine-1"),
+    lambda _: answer_subject("c1", "machine-1") + "\r\nPUB",
+    lambda _: answer_subject("c" * 100_000, "machine-1"),
 ]
 
 

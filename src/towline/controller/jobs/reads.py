@@ -125,7 +125,7 @@ class Reads:
         """By job: of one whose request was sent again, each attempt is a read of its own."""
         self._later: set[asyncio.Task[None]] = set()
         self._recorder = Recorder(journal.add_reads)
-        self.answers = Listener(nodes, answer_subject(self._own, "*", "*"), self.receive)
+        self.answers = Listener(nodes, answer_subject(self._own, "*"), self.receive)
         fleet.subscribe(self._fleet_changed)
         indexer.subscribe(self._folded)
 
@@ -139,16 +139,16 @@ class Reads:
         """Take a node's answer.
 
         Raises:
-            Unreadable: it can't be read, or is none to what that node was asked.
+            Unreadable: it can't be read, or is none.
         """
         if not received.data:
             # The broker's word that the node has just gone.
             return
-        *_, job_id, machine = received.subject.split(".")
+        machine = received.subject.rpartition(".")[2]
         event = messages.report(f"report.{machine}", received.data)
-        if event.job != job_id or event.kind not in RESULT_STATUS:
-            raise Unreadable("it is no answer to what was asked there")
-        for read in self._reads.get(job_id, ()):
+        if event.kind not in RESULT_STATUS:
+            raise Unreadable("it is no answer to what was asked")
+        for read in self._reads.get(event.job, ()):
             if machine in read.state.unfinished:
                 hostname = read.state.tasks[machine].hostname
                 read.apply(msgspec.structs.replace(event, hostname=hostname), len(received.data))
@@ -235,7 +235,7 @@ class Reads:
                 asked.update(dict.fromkeys(due, now))
                 try:
                     await self._releases.send(
-                        state, due, lambda machine: answer_subject(self._own, read.job.id, machine)
+                        state, due, lambda machine: answer_subject(self._own, machine)
                     )
                 except BaseException:
                     # Whoever waits no longer breaks off between two of them.
