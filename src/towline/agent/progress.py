@@ -10,22 +10,15 @@ import asyncio
 import contextlib
 
 import msgspec
-import nats.errors
-import structlog
-from nats.aio.client import Client
 
 from towline.broker.connection import Connection
-from towline.errors import BrokerUnreachable
 from towline.wire.progress import TaskProgress
 from towline.wire.subjects import progress_subject
-
-log = structlog.get_logger()
 
 PACE = 0.5
 """Seconds between two messages of a task, at least, and before the first."""
 REPEAT_EVERY = 10.0
 """Seconds after which the same is sent again: a message may be lost on its way."""
-RETRY_EVERY = 0.5
 
 
 class Progress:
@@ -69,7 +62,6 @@ class ProgressSender:
     Args:
         pace: seconds between two messages of a task, at least.
         repeat_every: seconds after which the same is sent again.
-        retry_every: seconds between attempts while the broker can't be reached.
     """
 
     def __init__(
@@ -79,13 +71,11 @@ class ProgressSender:
         *,
         pace: float = PACE,
         repeat_every: float = REPEAT_EVERY,
-        retry_every: float = RETRY_EVERY,
     ) -> None:
         self._connection = connection
         self._machine = machine
         self._pace = pace
         self._repeat_every = repeat_every
-        self._retry_every = retry_every
         self._tasks: dict[str, Progress] = {}
         self._due = asyncio.Event()
 
@@ -117,28 +107,25 @@ class ProgressSender:
     async def run(self) -> None:
         """Send what there is to send, for ever."""
         while True:
-            client = await self._connection.client()
+            await self._connection.client()
             lost = asyncio.create_task(self._connection.lost())
             lost.add_done_callback(lambda _: self._due.set())
             for task in self._tasks.values():
                 task.sent = b""
             try:
                 while not lost.done():
-                    await self._send_due(client)
-            except (BrokerUnreachable, nats.errors.Error, OSError) as error:
-                log.warning("progress not sent", reason=str(error))
-                await asyncio.sleep(self._retry_every)
+                    await self._send_due()
             finally:
                 lost.cancel()
 
-    async def _send_due(self, client: Client) -> None:
+    async def _send_due(self) -> None:
         """Send what is due, and wait until something is."""
         loop = asyncio.get_running_loop()
         self._due.clear()
         for task in list(self._tasks.values()):
             if task.due_at <= loop.time():
                 task.sent, task.sent_at = task.newest, loop.time()
-                await client.publish(task.subject, task.sent)
+                await self._connection.publish(task.subject, task.sent)
         next_at = min((task.due_at for task in self._tasks.values()), default=None)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(next_at):

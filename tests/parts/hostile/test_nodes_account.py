@@ -202,7 +202,7 @@ async def test_progress_that_can_t_be_read_reaches_nobody(system: System) -> Non
         job = (await system.do(controller, wait=0.0)).job.id
         await until(lambda: system.work.ran, "the task to be begun")
         async with controller.watches.follow(job) as watch:
-            await until(lambda: watch.subscription is not None, "the subscription")
+            await until(watch.reports.ready.is_set, "the subscription")
             begun, lines, sent = controller.watches.unreadable, len(system.logs), 0
             while sent < MANY:
                 for body in bodies:

@@ -43,7 +43,7 @@ async def test_the_newest_is_sent_and_again_when_asked_or_when_the_broker_is_bac
 ) -> None:
     connection = ConnectionDouble()
     received = connection.controllers.progress
-    sender = ProgressSender(connection, "a", pace=0.01, retry_every=0.01)
+    sender = ProgressSender(connection, "a", pace=0.01)
     running = asyncio.create_task(sender.run())
     first, second = TaskProgress("preparing"), TaskProgress("downloading", fetched=5)
     sender.send(JOB, first)

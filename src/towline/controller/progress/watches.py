@@ -11,26 +11,17 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-import nats.errors
-import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-
 from towline.broker.connection import Connection
-from towline.broker.repeated import Repeated
+from towline.broker.listener import Listener, Received
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer, Pulse
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
-from towline.errors import BrokerUnreachable, NotFound
+from towline.errors import NotFound
 from towline.wire import messages
-from towline.wire.decoding import Unreadable
 from towline.wire.event import Event
 from towline.wire.release import Refresh, seal
 from towline.wire.subjects import progress_subject, task_subject
-
-log = structlog.get_logger()
 
 LOOK_EVERY = 1.0
 """Seconds between looks for what no event reports: nodes that are away, jobs that expire."""
@@ -38,7 +29,6 @@ ASK_EVERY = 3.0
 """Seconds after which nodes are asked again that run a job and have reported nothing."""
 ANSWERS_WITHIN = 0.8
 """Seconds that a follower who comes first waits for the nodes' reports: each sends two a second."""
-RETRY_EVERY = 0.5
 
 
 class Watch:
@@ -46,13 +36,14 @@ class Watch:
 
     Attributes:
         pulse: beats when there is news.
+        reports: receives what nodes report of it.
     """
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, connection: Connection) -> None:
         self.picture = picture
         self.pulse = Pulse()
         self.followers = 0
-        self.subscription: Subscription | None = None
+        self.reports = Listener(connection, progress_subject("*", self.job), self._receive)
         self.asked_at = float("-inf")
         self.answered = asyncio.Event()
 
@@ -60,6 +51,10 @@ class Watch:
     def job(self) -> str:
         """The job's id."""
         return self.picture.state.job.id
+
+    def _receive(self, received: Received) -> None:
+        self.picture.report(*messages.progress(received.subject, received.data))
+        self.news()
 
     def news(self) -> None:
         """Wake those who follow."""
@@ -87,11 +82,13 @@ class Watches:
         self._fleet = fleet
         self._watches: dict[str, Watch] = {}
         self._wake = asyncio.Event()
-        self._misread = Repeated("progress not readable")
-        self._failures = Repeated("progress not processed")
-        self.unreadable = 0
-        """How many messages about progress could not be read."""
+        self._unreadable = 0
         indexer.subscribe(self._event_folded)
+
+    @property
+    def unreadable(self) -> int:
+        """How many messages about progress could not be read."""
+        return self._unreadable + sum(each.reports.unreadable for each in self._watches.values())
 
     def _event_folded(self, event: Event) -> None:
         watch = self._watches.get(event.job)
@@ -114,7 +111,7 @@ class Watches:
             state = self._lookup.state(job_id)
             if state is None:
                 raise NotFound(f"There is no job {job_id}.", "It may have been deleted")
-            watch = self._watches[job_id] = Watch(Picture(state))
+            watch = self._watches[job_id] = Watch(Picture(state), self._connection)
             self._look(watch)
             self._wake.set()
         watch.followers += 1
@@ -140,50 +137,43 @@ class Watches:
 
     async def run(self) -> None:
         """Receive what nodes report of the jobs that are followed, for ever."""
+        listening: dict[str, asyncio.Task[None]] = {}
         try:
-            await self._receive()
+            while True:
+                self._wake.clear()
+                for job, watch in list(self._watches.items()):
+                    if job not in listening:
+                        listening[job] = asyncio.create_task(self._listen(watch))
+                    if watch.followers:
+                        await self._turn(watch)
+                    else:
+                        del self._watches[job]
+                        self._unreadable += watch.reports.unreadable
+                        listening.pop(job).cancel()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY if self._watches else None):
+                        await self._wake.wait()
         finally:
-            self._misread.close()
-            self._failures.close()
+            for task in listening.values():
+                task.cancel()
 
-    async def _receive(self) -> None:
-        while True:
-            client = await self._connection.client()
-            lost = asyncio.create_task(self._connection.lost())
-            lost.add_done_callback(lambda _: self._wake.set())
-            for watch in self._watches.values():
-                watch.subscription = None
-            try:
-                while not lost.done():
-                    await self._turn(client)
-            except (BrokerUnreachable, nats.errors.Error, OSError) as error:
-                log.warning("progress not received", reason=str(error))
-                await asyncio.sleep(RETRY_EVERY)
-            finally:
-                lost.cancel()
+    async def _listen(self, watch: Watch) -> None:
+        """Receive what is reported of one job, and ask for it once that is received."""
+        async with watch.reports:
+            await watch.reports.ready.wait()
+            self._wake.set()
+            await asyncio.Event().wait()
 
-    async def _turn(self, client: Client) -> None:
-        """Begin and end what has to be, ask who is silent, and wait until there is more to do."""
-        self._wake.clear()
+    async def _turn(self, watch: Watch) -> None:
+        """See what no event reports, and ask who is silent."""
+        if watch.picture.state.done:
+            return
+        self._look(watch)
         now = time.monotonic()
-        for watch in list(self._watches.values()):
-            if not watch.followers:
-                del self._watches[watch.job]
-                if watch.subscription is not None:
-                    await watch.subscription.unsubscribe()
-                continue
-            if watch.picture.state.done:
-                continue
-            begun = watch.subscription is None
-            if begun:
-                watch.subscription = await self._subscribe(client, watch)
-            self._look(watch)
-            if begun or (watch.picture.silent and now - watch.asked_at > ASK_EVERY):
-                watch.asked_at = now
-                await self._refresh(watch)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY if self._watches else None):
-                await self._wake.wait()
+        silent = watch.picture.silent and now - watch.asked_at > ASK_EVERY
+        if silent and watch.reports.ready.is_set():
+            watch.asked_at = now
+            await self._refresh(watch)
 
     async def _refresh(self, watch: Watch) -> None:
         """Ask the nodes that run a job and have reported nothing how far they are."""
@@ -192,18 +182,3 @@ class Watches:
             if member is not None and member.here:
                 order = Refresh(watch.job, machine, time.time())
                 await self._connection.publish(task_subject(machine, member.start), seal(order))
-
-    async def _subscribe(self, client: Client, watch: Watch) -> Subscription:
-        async def received(message: Msg) -> None:
-            try:
-                watch.picture.report(*messages.progress(message.subject, message.data))
-            except Unreadable as error:
-                self.unreadable += 1
-                self._misread.warning(subject=message.subject, reason=str(error))
-            except Exception as error:  # noqa: BLE001
-                # It is logged there.
-                self._failures.error(error, subject=message.subject)
-            else:
-                watch.news()
-
-        return await client.subscribe(progress_subject("*", watch.job), cb=received)
