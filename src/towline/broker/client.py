@@ -52,11 +52,22 @@ class ServerClient(Client):
         writer = self._writer()
         if writer is None or writer.is_closing():
             raise ConnectionResetError("nats: the connection is closed")
-        # A server that is slow to read holds up who publishes, and neither pings nor answers.
-        await writer.drain()
+
+    async def room(self) -> None:
+        """Wait until the server has read most of what it was sent.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        writer = self._writer()
+        if writer is not None:
+            await writer.drain()
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
-        if self._writing is None:
+        if force_flush:
+            # So much that whoever publishes it without a break has to see when there is no room.
+            self._write()
+        elif self._writing is None:
             # What one turn of the event loop brings is sent together.
             self._writing = asyncio.get_running_loop().call_soon(self._write)
 
@@ -64,7 +75,7 @@ class ServerClient(Client):
         self._writing = None
         written, self._pending, self._pending_data_size = self._pending, [], 0
         writer = self._writer()
-        if writer is not None and not writer.is_closing():
+        if written and writer is not None and not writer.is_closing():
             writer.write(b"".join(written))
 
     async def flush(self, timeout: float = PONG_WITHIN) -> None:

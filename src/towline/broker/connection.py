@@ -354,13 +354,14 @@ class Connection:
         client = self._client
         if client is None:
             return
-        # The library waits for ever for room in its buffer where the connection is lost meanwhile.
+        # A server that is slow to read holds up who publishes, until the connection is lost.
         scope = asyncio.timeout(None)
         self._requests.add(scope)
         try:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 async with scope:
                     await client.publish(subject, payload, reply)
+                    await client.room()
         finally:
             self._requests.discard(scope)
 

@@ -164,6 +164,7 @@ async def test_nobody_waits_to_send_over_a_connection_that_is_lost(
         relay.stall()
         sending = asyncio.create_task(send_much(connection))
         await asyncio.sleep(0.1)
+        assert not sending.done()
         relay.cut()
         await until(lambda: relay.accepted == 2, "another connection")
         done, _ = await asyncio.wait([sending], timeout=5)

@@ -9,11 +9,13 @@ from tests.testing.broker import Broker
 from tests.testing.relay import Relay
 from tests.testing.stream import (
     STREAM,
+    connect,
     until,
 )
 from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
+from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 
 STREAM_NOT_FOUND = 10059
@@ -31,6 +33,20 @@ async def test_a_request_that_nobody_answers_ends_in_time(
     relay.deafen()
     with pytest.raises(BrokerUnreachable, match="timeout"):
         await jetstream.call(f"STREAM.INFO.{STREAM}", timeout=0.1)
+
+
+async def test_a_request_for_which_there_is_no_room_ends_in_time(
+    broker: Broker, relay: Relay
+) -> None:
+    async with connect(Settings([relay.url], broker.credentials), ping_interval=60.0) as connection:
+        await connection.client()
+        relay.stall()
+        filling = asyncio.create_task(connection.publish("much", bytes(1024 * 1024)))
+        while (await asyncio.wait([filling], timeout=0.2))[0]:
+            filling = asyncio.create_task(connection.publish("much", bytes(1024 * 1024)))
+        with pytest.raises(BrokerUnreachable, match="timeout"):
+            await asyncio.wait_for(connection.request("question", b"well?", timeout=0.1), 30)
+        assert not filling.done()
 
 
 async def test_a_request_that_is_cancelled_is_cancelled(jetstream: JetStream, relay: Relay) -> None:
