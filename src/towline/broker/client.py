@@ -7,7 +7,6 @@ and messages that can't end the connection.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import nats.errors
@@ -96,18 +95,20 @@ class ServerClient(Client):
         await self._flush_pending()
 
     async def _ping_interval(self) -> None:
-        # A ping is for a connection over which nothing else was answered with a pong meanwhile.
+        # A ping is for a connection over which no other one was answered meanwhile.
+        own = 0
         while True:
-            known = self._pongs_received
+            known = self._pongs_received + own
             await asyncio.sleep(self.options["ping_interval"])
-            if self._pongs_received != known:
+            if self._pongs_received > known:
+                own = 0
                 continue
             self._pings_outstanding += 1
             if self._pings_outstanding > self.options["max_outstanding_pings"]:
                 await self._process_op_err(nats.errors.StaleConnectionError())
                 return
-            with contextlib.suppress(OSError):
-                await self._send_ping()
+            await self._send_ping()
+            own = 1
 
     # Whoever may publish chooses the bytes that these two are given. Left to itself the library
     # reads nothing more once there are some that it can't read, and the connection is as good as

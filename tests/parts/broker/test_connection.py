@@ -248,6 +248,14 @@ async def test_no_ping_is_sent_where_another_is_answered_meanwhile(broker: Broke
         assert client._pongs_received == 20
 
 
+async def test_an_idle_connection_is_asked_at_each_interval(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.credentials), ping_interval=0.2) as connection:
+        client = await connection.client()
+        for _ in range(20):
+            await asyncio.sleep(0.2)
+        assert client._pongs_received > 15
+
+
 async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broker) -> None:
     async with connect(Settings([broker.url], broker.credentials)) as connection:
         await connection.client()
