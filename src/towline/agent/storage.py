@@ -11,6 +11,7 @@ from towline.errors import TowlineError
 VERSION = 2
 """Of the file; version 0.1 of the agent gave it none."""
 SCHEMA = f"""
+BEGIN;
 CREATE TABLE task (
     job TEXT PRIMARY KEY, created REAL, expires REAL, started REAL, state INTEGER,
     release BLOB, ended BLOB
@@ -20,9 +21,10 @@ CREATE INDEX task_ended ON task (expires) WHERE state = {ENDED};
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, job TEXT, ends INTEGER, body BLOB);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
+COMMIT;
 """
-"""A task has its release while it is open, and its last event once it has ended; the outbox has the
-events that no controller is known to have stored."""
+"""Made as a whole or not at all. A task has its release while it is open, and its last event once
+it has ended; the outbox has the events that no controller is known to have stored."""
 
 
 def open_database(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:

@@ -1,6 +1,7 @@
 """The ledger on a disk that fails, and after an end at any moment."""
 
 import asyncio
+import contextlib
 import sqlite3
 import sys
 from contextlib import closing
@@ -22,6 +23,7 @@ from tests.testing.ledger import (
 from tests.testing.process import Process
 from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
+from towline.agent.storage import SCHEMA
 from towline.errors import TowlineError
 
 WORK = """
@@ -79,6 +81,30 @@ async def test_a_process_killed_amid_its_work_leaves_the_ledger_intact(
         assert events == ended
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_ledger_that_was_being_made_is_made_anew(path: Path) -> None:
+    steps = 0
+    while True:
+        steps += 1
+        left = steps
+
+        def allow(*_: object) -> int:
+            nonlocal left
+            left -= 1
+            return sqlite3.SQLITE_OK if left else sqlite3.SQLITE_DENY
+
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.set_authorizer(allow)
+            with contextlib.suppress(sqlite3.DatabaseError):
+                database.executescript(SCHEMA)
+        if left > 0:
+            break
+        with Ledger(path) as ledger:
+            assert ledger.born is None
+        path.unlink()
+    assert steps > 20
 
 
 @pytest.mark.parametrize("count", [1, 500], ids=["at the commit", "at a change"])
