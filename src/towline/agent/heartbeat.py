@@ -20,7 +20,7 @@ from towline.agent.ledger import Ledger
 from towline.agent.pause import Pauses
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import running
-from towline.broker.connection import PING_INTERVAL, Connection
+from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration, pack
 from towline.wire.release import BeatNow
@@ -35,6 +35,8 @@ the shortest, whatever is received."""
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to register; see `towline.agent.pause`."""
+SEND_WITHIN = 5.0
+"""Seconds for which a heartbeat waits for room on its way."""
 
 REGISTER_AFTER = 12
 """Heartbeats after which a node registers once more, and so finds out whether anybody is there; a
@@ -60,6 +62,7 @@ class Heartbeats:
         interval: seconds between heartbeats, until a controller names others.
         shortest_pause: seconds between attempts to register, at first.
         register_after: heartbeats after which a node registers once more.
+        send_within: seconds; see the constant.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Heartbeats:
         interval: float,
         shortest_pause: float = SHORTEST_PAUSE,
         register_after: int = REGISTER_AFTER,
+        send_within: float = SEND_WITHIN,
     ) -> None:
         self._connection = connection
         self._machine = machine
@@ -99,6 +103,7 @@ class Heartbeats:
         self._connections = 0
         self._unanswered = 0
         self._register_after = register_after
+        self._send_within = send_within
         self._begun = running()
         self._moments: tuple[float, float] | None = None
         """When the agent and the machine were started, as the node has registered them."""
@@ -139,8 +144,6 @@ class Heartbeats:
 
     def _set_interval(self, seconds: float) -> None:
         self._interval = min(max(seconds, SHORTEST_INTERVAL), LONGEST_INTERVAL)
-        # Each heartbeat is sent with a ping; there are others only where no heartbeat is sent.
-        self._connection.ping_interval = max(PING_INTERVAL, self._interval)
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
@@ -158,9 +161,12 @@ class Heartbeats:
                     await pauses.wait()
                     continue
                 pauses.reset()
-            await self._send(self._heartbeat())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._send_within):
+                    await self._send(self._heartbeat())
             self.sent.set()
-            await self._connection.check()
+            # Where there was no room for it, this finds out whether anybody reads.
+            await self._connection.check(self._interval)
             await self._look_who_is_there()
             await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):

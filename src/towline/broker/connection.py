@@ -274,22 +274,15 @@ class Connection:
             except TimeoutError:
                 raise unreachable(f"NATS: {self.last_error}") from None
 
-    @property
-    def ping_interval(self) -> float:
-        """Seconds between pings, where nobody calls `check` meanwhile."""
-        return self._ping_interval
-
-    @ping_interval.setter
-    def ping_interval(self, seconds: float) -> None:
-        self._ping_interval = seconds
-        if self._client is not None:
-            self._client.options["ping_interval"] = seconds
-
-    async def check(self) -> None:
+    async def check(self, again: float = 0.0) -> None:
         """Ask the server whether it is there, and give the connection up where it doesn't answer.
 
         The ping is sent together with what was just published: of thousands of connections that
         costs the server half as much.
+
+        Args:
+            again: seconds until it is asked again. Over this connection no other ping is sent
+                before that.
         """
         client = self._client
         if client is None:
@@ -303,6 +296,8 @@ class Connection:
             if client is self._client:
                 self.last_error = _reason(error)
                 client.drop()
+        else:
+            client.options["ping_interval"] = max(self._ping_interval, again)
         finally:
             self._requests.discard(scope)
 

@@ -248,6 +248,20 @@ async def test_no_ping_is_sent_where_another_is_answered_meanwhile(broker: Broke
         assert client._pongs_received == 20
 
 
+async def test_a_check_says_when_the_next_one_comes_for_as_long_as_its_connection_lasts(
+    broker: Broker, relay: Relay
+) -> None:
+    async with connect(Settings([relay.url], broker.credentials), ping_interval=0.2) as connection:
+        first = await connection.client()
+        await connection.check(60.0)
+        await asyncio.sleep(0.5)
+        assert first._pongs_received == 1
+        relay.cut()
+        await until(lambda: relay.accepted == 2, "another connection")
+        second = await connection.client()
+        await until(lambda: second._pongs_received > 1, "pings")
+
+
 async def test_an_idle_connection_is_asked_at_each_interval(broker: Broker) -> None:
     async with connect(Settings([broker.url], broker.credentials), ping_interval=0.2) as connection:
         client = await connection.client()

@@ -1,0 +1,101 @@
+"""A node notices that its broker is gone, whatever it was about to say."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testing.broker import Broker
+from tests.testing.controllers import Controllers, attached
+from tests.testing.doubles import ProviderDouble, until
+from tests.testing.relay import Relay
+from tests.testing.stream import connect
+from towline.agent.capabilities import Capabilities
+from towline.agent.heartbeat import Heartbeats
+from towline.agent.ledger import Ledger
+from towline.agent.questions import ControllerQuestions
+from towline.broker.clock import Clock
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
+
+INTERVAL = 600.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path) as broker:
+        yield broker
+
+
+@contextlib.asynccontextmanager
+async def heartbeats(
+    connection: Connection, path: Path, subscribed: asyncio.Event
+) -> AsyncIterator[Heartbeats]:
+    """Heartbeats that are sent hardly ever."""
+
+    async def until_subscribed() -> None:
+        await subscribed.wait()
+
+    with Ledger(path) as ledger:
+        made = Heartbeats(
+            connection,
+            "a",
+            "host-a",
+            [],
+            start="0123456789abcdef",
+            after="",
+            questions=ControllerQuestions(connection, "a", Clock()),
+            ledger=ledger,
+            capabilities=Capabilities(ledger, [ProviderDouble()], lambda: None),
+            running_tasks=lambda: 0,
+            public_key="a2V5",
+            subscribed=until_subscribed,
+            interval=INTERVAL,
+            send_within=0.2,
+        )
+        running = asyncio.create_task(made.run())
+        try:
+            yield made
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def fill(connection: Connection) -> None:
+    """Publish until there is no room."""
+    for _ in range(64):
+        await connection.publish("much", bytes(1024 * 1024))
+
+
+@pytest.mark.parametrize("state", ["not subscribed", "not registered", "beating", "without room"])
+async def test_a_node_notices_that_its_broker_is_gone(
+    broker: Broker, tmp_path: Path, state: str
+) -> None:
+    controllers, subscribed = Controllers(), asyncio.Event()
+    controllers.interval = INTERVAL
+    if state != "not subscribed":
+        subscribed.set()
+    async with contextlib.AsyncExitStack() as stack:
+        if state != "not registered":
+            await stack.enter_async_context(attached(broker, controllers))
+        relay = await stack.enter_async_context(Relay(broker.port))
+        connection = await stack.enter_async_context(
+            connect(Settings([relay.url], broker.logins.agents))
+        )
+        made = await stack.enter_async_context(
+            heartbeats(connection, tmp_path / "ledger.sqlite", subscribed)
+        )
+        client = await connection.client()
+        if state in ("beating", "without room"):
+            await until(made.sent.is_set)
+            # The answer to what is sent with it.
+            await until(lambda: client._pongs_received > 0)
+        relay.stall()
+        if state == "without room":
+            filling = asyncio.create_task(fill(connection))
+            await asyncio.sleep(0.1)
+            assert not filling.done()
+        made.send_now()
+        await until(lambda: relay.accepted == 2)
