@@ -217,11 +217,16 @@ class Presence:
         clock = self._fleet.clock
         looked = clock.running()
         while True:
-            # In a large fleet each look takes a while, and nodes may be silent for longer.
-            await asyncio.sleep(max(self._look_every, self.interval / 10))
+            await asyncio.sleep(self._pause)
             now = clock.running()
             self.look(looked)
             looked = now
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between two looks."""
+        # In a large fleet each look takes a while, and nodes may be silent for longer.
+        return max(self._look_every, self.interval / 10)
 
     def look(self, looked: float) -> None:
         """Count nodes as away that have missed their heartbeats.
@@ -230,7 +235,7 @@ class Presence:
             looked: when that was done before, in seconds since the machine was started.
         """
         now = self._fleet.clock.running()
-        stood = now - looked - self.interval / 10
+        stood = now - looked - self._pause
         # While the broker is away, or this process stands still, no heartbeat is received, and
         # soon after it only those of nodes that are as quick as this controller.
         if not self._nodes.connected or stood > self._late:

@@ -67,6 +67,12 @@ def test_a_node_is_away_when_it_has_missed_its_heartbeats(world: World) -> None:
     assert world.member.here
 
 
+def test_a_node_is_away_also_where_nodes_beat_more_often_than_anybody_looks() -> None:
+    interval = LOOK_EVERY / 4
+    world = World(interval)
+    assert not world.silent_for(2 * MISSED * interval)
+
+
 @pytest.mark.parametrize("step", [-24 * HOUR, -HOUR, -20.0, 20.0, HOUR, 24 * HOUR])
 def test_a_clock_that_is_set_makes_nobody_away_and_nobody_stay(world: World, step: float) -> None:
     assert world.silent_for(INTERVAL)
