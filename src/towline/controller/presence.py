@@ -184,22 +184,23 @@ class Presence:
             await self.heartbeats.ready.wait()
             lost = asyncio.create_task(self._nodes.lost())
             spread = min(LONGEST_SPREAD, self._fleet.registered * SPREAD_PER_NODE)
+            settling: asyncio.Task[None] | None = None
             try:
                 while not lost.done():
                     asked = self.interval
                     order = BeatNow(time.time(), asked, spread)
                     await self._nodes.publish(ALL_NODES, seal(order))
                     self._patient_until = self._fleet.clock.running() + self._grace
-                    settling = asyncio.create_task(self._settle(spread))
-                    try:
-                        while abs(self.interval - asked) <= asked / 4 and not lost.done():
-                            await asyncio.wait([lost], timeout=asked)
-                    finally:
-                        settling.cancel()
+                    if settling is None:
+                        settling = asyncio.create_task(self._settle(spread))
+                    while abs(self.interval - asked) <= asked / 4 and not lost.done():
+                        await asyncio.wait([lost], timeout=asked)
                     # Who is here need not send one sooner to learn of another interval.
                     spread = self.interval
             finally:
                 lost.cancel()
+                if settling is not None:
+                    settling.cancel()
 
     async def _settle(self, spread: float) -> None:
         """Set `settled` when each node that is known is here, or has had the time."""

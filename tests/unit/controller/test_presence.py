@@ -157,6 +157,28 @@ async def test_a_node_that_stays_silent_is_waited_for_an_interval_and_no_longer(
     await asyncio.wait([asking])
 
 
+async def test_a_fleet_that_grows_makes_nobody_wait_for_longer() -> None:
+    world = World(interval=0.4)
+
+    def grow(count: int) -> None:
+        first = world.fleet.registered
+        for number in range(first, first + count):
+            world.fleet.register(msgspec.structs.replace(REGISTRATION, machine=f"m{number}"))
+
+    grow(200)
+    world.presence._known.set()
+    world.presence.heartbeats.ready.set()
+    asking = asyncio.create_task(world.presence._ask())
+    for count in range(1, 4):
+        await until(lambda: len(world.asked) >= count)  # noqa: B023
+        if world.presence.settled.is_set():
+            break
+        grow(world.fleet.registered)
+    assert world.presence.settled.is_set()
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
 async def test_a_second_agent_of_one_machine_id_is_not_taken_for_the_first() -> None:
     world = World()
     world.fleet.register(REGISTRATION)
