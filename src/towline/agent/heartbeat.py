@@ -161,9 +161,7 @@ class Heartbeats:
                     await pauses.wait()
                     continue
                 pauses.reset()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._send_within):
-                    await self._send(self._heartbeat())
+            await self._send(self._heartbeat())
             self.sent.set()
             # Where there was no room for it, this finds out whether anybody reads.
             await self._connection.check(self._interval)
@@ -197,7 +195,9 @@ class Heartbeats:
 
     async def _send(self, beat: Heartbeat) -> None:
         subject = heartbeat_subject(self._machine)
-        await self._connection.publish(subject, msgspec.json.encode(beat))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._send_within):
+                await self._connection.publish(subject, msgspec.json.encode(beat))
 
     def _heartbeat(self) -> Heartbeat:
         try:

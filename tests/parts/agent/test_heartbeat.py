@@ -99,3 +99,20 @@ async def test_a_node_notices_that_its_broker_is_gone(
             assert not filling.done()
         made.send_now()
         await until(lambda: relay.accepted == 2)
+
+
+async def test_a_node_leaves_also_where_there_is_no_room_to_say_so(
+    broker: Broker, tmp_path: Path
+) -> None:
+    subscribed = asyncio.Event()
+    async with (
+        Relay(broker.port) as relay,
+        connect(Settings([relay.url], broker.logins.agents), ping_interval=60.0) as connection,
+        heartbeats(connection, tmp_path / "ledger.sqlite", subscribed) as made,
+    ):
+        await connection.client()
+        relay.stall()
+        filling = asyncio.create_task(fill(connection))
+        await asyncio.sleep(0.1)
+        assert not filling.done()
+        await asyncio.wait_for(made.close(), 10)
