@@ -14,7 +14,7 @@ _LONGEST_KEY = 63
 # Linux lets a host name itself with 64 characters (HOST_NAME_MAX), one more than a DNS label has.
 _LONGEST_UNDOTTED_NAME = 64
 _LONGEST_DNS_LABEL = 63
-# Each segment is a token of a broker subject, each prefix one more subscription of the agent.
+# More levels than people arrange nodes in.
 _MOST_SEGMENTS = 16
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
@@ -57,27 +57,15 @@ class Label(msgspec.Struct, frozen=True):
     """A property that nodes carry; as a target, all nodes that carry it or one below it.
 
     Parameters:
-        key: letters, digits, '-' and '_'; one token of a broker subject.
-        value: a path of dotted segments, from the general to the particular: `web.dev.eu`. Its
-            dots separate tokens in a broker subject too.
+        key: letters, digits, '-' and '_'.
+        value: a path of dotted segments, from the general to the particular: `web.dev.eu`.
     """
 
     key: str
     value: str
 
-    def prefixes(self) -> list["Label"]:
-        """List the labels that match this one, the most general first and itself last.
-
-        >>> [str(label) for label in Label("group", "web.dev.eu").prefixes()]
-        ['group:web', 'group:web.dev', 'group:web.dev.eu']
-        """
-        segments = self.value.split(".")
-        return [
-            Label(self.key, ".".join(segments[:count])) for count in range(1, len(segments) + 1)
-        ]
-
     def matches(self, label: "Label") -> bool:
-        """Tell whether a node that carries `label` is meant by this one, by whole segments.
+        """Return whether a node that carries `label` is meant by this one, by whole segments.
 
         >>> Label("group", "web").matches(Label("group", "web.dev.eu"))
         True
