@@ -79,7 +79,11 @@ def broker_options(command: Any) -> Any:
             click.option(
                 "--nats", metavar="URL", help="The broker's URL, or several, separated by commas."
             ),
-            click.option("--nats-credentials", metavar="FILE", help="The login for the broker."),
+            click.option(
+                "--nats-credentials",
+                metavar="FILE",
+                help="The login for the broker: an agent's, or a controller's for the journal.",
+            ),
             click.option(
                 "--nats-ca",
                 metavar="FILE",

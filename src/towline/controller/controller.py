@@ -229,7 +229,8 @@ async def run(
             here.
 
     Raises:
-        InvalidConfiguration: where the nodes are, JetStream is too.
+        InvalidConfiguration: where the nodes are, JetStream is too, or the login there is not a
+            controller's.
     """
     listener = bind(options.host, options.port)
     with Index(options.index) as index:

@@ -23,6 +23,13 @@ async def test_an_account_that_sees_jetstream_is_refused_with_the_mend(broker: B
     assert "--nodes-credentials" in refused.value.details
 
 
+async def test_an_agents_login_is_refused_with_the_mend(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.logins.agents)) as nodes:
+        with pytest.raises(InvalidConfiguration, match="may not receive") as refused:
+            await check_isolated(nodes, within=0.5)
+    assert "not an agent's" in refused.value.details
+
+
 async def test_nothing_is_sure_while_the_broker_is_away(broker: Broker) -> None:
     broker.stop()
     async with connect(Settings([broker.url], broker.logins.nodes)) as nodes:
