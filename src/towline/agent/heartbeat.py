@@ -57,8 +57,8 @@ class Heartbeats:
         capabilities: what it can do.
         running_tasks: returns how many tasks there are at this moment.
         public_key: what is sealed to it only this node can read.
-        subscribed: no heartbeat is sent before this is set, since tasks are sent to nodes that have
-            sent one.
+        subscribed: returns once the broker sends what is for this node. No heartbeat is sent
+            before, since tasks are sent to nodes that have sent one.
         interval: seconds between heartbeats, until a controller names others.
         shortest_pause: seconds between attempts to register, at first.
         register_after: heartbeats after which a node registers once more.

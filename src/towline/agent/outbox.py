@@ -210,7 +210,8 @@ class Outbox:
     async def end(self, event: Event, *, created: float, expires: float) -> None:
         """Record the end of a task in the ledger, however long that takes, and report it.
 
-        Both at once: should the ledger lose it, the journal has it first and keeps no second one.
+        Both at once: what the ledger then loses is stored all the same, and a second end changes
+        nothing.
 
         Args:
             created, expires: see `Ledger.end`.

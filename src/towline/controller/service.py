@@ -32,7 +32,8 @@ class Service:
 
     Args:
         journal, nodes: the connections.
-        listeners: what is subscribed only while it may act.
+        listeners: what is subscribed only while there are both connections and the fold has caught
+            up: before it may act, since nodes register by one of them.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ LOOK_EVERY = 0.02
 
 AGENTS_PUBLISH = ("report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*")
 AGENTS_SUBSCRIBE = ("task.*.*", "task._all", "_INBOX.>")
-"""All that agents may do at the broker, but for one answer to each message that they are sent."""
+"""All that agents may do at the broker, but for answering what they are sent."""
 LARGEST_OF_NODES = 2 * 1024 * 1024
 """Bytes of a message in the nodes' account at most: a task with parameters as large as a request
 may be, and the rest of its release."""

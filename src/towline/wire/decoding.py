@@ -10,9 +10,9 @@ import msgspec
 T = TypeVar("T")
 
 LARGEST = 8 * 1024 * 1024
-"""Bytes of a message that are looked at, unless told otherwise: brokers take no larger one."""
+"""Bytes of a message that are looked at, unless others are given: brokers take no larger one."""
 DEEPEST = 64
-"""Levels of a message at most, unless told otherwise. What may be decoded must be encoded again,
+"""Levels of a message at most, unless others are given. What may be decoded must be encoded again,
 from wherever that is done: with Python's own limit, near a thousand less the caller's frames, a
 message could be read in one place and break another."""
 _BRACKETS = bytes.maketrans(b"{}", b"[]")

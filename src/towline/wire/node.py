@@ -21,7 +21,7 @@ Load = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a node is; sent when its agent starts or reconnects, kept for good.
+    """What a node is; sent when its agent starts or reconnects, and now and then; kept for good.
 
     Attributes:
         machine: the machine id.

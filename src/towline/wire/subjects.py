@@ -1,7 +1,7 @@
 """The subjects on which controllers and nodes send and receive, and those of the journal.
 
-A node publishes on its own subjects only, and hears what is for it on one of its own: whose message
-it is says the subject, never the message.
+A node publishes on its own subjects only, and receives what is for it on one of its own: whose
+message it is says the subject, never the message.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CONTROLLERS = "controllers"
 """The queue group of all controllers: one of them receives each message."""
 
 ALL_NODES = "task._all"
-"""Where all nodes are told to send a heartbeat; nothing else is ever sent there."""
+"""Where all nodes are asked for a heartbeat; nothing else is ever sent there."""
 REPORTS = "report.*"
 REPORTS_AGAIN = "report.*.again"
 HEARTBEATS = "beat.*"

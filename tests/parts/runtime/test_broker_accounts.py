@@ -93,7 +93,7 @@ async def agent(broker: EmbeddedBroker) -> AsyncIterator[User]:
 
 
 async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User) -> None:
-    subjects = ["report.m", "report.m.again", "beat.m", "progress.m.job", "ask.m.credential"]
+    subjects = ["report.m", "report.m.again", "beat.m", "progress.m.job", "ask.m.task"]
     await nodes.subscribe(">")
     for subject in subjects:
         await agent.publish(subject)
