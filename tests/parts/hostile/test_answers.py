@@ -15,7 +15,13 @@ TASK = msgspec.structs.replace(
     # However long the tests before it take.
     expires=LATEST,
     job=msgspec.structs.replace(
-        JOB, operation="test.converge", parameters={}, requires="", waves=None, credential=False
+        JOB,
+        expires=LATEST,
+        operation="test.converge",
+        parameters={},
+        requires="",
+        waves=None,
+        credential=False,
     ),
     leave=False,
     leads=False,
