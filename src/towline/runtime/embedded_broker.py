@@ -185,7 +185,8 @@ accounts {{
         permissions {{
           publish: {{ allow: {json.dumps(AGENTS_PUBLISH)} }}
           subscribe: {{ allow: {json.dumps(AGENTS_SUBSCRIBE)} }}
-          allow_responses: {{ max: 1000, expires: "1m" }}
+          # All reads of a controller are answered on one subject, and a server counts both.
+          allow_responses: {{ max: -1, expires: "1m" }}
         }}
       }}
     ]
