@@ -27,7 +27,7 @@ accounts {{
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
       publish: {{ allow: ["report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*"] }}
       subscribe: {{ allow: ["task.*.*", "task._all", "_INBOX.>"] }}
-      allow_responses: {{ max: -1, expires: "1m" }}
+      allow_responses: {{ max: -1, expires: "-1s" }}
     }} }}
   ] }}
 }}

@@ -185,8 +185,9 @@ accounts {{
         permissions {{
           publish: {{ allow: {json.dumps(AGENTS_PUBLISH)} }}
           subscribe: {{ allow: {json.dumps(AGENTS_SUBSCRIBE)} }}
-          # All reads of a controller are answered on one subject, and a server counts both.
-          allow_responses: {{ max: -1, expires: "1m" }}
+          # All reads of a controller are answered on one subject: a server counts both, and time
+          # from the first of them.
+          allow_responses: {{ max: -1, expires: "-1s" }}
         }}
       }}
     ]
