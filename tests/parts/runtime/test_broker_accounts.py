@@ -160,9 +160,7 @@ async def test_an_agent_answers_only_where_it_was_asked(nodes: User, agent: User
     assert len(agent.errors) == 2
 
 
-async def test_an_agent_answers_thousands_of_reads_on_one_subject(
-    nodes: User, agent: User
-) -> None:
+async def test_an_agent_answers_thousands_of_reads_on_one_subject(nodes: User, agent: User) -> None:
     await nodes.subscribe("answers.>")
     await agent.subscribe("task.m.*")
     for _ in range(1500):
