@@ -29,7 +29,7 @@ from towline.wire.event import (
     Lead,
     NamedNode,
 )
-from towline.wire.job import CANARY, LEADS, TURN, WAITS, Job
+from towline.wire.job import CANARY, CONVERGE, LEADS, SOON, TURN, WAITS, Job
 from towline.wire.target import ANY
 
 
@@ -105,6 +105,10 @@ class JobState:
         self.foreign = False
         self._open_only = open_only
         self._counts: Counter[str] = Counter()
+        # As those that follow: a node that can't begin would keep its place for a day.
+        until = None
+        if job.waves is not None and job.effect != CONVERGE:
+            until = min(job.expires, job.created + SOON)
         for node in job.plan:
             task = self._task(node.machine, node.hostname)
             if node.state == WAITS:
@@ -115,6 +119,7 @@ class JobState:
                 self.turns.release(
                     node.machine,
                     job.created,
+                    until=until,
                     canary=node.state == CANARY or tried,
                     leads=leads,
                 )

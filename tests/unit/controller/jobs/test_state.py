@@ -31,7 +31,7 @@ from towline.wire.event import (
     Lead,
     NamedNode,
 )
-from towline.wire.job import Job, PlannedNode
+from towline.wire.job import SOON, Job, PlannedNode
 from towline.wire.rollout import Waves
 
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]
@@ -203,6 +203,29 @@ def test_of_a_queue_nothing_is_left_in_the_end() -> None:
 
 
 # Decisions
+
+
+@pytest.mark.parametrize(
+    ("effect", "expires", "until"),
+    [
+        ("once", 3600.0, SOON),
+        ("read", 3600.0, SOON),
+        ("once", 5.0, 5.0),
+        ("converge", 3600.0, None),
+    ],
+)
+def test_the_first_turns_of_waves_are_over_as_soon_as_later_ones(
+    effect: str, expires: float, until: float | None
+) -> None:
+    first = planned("ab", "turn")
+    job = msgspec.structs.replace(
+        WAITING, plan=first, created=LONG_AGO, expires=LONG_AGO + expires, effect=effect
+    )
+    turns = folded(job).turns.under_way
+    wanted = None if until is None else LONG_AGO + until
+    assert [turn.until for turn in turns.values()] == [wanted, wanted]
+    at_once = folded(msgspec.structs.replace(job, waves=None)).turns.under_way
+    assert [turn.until for turn in at_once.values()] == [None, None]
 
 
 def test_nodes_have_their_turn_when_they_are_named_or_when_all_are_meant() -> None:
