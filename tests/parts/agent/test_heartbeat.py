@@ -9,9 +9,9 @@ import pytest
 
 from tests.testing.broker import Broker
 from tests.testing.controllers import Controllers, attached
-from tests.testing.doubles import ProviderDouble, until
+from tests.testing.doubles import ProviderDouble
 from tests.testing.relay import Relay
-from tests.testing.stream import connect
+from tests.testing.stream import connect, until
 from towline.agent.capabilities import Capabilities
 from towline.agent.heartbeat import Heartbeats
 from towline.agent.ledger import Ledger
@@ -89,16 +89,15 @@ async def test_a_node_notices_that_its_broker_is_gone(
         )
         client = await connection.client()
         if state in ("beating", "without room"):
-            await until(made.sent.is_set)
-            # The answer to what is sent with it.
-            await until(lambda: client._pongs_received > 0)
+            # The answer to what is sent with the first one.
+            await until(lambda: made.sent.is_set() and client._pongs_received > 0, "a heartbeat")
         relay.stall()
         if state == "without room":
             filling = asyncio.create_task(fill(connection))
             await asyncio.sleep(0.1)
             assert not filling.done()
         made.send_now()
-        await until(lambda: relay.accepted == 2)
+        await until(lambda: relay.accepted == 2, "another connection")
 
 
 async def test_a_node_leaves_also_where_there_is_no_room_to_say_so(
