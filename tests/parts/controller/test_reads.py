@@ -126,6 +126,18 @@ async def test_a_node_that_does_not_answer_is_asked_again_and_its_answer_recorde
     assert [event.machine for event in found[1].events] == ["b"]
 
 
+async def test_a_node_that_comes_back_is_asked_at_once(world: World) -> None:
+    world.reads._ask_every = 3600.0
+    world.deaf = {"b"}
+    reading = asyncio.create_task(world.reads.ask(read("ab"), 60.0))
+    await until(lambda: world.asked.count("b") == 1, "the question")
+    world.fleet.receive("b", Heartbeat(START, 5.0, leaving=True))
+    assert (await reading).unfinished == {"b"}
+    world.deaf = set()
+    world.fleet.receive("b", Heartbeat(START, 5.0, capabilities={"node": ""}))
+    await until(lambda: world.asked.count("b") == 2, "another question")
+
+
 async def test_a_read_that_is_not_answered_in_time_has_expired(
     world: World, own_broker: Broker
 ) -> None:

@@ -168,6 +168,8 @@ class Reads:
         for read in itertools.chain.from_iterable(self._reads.values()):
             for machine in machines & read.state.unfinished:
                 if self._fleet.is_here(machine):
+                    # What it was sent before may be lost.
+                    read.asked.pop(machine, None)
                     read.missing.add(machine)
                     read.wake.set()
                 else:

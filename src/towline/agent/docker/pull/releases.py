@@ -49,9 +49,12 @@ class Releases:
         if attempt.reply is None and not attempt.asks:
             attempt.reply = _sent(attempt)
         reply = attempt.reply
-        nodes = max((task.job.nodes for task in attempt.tasks()), default=0)
-        fresh_for = self._fresh_for + FRESH_PER_NODE * nodes
-        if reply is None or self._now() - reply.moment > fresh_for:
+        if reply is None:
+            return await self.ask(attempt)
+        fresh_for = self._fresh_for
+        if reply.release is not None and reply.release.job is not None:
+            fresh_for += FRESH_PER_NODE * reply.release.job.nodes
+        if self._now() - reply.moment > fresh_for:
             return await self.ask(attempt)
         if reply.error is not None:
             raise reply.error

@@ -120,6 +120,19 @@ async def a_moment() -> None:
 # Waiting
 
 
+@pytest.mark.parametrize(
+    ("nodes", "after", "asked"), [(1, 4.0, 0), (1, 8.0, 1), (5000, 8.0, 0), (5000, 16.0, 1)]
+)
+async def test_of_thousands_none_asks_for_what_it_was_sent_seconds_ago(
+    nodes: int, after: float, asked: int
+) -> None:
+    node = Node({})
+    attempt = node.attempt(a_task(a_job(nodes=nodes), time=NOW), asks=False)
+    node.moment = NOW + after
+    await node.releases.current(attempt)
+    assert len(node.controllers.asked) == asked
+
+
 async def test_where_no_cooldown_came_with_the_task_a_pull_goes_on_and_nobody_is_asked() -> None:
     node = Node()
     await node.ready(node.sent(None))
