@@ -12,14 +12,18 @@ from towline.broker.journal import Retention
 from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
+from towline.controller.jobs.state import JobState
+from towline.controller.progress.picture import Picture
+from towline.controller.progress.watches import Watch
 from towline.runtime.keys import open_vault
 from towline.wire.job import Job
 from towline.wire.report import STORED
 
+JOB = "018bcfe5-6800-7000-8000-000000000000"
 SETTINGS = Settings(["nats://127.0.0.1:1"])
 LOOPS = {
     *("storage", "indexer of CHANGES", "indexer of READS", "registrations", "states"),
-    *("heartbeats", "cooldowns", "service", "answers", "watches", "jobcredentials"),
+    *("heartbeats", "cooldowns", "service", "answers", "progress", "jobcredentials"),
     *("receipts", "runner", "asking for heartbeats"),
 }
 
@@ -68,9 +72,12 @@ async def test_every_loop_of_a_controller_begins_anew_whatever_is_raised_in_it(
         controller.storage.ready.set()
         controller.service.able.set()
         controller.presence._known.set()
-        controller.open.add(
-            Job("018bcfe5-6800-7000-8000-000000000000", "x", {}, "_any", "c", 1e9, 2e9, plan=[])
-        )
+        job = Job(JOB, "x", {}, "_any", "c", 1e9, 2e9, plan=[])
+        controller.open.add(job)
+        watch = Watch(Picture(JobState(job)), Broken())
+        watch.followers = 1
+        controller.watches._watches[JOB] = watch
+        controller.watches._wake.set()
         controller.reports._answer("_INBOX.1", STORED)
         await until(lambda: broken() >= LOOPS)
         assert not running.done()

@@ -18,6 +18,7 @@ from towline.controller.jobs.indexer import Indexer, Pulse
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
 from towline.errors import NotFound
+from towline.runtime.part import keep_running
 from towline.wire import messages
 from towline.wire.event import Event
 from towline.wire.release import Refresh, seal
@@ -159,10 +160,10 @@ class Watches:
 
     async def _listen(self, watch: Watch) -> None:
         """Receive what is reported of one job, and ask for it once that is received."""
-        async with watch.reports:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("progress", watch.reports.run))
             await watch.reports.ready.wait()
             self._wake.set()
-            await asyncio.Event().wait()
 
     async def _turn(self, watch: Watch) -> None:
         """See what no event reports, and ask who is silent."""
