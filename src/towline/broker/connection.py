@@ -287,10 +287,8 @@ class Connection:
         client = self._client
         if client is None:
             return
-        scope = asyncio.timeout(None)
-        self._requests.add(scope)
         try:
-            async with scope:
+            async with _UntilLost(self._requests):
                 await client.flush()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if client is self._client:
@@ -298,8 +296,6 @@ class Connection:
                 client.drop()
         else:
             client.options["ping_interval"] = max(self._ping_interval, again)
-        finally:
-            self._requests.discard(scope)
 
     async def lost(self) -> None:
         """Wait until the present connection is lost; return at once where there is none."""
@@ -323,10 +319,8 @@ class Connection:
         """
         client = await self.client(timeout)
         before = _cancellations()
-        scope = asyncio.timeout(None)
-        self._requests.add(scope)
         try:
-            async with scope:
+            async with _UntilLost(self._requests):
                 reply = await client.request(subject, payload, timeout=timeout, headers=headers)
         except (nats.errors.Error, OSError, asyncio.CancelledError) as error:
             if _cancellations() > before:
@@ -334,8 +328,6 @@ class Connection:
             if isinstance(error, nats.errors.NoRespondersError):
                 raise unreachable(f"nothing there answers on {subject!r}") from error
             raise unreachable(f"NATS: {_reason(error)}") from error
-        finally:
-            self._requests.discard(scope)
         if _cancellations() > before:
             raise asyncio.CancelledError
         return reply
@@ -350,15 +342,35 @@ class Connection:
         if client is None:
             return
         # A server that is slow to read holds up who publishes, until the connection is lost.
-        scope = asyncio.timeout(None)
-        self._requests.add(scope)
-        try:
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                async with scope:
-                    await client.publish(subject, payload, reply)
-                    await client.room()
-        finally:
-            self._requests.discard(scope)
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with _UntilLost(self._requests):
+                await client.publish(subject, payload, reply)
+                await client.room()
+
+
+class _UntilLost:
+    """Raises TimeoutError in its block when the connection is lost, by `Connection._until_lost`.
+
+    Args:
+        scopes: all that there are.
+    """
+
+    def __init__(self, scopes: set[asyncio.Timeout]) -> None:
+        self._scopes = scopes
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._scopes.add(self._scope)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._scopes.discard(self._scope)
+        await self._scope.__aexit__(kind, error, traceback)
 
 
 def unreachable(reason: str) -> BrokerUnreachable:

@@ -143,14 +143,15 @@ class Watches:
             while True:
                 self._wake.clear()
                 for job, watch in list(self._watches.items()):
-                    if job not in listening:
-                        listening[job] = asyncio.create_task(self._listen(watch))
-                    if watch.followers:
-                        await self._turn(watch)
-                    else:
+                    if not watch.followers:
                         del self._watches[job]
                         self._unreadable += watch.reports.unreadable
-                        listening.pop(job).cancel()
+                        if job in listening:
+                            listening.pop(job).cancel()
+                    elif not watch.picture.state.done:
+                        if job not in listening:
+                            listening[job] = asyncio.create_task(self._listen(watch))
+                        await self._turn(watch)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_EVERY if self._watches else None):
                         await self._wake.wait()
@@ -167,8 +168,6 @@ class Watches:
 
     async def _turn(self, watch: Watch) -> None:
         """See what no event reports, and ask who is silent."""
-        if watch.picture.state.done:
-            return
         self._look(watch)
         now = time.monotonic()
         silent = watch.picture.silent and now - watch.asked_at > ASK_EVERY
