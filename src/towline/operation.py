@@ -11,7 +11,6 @@ import enum
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from types import NoneType, UnionType
 from typing import (
     Any,
     Concatenate,
@@ -20,14 +19,12 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
-    Union,
-    get_args,
-    get_origin,
     get_type_hints,
 )
 
 import msgspec
 
+from towline.signature import BODIES, PLACEHOLDER, camel, check, of_function
 from towline.wire.event import Step
 from towline.wire.job import Job
 from towline.wire.progress import TaskProgress
@@ -59,7 +56,6 @@ NODE_PREFIX = "/node/{hostname}/"
 _NAME = re.compile(r"[a-z][a-z0-9_-]*\.[a-z][a-z0-9_-]*")
 _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:[\w.-]+|{\w+})(?:/(?:[\w.-]+|{\w+}))*")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
-_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 class Capability(Generic[C]):
@@ -119,17 +115,6 @@ class Effect(enum.Enum):
     """Must not run twice: if it had started, it is reported failed, "interrupted"."""
 
 
-class Check:
-    """Marks a parameter's type with a rule that msgspec has no word for.
-
-    Args:
-        rule: called with the value; raises `ValueError` whose text names the value and the mend.
-    """
-
-    def __init__(self, rule: Callable[[Any], object]) -> None:
-        self.rule = rule
-
-
 class Operation(Generic[P, T]):
     """One thing that can be done to a node.
 
@@ -143,8 +128,7 @@ class Operation(Generic[P, T]):
         success: the HTTP status of an accepted request.
         takes_credential: whether a request may bring a credential of its own.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
-        placeholders: a struct type with those of them that stand in the path.
-        needs_body: whether a request without a body can't be valid.
+        signature: where in a request each of them stands.
         result: the struct type that the function returns.
 
     Raises:
@@ -184,38 +168,17 @@ class Operation(Generic[P, T]):
                 raise ValueError(f"{name}: {text!r} does not match {form.pattern}")
         hints = get_type_hints(function, include_extras=True, localns=_forward_names())
         self.result: type[T] = _result(name, function, hints)
-        fields: list[Any] = []
-        self.checks: dict[str, list[Check]] = {}
-        for parameter in _parameters(name, function):
-            if parameter.name not in hints:
-                raise ValueError(f"{name}: the parameter {parameter.name!r} has no type")
-            hint = hints[parameter.name]
-            checks = _checks(hint)
-            if checks:
-                self.checks[parameter.name] = checks
-            if parameter.default is inspect.Parameter.empty:
-                fields.append((parameter.name, hint))
-            else:
-                fields.append((parameter.name, hint, parameter.default))
-        self.parameters: type[msgspec.Struct] = msgspec.defstruct(
-            f"{_camel(name)}Parameters",
-            fields,
-            frozen=True,
-            kw_only=True,
-            forbid_unknown_fields=True,
-            omit_defaults=True,
+        if "hostname" in PLACEHOLDER.findall(self.path):
+            raise ValueError(f"{name}: {{hostname}} stands in the route twice")
+        self.signature = of_function(
+            name,
+            function,
+            hints,
+            path=self.path,
+            has_body=self.method in BODIES,
+            reserved=RESERVED,
         )
-        required = {field[0]: field for field in fields if len(field) == 2}
-        placeholders = _PLACEHOLDER.findall(self.path)
-        for placeholder in placeholders:
-            if placeholder == "hostname" or placeholders.count(placeholder) > 1:
-                raise ValueError(f"{name}: {{{placeholder}}} stands in the route twice")
-            if placeholder not in required:
-                raise ValueError(f"{name}: {{{placeholder}}} in the path is no required parameter")
-        self.placeholders: type[msgspec.Struct] = msgspec.defstruct(
-            f"{_camel(name)}Placeholders", [required[placeholder] for placeholder in placeholders]
-        )
-        self.needs_body = self.takes_body and len(required) > len(placeholders)
+        self.parameters: type[msgspec.Struct] = self.signature.all()
 
     def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Run the body on `node`, as a plain function call."""
@@ -223,11 +186,6 @@ class Operation(Generic[P, T]):
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
-
-    @property
-    def takes_body(self) -> bool:
-        """Whether parameters come as a JSON body; otherwise they stand in the query string."""
-        return self.method in ("POST", "PUT", "PATCH")
 
     @property
     def route(self) -> str:
@@ -261,29 +219,8 @@ class Operation(Generic[P, T]):
             ValueError: a value is missing, unknown, or not valid; the text names it.
         """
         parameters = msgspec.convert(values, self.parameters, strict=strict)
-        for name, checks in self.checks.items():
-            value = getattr(parameters, name)
-            if value is not None:
-                try:
-                    for check in checks:
-                        check.rule(value)
-                except ValueError as error:
-                    raise ValueError(f"`{name}`: {error}") from error
+        check(self.signature.checks, msgspec.structs.asdict(parameters))
         return parameters
-
-
-def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the function's parameters but the node."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
-        raise ValueError(f"{name}: the first parameter is the node")
-    rest = parameters[1:]
-    for parameter in rest:
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise ValueError(f"{name}: the parameter {parameter.name!r} has to stand after a '*'")
-        if parameter.name in RESERVED:
-            raise ValueError(f"{name}: {parameter.name!r} is a job's, not an operation's")
-    return rest
 
 
 def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> Any:
@@ -299,28 +236,10 @@ def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> A
     return result
 
 
-def _checks(hint: Any) -> list[Check]:
-    """Return the rules on a parameter's type, an optional one's too."""
-    if hasattr(hint, "__metadata__"):
-        own = [extra for extra in hint.__metadata__ if isinstance(extra, Check)]
-        return _checks(hint.__origin__) + own
-    inner = [part for part in get_args(hint) if part is not NoneType]
-    found = [check for part in inner for check in _checks(part)]
-    if found and (get_origin(hint) not in (Union, UnionType) or len(inner) > 1):
-        raise ValueError(f"a Check inside {hint} would not be seen, put it on the whole parameter")
-    return found
-
-
 def _identity(operation: Operation[..., Any]) -> set[str]:
     """Return what no other operation may share: the name as the API's description writes it, and
     the route whatever its placeholders are called."""
-    return {_camel(operation.name), f"{operation.method} {_PLACEHOLDER.sub('{}', operation.path)}"}
-
-
-def _camel(name: str) -> str:
-    return "".join(
-        part.capitalize() for part in name.replace("-", "_").replace("_", ".").split(".")
-    )
+    return {camel(operation.name), f"{operation.method} {PLACEHOLDER.sub('{}', operation.path)}"}
 
 
 def _forward_names() -> dict[str, Any]:

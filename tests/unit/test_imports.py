@@ -19,14 +19,17 @@ RULES: dict[str, tuple[str, ...]] = {
     "errors": (),
     "wire": ("wire",),
     "broker": ("broker", "wire"),
-    "operation": ("wire",),
-    "operations": ("operations", "operation", "wire"),
+    "signature": (),
+    "operation": ("signature", "wire"),
+    "operations": ("operations", "operation", "signature", "wire"),
     "runtime": ("runtime", "wire", "broker.settings"),
-    "controller": ("controller", "broker", "runtime", "operation", "operations", "wire"),
-    "agent": ("agent", "broker", "runtime", "operation", "operations", "wire"),
-    "client": ("client", "operation", "operations", "wire", "runtime.config"),
+    "controller": (
+        *("controller", "broker", "runtime", "operation", "operations", "signature", "wire"),
+    ),
+    "agent": ("agent", "broker", "runtime", "operation", "operations", "signature", "wire"),
+    "client": ("client", "operation", "operations", "signature", "wire", "runtime.config"),
     "cli": (
-        *("cli", "client", "operation", "operations", "wire"),
+        *("cli", "client", "operation", "operations", "signature", "wire"),
         *("runtime.config", "runtime.logs", "runtime.process", "runtime.state_directory"),
     ),
     # The commands that start parts, or make what only a part reads.

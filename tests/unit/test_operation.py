@@ -14,7 +14,6 @@ from towline.operation import (
     NODE,
     RESERVED,
     Catalog,
-    Check,
     Effect,
     Operation,
     catalog,
@@ -22,6 +21,7 @@ from towline.operation import (
 )
 from towline.operations import docker
 from towline.operations.node import load
+from towline.signature import Check, Place
 
 
 class Done(msgspec.Struct):
@@ -121,8 +121,8 @@ def test_the_effect_decides_the_status_unless_another_is_named(
 )
 def test_the_method_decides_where_parameters_stand(method: str, takes_body: bool) -> None:
     made = make(sail, route=f"{method} ship")
-    assert made.takes_body == takes_body
-    assert made.needs_body == takes_body
+    assert made.signature.has_body == takes_body
+    assert made.signature.needs_body == takes_body
 
 
 @pytest.mark.parametrize(
@@ -365,8 +365,8 @@ def test_a_permission_is_a_domain_and_a_verb(permission: str) -> None:
 def test_a_placeholder_is_the_required_parameter_of_that_name() -> None:
     made = make(sail, route="PUT ship/{name}")
     assert made.route == "/node/{hostname}/ship/{name}"
-    assert made.placeholders.__struct_fields__ == ("name",)
-    assert not made.needs_body
+    assert made.signature.names(Place.PATH) == ["name"]
+    assert not made.signature.needs_body
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ async def trim(node: Any, *, sail: Sails = "main", reefs: list[int] = []) -> Don
 def test_choices_and_lists_are_read_as_their_types_say() -> None:
     made = make(trim, route="PUT sail")
     assert msgspec.structs.asdict(made.read({})) == {"sail": "main", "reefs": []}
-    assert not made.needs_body
+    assert not made.signature.needs_body
     with pytest.raises(ValueError, match=r"\$\.sail"):
         made.read({"sail": "mizzen"})
     with pytest.raises(ValueError, match=r"\$\.reefs\[1\]"):

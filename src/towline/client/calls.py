@@ -95,8 +95,8 @@ def run(
         expected=("job_id", "results"),
         wait=options.wait,
         headers=options.headers(),
-        params=query if operation.takes_body else query | plain,
-        json=plain if operation.takes_body else None,
+        params=query if operation.signature.has_body else query | plain,
+        json=plain if operation.signature.has_body else None,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
-from towline.operation import Capability, Check, Effect, Node, operation
+from towline.operation import Capability, Effect, Node, operation
+from towline.signature import Check
 from towline.units import parse_duration
 from towline.wire.platform import Platform
 from towline.wire.reference import Reference, parse_registry

@@ -27,6 +27,7 @@ from towline.controller.http.schemas import (
     errors,
 )
 from towline.operation import Catalog, Operation
+from towline.signature import Place
 from towline.wire.progress import JobProgress
 
 HOSTNAME = {
@@ -55,7 +56,7 @@ def document(catalog: Catalog, version: str) -> dict[str, Any]:
         name = operation.parameters.__name__.removesuffix("Parameters")
         components[f"{name}Collection"] = _collection(result)
         entry = _entry(operation, name, parameters)
-        if not operation.takes_body:
+        if not operation.signature.has_body:
             del components[operation.parameters.__name__]
         paths.setdefault(operation.route, {})[operation.method.lower()] = entry
     paths |= own_paths()
@@ -125,8 +126,8 @@ def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]
     }
     required = parameters.get("required", [])
     for parameter, schema in list(parameters["properties"].items()):
-        placed = parameter in operation.placeholders.__struct_fields__
-        if operation.takes_body and not placed:
+        placed = parameter in operation.signature.names(Place.PATH)
+        if operation.signature.has_body and not placed:
             continue
         listed.append(
             {
@@ -136,12 +137,12 @@ def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]
                 "schema": schema,
             }
         )
-        if operation.takes_body:
+        if operation.signature.has_body:
             del parameters["properties"][parameter]
             required.remove(parameter)
-    if operation.takes_body:
+    if operation.signature.has_body:
         entry["requestBody"] = {
-            "required": operation.needs_body,
+            "required": operation.signature.needs_body,
             "content": content(f"{name}Parameters"),
         }
         codes += [413, 415]

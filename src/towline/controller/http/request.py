@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from towline.controller.http.middleware import JSON
 from towline.errors import BodyTooLarge, InvalidRequest, UnsupportedMediaType
 from towline.operation import Operation
+from towline.signature import Place
 from towline.units import parse_duration
 from towline.wire import rollout
 from towline.wire.credential import Credential, InvalidCredential, of_header
@@ -277,17 +278,17 @@ async def parameters(
         InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
     """
     given: dict[str, Any]
-    if operation.takes_body:
+    if operation.signature.has_body:
         if values:
             raise InvalidRequest(
                 f"The query parameter {next(iter(values))[:80]!r} is unknown.",
                 f"Job options are: {', '.join(JOB_OPTIONS)}; "
                 "the operation's own parameters stand in the body",
             )
-        given = await _body(request, _wanted(operation), required=operation.needs_body)
+        given = await _body(request, _wanted(operation), required=operation.signature.needs_body)
     else:
         given = dict(values)
-    where = "body" if operation.takes_body else "query"
+    where = "body" if operation.signature.has_body else "query"
     placed = _placed(request, operation)
     for name in placed:
         if name in given:
@@ -296,7 +297,7 @@ async def parameters(
                 f"Leave out that in the {where}",
             )
     try:
-        read = operation.read(given | placed, strict=operation.takes_body)
+        read = operation.read(given | placed, strict=operation.signature.has_body)
     except msgspec.ValidationError as error:
         raise InvalidRequest.because(
             f"The request's {where} is not valid", error, _takes(operation)
@@ -312,7 +313,7 @@ async def parameters(
 def _placed(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
     """Return the parameters that stand in the path, text made into what they are."""
     texts: dict[str, str] = {}
-    for name in operation.placeholders.__struct_fields__:
+    for name in operation.signature.names(Place.PATH):
         try:
             texts[name] = unquote(request.path_params[name], errors="strict")
         except UnicodeDecodeError as error:
@@ -320,7 +321,9 @@ def _placed(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
                 f"The parameter {name!r} in the path is not UTF-8", error
             ) from error
     try:
-        return msgspec.structs.asdict(msgspec.convert(texts, operation.placeholders, strict=False))
+        return msgspec.structs.asdict(
+            msgspec.convert(texts, operation.signature.struct(Place.PATH), strict=False)
+        )
     except msgspec.ValidationError as error:
         raise InvalidRequest.because("A parameter in the path is not valid", error) from error
 
@@ -403,7 +406,7 @@ def _takes(operation: Operation[..., Any]) -> str:
 
 
 def _names(operation: Operation[..., Any]) -> str:
-    placed = operation.placeholders.__struct_fields__
+    placed = operation.signature.names(Place.PATH)
     names = [name for name in operation.parameters.__struct_fields__ if name not in placed]
     return ", ".join(names) or "-"
 
