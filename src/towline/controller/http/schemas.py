@@ -153,7 +153,10 @@ JOB = {
             "additionalProperties": {
                 "type": "object",
                 "properties": {
-                    "status": STATUS,
+                    "status": {
+                        "type": "string",
+                        "enum": ["completed", *STATUS["enum"][1:]],
+                    },
                     "error": TEXT,
                     "reason": TEXT,
                     "duration": TEXT,
@@ -208,7 +211,7 @@ RETRIED = {
     "required": ["job_id", "status"],
     "properties": {
         "job_id": {"type": "string", "format": "uuid"},
-        "status": JOB_STATUS,
+        "status": {"type": "string", "const": "created"},
         "timestamp": TIME,
     },
 }

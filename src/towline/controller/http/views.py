@@ -12,16 +12,18 @@ import msgspec
 from towline.controller.credentials.store import StoredCredential
 from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
-from towline.controller.jobs.state import JobState
+from towline.controller.jobs.state import JobState, Task
 from towline.units import timestamp
 from towline.wire.event import (
     BAD,
     CANCELLED,
+    COMPLETED,
     EXPIRED,
     LEAVE,
     LED,
     NOBODY,
     RELEASED,
+    RESULT_STATUS,
     SKIPPED,
     STARTED,
     STEP,
@@ -51,7 +53,7 @@ def results(state: JobState) -> list[dict[str, Any]]:
     return [task.result() for task in state.tasks.values()]
 
 
-def _head(job: Job, status: str) -> dict[str, Any]:
+def _head(job: Job, status: str, changed: bool | None = None) -> dict[str, Any]:
     head: dict[str, Any] = {
         "id": job.id,
         "status": status,
@@ -65,12 +67,14 @@ def _head(job: Job, status: str) -> dict[str, Any]:
         head["retry_of"] = job.retries
     if job.waves is not None:
         head["waves"] = job.waves
+    if changed is not None:
+        head["changed"] = changed
     return head
 
 
 def listed(job: Listed) -> dict[str, Any]:
     """Return a job for many nodes as lists have it: how many nodes have which status."""
-    return _head(job.job, job.status) | {"nodes": job.nodes}
+    return _head(job.job, job.status, job.changed) | {"nodes": job.nodes}
 
 
 def job(state: JobState, events: list[Event]) -> dict[str, Any]:
@@ -81,12 +85,12 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
     states: dict[str, dict[str, Any]] = {}
     for task in tasks:
         name = task.hostname if names[task.hostname] == 1 else task.machine
-        outcome: dict[str, Any] = {"status": task.status}
+        outcome: dict[str, Any] = {"status": _kind(task)}
         if task.error is not None:
             outcome["error"] = task.error
         if task.reason is not None:
             outcome["reason"] = task.reason
-        response = outcome | {"hostname": task.hostname}
+        response = outcome | {"status": task.status, "hostname": task.hostname}
         if task.data:
             response["data"] = task.data
         if "changed" in task.data:
@@ -95,7 +99,7 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
             outcome["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
         responses[name], states[name] = response, outcome
     made = state.job
-    described = _head(made, state.status) | {
+    described = _head(made, state.status, state.changed) | {
         "updated_at": timestamp(state.updated),
         "nodes": Counter(task.status for task in tasks),
         "results": results(state),
@@ -103,8 +107,6 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
         "agent_states": states,
         "timeline": _timeline(made, events),
     }
-    if any("changed" in task.data for task in tasks):
-        described["changed"] = any(task.data.get("changed") for task in tasks)
     if len(tasks) == 1:
         described["hostname"] = tasks[0].hostname
         if tasks[0].data:
@@ -124,6 +126,11 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
     if errors:
         described["error"] = "; ".join(errors[:MOST_ERRORS])
     return described
+
+
+def _kind(task: Task) -> str:
+    """Return a node's status as `agent_states` has it: `completed` where it is `ok`."""
+    return COMPLETED if task.status == RESULT_STATUS[COMPLETED] else task.status
 
 
 def turns(state: JobState) -> dict[str, Any]:

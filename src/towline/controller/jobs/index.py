@@ -21,7 +21,7 @@ from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -38,11 +38,13 @@ class JobStatus(msgspec.Struct, frozen=True):
     """How far a job is.
 
     Attributes:
+        changed: whether it has changed something anywhere; None where that is not known.
         nodes: how many of its nodes have which status.
     """
 
     status: str
     done: bool
+    changed: bool | None
     nodes: dict[str, int]
 
     @classmethod
@@ -50,7 +52,7 @@ class JobStatus(msgspec.Struct, frozen=True):
         """Return that of a job as it is folded."""
         # Counted once: thousands of tasks may be open, and this is written several times a second.
         counts, done = state.counts, state.done
-        return cls(overall(counts, done=done), done, dict(counts))
+        return cls(overall(counts, done=done), done, state.changed, dict(counts))
 
 
 class Index:
@@ -191,7 +193,7 @@ class Index:
         deleted = [(event.job,) for _, _, event in self._events if event.kind == DELETED]
         write("INSERT OR IGNORE INTO deleted VALUES (?)", deleted)
         write(
-            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, '{}', ?"
+            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, NULL, '{}', ?"
             " WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE job = ?1)",
             [
                 (
@@ -224,10 +226,10 @@ class Index:
         )
         statuses = [JobStatus.of(state) for state in self._changed.values()]
         write(
-            "UPDATE job SET status = ?, done = ?, nodes = ? WHERE id = ?",
+            "UPDATE job SET status = ?, done = ?, changed = ?, nodes = ? WHERE id = ?",
             [
-                (status.status, status.done, encode(status.nodes).decode(), job_id)
-                for job_id, status in zip(self._changed, statuses, strict=True)
+                (*(now.status, now.done, now.changed), encode(now.nodes).decode(), job_id)
+                for job_id, now in zip(self._changed, statuses, strict=True)
             ],
         )
         for table, column in (("job", "id"), ("plan", "job"), ("event", "job"), ("task", "job")):
@@ -331,8 +333,18 @@ class Index:
 
     def status(self, job_id: str) -> JobStatus | None:
         """Return how far a job is, or None where there is no such job."""
-        row = self.query("SELECT status, done, nodes FROM job WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else JobStatus(row[0], bool(row[1]), msgspec.json.decode(row[2]))
+        row = self.query(
+            "SELECT status, done, changed, nodes FROM job WHERE id = ?", (job_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        status, done, changed, nodes = row
+        return JobStatus(status, bool(done), truth(changed), msgspec.json.decode(nodes))
+
+
+def truth(column: int | None) -> bool | None:
+    """Return what SQLite keeps as a number; None where nothing is known."""
+    return None if column is None else bool(column)
 
 
 def decided_at(stream: str, place: int) -> int:

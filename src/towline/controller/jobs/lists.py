@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from towline.controller.jobs.index import Index
+from towline.controller.jobs.index import Index, truth
 from towline.wire.job import Job
 
 _job = msgspec.json.Decoder(Job)
@@ -41,11 +41,13 @@ class Listed(msgspec.Struct, frozen=True):
     """A job in a list.
 
     Attributes:
+        changed: whether it has changed something anywhere; None where that is not known.
         nodes: how many of its nodes have which status.
     """
 
     job: Job
     status: str
+    changed: bool | None
     nodes: dict[str, int]
 
 
@@ -69,13 +71,13 @@ class Lists:
             where.append("id < ?")
             values.append(before)
         rows = self._index.query(
-            f"SELECT body, status, nodes FROM job WHERE {' AND '.join(where) or 'TRUE'}"
+            f"SELECT body, status, changed, nodes FROM job WHERE {' AND '.join(where) or 'TRUE'}"
             " ORDER BY id DESC LIMIT ? OFFSET ?",
             (*values, limit, offset),
         )
         return [
-            Listed(_job.decode(body), status, msgspec.json.decode(nodes))
-            for body, status, nodes in rows
+            Listed(_job.decode(body), status, truth(changed), msgspec.json.decode(nodes))
+            for body, status, changed, nodes in rows
         ]
 
     def page(

@@ -2,7 +2,8 @@
 
 CREATE TABLE job (
     id TEXT PRIMARY KEY, stream TEXT, place INTEGER, created REAL, expires REAL, operation TEXT,
-    target TEXT, caller TEXT, status TEXT, done INTEGER, nodes TEXT, body BLOB
+    target TEXT, caller TEXT, status TEXT, done INTEGER, changed INTEGER, nodes TEXT,
+    body BLOB
 );
 CREATE UNIQUE INDEX job_place ON job (stream, place);
 CREATE INDEX job_created ON job (created);

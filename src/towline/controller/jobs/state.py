@@ -29,7 +29,7 @@ from towline.wire.event import (
     Lead,
     NamedNode,
 )
-from towline.wire.job import CANARY, CONVERGE, LEADS, SOON, TURN, WAITS, Job
+from towline.wire.job import CANARY, CONVERGE, LEADS, READ, SOON, TURN, WAITS, Job
 from towline.wire.target import ANY
 
 
@@ -83,6 +83,7 @@ class JobState:
         unfinished: the machine ids of the nodes that have not ended.
         turns: which nodes have had their turn.
         lead: the node that went first and what it found, where one has.
+        changed: whether it has changed something anywhere; None until a node has said.
         cancelled: why it is stopped wherever it has not ended, where it is.
         last: the place in the journal of the last decision about it; 0 for none.
         foreign: whether there is a decision among them of a kind that this version doesn't know:
@@ -98,6 +99,7 @@ class JobState:
         self.tasks: dict[str, Task] = {}
         self.unfinished: set[str] = set()
         self.turns = Turns(job.nodes)
+        self.changed = False if job.effect == READ else None
         self.cancelled: str | None = None
         self.lead = job.lead
         self.updated = job.created
@@ -250,6 +252,8 @@ class JobState:
         else:
             task.started = event.started or task.started
             task.data = event.data or {}
+            if "changed" in task.data:
+                self.changed = bool(self.changed or task.data["changed"])
             self._end(task, RESULT_STATUS[event.kind], event.time, event.error)
 
     # Asking

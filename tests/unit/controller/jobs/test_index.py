@@ -69,6 +69,35 @@ def test_a_job_is_found_with_its_plan_and_its_events_in_the_order_of_the_journal
     assert state.tasks["a"].data == {"size": 7}
 
 
+@pytest.mark.parametrize(
+    ("effect", "said", "expected"),
+    [
+        ("converge", [], None),
+        ("converge", [None], None),
+        ("converge", [False], False),
+        ("converge", [False, True, False], True),
+        ("converge", [True, None], True),
+        ("read", [], False),
+        ("read", [None, False], False),
+    ],
+)
+def test_what_a_job_has_changed_is_known_without_its_events(
+    path: Path, effect: str, said: list[bool | None], expected: bool | None
+) -> None:
+    job = a_job(time.time(), machines="abc", effect=effect)
+    with Index(path) as index:
+        fold = Fold(index)
+        fold.job(job)
+        for machine, changed in zip("abc", said, strict=False):
+            data = {} if changed is None else {"changed": changed}
+            fold.event(an_event(job, COMPLETED, machine, data=data))
+        state, _ = found(index, job)
+        (listed,) = Lists(index).jobs(Filter(), limit=1)
+        status = index.status(job.id)
+    assert status is not None
+    assert [state.changed, listed.changed, status.changed] == [expected] * 3
+
+
 def test_a_job_that_was_never_folded_is_not_found(path: Path) -> None:
     job = a_job()
     with Index(path) as index:

@@ -131,7 +131,7 @@ class Jobs:
         request.state.job = again.job.id
         body = {
             "job_id": again.job.id,
-            "status": again.status,
+            "status": "created",
             "timestamp": timestamp(again.job.created),
         }
         return answer(body, 201, made(again, preferences))
