@@ -13,6 +13,8 @@ LIST_PATH = "/node/{hostname}/container/docker"
 LOAD_PATH = "/node/{hostname}/load"
 JOB_PATH = "/job/{id}"
 REGISTRY_PATH = "/registry/{host}"
+OF_HTTP = {"content-type", "content-length", "content-encoding", "vary", "date"}
+"""Headers that say how an answer was sent, and that any answer may have."""
 
 
 def entries(api: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -77,7 +79,7 @@ def conforms(api: dict[str, Any], path: str, answer: httpx.Response) -> None:
         return
     assert answer.headers["Content-Type"] in documented["content"]
     headers = documented.get("headers", {})
-    sent = {name.lower() for name in answer.headers} - {"content-type", "content-length", "date"}
+    sent = {name.lower() for name in answer.headers} - OF_HTTP
     assert sent <= {name.lower() for name in headers}
     assert sent >= {name.lower() for name, each in headers.items() if each.get("required")}
     holds(api, documented["content"]["application/json"]["schema"], answer.json())

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from starlette import routing
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -16,6 +17,11 @@ from towline.controller.http.middleware import ByMethod, Edge, Handler, nowhere
 
 PREFIXES = ("", "/api")
 """Every route answers below each of these: some clients put `/api` in front."""
+WORTH_COMPRESSING = 1024
+"""Bytes: less fits into one packet anyhow."""
+COMPRESSION = 1
+"""zlib's level: the results of 150 nodes, 25 kB, become 5.6 kB in 0.17 ms of the event loop; level 9
+takes five times as long for 4.9 kB."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -52,7 +58,9 @@ def application(authenticator: Authenticator, routes: Iterable[Route | OpenRoute
     # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
     ordered = sorted(paths, key=lambda path: path.replace("{", "~"))
     table = [routing.Route(path, ByMethod(paths[path])) for path in ordered]
-    return Edge(routing.Router(table, redirect_slashes=False, default=nowhere))
+    router = routing.Router(table, redirect_slashes=False, default=nowhere)
+    # It leaves streams of events alone: they would come late.
+    return Edge(GZipMiddleware(router, WORTH_COMPRESSING, COMPRESSION))
 
 
 def _guarded(authenticator: Authenticator, route: Route) -> Handler:
