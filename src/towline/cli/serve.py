@@ -340,6 +340,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         expires=settings.seconds("expires"),
         retention=_retention(settings),
         heartbeat=settings.seconds("heartbeat"),
+        audiences=settings.token_audiences,
     )
 
     async def serve() -> None:

@@ -142,6 +142,7 @@ class Authenticator:
         key: what they are signed with.
         roles: custom roles by name, beside `admin`, `write` and `read`.
         permissions: what the operations ask for.
+        audiences: those whose tokens are taken. One that names no audience is always taken.
         remembered: verified tokens that are kept in memory; see the constant.
     """
 
@@ -150,12 +151,14 @@ class Authenticator:
         key: bytes,
         roles: dict[str, list[str]] | None = None,
         permissions: Iterable[str] = (),
+        audiences: Iterable[str] = (),
         *,
         remembered: int = REMEMBERED,
     ) -> None:
         self._key = key
         custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
         self._roles = roles_with(permissions) | custom
+        self._audiences = frozenset(audiences)
         self._remembered = remembered
         self._known: dict[str, Caller] = {}
 
@@ -163,8 +166,8 @@ class Authenticator:
         """Return who `token` stands for.
 
         Raises:
-            Unauthorized: there is none, or it is malformed, expired, or not signed by us. The
-                token itself is never repeated.
+            Unauthorized: there is none, or it is malformed, expired, not signed by us, or for
+                others. The token itself is never repeated.
         """
         if not token:
             raise Unauthorized(
@@ -193,7 +196,8 @@ class Authenticator:
                 token,
                 self._key,
                 algorithms=[ALGORITHM],
-                options={"require": ["sub", "exp"]},
+                # PyJWT refuses a token without `aud` where it is given audiences.
+                options={"require": ["sub", "exp"], "verify_aud": False},
                 leeway=CLOCKS_APART,  # for `iat` and `nbf`: `authenticate` reads `exp` by itself
             )
             return self._caller(claims)
@@ -204,6 +208,11 @@ class Authenticator:
 
     def _caller(self, claims: dict[str, object]) -> Caller:
         read = msgspec.convert(claims, _Claims)
+        named = [read.aud] if isinstance(read.aud, str) else read.aud
+        if named is not None and self._audiences.isdisjoint(named):
+            raise jwt.InvalidAudienceError(
+                "it is for other audiences than those that token-audiences lists"
+            )
         if read.permissions is not None:
             permissions = frozenset(read.permissions)
         else:
@@ -216,5 +225,6 @@ class Authenticator:
 class _Claims(msgspec.Struct):
     sub: Text
     exp: float
+    aud: str | list[str] | None = None
     roles: list[str] = []
     permissions: list[str] | None = None

@@ -78,6 +78,7 @@ class Options(msgspec.Struct, frozen=True):
         expires: seconds within which a job that is kept for nodes that are away must be begun.
         retention: how long and how much the journal keeps.
         heartbeat: seconds between two heartbeats of a node in a small fleet.
+        audiences: those whose tokens are taken, beside tokens that name none.
     """
 
     host: str
@@ -93,6 +94,7 @@ class Options(msgspec.Struct, frozen=True):
     expires: float
     retention: Retention
     heartbeat: float
+    audiences: list[str] = []
 
 
 class Controller:
@@ -175,7 +177,12 @@ class Controller:
         waits = Waits(options.wait, options.longest_wait)
         feed = Feed(self.index)
         return application(
-            Authenticator(options.key, options.roles, {each.permission for each in catalog}),
+            Authenticator(
+                options.key,
+                options.roles,
+                {each.permission for each in catalog},
+                options.audiences,
+            ),
             [
                 *Health(self.jetstream, self._nodes, self.indexer, self.fleet).routes(),
                 *Nodes(self.fleet, self.presence).routes(),

@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         docker_config: the file with the node's own Docker configuration, or `none`.
         hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
+        token_audiences: those whose tokens are taken, beside tokens that name none.
         operations: modules with further operations.
         log_level: below which nothing is logged.
         url, token: where the command line finds the API, and the token it sends.
@@ -70,6 +71,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     machine_id: str | None = None
     labels: list[str] = []
     roles: dict[str, list[str]] = {}
+    token_audiences: list[str] = []
     operations: list[str] = []
     log_level: str = "info"
     url: str | None = None
@@ -115,7 +117,7 @@ def load(path: str | None, **flags: Any) -> Settings:
         text = _variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name == "roles":
             continue
-        if field.name in ("labels", "operations"):
+        if field.name in ("labels", "operations", "token_audiences"):
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             values[field.encode_name] = text

@@ -129,6 +129,28 @@ def test_roles_hold_what_operations_of_further_domains_ask_for() -> None:
         assert further.isdisjoint(auth.ROLES[role])
 
 
+@pytest.mark.parametrize("audience", ["fleet", ["fleet"], ["elsewhere", "other"], "other"])
+def test_a_token_for_an_audience_that_is_listed_is_taken(audience: object) -> None:
+    authenticator = Authenticator(KEY, audiences=["fleet", "other"])
+    assert authenticator.authenticate(signed(good_claims(aud=audience))).subject == "ci"
+
+
+@pytest.mark.parametrize("audience", ["fleets", "", [], ["elsewhere"], 7, {"fleet": 1}, [7]])
+@pytest.mark.parametrize("listed", [[], ["fleet"]])
+def test_a_token_for_other_audiences_is_refused(audience: object, listed: list[str]) -> None:
+    authenticator = Authenticator(KEY, audiences=listed)
+    refused = refusal(authenticator, signed(good_claims(aud=audience)))
+    assert refused.error.startswith("The token is not valid: ")
+    if isinstance(audience, str):
+        assert "token-audiences" in refused.error
+
+
+def test_a_token_without_an_audience_is_taken_whatever_is_listed() -> None:
+    for listed in ([], ["fleet"]):
+        authenticator = Authenticator(KEY, audiences=listed)
+        assert authenticator.authenticate(signed(good_claims())).subject == "ci"
+
+
 @pytest.mark.parametrize("permissions", [["node:read"], ["node:read", "made:up"], []])
 def test_permissions_of_the_token_replace_those_of_its_roles(
     authenticator: Authenticator, permissions: list[str]
