@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Literal, Self
 
 LONGEST_CAUSE = 500
 """Characters of a cause that stand in an error's sentence; the details have all of it."""
@@ -35,7 +35,7 @@ class TowlineError(Exception):
         code: the HTTP status with which the API answers it.
     """
 
-    code: ClassVar[int] = 500
+    code: int = 500
 
     def __init__(self, error: str, details: str = "", job_id: str | None = None) -> None:
         super().__init__(error if details in error else f"{error} {details}")
@@ -113,7 +113,24 @@ class BrokerUnreachable(TowlineError):
 
 
 class TaskFailed(TowlineError):
-    """A task failed. Operations raise it, with the reason in `error`."""
+    """A task failed. Operations raise it, with the reason in `error`.
+
+    Args:
+        status: the HTTP status that answers a request for this one node: 404 for a thing that is
+            not on it, 403 for one that is not to be touched; None for 500.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        details: str = "",
+        job_id: str | None = None,
+        *,
+        status: Literal[403, 404] | None = None,
+    ) -> None:
+        super().__init__(error, details, job_id)
+        if status is not None:
+            self.code = status
 
 
 class ProviderUnreachable(TaskFailed):

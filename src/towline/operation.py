@@ -19,7 +19,10 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
+    get_args,
+    get_origin,
     get_type_hints,
+    overload,
 )
 
 import msgspec
@@ -48,7 +51,11 @@ RESERVED = frozenset(
 )
 """Names that calls of the client, the CLI and the API have for the job itself."""
 
-RESULT_RESERVED = frozenset({"hostname", "machine_id", "status", "error", "reason", "waits"})
+STATUS, OUTCOME = "status", "outcome"
+"""What a node's status is called in its result; where the operation's own result has a `status`,
+that of the node is the outcome."""
+
+RESULT_RESERVED = frozenset({"hostname", "machine_id", OUTCOME, "error", "reason", "waits"})
 """Names that every node's result has beside what the operation returned."""
 
 NODE_PREFIX = "/node/{hostname}/"
@@ -129,7 +136,8 @@ class Operation(Generic[P, T]):
         takes_credential: whether a request may bring a credential of its own.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
         signature: where in a request each of them stands.
-        result: the struct type that the function returns.
+        result: the struct type that the function returns: one, or a list of rows.
+        status: what a node's status is called in its result.
 
     Raises:
         ValueError: name, route, permission or the function's signature can't be an operation's.
@@ -137,7 +145,7 @@ class Operation(Generic[P, T]):
 
     def __init__(
         self,
-        function: Callable[Concatenate[Node, P], Awaitable[T]],
+        function: Callable[Concatenate[Node, P], Awaitable[Any]],
         *,
         name: str,
         route: str,
@@ -168,6 +176,8 @@ class Operation(Generic[P, T]):
                 raise ValueError(f"{name}: {text!r} does not match {form.pattern}")
         hints = get_type_hints(function, include_extras=True, localns=_forward_names())
         self.result: type[T] = _result(name, function, hints)
+        own = STATUS in self.result.__struct_encode_fields__
+        self.status = OUTCOME if own else STATUS
         if "hostname" in PLACEHOLDER.findall(self.path):
             raise ValueError(f"{name}: {{hostname}} stands in the route twice")
         self.signature = of_function(
@@ -180,7 +190,7 @@ class Operation(Generic[P, T]):
         )
         self.parameters: type[msgspec.Struct] = self.signature.all()
 
-    def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Any]:
         """Run the body on `node`, as a plain function call."""
         return self.function(node, *args, **kwargs)
 
@@ -224,12 +234,14 @@ class Operation(Generic[P, T]):
 
 
 def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> Any:
-    """Return the struct type that the function returns."""
+    """Return the struct type of which the function returns one, or a list."""
     if not inspect.iscoroutinefunction(function):
         raise ValueError(f"{name}: the function has to be async")
     result = hints.get("return")
+    if get_origin(result) is list:
+        (result,) = get_args(result)
     if not (isinstance(result, type) and issubclass(result, msgspec.Struct)):
-        raise ValueError(f"{name}: the function has to return a msgspec.Struct")
+        raise ValueError(f"{name}: the function has to return a msgspec.Struct or a list of one")
     for field in result.__struct_encode_fields__:
         if field in RESULT_RESERVED:
             raise ValueError(f"{name}: {field!r} is every result's, not an operation's")
@@ -296,6 +308,19 @@ catalog = Catalog()
 """The one global: every decorated function puts itself here."""
 
 
+class Decorator(Protocol):
+    """Makes a function an operation; one that returns a list has a result for each entry."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Node, P], Awaitable[list[T]]]
+    ) -> Operation[P, T]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Node, P], Awaitable[T]]
+    ) -> Operation[P, T]: ...
+
+
 def operation(
     name: str,
     route: str,
@@ -306,7 +331,7 @@ def operation(
     success: int | None = None,
     credential_for: CredentialFor | None = None,
     leads: LeadsFor | None = None,
-) -> Callable[[Callable[Concatenate[Node, P], Awaitable[T]]], Operation[P, T]]:
+) -> Decorator:
     """Make an async function an operation.
 
     Args:
@@ -327,10 +352,8 @@ def operation(
         async def load(node: Node) -> Load: ...
     """
 
-    def decorate(
-        function: Callable[Concatenate[Node, P], Awaitable[T]],
-    ) -> Operation[P, T]:
-        made = Operation(
+    def decorate(function: Callable[Concatenate[Node, P], Awaitable[Any]]) -> Operation[P, Any]:
+        made: Operation[P, Any] = Operation(
             function,
             name=name,
             route=route,

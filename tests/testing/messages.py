@@ -69,6 +69,7 @@ END = Event(
     started=NOW,
     data={"load": [0.5, 1], "more": {"a": None}},
     error="a sentence\nand\tanother",
+    code=404,
     until=NOW + 9,
     canary=True,
     leads=True,
@@ -200,7 +201,7 @@ NO_JSON = [
     *(b"9" * 5000, b"-" + b"9" * 5000, b"0" * 5000, b"1" * 5000 + b".5", b"undefined", b"'a'"),
     *(b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\x00"'),
     *(b'"\x00"', b'"\r\n"', b'"a', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000),
-    *(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 70 + b"]" * 70, b"\xef\xbb\xbf1"),
+    *(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 80 + b"]" * 80, b"\xef\xbb\xbf1"),
     *(b'{"a":' * 990 + b"1" + b"}" * 990, b"[" * 990 + b"]" * 990),
 ]
 """What no place of any message may have in it."""
@@ -211,7 +212,7 @@ NUMBERS = [-1, -1.5, 1e308, -1e308, 2**63, -(2**63), 2**64, 10**40]
 """What no number may be."""
 KINDS: dict[type, Any] = {bool: True, int: 1, str: "a", list: [{}], dict: {"a": []}}
 FREE = {"data", "parameters"}
-"""What is whatever operations make of it."""
+"""What is whatever operations make of it; `data` is any JSON."""
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -289,11 +289,15 @@ async def returns_perhaps(node: Any) -> Done | None:
     return None
 
 
+async def returns_a_list_of_anything(node: Any) -> list[str]:
+    return []
+
+
 class Posing(msgspec.Struct):
     hostname: str
 
 
-class Renamed(msgspec.Struct, rename={"state": "status"}):
+class Renamed(msgspec.Struct, rename={"state": "reason"}):
     state: str
 
 
@@ -322,8 +326,9 @@ def not_async(node: Any) -> Done:
         (says_nothing, "has to return a msgspec.Struct"),
         (returns_a_dict, "has to return a msgspec.Struct"),
         (returns_perhaps, "has to return a msgspec.Struct"),
+        (returns_a_list_of_anything, "has to return a msgspec.Struct or a list of one"),
         (poses, "'hostname' is every result's"),
-        (poses_renamed, "'status' is every result's"),
+        (poses_renamed, "'reason' is every result's"),
         (not_async, "has to be async"),
     ],
 )
@@ -332,6 +337,24 @@ def test_a_function_that_can_be_no_operation_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(ValueError, match=rf"ship\.sail: .*{re.escape(problem)}"):
         make(function)
+
+
+class Synced(msgspec.Struct):
+    status: str
+
+
+async def sync(node: Any) -> Synced:
+    return Synced("in-sync")
+
+
+async def each(node: Any) -> list[Done]:
+    return [Done(), Done(True)]
+
+
+def test_a_result_may_be_a_list_of_rows_or_have_a_status_of_its_own() -> None:
+    assert (make(sail).result, make(sail).status) == (Done, "status")
+    assert (make(each).result, make(each).status) == (Done, "status")
+    assert (make(sync).result, make(sync).status) == (Synced, "outcome")
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

@@ -30,6 +30,7 @@ from towline.wire.event import (
     EXPIRED,
     FAILED,
     LED,
+    OWN_CODES,
     SKIPPED,
     STARTED,
     STEP,
@@ -243,12 +244,14 @@ class Executor:
         moment: float | None = None,
         started: float | None = None,
         error: str | None = None,
+        code: int | None = None,
         data: Any = None,
     ) -> Event:
         """Return an event of this node's.
 
         Args:
             moment: when it came to be, in seconds since 1970; None for now.
+            code, data: see `Event`.
         """
         return Event(
             job_id,
@@ -259,6 +262,7 @@ class Executor:
             started=None if started is None else clean_moment(started),
             data=data,
             error=None if error is None else clean(error),
+            code=code,
         )
 
     def cancelled(self, job_id: str, started: float | None = None) -> Event:
@@ -322,8 +326,8 @@ class Executor:
     async def _call(self, release: Release, started: float | None, mode: Mode) -> Event:
         job = job_of(release)
 
-        def failed(error: str) -> Event:
-            return self.event(job.id, FAILED, started=started, error=error)
+        def failed(error: str, code: int | None = None) -> Event:
+            return self.event(job.id, FAILED, started=started, error=error, code=code)
 
         operation = catalog.get(job.operation)
         assert operation is not None
@@ -354,7 +358,7 @@ class Executor:
         except TowlineError as error:
             if isinstance(error, ProviderUnreachable):
                 self._capabilities.probe_now(operation.requires)
-            return failed(error.error)
+            return failed(error.error, error.code if error.code in OWN_CODES else None)
         finally:
             self._progress.end(job.id)
         ended = self.event(job.id, COMPLETED, started=started, data=msgspec.to_builtins(result))

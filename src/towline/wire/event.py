@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from towline.wire.fields import JobId, MachineId, Moment, Name, Text
+from towline.wire.fields import ErrorCode, JobId, MachineId, Moment, Name, Text
 
 # What nodes report.
 STARTED = "started"
@@ -53,6 +53,8 @@ BEGUN = frozenset({STARTED, STEP})
 """Kinds that say that a task is under way; they may be delivered in any order."""
 UNFINISHED = ("pending", "running")
 BAD = ("failed", "cancelled", "expired")
+OWN_CODES = frozenset({403, 404})
+"""HTTP statuses that a node may name for the answer to a request for it alone."""
 NOBODY = "_"
 """Stands for the machine of a decision, and of a job for any node that none has taken."""
 ANY_NODE = "_any"
@@ -75,8 +77,8 @@ class Lead(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, event: Event) -> Lead:
         """Return what a `led` event says."""
-        data = event.data or {}
-        return cls(str(data.get("value", "")), str(data.get("hostname", "?")), event.time)
+        value, hostname = event.said("value", ""), event.said("hostname", "?")
+        return cls(str(value), str(hostname), event.time)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -116,9 +118,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: one of the constants above; newer agents and controllers may know kinds that we don't.
         time: by the clock of whoever wrote it.
         started: when the task that this ends was begun, likewise; where it was.
-        data: what the operation returned, as JSON, for `completed`; what the lead found, for `led`;
-            who decided it (`caller`), for what people decide.
+        data: what the operation returned, any JSON, for `completed`; what the lead found, for
+            `led`; who decided it (`caller`), for what people decide.
         error: the sentence that says why: of a failure the error, of all else the reason.
+        code: the HTTP status that answers a request for this one node, for `failed`, where that
+            says more than 500.
         nodes: which nodes are meant, for decisions about turns.
         until: past which moment those nodes don't begin it, for `released`, where that is before
             the job expires.
@@ -133,11 +137,16 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Name
     time: Moment
     started: Moment | None = None
-    data: dict[str, Any] | None = None
+    data: Any = None
     error: Text | None = None
+    code: ErrorCode | None = None
     nodes: list[NamedNode] | None = None
     until: Moment | None = None
     canary: bool = False
     leads: bool = False
     step: Name | None = None
     waits: Name | None = None
+
+    def said(self, name: str, otherwise: object = None) -> Any:
+        """Return what its data has under a name, or `otherwise`: it may be no object at all."""
+        return self.data.get(name, otherwise) if isinstance(self.data, dict) else otherwise

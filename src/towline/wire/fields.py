@@ -43,3 +43,5 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=LATEST - EARLIEST)
 """A span of time."""
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 """How many there are of something: nodes, bytes."""
+ErrorCode: TypeAlias = Annotated[int, msgspec.Meta(ge=400, le=599)]
+"""The HTTP status of an error."""

@@ -282,8 +282,8 @@ async def test_what_a_node_is_called_says_the_plan(system: System) -> None:
         await until(lambda: controller.open.get(job) is None, "the end of the job")
         found = controller.index.find(job)
         assert found is not None
-        assert [task.result() for task in found[0].tasks.values()] == [
-            {"hostname": "web-01", "machine_id": MACHINE, "status": "ok", "x": 1}
+        assert [task.results() for task in found[0].tasks.values()] == [
+            [{"hostname": "web-01", "machine_id": MACHINE, "status": "ok", "x": 1}]
         ]
         assert {each.hostname for each in found[1] if each.machine == MACHINE} == {"web-01"}
         system.work.free.set()

@@ -47,6 +47,24 @@ class Body:
         self.begun = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self._defined: list[str] = []
+
+    def define(self, name: str, effect: Effect, function: Any) -> None:
+        """Make a function the operation `test.NAME`, until the test ends."""
+        decorate = operation(
+            f"test.{name}",
+            f"POST test/{name}",
+            permission="test:write",
+            effect=effect,
+            requires="docker",
+        )
+        decorate(function)
+        self._defined.append(f"test.{name}")
+
+    def close(self) -> None:
+        """Forget the operations."""
+        for name in self._defined:
+            catalog.remove(name)
 
     async def run(self, node: Any) -> Done:
         """Run one."""
@@ -64,16 +82,9 @@ def body() -> Iterator[Body]:
         return await made.run(node)
 
     for effect in Effect:
-        operation(
-            f"test.{effect.value}",
-            f"POST test/{effect.value}",
-            permission="test:write",
-            effect=effect,
-            requires="docker",
-        )(work)
+        made.define(effect.value, effect, work)
     yield made
-    for effect in Effect:
-        catalog.remove(f"test.{effect.value}")
+    made.close()
 
 
 class Middle:

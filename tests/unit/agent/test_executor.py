@@ -70,6 +70,48 @@ async def test_a_task_fails_with_what_its_operation_raised(middle: Middle, body:
 
 
 @pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TaskFailed("there is none", status=404), 404),
+        (TaskFailed("it is not yours", status=403), 403),
+        (TaskFailed("it broke"), None),
+        (ProviderUnreachable("it is away"), None),
+    ],
+    ids=str,
+)
+async def test_a_failure_may_name_the_code_of_the_answer(
+    middle: Middle, body: Body, error: TaskFailed, code: int | None
+) -> None:
+    body.do = raising(error)
+    event = await run(middle, middle.job())
+    assert (event.kind, event.error, event.code) == (FAILED, error.error, code)
+    assert messages.report("report.machine-1", msgspec.json.encode(event)) == event
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    key: str
+    value: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("found", "data"),
+    [([], []), ([Entry("a", 1), Entry("b")], [{"key": "a", "value": 1}, {"key": "b"}])],
+    ids=["none", "two"],
+)
+async def test_an_operation_may_return_a_row_for_each_entry(
+    middle: Middle, body: Body, found: list[Entry], data: list[Any]
+) -> None:
+    async def entries(node: Any) -> list[Entry]:
+        return found
+
+    body.define("rows", Effect.READ, entries)
+    job = msgspec.structs.replace(middle.job(Effect.READ), operation="test.rows")
+    event = await run(middle, job)
+    assert (event.kind, event.data) == (COMPLETED, data)
+    assert messages.report("report.machine-1", msgspec.json.encode(event)) == event
+
+
+@pytest.mark.parametrize(
     "do",
     [
         raising(KeyError("Status")),

@@ -38,7 +38,7 @@ from tests.testing.messages import (
 )
 from towline.wire import messages
 from towline.wire.decoding import DEEPEST, LARGEST, Unreadable
-from towline.wire.event import DECISIONS, LED, Event
+from towline.wire.event import COMPLETED, DECISIONS, LED, Event
 from towline.wire.messages import MOST_IN_GROUP, Answered
 from towline.wire.node import LONGEST_INTERVAL, MOST_NAMED
 from towline.wire.release import BeatNow
@@ -70,6 +70,7 @@ def test_whole_messages_are_read_and_have_every_field(message: Message) -> None:
     assert missing <= {"Event.nodes", "Event.until", "Event.error", "Event.started"} | {
         "Event.step",
         "Event.waits",
+        "Event.code",
     }
 
 
@@ -97,7 +98,7 @@ def test_what_is_of_another_type_is_unreadable_wherever_it_stands(message: Messa
     tree = message.tree
     for path in places(tree):
         known = at(tree, path)
-        for kind, value in KINDS.items():
+        for kind, value in KINDS.items() if path[-1:] != ("data",) else ():
             if kind is int and isinstance(known, int | float) and not isinstance(known, bool):
                 continue
             if isinstance(known, kind) and (kind is not int or not isinstance(known, bool)):
@@ -170,6 +171,25 @@ def test_what_nodes_say_of_themselves_is_small(message: Message) -> None:
     whole = message.write(message.whole)
     assert read(message, whole + b" " * (messages.SMALL - len(whole))) == message.whole
     assert read(message, whole + b" " * (messages.SMALL - len(whole) + 1)) is None
+
+
+ANY_JSON: list[Any] = [[], [{"a": 1}, {}], ["a"], {}, "", "text", 0, 2.5, True, False]
+
+
+@pytest.mark.parametrize("data", ANY_JSON, ids=repr)
+def test_what_an_operation_returned_is_any_json(data: Any) -> None:
+    event = Event(JOB_ID, MACHINE, "web-01", COMPLETED, NOW, data=data)
+    body = msgspec.json.encode(event)
+    assert messages.report(f"report.{MACHINE}", body) == event
+    assert messages.group(b"[" + body + b"]") == [event]
+    assert messages.answered(msgspec.json.encode([Answered(None, [event])])) == [
+        Answered(None, [event])
+    ]
+
+
+@pytest.mark.parametrize("code", [0, 399, 600, 404.5, "404", True])
+def test_the_code_of_a_failure_is_that_of_an_http_error(code: Any) -> None:
+    assert_unreadable(messages.report, f"report.{MACHINE}", changed(END, code=code))
 
 
 MOMENTS = {"time", "created", "expires", "started", "registered", "booted", "until", "since"}

@@ -13,6 +13,7 @@ from towline.controller.credentials.store import StoredCredential
 from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState, Task
+from towline.operation import STATUS, catalog
 from towline.units import timestamp
 from towline.wire.event import (
     BAD,
@@ -29,6 +30,7 @@ from towline.wire.event import (
     STEP,
     WITHHELD,
     Event,
+    Lead,
     NamedNode,
 )
 from towline.wire.job import CANARY, LEADS, TURN, Job
@@ -46,11 +48,13 @@ MOST_ERRORS = 10
 
 def results(state: JobState) -> list[dict[str, Any]]:
     """Return what is known of each node that a job is for."""
+    operation = catalog.get(state.job.operation)
+    status = STATUS if operation is None else operation.status
     if not state.tasks and state.job.target == ANY:
         until = timestamp(state.job.expires)
         reason = f"no node has taken it yet; it runs on the first that can, until {until}"
-        return [{"hostname": ANY, "status": "pending", "reason": reason}]
-    return [task.result() for task in state.tasks.values()]
+        return [{"hostname": ANY, status: "pending", "reason": reason}]
+    return [result for task in state.tasks.values() for result in task.results(status)]
 
 
 def _head(job: Job, status: str, changed: bool | None = None) -> dict[str, Any]:
@@ -91,10 +95,10 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
         if task.reason is not None:
             outcome["reason"] = task.reason
         response = outcome | {"status": task.status, "hostname": task.hostname}
-        if task.data:
+        if task.data is not None:
             response["data"] = task.data
-        if "changed" in task.data:
-            response["changed"] = task.data["changed"]
+        if task.changed is not None:
+            response["changed"] = task.changed
         if task.started is not None and task.ended is not None:
             outcome["duration"] = f"{max(0.0, task.ended - task.started):.3f}s"
         responses[name], states[name] = response, outcome
@@ -109,7 +113,7 @@ def job(state: JobState, events: list[Event]) -> dict[str, Any]:
     }
     if len(tasks) == 1:
         described["hostname"] = tasks[0].hostname
-        if tasks[0].data:
+        if tasks[0].data is not None:
             described["result"] = tasks[0].data
     if state.lead is not None:
         lead = state.lead
@@ -215,11 +219,10 @@ def _moment(event: Event) -> dict[str, Any]:
     elif event.nodes is not None:
         moment["message"] = _nodes(event)
     elif event.kind == LED:
-        data = event.data or {}
-        value = f"{data['value']} " if "value" in data else ""
-        moment["message"] = f"{value}by {data.get('hostname', '?')}"
-    elif event.data is not None and "caller" in event.data:
-        moment["message"] = f"by {event.data['caller']}"
+        lead = Lead.of(event)
+        moment["message"] = f"{lead.value} by {lead.hostname}".strip()
+    elif event.machine == NOBODY and (caller := event.said("caller")) is not None:
+        moment["message"] = f"by {caller}"
     if event.error is not None:
         moment[_place(event)] = event.error
     return moment

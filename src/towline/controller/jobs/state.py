@@ -37,7 +37,9 @@ class Task:
     """A job's share on one node, folded from its events.
 
     Attributes:
+        data: what the operation returned on it, any JSON; None where it has not, or nothing.
         error: why it failed.
+        code: the HTTP status that answers a request for this one node, where it failed.
         reason: why it is pending, skipped, expired or cancelled, where that is known.
         waits: what it waits for: its turn (see `waits_for` in `towline.controller.rollout.rule`),
             or what its last step says.
@@ -45,7 +47,7 @@ class Task:
     """
 
     __slots__ = (
-        *("data", "ended", "error", "hostname", "machine", "reason", "started", "status"),
+        *("code", "data", "ended", "error", "hostname", "machine", "reason", "started", "status"),
         *("stepped", "waits"),
     )
 
@@ -53,26 +55,44 @@ class Task:
         self.machine = machine
         self.hostname = hostname
         self.status = "pending"
-        self.data: dict[str, Any] = {}
+        self.data: Any = None
         self.error: str | None = None
+        self.code: int | None = None
         self.reason: str | None = None
         self.started: float | None = None
         self.ended: float | None = None
         self.waits: str | None = None
         self.stepped = 0.0
 
-    def result(self) -> dict[str, Any]:
-        """Return what a request's `results` says of this node; unknown fields are left out."""
-        answer: dict[str, Any] = {"hostname": self.hostname}
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What the operation returned, as rows of a job's results: one, or one for each entry."""
+        rows = self.data if isinstance(self.data, list) and self.status == "ok" else [self.data]
+        return [row if isinstance(row, dict) else {} for row in rows]
+
+    @property
+    def changed(self) -> bool | None:
+        """Whether it changed something, where what the operation returned says so."""
+        found = [bool(row["changed"]) for row in self.rows if "changed" in row]
+        return any(found) if found else None
+
+    def results(self, status: str = "status") -> list[dict[str, Any]]:
+        """Return what a request's `results` says of this node; unknown fields are left out.
+
+        Args:
+            status: what its status is called there.
+        """
+        whose = {"hostname": self.hostname}
         if self.machine != NOBODY:
-            answer["machine_id"] = self.machine
+            whose["machine_id"] = self.machine
+        whose[status] = self.status
+        why = {
+            name: value
+            for name in ("error", "reason", "waits")
+            if (value := getattr(self, name)) is not None
+        }
         # Whose result it is says the plan, whatever the operation has returned.
-        answer |= {"status": self.status, **self.data, **answer}
-        for name in ("error", "reason", "waits"):
-            value = getattr(self, name)
-            if value is not None:
-                answer[name] = value
-        return answer
+        return [whose | row | whose | why for row in self.rows]
 
 
 class JobState:
@@ -183,7 +203,7 @@ class JobState:
         elif event.kind == LED:
             self._led(event)
         elif event.kind == PAUSED:
-            self.turns.paused = Pause(str((event.data or {}).get("caller", "?")), event.time)
+            self.turns.paused = Pause(str(event.said("caller", "?")), event.time)
         elif event.kind == RESUMED:
             self.turns.paused = None
         elif event.kind not in DECISIONS:
@@ -215,7 +235,7 @@ class JobState:
 
     def _cancel(self, event: Event) -> None:
         """Fold a cancellation: who has no turn, or not the leave that it needs, has ended."""
-        self.cancelled = f"cancelled by {(event.data or {}).get('caller', '?')}"
+        self.cancelled = f"cancelled by {event.said('caller', '?')}"
         if not self.tasks and not self._counts:
             self._task(NOBODY, ANY_NODE)
         for machine in list(self.unfinished):
@@ -251,10 +271,10 @@ class JobState:
                 task.reason = event.error if task.waits is not None else None
         else:
             task.started = event.started or task.started
-            task.data = event.data or {}
-            if "changed" in task.data:
-                self.changed = bool(self.changed or task.data["changed"])
+            task.data, task.code = event.data, event.code
             self._end(task, RESULT_STATUS[event.kind], event.time, event.error)
+            if task.changed is not None:
+                self.changed = bool(self.changed or task.changed)
 
     # Asking
 

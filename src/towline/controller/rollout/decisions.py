@@ -177,7 +177,7 @@ class Decisions:
 
         None where the job isn't open any more; raises as `make`.
         """
-        data = {"value": str((report.data or {})["value"]), "hostname": report.hostname}
+        data = {"value": str(report.said("value")), "hostname": report.hostname}
         event = self._decision(job_id, LED, data=data)
         state = await self.make(job_id, lambda state: None if state.lead is not None else event)
         return None if state is None else state.lead

@@ -72,8 +72,8 @@ def test_a_job_begins_as_its_plan_says() -> None:
     assert state.turns.leading == {"d": LONG_AGO}
     assert (state.turns.total, state.turns.failed) == (4, 0)
     assert state.unfinished == set("abcd")
-    assert state.tasks["e"].result()["reason"] == "drained"
-    assert state.tasks["f"].result()["error"] == "not reachable"
+    assert state.tasks["e"].results()[0]["reason"] == "drained"
+    assert state.tasks["f"].results()[0]["error"] == "not reachable"
     assert state.tasks["f"].ended == LONG_AGO
 
 
@@ -85,11 +85,11 @@ def test_a_lead_of_a_job_with_a_canary_is_its_canary() -> None:
 def test_a_task_goes_from_pending_over_running_to_its_end() -> None:
     state = folded(JOB)
     task = state.tasks["a"]
-    assert task.result() == OF_A | {"status": "pending"}
+    assert task.results()[0] == OF_A | {"status": "pending"}
     state.apply(of("a", STARTED, 1))
-    assert task.result() == OF_A | {"status": "running"}
+    assert task.results()[0] == OF_A | {"status": "running"}
     state.apply(of("a", COMPLETED, 2, data={"size": 7}))
-    assert task.result() == OF_A | {"status": "ok", "size": 7}
+    assert task.results()[0] == OF_A | {"status": "ok", "size": 7}
     assert (task.started, task.ended) == (LONG_AGO + 1, LONG_AGO + 2)
 
 
@@ -106,7 +106,73 @@ def test_a_task_goes_from_pending_over_running_to_its_end() -> None:
 def test_each_kind_of_end_has_its_status_and_keeps_the_reason(kind: str, status: str) -> None:
     task = folded(JOB, of("a", kind, error="why")).tasks["a"]
     field = "error" if status == "failed" else "reason"
-    assert task.result() == OF_A | {"status": status, field: "why"}
+    assert task.results()[0] == OF_A | {"status": status, field: "why"}
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (None, [{}]),
+        ({}, [{}]),
+        ({"size": 7}, [{"size": 7}]),
+        ([], []),
+        ([{"key": "a"}, {"key": "b"}], [{"key": "a"}, {"key": "b"}]),
+        (["a", 1], [{}, {}]),
+        ("text", [{}]),
+        (7, [{}]),
+        (False, [{}]),
+        ({"hostname": "other", "machine_id": "b", "status": "failed"}, [{}]),
+    ],
+    ids=repr,
+)
+def test_what_an_operation_returned_makes_a_result_or_one_for_each_entry(
+    data: Any, rows: list[dict[str, Any]]
+) -> None:
+    task = folded(JOB, of("a", COMPLETED, data=data)).tasks["a"]
+    assert task.results() == [OF_A | {"status": "ok"} | row for row in rows]
+    assert task.data == data
+
+
+@pytest.mark.parametrize("kind", [FAILED, SKIPPED, CANCELLED, EXPIRED])
+def test_a_node_that_did_not_end_well_has_one_result_whatever_it_says(kind: str) -> None:
+    task = folded(JOB, of("a", kind, error="why", data=[])).tasks["a"]
+    assert len(task.results()) == 1
+
+
+def test_an_operation_may_have_a_status_of_its_own() -> None:
+    task = folded(JOB, of("a", COMPLETED, data={"status": "in-sync"})).tasks["a"]
+    assert task.results("outcome") == [OF_A | {"outcome": "ok", "status": "in-sync"}]
+    task = folded(JOB, of("a", FAILED, error="why")).tasks["a"]
+    assert task.results("outcome") == [OF_A | {"outcome": "failed", "error": "why"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "changed"),
+    [
+        (None, None),
+        ("text", None),
+        ([], None),
+        ({"size": 7}, None),
+        ({"changed": False}, False),
+        ({"changed": True}, True),
+        ([{"key": "a"}, {"changed": False}], False),
+        ([{"changed": False}, {"changed": True}], True),
+    ],
+    ids=repr,
+)
+def test_a_node_has_changed_where_one_of_its_rows_says_so(data: Any, changed: bool | None) -> None:
+    assert folded(JOB, of("a", COMPLETED, data=data)).tasks["a"].changed is changed
+
+
+def test_a_failure_has_the_code_that_its_node_names() -> None:
+    state = folded(JOB, of("a", FAILED, error="there is none", code=404), of("b", FAILED))
+    assert (state.tasks["a"].code, state.tasks["b"].code) == (404, None)
+
+
+@pytest.mark.parametrize("data", [None, [], ["caller"], "caller", 7, {"caller": ["ann"]}], ids=repr)
+def test_a_decision_is_folded_whatever_its_data_are(data: Any) -> None:
+    for kind in (CANCELLING, PAUSED, LED):
+        folded(WAITING, a_decision(WAITING, kind, data=data))
 
 
 @pytest.mark.parametrize("kind", ["heated", "progress", ""])
@@ -148,14 +214,14 @@ def test_a_job_for_any_node_that_none_has_taken_is_not_done() -> None:
 @given(st.lists(st.sampled_from([STARTED, STEP, "heated", *ENDS]), max_size=4))
 def test_a_task_that_has_ended_never_changes(later: list[str]) -> None:
     state = folded(JOB, of("a", STARTED), of("a", COMPLETED, 2, data={"size": 7}))
-    before = state.tasks["a"].result(), state.tasks["a"].ended, state.turns.failed
+    before = state.tasks["a"].results()[0], state.tasks["a"].ended, state.turns.failed
     for kind in later:
         state.apply(of("a", kind, 99, data={"late": 1}, error="late"))
     for decided in (WITHHELD, TAKEN_BACK, RELEASED, LEAVE):
         nodes = [NamedNode("a", "host-a", "late", "failed")]
         state.apply(a_decision(JOB, decided, nodes=nodes))
     state.apply(a_decision(JOB, CANCELLING))
-    assert (state.tasks["a"].result(), state.tasks["a"].ended, state.turns.failed) == before
+    assert (state.tasks["a"].results()[0], state.tasks["a"].ended, state.turns.failed) == before
     assert "a" not in state.turns.under_way
     assert "a" not in state.unfinished
 
@@ -199,7 +265,7 @@ def test_of_a_queue_nothing_is_left_in_the_end() -> None:
         of("a", COMPLETED, 3.0, data={}),
         of("a", STEP, 4.0, **waiting),
     )
-    assert state.tasks["a"].result() == OF_A | {"status": "ok"}
+    assert state.tasks["a"].results()[0] == OF_A | {"status": "ok"}
 
 
 # Decisions
@@ -279,13 +345,13 @@ def test_a_job_for_any_node_that_none_took_ends_in_nobodys_name() -> None:
     nobody = msgspec.structs.replace(ANY, plan=[])
     expired = a_decision(ANY, WITHHELD, nodes=[NamedNode("_", "_any", "too late", "expired")])
     state = folded(nobody, expired)
-    assert state.tasks["_"].result() == {
+    assert state.tasks["_"].results()[0] == {
         "hostname": "_any",
         "status": "expired",
         "reason": "too late",
     }
     cancelled = folded(nobody, a_decision(ANY, CANCELLING, data={"caller": "ann"}))
-    assert cancelled.tasks["_"].result()["reason"] == "cancelled by ann"
+    assert cancelled.tasks["_"].results()[0]["reason"] == "cancelled by ann"
     assert cancelled.done
 
 
