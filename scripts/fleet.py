@@ -25,6 +25,7 @@ from towline.agent.agent import Agent
 from towline.agent.docker.answers import Image, Info
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.provider import DockerProvider
+from towline.agent.host.facts import gather
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
 from towline.broker.settings import Settings
@@ -136,6 +137,8 @@ def agents(
 
     async def main() -> None:
         gate = asyncio.Semaphore(AT_ONCE)
+        # In reality each machine looks at itself.
+        found = gather()
         # A node's agent has few objects; thousands of them in one process would have the collector
         # walk through all of them again and again.
         gc.set_threshold(100_000, 50, 100)
@@ -160,6 +163,7 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
+                    gather=lambda: found,
                     # Thousands of nodes that look at themselves would take all of one machine.
                     probe_every=60.0,
                 )

@@ -12,10 +12,11 @@ from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
 from towline.wire.decoding import Unreadable
 from towline.wire.event import COMPLETED, LED, NOBODY, RELEASED, STEP, Event, Lead, NamedNode
+from towline.wire.facts import Facts, Interface, Route
 from towline.wire.fields import LONGEST_TEXT
 from towline.wire.job import Job, PlannedNode, new_id
 from towline.wire.messages import Answered
-from towline.wire.node import Heartbeat, Registration, pack
+from towline.wire.node import Condition, Conditions, Heartbeat, Registration, pack
 from towline.wire.progress import Part, TaskProgress
 from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Refresh, Release
 from towline.wire.report import Answer, CooldownQuestion, Receipt, TaskQuestion
@@ -90,16 +91,29 @@ REGISTRATION = Registration(
     started=NOW,
     registered=NOW,
     labels={"group": "web.dev"},
-    architecture="x86_64",
-    kernel="6.1",
-    cpu_count=2,
-    distribution="Debian",
-    os_version="12",
     booted=NOW - 9,
     public_key="a2V5",
     start=START,
     after=BEFORE,
+    facts=Facts(
+        architecture="x86_64",
+        kernel="6.1",
+        cpu_count=2,
+        distribution="Debian",
+        os_version="12",
+        fqdn="web-01.example.org",
+        service_manager="systemd",
+        package_manager="apt",
+        containerized=True,
+        interfaces=[
+            Interface("eth0", "192.0.2.1", "2001:db8::1", "02:00:00:00:00:01", "dual"),
+        ],
+        primary_interface="eth0",
+        routes=[Route("0.0.0.0", "192.0.2.254", "eth0", "0.0.0.0", 1, "UG")],
+        custom={"rack": "r1", "site": {"floors": [1, None]}},
+    ),
 )
+CONDITION = Condition(NOW, True, "much is in use")
 HEARTBEAT = Heartbeat(
     start=START,
     interval=5.0,
@@ -111,6 +125,7 @@ HEARTBEAT = Heartbeat(
     leaving=True,
     load=(0.1, 0.2, 0.3),
     memory=(3, 2, 1),
+    conditions=Conditions(CONDITION, CONDITION, CONDITION),
 )
 PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 1, 2, 3, 4, 5, 6)
 
@@ -211,12 +226,12 @@ TEXTS = ["a\0b", "a\r\nb", "\r\nPUB x 0\r\n", "\x1b[2J", "\x7f", "\x85", LONG]
 NUMBERS = [-1, -1.5, 1e308, -1e308, 2**63, -(2**63), 2**64, 10**40]
 """What no number may be."""
 KINDS: dict[type, Any] = {bool: True, int: 1, str: "a", list: [{}], dict: {"a": []}}
-FREE = {"data", "parameters"}
-"""What is whatever operations make of it; `data` is any JSON."""
+FREE = {"data", "parameters", "custom"}
+"""What is whatever operations, or people, make of it; `data` is any JSON."""
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path to each value in a tree of JSON, but for what operations make of it."""
+    """Yield the path to each value in a tree of JSON, but for what is free."""
     yield path
     inside: Iterator[Any] = iter(())
     if isinstance(tree, dict):

@@ -21,10 +21,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "broker": ("broker", "wire"),
     "signature": (),
     "operation": ("signature", "wire"),
+    "endpoints": ("endpoints", "operation", "operations", "signature", "wire"),
     "operations": ("operations", "operation", "signature", "wire"),
     "runtime": ("runtime", "wire", "broker.settings"),
     "controller": (
-        *("controller", "broker", "runtime", "operation", "operations", "signature", "wire"),
+        *("controller", "broker", "runtime", "endpoints"),
+        *("operation", "operations", "signature", "wire"),
     ),
     "agent": ("agent", "broker", "runtime", "operation", "operations", "signature", "wire"),
     "client": ("client", "operation", "operations", "signature", "wire", "runtime.config"),

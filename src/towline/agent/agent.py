@@ -11,6 +11,8 @@ import structlog
 from towline.agent.capabilities import PROBE_EVERY, Capabilities
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
+from towline.agent.host.facts import Gathered, gather
+from towline.agent.host.survey import Survey
 from towline.agent.inbox import Inbox
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
@@ -41,6 +43,7 @@ class Agent:
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
         probe_every: seconds between looks at what the node can do.
+        gather: looks at the machine; called in a thread.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Agent:
         interval: float,
         key: NodeKey,
         probe_every: float = PROBE_EVERY,
+        gather: Callable[[], Gathered] = gather,
     ) -> None:
         self._connection = Connection(settings, f"agent {hostname}", self._connection_changed)
         self._ledger = ledger
@@ -67,6 +71,7 @@ class Agent:
         self._capabilities = Capabilities(
             ledger, made, self._capabilities_changed, probe_every=probe_every
         )
+        self._survey = Survey(gather, self._facts_changed)
         self._progress = ProgressSender(self._connection, machine)
         self._outbox = Outbox(self._connection, machine, ledger, clock)
         executor = Executor(
@@ -83,6 +88,7 @@ class Agent:
             questions=self._questions,
             ledger=ledger,
             capabilities=self._capabilities,
+            survey=self._survey,
             running_tasks=lambda: executor.task_count,
             public_key=key.public,
             subscribed=self._subscribed,
@@ -106,6 +112,7 @@ class Agent:
             "outbox": self._outbox.run,
             "progress": self._progress.run,
             "capabilities": self._capabilities.run,
+            "survey": self._survey.run,
             "runner": self._runner.run,
             "heartbeats": self._heartbeats.run,
         }
@@ -121,11 +128,14 @@ class Agent:
 
     def _connection_changed(self, connected: bool) -> None:
         if connected:
-            self._heartbeats.connected()
+            self._heartbeats.register_anew()
             self._outbox.send_now()
 
     def _capabilities_changed(self) -> None:
         self._heartbeats.send_now()
+
+    def _facts_changed(self) -> None:
+        self._heartbeats.register_anew()
 
     async def _subscribed(self) -> None:
         await self._inbox.ready()
@@ -136,7 +146,7 @@ class Agent:
         Args:
             ready: called once the fleet knows that this node is here.
         """
-        await self._capabilities.probe()
+        await asyncio.gather(self._capabilities.probe(), self._survey.look())
         self._ledger.begin(self._start)
         async with self._connection:
             try:

@@ -16,6 +16,8 @@ from towline import __version__
 from towline.agent.capabilities import Capabilities
 from towline.agent.fields import clean, clean_moment, clean_name
 from towline.agent.host import machine as host
+from towline.agent.host.conditions import Watch
+from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
 from towline.agent.pause import Pauses
 from towline.agent.questions import ControllerQuestions
@@ -55,6 +57,7 @@ class Heartbeats:
         start: what the agent has drawn at this start, and `after` at the one before.
         labels: what the node carries.
         capabilities: what it can do.
+        survey: what is known of the machine.
         running_tasks: returns how many tasks there are at this moment.
         public_key: what is sealed to it only this node can read.
         subscribed: returns once the broker sends what is for this node. No heartbeat is sent
@@ -77,6 +80,7 @@ class Heartbeats:
         questions: ControllerQuestions,
         ledger: Ledger,
         capabilities: Capabilities,
+        survey: Survey,
         running_tasks: Callable[[], int],
         public_key: str,
         subscribed: Callable[[], Awaitable[None]],
@@ -94,13 +98,15 @@ class Heartbeats:
         self._questions = questions
         self._ledger = ledger
         self._capabilities = capabilities
+        self._survey = survey
+        self._conditions = Watch()
         self._running_tasks = running_tasks
         self._public_key = public_key
         self._subscribed = subscribed
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
         self._registered = False
-        self._connections = 0
+        self._renewals = 0
         self._unanswered = 0
         self._register_after = register_after
         self._send_within = send_within
@@ -116,10 +122,10 @@ class Heartbeats:
         """How many seconds lie between heartbeats."""
         return self._interval
 
-    def connected(self) -> None:
-        """Register anew: the controllers may have lost what they knew of this node."""
+    def register_anew(self) -> None:
+        """Register now: the controllers may have lost what they knew of the node, or it changed."""
         self._registered = False
-        self._connections += 1
+        self._renewals += 1
         self._due.set()
 
     def send_now(self) -> None:
@@ -177,13 +183,13 @@ class Heartbeats:
         few = self._register_after // 4 if self._connection.clustered else self._register_after
         if self._unanswered < few:
             return
-        connection = self._connections
+        renewals = self._renewals
         try:
             await self._register()
         except BrokerUnreachable as error:
             # Whoever receives its heartbeats over this connection knows the node all the same.
             log.debug("nobody answers", reason=error.details)
-            self._registered = connection == self._connections
+            self._registered = renewals == self._renewals
 
     async def close(self) -> None:
         """Send the last heartbeat: this node goes away of its own will."""
@@ -206,6 +212,7 @@ class Heartbeats:
             # What is released once more is known here, or refused while it can't be read.
             log.error("ledger not readable", reason=str(error))
             held = []
+        load, memory = host.load_average(), host.memory()
         return Heartbeat(
             self._start,
             interval=self._interval,
@@ -217,8 +224,11 @@ class Heartbeats:
             running=self._running_tasks(),
             tasks=pack(held[:MOST_NAMED]),
             more=len(held) > MOST_NAMED,
-            load=host.load_average(),
-            memory=host.memory(),
+            load=load,
+            memory=memory,
+            conditions=self._conditions.look(
+                memory, load, self._survey.facts.cpu_count, self._survey.seen.fullest
+            ),
         )
 
     async def _register(self) -> None:
@@ -250,21 +260,16 @@ class Heartbeats:
         return known
 
     def _registration(self) -> Registration:
-        facts = host.facts()
-        started, booted = self._since(facts.booted)
+        started, booted = self._since(host.booted())
         return Registration(
             machine=self._machine,
             hostname=self._hostname,
             version=__version__,
             started=started,
             labels={label.key: label.value for label in self._labels},
-            architecture=clean(facts.architecture),
-            kernel=clean(facts.kernel),
-            cpu_count=facts.cpu_count,
-            distribution=clean(facts.distribution),
-            os_version=clean(facts.os_version),
             booted=booted,
             public_key=self._public_key,
             start=self._start,
             after=self._after,
+            facts=self._survey.facts,
         )

@@ -43,8 +43,10 @@ def nodes(output: str, **values: Any) -> None:
 
 def _state_of(node: NodeView) -> str:
     states = [node["status"]]
-    if node["state"] != "Ready":
+    if node["state"] != node["status"]:
         states.append(node["state"])
+    elif "drained_at" in node:
+        states.append("drained")
     states += [f"{name}: {why}" for name, why in node.get("troubles", {}).items()]
     return "; ".join(states)
 

@@ -362,6 +362,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
     flags["labels"] = list(flags["labels"])
     settings, directory = _start(config_file, "agent", **flags)
     from towline.agent.agent import Agent
+    from towline.agent.host.facts import gather
     from towline.agent.ledger import Ledger
     from towline.runtime import keys, state_directory
     from towline.runtime.process import run, starting
@@ -382,6 +383,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 providers=providers,
                 interval=settings.seconds("heartbeat"),
                 key=key,
+                gather=partial(gather, Path(settings.facts)),
             )
             with starting("waiting for the broker") as ready:
                 await worker.run(ready)

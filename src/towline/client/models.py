@@ -198,6 +198,7 @@ class NodeView(TypedDict, total=False):
     hostname: str
     status: str
     state: str
+    drained_at: str
     labels: dict[str, str]
     registered_at: str
     started_at: str

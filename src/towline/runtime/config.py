@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time on a node.
         docker_config: the file with the node's own Docker configuration, or `none`.
+        facts: the directory with the node's custom facts.
         hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
         token_audiences: those whose tokens are taken, beside tokens that name none.
@@ -67,6 +68,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     min_free: str = "1GiB,5%"
     max_pulls: Annotated[int, msgspec.Meta(ge=1)] = 3
     docker_config: str | None = None
+    facts: str = "/etc/towline/facts.d"
     hostname: str | None = None
     machine_id: str | None = None
     labels: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,31 +82,41 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     custom: dict[Name, Any] = {}
 
 
-def named(facts: Facts, hostname: str) -> dict[str, str]:
-    """Return the facts that a parameter may refer to, `@fact.NAME`, by name; those that are known.
-
-    Whatever is inside a custom fact has the names on the way to it, joined by dots.
+def known(facts: Facts, hostname: str) -> dict[str, Any]:
+    """Return the facts that parameters may refer to; what is not known is left out.
 
     Args:
         hostname: the node's name for people.
     """
-    known = {
+    texts = {
         "hostname": hostname,
         "fqdn": facts.fqdn,
         "arch": facts.architecture,
         "kernel": facts.kernel,
-        "interface.primary": facts.primary_interface,
-        "containerized": "true" if facts.containerized else "false",
     }
-    return {name: text for name, text in known.items() if text} | _named("custom", facts.custom)
+    found: dict[str, Any] = {name: text for name, text in texts.items() if text}
+    if facts.primary_interface:
+        found["interface"] = {"primary": facts.primary_interface}
+    found["containerized"] = facts.containerized
+    if facts.custom:
+        found["custom"] = facts.custom
+    return found
 
 
-def _named(name: str, value: Any) -> dict[str, str]:
-    if isinstance(value, Mapping):
-        found: dict[str, str] = {}
-        for key, inner in value.items():
-            found |= _named(f"{name}.{key}", inner)
-        return found
-    if isinstance(value, str):
-        return {name: value}
-    return {} if value is None else {name: msgspec.json.encode(value).decode()}
+def named(facts: Facts, hostname: str) -> dict[str, str]:
+    """Return the same as text by name, as `@fact.NAME` has it, with dots on the way inside.
+
+    What is neither text nor an object is as JSON has it; null is not known.
+    """
+    return dict(_named("", known(facts, hostname)))
+
+
+def _named(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _named(f"{name}.", value)
+        elif isinstance(value, str):
+            yield name, value
+        elif value is not None:
+            yield name, msgspec.json.encode(value).decode()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from towline.wire.facts import Facts
 from towline.wire.fields import LATEST, Count, MachineId, Moment, Name, StartId, Text
 
 MOST_NAMED = 256
@@ -31,6 +32,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         booted: when the machine was started, by the node's clock.
         public_key: what is sealed to it only the node can read: X25519, as base64.
         start, after: as in its heartbeats; "" where it doesn't say.
+        facts: what the machine is.
     """
 
     machine: MachineId
@@ -39,15 +41,32 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     started: Moment
     registered: Moment | None = None
     labels: dict[Name, Name] = {}
-    architecture: Text = ""
-    kernel: Text = ""
-    cpu_count: Count = 0
-    distribution: Text = ""
-    os_version: Text = ""
     booted: Moment | None = None
     public_key: Name = ""
     start: Name = ""
     after: Name = ""
+    facts: Facts = Facts()
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether a node is short of something.
+
+    Attributes:
+        since: when `status` became what it is, by the node's clock.
+        reason: how short it is; "" where it isn't.
+    """
+
+    since: Moment
+    status: bool = False
+    reason: Text = ""
+
+
+class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node may be short of; None for what is not known of it."""
+
+    memory_pressure: Condition | None = None
+    high_load: Condition | None = None
+    disk_pressure: Condition | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +84,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
         leaving: the agent is stopping, of its own will.
         load: the mean number of runnable tasks over 1, 5 and 15 minutes.
         memory: bytes: total, free, used.
+        conditions: what the node is short of.
     """
 
     start: StartId
@@ -77,6 +97,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     leaving: bool = False
     load: tuple[Load, Load, Load] | None = None
     memory: tuple[Count, Count, Count] | None = None
+    conditions: Conditions = Conditions()
 
     @property
     def jobs(self) -> frozenset[str]:

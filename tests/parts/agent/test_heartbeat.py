@@ -14,6 +14,8 @@ from tests.testing.relay import Relay
 from tests.testing.stream import connect, until
 from towline.agent.capabilities import Capabilities
 from towline.agent.heartbeat import Heartbeats
+from towline.agent.host.facts import gather
+from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import Clock
@@ -49,6 +51,7 @@ async def heartbeats(
             questions=ControllerQuestions(connection, "a", Clock()),
             ledger=ledger,
             capabilities=Capabilities(ledger, [ProviderDouble()], lambda: None),
+            survey=Survey(gather, lambda: None),
             running_tasks=lambda: 0,
             public_key="a2V5",
             subscribed=until_subscribed,

@@ -14,9 +14,12 @@ from tests.testing.doubles import AWAY, ConnectionDouble, ProviderDouble, until
 from tests.testing.ledger import NOW, a_task, end
 from towline.agent.capabilities import Capabilities
 from towline.agent.heartbeat import LONGEST_INTERVAL, SHORTEST_INTERVAL, Heartbeats
+from towline.agent.host.facts import Disk, Gathered
+from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import Clock
+from towline.wire.facts import Facts
 from towline.wire.node import MOST_NAMED, Heartbeat
 from towline.wire.release import BeatNow
 from towline.wire.target import Label
@@ -30,6 +33,7 @@ class Node:
     Attributes:
         subscribed: none is sent before it is set.
         tasks: how many run.
+        found: what a look at the machine finds.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -41,6 +45,8 @@ class Node:
         self.subscribed.set()
         self.tasks = 0
         self.ledger = ledger
+        self.found = Gathered(Facts(cpu_count=2, fqdn="host-a.example.org"))
+        self.survey = Survey(lambda: self.found, lambda: self.made.register_anew())
         self.made = self.make()
 
     def make(self, **more: Any) -> Heartbeats:
@@ -57,6 +63,7 @@ class Node:
             questions=ControllerQuestions(self.connection, "a", Clock()),
             ledger=self.ledger,
             capabilities=self.capabilities,
+            survey=self.survey,
             running_tasks=lambda: self.tasks,
             public_key="a2V5",
             subscribed=subscribed,
@@ -106,6 +113,32 @@ async def test_a_node_registers_and_then_says_that_it_is_here(node: Node) -> Non
     assert beat.memory is not None
 
 
+async def test_a_node_whose_facts_change_registers_anew(node: Node) -> None:
+    await node.survey.look()
+    async with node.running():
+        await until(node.made.sent.is_set)
+        await node.survey.look()
+        await asyncio.sleep(0.05)
+        assert [each.facts for each in node.controllers.registrations] == [node.found.facts]
+        node.found = Gathered(Facts(cpu_count=4, fqdn="host-a.example.org"))
+        await node.survey.look()
+        await until(lambda: len(node.controllers.registrations) == 2)
+    assert node.controllers.registrations[1].facts == node.found.facts
+
+
+async def test_a_heartbeat_says_what_the_node_is_short_of(node: Node) -> None:
+    node.found = Gathered(node.found.facts, fullest=Disk("/var", 97.2))
+    await node.survey.look()
+    async with node.running():
+        await until(node.made.sent.is_set)
+    found = node.beats[0].conditions
+    assert found.memory_pressure is not None
+    assert found.high_load is not None
+    assert found.disk_pressure is not None
+    assert found.disk_pressure.status
+    assert found.disk_pressure.reason == "97% of the disk at /var is in use"
+
+
 async def test_nothing_is_said_before_the_node_receives_what_is_for_it(node: Node) -> None:
     node.subscribed.clear()
     async with node.running():
@@ -146,7 +179,7 @@ async def test_the_answer_says_since_when_the_ledger_is_used_and_the_interval(no
 async def test_a_node_registers_anew_at_each_connection(node: Node) -> None:
     async with node.running():
         await until(node.made.sent.is_set)
-        node.made.connected()
+        node.made.register_anew()
         await until(lambda: len(node.beats) == 2)
     assert len(node.controllers.registrations) == 2
 
@@ -266,7 +299,7 @@ async def test_a_node_whose_connection_is_lost_while_nobody_answers_registers_be
         node.connection.gate.clear()
         await asyncio.sleep(3 * SHORTEST_INTERVAL)
         node.connection.failing = AWAY
-        node.made.connected()
+        node.made.register_anew()
         node.connection.gate.set()
         await asyncio.sleep(2 * SHORTEST_INTERVAL)
         beats = len(node.beats)
@@ -294,7 +327,7 @@ async def test_a_node_that_is_connected_anew_sends_none_before_it_is_subscribed(
         node.subscribed.clear()
         await asyncio.sleep(2 * SHORTEST_INTERVAL)
         beats = len(node.beats)
-        node.made.connected()
+        node.made.register_anew()
         await asyncio.sleep(3 * SHORTEST_INTERVAL)
         assert len(node.beats) == beats
         node.subscribed.set()

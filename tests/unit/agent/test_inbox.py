@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 from tests.testing.doubles import AWAY, until
 from tests.unit.agent.conftest import Body, Middle
 from towline.agent.heartbeat import Heartbeats
+from towline.agent.host.facts import gather
+from towline.agent.host.survey import Survey
 from towline.agent.inbox import MOST_ASKED, Inbox
 from towline.agent.questions import ControllerQuestions
 from towline.broker.listener import Received
@@ -50,6 +52,7 @@ class Node:
             questions=questions,
             ledger=middle.ledger,
             capabilities=middle.capabilities,
+            survey=Survey(gather, lambda: None),
             running_tasks=lambda: 0,
             public_key="",
             subscribed=subscribed,

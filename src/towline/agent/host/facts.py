@@ -7,9 +7,6 @@ import os
 import platform
 import shutil
 import socket
-import sys
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +14,9 @@ import msgspec
 import psutil
 
 from towline.agent.fields import clean, clean_name
+from towline.agent.host import network
 from towline.wire.decoding import DEEPEST, Decoder, Unreadable
-from towline.wire.facts import (
-    LARGEST_CUSTOM,
-    MOST_INTERFACES,
-    MOST_ROUTES,
-    Facts,
-    Interface,
-    Route,
-)
+from towline.wire.facts import LARGEST_CUSTOM, MOST_INTERFACES, MOST_ROUTES, Facts
 from towline.wire.fields import Name
 
 CUSTOM = Path("/etc/towline/facts.d")
@@ -52,14 +43,20 @@ _PACKAGE_MANAGERS = [
 _SIGNS_OF_CONTAINERS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 """Files that the usual engines, and whatever follows systemd's interface, put into containers."""
 
-_FLAGS = {0x1: "U", 0x2: "G", 0x4: "H", 0x8: "R", 0x10: "D", 0x20: "M", 0x200: "!"}
-"""RTF_* of linux/route.h and the letters that route(8) shows for them."""
-_NO_IPV6_ROUTE = 0x80000000 | 0x01000000 | 0x00100000 | 0x200
-"""RTF_LOCAL, RTF_CACHE, RTF_ANYCAST and RTF_REJECT of linux/ipv6_route.h: no way to others."""
-_ANYWHERE = frozenset({"0.0.0.0", "::"})
-
 _custom = Decoder(dict[Name, Any], largest=LARGEST_CUSTOM, deepest=DEEPEST - 8)
 """Not so deep that the registration that they are part of could not be read."""
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """A disk of the machine.
+
+    Attributes:
+        path: where it is mounted.
+        used: how much of it is in use, in per cent of what there is for everybody.
+    """
+
+    path: str
+    used: float
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -67,10 +64,12 @@ class Gathered(msgspec.Struct, frozen=True):
 
     Attributes:
         troubles: why files of custom facts count for nothing, by path.
+        fullest: the fullest disk; None where none is known.
     """
 
     facts: Facts
-    troubles: dict[str, str]
+    troubles: dict[str, str] = {}
+    fullest: Disk | None = None
 
 
 def gather(custom: Path = CUSTOM) -> Gathered:
@@ -84,9 +83,9 @@ def gather(custom: Path = CUSTOM) -> Gathered:
     system = {}
     with contextlib.suppress(OSError, ValueError):
         system = platform.freedesktop_os_release()
-    routes = [*_ipv4_routes(), *_ipv6_routes()]
-    primary = _primary(routes)
-    interfaces = _interfaces(primary)
+    routes = network.routes()
+    primary = network.primary_interface(routes)
+    interfaces = network.interfaces(primary)
     names = {interface.name for interface in interfaces}
     written, troubles = custom_facts(custom)
     facts = Facts(
@@ -104,20 +103,22 @@ def gather(custom: Path = CUSTOM) -> Gathered:
         routes=[route for route in routes if route.interface in names][:MOST_ROUTES],
         custom=written,
     )
-    return Gathered(facts, troubles)
+    return Gathered(facts, troubles, _fullest())
 
 
 def _fqdn() -> str:
     """Return the machine's name with its domain, as `hostname --fqdn` has it.
 
-    Where no name with a domain is known: its name.
+    Where it has no domain: its name. Where that is not known at this moment: "".
 
     Source: getaddrinfo(3), AI_CANONNAME.
     """
     name = socket.gethostname()
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
-    except (OSError, UnicodeError):
+    except socket.gaierror as error:
+        return "" if error.errno == socket.EAI_AGAIN else name
+    except UnicodeError:
         return name
     canonical = found[0][3].rstrip(".")
     known = "." in canonical and not canonical.startswith("localhost.")
@@ -152,114 +153,22 @@ def _containerized() -> bool:
     return any(os.environ.get(name) for name in ("container", "KUBERNETES_SERVICE_HOST"))
 
 
-# The network
+def _fullest() -> Disk | None:
+    """Return the fullest of the machine's own disks that can be written to, and of the root.
 
-
-def _interfaces(primary: str) -> list[Interface]:
-    """Return the interfaces that are up: first the primary one, then devices, then others.
-
-    The machine's ends of those of containers and guests are left out, which are no devices, and
-    have no address that others could reach: there may be thousands, and they come and go.
+    Those of the network are left out: a server that is away would be waited for.
     """
-    found = []
-    stats = psutil.net_if_stats()
-    for name, addresses in psutil.net_if_addrs().items():
-        flags = stats[name].flags.split(",") if name in stats else []
-        if "up" not in flags or "loopback" in flags:
-            continue
-        ipv4 = _best([IPv4Address(a.address) for a in addresses if a.family == socket.AF_INET])
-        ipv6 = _best(
-            [
-                IPv6Address(a.address.partition("%")[0])
-                for a in addresses
-                if a.family == socket.AF_INET6
-            ]
-        )
-        device = os.path.exists(f"/sys/class/net/{name}/device")
-        if not device and all(each is None or each.is_link_local for each in (ipv4, ipv6)):
-            continue
-        mac = next((a.address for a in addresses if a.family == psutil.AF_LINK), None)
-        interface = Interface(
-            clean_name(name),
-            None if ipv4 is None else str(ipv4),
-            None if ipv6 is None else str(ipv6),
-            mac or None,
-            "dual" if ipv4 and ipv6 else "inet" if ipv4 else "inet6" if ipv6 else None,
-        )
-        found.append((name != primary, not device, name, interface))
-    return [interface for *_, interface in sorted(found, key=lambda each: each[:3])]
-
-
-def _best(addresses: list[Any]) -> Any:
-    """Return the first address that is reachable from elsewhere, else the first one, else None."""
-    return min(addresses, key=lambda address: address.is_link_local, default=None)
-
-
-def _ipv4_routes() -> Iterator[Route]:
-    """Yield the IPv4 routes of the main table.
-
-    Source: the kernel's net/ipv4/fib_trie.c, fib_route_seq_show: addresses in hexadecimal, in the
-    machine's own order of bytes.
-    """
-    for fields in _lines("/proc/net/route"):
-        interface, destination, gateway, flags, _, _, metric, mask = fields[:8]
-        yield Route(
-            _ipv4(destination),
-            _ipv4(gateway),
-            interface,
-            _ipv4(mask),
-            int(metric),
-            _flags(int(flags, 16)),
-        )
-
-
-def _ipv4(text: str) -> str:
-    return socket.inet_ntoa(int(text, 16).to_bytes(4, sys.byteorder))
-
-
-def _ipv6_routes() -> Iterator[Route]:
-    """Yield the IPv6 routes to other machines.
-
-    Source: the kernel's net/ipv6/route.c, rt6_info_route; numbers in hexadecimal.
-    """
-    for fields in _lines("/proc/net/ipv6_route", header=0):
-        destination, length, _, _, gateway, metric, _, _, flags, interface = fields[:10]
-        network = IPv6Network((int(destination, 16), int(length, 16)))
-        if network.is_link_local or network.is_multicast or int(flags, 16) & _NO_IPV6_ROUTE:
-            continue
-        yield Route(
-            str(network.network_address),
-            str(IPv6Address(int(gateway, 16))),
-            interface,
-            str(network.netmask),
-            int(metric, 16),
-            _flags(int(flags, 16)),
-        )
-
-
-def _lines(path: str, header: int = 1) -> list[list[str]]:
-    """Return the fields of a file's lines; none where the kernel has no such file."""
-    try:
-        return [line.split() for line in Path(path).read_text().splitlines()[header:]]
-    except OSError:
-        return []
-
-
-def _flags(bits: int) -> str:
-    return "".join(letter for bit, letter in _FLAGS.items() if bits & bit)
-
-
-def _primary(routes: list[Route]) -> str:
-    """Return the interface of the default route: that of IPv4 first, then of the least metric."""
-    default = [
-        route
-        for route in routes
-        if route.destination in _ANYWHERE
-        and route.mask in _ANYWHERE
-        and "!" not in (route.flags or "")
-    ]
-    best = min(default, key=lambda route: (":" in route.destination, route.metric), default=None)
-    return "" if best is None else best.interface
+    partitions = {
+        each.device: each.mountpoint
+        for each in reversed(psutil.disk_partitions())
+        if "ro" not in each.opts.split(",")
+    }
+    disks = []
+    for path in {"/", *partitions.values()}:
+        # It may have been unmounted meanwhile.
+        with contextlib.suppress(OSError):
+            disks.append(Disk(path, psutil.disk_usage(path).percent))
+    return max(disks, key=lambda disk: (disk.used, disk.path), default=None)
 
 
 # What people have written down

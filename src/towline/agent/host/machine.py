@@ -1,51 +1,19 @@
-"""What the machine says of itself."""
+"""How the machine is at this moment."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import platform
-import re
 import time
-from pathlib import Path
 
-import msgspec
-
-_MEMORY = re.compile(rb"^(MemTotal|MemAvailable): +([0-9]+) kB$", re.MULTILINE)
+import psutil
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What doesn't change while an agent runs.
+def booted() -> float:
+    """Return when the machine was started, in seconds since 1970, by its own clock.
 
-    Attributes:
-        distribution, os_version: as /etc/os-release has them; "" where it is not there.
-        booted: when the machine was started; seconds since 1970, by its own clock.
+    Source: clock_gettime(2).
     """
-
-    architecture: str
-    kernel: str
-    cpu_count: int
-    distribution: str
-    os_version: str
-    booted: float
-
-
-def facts() -> Facts:
-    """Return what is known of this machine.
-
-    Source: uname(2), os-release(5), clock_gettime(2).
-    """
-    system = {}
-    with contextlib.suppress(OSError, ValueError):
-        system = platform.freedesktop_os_release()
-    return Facts(
-        architecture=platform.machine(),
-        kernel=platform.release(),
-        cpu_count=os.cpu_count() or 0,
-        distribution=system.get("ID", ""),
-        os_version=system.get("VERSION_ID", ""),
-        booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
-    )
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def load_average() -> tuple[float, float, float] | None:
@@ -62,11 +30,10 @@ def load_average() -> tuple[float, float, float] | None:
 def memory() -> tuple[int, int, int] | None:
     """Return the machine's memory in bytes: total, free and used; None if it is not known.
 
-    Source: proc_meminfo(5). Free is what programs can have without swapping (MemAvailable).
+    Free is what programs can have without swapping.
     """
     try:
-        found = dict(_MEMORY.findall(Path("/proc/meminfo").read_bytes()))
-        total, free = 1024 * int(found[b"MemTotal"]), 1024 * int(found[b"MemAvailable"])
-    except (OSError, LookupError):
+        found = psutil.virtual_memory()
+    except OSError:
         return None
-    return total, free, total - free
+    return found.total, found.available, found.total - found.available

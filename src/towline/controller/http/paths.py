@@ -185,7 +185,7 @@ def own_paths() -> dict[str, Any]:
         },
         "/agent/{hostname}": {
             "get": _entry(
-                "agent.get", "One node.", "`agent:read`", _ok("The node.", "Agent"), asked, NODE
+                "agent.get", "One node.", "`agent:read`", _ok("The node.", "AgentView"), asked, NODE
             )
         },
         "/agent/{hostname}/drain": {

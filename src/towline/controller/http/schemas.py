@@ -229,52 +229,12 @@ RETRY = {
 
 MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": TEXT}}
 
-AGENT = {
-    "type": "object",
-    "required": ["hostname", "status"],
-    "properties": {
-        "machine_id": TEXT,
-        "hostname": TEXT,
-        "status": {"type": "string", "enum": ["Ready", "NotReady"]},
-        "state": {"type": "string", "enum": ["Ready", "Draining", "Cordoned"]},
-        "labels": {"type": "object", "additionalProperties": TEXT},
-        "registered_at": TIME,
-        "started_at": TIME,
-        "last_heard": TIME,
-        "version": TEXT,
-        "os_info": {
-            "type": "object",
-            "required": ["distribution", "version"],
-            "properties": {"distribution": TEXT, "version": TEXT},
-        },
-        "uptime": TEXT,
-        "load_average": {
-            "type": "object",
-            "required": ["1min", "5min", "15min"],
-            "properties": {span: {"type": "number"} for span in ("1min", "5min", "15min")},
-        },
-        "memory": {
-            "type": "object",
-            "description": "Bytes.",
-            "required": ["total", "free", "used"],
-            "properties": {name: {"type": "integer"} for name in ("total", "free", "used")},
-        },
-        "architecture": TEXT,
-        "kernel_version": TEXT,
-        "cpu_count": {"type": "integer"},
-        "capabilities": {"type": "array", "items": TEXT},
-        "running": {"type": "integer"},
-        "troubles": {"type": "object", "additionalProperties": TEXT},
-        "timeline": {"type": "array", "items": MOMENT},
-    },
-}
-
 AGENTS = {
     "type": "object",
     "required": ["agents", "total"],
     "properties": {
         "total": {"type": "integer"},
-        "agents": {"type": "array", "items": {"$ref": REFERENCE.format(name="Agent")}},
+        "agents": {"type": "array", "items": {"$ref": REFERENCE.format(name="AgentView")}},
     },
 }
 
@@ -342,7 +302,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Retried": RETRIED,
     "Steered": STEERED,
     "Retry": RETRY,
-    "Agent": AGENT,
     "Agents": AGENTS,
     "Message": MESSAGE,
     "Registry": REGISTRY,

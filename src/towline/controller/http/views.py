@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,7 +13,16 @@ from towline.controller.credentials.store import StoredCredential
 from towline.controller.fleet import Member
 from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState, Task
+from towline.endpoints.nodes import (
+    AgentView,
+    ConditionType,
+    Memory,
+    NodeCondition,
+    NodeMoment,
+    OsInfo,
+)
 from towline.operation import STATUS, catalog
+from towline.operations.node import LoadAverage
 from towline.units import timestamp
 from towline.wire.event import (
     BAD,
@@ -33,7 +42,9 @@ from towline.wire.event import (
     Lead,
     NamedNode,
 )
+from towline.wire.facts import known
 from towline.wire.job import CANARY, LEADS, TURN, Job
+from towline.wire.node import Condition, Conditions
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
@@ -273,62 +284,87 @@ def registry(stored: StoredCredential, *, readable: bool) -> dict[str, Any]:
     }
 
 
-def agent(member: Member) -> dict[str, Any]:
+def agent(member: Member) -> AgentView:
     """Return what is known of a node."""
     registration, beat = member.registration, member.heartbeat
-    described: dict[str, Any] = {
-        "machine_id": member.machine,
-        "hostname": member.hostname,
-        "status": "Ready" if member.here else "NotReady",
-        "state": _state(member),
-        "labels": registration.labels,
-        "registered_at": timestamp(member.registered),
-        "started_at": timestamp(registration.started),
-        "architecture": registration.architecture,
-        "kernel_version": registration.kernel,
-        "cpu_count": registration.cpu_count,
-        "version": registration.version,
-        "last_heard": timestamp(member.last_heartbeat),
-        "timeline": _history(member),
-    }
-    if registration.distribution:
-        described["os_info"] = {
-            "distribution": registration.distribution,
-            "version": registration.os_version,
-        }
+    facts = registration.facts
+    os_info = uptime = load = memory = None
+    if facts.distribution:
+        os_info = OsInfo(facts.distribution, facts.os_version)
     if registration.booted is not None and member.here:
-        described["uptime"] = _uptime(time.time() - registration.booted)
-    if beat is not None:
-        described["capabilities"] = sorted(beat.capabilities)
-        described["running"] = beat.running
-        troubles = {name: why for name, why in beat.capabilities.items() if why}
-        if troubles:
-            described["troubles"] = troubles
-        if beat.load is not None:
-            described["load_average"] = dict(zip(("1min", "5min", "15min"), beat.load, strict=True))
-        if beat.memory is not None:
-            described["memory"] = dict(zip(("total", "free", "used"), beat.memory, strict=True))
-    return described
+        uptime = _uptime(time.time() - registration.booted)
+    if beat is not None and beat.load is not None:
+        load = LoadAverage(*beat.load)
+    if beat is not None and beat.memory is not None:
+        memory = Memory(*beat.memory)
+    return AgentView(
+        hostname=member.hostname,
+        machine_id=member.machine,
+        status="Ready" if member.here else "NotReady",
+        state=_state(member),
+        drained_at=None if member.drained is None else timestamp(member.drained),
+        labels=registration.labels,
+        registered_at=timestamp(member.registered),
+        started_at=timestamp(registration.started),
+        last_heard=timestamp(member.last_heartbeat),
+        version=registration.version,
+        os_info=os_info,
+        uptime=uptime,
+        load_average=load,
+        memory=memory,
+        architecture=facts.architecture or None,
+        kernel_version=facts.kernel or None,
+        cpu_count=facts.cpu_count or None,
+        fqdn=facts.fqdn or None,
+        service_mgr=facts.service_manager or None,
+        package_mgr=facts.package_manager or None,
+        interfaces=facts.interfaces,
+        primary_interface=facts.primary_interface or None,
+        routes=facts.routes,
+        facts=known(facts, member.hostname),
+        conditions=[] if beat is None else _conditions(beat.conditions),
+        capabilities=[] if beat is None else sorted(beat.capabilities),
+        troubles={}
+        if beat is None
+        else {name: why for name, why in beat.capabilities.items() if why},
+        running=None if beat is None else beat.running,
+        timeline=_history(member),
+    )
 
 
-def _state(member: Member) -> str:
+def _state(member: Member) -> Literal["Ready", "NotReady", "Draining", "Cordoned"]:
+    # Some clients show nothing else of a node.
+    if not member.here:
+        return "NotReady"
     if member.drained is None:
         return "Ready"
     return "Draining" if member.heartbeat is not None and member.heartbeat.running else "Cordoned"
 
 
-def _history(member: Member) -> list[dict[str, Any]]:
-    moments = [
-        (member.registered, "registered", ""),
-        (member.registration.started, "started", ""),
+def _conditions(found: Conditions) -> list[NodeCondition]:
+    all_of_them: list[tuple[ConditionType, Condition | None]] = [
+        ("MemoryPressure", found.memory_pressure),
+        ("HighLoad", found.high_load),
+        ("DiskPressure", found.disk_pressure),
+    ]
+    return [
+        NodeCondition(name, each.status, timestamp(each.since), each.reason or None)
+        for name, each in all_of_them
+        if each is not None
+    ]
+
+
+def _history(member: Member) -> list[NodeMoment]:
+    moments: list[tuple[float, str, str | None]] = [
+        (member.registered, "registered", None),
+        (member.registration.started, "started", None),
     ]
     if member.state.changed:
         what = "undrained" if member.drained is None else "drained"
         moments.append((member.state.changed, what, f"by {member.state.by}"))
     return [
-        {"timestamp": timestamp(moment), "event": what, "hostname": member.hostname}
-        | ({"message": why} if why else {})
-        for moment, what, why in sorted(moments)
+        NodeMoment(timestamp(moment), what, member.hostname, why)
+        for moment, what, why in sorted(moments, key=operator.itemgetter(0))
     ]
 
 

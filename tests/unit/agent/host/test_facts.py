@@ -34,6 +34,13 @@ def test_the_machine_is_as_the_system_says(tmp_path: Path) -> None:
     assert facts.custom == {}
 
 
+def test_the_fullest_disk_is_one_of_the_machine(tmp_path: Path) -> None:
+    fullest = gather(tmp_path).fullest
+    assert fullest is not None
+    assert os.path.ismount(fullest.path)
+    assert 0 < fullest.used <= 100
+
+
 def test_a_process_in_a_container_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("container", "podman")
     assert gather(tmp_path).facts.containerized
