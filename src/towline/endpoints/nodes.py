@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta
 
 from towline.operations.node import LoadAverage
-from towline.wire.facts import Interface, Route
 
 ConditionType = Literal["MemoryPressure", "HighLoad", "DiskPressure"]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -27,6 +26,32 @@ class Memory(msgspec.Struct, frozen=True):
     total: int
     free: int
     used: int
+
+
+class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A network interface: the first address of each family, a global one where it has one."""
+
+    name: str
+    ipv4: str | None = None
+    ipv6: str | None = None
+    mac: str | None = None
+    family: Literal["inet", "inet6", "dual"] | None = None
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A route; of the default one, destination and mask are all zeros.
+
+    Attributes:
+        gateway: all zeros where the destination is reached directly.
+        flags: letters as route(8) shows them.
+    """
+
+    destination: str
+    gateway: str
+    interface: str
+    mask: str | None = None
+    metric: int | None = None
+    flags: str | None = None
 
 
 class NodeCondition(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,10 +16,12 @@ from towline.controller.jobs.state import JobState, Task
 from towline.endpoints.nodes import (
     AgentView,
     ConditionType,
+    Interface,
     Memory,
     NodeCondition,
     NodeMoment,
     OsInfo,
+    Route,
 )
 from towline.operation import STATUS, catalog
 from towline.operations.node import LoadAverage
@@ -318,9 +320,9 @@ def agent(member: Member) -> AgentView:
         fqdn=facts.fqdn or None,
         service_mgr=facts.service_manager or None,
         package_mgr=facts.package_manager or None,
-        interfaces=facts.interfaces,
+        interfaces=[Interface(*msgspec.structs.astuple(each)) for each in facts.interfaces],
         primary_interface=facts.primary_interface or None,
-        routes=facts.routes,
+        routes=[Route(*msgspec.structs.astuple(each)) for each in facts.routes],
         facts=known(facts, member.hostname),
         conditions=[] if beat is None else _conditions(beat.conditions),
         capabilities=[] if beat is None else sorted(beat.capabilities),
