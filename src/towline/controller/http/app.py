@@ -20,8 +20,8 @@ PREFIXES = ("", "/api")
 WORTH_COMPRESSING = 1024
 """Bytes: less fits into one packet anyhow."""
 COMPRESSION = 1
-"""zlib's level: the results of 150 nodes, 25 kB, become 5.6 kB in 0.17 ms of the event loop; level 9
-takes five times as long for 4.9 kB."""
+"""zlib's level: the results of 150 nodes, 25 kB, become 5.6 kB in 0.17 ms of the event loop; level
+9 takes five times as long for 4.9 kB."""
 
 
 class Route(msgspec.Struct, frozen=True):
