@@ -58,7 +58,7 @@ def messages(count: int) -> Iterator[tuple[str, bytes, str]]:
             machines = [f"{number % STRANGERS:032x}"]
         job = Job(
             id=new_id(),
-            operation=choose.choice(["docker.pull", "docker.list", "node.load"]),
+            operation=choose.choice(["docker.pull.execute", "docker.list.get", "node.load.get"]),
             parameters={"image": "nginx:1.27"},
             target="_all" if large else f"stranger-{number % STRANGERS}",
             caller=f"caller-{number % 20}",
@@ -164,7 +164,7 @@ def measure_questions() -> tuple[list[list[str]], list[list[str]]]:
         questions: dict[str, dict[str, str | int]] = {
             "all": {},
             "status": {"status": "failed"},
-            "operation, status": {"operation": "docker.pull", "status": "failed"},
+            "operation, status": {"operation": "docker.pull.execute", "status": "failed"},
             "caller, status": {"caller": "caller-3", "status": "completed"},
             "target": {"target": "stranger-3"},
             "target, status": {"target": "stranger-3", "status": "failed"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import (
     Any,
     Concatenate,
@@ -58,10 +58,11 @@ that of the node is the outcome."""
 RESULT_RESERVED = frozenset({"hostname", "machine_id", OUTCOME, "error", "reason", "waits"})
 """Names that every node's result has beside what the operation returned."""
 
-NODE_PREFIX = "/node/{hostname}/"
+NODE_ROUTE = "/node/{hostname}"
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]*\.[a-z][a-z0-9_-]*")
-_ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:[\w.-]+|{\w+})(?:/(?:[\w.-]+|{\w+}))*")
+_NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*){1,2}")
+_VERB = re.compile(r"[a-z][a-z0-9_-]*")
+_ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?: (?:[\w.-]+|{\w+})(?:/(?:[\w.-]+|{\w+}))*)?")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
 
 
@@ -126,13 +127,16 @@ class Operation(Generic[P, T]):
     """One thing that can be done to a node.
 
     Attributes:
-        name: `domain.verb`, for example `docker.pull`.
+        name: of two or three parts, for example `docker.pull.execute`.
+        domain, verb: the command is `towline DOMAIN VERB`.
+        label: the operation as people are shown it, for example `docker.pull`.
         method: the HTTP method.
-        path: the route below `/node/{hostname}/`.
+        path: the route below `/node/{hostname}/`; "" for that itself.
         permission: what a token needs, for example `docker:write`.
         effect: see `Effect`.
         requires: the capability that a node must have; without it the node answers `skipped`.
         success: the HTTP status of an accepted request.
+        errors: HTTP statuses of its own that a node may answer with.
         takes_credential: whether a request may bring a credential of its own.
         parameters: a struct type with the function's keyword parameters; unknown ones are refused.
         signature: where in a request each of them stands.
@@ -153,17 +157,22 @@ class Operation(Generic[P, T]):
         effect: Effect,
         requires: str,
         success: int | None,
+        verb: str | None = None,
+        errors: Iterable[int] = (),
         credential_for: CredentialFor | None = None,
         leads: LeadsFor | None = None,
     ) -> None:
         self.function = function
         self.name = name
-        self.domain, _, self.verb = name.partition(".")
+        self.domain, self.verb = [*name.split("."), ""][:2]
+        self.verb = verb or self.verb
+        self.label = f"{self.domain}.{self.verb}"
         self.method, _, self.path = route.partition(" ")
         self.permission = permission
         self.effect = effect
         self.requires = requires
         self.success = success or (200 if effect is Effect.READ else 202)
+        self.errors = frozenset(errors)
         self.takes_credential = credential_for is not None
         self._credential_for = credential_for
         self._leads = leads
@@ -171,7 +180,10 @@ class Operation(Generic[P, T]):
         self.summary, _, self.description = documentation.partition("\n")
         self.description = self.description.strip()
 
-        for text, form in ((name, _NAME), (route, _ROUTE), (permission, _PERMISSION)):
+        for text, form in (
+            *((name, _NAME), (self.verb, _VERB)),
+            *((route, _ROUTE), (permission, _PERMISSION)),
+        ):
             if not form.fullmatch(text):
                 raise ValueError(f"{name}: {text!r} does not match {form.pattern}")
         hints = get_type_hints(function, include_extras=True, localns=_forward_names())
@@ -181,7 +193,7 @@ class Operation(Generic[P, T]):
         if "hostname" in PLACEHOLDER.findall(self.path):
             raise ValueError(f"{name}: {{hostname}} stands in the route twice")
         self.signature = of_function(
-            name,
+            self.label,
             function,
             hints,
             path=self.path,
@@ -200,7 +212,7 @@ class Operation(Generic[P, T]):
     @property
     def route(self) -> str:
         """The path of the HTTP route, with its placeholders in braces."""
-        return NODE_PREFIX + self.path
+        return f"{NODE_ROUTE}/{self.path}" if self.path else NODE_ROUTE
 
     def credential_for(self, parameters: Mapping[str, Any]) -> str | None:
         """Return the place that the node logs in to for these parameters, or None for none.
@@ -249,9 +261,10 @@ def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> A
 
 
 def _identity(operation: Operation[..., Any]) -> set[str]:
-    """Return what no other operation may share: the name as the API's description writes it, and
-    the route whatever its placeholders are called."""
-    return {camel(operation.name), f"{operation.method} {PLACEHOLDER.sub('{}', operation.path)}"}
+    """Return what no other operation may share: the name, the command as the API's description
+    writes it, and the route whatever its placeholders are called."""
+    route = f"{operation.method} {PLACEHOLDER.sub('{}', operation.path)}"
+    return {operation.name, camel(operation.label), route}
 
 
 def _forward_names() -> dict[str, Any]:
@@ -281,8 +294,9 @@ class Catalog:
         del self._operations[name]
 
     def get(self, name: str) -> Operation[..., Any] | None:
-        """Return the operation called `name`, or None where this version has none."""
-        return self._operations.get(name)
+        """Return the operation of a name or a label, or None where this version has none."""
+        found = self._operations.get(name)
+        return found or next((each for each in self if each.label == name), None)
 
     def __iter__(self) -> Iterator[Operation[..., Any]]:
         return iter(sorted(self._operations.values(), key=lambda operation: operation.name))
@@ -329,18 +343,24 @@ def operation(
     effect: Effect,
     requires: str | Capability[Any] = NODE,
     success: int | None = None,
+    verb: str | None = None,
+    errors: Iterable[int] = (),
     credential_for: CredentialFor | None = None,
     leads: LeadsFor | None = None,
 ) -> Decorator:
     """Make an async function an operation.
 
     Args:
-        name: `domain.verb`; the CLI command is `towline domain verb`.
-        route: method and path below `/node/{hostname}/`, for example `"GET load"`.
+        name: the type of its jobs, `domain.subject.verb`; `towline domain subject` is the command.
+            Two parts are enough.
+        route: method and path below `/node/{hostname}/`, for example `"GET load"`; the method alone
+            for that itself.
         permission: what a token needs, for example `node:read`.
         effect: see `Effect`.
         requires: a capability that not every node has.
         success: the HTTP status of an accepted request; 200 for reads and 202 otherwise.
+        verb: what the command is called, where the second part of the name belongs to another.
+        errors: HTTP statuses that its `TaskFailed` name, for the API's description.
         credential_for: returns for the validated parameters, by name, the place that the node logs
             in to: the node gets the credential that is kept for it, and a request may bring its
             own (`X-Registry-Auth`).
@@ -348,7 +368,7 @@ def operation(
             first and find what all others are given; what that is only the body knows.
 
     Example:
-        @operation("node.load", "GET load", permission="node:read", effect=Effect.READ)
+        @operation("node.load.get", "GET load", permission="node:read", effect=Effect.READ)
         async def load(node: Node) -> Load: ...
     """
 
@@ -361,6 +381,8 @@ def operation(
             effect=effect,
             requires=requires.name if isinstance(requires, Capability) else requires,
             success=success,
+            verb=verb,
+            errors=errors,
             credential_for=credential_for,
             leads=leads,
         )

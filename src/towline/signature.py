@@ -46,6 +46,10 @@ class Query:
     """Marks a parameter that stands in the query although the method takes a body."""
 
 
+class Body:
+    """Marks a parameter that stands in a JSON body although the method has none by itself."""
+
+
 class Header:
     """Marks a parameter that stands in a header.
 
@@ -174,7 +178,7 @@ class Signature:
         self._structs = {
             place: self._struct(place.value.capitalize(), self.at(place)) for place in Place
         }
-        self.has_body = has_body
+        self.has_body = has_body or bool(self.at(Place.BODY))
         self.takes_file = bool(self.at(Place.PART))
         self.needs_body = any(
             parameter.required for parameter in (*self.at(Place.BODY), *self.at(Place.PART))
@@ -324,6 +328,8 @@ def _place(hint: Any, *, has_body: bool) -> Place:
         return Place.HEADER
     if any(isinstance(extra, Query) or extra is Query for extra in extras):
         return Place.QUERY
+    if any(isinstance(extra, Body) or extra is Body for extra in extras):
+        return Place.BODY
     return Place.BODY if has_body else Place.QUERY
 
 

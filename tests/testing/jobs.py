@@ -27,7 +27,7 @@ def a_job(created: float = LONG_AGO, machines: str = "a", **more: Any) -> Job:
     """Return a job for all nodes, made at a moment in seconds since 1970."""
     job = Job(
         first_id(created)[:15] + new_id()[15:],
-        *("node.load", {}, "_all", "ci", created, created + 60),
+        *("node.load.get", {}, "_all", "ci", created, created + 60),
         plan=planned(machines),
         nodes=len(machines),
     )

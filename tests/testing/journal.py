@@ -29,7 +29,9 @@ async def add_job(journal: Journal, padding: int) -> str:
     now = time.time()
     parameters = {"image": "x" * padding}
     plan = [PlannedNode(MACHINE, "node-1")]
-    job = Job(new_id(), "docker.pull", parameters, "node-1", "tests", now, now + 3600, plan=plan)
+    job = Job(
+        new_id(), "docker.pull.execute", parameters, "node-1", "tests", now, now + 3600, plan=plan
+    )
     await journal.add_job(job)
     await journal.add_reports([Event(job.id, MACHINE, "node-1", COMPLETED, now, data={})], job.id)
     return job.id

@@ -27,7 +27,7 @@ def a_task(id: str | None = None, **more: Any) -> Release:
     created = more.pop("created", NOW)
     expires = more.pop("expires", EXPIRES)
     parameters = {"image": image}
-    job = Job(id or new_id(), "docker.pull", parameters, "_all", "ci", created, expires)
+    job = Job(id or new_id(), "docker.pull.execute", parameters, "_all", "ci", created, expires)
     return Release(job.id, "a", NOW, expires, job, **more)
 
 

@@ -18,7 +18,7 @@ from towline.wire.reference import Reference
 TAKEN_AWAY = "Taken away under the pull"
 """The row of what a store says when it has lost what a pull had fetched."""
 
-_JOB = Job("job", "docker.pull", {}, "web-01", "tests", 0.0, 60.0)
+_JOB = Job("job", "docker.pull.execute", {}, "web-01", "tests", 0.0, 60.0)
 
 
 @dataclass

@@ -7,25 +7,18 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from towline import operations
+from tests.testing.operations import Done, make
 from towline.agent.node import Node
-from towline.errors import InvalidConfiguration
 from towline.operation import (
     NODE,
     RESERVED,
-    Catalog,
     Effect,
-    Operation,
     catalog,
     operation,
 )
 from towline.operations import docker
 from towline.operations.node import load
-from towline.signature import Check, Place
-
-
-class Done(msgspec.Struct):
-    changed: bool = False
+from towline.signature import Body, Check, Place
 
 
 def shout(text: str) -> None:
@@ -39,21 +32,6 @@ def short(text: str) -> None:
 
 
 Loud = Annotated[str, Meta(min_length=1), Check(shout), Check(short)]
-
-
-def make(
-    function: Callable[..., Any],
-    name: str = "ship.sail",
-    route: str = "POST ship",
-    permission: str = "ship:write",
-    effect: Effect = Effect.CONVERGE,
-    **more: Any,
-) -> Operation[..., Any]:
-    """Make an operation that no registry knows."""
-    options: dict[str, Any] = {"requires": NODE, "success": None, **more}
-    return Operation(
-        function, name=name, route=route, permission=permission, effect=effect, **options
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -365,18 +343,40 @@ def test_a_parameter_cannot_be_called_like_what_belongs_to_the_job(name: str) ->
         make(scope["function"])
 
 
-@pytest.mark.parametrize("name", ["ship", "ship.", ".sail", "Ship.sail", "ship.sail.far", "a b.c"])
-def test_a_name_is_a_domain_and_a_verb(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["ship", "ship.", ".sail", "Ship.sail", "ship.sail.", "ship.sail.far.away", "a b.c"]
+)
+def test_a_name_is_of_two_or_three_parts(name: str) -> None:
     with pytest.raises(ValueError, match="does not match"):
         make(sail, name=name)
 
 
 @pytest.mark.parametrize(
-    "route", ["ship", "GET", "GET ", "get ship", "GET /ship", "GET ship/", "FETCH ship", "GET {"]
+    "route", ["ship", "GET ", "get ship", "GET /ship", "GET ship/", "FETCH ship", "GET {"]
 )
 def test_a_route_is_a_method_and_a_path(route: str) -> None:
     with pytest.raises(ValueError, match="does not match"):
         make(sail, route=route)
+
+
+async def course(node: Any) -> Done:
+    return Done()
+
+
+def test_a_route_may_be_the_method_alone_for_the_node_itself() -> None:
+    made = make(course, route="PUT")
+    assert (made.method, made.path, made.route) == ("PUT", "", "/node/{hostname}")
+
+
+def test_parameters_of_a_delete_may_stand_in_a_body() -> None:
+    async def scuttle(
+        node: Any, *, name: Annotated[str, Body], why: Annotated[str, Body()] = "", deep: int = 9
+    ) -> Done:
+        return Done()
+
+    made = make(scuttle, route="DELETE ship").signature
+    assert (made.has_body, made.needs_body) == (True, True)
+    assert (made.names(Place.BODY), made.names(Place.QUERY)) == (["name", "why"], ["deep"])
 
 
 @pytest.mark.parametrize("permission", ["", "ship", "ship:", ":write", "ship:write:all"])
@@ -406,46 +406,6 @@ def test_a_placeholder_that_is_no_required_parameter_is_refused(route: str, prob
         make(sail, route=route)
 
 
-async def moor(node: Any, *, berth: str) -> Done:
-    return Done()
-
-
-@pytest.mark.parametrize(
-    "second",
-    [
-        make(moor, name="ship.sail", route="GET berth"),
-        make(moor, name="ship.moor", route="POST ship/{berth}"),
-        make(moor, name="ship-sail.x", route="GET x"),
-    ],
-    ids=["name", "route", "camel"],
-)
-def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., Any]) -> None:
-    known = Catalog()
-    known.add(make(sail, route="POST ship/{name}"))
-    known.add(make(sail, name="ship.sail-x", route="GET y"))
-    with pytest.raises(ValueError, match=f"{second!r} clashes with <operation ship.sail"):
-        known.add(second)
-    assert len(list(known)) == 2
-
-
-def test_another_method_on_the_same_path_is_another_route() -> None:
-    known = Catalog()
-    known.add(make(sail, route="POST ship"))
-    known.add(make(moor, name="ship.moor", route="GET ship"))
-    assert [each.name for each in known] == ["ship.moor", "ship.sail"]
-
-
-def test_a_registry_knows_what_it_was_given_and_what_that_requires() -> None:
-    known = Catalog()
-    made = make(sail, requires="wind")
-    known.add(made)
-    assert known.get("ship.sail") is made
-    assert known.get("ship.sink") is None
-    assert known.capabilities() == {NODE, "wind"}
-    known.remove("ship.sail")
-    assert known.capabilities() == {NODE}
-
-
 def test_the_operations_there_are_have_the_effects_that_their_names_promise() -> None:
     assert docker.pull.effect is Effect.CONVERGE
     assert docker.list_containers.effect is Effect.READ
@@ -453,13 +413,6 @@ def test_the_operations_there_are_have_the_effects_that_their_names_promise() ->
     for each in catalog:
         assert (each.effect is Effect.READ) == each.permission.endswith(":read")
         assert "Example:" in each.description
-
-
-def test_a_module_of_further_operations_that_cannot_be_imported_is_named() -> None:
-    with pytest.raises(InvalidConfiguration, match="can't be imported") as refused:
-        operations.load_extra(["no.such.module"])
-    assert "'no.such.module'" in refused.value.error
-    assert "No module named 'no'" in refused.value.details
 
 
 def test_every_operation_stands_in_the_documentation() -> None:

@@ -13,7 +13,7 @@ from towline.cli.connection import connect, duration, take_where, with_connectio
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
 from towline.cli.options import output_option, take_job_options, with_job_options
-from towline.cli.output import print_job, print_json, print_table, printable, results_table
+from towline.cli.output import label, print_job, print_json, print_table, printable, results_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
 def _row(job: JobView) -> list[str]:
     nodes = ", ".join(f"{count} {status}" for status, count in job.get("nodes", {}).items())
     return [
-        *(job["id"], job["created"], job["operation"]["type"], job["target"], job["status"]),
+        *(job["id"], job["created"], label(job["operation"]["type"]), job["target"], job["status"]),
         *(nodes or "-", job["caller"]),
     ]
 
@@ -142,7 +142,7 @@ def _line(event: JobEvent, *, with_job: bool) -> str:
     data = event.data
     words = data.get("error") or data.get("reason") or data.get("message") or ""
     if event.kind == "submitted":
-        words = f"{data['operation']['type']} for {data['target']} by {data['caller']}"
+        words = f"{label(data['operation']['type'])} for {data['target']} by {data['caller']}"
     elif event.kind == "end":
         counts = ", ".join(f"{count} {status}" for status, count in data["nodes"].items())
         words = f"{data['status']}: {counts}"

@@ -54,12 +54,19 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def label(operation: str) -> str:
+    """Return what people are shown for the type of an operation: it is called so as a command."""
+    return ".".join(operation.split(".")[:2])
+
+
 def print_job(job: JobView) -> None:
     """Print a job for people: what it is, its result on each node, and its timeline."""
     operation = job["operation"]
     print(f"job        {job['id']}")
     print(f"status     {job['status']}")
-    print(f"operation  {operation['type']} {json.dumps(operation['data'], ensure_ascii=False)}")
+    print(
+        f"operation  {label(operation['type'])} {json.dumps(operation['data'], ensure_ascii=False)}"
+    )
     print(f"target     {job['target']}")
     print(f"caller     {printable(job['caller'])}")
     print(f"created    {job['created']}")

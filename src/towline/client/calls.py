@@ -80,17 +80,17 @@ def run(
         parameters = operation.read(values)
     except (msgspec.ValidationError, ValueError) as error:
         raise ApiError(
-            sentence(f"{operation.name}: a parameter is not valid", error), str(error), 400
+            sentence(f"{operation.label}: a parameter is not valid", error), str(error), 400
         ) from error
     plain: dict[str, Any] = msgspec.to_builtins(parameters)
-    path = operation.path
+    path = operation.route
     for name in list(plain):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", segment(str(plain.pop(name))))
     query: dict[str, Any] = dict(options.query())
     return Call(
         operation.method,
-        f"/node/{segment(on)}/{path}",
+        path.replace("{hostname}", segment(on)),
         lambda body: snapshot(operation, body["job_id"], body["results"], operation.success),
         expected=("job_id", "results"),
         wait=options.wait,
@@ -267,7 +267,7 @@ def snapshot(
         ]
     except msgspec.ValidationError as error:
         raise ApiError(
-            sentence(f"{operation.name}: the answer can't be read", error), str(error), status
+            sentence(f"{operation.label}: the answer can't be read", error), str(error), status
         ) from error
     read = [
         Result(value=value, **msgspec.structs.asdict(outcome))

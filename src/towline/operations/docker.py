@@ -163,7 +163,7 @@ def _resolved_once(parameters: Mapping[str, Any]) -> bool:
 
 
 @operation(
-    "docker.pull",
+    "docker.pull.execute",
     "POST container/docker/pull",
     permission="docker:write",
     effect=Effect.CONVERGE,
@@ -197,7 +197,7 @@ async def pull(
 
 
 @operation(
-    "docker.list",
+    "docker.list.get",
     "GET container/docker",
     permission="docker:read",
     effect=Effect.READ,

@@ -38,7 +38,9 @@ class Load(msgspec.Struct, frozen=True):
     changed: bool = False
 
 
-@operation("node.load", "GET load", permission="node:read", effect=Effect.READ, requires=MACHINE)
+@operation(
+    "node.load.get", "GET load", permission="node:read", effect=Effect.READ, requires=MACHINE
+)
 async def load(node: Node) -> Load:
     """Show a node's load averages.
 

@@ -11,7 +11,7 @@ from towline.errors import Conflict
 from towline.wire.job import new_id
 
 ONE, OTHER = new_id(), new_id()
-REQUEST = digest("docker.pull", {"image": "app:1"})
+REQUEST = digest("docker.pull.execute", {"image": "app:1"})
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ async def test_what_comes_after_an_unreadable_message_is_folded(
 ) -> None:
     now = time.time()
     plan = [PlannedNode("a", "a")]
-    job = Job(new_id(), "node.load", {}, "a", "ann", now, now + 60, plan=plan)
+    job = Job(new_id(), "node.load.get", {}, "a", "ann", now, now + 60, plan=plan)
     with Broker(tmp_path) as broker, Index(tmp_path / "index.sqlite") as index:
         settings = Settings([broker.url], broker.credentials)
         async with Connection(settings, "tests") as connection:

@@ -144,7 +144,7 @@ async def test_an_old_job_that_any_node_could_have_done_is_ended_and_not_done(
     steady: Cluster,
 ) -> None:
     hours_ago = time.time() - 7200
-    old = Job(new_id(), "node.load", {}, "_any", "tests", hours_ago, hours_ago + 60)
+    old = Job(new_id(), "node.load.get", {}, "_any", "tests", hours_ago, hours_ago + 60)
     settings = Settings([steady.broker.url], steady.broker.credentials)
     async with Connection(settings, "tests") as connection:
         await Journal(JetStream(connection)).add_job(old)

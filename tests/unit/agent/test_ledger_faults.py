@@ -35,7 +35,7 @@ from towline.wire.release import Release
 
 async def work(ledger, number):
     id = f"00000000-0000-7000-8000-{number:012}"
-    job = Job(id, "node.load", {}, "_all", "ci", 1.7e9, 1.8e9)
+    job = Job(id, "node.load.get", {}, "_all", "ci", 1.7e9, 1.8e9)
     ledger.accept(Release(id, "a", 1.7e9, 1.8e9, job))
     last = ledger.start(id, 5.0)
     if number % 2 == 0:

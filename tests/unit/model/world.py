@@ -348,7 +348,7 @@ def draft(
     kept = effect == CONVERGE or waves is not None
     return Job(
         id="",
-        operation="docker.pull",
+        operation="docker.pull.execute",
         parameters={"image": "nginx"},
         target=target,
         caller="ci",

@@ -8,7 +8,7 @@ from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.job import Job
 
 WHOLE = (
-    b'{"id":"01a21580-537b-78e7-924b-1cc27396b3b8","operation":"node.load","parameters":{"x":%b},"target":"_all","caller":"c",'
+    b'{"id":"01a21580-537b-78e7-924b-1cc27396b3b8","operation":"node.load.get","parameters":{"x":%b},"target":"_all","caller":"c",'
     b'"created":1700000000,"expires":1700000060}'
 )
 

@@ -55,7 +55,7 @@ def document(catalog: Catalog, version: str) -> dict[str, Any]:
         parameters = components[operation.parameters.__name__]
         result = components[operation.result.__name__]
         name = operation.parameters.__name__.removesuffix("Parameters")
-        components[f"{name}Collection"] = _collection(result)
+        components[f"{name}Collection"] = _collection(result, operation.status)
         entry = _entry(operation, name, parameters)
         if not operation.signature.has_body:
             del components[operation.parameters.__name__]
@@ -82,8 +82,12 @@ def document(catalog: Catalog, version: str) -> dict[str, Any]:
     }
 
 
-def _collection(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of an answer: the job's id and one result a node."""
+def _collection(result: dict[str, Any], status: str) -> dict[str, Any]:
+    """Return the schema of an answer: the job's id and the results of each node.
+
+    Args:
+        status: what a node's status is called there.
+    """
     return {
         "type": "object",
         "required": ["job_id", "results"],
@@ -97,11 +101,11 @@ def _collection(result: dict[str, Any]) -> dict[str, Any]:
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "required": ["hostname", "status"],
+                    "required": ["hostname", status],
                     "properties": {
                         "hostname": {"type": "string", "description": "The hostname of the agent."},
                         "machine_id": MACHINE_ID,
-                        "status": STATUS,
+                        status: STATUS,
                         **result["properties"],
                         "error": FAILURE,
                         "reason": REASON,
@@ -117,7 +121,7 @@ def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]
     listed = [HOSTNAME, *JOB_OPTIONS, PREFER, KEY]
     if operation.takes_credential:
         listed.append(REGISTRY_AUTH)
-    codes = [400, 401, 403, 409, 500]
+    codes = sorted({400, 401, 403, 409, 500} | operation.errors)
     entry: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from towline.controller.fleet import Fleet
 from towline.controller.http.request import query
 from towline.errors import InvalidRequest, NotFound
+from towline.operation import catalog
 from towline.units import parse_duration
 from towline.wire.fields import JobId
 
@@ -68,10 +69,16 @@ def machine(node: str | None, fleet: Fleet) -> str | None:
         raise InvalidRequest(error.error, error.details) from error
 
 
+def operation(name: str | None) -> str | None:
+    """Return the name of the operation that a query names, be it by its label."""
+    known = None if name is None else catalog.get(name)
+    return name if known is None else known.name
+
+
 def common(query: JobQuery | EventQuery, fleet: Fleet) -> dict[str, Any]:
     """Return what filters of jobs and of events have in common; raises as `machine`."""
     return {
-        "operation": given(query.operation),
+        "operation": operation(given(query.operation)),
         "target": given(query.target),
         "caller": given(query.caller),
         "machine": machine(given(query.node), fleet),

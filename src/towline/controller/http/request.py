@@ -398,11 +398,11 @@ async def _body(request: Request, wanted: str, *, required: bool = False) -> dic
 
 
 def _wanted(operation: Operation[..., Any]) -> str:
-    return f"Send a JSON object with the parameters of {operation.name}: {_names(operation)}"
+    return f"Send a JSON object with the parameters of {operation.label}: {_names(operation)}"
 
 
 def _takes(operation: Operation[..., Any]) -> str:
-    return f"{operation.name} takes: {_names(operation)}"
+    return f"{operation.label} takes: {_names(operation)}"
 
 
 def _names(operation: Operation[..., Any]) -> str:

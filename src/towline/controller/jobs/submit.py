@@ -274,7 +274,7 @@ class Submitter:
                 else f"No node that {str(request.target)!r} means is reachable"
             )
             raise NoNodes(
-                f"{which}, and {request.operation.name} is not kept for nodes that are away.",
+                f"{which}, and {request.operation.label} is not kept for nodes that are away.",
                 f"{member.hostname} is {member.absence}",
             )
         for member in members:

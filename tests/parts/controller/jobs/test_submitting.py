@@ -98,7 +98,7 @@ async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_
     controller: Controller,
 ) -> None:
     overtaken = submitter(controller, Overtaken(controller.jetstream), controller.presence.settled)
-    state = await overtaken.submit(request("docker.pull", key="k", image="app:1"), wait=0.0)
+    state = await overtaken.submit(request("docker.pull.execute", key="k", image="app:1"), wait=0.0)
     stored = controller.index.find(state.job.id)
     assert stored is not None
     assert state.tasks.keys() == stored[0].tasks.keys()
@@ -109,7 +109,7 @@ async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_
 async def test_a_read_for_a_node_that_has_just_gone_is_no_message_that_nobody_can_read(
     controller: Controller,
 ) -> None:
-    state = await controller.submitter.submit(request("docker.list"), wait=0.5)
+    state = await controller.submitter.submit(request("docker.list.get"), wait=0.5)
     assert {task.status for task in state.tasks.values()} == {"pending"}
     assert controller.reads.answers.unreadable == 0
 
@@ -119,4 +119,4 @@ async def test_a_request_waits_not_for_ever_for_a_controller_to_know_who_is_here
 ) -> None:
     early = submitter(controller, controller.journal, asyncio.Event())
     with pytest.raises(BrokerUnreachable, match="does not know yet which nodes are here"):
-        await early.submit(request("docker.pull", image="app:1"), wait=0.0)
+        await early.submit(request("docker.pull.execute", image="app:1"), wait=0.0)

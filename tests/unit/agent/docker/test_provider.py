@@ -67,7 +67,7 @@ class Asked(Pulls):
         return Pulled("sha256:0", 1, True)
 
 
-JOB = Job("job", "docker.pull", {}, "_all", "ci", 0.0, 60.0)
+JOB = Job("job", "docker.pull.execute", {}, "_all", "ci", 0.0, 60.0)
 
 
 async def found(value: str) -> Lead:

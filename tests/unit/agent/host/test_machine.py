@@ -31,7 +31,7 @@ async def test_every_node_has_its_load_averages() -> None:
     host = HostProvider(Context("machine", "web-01", key, Answers(), time.time))
     await host.probe()
     assert (host.capability, host.offered, host.trouble) == (NODE, True, "")
-    job = Job("job", "node.load", {}, "web-01", "ci", 0.0, 60.0)
+    job = Job("job", "node.load.get", {}, "web-01", "ci", 0.0, 60.0)
     node = Node("machine", "web-01", [host]).serving(a_task(job))
     found = await load(node)
     assert found.load_average.one_minute >= 0.0

@@ -32,7 +32,7 @@ from towline.wire.job import Job
 with Index(pathlib.Path(sys.argv[1])) as index:
     index.position("CHANGES", sys.argv[2], 10**9)
     for sequence in range(1, 10**9):
-        job = Job(str(uuid.UUID(int=sequence)), "node.load", {}, "_all", "ci", 1e9, 2e9)
+        job = Job(str(uuid.UUID(int=sequence)), "node.load.get", {}, "_all", "ci", 1e9, 2e9)
         index.add_job(job, "CHANGES", sequence << 12)
         index.advance("CHANGES", sequence)
         if sequence % 7 == 0:

@@ -30,7 +30,7 @@ class Sample:
             made = LONG_AGO + sequence
             job = msgspec.structs.replace(
                 a_job(made, machine := choose.choice("ab")),
-                operation=choose.choice(["docker.pull", "node.load"]),
+                operation=choose.choice(["docker.pull.execute", "node.load.get"]),
                 target=choose.choice(["_all", "web-01"]),
                 caller=choose.choice(["ann", "bob", "eve"]),
             )
@@ -68,7 +68,7 @@ def maybe(*values: Any) -> st.SearchStrategy[Any]:
     wanted=st.builds(
         Filter,
         status=maybe("processing", "completed", "failed", "submitted"),
-        operation=maybe("docker.pull", "node.load", "none"),
+        operation=maybe("docker.pull.execute", "node.load.get", "none"),
         target=maybe("_all", "web-01"),
         caller=maybe("ann", "bob"),
         machine=maybe("a", "z"),

@@ -35,7 +35,7 @@ from towline.wire.job import SOON, Job, PlannedNode
 from towline.wire.rollout import Waves
 
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]
-JOB = a_job(machines="ab", operation="docker.pull", parameters={"image": "nginx"})
+JOB = a_job(machines="ab", operation="docker.pull.execute", parameters={"image": "nginx"})
 WAITING = msgspec.structs.replace(JOB, plan=planned("ab", "waits"), waves=Waves(max_parallel="1"))
 ANY = msgspec.structs.replace(JOB, target="_any", plan=planned("a"), nodes=1, effect="once")
 OF_A = {"hostname": "host-a", "machine_id": "a"}

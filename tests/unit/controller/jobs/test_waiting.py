@@ -61,7 +61,7 @@ class System:
         waves = Waves(max_parallel="1")
         plan = [PlannedNode(name, name, WAITS) for name in (A, B, C)]
         job = Job(
-            *(new_id(), "node.load", {}, "_all", "ann", now, now + 60), plan=plan, waves=waves
+            *(new_id(), "node.load.get", {}, "_all", "ann", now, now + 60), plan=plan, waves=waves
         )
         self.state = JobState(job)
         self.request = asyncio.create_task(self.waiting.wait(self.state, 60.0))

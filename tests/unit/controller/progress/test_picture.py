@@ -24,7 +24,7 @@ from towline.wire.progress import DOWNLOADING, EXTRACTING, NodeProgress, Part, T
 def a_picture(nodes: int) -> Picture:
     now = time.time()
     plan = [PlannedNode(f"m{n}", f"web-{n}") for n in range(nodes)]
-    job = Job("j", "docker.pull", {"image": "app"}, "_all", "me", now, now + 60, plan=plan)
+    job = Job("j", "docker.pull.execute", {"image": "app"}, "_all", "me", now, now + 60, plan=plan)
     return Picture(JobState(job))
 
 

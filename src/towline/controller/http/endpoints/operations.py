@@ -15,7 +15,7 @@ from towline.controller.http.preferences import Waits, preferred
 from towline.controller.jobs.submit import Submission, Submitter
 from towline.errors import sentence
 from towline.operation import AnyOperation, catalog
-from towline.wire.event import BAD
+from towline.wire.event import BAD, OWN_CODES
 from towline.wire.target import ANY, Hostname
 
 ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
@@ -64,13 +64,14 @@ class Operations:
             failed = next(iter(state.tasks.values()))
             if failed.status in BAD:
                 why = failed.error or failed.reason
+                code = failed.code if failed.code in OWN_CODES else 500
                 error = {
                     "error": sentence(
-                        f"{operation.name} {ENDED[failed.status]} on {failed.hostname}", why
+                        f"{operation.label} {ENDED[failed.status]} on {failed.hostname}", why
                     ),
                     "details": f"{why} (job {state.job.id})",
-                    "code": 500,
+                    "code": code,
                 }
-                return answer(error, 500, headers)
+                return answer(error, code, headers)
         body = {"job_id": state.job.id, "results": views.results(state)}
         return answer(body, operation.success, headers)

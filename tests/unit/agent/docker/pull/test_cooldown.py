@@ -42,7 +42,7 @@ def cooling(seconds: float, back: float = 0.0, **more: Any) -> Cooldown:
 
 
 def a_job(name: str = "job", nodes: int = 1) -> Job:
-    return Job(name, "docker.pull", {}, "_all", "ci", 0.0, 0.0, nodes=nodes)
+    return Job(name, "docker.pull.execute", {}, "_all", "ci", 0.0, 0.0, nodes=nodes)
 
 
 class Node:

@@ -43,7 +43,7 @@ class Controllers(Answers):
 
 
 def a_job(job_id: str) -> Job:
-    return Job(job_id, "docker.pull", {"image": str(IMAGE)}, "_all", "tests", 0.0, 0.0)
+    return Job(job_id, "docker.pull.execute", {"image": str(IMAGE)}, "_all", "tests", 0.0, 0.0)
 
 
 def attempt(*jobs: str, login: str | None = None, asks: bool = True) -> Attempt:

@@ -27,7 +27,7 @@ NAME = f"{REPOSITORY}:1"
 OLD, NEW = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"
 OWN_ID, FOREIGN_ID = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 OPENING = {"status": f"Pulling from {REPOSITORY}", "id": "1"}
-JOB = Job("job", "docker.pull", {}, "web-01", "ci", 0.0, 60.0)
+JOB = Job("job", "docker.pull.execute", {}, "web-01", "ci", 0.0, 60.0)
 
 
 class Store(Engine):

@@ -28,7 +28,7 @@ from towline.wire.reference import Reference
 
 DIGEST = f"sha256:{'0' * 64}"
 TAGGED, PINNED = "registry/a:1", f"registry/a@{DIGEST}"
-JOB = Job("job", "docker.pull", {}, "web-01", "ci", 0.0, 60.0)
+JOB = Job("job", "docker.pull.execute", {}, "web-01", "ci", 0.0, 60.0)
 RESET = "connection reset by peer"
 PAGE = "invalid character '<' looking for beginning of value"
 WRONG = f"unexpected commit digest {DIGEST}"

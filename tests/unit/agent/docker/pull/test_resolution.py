@@ -22,7 +22,7 @@ from towline.wire.reference import Reference
 DIGEST, OTHER = "sha256:" + "d" * 64, "sha256:" + "e" * 64
 IMAGE = Reference.parse("localhost:5000/a/b:1.0")
 REFUSED = EngineRefused(404, "page not found")
-JOB = Job("job", "docker.pull", {"image": str(IMAGE)}, "_all", "ci", 0.0, 0.0, leads=True)
+JOB = Job("job", "docker.pull.execute", {"image": str(IMAGE)}, "_all", "ci", 0.0, 0.0, leads=True)
 
 
 class Asked(Engine):
@@ -176,7 +176,7 @@ async def test_a_node_that_leads_one_of_several_jobs_finds_the_digest_for_that_a
     order_of: Callable[[Task, Task], tuple[Task, Task]],
 ) -> None:
     recorded, others = Recorded(), Recorded()
-    other_job = Job("other", "docker.pull", {"image": str(IMAGE)}, "_all", "ci", 0.0, 0.0)
+    other_job = Job("other", "docker.pull.execute", {"image": str(IMAGE)}, "_all", "ci", 0.0, 0.0)
     leader = a_task(JOB, found=recorded.found)
     leading = Attempt(
         Order.of(leader, IMAGE, 4, 300.0, "always", "once", None),

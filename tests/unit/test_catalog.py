@@ -1,0 +1,80 @@
+"""The catalog of operations: what it knows them by, and what it refuses."""
+
+from typing import Any
+
+import pytest
+
+from tests.testing.operations import Done, make
+from towline import operations
+from towline.errors import InvalidConfiguration
+from towline.operation import NODE, Catalog, Operation
+
+
+async def sail(node: Any, *, name: str, knots: int = 8) -> Done:
+    return Done()
+
+
+async def moor(node: Any, *, berth: str) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        make(moor, name="ship.sail", route="GET berth"),
+        make(moor, name="ship.moor", route="POST ship/{berth}"),
+        make(moor, name="ship.sail.get", route="GET x"),
+        make(moor, name="ship-sail.x", route="GET x"),
+    ],
+    ids=["name", "route", "command", "camel"],
+)
+def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., Any]) -> None:
+    known = Catalog()
+    known.add(make(sail, route="POST ship/{name}"))
+    known.add(make(sail, name="ship.sail-x", route="GET y"))
+    with pytest.raises(ValueError, match=f"{second!r} clashes with <operation ship.sail"):
+        known.add(second)
+    assert len(list(known)) == 2
+
+
+def test_another_method_on_the_same_path_is_another_route() -> None:
+    known = Catalog()
+    known.add(make(sail, route="POST ship"))
+    known.add(make(moor, name="ship.moor", route="GET ship"))
+    assert [each.name for each in known] == ["ship.moor", "ship.sail"]
+
+
+def test_a_registry_knows_what_it_was_given_and_what_that_requires() -> None:
+    known = Catalog()
+    made = make(sail, requires="wind")
+    known.add(made)
+    assert known.get("ship.sail") is made
+    assert known.get("ship.sink") is None
+    assert known.capabilities() == {NODE, "wind"}
+    known.remove("ship.sail")
+    assert known.capabilities() == {NODE}
+
+
+def test_the_third_part_of_a_name_is_of_its_jobs_alone() -> None:
+    made = make(sail, name="ship.sail.execute")
+    assert (made.name, made.label, made.domain, made.verb) == (
+        *("ship.sail.execute", "ship.sail", "ship", "sail"),
+    )
+    known = Catalog()
+    known.add(made)
+    assert known.get("ship.sail.execute") is known.get("ship.sail") is made
+    with pytest.raises(ValueError, match=r"clashes with <operation ship\.sail\.execute>"):
+        known.add(make(moor, name="ship.sail.get", route="GET ship"))
+    another = make(moor, name="ship.sail.get", route="GET ship", verb="show")
+    known.add(another)
+    assert (another.label, another.verb) == ("ship.show", "show")
+    assert known.get("ship.show") is another
+    with pytest.raises(ValueError, match="does not match"):
+        make(sail, name="ship.sail.get", verb="show it")
+
+
+def test_a_module_of_further_operations_that_cannot_be_imported_is_named() -> None:
+    with pytest.raises(InvalidConfiguration, match="can't be imported") as refused:
+        operations.load_extra(["no.such.module"])
+    assert "'no.such.module'" in refused.value.error
+    assert "No module named 'no'" in refused.value.details
