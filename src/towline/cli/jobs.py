@@ -95,7 +95,7 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
             _follow(client, job_id, output)
         found = client.job(job_id)
     if follow:
-        outcome.end(job_id, [result["status"] for result in found["results"]])
+        outcome.end(job_id, found["results"])
     if output == "json":
         print_json(found)
     else:
@@ -237,7 +237,7 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
         print_json({"job_id": made["job_id"], "results": found["results"]})
     else:
         results_table(found["results"])
-    outcome.end(made["job_id"], [result["status"] for result in found["results"]])
+    outcome.end(made["job_id"], found["results"])
 
 
 COMMANDS = (jobs, job, cancel, pause, resume, retry)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from towline.operation import OUTCOME, STATUS
 from towline.wire.event import UNFINISHED
 
 INTERRUPTED = 130
@@ -19,15 +20,16 @@ def exit_status(statuses: Collection[str]) -> int:
         statuses: the status of each node's result. A node that skipped the job did not succeed,
             nor did one that has not ended.
     """
-    return 0 if statuses and all(status == "ok" for status in statuses) else 1
+    return 0 if all(status == "ok" for status in statuses) else 1
 
 
-def end(job_id: str, statuses: Collection[str]) -> NoReturn:
+def end(job_id: str, results: list[dict[str, Any]]) -> NoReturn:
     """End a command that waited for a job; where the job goes on, say how to see the rest.
 
     Args:
-        statuses: as `exit_status` takes them.
+        results: the job's, as the API has them: none where no node has anything to say.
     """
+    statuses = [result.get(OUTCOME) or result[STATUS] for result in results]
     if any(status in UNFINISHED for status in statuses):
         print(f"not done yet: towline job {job_id} shows the rest", file=sys.stderr)
     sys.exit(exit_status(statuses))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from towline.operation import RESULT_RESERVED
+from towline.operation import OUTCOME, RESULT_RESERVED, STATUS
 
 if TYPE_CHECKING:
     from towline.client import JobView
@@ -31,15 +31,16 @@ def printable(text: str) -> str:
 
 
 def results_table(results: list[dict[str, Any]]) -> None:
-    """Print a job's results, one node a line."""
+    """Print a job's results, each in a line."""
     names: list[str] = []
     for result in results:
         names += [name for name in result if name not in names]
-    names = [name for name in names if name not in RESULT_RESERVED]
+    status = OUTCOME if OUTCOME in names else STATUS
+    names = [name for name in names if name not in RESULT_RESERVED | {status}]
     hostnames = {result["hostname"] for result in results}
     twins = ["machine_id"] if len(hostnames) < len(results) else []
     why = [name for name in ("error", "reason") if any(name in result for result in results)]
-    columns = ["hostname", *twins, "status", *names, *why]
+    columns = ["hostname", *twins, status, *names, *why]
     print_table(
         [name.replace("_", " ").upper() for name in columns],
         [[_cell(result.get(name)) for name in columns] for result in results],

@@ -63,7 +63,7 @@ def run(
         try:
             job = _follow(client, operation, on, parameters, wait, quiet=output == "json")
             job_id = job.id
-            rows = [_row(result) for result in job.results]
+            rows = [_row(result, operation.status) for result in job.results]
         except ApiError as error:
             if error.job_id is None:
                 raise
@@ -78,7 +78,7 @@ def run(
         print_json({"job_id": job_id, "results": rows})
     else:
         results_table(rows)
-    outcome.end(job_id, [row["status"] for row in rows])
+    outcome.end(job_id, rows)
 
 
 def _follow(
@@ -126,11 +126,11 @@ def _follow(
     return job
 
 
-def _row(result: Result[Any]) -> dict[str, Any]:
+def _row(result: Result[Any], status: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "hostname": result.hostname,
         "machine_id": result.machine_id,
-        "status": result.status,
+        status: result.status,
     }
     if result.value is not None:
         row |= msgspec.to_builtins(result.value)

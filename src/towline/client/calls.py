@@ -25,7 +25,7 @@ from towline.client.models import (
 )
 from towline.client.options import Options
 from towline.errors import sentence
-from towline.operation import Operation
+from towline.operation import OUTCOME, Operation
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -231,7 +231,7 @@ def remove_registry(host: str) -> Call[None]:
     return Call("DELETE", f"/registry/{segment(host)}", lambda body: None)
 
 
-class _Outcome(msgspec.Struct, frozen=True):
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the results of all operations have in common."""
 
     hostname: str
@@ -242,9 +242,10 @@ class _Outcome(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    id: str
-    results: list[_Outcome]
+class _Beside(_Outcome, frozen=True, kw_only=True):
+    """The same beside a status of the operation's own."""
+
+    status: str = msgspec.field(name=OUTCOME)
 
 
 def snapshot(
@@ -260,17 +261,19 @@ def snapshot(
         ApiError: the results aren't those of this operation.
     """
     try:
-        answer = msgspec.convert({"id": job_id, "results": results}, _Answer)
+        kinds: Any = list[_Beside] if operation.status == OUTCOME else list[_Outcome]
+        outcomes: list[_Outcome] = msgspec.convert(results, kinds)
         values = [
             msgspec.convert(result, operation.result) if outcome.status == "ok" else None
-            for outcome, result in zip(answer.results, results, strict=True)
+            for outcome, result in zip(outcomes, results, strict=True)
         ]
+        identity = msgspec.convert(job_id, str)
     except msgspec.ValidationError as error:
         raise ApiError(
             sentence(f"{operation.label}: the answer can't be read", error), str(error), status
         ) from error
     read = [
         Result(value=value, **msgspec.structs.asdict(outcome))
-        for outcome, value in zip(answer.results, values, strict=True)
+        for outcome, value in zip(outcomes, values, strict=True)
     ]
-    return JobSnapshot(answer.id, read)
+    return JobSnapshot(identity, read)

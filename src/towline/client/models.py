@@ -88,7 +88,7 @@ class JobSnapshot(msgspec.Struct, Generic[T], frozen=True):
     @property
     def succeeded(self) -> bool:
         """Whether every node ended well; a node that skipped the job did not."""
-        return bool(self.results) and all(result.status == "ok" for result in self.results)
+        return all(result.status == "ok" for result in self.results)
 
 
 class OperationView(TypedDict):

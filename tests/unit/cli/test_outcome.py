@@ -18,7 +18,7 @@ OUTCOMES = [
     (("skipped", "skipped"), 1),
     (("ok", "pending"), 1),
     (("running",), 1),
-    ((), 1),
+    ((), 0),
 ]
 
 
