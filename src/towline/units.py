@@ -122,6 +122,18 @@ def parse_share(text: str) -> Share:
     return Share(sizes[0] if sizes else 0, percents[0] if percents else 0.0)
 
 
+def show_uptime(seconds: float) -> str:
+    """Return for how long something has run as people read it.
+
+    >>> show_uptime(93784.0)
+    '1d 2h 3m'
+    """
+    minutes = int(max(0.0, seconds) // 60)
+    days, minutes = divmod(minutes, 24 * 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{days}d {hours}h {minutes}m"
+
+
 def timestamp(seconds: float) -> str:
     """Return a moment, in seconds since 1970, as RFC 3339 text in UTC to the millisecond.
 

@@ -32,6 +32,11 @@ class ServerClient(Client):
         self._lost = lost
         self._writing: asyncio.Handle | None = None
 
+    @property
+    def version(self) -> str:
+        """The version of the server."""
+        return str(self._server_info.get("version", "?"))
+
     async def _select_next_server(self) -> None:
         (self._current_server,) = self._server_pool
         await self._connect_to_server(self._current_server)

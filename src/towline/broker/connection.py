@@ -249,6 +249,11 @@ class Connection:
         return without_password(self._server)
 
     @property
+    def version(self) -> str:
+        """The version of the server that is connected to, or "" where none is."""
+        return "" if self._client is None else self._client.version
+
+    @property
     def clustered(self) -> bool:
         """Whether several servers are named."""
         return len(self._settings.urls) > 1

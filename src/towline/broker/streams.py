@@ -1,9 +1,9 @@
-"""JetStream's streams: how they are made, and the newest message on a subject."""
+"""JetStream's streams: how they are made, which there are, the newest message on a subject."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from towline.broker.answers import (
 )
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.jetstream import JetStream
+
+T = TypeVar("T")
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -44,6 +46,63 @@ def lacks_room(error: BrokerRefused) -> bool:
     return error.number == NO_STORAGE or (
         error.number == NO_PEERS and "insufficient storage" in error.details
     )
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """How much a stream holds; `num_subjects` is how many subjects it holds messages of."""
+
+    messages: int = 0
+    bytes: int = 0
+    num_subjects: int = 0
+    consumer_count: int = 0
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """A stream."""
+
+    name: str
+    state: StreamState
+
+
+class ConsumerInfo(msgspec.Struct, frozen=True):
+    """Who follows a stream; see JetStream's ConsumerInfo."""
+
+    name: str
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    num_redelivered: int = 0
+
+
+class _Stream(msgspec.Struct):
+    config: dict[str, Any]
+    state: StreamState
+
+
+async def list_streams(jetstream: JetStream) -> list[StreamInfo]:
+    """Return all streams there are, by name; raises as `JetStream.call`."""
+    found = await _list(jetstream, "STREAM.LIST", "streams", _Stream)
+    streams = [StreamInfo(str(each.config.get("name", "")), each.state) for each in found]
+    return sorted(streams, key=lambda stream: stream.name)
+
+
+async def list_consumers(jetstream: JetStream, stream: str) -> list[ConsumerInfo]:
+    """Return all who follow a stream; raises as `JetStream.call`."""
+    return await _list(jetstream, f"CONSUMER.LIST.{stream}", "consumers", ConsumerInfo)
+
+
+async def _list(jetstream: JetStream, subject: str, field: str, kind: type[T]) -> list[T]:
+    """Return all pages of a list."""
+    found: list[T] = []
+    while True:
+        answer = await jetstream.call(subject, {"offset": len(found)})
+        try:
+            page = msgspec.convert(answer.get(field) or [], list[kind])  # type: ignore[valid-type]
+            total = msgspec.convert(answer.get("total", 0), int)
+        except msgspec.MsgspecError as error:
+            raise unreadable(subject, error) from error
+        found += page
+        if not page or len(found) >= total:
+            return found
 
 
 async def create_stream(jetstream: JetStream, config: dict[str, Any]) -> None:

@@ -40,7 +40,8 @@ ROLES: dict[str, frozenset[str]] = {
 }
 
 OF_ENDPOINTS = frozenset(
-    f"{domain}:{verb}" for domain in ("agent", "job", "registry") for verb in ("read", "write")
+    ["health:read"]
+    + [f"{domain}:{verb}" for domain in ("agent", "job", "registry") for verb in ("read", "write")]
 )
 """What the controller's own routes ask for, beside what operations do."""
 

@@ -22,9 +22,10 @@ from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.credentials.supplies import Supplies
 from towline.controller.fleet import Fleet
+from towline.controller.health import Health
 from towline.controller.http.app import application
 from towline.controller.http.endpoints.documents import Documents
-from towline.controller.http.endpoints.health import Health
+from towline.controller.http.endpoints.health import Health as HealthRoutes
 from towline.controller.http.endpoints.jobs import Jobs
 from towline.controller.http.endpoints.nodes import Nodes
 from towline.controller.http.endpoints.operations import Operations
@@ -153,6 +154,8 @@ class Controller:
             *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)
         )
         self.watches = Watches(nodes, self.indexer, self.lookup, self.fleet)
+        self.lists = Lists(index)
+        self.health = Health(self.jetstream, nodes, self.indexer, self.fleet, self.lists)
         replicas = options.retention.replicas
         self.storage = Storage(
             broker,
@@ -168,7 +171,6 @@ class Controller:
                 functools.partial(self.journal.create, options.retention),
             ],
         )
-        self._nodes = nodes
         self._options = options
 
     def application(self) -> ASGIApp:
@@ -184,10 +186,10 @@ class Controller:
                 options.audiences,
             ),
             [
-                *Health(self.jetstream, self._nodes, self.indexer, self.fleet).routes(),
+                *HealthRoutes(self.health).routes(),
                 *Nodes(self.fleet, self.presence).routes(),
                 *Jobs(
-                    *(self.lookup, self.submitter, self.steering, Lists(self.index), self.fleet),
+                    *(self.lookup, self.submitter, self.steering, self.lists, self.fleet),
                     waits,
                 ).routes(),
                 *Streams(

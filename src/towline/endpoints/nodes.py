@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from towline.operations.node import LoadAverage
+from towline.wire.node import ConditionType
 
-ConditionType = Literal["MemoryPressure", "HighLoad", "DiskPressure"]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ LONGEST_INTERVAL = 3600.0
 here."""
 Interval = Annotated[float, msgspec.Meta(gt=0.0, le=LONGEST_INTERVAL)]
 Load = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+ConditionType = Literal["MemoryPressure", "HighLoad", "DiskPressure"]
 
 
 class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,6 +68,16 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_pressure: Condition | None = None
     high_load: Condition | None = None
     disk_pressure: Condition | None = None
+
+    @property
+    def known(self) -> dict[ConditionType, Condition]:
+        """What is known, by the names that the API has for it."""
+        found: dict[ConditionType, Condition | None] = {
+            "MemoryPressure": self.memory_pressure,
+            "HighLoad": self.high_load,
+            "DiskPressure": self.disk_pressure,
+        }
+        return {name: each for name, each in found.items() if each is not None}
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

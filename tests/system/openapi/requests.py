@@ -105,6 +105,10 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     *((REGISTRY_PATH, method, f"/registry/{REGISTRY}", 404, {}) for method in ("GET", "DELETE")),
     ("/health", "GET", "/health", 200, NOBODY),
     ("/health/ready", "GET", "/health/ready", 503, NOBODY),
+    ("/health/status", "GET", "/health/status", 503, {}),
+    ("/health/status", "GET", "/health/status", 401, NOBODY),
+    ("/health/status", "GET", "/health/status", 403, BARE),
+    ("/version", "GET", "/version", 200, NOBODY),
 ]
 STEERED_ELSEWHERE = {
     *(

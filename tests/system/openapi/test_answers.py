@@ -65,6 +65,9 @@ def test_a_pulls_answers_are_as_documented(
     ready = cluster.anyone.get("/health/ready")
     assert ready.status_code == 200
     conforms(api, "/health/ready", ready)
+    status = cluster.admin.get("/health/status")
+    assert status.status_code == 200
+    conforms(api, "/health/status", status)
 
 
 def test_jobs_and_nodes_are_as_documented_whatever_becomes_of_them(
@@ -96,17 +99,19 @@ def test_jobs_and_nodes_are_as_documented_whatever_becomes_of_them(
         assert job.status_code == 500
         conforms(api, JOB_PATH, job)
         conforms(api, "/health/ready", cluster.anyone.get("/health/ready"))
+        conforms(api, "/health/status", cluster.admin.get("/health/status"))
 
 
 def test_every_documented_answer_is_among_those_tried(api: dict[str, Any]) -> None:
     tried = {(path, method.lower(), str(status)) for path, method, _, status, _ in ANSWERS}
-    tried |= {(JOB_PATH, "get", "200"), (JOB_PATH, "get", "500"), ("/health/ready", "get", "200")}
+    tried |= {(JOB_PATH, "get", "200"), (JOB_PATH, "get", "500")}
+    tried |= {(f"/health/{each}", "get", "200") for each in ("ready", "status")}
     tried |= STEERED_ELSEWHERE
     documented = {
         (path, method, code) for path, method, entry in entries(api) for code in entry["responses"]
     }
     # These are answered from memory: only a fault of our own makes one fail.
-    from_memory = ("/agent", "/agent/{hostname}", "/job", "/event")
+    from_memory = ("/agent", "/agent/{hostname}", "/job", "/event", "/health/status")
     assert documented - tried == {(path, "get", "500") for path in from_memory}
     assert tried <= documented
 

@@ -26,6 +26,7 @@ from towline.controller.http.schemas import (
     content,
     errors,
 )
+from towline.endpoints.health import HealthStatus, Version
 from towline.endpoints.nodes import AgentView
 from towline.operation import Catalog, Operation
 from towline.signature import Place
@@ -45,7 +46,7 @@ HOSTNAME = {
 def document(catalog: Catalog, version: str) -> dict[str, Any]:
     """Return the OpenAPI document of all operations and of the API's own routes."""
     structs = [part for operation in catalog for part in (operation.parameters, operation.result)]
-    structs += [JobProgress, AgentView]
+    structs += [JobProgress, AgentView, HealthStatus, Version]
     _, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
     components |= SCHEMAS
     for schema in components.values():

@@ -174,6 +174,25 @@ def own_paths() -> dict[str, Any]:
                 [],
             )
         },
+        "/health/status": {
+            "get": _entry(
+                "health.status",
+                "How the controller is, and all that it works with.",
+                "`health:read`",
+                _ok("A pull would work.", "HealthStatus")
+                | _ok("It would not: `error` says why.", "HealthStatus", 503),
+                [401, 403, 500],
+            )
+        },
+        "/version": {
+            "get": _entry(
+                "version.get",
+                "The version of the controller.",
+                None,
+                _ok("The version.", "Version"),
+                [],
+            )
+        },
         "/agent": {
             "get": _entry(
                 "agent.list",

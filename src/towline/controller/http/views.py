@@ -15,7 +15,6 @@ from towline.controller.jobs.lists import Listed
 from towline.controller.jobs.state import JobState, Task
 from towline.endpoints.nodes import (
     AgentView,
-    ConditionType,
     Interface,
     Memory,
     NodeCondition,
@@ -25,7 +24,7 @@ from towline.endpoints.nodes import (
 )
 from towline.operation import STATUS, catalog
 from towline.operations.node import LoadAverage
-from towline.units import timestamp
+from towline.units import show_uptime, timestamp
 from towline.wire.event import (
     BAD,
     CANCELLED,
@@ -46,7 +45,7 @@ from towline.wire.event import (
 )
 from towline.wire.facts import known
 from towline.wire.job import CANARY, LEADS, TURN, Job
-from towline.wire.node import Condition, Conditions
+from towline.wire.node import Conditions
 from towline.wire.target import ANY
 
 MOST_NAMES = 5
@@ -294,7 +293,7 @@ def agent(member: Member) -> AgentView:
     if facts.distribution:
         os_info = OsInfo(facts.distribution, facts.os_version)
     if registration.booted is not None and member.here:
-        uptime = _uptime(time.time() - registration.booted)
+        uptime = show_uptime(time.time() - registration.booted)
     if beat is not None and beat.load is not None:
         load = LoadAverage(*beat.load)
     if beat is not None and beat.memory is not None:
@@ -344,15 +343,9 @@ def _state(member: Member) -> Literal["Ready", "NotReady", "Draining", "Cordoned
 
 
 def _conditions(found: Conditions) -> list[NodeCondition]:
-    all_of_them: list[tuple[ConditionType, Condition | None]] = [
-        ("MemoryPressure", found.memory_pressure),
-        ("HighLoad", found.high_load),
-        ("DiskPressure", found.disk_pressure),
-    ]
     return [
         NodeCondition(name, each.status, timestamp(each.since), each.reason or None)
-        for name, each in all_of_them
-        if each is not None
+        for name, each in found.known.items()
     ]
 
 
@@ -368,10 +361,3 @@ def _history(member: Member) -> list[NodeMoment]:
         NodeMoment(timestamp(moment), what, member.hostname, why)
         for moment, what, why in sorted(moments, key=operator.itemgetter(0))
     ]
-
-
-def _uptime(seconds: float) -> str:
-    minutes = int(max(0.0, seconds) // 60)
-    days, minutes = divmod(minutes, 24 * 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{days}d {hours}h {minutes}m"

@@ -1,0 +1,143 @@
+"""Whether a controller, and all that it works with, is well."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Version(msgspec.Struct, frozen=True):
+    """The version of the controller that answers."""
+
+    version: str
+
+
+class Component(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that a pull needs.
+
+    Attributes:
+        error: why it doesn't work at this moment; absent where it does.
+        address: where it is.
+    """
+
+    status: Literal["ok", "error"]
+    error: str | None = None
+    address: str | None = None
+
+
+class BrokerStatus(msgspec.Struct, frozen=True):
+    """The broker's server that the controller is connected to."""
+
+    url: str
+    version: str
+
+
+class StreamStatus(msgspec.Struct, frozen=True):
+    """A stream of the broker's; `consumers` are those who follow it."""
+
+    name: str
+    messages: int
+    bytes: int
+    consumers: int
+
+
+class BucketStatus(msgspec.Struct, frozen=True):
+    """A bucket of keys and values at the broker."""
+
+    name: str
+    keys: int
+    bytes: int
+
+
+class JobCounts(msgspec.Struct, frozen=True):
+    """How many jobs are kept.
+
+    Attributes:
+        unprocessed: of which no node has begun.
+        failed: that have failed on all nodes, or on some.
+        dlq: always 0: no job is ever put aside.
+    """
+
+    total: int
+    unprocessed: int
+    processing: int
+    completed: int
+    failed: int
+    dlq: int = 0
+
+
+class AgentSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node: its labels as `key:value`, with commas between, and when it first registered."""
+
+    hostname: str
+    registered: str
+    labels: str | None = None
+
+
+class AgentCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many nodes are registered, and here; which, unless they are too many for that."""
+
+    total: int
+    ready: int
+    agents: list[AgentSummary] = []
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True):
+    """Who follows a stream: a controller, one of its parts.
+
+    Attributes:
+        pending: messages that it has not been sent yet.
+        ack_pending: messages that it was sent and has not acknowledged, where it does that.
+    """
+
+    name: str
+    pending: int
+    ack_pending: int
+    redelivered: int
+
+
+class ConsumerCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who follows the streams."""
+
+    total: int
+    consumers: list[ConsumerStatus] = []
+
+
+class Process(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A process of Towline's: the controller that answers, or an agent.
+
+    Attributes:
+        conditions: what an agent's node is short of.
+        age: how long ago it was started, by its own clock.
+    """
+
+    type: Literal["controller", "agent"]
+    hostname: str
+    status: Literal["Ready", "NotReady"]
+    age: str
+    conditions: list[str] = []
+
+
+class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the controller that answers is, and what it works with.
+
+    Attributes:
+        status: degraded where something doesn't work that a pull needs; the answer is a 503 then.
+        error: the first of what doesn't work.
+        nats, streams, kv_buckets, consumers: absent while the broker doesn't answer.
+        registry: the controller that answers and, unless they are too many, the agents.
+    """
+
+    status: Literal["ok", "degraded"]
+    components: dict[str, Component]
+    version: str
+    uptime: str
+    jobs: JobCounts
+    agents: AgentCounts
+    registry: list[Process]
+    error: str | None = None
+    nats: BrokerStatus | None = None
+    streams: list[StreamStatus] | None = None
+    kv_buckets: list[BucketStatus] | None = None
+    consumers: ConsumerCounts | None = None
