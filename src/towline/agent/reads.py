@@ -68,7 +68,8 @@ class Reads:
         ended = self._executor.refusal(release, None)
         if ended is None:
             mode = Mode(announced=True, recorded=False)
-            ended = await self._executor.execute(release, None, mode)
+            started = self._executor.now(job.id)
+            ended = await self._executor.execute(release, started, mode)
         self._executor.log_end(job, ended, begun)
         body = msgspec.json.encode(ended)
         if len(body) <= LARGEST_REMEMBERED:
