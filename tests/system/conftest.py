@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     plans = [NodePlan(hostname, labels=(label,)) for hostname, label in LABELS.items()]
     with Cluster(tmp_path_factory.mktemp("fleet"), plans) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def api(fleet: Cluster) -> dict[str, Any]:
+    """The OpenAPI document as it is served."""
+    answer = fleet.anyone.get("/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    document: dict[str, Any] = answer.json()
+    return document
 
 
 @pytest.fixture(scope="session")

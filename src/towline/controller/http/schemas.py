@@ -18,6 +18,7 @@ JOB_STATUS = {
 }
 MOMENT = {
     "type": "object",
+    "required": ["timestamp", "event"],
     "properties": {
         "timestamp": TIME,
         "event": TEXT,

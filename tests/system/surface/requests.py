@@ -1,0 +1,80 @@
+"""How each operation that is there is asked: a good request, and those that are refused."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from tests.testing.cluster import PULL, WEB_1, Cluster
+from tests.testing.registry import PushedImage
+
+NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
+DRAIN, UNDRAIN = (f"POST /agent/{{hostname}}/{way}" for way in ("drain", "undrain"))
+RETRY = "POST /job/{id}/retry"
+PULL_OPERATION = f"POST /node/{{hostname}}/{PULL}"
+READY = "GET /health/ready"
+
+
+class Place(NamedTuple):
+    """A cluster, and an image that its nodes can pull."""
+
+    cluster: Cluster
+    image: PushedImage
+
+
+class Asked(NamedTuple):
+    """What is sent, beside the method."""
+
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+def _job(place: Place) -> str:
+    """Return the id of a job that has ended."""
+    answer = place.cluster.admin.get("/node/_all/load")
+    return str(answer.raise_for_status().json()["job_id"])
+
+
+def _state(place: Place, way: str) -> Asked:
+    """Let a node be such that it can be drained, or undrained."""
+    other = {"drain": "undrain", "undrain": "drain"}[way]
+    place.cluster.admin.post(f"/agent/{WEB_1}/{other}")
+    return Asked(f"/agent/{WEB_1}/{way}")
+
+
+GOOD: dict[str, Callable[[Place], Asked]] = {
+    "GET /agent": lambda place: Asked("/agent"),
+    "GET /agent/{hostname}": lambda place: Asked(f"/agent/{WEB_1}"),
+    DRAIN: lambda place: _state(place, "drain"),
+    UNDRAIN: lambda place: _state(place, "undrain"),
+    "GET /health": lambda place: Asked("/health"),
+    READY: lambda place: Asked("/health/ready"),
+    "GET /job": lambda place: Asked("/job"),
+    "GET /job/{id}": lambda place: Asked(f"/job/{_job(place)}"),
+    "DELETE /job/{id}": lambda place: Asked(f"/job/{_job(place)}"),
+    RETRY: lambda place: Asked(f"/job/{_job(place)}/retry", {"target_hostname": WEB_1}),
+    "GET /node/{hostname}/load": lambda place: Asked("/node/_all/load"),
+    "GET /node/{hostname}/container/docker": lambda place: Asked("/node/_all/container/docker"),
+    PULL_OPERATION: lambda place: Asked(f"/node/_all/{PULL}", {"image": place.image.reference}),
+}
+"""A request that succeeds, of each operation that is there: one that comes is added here."""
+
+ALSO = {RETRY: ["node:read"]}
+"""What a request takes beside the operation's permission: to retry a job is to do what it does."""
+
+
+def split(operation: str) -> tuple[str, str]:
+    """Return method and path of an operation."""
+    method, _, path = operation.partition(" ")
+    return method, path
+
+
+def unnamed(operation: str, **names: str) -> str:
+    """Return a path to what is not there, as far as `names` don't say otherwise."""
+    _, path = split(operation)
+    return path.format(**{"hostname": "nobody", "id": NO_JOB, **names})
+
+
+def send(client: httpx.Client, operation: str, asked: Asked) -> httpx.Response:
+    """Send a request."""
+    return client.request(split(operation)[0], asked.path, json=asked.body)
