@@ -182,6 +182,7 @@ class Health:
             processing=jobs.get("processing", 0),
             completed=jobs.get("completed", 0),
             failed=jobs.get("failed", 0) + jobs.get("partial_failure", 0),
+            dlq=0,
         )
 
     def _itself(self, trouble: str | None) -> Process:

@@ -64,7 +64,7 @@ class JobCounts(msgspec.Struct, frozen=True):
     processing: int
     completed: int
     failed: int
-    dlq: int = 0
+    dlq: int
 
 
 class AgentSummary(msgspec.Struct, frozen=True, omit_defaults=True):

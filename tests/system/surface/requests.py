@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.system.surface.facts import OPERATIONS
 from tests.testing.cluster import PULL, WEB_1, Cluster
 from tests.testing.registry import PushedImage
 
@@ -12,7 +13,8 @@ NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
 DRAIN, UNDRAIN = (f"POST /agent/{{hostname}}/{way}" for way in ("drain", "undrain"))
 RETRY = "POST /job/{id}/retry"
 PULL_OPERATION = f"POST /node/{{hostname}}/{PULL}"
-READY = "GET /health/ready"
+VERSION = "GET /version"
+PROBES = READY, STATUS = "GET /health/ready", "GET /health/status"
 
 
 class Place(NamedTuple):
@@ -47,8 +49,10 @@ GOOD: dict[str, Callable[[Place], Asked]] = {
     "GET /agent/{hostname}": lambda place: Asked(f"/agent/{WEB_1}"),
     DRAIN: lambda place: _state(place, "drain"),
     UNDRAIN: lambda place: _state(place, "undrain"),
+    VERSION: lambda place: Asked("/version"),
     "GET /health": lambda place: Asked("/health"),
     READY: lambda place: Asked("/health/ready"),
+    STATUS: lambda place: Asked("/health/status"),
     "GET /job": lambda place: Asked("/job"),
     "GET /job/{id}": lambda place: Asked(f"/job/{_job(place)}"),
     "DELETE /job/{id}": lambda place: Asked(f"/job/{_job(place)}"),
@@ -61,6 +65,13 @@ GOOD: dict[str, Callable[[Place], Asked]] = {
 
 ALSO = {RETRY: ["node:read"]}
 """What a request takes beside the operation's permission: to retry a job is to do what it does."""
+
+
+def refusals(operation: str) -> list[int]:
+    """Return the codes with which an operation may be refused."""
+    codes = OPERATIONS[operation].errors
+    # It takes nothing that could be wrong.
+    return [code for code in codes if (operation, code) != (VERSION, 400)]
 
 
 def split(operation: str) -> tuple[str, str]:

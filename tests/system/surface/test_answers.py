@@ -7,9 +7,10 @@ from tests.system.surface.requests import (
     ALSO,
     DRAIN,
     GOOD,
-    READY,
+    PROBES,
     UNDRAIN,
     Place,
+    refusals,
     send,
     split,
     unnamed,
@@ -20,10 +21,7 @@ from tests.testing.marks import ONE_KIND
 
 BROKEN = (500, 503)
 REFUSALS = [
-    (operation, code)
-    for operation in GOOD
-    for code in OPERATIONS[operation].errors
-    if code not in BROKEN
+    (operation, code) for operation in GOOD for code in refusals(operation) if code not in BROKEN
 ]
 FROM_MEMORY = {"GET /agent", "GET /agent/{hostname}", "GET /job"}
 """Only a fault of the controller's own makes one of these fail."""
@@ -67,9 +65,11 @@ def test_a_refusal_has_the_code_it_is_to_have(fleet: Cluster, operation: str, co
         client.post(unnamed(UNDRAIN, hostname=WEB_1)).raise_for_status()
 
 
-def test_what_would_not_work_just_now_is_not_ready(fleet: Cluster) -> None:
-    fact, answer = OPERATIONS[READY], fleet.anyone.get("/health/ready")
-    assert answer.status_code in fact.errors
+@pytest.mark.parametrize("operation", PROBES)
+def test_what_would_not_work_just_now_is_not_ready(fleet: Cluster, operation: str) -> None:
+    fact, answer = OPERATIONS[operation], fleet.admin.get(split(operation)[1])
+    assert answer.status_code == 503
+    assert 503 in fact.errors
     assert answer.json()["error"]
     assert fact.answer is not None
     holds(fact.answer, answer.json())
