@@ -24,7 +24,7 @@ from towline.controller.credentials.supplies import Supplies
 from towline.controller.fleet import Fleet
 from towline.controller.health import Health
 from towline.controller.http.app import application
-from towline.controller.http.endpoints.documents import Documents
+from towline.controller.http.documents import document_routes
 from towline.controller.http.endpoints.health import Health as HealthRoutes
 from towline.controller.http.endpoints.jobs import Jobs
 from towline.controller.http.endpoints.nodes import Nodes
@@ -197,7 +197,7 @@ class Controller:
                     self.stopping,
                 ).routes(),
                 *RegistryCredentials(self.credentials).routes(),
-                *Documents().routes(),
+                *document_routes(),
                 *Operations(self.submitter, waits).routes(),
             ],
         )

@@ -31,7 +31,7 @@ REGISTRY_AUTH = {
     "description": "The credential for the image's registry, in place of the one that is kept: "
     "base64url of JSON, as the Docker Engine API has it, with username and password, or "
     "identitytoken.",
-    "schema": {"type": "string", "contentEncoding": "base64url"},
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+=*$"},
 }
 LAST_EVENT = {
     "name": "Last-Event-ID",
