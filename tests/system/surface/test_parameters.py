@@ -8,7 +8,7 @@ import pytest
 from tests.system.surface.facts import OPERATIONS, Schema
 from tests.system.surface.requests import GOOD, NO_JOB, split, unnamed
 from tests.testing.answers import refused
-from tests.testing.cluster import WEB_1, Cluster
+from tests.testing.cluster import LABELS, WEB_1, Cluster
 
 SAME = {"Idempotency-Key": "the usual parameters"}
 CHECKED = {"type", "minimum", "maximum", "default", "enum", "format"}
@@ -116,3 +116,10 @@ def test_a_list_of_jobs_is_its_first_page_unless_told(fleet: Cluster) -> None:
     page = fleet.admin.get("/job").json()
     assert len(page["items"]) == usual["limit"] < page["total_items"]
     assert page == fleet.admin.get("/job", params=usual).json()
+
+
+def test_a_list_for_which_the_surface_has_no_limit_is_whole(fleet: Cluster) -> None:
+    assert OPERATIONS["GET /agent"].parameters == {}
+    found = fleet.admin.get("/agent").json()
+    assert {agent["hostname"] for agent in found["agents"]} == set(LABELS)
+    assert found["total"] == len(LABELS)
