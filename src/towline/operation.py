@@ -27,8 +27,9 @@ from typing import (
 
 import msgspec
 
-from towline.signature import BODIES, PLACEHOLDER, camel, check, of_function
+from towline.signature import BODIES, PLACEHOLDER, camel, of_function
 from towline.wire.event import Step
+from towline.wire.fact_references import refers
 from towline.wire.job import Job
 from towline.wire.progress import TaskProgress
 
@@ -36,8 +37,9 @@ C = TypeVar("C")
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
 
-CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str]
-"""Returns the place that a credential is for, from the parameters of an operation by name."""
+CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str | None]
+"""Returns the place that a credential is for, from the parameters of an operation by name; None
+where only the node will know it, since they refer to its facts."""
 
 LeadsFor: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Returns whether one node is to go first, from the parameters of an operation by name."""
@@ -199,8 +201,9 @@ class Operation(Generic[P, T]):
             path=self.path,
             has_body=self.method in BODIES,
             reserved=RESERVED,
+            referring=True,
         )
-        self.parameters: type[msgspec.Struct] = self.signature.all()
+        self.parameters: type[msgspec.Struct] = self.signature.struct(None)
 
     def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Any]:
         """Run the body on `node`, as a plain function call."""
@@ -228,21 +231,24 @@ class Operation(Generic[P, T]):
         Args:
             parameters: as `read` has validated them.
         """
-        return self._leads is not None and self._leads(parameters)
+        # What each node resolves for itself no other can find for it.
+        return self._leads is not None and not refers(parameters) and self._leads(parameters)
 
-    def read(self, values: object, *, strict: bool = True) -> msgspec.Struct:
+    def read(
+        self, values: object, *, strict: bool = True, resolved: bool = False
+    ) -> msgspec.Struct:
         """Validate `values`, a mapping, as this operation's parameters.
 
         Args:
             values: parameter names and values, as decoded JSON or from a query string.
             strict: whether `"20"` is refused where a number is due; off for query strings.
+            resolved: whether references to facts stand for what they are by now; others may be any
+                text.
 
         Raises:
             ValueError: a value is missing, unknown, or not valid; the text names it.
         """
-        parameters = msgspec.convert(values, self.parameters, strict=strict)
-        check(self.signature.checks, msgspec.structs.asdict(parameters))
-        return parameters
+        return self.signature.convert(None, values, strict=strict, resolved=resolved)
 
 
 def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> Any:

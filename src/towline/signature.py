@@ -9,11 +9,13 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
+
+from towline.wire.fact_references import refers, relaxed
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 BODIES = ("POST", "PUT", "PATCH")
@@ -148,6 +150,7 @@ class Signature:
         path: the route's, with its placeholders in braces.
         groups: the struct type of each group, by its keyword parameter.
         has_body: whether requests may have a body, be it without any parameter.
+        referring: whether texts may refer to facts of a node, which are not known here.
 
     Attributes:
         needs_body: whether a request without a body can't be valid.
@@ -165,6 +168,7 @@ class Signature:
         groups: Mapping[str, type[Options]],
         *,
         has_body: bool,
+        referring: bool = False,
     ) -> None:
         self.name = name
         self.parameters = list(parameters)
@@ -175,9 +179,8 @@ class Signature:
             for parameter in self.parameters
             if (checks := _checks(parameter.hint))
         }
-        self._structs = {
-            place: self._struct(place.value.capitalize(), self.at(place)) for place in Place
-        }
+        self._referring = referring
+        self._structs = {place: self._struct(place) for place in (*Place, None)}
         self.has_body = has_body or bool(self.at(Place.BODY))
         self.takes_file = bool(self.at(Place.PART))
         self.needs_body = any(
@@ -195,15 +198,19 @@ class Signature:
                     f"{self.name}: {{{placeholder}}} in the path is no required parameter"
                 )
 
-    def _struct(self, word: str, parameters: list[Parameter]) -> type[msgspec.Struct]:
+    def _struct(self, place: Place | None, refer: Collection[str] = ()) -> type[msgspec.Struct]:
+        """Return a struct type of the parameters in a place, or of all; those that `refer` take any
+        text."""
+        parameters = self.parameters if place is None else self.at(place)
         fields = [
-            (parameter.name, parameter.hint)
+            (parameter.name, hint)
             if parameter.required
-            else (parameter.name, parameter.hint, parameter.default)
+            else (parameter.name, hint, parameter.default)
             for parameter in parameters
+            for hint in [relaxed(parameter.hint) if parameter.name in refer else parameter.hint]
         ]
         return msgspec.defstruct(
-            f"{camel(self.name)}{word}",
+            f"{camel(self.name)}{'Parameters' if place is None else place.value.capitalize()}",
             fields,
             frozen=True,
             kw_only=True,
@@ -219,12 +226,11 @@ class Signature:
         """Return the names of the parameters that stand in a place."""
         return [parameter.name for parameter in self.at(place)]
 
-    def all(self) -> type[msgspec.Struct]:
-        """Return a struct type of all parameters, wherever they stand; unknown ones are refused."""
-        return self._struct("Parameters", self.parameters)
-
-    def struct(self, place: Place) -> type[msgspec.Struct]:
+    def struct(self, place: Place | None) -> type[msgspec.Struct]:
         """Return a struct type of the parameters that stand in a place; unknown ones are refused.
+
+        Args:
+            place: None for all parameters, wherever they stand.
 
         The type is called after the function: `DockerPullBody`.
         """
@@ -239,8 +245,30 @@ class Signature:
         Raises:
             ValueError: a value is missing, unknown or not valid; the text names it.
         """
-        read = msgspec.structs.asdict(msgspec.convert(values, self._structs[place], strict=strict))
-        check(self.checks, read)
+        return msgspec.structs.asdict(self.convert(place, values, strict=strict))
+
+    def convert(
+        self, place: Place | None, values: object, *, strict: bool, resolved: bool = False
+    ) -> msgspec.Struct:
+        """Return values, a mapping, as a struct of the parameters that stand in a place.
+
+        A value that refers to facts may be any text: the node that knows them looks at it again.
+
+        Args:
+            place: None for all parameters, wherever they stand.
+            strict: as for `read`.
+            resolved: whether what looks like a reference is none any more.
+
+        Raises:
+            ValueError: as for `read`.
+        """
+        kind, refer = self._structs[place], set()
+        if self._referring and not resolved and isinstance(values, Mapping):
+            refer = {name for name, value in values.items() if refers(value)}
+            kind = self._struct(place, refer) if refer else kind
+        read = msgspec.convert(values, kind, strict=strict)
+        checks = {name: rules for name, rules in self.checks.items() if name not in refer}
+        check(checks, msgspec.structs.asdict(read))
         return read
 
     def arguments(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +307,7 @@ def of_function(
     path: str,
     has_body: bool,
     reserved: Iterable[str] = (),
+    referring: bool = False,
 ) -> Signature:
     """Return the signature of a function, whose first parameter is none of a request's.
 
@@ -287,6 +316,7 @@ def of_function(
         path: the route's, with its placeholders in braces.
         has_body: whether parameters stand in the body unless they say otherwise.
         reserved: names that no parameter may have.
+        referring: see `Signature`.
 
     Raises:
         ValueError: the function can't be asked for by a request; the text says why.
@@ -309,7 +339,7 @@ def of_function(
             default = msgspec.NODEFAULT
         place = Place.PATH if parameter.name in placeholders else _place(hint, has_body=has_body)
         found.append(Parameter(parameter.name, hint, default, place))
-    return Signature(name, path, found, groups, has_body=has_body)
+    return Signature(name, path, found, groups, has_body=has_body, referring=referring)
 
 
 def _of_group(group: str, kind: type[Options]) -> list[Parameter]:

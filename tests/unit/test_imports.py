@@ -19,7 +19,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "errors": (),
     "wire": ("wire",),
     "broker": ("broker", "wire"),
-    "signature": (),
+    "signature": ("wire",),
     "operation": ("signature", "wire"),
     "endpoints": ("endpoints", "operation", "operations", "signature", "wire"),
     "operations": ("operations", "operation", "signature", "wire"),

@@ -131,6 +131,23 @@ def test_an_operation_says_by_its_parameters_which_place_a_credential_is_for() -
     assert docker.pull.credential_for({"image": "localhost:5000/a/b"}) == "localhost:5000"
 
 
+@pytest.mark.parametrize(
+    ("image", "registry"),
+    [
+        ("localhost:5000/@fact.arch/app:@fact.custom.tag", "localhost:5000"),
+        ("library/@fact.custom.app", "docker.io"),
+        ("@fact.custom.registry/app", None),
+        ("localhost:@fact.custom.port/app", None),
+        ("@fact.custom.image", None),
+        ("app:@fact.custom.port", None),
+    ],
+)
+def test_no_credential_is_for_a_registry_that_only_the_node_knows(
+    image: str, registry: str | None
+) -> None:
+    assert docker.pull.credential_for({"image": image}) == registry
+
+
 def test_an_operation_logs_in_nowhere_unless_it_says_so() -> None:
     made = make(sail)
     assert not made.takes_credential
@@ -165,6 +182,25 @@ def test_values_that_fit_are_read_with_defaults() -> None:
     made = make(sail)
     assert msgspec.structs.asdict(made.read({"name": "ARGO"})) == {"name": "ARGO", "knots": 8}
     assert msgspec.to_builtins(made.read({"name": "ARGO", "knots": 8})) == {"name": "ARGO"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"name": "@fact.hostname"}, {"name": "on the @fact.custom.quay", "knots": 9}],
+    ids=str,
+)
+def test_a_value_that_refers_to_facts_is_validated_when_they_are_resolved(
+    values: dict[str, Any],
+) -> None:
+    made = make(sail, leads=lambda parameters: True)
+    assert msgspec.to_builtins(made.read(values)) == values
+    assert not made.leads_for(values)
+    with pytest.raises(ValueError, match=r"`name`: .* is too low"):
+        made.read(values, resolved=True)
+    with pytest.raises(ValueError, match="knots"):
+        made.read(values | {"knots": "@fact.custom.knots"})
+    with pytest.raises(ValueError, match="unknown field"):
+        made.read(values | {"mast": "@fact.arch"})
 
 
 def test_numbers_may_be_text_in_a_query_only() -> None:

@@ -27,6 +27,7 @@ from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
+from towline.wire.facts import named
 from towline.wire.target import Label
 
 log = structlog.get_logger()
@@ -75,7 +76,12 @@ class Agent:
         self._progress = ProgressSender(self._connection, machine)
         self._outbox = Outbox(self._connection, machine, ledger, clock)
         executor = Executor(
-            Node(machine, hostname, made), self._capabilities, clock, self._outbox, self._progress
+            Node(machine, hostname, made),
+            self._capabilities,
+            clock,
+            self._outbox,
+            self._progress,
+            lambda: named(self._survey.facts, hostname),
         )
         self._runner = Runner(ledger, executor, self._outbox, clock)
         self._heartbeats = Heartbeats(

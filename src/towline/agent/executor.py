@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,6 +38,7 @@ from towline.wire.event import (
     Lead,
     Step,
 )
+from towline.wire.fact_references import refers, resolve
 from towline.wire.job import CONVERGE, READ, Job
 from towline.wire.release import Release
 from towline.wire.report import LARGEST_REPORT
@@ -76,6 +77,7 @@ class Executor:
         clock: by it jobs expire.
         outbox: what reports steps and starts of tasks.
         progress: what sends how many bytes are done.
+        facts: returns what is known of the machine by name, for references to it.
         announced_after: seconds that a task must run before its start is reported.
         wall_clock: returns seconds since 1970; may be set while tasks run.
     """
@@ -87,6 +89,7 @@ class Executor:
         clock: Clock,
         outbox: Outbox,
         progress: ProgressSender,
+        facts: Callable[[], Mapping[str, str]],
         *,
         announced_after: float = ANNOUNCED_AFTER,
         wall_clock: Callable[[], float] = time.time,
@@ -96,6 +99,7 @@ class Executor:
         self._clock = clock
         self._outbox = outbox
         self._progress = progress
+        self._facts = facts
         self._announced_after = announced_after
         self._wall_clock = wall_clock
         self._ahead: dict[str, float] = {}
@@ -332,8 +336,10 @@ class Executor:
         operation = catalog.get(job.operation)
         assert operation is not None
         try:
-            parameters = operation.read(job.parameters)
-        except (msgspec.ValidationError, ValueError) as error:
+            given = job.parameters
+            given = resolve(given, self._facts()) if refers(given) else given
+            parameters = operation.read(given, resolved=True)
+        except ValueError as error:
             return failed(f"this agent ({__version__}) can't read the parameters: {error}")
 
         def step(step: Step) -> None:

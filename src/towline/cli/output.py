@@ -37,8 +37,8 @@ def results_table(results: list[dict[str, Any]]) -> None:
         names += [name for name in result if name not in names]
     status = OUTCOME if OUTCOME in names else STATUS
     names = [name for name in names if name not in RESULT_RESERVED | {status}]
-    hostnames = {result["hostname"] for result in results}
-    twins = ["machine_id"] if len(hostnames) < len(results) else []
+    nodes = {(result["hostname"], result.get("machine_id")) for result in results}
+    twins = ["machine_id"] if len({hostname for hostname, _ in nodes}) < len(nodes) else []
     why = [name for name in ("error", "reason") if any(name in result for result in results)]
     columns = ["hostname", *twins, status, *names, *why]
     print_table(

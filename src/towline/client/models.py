@@ -145,7 +145,7 @@ class JobView(TypedDict, total=False):
     resolved: ResolvedView
     nodes: dict[str, int]
     results: list[dict[str, Any]]
-    result: dict[str, Any]
+    result: Any
     changed: bool
     error: str
     hostname: str

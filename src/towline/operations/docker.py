@@ -11,6 +11,7 @@ from msgspec import Meta
 from towline.operation import Capability, Effect, Node, operation
 from towline.signature import Check
 from towline.units import parse_duration
+from towline.wire.fact_references import refers
 from towline.wire.platform import Platform
 from towline.wire.reference import Reference, parse_registry
 
@@ -151,8 +152,16 @@ class Docker(Protocol):
 DOCKER = Capability[Docker]("docker")
 
 
-def _registry(parameters: Mapping[str, Any]) -> str:
-    return parse_registry(Reference.parse(parameters["image"]).domain)
+def _registry(parameters: Mapping[str, Any]) -> str | None:
+    """Return the image's registry; None where only the node will know it, from its facts."""
+    image: str = parameters["image"]
+    if refers(image):
+        # What stands before the first slash is all that says where an image is.
+        registry, _, _ = image.partition("/")
+        if refers(registry):
+            return None
+        image = f"{registry}/name"
+    return parse_registry(Reference.parse(image).domain)
 
 
 def _resolved_once(parameters: Mapping[str, Any]) -> bool:

@@ -10,7 +10,10 @@ from towline.wire.event import Lead
 from towline.wire.fields import JobId, MachineId, Moment, Name, Seconds, Text
 from towline.wire.job import Job
 
-UNDERSTOOD: frozenset[str] = frozenset()
+FACTS = "facts"
+"""The parameters refer to facts of the node."""
+
+UNDERSTOOD = frozenset({FACTS})
 """What this version understands of that which a release may say that an agent must understand."""
 
 

@@ -47,7 +47,7 @@ def generated(cluster: Cluster, directory: Path) -> str:
         cwd=directory,
     )
     with process:
-        status = process.wait(timeout=120)
+        status = process.wait(timeout=300)
     assert status == 0, process.tail(200)
     # An error of our own is a 500 too, and that is documented.
     assert "request broke off" not in cluster.controller.stderr

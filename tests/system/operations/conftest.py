@@ -1,15 +1,15 @@
-"""A fleet that knows two modules of new operations."""
+"""A fleet that knows modules of new operations."""
 
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.system.operations.sources import OLD, SHIP, SIGNAL
+from tests.system.operations.sources import HARBOUR, OLD, SHIP, SIGNAL
 from tests.testing.cluster import WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.process import TowlineProcess
 from towline.operation import catalog
@@ -17,10 +17,11 @@ from towline.operation import catalog
 
 @pytest.fixture(scope="package")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the two modules are."""
+    """Where the modules are."""
     directory = tmp_path_factory.mktemp("new-operation")
     (directory / "signals.py").write_text(SIGNAL)
     (directory / "ships.py").write_text(SHIP)
+    (directory / "harbours.py").write_text(HARBOUR)
     return directory
 
 
@@ -28,7 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def env(directory: Path) -> dict[str, str]:
     """The settings that make a part import them."""
     path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
-    return {"TOWLINE_OPERATIONS": "signals,ships", "PYTHONPATH": path}
+    return {"TOWLINE_OPERATIONS": "signals,ships,harbours", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="package")
@@ -51,14 +52,21 @@ def extended(directory: Path, env: dict[str, str]) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def modules(
+def imported(
     directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[ModuleType, ModuleType]]:
-    """The modules as a program imports them; afterwards nothing knows them any more."""
+) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module as a program does; afterwards nothing knows it any more."""
     monkeypatch.syspath_prepend(directory)
     before = {operation.name for operation in catalog}
-    yield importlib.import_module("signals"), importlib.import_module("ships")
+    yield importlib.import_module
     for operation in list(catalog):
         if operation.name not in before:
             catalog.remove(operation.name)
-    del sys.modules["signals"], sys.modules["ships"]
+    for name in ("signals", "ships", "harbours"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def modules(imported: Callable[[str], ModuleType]) -> tuple[ModuleType, ModuleType]:
+    """The first two of them."""
+    return imported("signals"), imported("ships")

@@ -83,4 +83,4 @@ def test_the_document_has_no_placeholder_in_the_body(api: dict[str, Any]) -> Non
 
 
 def test_generated_requests_are_answered_as_documented(extended: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +25\b", generated(extended, tmp_path))
+    assert re.search(r"Tested: +33\b", generated(extended, tmp_path))

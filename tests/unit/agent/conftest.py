@@ -93,6 +93,7 @@ class Middle:
     Attributes:
         wall_clock: what the node's clock shows, in seconds since 1970.
         running: returns the seconds since the machine was started.
+        facts: what is known of the machine, by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,6 +105,7 @@ class Middle:
         self.ledger = Ledger(path, retry_every=0.01)
         self.ledger.born = self.ledger.born or 1_000_000_000.0
         self.running = running
+        self.facts = {"hostname": "node-1", "interface.primary": "eth0", "custom.odd": "a b"}
         self.clock = Clock(lambda: self.running())
         self.clock.observe(time.time(), running())
         self.outbox = Outbox(
@@ -122,6 +124,7 @@ class Middle:
             self.clock,
             self.outbox,
             self.progress,
+            lambda: self.facts,
             announced_after=0.05,
             wall_clock=lambda: self.wall_clock(),
         )

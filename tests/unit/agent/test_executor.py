@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+from msgspec import Meta
 from structlog.testing import capture_logs
 
 from tests.testing.doubles import until
@@ -143,6 +144,48 @@ async def test_a_parameter_of_a_newer_controller_is_not_passed_over(
     assert "can't read the parameters" in (event.error or "")
     assert "unknown field `platform`" in (event.error or "")
     assert not body.begun
+
+
+Bare = Annotated[str, Meta(pattern="^[a-z0-9-]+$")]
+
+
+async def test_references_to_facts_are_resolved_before_the_parameters_are_read(
+    middle: Middle, body: Body
+) -> None:
+    seen: list[Any] = []
+
+    async def look(
+        node: Any,
+        *,
+        name: Bare,
+        mode: Literal["node-1", "x"] = "x",
+        more: dict[str, Any] = {},  # noqa: B006
+    ) -> Entry:
+        seen.append((name, mode, more))
+        return Entry(name)
+
+    body.define("look", Effect.CONVERGE, look)
+
+    async def ended(**parameters: Any) -> Event:
+        job = msgspec.structs.replace(middle.job(), operation="test.look", parameters=parameters)
+        return await run(middle, job)
+
+    event = await ended(
+        name="at-@fact.interface.primary", mode="@fact.hostname", more={"a": ["@fact.custom.odd"]}
+    )
+    assert (event.kind, event.data) == (COMPLETED, {"key": "at-eth0"})
+    assert seen == [("at-eth0", "node-1", {"a": ["a b"]})]
+    for parameters, why in (
+        ({"name": "@fact.custom.none"}, "@fact.custom.none is not known of this node"),
+        ({"name": "@fact.custom.odd"}, "$.name"),
+        ({"name": "a", "mode": "@fact.interface.primary"}, "$.mode"),
+    ):
+        event = await ended(**parameters)
+        assert event.kind == FAILED
+        assert why in (event.error or "")
+    middle.facts["custom.odd"] = "@fact.hostname"
+    assert "$.name" in ((await ended(name="@fact.custom.odd")).error or "")
+    assert len(seen) == 1
 
 
 async def test_a_long_error_is_cut(middle: Middle, body: Body) -> None:

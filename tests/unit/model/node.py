@@ -270,6 +270,7 @@ class ModelNode:
             clock,
             outbox,
             progress,
+            lambda: {},
             wall_clock=lambda: self.loop.wall,
         )
         self.runner = self._parts.runner(self.ledger, self.executor, outbox, clock)

@@ -173,8 +173,14 @@ def registry_auth(
     """
     registry = operation.credential_for(parameters)
     given = request.headers.getlist("x-registry-auth")
-    if registry is None or not given:
+    if not given or not operation.takes_credential:
         return None
+    if registry is None:
+        raise InvalidRequest(
+            "The header X-Registry-Auth is for no registry: which one it is, only the node's facts "
+            "say.",
+            "Name the registry without a reference to a fact",
+        )
     try:
         if len(given) > 1:
             raise InvalidCredential("it stands there twice")

@@ -7,6 +7,7 @@ from typing import Any
 REFERENCE = "#/components/schemas/{name}"
 TIME = {"type": "string", "format": "date-time"}
 TEXT = {"type": "string"}
+ANYTHING = {"description": "What the operation returned: any JSON, as a rule an object."}
 STATUS = {
     "type": "string",
     "enum": ["ok", "failed", "skipped", "pending", "running", "cancelled", "expired"],
@@ -56,11 +57,15 @@ RESULTS = {
     "description": "The results of the request that made the job, and what has come since.",
     "items": {
         "type": "object",
-        "required": ["hostname", "status"],
+        "required": ["hostname"],
         "properties": {
             "hostname": TEXT,
             "machine_id": MACHINE_ID,
-            "status": STATUS,
+            "status": {
+                "type": "string",
+                "description": "As in `responses`, unless the operation has a status of its own.",
+            },
+            "outcome": STATUS | {"description": "The node's, where the operation has a status."},
             "error": FAILURE,
             "reason": REASON,
             "waits": WAITS,
@@ -112,7 +117,7 @@ JOB = {
         },
         "target": TEXT,
         "caller": TEXT,
-        "result": {"type": "object"},
+        "result": ANYTHING,
         "changed": {"type": "boolean"},
         "error": TEXT,
         "hostname": TEXT,
@@ -141,7 +146,7 @@ JOB = {
                 "properties": {
                     "hostname": TEXT,
                     "status": STATUS,
-                    "data": {"type": "object"},
+                    "data": ANYTHING,
                     "changed": {"type": "boolean"},
                     "error": TEXT,
                     "reason": TEXT,

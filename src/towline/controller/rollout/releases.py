@@ -15,8 +15,9 @@ from towline.controller.moment import LocalClock
 from towline.controller.rollout.turns import Turn
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
+from towline.wire.fact_references import refers
 from towline.wire.job import Job
-from towline.wire.release import Cancellation, Order, Release, seal
+from towline.wire.release import FACTS, Cancellation, Order, Release, seal
 from towline.wire.subjects import task_subject
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Releases:
         sent: Job | None = job
         if not whole and len(msgspec.json.encode(job)) > LARGEST_BODY:
             sent = None
+        needs = [FACTS] if refers(job.parameters) else []
         found = {}
         for machine in machines:
             turn = state.turns.under_way.get(machine) or Turn(0.0)
@@ -85,6 +87,7 @@ class Releases:
                 lead=state.lead,
                 supply=supplies.get(machine),
                 cooldown=cooldown,
+                needs=needs,
             )
         return found
 

@@ -23,7 +23,7 @@ from towline.wire.credential import Supply
 from towline.wire.event import CANCELLING, COMPLETED, LED, RELEASED, Event
 from towline.wire.job import Job
 from towline.wire.node import Heartbeat, Registration, pack
-from towline.wire.release import Cancellation, Release
+from towline.wire.release import FACTS, Cancellation, Release
 from towline.wire.rollout import Waves
 
 NOW = float(int(time.time()))
@@ -306,6 +306,15 @@ async def test_a_release_holds_all_that_the_node_needs(world: World) -> None:
     assert later["a"].lead == later["b"].lead == state.lead
     assert not later["a"].leads
     assert (later["b"].expires, later["b"].supply) == (NOW + 5, None)
+
+
+async def test_an_agent_must_understand_references_to_facts_where_there_are_some(
+    world: World,
+) -> None:
+    sender = releases(ConnectionDouble(), world.fleet, COOLDOWN)
+    for parameters, needs in (({"text": ["a"]}, []), ({"text": ["@fact.arch"]}, [FACTS])):
+        state = JobState(a_job(NOW, parameters=parameters))
+        assert (await sender.compose(state, "a"))["a"].needs == needs
 
 
 async def test_a_large_job_is_sent_only_to_the_node_that_asks_for_it(world: World) -> None:
