@@ -24,15 +24,6 @@ def entries(api: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield path, method, entry
 
 
-def everything(part: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a document."""
-    if isinstance(part, dict):
-        yield part
-    for value in part.values() if isinstance(part, dict) else part:
-        if isinstance(value, dict | list):
-            yield from everything(value)
-
-
 def content(api: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a body."""
     # A stream has no schema.
@@ -62,11 +53,6 @@ def closed(part: Any) -> Any:
     if isinstance(part.get("properties"), dict):
         shut.setdefault("additionalProperties", False)
     return shut
-
-
-def is_json(response: dict[str, Any]) -> bool:
-    """Whether a response has a body that is JSON: a stream has none, nor has what is deleted."""
-    return "application/json" in response.get("content", {})
 
 
 def conforms(api: dict[str, Any], path: str, answer: httpx.Response) -> None:

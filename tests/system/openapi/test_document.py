@@ -3,10 +3,9 @@
 import re
 from typing import Any
 
-import jsonschema_rs
-import schemathesis
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.system.openapi.document import PULL_PATH, content, entries, everything, resolved
+from tests.system.openapi.document import PULL_PATH, content, entries
 from tests.testing.cluster import Cluster
 
 # What the page lists of a result, and of an error; its example has each of these types.
@@ -23,30 +22,13 @@ PAGE_CODES = {"202", "400", "401", "403", "500"}
 
 
 def test_the_document_is_valid_openapi(api: dict[str, Any]) -> None:
-    assert api["openapi"].startswith("3.1.")
-    schemathesis.openapi.from_dict(api).validate()
-    for schema in api["components"]["schemas"].values():
-        jsonschema_rs.meta.validate(
-            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-        )
+    """References, parameters, names, schemas and their defaults: the validator sees to all."""
+    OpenAPIV31SpecValidator(api).validate()
 
 
-def test_every_reference_leads_somewhere(api: dict[str, Any]) -> None:
-    references = {part["$ref"] for part in everything(api) if "$ref" in part}
-    assert references
-    for reference in references:
-        resolved(api, reference)
-
-
-def test_every_placeholder_is_a_parameter_and_every_name_stands_once(api: dict[str, Any]) -> None:
-    names = [entry["operationId"] for _, _, entry in entries(api)]
-    assert len(set(names)) == len(names)
+def test_every_operation_says_in_a_line_what_it_does(api: dict[str, Any]) -> None:
     for path, _, entry in entries(api):
-        listed = [(each["in"], each["name"]) for each in entry.get("parameters", [])]
-        assert len(set(listed)) == len(listed)
-        placed = {name for place, name in listed if place == "path"}
-        assert placed == set(re.findall(r"{(\w+)}", path))
-        assert all(each["required"] for each in entry.get("parameters", []) if each["in"] == "path")
+        assert entry["summary"], path
 
 
 def test_the_document_is_the_same_under_api(fleet: Cluster, api: dict[str, Any]) -> None:
