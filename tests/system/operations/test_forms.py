@@ -128,6 +128,8 @@ def test_texts_may_refer_to_facts_which_each_node_resolves(extended: Cluster) ->
     odd = extended.writer.post(path, json={"words": ["@fact.hostname!"]})
     assert "$.words[0]" in error_body(odd.content, 500)
     assert "words" in refused(extended.writer.post(path, json={"words": ["ahoy!"]}), 400)
+    placed = extended.admin.post(f"/node/{WEB_1}/ship/@fact.custom.ship/bell")
+    assert "@fact.custom.ship" in error_body(placed.content, 500)
 
 
 def test_jobs_are_found_by_the_name_or_the_label_of_their_operation(extended: Cluster) -> None:

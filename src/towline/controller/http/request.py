@@ -327,10 +327,8 @@ def _placed(request: Request, operation: Operation[..., Any]) -> dict[str, Any]:
                 f"The parameter {name!r} in the path is not UTF-8", error
             ) from error
     try:
-        return msgspec.structs.asdict(
-            msgspec.convert(texts, operation.signature.struct(Place.PATH), strict=False)
-        )
-    except msgspec.ValidationError as error:
+        return operation.signature.read(Place.PATH, texts, strict=False)
+    except ValueError as error:
         raise InvalidRequest.because("A parameter in the path is not valid", error) from error
 
 
