@@ -82,11 +82,12 @@ set_up_engine() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# What only the tests need: Podman, whose service answers as an engine does, certificates, a browser.
+# What only the tests need: Podman, whose service answers as an engine does, certificates, curl, a browser.
 set_up_test_parts() {
     local -a missing=()
     command -v podman >/dev/null || missing+=(podman)
     command -v openssl >/dev/null || missing+=(openssl)
+    command -v curl >/dev/null || missing+=(curl)
     command -v chromium google-chrome >/dev/null || missing+=(chromium)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }

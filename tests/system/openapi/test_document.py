@@ -5,7 +5,7 @@ from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.system.openapi.document import PULL_PATH, content, entries
+from tests.system.openapi.document import PULL_PATH, content, entries, holds
 from tests.testing.cluster import Cluster
 
 # What the page lists of a result, and of an error; its example has each of these types.
@@ -31,8 +31,30 @@ def test_every_operation_says_in_a_line_what_it_does(api: dict[str, Any]) -> Non
         assert entry["summary"], path
 
 
-def test_the_document_is_the_same_under_api(fleet: Cluster, api: dict[str, Any]) -> None:
-    assert fleet.anyone.get("/api/openapi.json").json() == api
+def test_the_document_names_first_where_it_was_read(fleet: Cluster, api: dict[str, Any]) -> None:
+    below = fleet.anyone.get("/api/openapi.json").json()
+    assert api["servers"] == [{"url": "/"}, {"url": "/api"}]
+    assert below["servers"] == [{"url": "/api"}, {"url": "/"}]
+    assert below | {"servers": api["servers"]} == api
+
+
+def test_operations_stand_by_domain_and_each_domain_has_a_text(api: dict[str, Any]) -> None:
+    domains = [entry["tags"][0] for _, _, entry in entries(api)]
+    assert domains == sorted(domains)
+    assert [tag["name"] for tag in api["tags"]] == list(dict.fromkeys(domains))
+    assert all(tag["description"].endswith(".") for tag in api["tags"])
+
+
+def test_what_the_document_shows_of_bodies_and_errors_is_valid(api: dict[str, Any]) -> None:
+    examples = [
+        (path, holder["content"]["application/json"])
+        for path, _, entry in entries(api)
+        for holder in (entry.get("requestBody", {}), *entry["responses"].values())
+        if "example" in holder.get("content", {}).get("application/json", {})
+    ]
+    assert {path for path, _ in examples} >= {PULL_PATH, "/registry/{host}"}
+    for _, shown in examples:
+        holds(api, shown["schema"], shown["example"])
 
 
 def test_the_pull_is_that_of_the_page(api: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from importlib import resources
 
 import msgspec
@@ -10,10 +11,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from towline import __version__
-from towline.controller.http.app import OpenRoute
+from towline.controller.http.app import PREFIXES, OpenRoute
 from towline.controller.http.middleware import JSON
 from towline.controller.http.openapi import document
+from towline.controller.http.presentation import presented
 from towline.operation import catalog
+
+DESCRIPTION = "/openapi.json"
+
+DOMAINS = {
+    "agent": "The nodes: who is here, what they are, and which take no more work.",
+    "event": "What happens in all jobs, as it happens.",
+    "health": "Whether a controller is alive, and whether a job would work.",
+    "job": "What was asked for: how far it is, and what may be done about it.",
+    "registry": "Credentials of registries, which are kept for pulls and shown to nobody.",
+    "version": "What answers.",
+}
+"""What the controller's own domains are about; an operation's module says that itself."""
 
 PAGE = resources.files("towline.controller.http") / "page"
 
@@ -53,9 +67,21 @@ class Document:
 
 def document_routes() -> list[OpenRoute]:
     """Return the routes of the OpenAPI document, and of the page that shows it."""
-    described = msgspec.json.encode(document(catalog, __version__))
+    described = document(catalog, __version__)
+    domains = DOMAINS | {
+        operation.domain: (sys.modules[operation.function.__module__].__doc__ or "").split("\n")[0]
+        for operation in catalog
+    }
+    served = {
+        prefix: Document(msgspec.json.encode(presented(described, domains, prefix)), JSON)
+        for prefix in PREFIXES
+    }
+
+    async def answer(request: Request) -> Response:
+        return await served[request.url.path.removesuffix(DESCRIPTION)].answer(request)
+
     return [
-        OpenRoute("GET", "/openapi.json", Document(described, JSON).answer),
+        OpenRoute("GET", DESCRIPTION, answer),
         _file("/docs", "page.html", "text/html"),
         _file("/docs/page.css", "page.css", "text/css"),
         _file("/docs/page.js", "page.js", "text/javascript"),
