@@ -143,3 +143,18 @@ class InvalidConfiguration(TowlineError):
 
 class StateInUse(TowlineError):
     """Another process has locked the state directory."""
+
+
+class ApiError(TowlineError):
+    """The API answered a client with an error.
+
+    Attributes:
+        status: the HTTP status, 0 where there was no answer.
+        job_id: the job that failed, where there is one.
+    """
+
+    def __init__(
+        self, error: str, details: str = "", job_id: str | None = None, *, status: int = 0
+    ) -> None:
+        super().__init__(error, details, job_id)
+        self.status = status

@@ -80,6 +80,6 @@ def test_what_the_broker_refused_names_its_number() -> None:
 
 
 def test_an_error_of_the_api_is_of_the_family_too() -> None:
-    error = ApiError("Gone.", "", 404)
+    error = ApiError("Gone.", status=404)
     assert isinstance(error, TowlineError)
     assert error.status == 404

@@ -1,66 +1,113 @@
-"""The commands of operations, made from them: `towline docker pull IMAGE --on TARGET`."""
+"""The commands of operations and endpoints: `towline docker pull IMAGE --on NODE`."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterator
+from typing import Any
 
 import click
-import msgspec
 
 from towline.cli import run
 from towline.cli.command import Command, Group
-from towline.cli.connection import connection_parameters, take_where
+from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.login import login_parameters, take_login
-from towline.cli.options import OUTPUT, OUTPUT_FLAGS, job_option_parameters, take_job_options
+from towline.cli.options import (
+    JOB_OPTIONS,
+    OUTPUT,
+    OUTPUT_FLAGS,
+    given,
+    parameters_of,
+    take_job_options,
+)
+from towline.cli.output import print_answer, print_json
+from towline.endpoint import AnyEndpoint, Stream
 from towline.operation import Operation, catalog
 from towline.runtime import config
+from towline.signature import Upload
 
 SHORT = {"pull": "docker.pull"}
 """Short names of the commands that are used most."""
 
 
 class Commands(Group):
-    """The commands written by hand, and for each domain a group with those of its operations."""
-
-    def _domains(self) -> set[str]:
-        from towline import operations
-
-        operations.load_extra(config.load(None).operations)
-        return {operation.domain for operation in catalog}
+    """The commands written by hand, and those that operations and endpoints are."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*self.commands, *SHORT, *self._domains()})
+        return sorted({*self.commands, *SHORT, *(words[0] for words, _ in _made())})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
-        if command is not None:
+        if command is not None and not isinstance(command, click.Group):
             return command
-        domains = self._domains()
+        made = [(words, asked) for words, asked in _made() if words[0] == name]
         if name in SHORT:
             operation = catalog.get(SHORT[name])
-            return None if operation is None else _command(operation, name)
-        if name not in domains:
-            return None
-        group = Group(name, help=f"Operations of the domain {name}.")
-        for operation in catalog:
-            if operation.domain == name:
-                group.add_command(_command(operation, operation.verb))
-        return group
+            return None if operation is None else _of_operation(operation, name)
+        for words, asked in made:
+            if len(words) == 1:
+                return _of(asked, name)
+        if command is None and made:
+            command = Group(name, help=f"Operations of the domain {name}.")
+        if isinstance(command, click.Group):
+            for words, asked in made:
+                command.add_command(_of(asked, words[1]))
+        return command
 
 
-def _command(operation: Operation[..., Any], name: str) -> Command:
+def _made() -> Iterator[tuple[list[str], Operation[..., Any] | AnyEndpoint]]:
+    """Yield all operations and endpoints that are commands, with their words."""
+    from towline import operations
+    from towline.endpoints import offered
+
+    operations.load_extra(config.load(None).operations)
+    for operation in catalog:
+        yield [operation.domain, operation.verb], operation
+    for endpoint in offered:
+        if endpoint.command is not None:
+            yield endpoint.command.split(), endpoint
+
+
+def _of(asked: Operation[..., Any] | AnyEndpoint, name: str) -> Command:
+    return _of_operation(asked, name) if isinstance(asked, Operation) else _of_endpoint(asked, name)
+
+
+def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
+    """Return an endpoint's command."""
+    streams = isinstance(endpoint, Stream)
+    parameters = parameters_of(endpoint.signature.parameters)
+    taken = {flag for parameter in parameters for flag in parameter.opts}
+    if endpoint.result is not None and not streams:
+        parameters.append(click.Option(OUTPUT_FLAGS, **OUTPUT))
+
+    def callback(**values: Any) -> None:
+        where, output = take_where(values), values.pop("output", "json")
+        found = endpoint.signature.arguments(
+            {
+                name: Upload(value.name, value.read()) if hasattr(value, "read") else value
+                for name, value in given(values).items()
+            }
+        )
+        with connect(where) as client:
+            if isinstance(endpoint, Stream):
+                for event in client.stream(endpoint, **found):
+                    print_json(event.data, indent=None)
+                return
+            answer = client.call(endpoint, **found)
+        if answer is not None:
+            print_answer(answer, output)
+
+    return Command(
+        name,
+        params=parameters + connection_parameters(taken),
+        callback=callback,
+        help=f"{endpoint.summary}\n\n{endpoint.description}",
+        short_help=endpoint.summary,
+    )
+
+
+def _of_operation(operation: Operation[..., Any], name: str) -> Command:
     """Return an operation's command. Required parameters are its arguments, others its options."""
-    parameters: list[click.Parameter] = []
-    for field in msgspec.structs.fields(operation.parameters):
-        kind, extra = _kind(field.type)
-        if field.required:
-            parameters.append(
-                click.Argument([field.name], type=kind, nargs=-1 if extra.get("multiple") else 1)
-            )
-        else:
-            flag = f"--{field.name.replace('_', '-')}"
-            words = _description(field)
-            parameters.append(click.Option([flag, field.name], type=kind, help=words, **extra))
+    parameters = parameters_of(operation.signature.parameters)
     taken = {flag for parameter in parameters for flag in parameter.opts}
     parameters += [
         click.Option(
@@ -72,7 +119,7 @@ def _command(operation: Operation[..., Any], name: str) -> Command:
         click.Option(
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),
-        *job_option_parameters(),
+        *parameters_of(JOB_OPTIONS),
         click.Option(OUTPUT_FLAGS, **OUTPUT),
     ]
     if operation.takes_credential:
@@ -84,12 +131,7 @@ def _command(operation: Operation[..., Any], name: str) -> Command:
         credential = take_login(values)
         names = ("on", "wait", "output")
         rest = {name: values.pop(name) for name in names}
-        given = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-            if value is not None and value != ()
-        }
-        run.run(operation, given, where, options, credential, **rest)
+        run.run(operation, given(values), where, options, credential, **rest)
 
     return Command(
         name,
@@ -98,29 +140,3 @@ def _command(operation: Operation[..., Any], name: str) -> Command:
         help=f"{operation.summary}\n\n\b\n{operation.description}",
         short_help=operation.summary,
     )
-
-
-def _description(field: msgspec.structs.FieldInfo) -> str | None:
-    """Return the help of an option: the parameter's description and default."""
-    # Of one that may be left out the description stands inside: `Annotated[str, …] | None`.
-    hints = (field.type, *get_args(field.type))
-    extras = [extra for hint in hints for extra in getattr(hint, "__metadata__", ())]
-    metas = [extra for extra in extras if hasattr(extra, "title")]
-    words = next((meta.description for meta in metas if meta.description), None)
-    if words is None or field.default in (None, ""):
-        return words
-    return f"{words}  [default: {field.default}]"
-
-
-def _kind(annotation: Any) -> tuple[Any, dict[str, Any]]:
-    """Return click's type for a parameter, and further arguments of its option."""
-    if get_origin(annotation) is Literal:
-        return click.Choice([str(value) for value in get_args(annotation)]), {}
-    if get_origin(annotation) is list:
-        return _kind(get_args(annotation)[0])[0], {"multiple": True}
-    inner = [part for part in get_args(annotation) if part is not type(None)]
-    if inner and (type(None) in get_args(annotation) or hasattr(annotation, "__metadata__")):
-        return _kind(inner[0])
-    if annotation is bool:
-        return bool, {}
-    return annotation if annotation in (int, float, str) else str, {}

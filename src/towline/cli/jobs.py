@@ -1,4 +1,4 @@
-"""The commands about jobs: list, show, follow, cancel, pause, resume and retry them."""
+"""The commands about jobs: list, show, follow, cancel and retry them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from towline.cli import outcome, watch
 from towline.cli.command import Command
@@ -18,7 +19,7 @@ from towline.cli.output import label, print_job, print_json, print_table, printa
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from towline.client import Client, JobEvent, JobView, Steered
+    from towline.client import Client, Event, JobEvent, JobView
 
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
@@ -64,19 +65,20 @@ def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
         return
     print_table(
         ["JOB", "CREATED", "OPERATION", "TARGET", "STATUS", "NODES", "CALLER"],
-        [_row(job) for job in page["items"]],
+        [_row(job) for job in page.items],
     )
-    cursor = page.get("next_cursor")
-    if cursor:
-        total = page["total_items"]
-        print(f"{total} in all; --cursor {cursor} shows what is older", file=sys.stderr)
+    if page.next_cursor:
+        print(
+            f"{page.total_items} in all; --cursor {page.next_cursor} shows what is older",
+            file=sys.stderr,
+        )
 
 
 def _row(job: JobView) -> list[str]:
-    nodes = ", ".join(f"{count} {status}" for status, count in job.get("nodes", {}).items())
+    nodes = ", ".join(f"{count} {status}" for status, count in (job.nodes or {}).items())
     return [
-        *(job["id"], job["created"], label(job["operation"]["type"]), job["target"], job["status"]),
-        *(nodes or "-", job["caller"]),
+        *(job.id, job.created, label(job.operation.type), job.target, job.status),
+        *(nodes or "-", job.caller),
     ]
 
 
@@ -95,7 +97,7 @@ def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
             _follow(client, job_id, output)
         found = client.job(job_id)
     if follow:
-        outcome.end(job_id, found["results"])
+        outcome.end(job_id, found.rows or [])
     if output == "json":
         print_json(found)
     else:
@@ -130,24 +132,27 @@ def _follow(client: Client, job_id: str, output: str) -> None:
         screen.close()
 
 
-def _print_events(events: Iterable[JobEvent], output: str, *, with_job: bool) -> None:
+def _print_events(events: Iterable[Event[JobEvent]], output: str, *, with_job: bool) -> None:
     for event in events:
         if output == "json":
-            print_json({"id": event.id, "event": event.kind, **event.data}, indent=None)
+            print_json(
+                {"id": event.id, "event": event.kind, **msgspec.to_builtins(event.data)},
+                indent=None,
+            )
         else:
             print(printable(_line(event, with_job=with_job)), flush=True)
 
 
-def _line(event: JobEvent, *, with_job: bool) -> str:
+def _line(event: Event[JobEvent], *, with_job: bool) -> str:
     data = event.data
-    words = data.get("error") or data.get("reason") or data.get("message") or ""
-    if event.kind == "submitted":
-        words = f"{label(data['operation']['type'])} for {data['target']} by {data['caller']}"
+    words = data.error or data.reason or data.message or ""
+    if event.kind == "submitted" and data.operation is not None:
+        words = f"{label(data.operation.type)} for {data.target} by {data.caller}"
     elif event.kind == "end":
-        counts = ", ".join(f"{count} {status}" for status, count in data["nodes"].items())
-        words = f"{data['status']}: {counts}"
-    parts = [data.get("timestamp", ""), event.job_id if with_job else ""]
-    parts += [f"{event.kind:10}", data.get("hostname", ""), words]
+        counts = ", ".join(f"{count} {status}" for status, count in (data.nodes or {}).items())
+        words = f"{data.status}: {counts}"
+    parts = [data.timestamp or "", data.job_id if with_job else ""]
+    parts += [f"{event.kind:10}", data.hostname or "", words]
     return "  ".join(part for part in parts if part)
 
 
@@ -169,38 +174,7 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
     if output == "json":
         print_json(cancelled)
     else:
-        results_table(cancelled["results"])
-
-
-@with_connection
-@click.command(cls=Command)
-@click.argument("job_id")
-@output_option
-def pause(job_id: str, output: str, **values: Any) -> None:
-    """Give no more nodes of a job their turn.
-
-    Nodes that have begun go on. Only a job that was made with --max-parallel or --canary can be
-    paused.
-    """
-    with connect(take_where(values)) as client:
-        _print_steered(client.pause(job_id), output)
-
-
-@with_connection
-@click.command(cls=Command)
-@click.argument("job_id")
-@output_option
-def resume(job_id: str, output: str, **values: Any) -> None:
-    """Give nodes of a paused job their turn again."""
-    with connect(take_where(values)) as client:
-        _print_steered(client.resume(job_id), output)
-
-
-def _print_steered(steered: Steered, output: str) -> None:
-    if output == "json":
-        print_json(steered)
-    else:
-        print(steered["message"])
+        results_table(cancelled.rows)
 
 
 @with_connection
@@ -232,12 +206,12 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
             made = asking.retry(job_id, on=on)
         except KeyboardInterrupt:
             outcome.interrupted_early()
-        found = client.job(made["job_id"])
+        found = client.job(made.job_id)
     if output == "json":
-        print_json({"job_id": made["job_id"], "results": found["results"]})
+        print_json({"job_id": made.job_id, "results": found.rows or []})
     else:
-        results_table(found["results"])
-    outcome.end(made["job_id"], found["results"])
+        results_table(found.rows or [])
+    outcome.end(made.job_id, found.rows or [])
 
 
-COMMANDS = (jobs, job, cancel, pause, resume, retry)
+COMMANDS = (jobs, job, cancel, retry)

@@ -1,4 +1,4 @@
-"""The commands about nodes: list them, and say which of them take work."""
+"""The command that lists nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from towline.client import NodeView
+    from towline.client import AgentView
 
 
 @with_connection
@@ -29,47 +29,26 @@ def nodes(output: str, **values: Any) -> None:
         ["HOSTNAME", "STATE", "LABELS", "VERSION", "LAST HEARD", "MACHINE ID"],
         [
             [
-                node["hostname"],
+                node.hostname,
                 _state_of(node),
-                " ".join(f"{key}:{value}" for key, value in node["labels"].items()),
-                node["version"],
-                node["last_heard"],
-                node["machine_id"],
+                " ".join(f"{key}:{value}" for key, value in node.labels.items()),
+                node.version,
+                node.last_heard,
+                node.machine_id,
             ]
             for node in found
         ],
     )
 
 
-def _state_of(node: NodeView) -> str:
-    states = [node["status"]]
-    if node["state"] != node["status"]:
-        states.append(node["state"])
-    elif "drained_at" in node:
+def _state_of(node: AgentView) -> str:
+    states: list[str] = [node.status]
+    if node.state != node.status:
+        states.append(node.state)
+    elif node.drained_at is not None:
         states.append("drained")
-    states += [f"{name}: {why}" for name, why in node.get("troubles", {}).items()]
+    states += [f"{name}: {why}" for name, why in node.troubles.items()]
     return "; ".join(states)
 
 
-@with_connection
-@click.command(cls=Command)
-@click.argument("node")
-def drain(node: str, **values: Any) -> None:
-    """Stop giving work to a node.
-
-    What runs there goes on to its end.
-    """
-    with connect(take_where(values)) as client:
-        print(client.drain(node))
-
-
-@with_connection
-@click.command(cls=Command)
-@click.argument("node")
-def undrain(node: str, **values: Any) -> None:
-    """Give work to a drained node again."""
-    with connect(take_where(values)) as client:
-        print(client.undrain(node))
-
-
-COMMANDS = (nodes, drain, undrain)
+COMMANDS = (nodes,)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from towline.operation import OUTCOME, RESULT_RESERVED, STATUS
 
 if TYPE_CHECKING:
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print `value` as JSON, on one line where `indent` is None."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False), flush=indent is None)
+    plain = msgspec.to_builtins(value)
+    print(json.dumps(plain, indent=indent, ensure_ascii=False), flush=indent is None)
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
@@ -62,31 +65,47 @@ def label(operation: str) -> str:
 
 def print_job(job: JobView) -> None:
     """Print a job for people: what it is, its result on each node, and its timeline."""
-    operation = job["operation"]
-    print(f"job        {job['id']}")
-    print(f"status     {job['status']}")
-    print(
-        f"operation  {label(operation['type'])} {json.dumps(operation['data'], ensure_ascii=False)}"
-    )
-    print(f"target     {job['target']}")
-    print(f"caller     {printable(job['caller'])}")
-    print(f"created    {job['created']}")
-    print(f"expires    {job['expires']}")
-    if "resolved" in job:
-        resolved = job["resolved"]
-        print(printable(f"resolved   {resolved['digest']} by {resolved['resolver']}"))
+    operation = job.operation
+    print(f"job        {job.id}")
+    print(f"status     {job.status}")
+    print(f"operation  {label(operation.type)} {json.dumps(operation.data, ensure_ascii=False)}")
+    print(f"target     {job.target}")
+    print(f"caller     {printable(job.caller)}")
+    print(f"created    {job.created}")
+    print(f"expires    {job.expires}")
+    if job.resolved is not None:
+        print(printable(f"resolved   {job.resolved.digest} by {job.resolved.resolver}"))
     print()
-    results_table(job["results"])
+    results_table(job.rows or [])
     print()
     print_table(
         ["TIME", "EVENT", "NODE", ""],
         [
             [
-                moment["timestamp"],
-                moment["event"],
-                moment.get("hostname", ""),
-                moment.get("error") or moment.get("reason") or moment.get("message", ""),
+                *(moment.timestamp, moment.event, moment.hostname or ""),
+                moment.error or moment.reason or moment.message or "",
             ]
-            for moment in job["timeline"]
+            for moment in job.timeline or []
         ],
     )
+
+
+def print_answer(answer: object, output: str) -> None:
+    """Print what an endpoint has answered: a table where it is a list of things of one kind."""
+    plain = msgspec.to_builtins(answer)
+    if output == "json" or not isinstance(plain, dict):
+        print_json(plain)
+        return
+    lists = [value for value in plain.values() if isinstance(value, list)]
+    if "message" in plain:
+        print(printable(str(plain["message"])))
+    elif len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
+        names = list(dict.fromkeys(name for row in lists[0] for name in row))
+        print_table(
+            [name.replace("_", " ").upper() for name in names],
+            [[_cell(row.get(name)) for name in names] for row in lists[0]],
+        )
+    else:
+        width = max(map(len, plain), default=0)
+        for name, value in plain.items():
+            print(f"{name.ljust(width)}  {printable(_cell(value))}")

@@ -1,4 +1,4 @@
-"""The commands about registries: keep, list and remove the credentials for them."""
+"""The commands about registries: keep and list the credentials for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def set_(host: str, username: str | None, identity_token: bool, **values: Any) -
             password=None if identity_token else secret,
             identity_token=secret if identity_token else None,
         )
-    print(f"Kept for {kept['registry']}: {_whose(kept)}.")
+    print(f"Kept for {kept.registry}: {_whose(kept)}.")
 
 
 @registry.command("list")
@@ -60,31 +60,19 @@ def list_(output: str, **values: Any) -> None:
         return
     print_table(
         ["REGISTRY", "CREDENTIAL", "UPDATED", "BY"],
-        [
-            [kept["registry"], _whose(kept), kept["updated_at"], kept["updated_by"]]
-            for kept in found
-        ],
+        [[kept.registry, _whose(kept), kept.updated_at, kept.updated_by] for kept in found],
     )
 
 
 def _whose(kept: RegistryView) -> str:
-    name = f" of {kept['username']}" if "username" in kept else ""
+    name = f" of {kept.username}" if kept.username else ""
     unreadable = (
-        "" if kept["readable"] else ", encrypted with a key that this controller does not have"
+        "" if kept.readable else ", encrypted with a key that this controller does not have"
     )
-    return f"{kept['type'].replace('_', ' ')}{name}{unreadable}"
+    return f"{kept.type.replace('_', ' ')}{name}{unreadable}"
 
 
-@registry.command()
-@click.argument("host")
-def remove(host: str, **values: Any) -> None:
-    """Remove the credential of a registry."""
-    with connect(take_where(values)) as client:
-        client.remove_registry(host)
-    print(f"The credential for {host} is removed.")
-
-
-for command in (set_, list_, remove):
+for command in (set_, list_):
     with_connection(command)
 
 COMMANDS = (registry,)

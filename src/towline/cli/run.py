@@ -11,7 +11,6 @@ import msgspec
 
 from towline.cli import outcome, watch
 from towline.cli.connection import Where, connect, duration
-from towline.cli.options import JobOptions
 from towline.cli.output import print_json, results_table
 from towline.operation import Operation
 from towline.wire.target import ANY
@@ -34,7 +33,7 @@ def run(
     operation: Operation[..., Any],
     parameters: dict[str, Any],
     where: Where,
-    options: JobOptions,
+    options: dict[str, Any],
     credential: Credential | None,
     *,
     on: str,
@@ -46,7 +45,7 @@ def run(
     Args:
         parameters: the operation's, by their names.
         where: where the API is.
-        options: how the job is carried out.
+        options: how the job is carried out, as `Client.with_options` takes it.
         credential: for the image's registry, where the command line brings one.
         on: the target.
         wait: how long to wait for the nodes that are there; None for their end.
@@ -70,7 +69,7 @@ def run(
             # A single node failed. It is shown like every other failure, one node a line.
             job_id = error.job_id
             try:
-                rows = client.job(job_id)["results"]
+                rows = client.job(job_id).rows or []
             except ApiError as refused:
                 # A token that may pull need not be one that may read jobs.
                 raise error if refused.status == FORBIDDEN else refused from None

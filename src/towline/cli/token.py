@@ -64,15 +64,16 @@ def create_token(
     """Print a new token, and nothing else."""
     from towline import operations
     from towline.controller import auth
+    from towline.endpoints import offered
 
     settings = config.load(config_file, **flags)
     lifetime = duration(expires)
     _check("role", roles, auth.ROLES.keys() | settings.roles.keys())
     if permissions:
         operations.load_extra(settings.operations)
-        asked = {operation.permission for operation in catalog}
+        asked = {each.permission for each in (*offered, *catalog) if each.permission is not None}
         granted = {permission for role in settings.roles.values() for permission in role}
-        _check("permission", permissions, auth.OF_ENDPOINTS | asked | granted)
+        _check("permission", permissions, asked | granted)
     print(
         auth.create_token(
             local.signing_key(settings),

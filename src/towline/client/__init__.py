@@ -9,44 +9,41 @@ Example:
 
 from __future__ import annotations
 
-from towline.client.async_client import AsyncClient
-from towline.client.client import Client
-from towline.client.handles import AsyncJob, Job
-from towline.client.models import (
-    ApiError,
-    Cancelled,
-    JobEvent,
-    JobPage,
-    JobSnapshot,
-    JobView,
-    NodeView,
-    Progress,
-    RegistryView,
-    Result,
-    Retried,
-    Steered,
-)
-from towline.client.options import EventFilters, JobFilters, Options
+from towline.client.aio.client import AsyncClient
+from towline.client.aio.job import AsyncJob
+from towline.client.models import JobSnapshot, Progress
+from towline.client.options import EventFilters, JobFilters
+from towline.client.sync.client import Client
+from towline.client.sync.job import Job
+from towline.endpoint import Event
+from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
+from towline.endpoints.nodes import AgentView
+from towline.endpoints.registries import RegistryView
+from towline.endpoints.results import Result
+from towline.endpoints.views import JobEvent, JobView
+from towline.errors import ApiError
+from towline.options import JobOptions
 from towline.wire.credential import Credential
 from towline.wire.progress import NodeProgress, PartProgress, Total
 
 __all__ = [
+    "AgentView",
     "ApiError",
     "AsyncClient",
     "AsyncJob",
     "Cancelled",
     "Client",
     "Credential",
+    "Event",
     "EventFilters",
     "Job",
     "JobEvent",
     "JobFilters",
+    "JobOptions",
     "JobPage",
     "JobSnapshot",
     "JobView",
     "NodeProgress",
-    "NodeView",
-    "Options",
     "PartProgress",
     "Progress",
     "RegistryView",

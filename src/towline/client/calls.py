@@ -1,31 +1,24 @@
-"""The calls of the API: what each one requests, and how its answer is read. No connection."""
+"""Calls of endpoints: what each one requests, and how its answer is read. No connection."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+import httpx
 import msgspec
 
-from towline.client.connection import MARGIN
-from towline.client.models import (
-    ApiError,
-    Cancelled,
-    JobPage,
-    JobSnapshot,
-    JobView,
-    NodeView,
-    RegistryView,
-    Result,
-    Retried,
-    Steered,
-)
-from towline.client.options import Options
-from towline.errors import sentence
-from towline.operation import OUTCOME, Operation
+from towline.client.connection import MARGIN, body, foreign
+from towline.client.models import JobSnapshot
+from towline.endpoint import AnyEndpoint, Endpoint
+from towline.endpoints import results
+from towline.endpoints.operations import endpoint_of
+from towline.errors import ApiError, sentence
+from towline.operation import Operation
+from towline.options import JobOptions
+from towline.signature import Place
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -37,33 +30,32 @@ class Call(Generic[R]):
 
     Attributes:
         method, path: of the route, the path with its placeholders filled in.
-        read: turns the answer's body into what the caller gets.
-        expected: the fields that the answer must have.
-        wait: seconds that the request asks the controller to wait; None where it can't wait.
-        headers, params, json: the rest of the request: its headers, query and body.
+        read: turns the answer into what the caller gets.
+        wait: seconds that the request asks the controller to wait.
+        headers, params, json, data, files: the rest of the request, as an HTTP client takes it.
     """
 
     method: str
     path: str
-    read: Callable[[dict[str, Any]], R]
-    expected: tuple[str, ...] = ()
-    wait: float | None = None
+    read: Callable[[httpx.Response], R]
+    wait: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     json: dict[str, Any] | None = None
+    data: dict[str, str] | None = None
+    files: dict[str, tuple[str, bytes]] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of an HTTP client's `request`."""
-        headers = dict(self.headers)
-        if self.wait is not None:
-            headers["Prefer"] = f"wait={math.ceil(self.wait)}" if self.wait else "respond-async"
         return {
             "method": self.method,
             "url": self.path,
-            "headers": headers,
+            "headers": self.headers,
             "params": self.params,
             "json": self.json,
-            "timeout": (self.wait or 0.0) + MARGIN,
+            "data": self.data,
+            "files": self.files,
+            "timeout": self.wait + MARGIN,
         }
 
 
@@ -72,208 +64,130 @@ def segment(text: str) -> str:
     return quote(text, safe=":") if text.strip(".") else text.replace(".", "%2E")
 
 
-def run(
-    operation: Operation[..., S], on: str, values: dict[str, Any], options: Options
-) -> Call[JobSnapshot[S]]:
-    """Return the call that runs an operation; raises `ApiError` where a parameter is not valid."""
+def of(endpoint: Endpoint[..., R], values: dict[str, Any], options: JobOptions) -> Call[R]:
+    """Return the call of an endpoint.
+
+    Args:
+        values: its parameters by name; those of a group as one struct, or not at all.
+        options: for a group that is not among the values.
+
+    Raises:
+        ApiError: a parameter is not valid.
+    """
+
+    def read(response: httpx.Response) -> R:
+        found = body(response)
+        if endpoint.result is None:
+            return None  # type: ignore[return-value]
+        try:
+            return msgspec.convert(found, endpoint.result)  # type: ignore[no-any-return]
+        except msgspec.ValidationError as error:
+            raise foreign(response, error) from error
+
+    return _request(endpoint, values, options, read)
+
+
+def _request(
+    endpoint: AnyEndpoint,
+    values: dict[str, Any],
+    options: JobOptions,
+    read: Callable[[httpx.Response], R],
+) -> Call[R]:
+    signature = endpoint.signature
+    given = dict(values)
+    for group, kind in signature.groups.items():
+        chosen = given.pop(group, options)
+        for name in kind.__struct_fields__:
+            if (value := getattr(chosen, name)) is not None:
+                given[name] = value
     try:
-        parameters = operation.read(values)
+        signature.check(given)
     except (msgspec.ValidationError, ValueError) as error:
         raise ApiError(
-            sentence(f"{operation.label}: a parameter is not valid", error), str(error), 400
+            sentence(f"{endpoint.label}: a parameter is not valid", error), str(error), status=400
         ) from error
-    plain: dict[str, Any] = msgspec.to_builtins(parameters)
-    path = operation.route
-    for name in list(plain):
-        if f"{{{name}}}" in path:
-            path = path.replace(f"{{{name}}}", segment(str(plain.pop(name))))
-    query: dict[str, Any] = dict(options.query())
+    path = endpoint.path
+    headers: dict[str, str] = {}
+    placed: dict[Place, dict[str, Any]] = {place: {} for place in Place}
+    for parameter in signature.parameters:
+        name = parameter.name
+        value = given.get(name)
+        if name not in given or (value is None and parameter.default is None):
+            continue
+        if parameter.place is Place.HEADER:
+            headers[parameter.header.name] = parameter.header.write(value)
+        elif parameter.place is Place.PATH:
+            path = path.replace(f"{{{name}}}", segment(str(msgspec.to_builtins(value))))
+        elif parameter.place is Place.PART:
+            placed[Place.PART][name] = _part(value)
+        else:
+            placed[parameter.place][name] = msgspec.to_builtins(value)
+    fields = placed[Place.BODY]
     return Call(
-        operation.method,
-        path.replace("{hostname}", segment(on)),
-        lambda body: snapshot(operation, body["job_id"], body["results"], operation.success),
-        expected=("job_id", "results"),
-        wait=options.wait,
-        headers=options.headers(),
-        params=query if operation.signature.has_body else query | plain,
-        json=plain if operation.signature.has_body else None,
+        endpoint.method,
+        path,
+        read,
+        wait=float(given.get("wait", 0.0)),
+        headers=headers,
+        params={name: _text(value) for name, value in placed[Place.QUERY].items()},
+        json=fields if signature.has_body and not signature.takes_file else None,
+        data={name: _text(value) for name, value in fields.items()}
+        if signature.takes_file
+        else None,
+        files=placed[Place.PART] or None,
     )
 
 
-def job(job_id: str, wait: float) -> Call[JobView]:
-    """Return the call for one job."""
-    return Call(
-        "GET",
-        f"/job/{segment(job_id)}",
-        lambda body: cast(JobView, body),
-        expected=("id", "results"),
-        wait=wait or None,
-    )
+def _part(upload: Any) -> tuple[str, bytes]:
+    """Return an `Upload` as an HTTP client takes it; one without a name would be no file."""
+    return upload.filename or "file", upload.content
 
 
-def jobs(filters: dict[str, Any]) -> Call[JobPage]:
-    """Return the call for a page of jobs."""
-    params = {name: value for name, value in filters.items() if value is not None}
-    return Call(
-        "GET",
-        "/job",
-        lambda body: cast(JobPage, body),
-        expected=("items", "total_items"),
-        params=params,
-    )
+def _text(value: object) -> str:
+    """Return a value as queries and forms have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def progress(job_id: str, node: str | None) -> tuple[str, dict[str, Any]]:
-    """Return path and query of the stream of a job's progress."""
-    return f"/job/{segment(job_id)}/progress", {"node": node}
+class _Made(msgspec.Struct):
+    """What is answered to whoever runs an operation."""
+
+    job_id: str
+    results: list[dict[str, Any]]
 
 
-def cancel(job_id: str, wait: float) -> Call[Cancelled]:
-    """Return the call that stops a job."""
-    return Call(
-        "POST",
-        f"/job/{segment(job_id)}/cancel",
-        lambda body: cast(Cancelled, body),
-        expected=("job_id", "results"),
-        wait=wait,
-    )
+def run(
+    operation: Operation[..., S], on: str, values: dict[str, Any], options: JobOptions
+) -> Call[JobSnapshot[S]]:
+    """Return the call that runs an operation; raises `ApiError` where a parameter is not valid."""
 
+    def read(response: httpx.Response) -> JobSnapshot[S]:
+        found = body(response)
+        try:
+            made = msgspec.convert(found, _Made)
+        except msgspec.ValidationError as error:
+            raise foreign(response, error) from error
+        return snapshot(operation, made.job_id, made.results, response.status_code)
 
-def steer(job_id: str, verb: Literal["pause", "resume"]) -> Call[Steered]:
-    """Return the call that pauses or resumes a job."""
-    return Call(
-        "POST",
-        f"/job/{segment(job_id)}/{verb}",
-        lambda body: cast(Steered, body),
-        expected=("job_id", "message"),
-    )
-
-
-def retry(job_id: str, on: str | None, options: Options) -> Call[Retried]:
-    """Return the call that does a job again, on the target `on` where it is given."""
-    return Call(
-        "POST",
-        f"/job/{segment(job_id)}/retry",
-        lambda body: cast(Retried, body),
-        expected=("job_id", "status"),
-        wait=options.wait,
-        headers=options.headers(),
-        params=dict(options.query()),
-        json={} if on is None else {"target_hostname": on},
-    )
-
-
-def delete_job(job_id: str) -> Call[None]:
-    """Return the call that deletes a job."""
-    return Call("DELETE", f"/job/{segment(job_id)}", lambda body: None)
-
-
-def nodes() -> Call[list[NodeView]]:
-    """Return the call for all registered nodes."""
-    return Call(
-        "GET", "/agent", lambda body: cast(list[NodeView], body["agents"]), expected=("agents",)
-    )
-
-
-def node(name: str) -> Call[NodeView]:
-    """Return the call for one node."""
-    return Call(
-        "GET",
-        f"/agent/{segment(name)}",
-        lambda body: cast(NodeView, body),
-        expected=("hostname", "status"),
-    )
-
-
-def schedule(name: str, verb: Literal["drain", "undrain"]) -> Call[str]:
-    """Return the call that drains or undrains a node."""
-    return Call(
-        "POST",
-        f"/agent/{segment(name)}/{verb}",
-        lambda body: str(body["message"]),
-        expected=("message",),
-    )
-
-
-def registries() -> Call[list[RegistryView]]:
-    """Return the call for all registries that have a credential."""
-    return Call(
-        "GET",
-        "/registry",
-        lambda body: cast(list[RegistryView], body["registries"]),
-        expected=("registries",),
-    )
-
-
-def registry(host: str) -> Call[RegistryView]:
-    """Return the call for one registry."""
-    return Call(
-        "GET",
-        f"/registry/{segment(host)}",
-        lambda body: cast(RegistryView, body),
-        expected=("registry",),
-    )
-
-
-def set_registry(host: str, given: dict[str, str | None]) -> Call[RegistryView]:
-    """Return the call that keeps a credential for a registry."""
-    return Call(
-        "PUT",
-        f"/registry/{segment(host)}",
-        lambda body: cast(RegistryView, body),
-        expected=("registry",),
-        json={name: value for name, value in given.items() if value is not None},
-    )
-
-
-def remove_registry(host: str) -> Call[None]:
-    """Return the call that removes a registry's credential."""
-    return Call("DELETE", f"/registry/{segment(host)}", lambda body: None)
-
-
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the results of all operations have in common."""
-
-    hostname: str
-    status: str
-    error: str | None = None
-    waits: str | None = None
-    machine_id: str | None = None
-    reason: str | None = None
-
-
-class _Beside(_Outcome, frozen=True, kw_only=True):
-    """The same beside a status of the operation's own."""
-
-    status: str = msgspec.field(name=OUTCOME)
+    return _request(endpoint_of(operation), {"hostname": on, **values}, options, read)
 
 
 def snapshot(
-    operation: Operation[..., S], job_id: str, results: Any, status: int
+    operation: Operation[..., S], job_id: str, rows: list[dict[str, Any]], status: int = 200
 ) -> JobSnapshot[S]:
     """Return a job with the results that a controller has answered.
 
     Args:
-        results: as they stand in the answer's body.
+        rows: the results, as they stand in the answer's body.
         status: the answer's HTTP status, for errors.
 
     Raises:
-        ApiError: the results aren't those of this operation.
+        ApiError: they aren't those of this operation.
     """
     try:
-        kinds: Any = list[_Beside] if operation.status == OUTCOME else list[_Outcome]
-        outcomes: list[_Outcome] = msgspec.convert(results, kinds)
-        values = [
-            msgspec.convert(result, operation.result) if outcome.status == "ok" else None
-            for outcome, result in zip(outcomes, results, strict=True)
-        ]
-        identity = msgspec.convert(job_id, str)
+        return JobSnapshot(job_id, results.read(operation, rows))
     except msgspec.ValidationError as error:
         raise ApiError(
-            sentence(f"{operation.label}: the answer can't be read", error), str(error), status
+            sentence(f"{operation.label}: the answer can't be read", error),
+            str(error),
+            status=status,
         ) from error
-    read = [
-        Result(value=value, **msgspec.structs.asdict(outcome))
-        for outcome, value in zip(outcomes, values, strict=True)
-    ]
-    return JobSnapshot(identity, read)

@@ -8,8 +8,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from towline.client.models import ApiError
-from towline.errors import InvalidConfiguration, sentence
+from towline.errors import ApiError, InvalidConfiguration, sentence
 
 MARGIN = 15.0
 """Seconds that the HTTP request may take beyond the wait that it asks for."""
@@ -46,28 +45,36 @@ def connection(url: str, token: str) -> dict[str, Any]:
     return made
 
 
-def check(response: httpx.Response, expected: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of an answer that is no error and has the fields expected.
+def body(response: httpx.Response) -> dict[str, Any]:
+    """Return the body of an answer that is no error; an empty one where it has none.
 
     Raises:
         ApiError: the answer is an error, or comes from something that is no controller.
     """
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        body = {}
+    found: object = {}
+    if response.status_code != 204:
+        try:
+            found = response.json()
+        except ValueError as error:
+            if response.is_success:
+                raise foreign(response, error) from error
+    known = found if isinstance(found, dict) else {}
     if not response.is_success:
         job_id = response.headers.get("location", "").removeprefix("/job/") or None
-        error = str(body.get("error") or f"{response.status_code} from {response.url.host}")
-        raise ApiError(error, str(body.get("details", "")), response.status_code, job_id)
-    if any(name not in body for name in expected):
-        where = response.url.copy_with(raw_path=b"/")
-        raise ApiError(f"What answers at {where} is no controller.", "", response.status_code)
-    return body
+        said = str(known.get("error") or f"{response.status_code} from {response.url.host}")
+        details = str(known.get("details", ""))
+        raise ApiError(said, details, job_id, status=response.status_code)
+    return known
+
+
+def foreign(response: httpx.Response, cause: object) -> ApiError:
+    """Return the error of an answer that no controller of this version gives."""
+    where = response.url.copy_with(raw_path=b"/")
+    return ApiError(
+        f"What answers at {where} is no controller.", str(cause), status=response.status_code
+    )
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
     """Return the error of a controller that gave no answer."""
-    return ApiError(sentence(f"The controller at {url} does not answer", error), str(error), 0)
+    return ApiError(sentence(f"The controller at {url} does not answer", error), str(error))

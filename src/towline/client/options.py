@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar
 
 import msgspec
 
-from towline.wire.credential import Credential
+from towline.options import JobOptions
+
+P = ParamSpec("P")
+C = TypeVar("C")
 
 WAIT = 30.0
 """Seconds that a request waits for results by default. The request asks for it: what the controller
 is configured to may be longer than the HTTP request may take."""
+USUAL = JobOptions(wait=WAIT)
 
 
-class Options(msgspec.Struct, frozen=True):
-    """How jobs are carried out.
+def as_options(
+    kind: Callable[P, JobOptions],
+) -> Callable[[Callable[[C, dict[str, Any]], C]], Callable[Concatenate[C, P], C]]:
+    """Let a method take the fields of a struct as keyword arguments, each by its type.
 
-    Attributes:
-        wait: seconds that a request waits for results, at most.
-        expires: within how long each node must begin, `30s` or `12h`; None for the controller's
-            own default.
-        idempotency_key: the same key with the same request means the same job, for a day.
-        max_parallel: how many nodes run the job at a time: a number, or a percentage of its nodes,
-            `"10%"`.
-        canary: how many nodes run it first, alone; as `max_parallel`.
-        max_failures: how many nodes may fail; as `max_parallel`. When more have failed, those that
-            wait for their turn are cancelled.
-        credential: for the image's registry, in place of the one that is kept; it is never shown.
+    Args:
+        kind: the struct.
     """
 
-    wait: float = WAIT
-    expires: str | None = None
-    idempotency_key: str | None = None
-    max_parallel: int | str | None = None
-    canary: int | str | None = None
-    max_failures: int | str | None = None
-    credential: Credential | None = None
+    def decorate(method: Callable[[C, dict[str, Any]], C]) -> Callable[Concatenate[C, P], C]:
+        def taking(client: C, /, *args: P.args, **kwargs: P.kwargs) -> C:
+            return method(client, dict(kwargs))
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that carry these options."""
-        headers = {}
-        if self.idempotency_key is not None:
-            headers["Idempotency-Key"] = self.idempotency_key
-        if self.credential is not None:
-            headers["X-Registry-Auth"] = self.credential.header
-        return headers
+        taking.__doc__ = method.__doc__
+        return taking
 
-    def query(self) -> dict[str, str]:
-        """Return the query that carries these options."""
-        names = ("expires", "max_parallel", "canary", "max_failures")
-        given = {name: getattr(self, name) for name in names}
-        return {name: str(value) for name, value in given.items() if value is not None}
+    return decorate
 
 
-def changed(options: Options, **given: Any) -> Options:
+def changed(options: JobOptions, given: dict[str, Any]) -> JobOptions:
     """Return `options` with those that are given, and not None, in place of its own."""
     changes = {name: value for name, value in given.items() if value is not None}
     return msgspec.structs.replace(options, **changes)

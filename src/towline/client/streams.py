@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 import httpx_sse
 import msgspec
 
-from towline.client.connection import MARGIN, check
-from towline.client.models import ApiError, JobEvent, Progress
-from towline.wire.progress import JobProgress, NodeProgress, Total
+from towline.client.calls import Call
+from towline.client.connection import MARGIN, body
+from towline.client.models import Progress
+from towline.endpoint import Event, Stream
+from towline.endpoints.events import LAST, ProgressEvent
+from towline.errors import ApiError
+from towline.wire.progress import NodeProgress, Total
+
+R = TypeVar("R")
 
 SILENCE = 60.0
 """Seconds without a byte after which a stream is requested again. Controllers send one in 15."""
 RETRY_AFTER = 1.0
 """Seconds between the end of a connection and the next request."""
-LAST = "end"
 
 
-class EventStream:
+class EventStream(Generic[R]):
     """A stream of events that goes on after every interruption, whoever sends the requests.
 
     Attributes:
@@ -27,29 +32,23 @@ class EventStream:
         ended: whether nothing more is to come.
 
     Args:
-        path: the route.
-        params: the query; what is None is left out.
-        after: the id of the event behind which it begins; None for its beginning.
+        call: the request for it, with the event behind which it begins.
     """
 
-    def __init__(self, path: str, params: dict[str, Any], after: str | None) -> None:
-        self._path = path
-        self._params = {name: value for name, value in params.items() if value is not None}
-        self._after = after
+    def __init__(self, endpoint: Stream[..., R], call: Call[Any]) -> None:
+        self._endpoint = endpoint
+        self._call = call
+        self._after: str | None = None
         self.begun = False
         self.ended = False
 
     def request(self) -> dict[str, Any]:
         """Return the arguments of the next request."""
-        headers = {} if self._after is None else {"Last-Event-ID": self._after}
+        headers = dict(self._call.headers)
+        if self._after is not None:
+            headers["Last-Event-ID"] = self._after
         timeout = httpx.Timeout(MARGIN, read=SILENCE)
-        return {
-            "method": "GET",
-            "url": self._path,
-            "params": self._params,
-            "headers": headers,
-            "timeout": timeout,
-        }
+        return self._call.arguments() | {"headers": headers, "timeout": timeout}
 
     def check(self, response: httpx.Response) -> bool:
         """Return whether events follow.
@@ -61,18 +60,26 @@ class EventStream:
             ApiError: it is a refusal.
         """
         if not response.is_success:
-            check(response, ())
+            body(response)
         self.begun = True
         self.ended = response.status_code == 204
         return not self.ended
 
-    def read(self, event: httpx_sse.ServerSentEvent) -> JobEvent | None:
-        """Return an event and remember its place; None for one without data."""
+    def read(self, event: httpx_sse.ServerSentEvent) -> Event[R] | None:
+        """Return an event and remember its place; None for one without data.
+
+        Raises:
+            ApiError: it can't be read.
+        """
         if not event.data:
             return None
         self._after = event.id or self._after
         self.ended = event.event == LAST
-        return JobEvent(event.id, event.event, event.json())
+        try:
+            data = msgspec.json.decode(event.data, type=self._endpoint.result)
+        except msgspec.DecodeError as error:
+            raise ApiError.because("An event can't be read", error) from error
+        return Event(data, event.id, event.event)
 
 
 class ProgressFold:
@@ -82,18 +89,11 @@ class ProgressFold:
         self._nodes: dict[str, NodeProgress] = {}
         self._total = Total({}, 0.0)
 
-    def add(self, event: JobEvent) -> Progress | None:
-        """Return how far the job is by now; None where the event says nothing of that.
-
-        Raises:
-            ApiError: the event can't be read.
-        """
-        if event.kind != "progress":
+    def add(self, event: Event[ProgressEvent]) -> Progress | None:
+        """Return how far the job is by now; None where the event says nothing of that."""
+        news = event.data
+        if not isinstance(news.nodes, list):
             return None
-        try:
-            news = msgspec.convert(event.data, JobProgress)
-        except msgspec.ValidationError as error:
-            raise ApiError("The job's progress can't be read.", str(error), 200) from error
         self._total = news.total or self._total
         self._nodes |= {node.machine_id: node for node in news.nodes}
         changed = [node.machine_id for node in news.nodes]

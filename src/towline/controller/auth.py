@@ -39,12 +39,6 @@ ROLES: dict[str, frozenset[str]] = {
     "read": frozenset(READ - {"audit:read"}),
 }
 
-OF_ENDPOINTS = frozenset(
-    ["health:read"]
-    + [f"{domain}:{verb}" for domain in ("agent", "job", "registry") for verb in ("read", "write")]
-)
-"""What the controller's own routes ask for, beside what operations do."""
-
 
 class Caller(msgspec.Struct, frozen=True):
     """Who calls.

@@ -23,15 +23,9 @@ from towline.controller.credentials.store import CredentialStore
 from towline.controller.credentials.supplies import Supplies
 from towline.controller.fleet import Fleet
 from towline.controller.health import Health
-from towline.controller.http.app import application
-from towline.controller.http.documents import document_routes
-from towline.controller.http.endpoints.health import Health as HealthRoutes
-from towline.controller.http.endpoints.jobs import Jobs
-from towline.controller.http.endpoints.nodes import Nodes
-from towline.controller.http.endpoints.operations import Operations
-from towline.controller.http.endpoints.registries import RegistryCredentials
-from towline.controller.http.endpoints.streams import Streams
-from towline.controller.http.preferences import Waits
+from towline.controller.http.app import application, bound
+from towline.controller.http.binding import Binding
+from towline.controller.http.documents import document_paths
 from towline.controller.http.server import Server, bind
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys
@@ -43,9 +37,11 @@ from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.steering import Steering
+from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.presence import Presence
+from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
 from towline.controller.questions import Questions
 from towline.controller.rollout.decisions import Decisions
@@ -54,6 +50,8 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
 from towline.controller.service import Service
 from towline.controller.storage import Storage
+from towline.endpoints import offered as of_controllers
+from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime.keys import Vault
@@ -96,6 +94,18 @@ class Options(msgspec.Struct, frozen=True):
     retention: Retention
     heartbeat: float
     audiences: list[str] = []
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """How long requests wait for their nodes, in seconds.
+
+    Attributes:
+        usual: where the request says nothing.
+        longest: what a request may ask for.
+    """
+
+    usual: float
+    longest: float
 
 
 class Controller:
@@ -171,36 +181,24 @@ class Controller:
                 functools.partial(self.journal.create, options.retention),
             ],
         )
+        self.events = EventStreams(Feed(index), index, self.indexer)
+        self.progress = ProgressStreams(self.watches)
+        self.waits = Waits(options.wait, options.longest_wait)
+        self.nodes = nodes
         self._options = options
 
     def application(self) -> ASGIApp:
-        """Return the HTTP application; a new domain of endpoints is one line here."""
+        """Return the HTTP application."""
         options = self._options
-        waits = Waits(options.wait, options.longest_wait)
-        feed = Feed(self.index)
-        return application(
-            Authenticator(
-                options.key,
-                options.roles,
-                {each.permission for each in catalog},
-                options.audiences,
-            ),
-            [
-                *HealthRoutes(self.health).routes(),
-                *Nodes(self.fleet, self.presence).routes(),
-                *Jobs(
-                    *(self.lookup, self.submitter, self.steering, self.lists, self.fleet),
-                    waits,
-                ).routes(),
-                *Streams(
-                    *(self.lookup, feed, self.index, self.indexer, self.watches, self.fleet),
-                    self.stopping,
-                ).routes(),
-                *RegistryCredentials(self.credentials).routes(),
-                *document_routes(),
-                *Operations(self.submitter, waits).routes(),
-            ],
+        offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
+        authenticator = Authenticator(
+            options.key,
+            options.roles,
+            {each.permission for each in offered if each.permission is not None},
+            options.audiences,
         )
+        paths = bound(Binding(each, authenticator, self) for each in offered)
+        return application(paths | document_paths(offered))
 
     async def run(self) -> None:
         """Run all parts, for ever."""

@@ -1,1 +1,10 @@
-"""What can be asked of a controller itself, by domain."""
+"""The domains of what a controller answers by itself, one module each.
+
+Importing this package fills the list of endpoints, `offered`. Nothing in it imports a part of a
+controller, but for type checkers.
+"""
+
+from towline.endpoint import endpoints as offered
+from towline.endpoints import events, health, jobs, nodes, operations, registries
+
+__all__ = ["events", "health", "jobs", "nodes", "offered", "operations", "registries"]

@@ -1,10 +1,14 @@
-"""Whether a controller, and all that it works with, is well."""
+"""`/health`, `/version`: whether the controller is alive, whether a job would work, what it is."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+
+from towline import __version__
+from towline.endpoint import Context, endpoint
+from towline.endpoints.fields import View
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -141,3 +145,47 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     streams: list[StreamStatus] | None = None
     kv_buckets: list[BucketStatus] | None = None
     consumers: ConsumerCounts | None = None
+
+
+class Health(View, frozen=True, kw_only=True):
+    """Whether something is well, and if not, why."""
+
+    status: str
+    error: str | None = None
+
+
+@endpoint("health.get", "GET /health", open=True, command=None)
+async def alive(context: Context) -> Health:
+    """Whether the controller is alive."""
+    return Health(status="ok")
+
+
+@endpoint("health.ready", "GET /health/ready", open=True, success=(200, 503), command=None)
+async def ready(context: Context) -> Health:
+    """Whether a pull would work; if not, 503 and why."""
+    trouble = context.controller.health.trouble
+    if trouble:
+        context.status = 503
+        return Health(status="not ready", error=trouble)
+    return Health(status="ready")
+
+
+@endpoint(
+    "health.status",
+    "GET /health/status",
+    permission="health:read",
+    success=(200, 503),
+    command="health",
+)
+async def status(context: Context) -> HealthStatus:
+    """How the controller is, and all that it works with; 503 where a pull would not work."""
+    found = await context.controller.health.status()
+    if found.status != "ok":
+        context.status = 503
+    return found
+
+
+@endpoint("version.get", "GET /version", open=True, command=None)
+async def version(context: Context) -> Version:
+    """The version of the controller."""
+    return Version(__version__)

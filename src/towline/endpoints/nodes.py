@@ -1,16 +1,24 @@
-"""The registered nodes."""
+"""`/agent`: the registered nodes, and whether they take work."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import operator
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Meta
 
+from towline.endpoint import Context, endpoint
+from towline.endpoints.fields import DateTime, Message, Moment, NodeName, target
+from towline.errors import Conflict, InvalidRequest
 from towline.operations.node import LoadAverage
-from towline.wire.node import ConditionType
+from towline.units import show_uptime, timestamp
+from towline.wire.facts import known
+from towline.wire.node import Conditions, ConditionType, NodeState
+from towline.wire.target import Hostname
 
-Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+if TYPE_CHECKING:
+    from towline.controller.fleet import Member
 
 
 class OsInfo(msgspec.Struct, frozen=True):
@@ -63,18 +71,8 @@ class NodeCondition(msgspec.Struct, frozen=True, omit_defaults=True):
 
     type: ConditionType
     status: bool
-    last_transition_time: Timestamp
+    last_transition_time: DateTime
     reason: str | None = None
-
-
-class NodeMoment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that happened to a node."""
-
-    timestamp: Timestamp
-    event: str
-    hostname: str | None = None
-    message: str | None = None
-    error: str | None = None
 
 
 class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,13 +96,13 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["Ready", "NotReady"]
     state: Literal["Ready", "NotReady", "Draining", "Cordoned"]
     labels: dict[str, str]
-    registered_at: Timestamp
-    started_at: Timestamp
-    last_heard: Timestamp
+    registered_at: DateTime
+    started_at: DateTime
+    last_heard: DateTime
     version: str
     facts: dict[str, Any]
-    timeline: list[NodeMoment]
-    drained_at: Timestamp | None = None
+    timeline: list[Moment]
+    drained_at: DateTime | None = None
     os_info: OsInfo | None = None
     uptime: str | None = None
     load_average: LoadAverage | None = None
@@ -122,3 +120,161 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: list[str] = []
     troubles: dict[str, str] = {}
     running: int | None = None
+
+
+def view(member: Member) -> AgentView:
+    """Return what is known of a node."""
+    registration, beat = member.registration, member.heartbeat
+    facts = registration.facts
+    os_info = uptime = load = memory = None
+    if facts.distribution:
+        os_info = OsInfo(facts.distribution, facts.os_version)
+    if registration.booted is not None and member.here:
+        uptime = show_uptime(time.time() - registration.booted)
+    if beat is not None and beat.load is not None:
+        load = LoadAverage(*beat.load)
+    if beat is not None and beat.memory is not None:
+        memory = Memory(*beat.memory)
+    return AgentView(
+        hostname=member.hostname,
+        machine_id=member.machine,
+        status="Ready" if member.here else "NotReady",
+        state=_state(member),
+        drained_at=None if member.drained is None else timestamp(member.drained),
+        labels=registration.labels,
+        registered_at=timestamp(member.registered),
+        started_at=timestamp(registration.started),
+        last_heard=timestamp(member.last_heartbeat),
+        version=registration.version,
+        os_info=os_info,
+        uptime=uptime,
+        load_average=load,
+        memory=memory,
+        architecture=facts.architecture or None,
+        kernel_version=facts.kernel or None,
+        cpu_count=facts.cpu_count or None,
+        fqdn=facts.fqdn or None,
+        service_mgr=facts.service_manager or None,
+        package_mgr=facts.package_manager or None,
+        interfaces=[Interface(*msgspec.structs.astuple(each)) for each in facts.interfaces],
+        primary_interface=facts.primary_interface or None,
+        routes=[Route(*msgspec.structs.astuple(each)) for each in facts.routes],
+        facts=known(facts, member.hostname),
+        conditions=[] if beat is None else _conditions(beat.conditions),
+        capabilities=[] if beat is None else sorted(beat.capabilities),
+        troubles={}
+        if beat is None
+        else {name: why for name, why in beat.capabilities.items() if why},
+        running=None if beat is None else beat.running,
+        timeline=_history(member),
+    )
+
+
+def _state(member: Member) -> Literal["Ready", "NotReady", "Draining", "Cordoned"]:
+    # Some clients show nothing else of a node.
+    if not member.here:
+        return "NotReady"
+    if member.drained is None:
+        return "Ready"
+    return "Draining" if member.heartbeat is not None and member.heartbeat.running else "Cordoned"
+
+
+def _conditions(found: Conditions) -> list[NodeCondition]:
+    return [
+        NodeCondition(name, each.status, timestamp(each.since), each.reason or None)
+        for name, each in found.known.items()
+    ]
+
+
+def _history(member: Member) -> list[Moment]:
+    moments: list[tuple[float, str, str | None]] = [
+        (member.registered, "registered", None),
+        (member.registration.started, "started", None),
+    ]
+    if member.state.changed:
+        what = "undrained" if member.drained is None else "drained"
+        moments.append((member.state.changed, what, f"by {member.state.by}"))
+    return [
+        Moment(timestamp=timestamp(moment), event=what, hostname=member.hostname, message=why)
+        for moment, what, why in sorted(moments, key=operator.itemgetter(0))
+    ]
+
+
+class Agents(msgspec.Struct, frozen=True):
+    """The registered nodes."""
+
+    agents: list[AgentView]
+    total: int
+
+
+@endpoint("agent.list", "GET /agent", permission="agent:read", command=None)
+async def list_nodes(context: Context) -> Agents:
+    """All registered nodes."""
+    members = context.controller.fleet.members()
+    return Agents([view(member) for member in members], len(members))
+
+
+@endpoint(
+    "agent.get",
+    "GET /agent/{hostname}",
+    permission="agent:read",
+    errors=(404,),
+    command="node show",
+)
+async def get(context: Context, *, hostname: NodeName) -> AgentView:
+    """One node."""
+    return view(_member(context, hostname))
+
+
+@endpoint(
+    "agent.drain",
+    "POST /agent/{hostname}/drain",
+    permission="agent:write",
+    errors=(404, 409),
+    command="drain",
+)
+async def drain(context: Context, *, hostname: NodeName) -> Message:
+    """Stop giving work to a node; what runs there goes on to its end."""
+    member = _member(context, hostname)
+    if member.drained is not None:
+        raise Conflict(
+            f"{member.hostname} is drained already, since {timestamp(member.drained)}, "
+            f"by {member.state.by}.",
+            f"POST /agent/{member.hostname}/undrain lets it work again",
+        )
+    now = time.time()
+    state = NodeState(now, context.caller.subject, now)
+    await context.controller.presence.set_state(member, state)
+    running = member.heartbeat.running if member.heartbeat else 0
+    rest = f"; {running} tasks run to their end" if running else ""
+    return Message(message=f"{member.hostname} takes no more work{rest}.")
+
+
+@endpoint(
+    "agent.undrain",
+    "POST /agent/{hostname}/undrain",
+    permission="agent:write",
+    errors=(404, 409),
+    command="undrain",
+)
+async def undrain(context: Context, *, hostname: NodeName) -> Message:
+    """Give work to a drained node again."""
+    member = _member(context, hostname)
+    if member.drained is None:
+        raise Conflict(
+            f"{member.hostname} is not drained: it takes work already.",
+            f"POST /agent/{member.hostname}/drain lets it take no more",
+        )
+    state = NodeState(None, context.caller.subject, time.time())
+    await context.controller.presence.set_state(member, state)
+    return Message(message=f"{member.hostname} takes work again.")
+
+
+def _member(context: Context, hostname: str) -> Member:
+    named = target(hostname)
+    if not isinstance(named, Hostname):
+        raise InvalidRequest(
+            f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
+            "GET /agent, or towline nodes, lists those that are registered",
+        )
+    return context.controller.fleet.one(named.name)

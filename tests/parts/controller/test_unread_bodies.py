@@ -5,6 +5,7 @@ import http.client
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -12,10 +13,13 @@ from starlette.responses import Response
 
 from towline.controller.auth import Authenticator
 from towline.controller.http import request as reading
-from towline.controller.http.app import OpenRoute, Route, application
+from towline.controller.http.app import Paths, application
+from towline.controller.http.binding import Binding
 from towline.controller.http.middleware import answer
 from towline.controller.http.server import Server, bind
+from towline.endpoint import Context, Endpoint
 from towline.errors import TowlineError
+from towline.signature import of_function
 
 MIB = 1024**2
 
@@ -29,21 +33,30 @@ async def leave_unread(request: Request) -> Response:
     raise TowlineError("Refused before the body was looked at.")
 
 
-async def guarded(request: Request, caller: object) -> Response:
+async def guarded(context: Context) -> None:
+    """Do nothing."""
     raise AssertionError("nobody has a token")
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """The port of a server with routes that read a body, and that leave it alone."""
-    authenticator = Authenticator(b"k" * 32, {}, set())
-    routes: list[Route | OpenRoute] = [
-        OpenRoute("POST", "/read", read),
-        OpenRoute("POST", "/leave", leave_unread),
-        Route("POST", "/guarded", None, guarded),
-    ]
+    endpoint = Endpoint[..., None](
+        guarded,
+        of_function("a.b", guarded, {}, path="/guarded", has_body=True),
+        None,
+        name="a.b",
+        route="POST /guarded",
+        documentation="",
+    )
+    controller: Any = None
+    paths: Paths = {
+        "/read": {"POST": read},
+        "/leave": {"POST": leave_unread},
+        "/guarded": {"POST": Binding(endpoint, Authenticator(b"k" * 32), controller)},
+    }
     listener = bind("127.0.0.1", 0)
-    server = Server(application(authenticator, routes), listener, lambda: None)
+    server = Server(application(paths), listener, lambda: None)
     stopping: Future[None] = Future()
 
     async def serve() -> None:

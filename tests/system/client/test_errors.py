@@ -46,8 +46,8 @@ def test_a_single_node_that_fails_is_raised_in_the_engines_words(
     assert error.job_id is not None
     with Client(cluster.url, token) as client:
         job = client.job(error.job_id)
-    assert job["status"] == "failed"
-    assert words in job["results"][0]["error"]
+    assert job.status == "failed"
+    assert words in (job.results[0].error or "")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import assert_type
 
+import msgspec
 import pytest
 
 from tests.testing.cluster import DB_1, LABELS, WEB_1, WEB_2, Cluster
@@ -85,7 +86,7 @@ def test_the_controllers_url_may_have_a_path(fleet: Cluster, suffix: str) -> Non
     with Client(fleet.url + suffix, fleet.token("admin")) as client:
         job = client.run(node.load, on=WEB_1)
         assert job.succeeded
-        assert client.job(job.id)["id"] == job.id
+        assert client.job(job.id).id == job.id
 
 
 def test_one_client_serves_several_threads(client: Client) -> None:
@@ -97,17 +98,17 @@ def test_one_client_serves_several_threads(client: Client) -> None:
 
 async def test_nodes_are_those_of_the_api(fleet: Cluster, client: Client) -> None:
     found = client.nodes()
-    assert [entry["hostname"] for entry in found] == [DB_1, WEB_1, WEB_2]
-    assert {entry["status"] for entry in found} == {"Ready"}
+    assert [entry.hostname for entry in found] == [DB_1, WEB_1, WEB_2]
+    assert {entry.status for entry in found} == {"Ready"}
     async with AsyncClient(fleet.url, fleet.token("admin")) as other:
         also = await other.nodes()
-    assert [entry["machine_id"] for entry in also] == [entry["machine_id"] for entry in found]
+    assert [entry.machine_id for entry in also] == [entry.machine_id for entry in found]
 
 
 async def test_a_job_is_that_of_the_api(fleet: Cluster, client: Client) -> None:
     job = client.run(node.load, on=WEB_1)
     expected = fleet.job(job.id)
     assert expected["results"][0]["status"] == "ok"
-    assert client.job(job.id) == expected
+    assert msgspec.to_builtins(client.job(job.id)) == expected
     async with AsyncClient(fleet.url, fleet.token("admin")) as other:
-        assert await other.job(job.id, wait=5) == expected
+        assert msgspec.to_builtins(await other.job(job.id, wait=5)) == expected

@@ -31,7 +31,7 @@ def test_a_wait_that_ran_out_can_be_gone_on_with(
         value = assert_type(result.value, docker.Pulled | None)
         assert value is not None
         assert value.digest == image.digest
-        assert job.id == client.job(job.id)["id"]
+        assert job.id == client.job(job.id).id
 
 
 async def test_a_wait_that_ran_out_can_be_gone_on_with_in_asyncio(

@@ -11,7 +11,7 @@ from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.command import CommandLine, rows
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
-from towline.client import ApiError, AsyncClient, Client, JobEvent
+from towline.client import ApiError, AsyncClient, Client, Event, JobEvent
 
 NODES = ("one", "two")
 
@@ -143,30 +143,28 @@ def test_the_client_sees_and_steers(pair: Cluster, gate: Gate, client: Client, n
     gate.hold(name)
     job = made(pair, name)
     wait_until(lambda: all(gate.begun(name, node) for node in NODES))
-    events: list[JobEvent] = []
+    events: list[Event[JobEvent]] = []
     listener = threading.Thread(target=lambda: events.extend(client.job_events(job)))
     listener.start()
     wait_until(
-        lambda: (
-            [each["id"] for each in client.jobs(status="processing", limit=1)["items"]] == [job]
-        ),
+        lambda: [each.id for each in client.jobs(status="processing", limit=1).items] == [job],
         what="the job among those that go on",
     )
-    assert client.cancel(job)["status"] == "failed"
+    assert client.cancel(job).status == "failed"
     listener.join()
     assert [events[0].kind, events[-1].kind] == ["submitted", "end"]
-    assert {event.job_id for event in events} == {job}
+    assert {event.data.job_id for event in events} == {job}
     assert list(client.job_events(job, after=events[-1].id)) == []
     gate.open(name)
     again = client.with_options(wait=9).retry(job)
-    assert again["status"] == "created"
-    retried = client.job(again["job_id"])
-    assert (retried["status"], retried["retry_of"]) == ("completed", job)
+    assert again.status == "created"
+    retried = client.job(again.job_id)
+    assert (retried.status, retried.retry_of) == ("completed", job)
     client.delete_job(job)
     with pytest.raises(ApiError) as refused:
         client.job(job)
     assert refused.value.status == 404
-    assert client.node("one")["state"] == "Ready"
+    assert client.node("one").state == "Ready"
     assert "one" in client.drain("one")
     assert "one" in client.undrain("one")
 
@@ -185,10 +183,10 @@ async def test_the_asyncio_client_sees_and_steers(pair: Cluster, gate: Gate, nam
         gate.open(name)
         again = await client.with_options(wait=9).retry(job)
         page = await client.jobs(limit=1)
-        (retried,) = page["items"]
-        assert (retried["id"], retried["status"]) == (again["job_id"], "completed")
+        (retried,) = page.items
+        assert (retried.id, retried.status) == (again.job_id, "completed")
         await client.delete_job(job)
-        assert (await client.node("two"))["hostname"] == "two"
+        assert (await client.node("two")).hostname == "two"
         assert "two" in await client.drain("two")
         assert "two" in await client.undrain("two")
 

@@ -70,7 +70,7 @@ def test_it_reads_the_load_of_all_nodes(fleet: Cluster) -> None:
 
 
 def test_it_sends_a_body(fleet: Cluster) -> None:
-    body = part("models.docker_pull_parameters").DockerPullParameters(image="nginx:1.27")
+    body = part("models.docker_pull_body").DockerPullBody(image="nginx:1.27")
     pull = part("api.docker.docker_pull_execute")
     answer = pull.sync_detailed("_all", client=client(fleet, "write"), body=body)
     assert answer.status_code == 202

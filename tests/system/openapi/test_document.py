@@ -5,7 +5,7 @@ from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.system.openapi.document import PULL_PATH, content, entries, holds
+from tests.system.openapi.document import PULL_PATH, content, entries, holds, resolved
 from tests.testing.cluster import Cluster
 
 # What the page lists of a result, and of an error; its example has each of these types.
@@ -79,7 +79,7 @@ def test_the_answer_is_that_of_the_page(api: dict[str, Any]) -> None:
     assert "results" in accepted["required"]
     assert accepted["properties"]["job_id"].items() >= {"type": "string", "format": "uuid"}.items()
     assert accepted["properties"]["results"]["type"] == "array"
-    result = accepted["properties"]["results"]["items"]
+    result = resolved(api, accepted["properties"]["results"]["items"]["$ref"])
     assert result["required"] == ["hostname", "status"]
     types = {name: field["type"] for name, field in result["properties"].items()}
     assert types == PAGE_RESULT | dict.fromkeys(

@@ -28,7 +28,9 @@ def test_the_document_has_it(api: dict[str, Any]) -> None:
     assert body["properties"] == {"text": {"type": "string"}}
     assert body["required"] == ["text"]
     assert body["additionalProperties"] is False
-    result = schema(api, entry["responses"]["202"])["properties"]["results"]["items"]
+    items = schema(api, entry["responses"]["202"])["properties"]["results"]["items"]
+    assert items == {"$ref": "#/components/schemas/SignalHoistResult"}
+    result = api["components"]["schemas"]["SignalHoistResult"]
     assert result["properties"].keys() == {
         *("hostname", "machine_id", "status", "flags", "error", "reason", "waits")
     }

@@ -3,6 +3,8 @@
 import json
 from types import ModuleType
 
+import msgspec
+
 from tests.system.rollout.waves import NODES, hold, let_go, wait_begun
 from tests.testing.cluster import Cluster
 from tests.testing.command import CommandLine, rows
@@ -56,12 +58,17 @@ def test_the_client_asks_for_waves_and_steers_them(
         asked = client.with_options(wait=0, max_parallel=1, canary="20%", max_failures=0)
         job = asked.run(operations.pass_, on="_all", name=name)
         wait_begun(gate, name, "a1")
-        assert client.pause(job.id)["job_id"] == job.id
+        assert client.pause(job.id).job_id == job.id
         found = client.job(job.id)
-        assert found["waves"] == {"max_parallel": "1", "canary": "20%", "max_failures": "0"}
-        assert found["paused"]["by"] == "tests"
+        assert msgspec.to_builtins(found.waves) == {
+            "max_parallel": "1",
+            "canary": "20%",
+            "max_failures": "0",
+        }
+        assert found.paused is not None
+        assert found.paused.by == "tests"
         let_go(gate, name)
-        assert client.resume(job.id)["message"].startswith("Resumed")
+        assert client.resume(job.id).message.startswith("Resumed")
         assert job.wait(30).succeeded
 
 

@@ -55,7 +55,7 @@ def test_a_token_that_can_be_none_is_refused_unseen(asking: Here, token: str) ->
 def test_an_empty_variable_counts_as_unset(
     towline: Here, controller: StubController, state: Path
 ) -> None:
-    controller.answers["GET /agent"] = Answer({"agents": []})
+    controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
     empty = {"TOWLINE_URL": "", "TOWLINE_TOKEN": ""}
     assert "No controller is named" in failed(towline("nodes", env=empty))
     state.mkdir()
@@ -69,7 +69,7 @@ def test_an_empty_variable_counts_as_unset(
 def test_a_token_may_end_in_a_newline_as_in_a_file(
     asking: Here, controller: StubController
 ) -> None:
-    controller.answers["GET /agent"] = Answer({"agents": []})
+    controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
     assert asking("nodes", env={"TOWLINE_TOKEN": "x.y.z\n"}).status == 0
     assert token_sent(controller) == "x.y.z"
 
@@ -102,7 +102,7 @@ def test_a_flag_beats_the_environment_and_the_environment_the_file(
 def test_the_token_too_comes_from_flag_environment_or_file_in_that_order(
     towline: Here, controller: StubController, tmp_path: Path
 ) -> None:
-    controller.answers["GET /agent"] = Answer({"agents": []})
+    controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
     path = tmp_path / "towline.toml"
     path.write_text('token = "file"')
     command = ["nodes", "--url", controller.url, "--config", str(path)]

@@ -51,9 +51,19 @@ def results(statuses: tuple[str, ...]) -> list[dict[str, object]]:
 def test_every_command_that_waits_for_a_job_ends_as_the_others_do(
     asking: Here, controller: StubController, statuses: tuple[str, ...], status: str
 ) -> None:
-    found = {"id": JOB, "status": status, "results": results(statuses)}
+    when = "2030-01-31T12:00:00.000Z"
+    found = {
+        "id": JOB,
+        "status": status,
+        "created": when,
+        "expires": when,
+        "operation": {"type": "node.load", "data": {}},
+        "target": "_all",
+        "caller": "tests",
+        "results": results(statuses),
+    }
     end = {"job_id": JOB, "status": status, "nodes": {"ok": 1}}
-    made = {"job_id": JOB, "status": status, "timestamp": "2030-01-31T12:00:00.000Z"}
+    made = {"job_id": JOB, "status": status, "timestamp": when}
     controller.answers = {
         "GET /node/_all/load": Answer({"job_id": JOB, "results": found["results"]}),
         f"GET /job/{JOB}": Answer(found),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
-import msgspec
 from starlette import routing
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from towline.controller.auth import Authenticator, Caller
-from towline.controller.http import request as reading
+from towline.controller.http.binding import Binding
 from towline.controller.http.middleware import ByMethod, Edge, Handler, nowhere
+from towline.signature import PLACEHOLDER
 
 PREFIXES = ("", "/api")
 """Every route answers below each of these: some clients put `/api` in front."""
@@ -24,51 +21,34 @@ COMPRESSION = 1
 9 takes five times as long for 4.9 kB."""
 
 
-class Route(msgspec.Struct, frozen=True):
-    """A route that needs a token.
+Paths = dict[str, dict[str, Handler]]
+"""What answers, by path and method."""
 
-    Attributes:
-        method: the HTTP method.
-        path: with its placeholders in braces.
-        permission: what the token needs; None where the handler decides by what is asked.
-        handle: answers a request of an authenticated caller.
+
+def bound(bindings: Iterable[Binding]) -> Paths:
+    """Return the paths of these endpoints.
+
+    Raises:
+        ValueError: two of them have the same route.
     """
-
-    method: str
-    path: str
-    permission: str | None
-    handle: Callable[[Request, Caller], Awaitable[Response]]
-
-
-class OpenRoute(msgspec.Struct, frozen=True):
-    """A route that everybody may ask."""
-
-    method: str
-    path: str
-    handle: Handler
+    paths: Paths = {}
+    known: dict[str, object] = {}
+    for binding in bindings:
+        endpoint = binding.endpoint
+        route = f"{endpoint.method} {PLACEHOLDER.sub('{}', endpoint.path)}"
+        if route in known:
+            raise ValueError(f"{endpoint!r} clashes with {known[route]!r}")
+        known[route] = endpoint
+        paths.setdefault(endpoint.path, {})[endpoint.method] = binding
+    return paths
 
 
-def application(authenticator: Authenticator, routes: Iterable[Route | OpenRoute]) -> ASGIApp:
-    """Return the ASGI application of these routes."""
-    paths: dict[str, dict[str, Handler]] = {}
-    for route in routes:
-        handler = route.handle if isinstance(route, OpenRoute) else _guarded(authenticator, route)
-        for prefix in PREFIXES:
-            paths.setdefault(prefix + route.path, {})[route.method] = handler
+def application(paths: Paths) -> ASGIApp:
+    """Return the ASGI application that answers at these paths."""
+    paths = {prefix + path: found for path, found in paths.items() for prefix in PREFIXES}
     # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
     ordered = sorted(paths, key=lambda path: path.replace("{", "~"))
     table = [routing.Route(path, ByMethod(paths[path])) for path in ordered]
     router = routing.Router(table, redirect_slashes=False, default=nowhere)
     # It leaves streams of events alone: they would come late.
     return Edge(GZipMiddleware(router, WORTH_COMPRESSING, COMPRESSION))
-
-
-def _guarded(authenticator: Authenticator, route: Route) -> Handler:
-    async def guarded(request: Request) -> Response:
-        caller = authenticator.authenticate(reading.token(request))
-        request.state.caller = caller.subject
-        if route.permission is not None:
-            caller.require(route.permission)
-        return await route.handle(request, caller)
-
-    return guarded

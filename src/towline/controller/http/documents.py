@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from importlib import resources
 
 import msgspec
@@ -11,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from towline import __version__
-from towline.controller.http.app import PREFIXES, OpenRoute
+from towline.controller.http.app import PREFIXES, Paths
 from towline.controller.http.middleware import JSON
 from towline.controller.http.openapi import document
 from towline.controller.http.presentation import presented
-from towline.operation import catalog
+from towline.endpoint import AnyEndpoint
 
 DESCRIPTION = "/openapi.json"
 
@@ -27,7 +28,7 @@ DOMAINS = {
     "registry": "Credentials of registries, which are kept for pulls and shown to nobody.",
     "version": "What answers.",
 }
-"""What the controller's own domains are about; an operation's module says that itself."""
+"""What the controller's own domains are about; of others their modules say that themselves."""
 
 PAGE = resources.files("towline.controller.http") / "page"
 
@@ -65,13 +66,17 @@ class Document:
         return Response(self._content, 200, self._headers, self._media_type)
 
 
-def document_routes() -> list[OpenRoute]:
-    """Return the routes of the OpenAPI document, and of the page that shows it."""
-    described = document(catalog, __version__)
-    domains = DOMAINS | {
-        operation.domain: (sys.modules[operation.function.__module__].__doc__ or "").split("\n")[0]
-        for operation in catalog
-    }
+def document_paths(offered: Sequence[AnyEndpoint]) -> Paths:
+    """Return the paths of the OpenAPI document, and of the page that shows it.
+
+    Args:
+        offered: the endpoints that the document describes.
+    """
+    described = document(offered, __version__)
+    domains = {
+        endpoint.domain: (sys.modules[endpoint.function.__module__].__doc__ or "").split("\n")[0]
+        for endpoint in offered
+    } | DOMAINS
     served = {
         prefix: Document(msgspec.json.encode(presented(described, domains, prefix)), JSON)
         for prefix in PREFIXES
@@ -80,15 +85,16 @@ def document_routes() -> list[OpenRoute]:
     async def answer(request: Request) -> Response:
         return await served[request.url.path.removesuffix(DESCRIPTION)].answer(request)
 
-    return [
-        OpenRoute("GET", DESCRIPTION, answer),
-        _file("/docs", "page.html", "text/html"),
-        _file("/docs/page.css", "page.css", "text/css"),
-        _file("/docs/page.js", "page.js", "text/javascript"),
-        _file("/docs/swagger-ui.css", "swagger-ui/swagger-ui.css", "text/css"),
-        _file("/docs/swagger-ui.js", "swagger-ui/swagger-ui-bundle.js", "text/javascript"),
-    ]
+    documents = {
+        "/docs": _file("page.html", "text/html"),
+        "/docs/page.css": _file("page.css", "text/css"),
+        "/docs/page.js": _file("page.js", "text/javascript"),
+        "/docs/swagger-ui.css": _file("swagger-ui/swagger-ui.css", "text/css"),
+        "/docs/swagger-ui.js": _file("swagger-ui/swagger-ui-bundle.js", "text/javascript"),
+    }
+    files: Paths = {path: {"GET": each.answer} for path, each in documents.items()}
+    return {DESCRIPTION: {"GET": answer}, **files}
 
 
-def _file(path: str, name: str, media_type: str) -> OpenRoute:
-    return OpenRoute("GET", path, Document((PAGE / name).read_bytes(), media_type).answer)
+def _file(name: str, media_type: str) -> Document:
+    return Document((PAGE / name).read_bytes(), media_type)

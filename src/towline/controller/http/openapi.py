@@ -1,67 +1,75 @@
-"""The OpenAPI 3.1 document, made from the operations' signatures."""
+"""The OpenAPI 3.1 document, made from the endpoints alone."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
-from towline.controller.http.paths import (
-    APPLIED,
-    JOB_OPTIONS,
-    KEY,
-    LOCATION,
-    PREFER,
-    REGISTRY_AUTH,
-    own_paths,
-)
-from towline.controller.http.schemas import (
-    FAILURE,
-    MACHINE_ID,
-    REASON,
-    REFERENCE,
-    SCHEMAS,
-    STATUS,
-    WAITS,
-    content,
-    errors,
-)
-from towline.endpoints.health import HealthStatus, Version
-from towline.endpoints.nodes import AgentView
-from towline.operation import Catalog, Operation
-from towline.signature import Place
+from towline.controller.http.binding import EVENT_STREAM
+from towline.controller.http.middleware import JSON
+from towline.controller.http.request import MULTIPART
+from towline.endpoint import AnyEndpoint, Stream
+from towline.endpoints.fields import NodeResult
+from towline.signature import Parameter, Place
 from towline.wire.progress import JobProgress
 
-HOSTNAME = {
-    "name": "hostname",
-    "in": "path",
-    "required": True,
-    "description": (
-        "Target agent hostname, reserved routing value (_any, _all), or label selector (key:value)."
-    ),
-    "schema": {"type": "string", "minLength": 1},
+REFERENCE = "#/components/schemas/{name}"
+TEXT = {"type": "string"}
+LOCATION = {"description": "The job: /job/{id}.", "schema": TEXT}
+APPLIED = {"description": "What of Prefer was followed.", "schema": TEXT}
+NO_CONTENT = 204
+EVERY = (400, 401, 403, 500)
+"""Statuses of errors that all endpoints may answer with, but open ones."""
+RESPONSES = {
+    400: "Invalid request payload.",
+    401: "Unauthorized - API key required",
+    403: "Forbidden - Insufficient permissions",
+    404: "Not found.",
+    409: "It goes against what is there by now; the details say how.",
+    413: "The body is too large.",
+    415: "The body is of a type that is not read here.",
+    500: "It failed; the details say why, in the engine's or the registry's own words.",
+}
+SUCCESS = {
+    200: "Done.",
+    201: "It is made.",
+    202: "Accepted: the results so far, and the job's id for the rest.",
+    204: "Done, or ended, and there is nothing more to say.",
+    503: "It is not, and why.",
 }
 
 
-def document(catalog: Catalog, version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of all operations and of the API's own routes."""
-    structs = [part for operation in catalog for part in (operation.parameters, operation.result)]
-    structs += [JobProgress, AgentView, HealthStatus, Version]
-    _, components = msgspec.json.schema_components(structs, ref_template=REFERENCE)
-    components |= SCHEMAS
+class Error(msgspec.Struct):
+    """What went wrong."""
+
+    error: Annotated[str, Meta(description="A description of the error that occurred.")]
+    code: Annotated[int, Meta(description="The error code.")]
+    details: Annotated[str, Meta(description="Additional details about the error.")] = ""
+
+
+def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of these endpoints."""
+    places = (Place.PATH, Place.QUERY, Place.HEADER, Place.BODY)
+    types: list[Any] = [Error, NodeResult, JobProgress]
+    types += [each.signature.struct(place) for each in offered for place in places]
+    types += [each.result for each in offered if each.result is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    of_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     for schema in components.values():
         _without_null(schema)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in catalog:
-        parameters = components[operation.parameters.__name__]
-        result = components[operation.result.__name__]
-        name = operation.parameters.__name__.removesuffix("Parameters")
-        components[f"{name}Collection"] = _collection(result, operation.status)
-        entry = _entry(operation, name, parameters)
-        if not operation.signature.has_body:
-            del components[operation.parameters.__name__]
-        paths.setdefault(operation.route, {})[operation.method.lower()] = entry
-    paths |= own_paths()
+    for endpoint in offered:
+        taken = {
+            place: components.pop(endpoint.signature.struct(place).__name__) for place in places
+        }
+        result = None if endpoint.result is None else of_type[id(endpoint.result)]
+        entry = _Entry(endpoint, taken, result)
+        if entry.body is not None:
+            components[entry.body_name] = entry.body
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = entry.described()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -83,84 +91,117 @@ def document(catalog: Catalog, version: str) -> dict[str, Any]:
     }
 
 
-def _collection(result: dict[str, Any], status: str) -> dict[str, Any]:
-    """Return the schema of an answer: the job's id and the results of each node.
+class _Entry:
+    """The description of one endpoint.
 
     Args:
-        status: what a node's status is called there.
+        taken: the schemas of its parameters, as objects, by where they stand.
+        result: that of its answer; None where it has no body.
+
+    Attributes:
+        body: the schema of the request's body; None where it takes none.
     """
-    return {
-        "type": "object",
-        "required": ["job_id", "results"],
-        "properties": {
-            "job_id": {
-                "type": "string",
-                "format": "uuid",
-                "description": "The job ID used to process this request.",
-            },
-            "results": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["hostname", status],
-                    "properties": {
-                        "hostname": {"type": "string", "description": "The hostname of the agent."},
-                        "machine_id": MACHINE_ID,
-                        status: STATUS,
-                        **result["properties"],
-                        "error": FAILURE,
-                        "reason": REASON,
-                        "waits": WAITS,
-                    },
-                },
-            },
-        },
-    }
 
+    def __init__(
+        self,
+        endpoint: AnyEndpoint,
+        taken: dict[Place, dict[str, Any]],
+        result: dict[str, Any] | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._taken = taken
+        self._result = result
+        signature = endpoint.signature
+        self.body_name = signature.struct(Place.BODY).__name__
+        self.body = None
+        if signature.at(Place.BODY) or signature.takes_file:
+            self.body = taken[Place.BODY]
+            if endpoint.either:
+                self.body["oneOf"] = [{"required": list(names)} for names in endpoint.either]
+            for part in signature.at(Place.PART):
+                self.body["properties"][part.name] = {"type": "string", "format": "binary"}
+                if part.required:
+                    self.body["required"].append(part.name)
 
-def _entry(operation: Operation[..., Any], name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    listed = [HOSTNAME, *JOB_OPTIONS, PREFER, KEY]
-    if operation.takes_credential:
-        listed.append(REGISTRY_AUTH)
-    codes = sorted({400, 401, 403, 409, 500} | operation.errors)
-    entry: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "description": f"{operation.description}\n\nPermission: `{operation.permission}`".strip(),
-        "tags": [operation.domain],
-        "parameters": listed,
-    }
-    required = parameters.get("required", [])
-    for parameter, schema in list(parameters["properties"].items()):
-        placed = parameter in operation.signature.names(Place.PATH)
-        if operation.signature.has_body and not placed:
-            continue
-        listed.append(
-            {
-                "name": parameter,
-                "in": "path" if placed else "query",
-                "required": parameter in required,
-                "schema": schema,
-            }
-        )
-        if operation.signature.has_body:
-            del parameters["properties"][parameter]
-            required.remove(parameter)
-    if operation.signature.has_body:
-        entry["requestBody"] = {
-            "required": operation.signature.needs_body,
-            "content": content(f"{name}Parameters"),
+    def described(self) -> dict[str, Any]:
+        """Return the operation object, as OpenAPI calls it."""
+        endpoint, signature = self._endpoint, self._endpoint.signature
+        permission = f"Permission: {endpoint.needs}" if endpoint.needs else ""
+        entry: dict[str, Any] = {
+            "operationId": endpoint.name,
+            "summary": endpoint.summary,
+            "description": "\n\n".join(filter(None, [endpoint.description, permission])),
+            "tags": [endpoint.domain],
+            "parameters": [
+                self._parameter(parameter)
+                for place in (Place.PATH, Place.QUERY, Place.HEADER)
+                for parameter in signature.at(place)
+            ],
+            "responses": self._successes() | self._failures(),
         }
-        codes += [413, 415]
-    accepted = {
-        "description": "Accepted: the results so far, and the job's id for the rest.",
-        "headers": {"Location": LOCATION | {"required": True}, **APPLIED},
-        "content": content(f"{name}Collection"),
-    }
-    refused = errors(codes)
-    refused["500"]["headers"] = {"Location": LOCATION, **APPLIED}
-    entry["responses"] = {str(operation.success): accepted, **refused}
-    return entry
+        if endpoint.open:
+            entry["security"] = []
+        if self.body is not None:
+            kind = MULTIPART if signature.takes_file else JSON
+            entry["requestBody"] = {
+                "required": signature.needs_body,
+                "content": {kind: {"schema": {"$ref": REFERENCE.format(name=self.body_name)}}},
+            }
+        return entry
+
+    def _parameter(self, parameter: Parameter) -> dict[str, Any]:
+        in_header = parameter.place is Place.HEADER
+        schema = dict(self._taken[parameter.place]["properties"][parameter.name])
+        described: dict[str, Any] = {
+            "name": parameter.header.name if in_header else parameter.name,
+            "in": parameter.place.value,
+            "required": parameter.required,
+            "schema": parameter.header.schema if in_header else schema,
+        }
+        words = schema.pop("description", None)
+        if words:
+            described["description"] = words
+        return described
+
+    def _successes(self) -> dict[str, Any]:
+        endpoint = self._endpoint
+        headers: dict[str, Any] = {}
+        if endpoint.locates:
+            headers["Location"] = LOCATION | {"required": True}
+        if "Prefer" in (each.header.name for each in endpoint.signature.at(Place.HEADER)):
+            headers["Preference-Applied"] = APPLIED
+        responses: dict[str, Any] = {}
+        for status in endpoint.success:
+            answer: dict[str, Any] = {"description": SUCCESS[status]}
+            if headers:
+                answer["headers"] = headers
+            if self._result is not None and status != NO_CONTENT:
+                answer["content"] = {
+                    EVENT_STREAM if isinstance(endpoint, Stream) else JSON: {"schema": self._result}
+                }
+                if endpoint.once is not None:
+                    answer["content"][JSON] = {
+                        "schema": {"$ref": REFERENCE.format(name=JobProgress.__name__)}
+                    }
+            responses[str(status)] = answer
+        return responses
+
+    def _failures(self) -> dict[str, Any]:
+        endpoint = self._endpoint
+        codes = {*endpoint.errors, *(() if endpoint.open else EVERY)}
+        if self.body is not None or endpoint.signature.has_body:
+            codes |= {413, 415}
+        responses: dict[str, Any] = {}
+        for code in sorted(codes):
+            responses[str(code)] = {
+                "description": RESPONSES[code],
+                "content": {JSON: {"schema": {"$ref": REFERENCE.format(name=Error.__name__)}}},
+            }
+        if "401" in responses:
+            responses["401"]["headers"] = {"WWW-Authenticate": {"required": True, "schema": TEXT}}
+        if endpoint.locates and "500" in responses:
+            responses["500"]["headers"] = {"Location": LOCATION, "Preference-Applied": APPLIED}
+        return responses
 
 
 def _without_null(schema: dict[str, Any]) -> None:
@@ -169,4 +210,5 @@ def _without_null(schema: dict[str, Any]) -> None:
         kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
         if len(kinds) < len(field.get("anyOf", [])):
             rest = {k: v for k, v in field.items() if k not in ("anyOf", "default")}
-            schema["properties"][name] = kinds[0] | rest if len(kinds) == 1 else {"anyOf": kinds}
+            kind = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+            schema["properties"][name] = kind | rest

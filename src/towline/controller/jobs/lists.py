@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from towline.controller.jobs.index import Index, truth
@@ -56,6 +58,10 @@ class Lists:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+
+    def filter(self, **wanted: Any) -> Filter:
+        """Return which jobs are meant; see `Filter`."""
+        return Filter(**wanted)
 
     def jobs(
         self, wanted: Filter, *, limit: int, before: str | None = None, offset: int = 0

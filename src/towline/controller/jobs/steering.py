@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from towline.broker.answers import BrokerRefused
 from towline.broker.journal import FULL, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
@@ -14,8 +16,8 @@ from towline.controller.jobs.waiting import Waiting
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.errors import Conflict, InvalidRequest
 from towline.operation import catalog
+from towline.options import RunOptions
 from towline.wire.event import BAD, DELETED
-from towline.wire.rollout import Waves
 from towline.wire.target import ALL, Label, Target, parse_target
 
 
@@ -70,19 +72,18 @@ class Steering:
         *,
         caller: str,
         target: Target | None,
-        expires: float | None = None,
-        waves: Waves | None = None,
+        options: RunOptions,
     ) -> Submission:
         """Return the submission that does a job again.
 
         Args:
             target: where; None for the nodes on which it failed, expired or was cancelled.
-            expires: seconds within which a node must begin it; None for what is usual.
-            waves: how its nodes get their turns; None for as in the job that is retried, where the
-                target is several nodes too.
+            options: those of the request. Unless they say how the nodes get their turns, these
+                get them as in the job that is retried, where the target is several nodes too.
 
         Raises:
-            InvalidRequest: there is nothing to retry, or this controller can't do that any more.
+            InvalidRequest: there is nothing to retry, or this controller can't do that any more, or
+                an option is not valid.
         """
         job = state.job
         operation = catalog.get(job.operation)
@@ -102,11 +103,12 @@ class Steering:
             target = parse_target(job.target)
             if target == ALL or isinstance(target, Label):
                 only = frozenset(failed)
+        submission = Submission.of(operation, job.parameters, target, caller, options)
+        waves = submission.waves
         if waves is None and (target == ALL or isinstance(target, Label)):
             waves = job.waves
-        return Submission(
-            *(operation, job.parameters, target, caller),
-            expires=expires,
+        return msgspec.structs.replace(
+            submission,
             retries=job.id,
             only=only,
             waves=waves,

@@ -24,7 +24,9 @@ from towline.controller.rollout.runner import Runner
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, TowlineError
 from towline.operation import Effect, Operation
-from towline.units import timestamp
+from towline.options import JobOptions, RunOptions
+from towline.units import parse_duration, timestamp
+from towline.wire import rollout
 from towline.wire.credential import Credential
 from towline.wire.event import Lead
 from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id
@@ -63,6 +65,40 @@ class Submission(msgspec.Struct, frozen=True):
     waves: Waves | None = None
     credential: Credential | None = None
     lead: Lead | None = None
+
+    @classmethod
+    def of(
+        cls,
+        operation: Operation[..., Any],
+        parameters: dict[str, Any],
+        target: Target,
+        caller: str,
+        options: RunOptions,
+    ) -> Submission:
+        """Return a submission with a request's options, each as what it means.
+
+        Raises:
+            InvalidRequest: one is not valid; of a credential nothing is repeated.
+        """
+        expires = options.expires
+        try:
+            return cls(
+                *(operation, parameters, target, caller),
+                expires=None if expires is None else parse_duration(expires),
+                key=options.idempotency_key,
+                waves=Waves.of(
+                    {
+                        name: str(given)
+                        for name in rollout.OPTIONS
+                        if (given := getattr(options, name)) is not None
+                    }
+                ),
+                credential=options.credential_for(operation.credential_for(parameters))
+                if isinstance(options, JobOptions) and operation.takes_credential
+                else None,
+            )
+        except ValueError as error:
+            raise InvalidRequest.because("A job option is not valid", error) from error
 
     @property
     def digest(self) -> str:
@@ -120,6 +156,21 @@ class Submitter:
         self._retention = retention
         self._settled = settled
         self._settled_within = settled_within
+
+    async def run(
+        self,
+        operation: Operation[..., Any],
+        parameters: dict[str, Any],
+        target: Target,
+        caller: str,
+        options: RunOptions,
+        *,
+        trace: str | None,
+        wait: float,
+    ) -> JobState:
+        """Make a job of an operation, and wait for its nodes; see `Submission` and `submit`."""
+        submission = Submission.of(operation, parameters, target, caller, options)
+        return await self.submit(msgspec.structs.replace(submission, trace=trace), wait=wait)
 
     async def submit(self, request: Submission, *, wait: float) -> JobState:
         """Make a job and wait up to `wait` seconds for the nodes that are here.

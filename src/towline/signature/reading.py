@@ -1,4 +1,4 @@
-"""A function's keyword parameters, read as those of a request.
+"""Signatures: the parameters of a function by where they stand in a request.
 
 Operations and endpoints are typed functions. What their requests may bring, and in which place of a
 request each parameter stands, is read here from the signature, once.
@@ -6,140 +6,30 @@ request each parameter stands, is read here from the signature, once.
 
 from __future__ import annotations
 
-import enum
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
+from towline.signature.markers import (
+    Body,
+    Check,
+    Header,
+    Options,
+    Parameter,
+    Place,
+    Query,
+    Upload,
+    extras,
+)
 from towline.wire.fact_references import refers, relaxed
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 BODIES = ("POST", "PUT", "PATCH")
 """Methods whose parameters stand in the body unless they say otherwise."""
-
-
-class Place(enum.Enum):
-    """Where in a request a parameter stands."""
-
-    PATH = "path"
-    QUERY = "query"
-    HEADER = "header"
-    BODY = "body"
-    PART = "part"
-    """A file among the parts of a body that is `multipart/form-data`."""
-
-
-class Check:
-    """Marks a parameter's type with a rule that msgspec has no word for.
-
-    Args:
-        rule: called with the value; raises `ValueError` whose text names the value and the mend.
-    """
-
-    def __init__(self, rule: Callable[[Any], object]) -> None:
-        self.rule = rule
-
-
-class Query:
-    """Marks a parameter that stands in the query although the method takes a body."""
-
-
-class Body:
-    """Marks a parameter that stands in a JSON body although the method has none by itself."""
-
-
-class Header:
-    """Marks a parameter that stands in a header.
-
-    Args:
-        name: the header's.
-        read: makes its lines the value; raises `ValueError`.
-        write: makes a value the header's text.
-        schema: the text by JSON Schema.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        read: Callable[[list[str]], Any],
-        write: Callable[[Any], str] = str,
-        schema: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.read = read
-        self.write = write
-        self.schema = schema or {"type": "string"}
-
-
-class Flag:
-    """Says how a parameter looks on the command line.
-
-    Args:
-        metavar: what stands for its value in the help.
-        hidden: whether it has no option of its own there.
-    """
-
-    def __init__(self, metavar: str | None = None, *, hidden: bool = False) -> None:
-        self.metavar = metavar
-        self.hidden = hidden
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of parameters that several functions share: a group, as one keyword parameter."""
-
-
-class Upload(msgspec.Struct):
-    """A file that a request brings.
-
-    Attributes:
-        filename: as the sender calls it.
-        content: its bytes, all of them.
-    """
-
-    filename: str
-    content: bytes
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """One parameter of a request.
-
-    Attributes:
-        hint: its type, with all that `Annotated` adds to it.
-        default: `msgspec.NODEFAULT` where it has to be given.
-        group: the keyword parameter whose struct it is a field of; None for one of its own.
-    """
-
-    name: str
-    hint: Any
-    default: Any
-    place: Place
-    group: str | None = None
-
-    @property
-    def required(self) -> bool:
-        """Whether a request without it can't be valid."""
-        return self.default is msgspec.NODEFAULT
-
-    @property
-    def extras(self) -> list[Any]:
-        """All that `Annotated` adds to its type, outside and inside of an optional one."""
-        return _extras(self.hint)
-
-    @property
-    def header(self) -> Header:
-        """The header that it stands in."""
-        return next(extra for extra in self.extras if isinstance(extra, Header))
-
-    @property
-    def description(self) -> str | None:
-        """What it means, for people; None where nothing says it."""
-        metas = (extra for extra in self.extras if isinstance(extra, msgspec.Meta))
-        return next((meta.description for meta in metas if meta.description), None)
 
 
 class Signature:
@@ -180,7 +70,7 @@ class Signature:
             if (checks := _checks(parameter.hint))
         }
         self._referring = referring
-        self._structs = {place: self._struct(place) for place in (*Place, None)}
+        self._structs: dict[Place | None, type[msgspec.Struct]] = {}
         self.has_body = has_body or bool(self.at(Place.BODY))
         self.takes_file = bool(self.at(Place.PART))
         self.needs_body = any(
@@ -205,7 +95,7 @@ class Signature:
         fields = [
             (parameter.name, hint)
             if parameter.required
-            else (parameter.name, hint, parameter.default)
+            else (parameter.name, *_optional(parameter, hint, everywhere=place is None))
             for parameter in parameters
             for hint in [relaxed(parameter.hint) if parameter.name in refer else parameter.hint]
         ]
@@ -216,6 +106,25 @@ class Signature:
             kw_only=True,
             forbid_unknown_fields=True,
             omit_defaults=True,
+        )
+
+    def within(
+        self, path: str, before: list[Parameter], groups: Mapping[str, type[Options]]
+    ) -> Signature:
+        """Return the signature of a function that takes further parameters around these.
+
+        Args:
+            path: the route of that function, with its placeholders in braces.
+        """
+        further = [each for name, kind in groups.items() for each in of_group(name, kind)]
+        parameters = [*before, *self.parameters, *further]
+        return Signature(
+            self.name,
+            path,
+            parameters,
+            {**self.groups, **groups},
+            has_body=self.has_body,
+            referring=self._referring,
         )
 
     def at(self, place: Place) -> list[Parameter]:
@@ -234,6 +143,8 @@ class Signature:
 
         The type is called after the function: `DockerPullBody`.
         """
+        if place not in self._structs:
+            self._structs[place] = self._struct(place)
         return self._structs[place]
 
     def read(self, place: Place, values: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
@@ -245,7 +156,8 @@ class Signature:
         Raises:
             ValueError: a value is missing, unknown or not valid; the text names it.
         """
-        return msgspec.structs.asdict(self.convert(place, values, strict=strict))
+        read = msgspec.structs.asdict(self.convert(place, values, strict=strict))
+        return {name: None if value is msgspec.UNSET else value for name, value in read.items()}
 
     def convert(
         self, place: Place | None, values: object, *, strict: bool, resolved: bool = False
@@ -262,7 +174,7 @@ class Signature:
         Raises:
             ValueError: as for `read`.
         """
-        kind, refer = self._structs[place], set()
+        kind, refer = self.struct(place), set[str]()
         if self._referring and not resolved and isinstance(values, Mapping):
             refer = {name for name, value in values.items() if refers(value)}
             kind = self._struct(place, refer) if refer else kind
@@ -270,6 +182,14 @@ class Signature:
         checks = {name: rules for name, rules in self.checks.items() if name not in refer}
         check(checks, msgspec.structs.asdict(read))
         return read
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Check values before they are sent, wherever in the request they stand.
+
+        Raises:
+            ValueError: a value is missing, unknown or not valid; the text names it.
+        """
+        self.convert(None, values, strict=True)
 
     def arguments(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the function's keyword arguments: values of a group become its struct."""
@@ -290,7 +210,7 @@ def check(checks: Mapping[str, list[Check]], values: Mapping[str, Any]) -> None:
     """
     for name, rules in checks.items():
         value = values.get(name)
-        if value is None:
+        if value in (None, msgspec.UNSET):
             continue
         try:
             for each in rules:
@@ -332,7 +252,7 @@ def of_function(
         hint = hints[parameter.name]
         if isinstance(hint, type) and issubclass(hint, Options):
             groups[parameter.name] = hint
-            found += _of_group(parameter.name, hint)
+            found += of_group(parameter.name, hint)
             continue
         default = parameter.default
         if default is inspect.Parameter.empty:
@@ -342,7 +262,7 @@ def of_function(
     return Signature(name, path, found, groups, has_body=has_body, referring=referring)
 
 
-def _of_group(group: str, kind: type[Options]) -> list[Parameter]:
+def of_group(group: str, kind: type[Options]) -> list[Parameter]:
     """Return the fields of a group as parameters; unless they say otherwise, in the query."""
     return [
         Parameter(field.name, field.type, field.default, _place(field.type, has_body=False), group)
@@ -353,13 +273,13 @@ def _of_group(group: str, kind: type[Options]) -> list[Parameter]:
 def _place(hint: Any, *, has_body: bool) -> Place:
     if Upload in (hint, *get_args(hint)):
         return Place.PART
-    extras = _extras(hint)
-    if any(isinstance(extra, Header) for extra in extras):
+    found = extras(hint)
+    if any(isinstance(extra, Header) for extra in found):
         return Place.HEADER
-    if any(isinstance(extra, Query) or extra is Query for extra in extras):
-        return Place.QUERY
-    if any(isinstance(extra, Body) or extra is Body for extra in extras):
+    if any(isinstance(extra, Body) or extra is Body for extra in found):
         return Place.BODY
+    if any(isinstance(extra, Query) or extra is Query for extra in found):
+        return Place.QUERY
     return Place.BODY if has_body else Place.QUERY
 
 
@@ -375,13 +295,25 @@ def _keywords(name: str, function: Callable[..., Any]) -> list[inspect.Parameter
     return rest
 
 
-def _extras(hint: Any) -> list[Any]:
-    own = list(getattr(hint, "__metadata__", ()))
-    if own:
-        return [*_extras(hint.__origin__), *own]
-    if get_origin(hint) in (Union, UnionType):
-        return [extra for part in get_args(hint) for extra in _extras(part)]
-    return own
+def _optional(parameter: Parameter, hint: Any, *, everywhere: bool) -> tuple[Any, Any]:
+    """Return the type and the default of a field that may be left out.
+
+    Where texts are read it is absent rather than None: msgspec reads the text "null" as None.
+
+    Args:
+        everywhere: whether it may come from any place, as a value rather than as a text.
+    """
+    texts = parameter.place in (Place.QUERY, Place.HEADER) and not everywhere
+    if parameter.default is None and texts:
+        return _or_unset(hint), msgspec.UNSET
+    return hint, parameter.default
+
+
+def _or_unset(hint: Any) -> Any:
+    if hasattr(hint, "__metadata__"):
+        return Annotated[(_or_unset(hint.__origin__), *hint.__metadata__)]
+    kinds = [part for part in get_args(hint) if part is not NoneType] or [hint]
+    return Union[(*kinds, msgspec.UnsetType)]
 
 
 def _checks(hint: Any) -> list[Check]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.testing.jobs import a_decision, a_job, planned
-from towline.controller.http import views
 from towline.controller.jobs.state import JobState
+from towline.endpoints import views
 from towline.wire.event import COMPLETED, LEAVE, RELEASED, STARTED, Event
 from towline.wire.job import Job
 from towline.wire.rollout import Waves
@@ -17,11 +15,10 @@ JOB = a_job(BEGAN)
 
 def moments(*events: Event, job: Job = JOB) -> list[tuple[str, str]]:
     """Return what each moment of a job with these events is, and where."""
-    timeline: list[dict[str, Any]] = views.job(JobState(job), list(events))["timeline"]
-    assert [moment["timestamp"] for moment in timeline] == sorted(
-        moment["timestamp"] for moment in timeline
-    )
-    return [(moment["event"], moment.get("hostname", "")) for moment in timeline]
+    timeline = views.job(JobState(job), list(events)).timeline or []
+    times = [moment.timestamp for moment in timeline]
+    assert times == sorted(times)
+    return [(moment.event, moment.hostname or "") for moment in timeline]
 
 
 def of(hostname: str, kind: str, time: float, started: float | None = None) -> Event:

@@ -1,4 +1,4 @@
-"""How far a job is: server-sent events, bounded however many nodes it is for.
+"""How far a job is: streams of events, bounded however many nodes it is for.
 
 A follower is sent what has changed since the last message, the oldest changes first, and no more
 than its share of bytes a second: of a thousand nodes each one comes a little more seldom. The sum
@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
-from towline.controller.http.sse import KEEP_ALIVE
 from towline.controller.progress.picture import FEW
 from towline.controller.progress.watches import Watches
+from towline.endpoint import Event
 from towline.wire.progress import JobProgress, Total
 
 PROGRESS = "progress"
@@ -31,38 +32,30 @@ SUM_EVERY = 1.0
 LOOK_EVERY = 1.0
 
 
-def _encode(kind: str, data: object, place: str = "") -> bytes:
-    head = f"id: {place}\n" if place else ""
-    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), kind.encode(), msgspec.json.encode(data))
-
-
 class ProgressStreams:
     """Streams of how far jobs are.
 
     Args:
         watches: the jobs that somebody follows at this controller.
-        stopping: set when the controller stops: then all streams end.
     """
 
-    def __init__(self, watches: Watches, stopping: asyncio.Event) -> None:
+    def __init__(self, watches: Watches) -> None:
         self._watches = watches
-        self._stopping = stopping
 
-    async def of_job(self, job_id: str, machine: str | None) -> AsyncIterator[bytes]:
+    async def of_job(self, job_id: str, machine: str | None) -> AsyncIterator[Event[Any]]:
         """Yield how far a job is until it has ended.
 
         Args:
             machine: the only node that is followed; None for all.
         """
-        yield b"retry: 1000\n\n"
         async with self._watches.follow(job_id) as watch:
             picture = watch.picture
             feed = picture.follow(machine)
             known: Total | None = None
             allowance, at = float(BURST), time.monotonic()
-            summed = sent = float("-inf")
+            summed = float("-inf")
             try:
-                while not self._stopping.is_set():
+                while True:
                     now = time.monotonic()
                     allowance, at = min(BURST, allowance + RATE * (now - at)), now
                     done = picture.state.done
@@ -80,15 +73,11 @@ class ProgressStreams:
                         message["nodes"] = nodes
                         allowance -= sum(len(bytes(node)) + 1 for node in nodes)
                     if len(message) > 2:
-                        sent = now
-                        yield _encode(PROGRESS, message)
-                    elif now - sent >= KEEP_ALIVE:
-                        sent = now
-                        yield b": still here\n\n"
+                        yield Event(message, kind=PROGRESS)
                     if done and not feed:
                         counts = picture.total().nodes
                         ended = {"job_id": job_id, "status": picture.state.status, "nodes": counts}
-                        yield _encode(END, ended, END)
+                        yield Event(ended, END, END)
                         return
                     await asyncio.sleep(PACE)
                     if not feed:

@@ -1,21 +1,24 @@
 """The caller's `traceparent`: one that can't be read is as good as none."""
 
-import pytest
-from starlette.requests import Request
+from typing import Any, cast
 
-from towline.controller.http.request import traceparent
+import pytest
+from starlette.datastructures import Headers
+
+from towline.endpoint import Context
 
 VALID = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def request(*values: bytes) -> Request:
-    headers = [(b"traceparent", value) for value in values]
-    return Request({"type": "http", "headers": headers})
+def trace(*values: bytes) -> str | None:
+    """Return the trace of a request with these headers."""
+    headers = Headers(raw=[(b"traceparent", value) for value in values])
+    return Context(cast(Any, None), None, headers).trace
 
 
 def test_a_valid_one_is_the_job_s() -> None:
-    assert traceparent(request(VALID.encode())) == VALID
-    assert traceparent(request()) is None
+    assert trace(VALID.encode()) == VALID
+    assert trace() is None
 
 
 @pytest.mark.parametrize(
@@ -32,4 +35,4 @@ def test_a_valid_one_is_the_job_s() -> None:
     ],
 )
 def test_one_with_which_a_job_could_not_be_read_is_left_out(value: bytes) -> None:
-    assert traceparent(request(value)) is None
+    assert trace(value) is None

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from towline.controller.http import views
+from towline.endpoints import views
 from towline.wire.event import (
     CANCELLED,
     EXPIRED,
@@ -45,12 +46,12 @@ def of_node(kind: str, **more: Any) -> Event:
 )
 def test_the_api_calls_an_event_what_it_has_always_called_it(event: Event, name: str) -> None:
     assert views.kind(event) == name
-    assert views.event(event)["event"] == name
+    assert views.event(event).event == name
 
 
 def test_a_step_is_shown_with_its_message() -> None:
     waiting = of_node(STEP, step="queued", waits="max_pulls", error="queued: 1 pull runs before it")
-    assert views.event(waiting) == {
+    assert msgspec.to_builtins(views.event(waiting)) == {
         "job_id": "job",
         "timestamp": "1970-01-01T00:00:01.000Z",
         "event": "queued",
@@ -73,7 +74,7 @@ def test_a_step_is_shown_with_its_message() -> None:
     ],
 )
 def test_only_what_failed_is_shown_as_an_error(event: Event, field: str) -> None:
-    shown = views.event(event)
+    shown = msgspec.to_builtins(views.event(event))
     assert shown[field] == "why"
     assert [name for name in ("error", "reason") if name in shown and name != field] == []
 
@@ -84,6 +85,6 @@ def test_a_lead_is_shown_as_what_was_resolved_and_by_which_node() -> None:
     found = Event(
         "job", NOBODY, "", LED, 1.0, data={"value": LEAD.value, "hostname": LEAD.hostname}
     )
-    assert views.event(turn)["message"] == "by web-01"
-    assert views.event(found)["message"] == "sha256:0000 by web-01"
+    assert views.event(turn).message == "by web-01"
+    assert views.event(found).message == "sha256:0000 by web-01"
     assert Lead.of(found) == LEAD

@@ -1,22 +1,29 @@
 """What `Prefer` asks for (RFC 7240)."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
-from starlette.requests import Request
+from starlette.datastructures import Headers
 
-from towline.controller.http.preferences import Preferences, Waits, preferred
+from towline.controller.controller import Waits
+from towline.endpoint import Context
+from towline.options import Preference
 
-WAITS = Waits(30.0, 100.0)
+CONTROLLER = SimpleNamespace(waits=Waits(30.0, 100.0))
 
 
-def asked(*values: str, default: float | None = None) -> Preferences:
-    """Return what a request with these `Prefer` headers prefers."""
-    headers = [(b"prefer", value.encode()) for value in values]
-    return preferred(Request({"type": "http", "headers": headers}), WAITS, default=default)
+def asked(*values: str, default: float | None = None) -> tuple[float, str]:
+    """Return how long a request with these headers waits, and what its answer says of that."""
+    headers = Headers(raw=[(b"prefer", value.encode()) for value in values])
+    context = Context(cast(Any, CONTROLLER), None, headers)
+    wait = context.wait(Preference(list(values)).wait, usual=default)
+    return wait, context.applied
 
 
 def test_what_is_usual_holds_where_nothing_is_asked() -> None:
-    assert asked() == Preferences(30.0, "")
-    assert asked(default=0.0) == Preferences(0.0, "")
+    assert asked() == (30.0, "")
+    assert asked(default=0.0) == (0.0, "")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +44,10 @@ def test_what_is_usual_holds_where_nothing_is_asked() -> None:
     ],
 )
 def test_a_wait_and_an_answer_at_once_are_understood(value: str, wait: float, applied: str) -> None:
-    assert asked(value) == Preferences(wait, applied)
+    assert asked(value) == (wait, applied)
 
 
 @pytest.mark.parametrize("parts", [("respond-async", "wait=9"), ("wait=9", "respond-async")])
 def test_the_order_of_preferences_means_nothing(parts: tuple[str, str]) -> None:
-    expected = Preferences(9.0, "respond-async, wait=9")
+    expected = (9.0, "respond-async, wait=9")
     assert asked(", ".join(parts)) == asked(*parts) == expected

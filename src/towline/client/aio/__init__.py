@@ -1,0 +1,1 @@
+"""The client for asyncio. That in `sync` is made from it by `scripts/generate-client`."""

@@ -1,0 +1,253 @@
+# Made from `aio` by scripts/generate_client.py: change it there.
+"""The API of a controller, called."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
+
+import httpx
+import httpx_sse
+import msgspec
+
+from towline.client import calls
+from towline.client.calls import Call
+from towline.client.connection import connection, unreachable
+from towline.client.models import Progress
+from towline.client.options import (
+    USUAL,
+    WAIT,
+    EventFilters,
+    JobFilters,
+    as_options,
+    changed,
+)
+from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
+from towline.client.sync.job import Job
+from towline.endpoint import Endpoint, Event, Stream
+from towline.endpoints import events, jobs, nodes, registries
+from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
+from towline.endpoints.nodes import AgentView
+from towline.endpoints.registries import RegistryView
+from towline.endpoints.views import JobEvent, JobView
+from towline.operation import Operation
+from towline.options import JobOptions, Waiting
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Client:
+    """The API of a controller.
+
+    `call` and `stream` ask every endpoint that there is, and `run` runs every operation; what is
+    asked most has a method of its own. All raise `ApiError`.
+
+    Args:
+        url: for example `http://127.0.0.1:8080`.
+        token: what `towline token create` has printed.
+
+    Raises:
+        InvalidConfiguration: `url` or `token` is not valid.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._options = USUAL
+        self._http = httpx.Client(**connection(url, token))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @as_options(JobOptions)
+    def with_options(self, given: dict[str, Any]) -> Self:
+        """Return a client with other job options, on the same connections; see `JobOptions`.
+
+        An option that is not given, or None, stays as it is.
+        """
+        other = copy.copy(self)
+        other._options = changed(self._options, given)
+        return other
+
+    def call(self, endpoint: Endpoint[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Ask an endpoint, and return what it answers.
+
+        Args:
+            endpoint: for example `towline.endpoints.nodes.drain`.
+            kwargs: its parameters. Job options that are not among them are the client's.
+        """
+        return self._do(calls.of(endpoint, dict(kwargs), self._options))
+
+    def stream(
+        self, endpoint: Stream[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Iterator[Event[R]]:
+        """Yield the events of a stream until it ends, across interruptions; as `call`."""
+        stream = EventStream(endpoint, calls.of(endpoint, dict(kwargs), self._options))
+        while not stream.ended:
+            try:
+                with httpx_sse.connect_sse(self._http, **stream.request()) as source:
+                    if not source.response.is_success:
+                        source.response.read()
+                    if not stream.check(source.response):
+                        return
+                    for received in source.iter_sse():
+                        event = stream.read(received)
+                        if event is not None:
+                            yield event
+            except httpx.TransportError as error:
+                if not stream.begun:
+                    raise unreachable(self._url, error) from error
+                time.sleep(RETRY_AFTER)
+
+    def _do(self, call: Call[R]) -> R:
+        try:
+            response = self._http.request(**call.arguments())
+        except httpx.HTTPError as error:
+            raise unreachable(self._url, error) from error
+        return call.read(response)
+
+    def run(
+        self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[P, T]:
+        """Run an operation and return its job, with the results of the first 30 seconds.
+
+        Args:
+            operation: for example `towline.operations.docker.pull`.
+            on: the target: a hostname, `_any`, `_all` or `key:value`.
+            kwargs: the operation's parameters.
+
+        Raises:
+            ApiError: the request was refused, or a single node failed.
+        """
+        call = calls.run(operation, on, dict(kwargs), self._options)
+        return Job(self, operation, self._do(call))
+
+    def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
+        """Return a job, waiting up to `wait` seconds for its end."""
+        return self.call(jobs.get, id=job_id, options=Waiting(wait=wait or None))
+
+    def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
+        """Return a page of jobs, the newest first.
+
+        Args:
+            filters: see `JobFilters`.
+        """
+        return self._do(calls.of(jobs.list_jobs, dict(filters), self._options))
+
+    def cancel(self, job_id: str, *, wait: float = WAIT) -> Cancelled:
+        """Stop a job, and wait up to `wait` seconds until it has stopped."""
+        return self.call(jobs.cancel, id=job_id, options=Waiting(wait=wait))
+
+    def pause(self, job_id: str) -> Steered:
+        """Give no more nodes of a job their turn."""
+        return self.call(jobs.pause, id=job_id)
+
+    def resume(self, job_id: str) -> Steered:
+        """Give nodes of a paused job their turn again."""
+        return self.call(jobs.resume, id=job_id)
+
+    def retry(self, job_id: str, *, on: str | None = None) -> Retried:
+        """Do a job again where it failed, or on the target `on`."""
+        return self.call(jobs.retry, id=job_id, target_hostname=on, options=self._options)
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete a job that has ended."""
+        self.call(jobs.delete, id=job_id)
+
+    def job_events(self, job_id: str, *, after: str | None = None) -> Iterator[Event[JobEvent]]:
+        """Yield a job's events until its end, across interruptions.
+
+        Args:
+            after: the id of the event to go on behind; None for the first one.
+        """
+        return self.stream(events.of_job, id=job_id, after=after)
+
+    def events(
+        self, *, after: str | None = None, **filters: Unpack[EventFilters]
+    ) -> Iterator[Event[JobEvent]]:
+        """Yield the events of all jobs, for ever, across interruptions.
+
+        Args:
+            after: the id of the event to go on behind; None for those from now on.
+            filters: see `EventFilters`.
+        """
+        return self.stream(events.of_all, after=after, **filters)
+
+    def progress(self, job_id: str, *, node: str | None = None) -> Iterator[Progress]:
+        """Yield how far a job is, until its end, across interruptions.
+
+        Args:
+            node: the hostname or machine id of a node. Then the stream is of that node alone, with
+                each layer of its image.
+        """
+        fold = ProgressFold()
+        for event in self.stream(events.progress, id=job_id, node=node):
+            if (progress := fold.add(event)) is not None:
+                yield progress
+
+    def nodes(self) -> list[AgentView]:
+        """Return the registered nodes."""
+        return (self.call(nodes.list_nodes)).agents
+
+    def node(self, name: str) -> AgentView:
+        """Return a node by its hostname or machine id."""
+        return self.call(nodes.get, hostname=name)
+
+    def drain(self, name: str) -> str:
+        """Stop giving work to a node, and return a message for people."""
+        return (self.call(nodes.drain, hostname=name)).message
+
+    def undrain(self, name: str) -> str:
+        """Give work to a drained node again, and return a message for people."""
+        return (self.call(nodes.undrain, hostname=name)).message
+
+    def registries(self) -> list[RegistryView]:
+        """Return the registries that have a credential."""
+        return (self.call(registries.list_registries)).registries
+
+    def registry(self, host: str) -> RegistryView:
+        """Return whose credential a registry has, without the secret."""
+        return self.call(registries.get, host=host)
+
+    def set_registry(
+        self,
+        host: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        identity_token: str | None = None,
+    ) -> RegistryView:
+        """Keep a credential for a registry, in place of an earlier one.
+
+        Args:
+            host: `host[:port]`, as image references name it; Docker Hub is `docker.io`.
+            username, password: how the registry knows you.
+            identity_token: in place of both.
+        """
+        return self.call(
+            registries.put,
+            host=host,
+            username=username,
+            password=password,
+            identity_token=identity_token,
+        )
+
+    def remove_registry(self, host: str) -> None:
+        """Remove the credential of a registry."""
+        self.call(registries.delete, host=host)

@@ -1,0 +1,218 @@
+"""Endpoints over HTTP: a request becomes the call of a typed function, what it returns an answer.
+
+The server-sent events of streams: HTML Living Standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from towline.controller.auth import Authenticator
+from towline.controller.http import request as reading
+from towline.controller.http.middleware import answer, refusal
+from towline.endpoint import AnyEndpoint, Context, Event, NothingMore, Stream
+from towline.errors import InvalidRequest, TowlineError
+from towline.signature import Place
+
+if TYPE_CHECKING:
+    from towline.controller.controller import Controller
+
+EVENT_STREAM = "text/event-stream"
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a stream has a sign of life: proxies cut what is silent."""
+
+
+class Binding:
+    """One endpoint as it answers over HTTP.
+
+    Args:
+        controller: what the endpoint's function is lent.
+    """
+
+    def __init__(
+        self, endpoint: AnyEndpoint, authenticator: Authenticator, controller: Controller
+    ) -> None:
+        self.endpoint = endpoint
+        self._authenticator = authenticator
+        self._controller = controller
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request; raises `TowlineError` where it is refused."""
+        endpoint = self.endpoint
+        caller = None
+        if not endpoint.open:
+            caller = self._authenticator.authenticate(reading.token(request))
+            request.state.caller = caller.subject
+            if endpoint.permission is not None:
+                caller.require(endpoint.permission)
+        context = Context(self._controller, caller, request.headers)
+        arguments = await self._arguments(request)
+        try:
+            if endpoint.once is not None and reading.wants_json(request):
+                return self._answer(context, await endpoint.once(context, **arguments))
+            if isinstance(endpoint, Stream):
+                return await self._stream(context, arguments)
+            return self._answer(context, await endpoint.function(context, **arguments))
+        except NothingMore:
+            return Response(status_code=204)
+        except TowlineError as error:
+            if not context.applied or error.job_id is None:
+                raise
+            # A job that was made, and failed: the request waited for it as it asked to.
+            request.state.job = error.job_id
+            refused = refusal(error)
+            refused.headers["Preference-Applied"] = context.applied
+            return refused
+        finally:
+            if context.job is not None:
+                request.state.job = context.job
+
+    def _answer(self, context: Context, result: object) -> Response:
+        headers = {}
+        if context.location is not None:
+            headers["Location"] = context.location
+        if context.applied:
+            headers["Preference-Applied"] = context.applied
+        status = context.status or self.endpoint.success[0]
+        if result is None:
+            return Response(status_code=status, headers=headers)
+        return answer(result, status, headers)
+
+    async def _stream(self, context: Context, arguments: dict[str, Any]) -> Response:
+        events = self.endpoint.function(context, **arguments)
+        if not isinstance(events, AsyncIterator):
+            events = await events
+        following = asyncio.ensure_future(anext(events))
+        # What a generator refuses at once is an answer of its own.
+        await asyncio.sleep(0)
+        error = following.exception() if following.done() else None
+        if error is not None and not isinstance(error, StopAsyncIteration):
+            raise error
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        sent = _sent(events, following, self._controller.stopping)
+        return StreamingResponse(sent, media_type=EVENT_STREAM, headers=headers)
+
+    async def _arguments(self, request: Request) -> dict[str, Any]:
+        """Return the function's keyword arguments.
+
+        Raises:
+            InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
+        """
+        signature = self.endpoint.signature
+        texts = {name: _unquoted(request, name) for name in signature.names(Place.PATH)}
+        values = self._read(Place.PATH, texts) if texts else {}
+        values |= self._read(Place.QUERY, reading.query(request))
+        values |= self._headers(request)
+        if signature.takes_file:
+            fields, files = await reading.form(request, signature.names(Place.PART))
+            values |= self._read(Place.BODY, fields) | self._read(Place.PART, files)
+        elif signature.has_body:
+            required = signature.needs_body
+            body = await reading.body(request, self._wanted, required=required)
+            values |= self._read(Place.BODY, body, strict=True)
+        return signature.arguments(values)
+
+    def _read(self, place: Place, given: dict[str, Any], *, strict: bool = False) -> dict[str, Any]:
+        try:
+            return self.endpoint.signature.read(place, given, strict=strict)
+        except msgspec.ValidationError as error:
+            where = "The request's body" if place is Place.PART else f"The request's {place.value}"
+            raise InvalidRequest.because(f"{where} is not valid", error, self._takes) from error
+        except ValueError as error:
+            raise InvalidRequest.because("A parameter is not valid", error, self._takes) from error
+
+    def _headers(self, request: Request) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for parameter in self.endpoint.signature.at(Place.HEADER):
+            header = parameter.header
+            lines = request.headers.getlist(header.name)
+            if not lines:
+                given[parameter.name] = None if parameter.default is None else parameter.default
+                continue
+            try:
+                given[parameter.name] = header.read(lines)
+            except ValueError as error:
+                raise InvalidRequest.because(
+                    f"The header {header.name} is not valid", error, header.mend
+                ) from error
+        return given
+
+    @property
+    def _takes(self) -> str:
+        """What the endpoint takes, for whoever has sent something else."""
+        signature = self.endpoint.signature
+        places = {
+            "in the query": signature.names(Place.QUERY),
+            "in the body": signature.names(Place.BODY) + signature.names(Place.PART),
+        }
+        known = [f"{', '.join(names)} {where}" for where, names in places.items() if names]
+        return f"{self.endpoint.label} takes: {'; '.join(known) or '-'}"
+
+    @property
+    def _wanted(self) -> str:
+        names = ", ".join(self.endpoint.signature.names(Place.BODY)) or "-"
+        return f"Send a JSON object with the parameters of {self.endpoint.label}: {names}"
+
+
+def _unquoted(request: Request, name: str) -> str:
+    try:
+        return unquote(request.path_params[name], errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest.because(
+            f"The parameter {name!r} in the path is not UTF-8", error
+        ) from error
+
+
+def encoded(event: Event[Any]) -> bytes:
+    """Return an event as a stream has it."""
+    lines = b""
+    if event.id:
+        lines += b"id: %b\n" % event.id.encode()
+    if event.kind:
+        lines += b"event: %b\n" % event.kind.encode()
+    return b"%bdata: %b\n\n" % (lines, msgspec.json.encode(event.data))
+
+
+async def _sent(
+    events: AsyncIterator[Event[Any]],
+    following: asyncio.Future[Event[Any]],
+    stopping: asyncio.Event,
+) -> AsyncIterator[bytes]:
+    """Yield a stream's bytes until its events end, or the controller stops.
+
+    The next event is waited for by a task of its own: a sign of life must not break off the wait.
+    """
+    yield b"retry: 1000\n\n"
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        while True:
+            waited: set[asyncio.Future[Any]] = {following, stopped}
+            done, _ = await asyncio.wait(
+                waited, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED
+            )
+            if stopped in done:
+                return
+            if following in done:
+                try:
+                    event = following.result()
+                except StopAsyncIteration:
+                    return
+                yield encoded(event)
+                following = asyncio.ensure_future(anext(events))
+            else:
+                yield b": still here\n\n"
+    finally:
+        for task in (stopped, following):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
+                await task
+        if hasattr(events, "aclose"):
+            await events.aclose()

@@ -1,0 +1,340 @@
+"""What an endpoint is: one typed function that the API offers, from which all else is derived.
+
+The decorator reads the function's signature. From it come the route and what its requests are
+validated against, the API's description, the client's call and a command. What runs on nodes is an
+operation; what a controller answers by itself is an endpoint. Adding one is writing the function.
+
+Clients and the command line import endpoints too: their bodies name the parts of a controller, but
+import nothing of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+import msgspec
+
+from towline.options import Preference
+from towline.signature import BODIES, Place, Signature, of_function
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+
+    from towline.controller.auth import Caller
+    from towline.controller.controller import Controller
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*){1,2}")
+PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
+_ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:/(?:[\w.-]+|{\w+}))+")
+_TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,200})?")
+
+
+class Event(msgspec.Struct, Generic[T], frozen=True):
+    """One event of a stream.
+
+    Attributes:
+        data: what it says.
+        id: its place in the stream: with it as `Last-Event-ID` a stream goes on behind it.
+        kind: what happened, for example `completed`; "" for a stream of one kind.
+    """
+
+    data: T
+    id: str = ""
+    kind: str = ""
+
+
+class NothingMore(Exception):
+    """A stream has ended, and whoever asks has all of it: the answer is 204.
+
+    A browser that had received the end of a stream would otherwise come back for ever.
+    """
+
+
+class Context:
+    """A request, as the body of an endpoint sees it.
+
+    Attributes:
+        controller: the parts of the controller that answers.
+        caller: who asks. An endpoint that is open to everybody has none: reading it is an error.
+        headers: those of the request.
+        status: the status of the answer; None for the first of the endpoint's.
+        location: where what was made is to be found; None where nothing was.
+        job: the id of the job that the request is about, for the log.
+    """
+
+    def __init__(self, controller: Controller, caller: Caller | None, headers: Headers) -> None:
+        self.controller = controller
+        self.headers = headers
+        self.status: int | None = None
+        self.location: str | None = None
+        self.job: str | None = None
+        self.applied = ""
+        self._caller = caller
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        if self._caller is None:
+            raise LookupError("this endpoint is open: nobody was asked for a token")
+        return self._caller
+
+    @property
+    def trace(self) -> str | None:
+        """The request's `traceparent`, or None where there is none that is valid.
+
+        Source: W3C Trace Context, "traceparent Header": what can't be read is as good as none.
+        """
+        found = self.headers.get("traceparent", "")
+        return found if _TRACE.fullmatch(found) else None
+
+    def wait(self, asked: float | None, *, usual: float | None = None) -> float:
+        """Return how many seconds the request waits; the answer says what of `Prefer` applies.
+
+        Args:
+            asked: what the request asks for, `Waiting.wait`.
+            usual: seconds where it asks for nothing; None for what the controller is configured
+                to.
+        """
+        waits = self.controller.waits
+        if asked is None:
+            return waits.usual if usual is None else usual
+        wait = min(asked, waits.longest)
+        self.applied = Preference(self.headers.getlist("prefer")).applied(wait)
+        return wait
+
+    def about(self, job: str) -> None:
+        """Say which job the answer is about: its place is in the answer and in the log."""
+        self.job = job
+        self.location = f"/job/{job}"
+
+
+class Endpoint(Generic[P, R]):
+    """One thing that a controller can be asked.
+
+    Attributes:
+        name: `domain.verb`, for example `agent.drain`.
+        label: what people are shown of its name.
+        method: the HTTP method.
+        path: the route, with its placeholders in braces.
+        permission: what a token needs; None where none is needed, or where the function decides by
+            what is asked: see `open`.
+        open: whether no token is needed.
+        signature: its parameters, and where in a request each of them stands.
+        result: the type of the answer; None for an answer without a body.
+        success: the statuses of answers that are no errors, the usual one first.
+        errors: the statuses of those that are, beside those that each endpoint may have.
+        once: for a stream, the function whose answer those get who ask for JSON.
+        command: its words on the command line; None where a command of its own does better.
+        needs: what a token needs, for people; "" where none is.
+        locates: whether answers say in `Location` where what was made is to be found.
+        either: groups of parameters of the body, of which one has to be given.
+
+    Args:
+        documentation: a line that sums it up, and what else is to be said.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: Signature,
+        result: Any,
+        *,
+        name: str,
+        route: str,
+        documentation: str,
+        permission: str | None = None,
+        open: bool = False,
+        success: tuple[int, ...] = (),
+        errors: tuple[int, ...] = (),
+        once: Callable[..., Any] | None = None,
+        command: str | None = None,
+        needs: str = "",
+        locates: bool = False,
+        label: str = "",
+        either: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
+        self.function = function
+        self.signature = signature
+        self.result = result
+        self.name = name
+        self.domain, self.verb = name.split(".")[:2]
+        self.label = label or f"{self.domain}.{self.verb}"
+        self.method, _, self.path = route.partition(" ")
+        self.permission = permission
+        self.open = open
+        self.success = success or ((204,) if result is None else (200,))
+        self.errors = errors
+        self.once = once
+        self.command = command
+        self.needs = needs or (f"`{permission}`" if permission else "")
+        self.locates = locates
+        self.either = either
+        self.summary, _, description = documentation.partition("\n")
+        self.description = description.strip()
+
+    def __repr__(self) -> str:
+        return f"<endpoint {self.name}>"
+
+
+class Stream(Endpoint[P, R]):
+    """An endpoint that answers with events, one after another; `result` is the type of their data.
+
+    It says that there is nothing to come by raising `NothingMore` before its first event.
+    """
+
+
+AnyEndpoint: TypeAlias = Endpoint[..., Any]
+"""An endpoint, whatever its parameters and its answer."""
+
+
+def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> tuple[Any, bool]:
+    """Return the type of what a function answers, and whether it streams events of that."""
+    if "return" not in hints:
+        raise ValueError(f"{name}: the function has to say what it returns")
+    result = hints["return"]
+    generates = inspect.isasyncgenfunction(function)
+    if generates or get_origin(result) is AsyncIterator:
+        event = next(iter(get_args(result)), None)
+        if get_origin(event) is not Event:
+            raise ValueError(f"{name}: the function has to return an AsyncIterator[Event[…]]")
+        return get_args(event)[0], True
+    if not inspect.iscoroutinefunction(function):
+        raise ValueError(f"{name}: the function has to be async")
+    return (None if result is type(None) else result), False
+
+
+class Endpoints:
+    """All endpoints there are, by name."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[str, AnyEndpoint] = {}
+
+    def add(self, endpoint: AnyEndpoint) -> None:
+        """Add an endpoint; a second one of the same name is a programming error."""
+        if endpoint.name in self._endpoints:
+            raise ValueError(f"{endpoint!r} stands there twice")
+        self._endpoints[endpoint.name] = endpoint
+
+    def remove(self, name: str) -> None:
+        """Take an endpoint out again."""
+        del self._endpoints[name]
+
+    def __iter__(self) -> Iterator[AnyEndpoint]:
+        return iter(sorted(self._endpoints.values(), key=lambda endpoint: endpoint.name))
+
+
+endpoints = Endpoints()
+"""The one global: every decorated function puts itself here."""
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], AsyncIterator[Event[R]]]
+    ) -> Stream[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Awaitable[AsyncIterator[Event[R]]]]
+    ) -> Stream[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Awaitable[R]]
+    ) -> Endpoint[P, R]: ...
+
+
+def endpoint(
+    name: str,
+    route: str,
+    *,
+    permission: str | None = None,
+    open: bool = False,
+    success: tuple[int, ...] = (),
+    errors: tuple[int, ...] = (),
+    once: Callable[..., Any] | None = None,
+    command: str | None = "",
+    needs: str = "",
+    locates: bool = False,
+    either: tuple[tuple[str, ...], ...] = (),
+) -> _Decorator:
+    """Make a function an endpoint.
+
+    Args:
+        name: `domain.verb`.
+        route: method and path, for example `"POST /agent/{hostname}/drain"`.
+        permission: what a token needs; None where the function decides by what is asked.
+        open: whether no token is needed.
+        success: the statuses of answers that are no errors, the usual one first; unless given, 200,
+            or 204 for one without a body.
+        errors: the statuses of answers that are, beside those that each endpoint may have.
+        once: for a stream, the function whose answer those get who ask for JSON.
+        command: its words on the command line, unless given those of its name; None where a command
+            of its own does better.
+        needs: what a token needs, for people, where that isn't one permission.
+        locates: whether answers say in `Location` where what was made is to be found.
+        either: parameters of the body of which one of these groups has to be given: the function
+            sees to it, the API's description says it.
+
+    Raises:
+        ValueError: name, route, permission or the function's signature can't be an endpoint's.
+
+    Example:
+        @endpoint("greet.hello", "GET /greet/{name}", permission="node:read")
+        async def hello(context: Context, *, name: str, loud: bool = False) -> Greeting: ...
+    """
+
+    for text, form in ((name, NAME), (route, _ROUTE), (permission, PERMISSION)):
+        if text is not None and not form.fullmatch(text):
+            raise ValueError(f"{name}: {text!r} does not match {form.pattern}")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        hints = get_type_hints(function, include_extras=True)
+        result, streams = _result(name, function, hints)
+        method, _, path = route.partition(" ")
+        kind: type[AnyEndpoint] = Stream if streams else Endpoint
+        signature = of_function(name, function, hints, path=path, has_body=method in BODIES)
+        # Where no parameter stands in a body, none is read.
+        signature.has_body = bool(signature.at(Place.BODY)) or signature.takes_file
+        signature.needs_body = signature.needs_body or bool(either)
+        made = kind(
+            function,
+            signature,
+            result,
+            name=name,
+            route=route,
+            documentation=inspect.getdoc(function) or name,
+            permission=permission,
+            open=open,
+            success=success,
+            errors=errors,
+            once=once,
+            command=name.replace(".", " ") if command == "" else command,
+            needs=needs,
+            locates=locates,
+            either=either,
+        )
+        endpoints.add(made)
+        return made
+
+    return decorate

@@ -1,0 +1,146 @@
+"""`/event`, `/job/{id}/events` and `/job/{id}/progress`: what goes on, as it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from towline.endpoint import Context, Event, NothingMore, endpoint
+from towline.endpoints import fields
+from towline.endpoints.fields import JobId, Uuid, View, When, machine, moment
+from towline.endpoints.views import JobEvent
+from towline.errors import NotFound
+from towline.signature import Header
+from towline.wire.progress import JobProgress, NodeProgress, Total
+
+
+class ProgressEvent(View, frozen=True, kw_only=True):
+    """What has changed of how far a job is.
+
+    `nodes` has the nodes that have changed; in the last event how many have which status.
+    """
+
+    job_id: Uuid
+    status: str
+    total: Total | None = None
+    nodes: list[NodeProgress] | dict[str, int] = msgspec.field(default_factory=list)
+
+
+LAST = "end"
+"""The kind of the last event of a job's streams; in one of progress its place, too."""
+
+
+def _first(lines: list[str]) -> str:
+    return lines[0]
+
+
+LastEvent: TypeAlias = Annotated[
+    str | None,
+    Header("Last-Event-ID", read=_first),
+    Meta(description="The last event that is known: the stream goes on behind it."),
+]
+
+
+@endpoint(
+    "job.events",
+    "GET /job/{id}/events",
+    permission="job:read",
+    success=(200, 204),
+    errors=(404,),
+    command=None,
+)
+async def of_job(
+    context: Context, *, id: JobId, after: LastEvent = None
+) -> AsyncIterator[Event[JobEvent]]:
+    """The events of a job so far, then as they come, until it ends."""
+    events = context.controller.events
+    place = events.place(after)
+    state, _ = await context.controller.lookup.get(id.lower())
+    if place is not None and state.done and not events.more(state.job.id, place):
+        raise NothingMore
+    return events.of_job(state.job, place)
+
+
+async def _snapshot(
+    context: Context, *, id: str, node: str | None = None, after: str | None = None
+) -> JobProgress:
+    job, only = await _followed(context, id, node)
+    return await context.controller.progress.snapshot(job, only)
+
+
+@endpoint(
+    "job.progress",
+    "GET /job/{id}/progress",
+    permission="job:read",
+    success=(200, 204),
+    errors=(404,),
+    once=_snapshot,
+    command=None,
+)
+async def progress(
+    context: Context,
+    *,
+    id: JobId,
+    node: Annotated[
+        str | None, Meta(description="Only this node, by hostname or machine id.")
+    ] = None,
+    after: LastEvent = None,
+) -> AsyncIterator[Event[ProgressEvent]]:
+    """How far a job is on each node and in sum, until it ends.
+
+    With `Accept: application/json` one answer: how far it is now. A stream has `progress`, each
+    time what has changed, and last `end`.
+    """
+    job, only = await _followed(context, id, node)
+    state = context.controller.lookup.state(job)
+    if after == LAST and state is not None and state.done:
+        raise NothingMore
+    return context.controller.progress.of_job(job, only)
+
+
+async def _followed(context: Context, id: str, node: str | None) -> tuple[str, str | None]:
+    """Return the job whose progress is asked for, and the node where it is that of one."""
+    state, _ = await context.controller.lookup.get(id.lower())
+    only = machine(node, context.controller.fleet)
+    if only is not None and state.tasks and only not in state.tasks:
+        raise NotFound(
+            f"{node} has no part in job {state.job.id}.",
+            f"GET /job/{state.job.id} tells which have",
+        )
+    return state.job.id, only
+
+
+@endpoint("event.stream", "GET /event", permission="job:read", command=None)
+async def of_all(
+    context: Context,
+    *,
+    operation: Annotated[str | None, Meta(description="For example docker.pull.")] = None,
+    target: Annotated[str | None, Meta(description="Jobs for this very target.")] = None,
+    node: Annotated[
+        str | None,
+        Meta(description="Jobs that this node has a part in, by hostname or machine id."),
+    ] = None,
+    caller: Annotated[str | None, Meta(description="Jobs that this caller made.")] = None,
+    since: Annotated[
+        When | None,
+        Meta(description="Made then or later: a time by RFC 3339, or a duration: 2h ago."),
+    ] = None,
+    event: Annotated[str | None, Meta(description="Kinds of events, separated by commas.")] = None,
+    after: LastEvent = None,
+) -> AsyncIterator[Event[JobEvent]]:
+    """The events of all jobs, from now on or from a moment on."""
+    controller = context.controller
+    wanted = controller.lists.filter(
+        operation=fields.operation(operation),
+        target=target,
+        caller=caller,
+        machine=machine(node, controller.fleet),
+    )
+    kinds = frozenset(kind for kind in (event or "").split(",") if kind)
+    begin = controller.events.place(after) or controller.events.beginning(
+        None if since is None else moment(since)
+    )
+    return controller.events.of_all(wanted, kinds, begin)

@@ -1,0 +1,180 @@
+"""What several endpoints take and answer: ids, times, statuses, results of nodes."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from towline.errors import InvalidRequest, NotFound
+from towline.operation import catalog
+from towline.signature import Check, Flag
+from towline.units import parse_duration
+from towline.wire.target import InvalidTarget, Target, parse_target
+
+if TYPE_CHECKING:
+    from towline.controller.fleet import Fleet
+
+TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:value"
+_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def _job_id(text: str) -> None:
+    if not _UUID.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a job id, which is a UUID")
+
+
+def _when(text: str) -> None:
+    moment(text)
+
+
+JobId: TypeAlias = Annotated[
+    str, Meta(extra_json_schema={"format": "uuid"}), Check(_job_id), Flag("JOB_ID")
+]
+"""A job's id, in letters of either case."""
+
+Uuid: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+DateTime: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+When: TypeAlias = Annotated[str, Check(_when)]
+"""A time by RFC 3339, or a duration: that long ago."""
+
+NodeName: TypeAlias = Annotated[
+    str, Meta(min_length=1, description="The node's hostname or machine id."), Flag("NODE")
+]
+
+JOB_STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
+
+
+def one_of(*values: str, description: str | None = None) -> Meta:
+    """Return what says that a text is one of these in answers of this version.
+
+    A client takes what newer controllers add to them.
+    """
+    return Meta(extra_json_schema={"enum": list(values)}, description=description)
+
+
+JobStatus: TypeAlias = Annotated[str, one_of(*JOB_STATUSES)]
+Status: TypeAlias = Annotated[
+    str, one_of("ok", "failed", "skipped", "pending", "running", "cancelled", "expired")
+]
+Waits: TypeAlias = Annotated[
+    str,
+    one_of(
+        *("max_parallel", "canary", "paused", "max_pulls", "registry"),
+        description="What a node that is here waits for: its turn in the job, while it is pending, "
+        "or, while it is running, other pulls on it (max_pulls) or a registry that has had too "
+        "many requests (registry). The reason says it in words.",
+    ),
+]
+MachineId: TypeAlias = Annotated[
+    str,
+    Meta(description="The machine id of the agent. It tells two nodes of the same hostname apart."),
+]
+Failure: TypeAlias = Annotated[str, Meta(description="Error message if the agent failed.")]
+Reason: TypeAlias = Annotated[
+    str,
+    Meta(description="Why the node has not ended, or was skipped or cancelled, or has expired."),
+]
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The base of what the API answers; what isn't known is left out, never null."""
+
+
+class Moment(View, frozen=True, kw_only=True):
+    """An entry of the timeline of a job or a node."""
+
+    timestamp: DateTime
+    event: str
+    hostname: str | None = None
+    message: str | None = None
+    reason: Reason | None = None
+    error: str | None = None
+
+
+class Message(View, frozen=True, kw_only=True):
+    """What was done, for people."""
+
+    message: str
+
+
+class NodeResult(View, frozen=True, kw_only=True):
+    """What became of a job on one node; beside it stands what the operation returned."""
+
+    hostname: Annotated[str, Meta(description="The hostname of the agent.")]
+    machine_id: MachineId | None = None
+    status: Annotated[
+        str | None,
+        Meta(description="As in `responses`, unless the operation has a status of its own."),
+    ] = None
+    outcome: Annotated[
+        Status | None,
+        Meta(description="The node's, where the operation has a status of its own."),
+    ] = None
+    error: Failure | None = None
+    reason: Reason | None = None
+    waits: Waits | None = None
+
+
+Rows: TypeAlias = Annotated[
+    list[dict[str, Any]],
+    Meta(
+        description="The results of the request that made the job, and what has come since.",
+        extra_json_schema={"items": {"$ref": "#/components/schemas/NodeResult"}},
+    ),
+]
+
+
+def moment(text: str) -> float:
+    """Return the time that a text names, in seconds since 1970; raises `ValueError`."""
+    try:
+        return time.time() - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        # In a query string a plus sign is a space.
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+        if found.tzinfo is not None:
+            return found.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"{text[:80]!r} is neither a time nor a duration: write 2030-01-31T12:00:00Z, or 2h"
+    )
+
+
+def target(text: str) -> Target:
+    """Return the target that a text names.
+
+    Raises:
+        InvalidRequest: it can't name any node.
+    """
+    try:
+        return parse_target(text)
+    except InvalidTarget as error:
+        raise InvalidRequest.because("The target is not valid", error, TARGETS) from error
+
+
+def operation(name: str | None) -> str | None:
+    """Return the name of the operation that a filter names, be it by its label."""
+    known = None if name is None else catalog.get(name)
+    return name if known is None else known.name
+
+
+def machine(node: str | None, fleet: Fleet) -> str | None:
+    """Return the machine id of the node that a filter names; None where it names none.
+
+    Raises:
+        InvalidRequest: no registered node has that name, or several have.
+    """
+    if node is None:
+        return None
+    try:
+        return fleet.one(node).machine
+    except NotFound as error:
+        raise InvalidRequest(error.error, error.details) from error

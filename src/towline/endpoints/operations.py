@@ -1,0 +1,135 @@
+"""`/node/{hostname}/…`: what can be done to nodes, an endpoint for each operation."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from towline.endpoint import Context, Endpoint
+from towline.endpoints import views
+from towline.endpoints.fields import (
+    Failure,
+    MachineId,
+    Reason,
+    Status,
+    Uuid,
+    Waits,
+    target,
+)
+from towline.errors import TowlineError, sentence
+from towline.operation import AnyOperation
+from towline.options import JobOptions, RunOptions
+from towline.signature import Parameter, Place, camel
+from towline.wire.event import BAD, OWN_CODES
+from towline.wire.target import ANY, Hostname
+
+TargetName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Target agent hostname, reserved routing value (_any, _all), or label selector "
+        "(key:value).",
+    ),
+]
+ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
+"""What is said of a node on which an operation did not end well, by its status."""
+
+
+@functools.cache
+def endpoint_of(operation: AnyOperation) -> Endpoint[..., Any]:
+    """Return the endpoint that makes jobs of an operation."""
+
+    async def submit(
+        context: Context, *, hostname: str, options: RunOptions, **parameters: Any
+    ) -> dict[str, Any]:
+        return await _submit(context, operation, hostname, options, parameters)
+
+    # What describes the API asks the module what its domain is about.
+    submit.__module__ = operation.function.__module__
+    hostname = Parameter("hostname", TargetName, msgspec.NODEFAULT, Place.PATH)
+    return Endpoint(
+        submit,
+        operation.signature.within(
+            operation.route,
+            [hostname],
+            {"options": JobOptions if operation.takes_credential else RunOptions},
+        ),
+        collection(operation),
+        name=operation.name,
+        route=f"{operation.method} {operation.route}",
+        documentation=f"{operation.summary}\n{operation.description}",
+        permission=operation.permission,
+        success=(operation.success,),
+        errors=(409, *sorted(operation.errors)),
+        locates=True,
+        label=operation.label,
+    )
+
+
+async def _submit(
+    context: Context,
+    operation: AnyOperation,
+    hostname: str,
+    options: RunOptions,
+    values: dict[str, Any],
+) -> dict[str, Any]:
+    """Make a job, and return its results so far."""
+    named = target(hostname)
+    parameters = msgspec.to_builtins(operation.parameters(**values))
+    state = await context.controller.submitter.run(
+        *(operation, parameters, named, context.caller.subject, options),
+        trace=context.trace,
+        wait=context.wait(options.wait),
+    )
+    context.about(state.job.id)
+    single = named == ANY or isinstance(named, Hostname)
+    if single and state.done:
+        failed = next(iter(state.tasks.values()))
+        if failed.status in BAD:
+            why = failed.error or failed.reason
+            failure = TowlineError(
+                sentence(f"{operation.label} {ENDED[failed.status]} on {failed.hostname}", why),
+                f"{why} (job {state.job.id})",
+                state.job.id,
+            )
+            if failed.code in OWN_CODES:
+                failure.code = failed.code
+            raise failure
+    return {"job_id": state.job.id, "results": views.results(state)}
+
+
+def collection(operation: AnyOperation) -> type[msgspec.Struct]:
+    """Return the struct type of what is answered: the job's id, and one result a node."""
+    name = camel(operation.label)
+    own = [
+        (field.name, field.type | None, None) for field in msgspec.structs.fields(operation.result)
+    ]
+    row = msgspec.defstruct(
+        f"{name}Result",
+        [
+            ("hostname", Annotated[str, Meta(description="The hostname of the agent.")]),
+            ("machine_id", MachineId | None, None),
+            (operation.status, Status),
+            *own,
+            ("error", Failure | None, None),
+            ("reason", Reason | None, None),
+            ("waits", Waits | None, None),
+        ],
+        kw_only=True,
+        omit_defaults=True,
+        namespace={"__doc__": f"What became of {operation.name} on one node."},
+    )
+    return msgspec.defstruct(
+        f"{name}Collection",
+        [
+            (
+                "job_id",
+                Annotated[Uuid, Meta(description="The job ID used to process this request.")],
+            ),
+            ("results", list[row]),  # type: ignore[valid-type]
+        ],
+        namespace={"__doc__": f"The results of {operation.name}, one a node."},
+    )

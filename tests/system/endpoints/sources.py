@@ -1,0 +1,70 @@
+"""A module of new endpoints, as text: programs import it from a directory."""
+
+HARBOUR = '''\
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from towline.endpoint import Context, Event, NothingMore, endpoint
+from towline.errors import Conflict
+from towline.signature import Query, Upload
+
+class Greeting(msgspec.Struct):
+    text: str
+
+@endpoint("harbour.greet", "GET /harbour/{name}", permission="harbour:read")
+async def greet(context: Context, *, name: str, times: Annotated[int, Meta(ge=1)] = 1) -> Greeting:
+    """Greet a ship."""
+    return Greeting(" ".join(times * [f"Ahoy {name}!"]) + f" says {context.caller.subject}")
+
+class Tide(msgspec.Struct):
+    hour: int
+
+@endpoint("harbour.tide", "GET /harbour/{name}/tide", permission="harbour:read")
+async def tide(
+    context: Context, *, name: str, hours: int = 3
+) -> AsyncIterator[Event[Tide]]:
+    """Say the hours of a tide, one after another."""
+    if name == "dry":
+        raise Conflict("There is no water.", "Dig")
+    if name == "still":
+        raise NothingMore
+    for hour in range(hours):
+        yield Event(Tide(hour), id=str(hour), kind="end" if hour == hours - 1 else "tide")
+        await asyncio.sleep(0)
+
+class Stowed(msgspec.Struct, omit_defaults=True):
+    name: str
+    size: int
+    label: str
+    first: bool
+    file: str
+
+@endpoint("harbour.stow", "POST /harbour/{name}/hold", permission="harbour:write", success=(201,),
+          locates=True)
+async def stow(
+    context: Context, *, name: str, cargo: Upload, label: str = "none",
+    first: Annotated[bool, Query()] = False,
+) -> Stowed:
+    """Stow cargo in a ship's hold."""
+    context.location = f"/harbour/{name}/hold/{len(cargo.content)}"
+    return Stowed(name, len(cargo.content), label, first, cargo.filename)
+
+class Berth(msgspec.Struct):
+    ship: str
+    number: int
+
+@endpoint("harbour.berth", "POST /harbour", permission="harbour:write", success=(201,),
+          locates=True)
+async def berth(context: Context, *, ship: str, number: Annotated[int, Meta(ge=1, le=9)]) -> Berth:
+    """Give a ship a berth."""
+    context.location = f"/harbour/{ship}"
+    return Berth(ship, number)
+
+@endpoint("harbour.leave", "DELETE /harbour/{name}", permission="harbour:write")
+async def leave(context: Context, *, name: str) -> None:
+    """Let a ship leave."""
+'''
