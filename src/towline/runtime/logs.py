@@ -46,7 +46,10 @@ def _clean(value: Any) -> Any:
             return {_clean(str(name)): _clean(inner) for name, inner in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_clean(inner) for inner in value]
-    return strike(str(value).encode(errors="backslashreplace").decode())
+    text = str(value)
+    if not text.isascii():
+        text = text.encode(errors="backslashreplace").decode()
+    return strike(text)
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:

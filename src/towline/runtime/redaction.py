@@ -22,6 +22,9 @@ def strike(text: str, secrets: Iterable[str] = ()) -> str:
     Args:
         secrets: what is known to be secret: passwords, tokens.
     """
+    if not secrets and "//" not in text and "eyJ" not in text:
+        # Nothing that the pattern below begins with: most of what is logged.
+        return text
     for form in sorted({form for secret in secrets for form in forms(secret)}, key=len)[::-1]:
         text = text.replace(form, STRUCK)
     return _LOOKS_SECRET.sub(STRUCK, text)

@@ -61,6 +61,7 @@ class Header:
         mend: str = "",
     ) -> None:
         self.name = name
+        self.key = name.lower().encode()
         self.read = read
         self.write = write
         self.schema = schema or {"type": "string"}

@@ -179,7 +179,9 @@ class Signature:
             refer = {name for name, value in values.items() if refers(value)}
             kind = self._struct(place, refer) if refer else kind
         read = msgspec.convert(values, kind, strict=strict)
-        checks = {name: rules for name, rules in self.checks.items() if name not in refer}
+        checks = self.checks
+        if refer:
+            checks = {name: rules for name, rules in checks.items() if name not in refer}
         check(checks, msgspec.structs.asdict(read))
         return read
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette import routing
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline.controller.http.binding import Binding
 from towline.controller.http.middleware import ByMethod, Edge, Handler, nowhere
@@ -45,10 +45,29 @@ def bound(bindings: Iterable[Binding]) -> Paths:
 
 def application(paths: Paths) -> ASGIApp:
     """Return the ASGI application that answers at these paths."""
-    paths = {prefix + path: found for path, found in paths.items() for prefix in PREFIXES}
+    tables: dict[str, list[routing.BaseRoute]] = {}
     # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
-    ordered = sorted(paths, key=lambda path: path.replace("{", "~"))
-    table = [routing.Route(path, ByMethod(paths[path])) for path in ordered]
-    router = routing.Router(table, redirect_slashes=False, default=nowhere)
+    for path in sorted(paths, key=lambda path: path.replace("{", "~")):
+        table = tables.setdefault(_first(path), [])
+        table.append(routing.Route(path, ByMethod(paths[path])))
+    routers: dict[str, ASGIApp] = {
+        first: routing.Router(table, redirect_slashes=False, default=nowhere)
+        for first, table in tables.items()
+    }
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        for prefix in PREFIXES[1:]:
+            if path.startswith(f"{prefix}/"):
+                scope = {**scope, "root_path": prefix}
+                path = path.removeprefix(prefix)
+        # A router looks at each of its routes: those that begin with the same segment are few.
+        await routers.get(_first(path), nowhere)(scope, receive, send)
+
     # It leaves streams of events alone: they would come late.
-    return Edge(GZipMiddleware(router, WORTH_COMPRESSING, COMPRESSION))
+    return Edge(GZipMiddleware(route, WORTH_COMPRESSING, COMPRESSION))
+
+
+def _first(path: str) -> str:
+    """Return the first segment of a path; "" where it has none."""
+    return path.partition("/")[2].partition("/")[0]

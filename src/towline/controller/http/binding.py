@@ -43,6 +43,11 @@ class Binding:
         self.endpoint = endpoint
         self._authenticator = authenticator
         self._controller = controller
+        signature = endpoint.signature
+        self._placed = signature.names(Place.PATH)
+        self._headed = [
+            (each.name, each.header, each.default) for each in signature.at(Place.HEADER)
+        ]
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request; raises `TowlineError` where it is refused."""
@@ -107,7 +112,7 @@ class Binding:
             InvalidRequest, BodyTooLarge, UnsupportedMediaType: with what is wrong and the mend.
         """
         signature = self.endpoint.signature
-        texts = {name: _unquoted(request, name) for name in signature.names(Place.PATH)}
+        texts = {name: _unquoted(request, name) for name in self._placed}
         values = self._read(Place.PATH, texts) if texts else {}
         values |= self._read(Place.QUERY, reading.query(request))
         values |= self._headers(request)
@@ -130,15 +135,16 @@ class Binding:
             raise InvalidRequest.because("A parameter is not valid", error, self._takes) from error
 
     def _headers(self, request: Request) -> dict[str, Any]:
+        sent = {name for name, _ in request.scope["headers"]}
         given: dict[str, Any] = {}
-        for parameter in self.endpoint.signature.at(Place.HEADER):
-            header = parameter.header
-            lines = request.headers.getlist(header.name)
-            if not lines:
-                given[parameter.name] = None if parameter.default is None else parameter.default
+        for name, header, default in self._headed:
+            if header.key not in sent:
+                if default is msgspec.NODEFAULT:
+                    raise InvalidRequest(f"The header {header.name} is missing.", header.mend)
+                given[name] = default
                 continue
             try:
-                given[parameter.name] = header.read(lines)
+                given[name] = header.read(request.headers.getlist(header.name))
             except ValueError as error:
                 raise InvalidRequest.because(
                     f"The header {header.name} is not valid", error, header.mend

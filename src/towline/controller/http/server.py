@@ -90,6 +90,7 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=STOP_WITHIN,
                 timeout_keep_alive=KEEP_ALIVE,
             )
