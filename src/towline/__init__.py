@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from towline import errors
+
 if TYPE_CHECKING:
     from towline.client import ApiError, AsyncClient, Client, Credential
 
-__all__ = ["ApiError", "AsyncClient", "Client", "Credential"]
+__all__ = ["ApiError", "AsyncClient", "Client", "Credential", "errors"]
 __version__ = "0.1.0"
 
 
