@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -25,6 +24,7 @@ from towline.operation import Operation, catalog
 from towline.runtime import config
 from towline.signature import Upload
 
+MADE = "towline.cli.made"
 SHORT = {"pull": "docker.pull"}
 """Short names of the commands that are used most."""
 
@@ -33,13 +33,13 @@ class Commands(Group):
     """The commands written by hand, and those that operations and endpoints are."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*self.commands, *SHORT, *(words[0] for words, _ in _made())})
+        return sorted({*self.commands, *SHORT, *(words[0] for words, _ in _made(context))})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         command = super().get_command(context, name)
         if command is not None and not isinstance(command, click.Group):
             return command
-        made = [(words, asked) for words, asked in _made() if words[0] == name]
+        made = [(words, asked) for words, asked in _made(context) if words[0] == name]
         if name in SHORT:
             operation = catalog.get(SHORT[name])
             return None if operation is None else _of_operation(operation, name)
@@ -54,17 +54,20 @@ class Commands(Group):
         return command
 
 
-def _made() -> Iterator[tuple[list[str], Operation[..., Any] | AnyEndpoint]]:
-    """Yield all operations and endpoints that are commands, with their words."""
+def _made(context: click.Context) -> list[tuple[list[str], Operation[..., Any] | AnyEndpoint]]:
+    """Return all operations and endpoints that are commands, with their words."""
     from towline import operations
     from towline.endpoints import offered
 
-    operations.load_extra(config.load(None).operations)
-    for operation in catalog:
-        yield [operation.domain, operation.verb], operation
-    for endpoint in offered:
-        if endpoint.command is not None:
-            yield endpoint.command.split(), endpoint
+    # The help asks for each command anew: settings and modules are read once.
+    if MADE not in context.meta:
+        operations.load_extra(config.load(None).operations)
+        context.meta[MADE] = [
+            *(([operation.domain, operation.verb], operation) for operation in catalog),
+            *((each.command.split(), each) for each in offered if each.command is not None),
+        ]
+    made: list[tuple[list[str], Operation[..., Any] | AnyEndpoint]] = context.meta[MADE]
+    return made
 
 
 def _of(asked: Operation[..., Any] | AnyEndpoint, name: str) -> Command:
