@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar
 
 import msgspec
 
+from towline.endpoints.fields import KnownStatus
 from towline.options import JobOptions
 
 P = ParamSpec("P")
@@ -46,7 +47,7 @@ def changed(options: JobOptions, given: dict[str, Any]) -> JobOptions:
 class JobFilters(TypedDict, total=False):
     """Which jobs a page has. A time is one of RFC 3339, or a duration: that long ago."""
 
-    status: str | None
+    status: KnownStatus | None
     operation: str | None
     target: str | None
     node: str | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -47,7 +47,10 @@ NodeName: TypeAlias = Annotated[
     str, Meta(min_length=1, description="The node's hostname or machine id."), Flag("NODE")
 ]
 
-JOB_STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
+KnownStatus: TypeAlias = Literal[
+    "submitted", "processing", "completed", "failed", "partial_failure"
+]
+"""The statuses that jobs of this version have."""
 
 
 def one_of(*values: str, description: str | None = None) -> Meta:
@@ -58,7 +61,7 @@ def one_of(*values: str, description: str | None = None) -> Meta:
     return Meta(extra_json_schema={"enum": list(values)}, description=description)
 
 
-JobStatus: TypeAlias = Annotated[str, one_of(*JOB_STATUSES)]
+JobStatus: TypeAlias = Annotated[str, one_of(*get_args(KnownStatus))]
 Status: TypeAlias = Annotated[
     str, one_of("ok", "failed", "skipped", "pending", "running", "cancelled", "expired")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,7 @@ from towline.endpoints.fields import (
     DateTime,
     JobId,
     JobStatus,
+    KnownStatus,
     Rows,
     Uuid,
     View,
@@ -87,7 +88,7 @@ async def list_jobs(
     context: Context,
     *,
     status: Annotated[
-        Literal["submitted", "processing", "completed", "failed", "partial_failure"] | None,
+        KnownStatus | None,
         Meta(description="Jobs of this status."),
     ] = None,
     operation: Annotated[str | None, Meta(description="For example docker.pull.")] = None,

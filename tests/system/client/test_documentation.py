@@ -93,6 +93,7 @@ WRONG = [
     'client.run(docker.pull, on="web-01")',
     "client.with_options(max_paralel=1)",
     "client.jobs(state=1)",
+    "client.jobs(status='complete')",
     "client.call(health.version, number=1)",
     "print(client.call(health.version).number)",
     "print(view.results[0].value.tag)",
