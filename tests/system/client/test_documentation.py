@@ -1,4 +1,4 @@
-"""docs/client.md: its examples run as they stand there, and are typed."""
+"""docs/client.md: its examples run as they stand there, and are typed; so is that of README."""
 
 import os
 import re
@@ -85,6 +85,15 @@ def test_the_examples_are_typed(directory: Path) -> None:
     program = directory / "examples.py"
     program.write_text(EXAMPLES.program)
     checked = mypy(directory, program, *(directory / name for name in EXAMPLES.modules))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_example_of_the_readme_is_typed(directory: Path) -> None:
+    program = directory / "readme.py"
+    short = examples(ROOT / "README.md").program
+    assert "client.run(docker.pull" in short
+    program.write_text(f'token = "…"\n{short}')
+    checked = mypy(directory, program)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
