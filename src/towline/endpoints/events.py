@@ -33,13 +33,15 @@ LAST = "end"
 """The kind of the last event of a job's streams; in one of progress its place, too."""
 
 
-def _first(lines: list[str]) -> str:
+def _place(lines: list[str]) -> str:
+    if len(lines) > 1:
+        raise ValueError("it stands there twice")
     return lines[0]
 
 
 LastEvent: TypeAlias = Annotated[
     str | None,
-    Header("Last-Event-ID", read=_first),
+    Header("Last-Event-ID", read=_place, mend="Leave one out"),
     Meta(description="The last event that is known: the stream goes on behind it."),
 ]
 

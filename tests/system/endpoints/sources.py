@@ -2,6 +2,7 @@
 
 HARBOUR = '''\
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from msgspec import Meta
 
 from towline.endpoint import Context, Event, NothingMore, endpoint
 from towline.errors import Conflict
-from towline.signature import Query, Upload
+from towline.signature import Header, Query, Upload
 
 class Greeting(msgspec.Struct):
     text: str
@@ -67,4 +68,46 @@ async def berth(context: Context, *, ship: str, number: Annotated[int, Meta(ge=1
 @endpoint("harbour.leave", "DELETE /harbour/{name}", permission="harbour:write")
 async def leave(context: Context, *, name: str) -> None:
     """Let a ship leave."""
+
+moored: list[str] = []
+
+@contextlib.asynccontextmanager
+async def mooring(name: str) -> AsyncIterator[None]:
+    moored.append(name)
+    try:
+        yield
+    finally:
+        await asyncio.sleep(0.01)
+        moored.remove(name)
+
+@endpoint("harbour.watch", "GET /harbour/{name}/watch", permission="harbour:read")
+async def watch(context: Context, *, name: str) -> AsyncIterator[Event[Tide]]:
+    """Watch the water at a mooring, for ever."""
+    async with mooring(name):
+        await asyncio.sleep(0.01)
+        if name == "dry":
+            raise Conflict("There is no water.", "Dig")
+        if name == "still":
+            raise NothingMore
+        while name != "silent":
+            yield Event(Tide(0))
+            if name == "ebb":
+                raise NothingMore
+            await asyncio.sleep(0.05)
+        await asyncio.Event().wait()
+
+@endpoint("harbour.moored", "GET /moored", permission="harbour:read")
+async def names(context: Context) -> list[Greeting]:
+    """List the ships that are moored."""
+    return [Greeting(name) for name in moored]
+
+def first(lines: list[str]) -> str:
+    return lines[0]
+
+@endpoint("harbour.hail", "GET /hail", permission="harbour:read")
+async def hail(
+    context: Context, *, call: Annotated[str, Header("X-Call", read=first), Meta(max_length=3)]
+) -> Greeting:
+    """Answer a ship that calls."""
+    return Greeting(call)
 '''

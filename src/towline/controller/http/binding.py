@@ -6,7 +6,6 @@ The server-sent events of streams: HTML Living Standard, section 9.2.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from towline.controller.auth import Authenticator
 from towline.controller.http import request as reading
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a stream has a sign of life: proxies cut what is silent."""
+FIRST_WITHIN = 0.25
+"""Seconds that a stream has for its first event, or for refusing, before its answer begins."""
+_ENDS = (StopAsyncIteration, NothingMore)
+"""How a stream ends."""
 
 
 class Binding:
@@ -96,14 +100,12 @@ class Binding:
         if not isinstance(events, AsyncIterator):
             events = await events
         following = asyncio.ensure_future(anext(events))
-        # What a generator refuses at once is an answer of its own.
-        await asyncio.sleep(0)
+        # What a generator refuses before its first event is an answer of its own.
+        await asyncio.wait([following], timeout=FIRST_WITHIN)
         error = following.exception() if following.done() else None
         if error is not None and not isinstance(error, StopAsyncIteration):
             raise error
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        sent = _sent(events, following, self._controller.stopping)
-        return StreamingResponse(sent, media_type=EVENT_STREAM, headers=headers)
+        return _Streamed(events, following, self._controller.stopping)
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
         """Return the function's keyword arguments.
@@ -129,27 +131,36 @@ class Binding:
         try:
             return self.endpoint.signature.read(place, given, strict=strict)
         except msgspec.ValidationError as error:
-            where = "The request's body" if place is Place.PART else f"The request's {place.value}"
-            raise InvalidRequest.because(f"{where} is not valid", error, self._takes) from error
+            where = {Place.PART: "body is", Place.HEADER: "headers are"}.get(
+                place, f"{place.value} is"
+            )
+            raise InvalidRequest.because(
+                f"The request's {where} not valid", error, self._takes
+            ) from error
         except ValueError as error:
             raise InvalidRequest.because("A parameter is not valid", error, self._takes) from error
 
     def _headers(self, request: Request) -> dict[str, Any]:
         sent = {name for name, _ in request.scope["headers"]}
         given: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, header, default in self._headed:
             if header.key not in sent:
                 if default is msgspec.NODEFAULT:
-                    raise InvalidRequest(f"The header {header.name} is missing.", header.mend)
+                    raise InvalidRequest(
+                        f"The header {header.name} is missing.", header.mend or self._takes
+                    )
                 given[name] = default
                 continue
             try:
-                given[name] = header.read(request.headers.getlist(header.name))
+                value = header.read(request.headers.getlist(header.name))
             except ValueError as error:
                 raise InvalidRequest.because(
                     f"The header {header.name} is not valid", error, header.mend
                 ) from error
-        return given
+            if value is not None:
+                values[name] = value
+        return given | self._read(Place.HEADER, values, strict=True) if values else given
 
     @property
     def _takes(self) -> str:
@@ -158,6 +169,10 @@ class Binding:
         places = {
             "in the query": signature.names(Place.QUERY),
             "in the body": signature.names(Place.BODY) + signature.names(Place.PART),
+            "in headers": [
+                f"{parameter.name} as {parameter.header.name}"
+                for parameter in signature.at(Place.HEADER)
+            ],
         }
         known = [f"{', '.join(names)} {where}" for where, names in places.items() if names]
         return f"{self.endpoint.label} takes: {'; '.join(known) or '-'}"
@@ -187,38 +202,60 @@ def encoded(event: Event[Any]) -> bytes:
     return b"%bdata: %b\n\n" % (lines, msgspec.json.encode(event.data))
 
 
-async def _sent(
-    events: AsyncIterator[Event[Any]],
-    following: asyncio.Future[Event[Any]],
-    stopping: asyncio.Event,
-) -> AsyncIterator[bytes]:
-    """Yield a stream's bytes until its events end, or the controller stops.
+class _Streamed(StreamingResponse):
+    """The events of a stream until they end, their client hangs up, or the controller stops.
 
     The next event is waited for by a task of its own: a sign of life must not break off the wait.
+
+    Args:
+        following: the next event.
     """
-    yield b"retry: 1000\n\n"
-    stopped = asyncio.create_task(stopping.wait())
-    try:
-        while True:
-            waited: set[asyncio.Future[Any]] = {following, stopped}
-            done, _ = await asyncio.wait(
-                waited, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED
-            )
-            if stopped in done:
-                return
-            if following in done:
-                try:
-                    event = following.result()
-                except StopAsyncIteration:
+
+    def __init__(
+        self,
+        events: AsyncIterator[Event[Any]],
+        following: asyncio.Future[Event[Any]],
+        stopping: asyncio.Event,
+    ) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(self._sent(), media_type=EVENT_STREAM, headers=headers)
+        self._events = events
+        self._following = following
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Here, where nothing is being cancelled: what the function has to close takes its time.
+            # A client may have hung up before the first byte was asked for.
+            self._following.cancel()
+            found = await asyncio.gather(self._following, return_exceptions=True)
+            if hasattr(self._events, "aclose"):
+                await self._events.aclose()
+            for error in found:
+                if isinstance(error, Exception) and not isinstance(error, _ENDS):
+                    raise error
+
+    async def _sent(self) -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n\n"
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            while True:
+                waited: set[asyncio.Future[Any]] = {self._following, stopped}
+                done, _ = await asyncio.wait(
+                    waited, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED
+                )
+                if stopped in done:
                     return
-                yield encoded(event)
-                following = asyncio.ensure_future(anext(events))
-            else:
-                yield b": still here\n\n"
-    finally:
-        for task in (stopped, following):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-                await task
-        if hasattr(events, "aclose"):
-            await events.aclose()
+                if self._following in done:
+                    try:
+                        event = self._following.result()
+                    except _ENDS:
+                        return
+                    yield encoded(event)
+                    self._following = asyncio.ensure_future(anext(self._events))
+                else:
+                    yield b": still here\n\n"
+        finally:
+            stopped.cancel()
