@@ -27,6 +27,8 @@ from towline.signature import Upload
 MADE = "towline.cli.made"
 SHORT = {"pull": "docker.pull"}
 """Short names of the commands that are used most."""
+FORM = "printed_form"
+"""Keeps what `-o` says apart from a parameter that is called `output`."""
 
 
 class Commands(Group):
@@ -80,10 +82,11 @@ def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
     parameters = parameters_of(endpoint.signature.parameters)
     taken = {flag for parameter in parameters for flag in parameter.opts}
     if endpoint.result is not None and not streams:
-        parameters.append(click.Option(OUTPUT_FLAGS, **OUTPUT))
+        free = [flag for flag in OUTPUT_FLAGS if flag not in taken]
+        parameters.append(click.Option([*free, FORM], **OUTPUT))
 
     def callback(**values: Any) -> None:
-        where, output = take_where(values), values.pop("output", "json")
+        where, output = take_where(values), values.pop(FORM, "json")
         found = endpoint.signature.arguments(
             {
                 name: Upload(value.name, value.read()) if hasattr(value, "read") else value

@@ -18,7 +18,7 @@ from towline.endpoints.operations import endpoint_of
 from towline.errors import ApiError, sentence
 from towline.operation import Operation
 from towline.options import JobOptions
-from towline.signature import Place
+from towline.signature import Parameter, Place
 
 R = TypeVar("R")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -115,7 +115,7 @@ def _request(
         if name not in given or (value is None and parameter.default is None):
             continue
         if parameter.place is Place.HEADER:
-            headers[parameter.header.name] = parameter.header.write(value)
+            headers[parameter.header.name] = _header(endpoint, parameter, value)
         elif parameter.place is Place.PATH:
             path = path.replace(f"{{{name}}}", segment(str(msgspec.to_builtins(value))))
         elif parameter.place is Place.PART:
@@ -141,6 +141,18 @@ def _request(
 def _part(upload: Any) -> tuple[str, bytes]:
     """Return an `Upload` as an HTTP client takes it; one without a name would be no file."""
     return upload.filename or "file", upload.content
+
+
+def _header(endpoint: AnyEndpoint, parameter: Parameter, value: object) -> str:
+    """Return a value as its header has it; raises `ApiError` where no header can."""
+    text = parameter.header.write(value)
+    if not (text.isascii() and text.isprintable()):
+        raise ApiError(
+            f"{endpoint.label}: a parameter is not valid: `{parameter.name}` stands in a header",
+            "Headers have printable ASCII characters alone",
+            status=400,
+        )
+    return text
 
 
 def _text(value: object) -> str:

@@ -45,26 +45,28 @@ def connection(url: str, token: str) -> dict[str, Any]:
     return made
 
 
-def body(response: httpx.Response) -> dict[str, Any]:
-    """Return the body of an answer that is no error; an empty one where it has none.
+def body(response: httpx.Response) -> Any:
+    """Return the body of an answer that is no error; None where it has none.
 
     Raises:
         ApiError: the answer is an error, or comes from something that is no controller.
     """
-    found: object = {}
-    if response.status_code != 204:
+    found: object = None
+    if response.content:
         try:
             found = response.json()
         except ValueError as error:
             if response.is_success:
                 raise foreign(response, error) from error
-    known = found if isinstance(found, dict) else {}
     if not response.is_success:
-        job_id = response.headers.get("location", "").removeprefix("/job/") or None
+        known = found if isinstance(found, dict) else {}
+        before, _, job_id = response.headers.get("location", "").partition("/job/")
         said = str(known.get("error") or f"{response.status_code} from {response.url.host}")
         details = str(known.get("details", ""))
-        raise ApiError(said, details, job_id, status=response.status_code)
-    return known
+        raise ApiError(
+            said, details, None if before else job_id or None, status=response.status_code
+        )
+    return found
 
 
 def foreign(response: httpx.Response, cause: object) -> ApiError:

@@ -70,6 +70,7 @@ async def leave(context: Context, *, name: str) -> None:
     """Let a ship leave."""
 
 moored: list[str] = []
+signals: list[str] = []
 
 @contextlib.asynccontextmanager
 async def mooring(name: str) -> AsyncIterator[None]:
@@ -101,6 +102,11 @@ async def names(context: Context) -> list[Greeting]:
     """List the ships that are moored."""
     return [Greeting(name) for name in moored]
 
+@endpoint("harbour.signals", "GET /signal", permission="harbour:read")
+async def given(context: Context) -> list[Greeting]:
+    """List the signals that were given."""
+    return [Greeting(name) for name in signals]
+
 def first(lines: list[str]) -> str:
     return lines[0]
 
@@ -110,4 +116,14 @@ async def hail(
 ) -> Greeting:
     """Answer a ship that calls."""
     return Greeting(call)
+
+@endpoint("harbour.signal", "POST /signal", permission="harbour:write", success=(202,))
+async def signal(context: Context, *, output: str = "flag") -> None:
+    """Give a signal."""
+    signals.append(output)
+
+@endpoint("harbour.pilot", "GET /pilot", permission="harbour:read")
+async def pilot(context: Context, *, output: str = "") -> Greeting | None:
+    """Say who the pilot is."""
+    return Greeting(output) if output else None
 '''
