@@ -211,7 +211,7 @@ class JobOptions(RunOptions, frozen=True, kw_only=True):
             "X-Registry-Auth",
             read=_registry_auth,
             write=_write_credential,
-            schema={"type": "string", "pattern": "^[A-Za-z0-9_-]+=*$"},
+            schema={"type": "string", "pattern": "^[A-Za-z0-9+/_-]*=*$"},
             mend=REGISTRY_AUTH,
         ),
         Meta(

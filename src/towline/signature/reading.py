@@ -300,13 +300,13 @@ def _keywords(name: str, function: Callable[..., Any]) -> list[inspect.Parameter
 def _optional(parameter: Parameter, hint: Any, *, everywhere: bool) -> tuple[Any, Any]:
     """Return the type and the default of a field that may be left out.
 
-    Where texts are read it is absent rather than None: msgspec reads the text "null" as None.
+    In a request it is absent rather than None: null says nothing, and msgspec reads the text "null"
+    as None.
 
     Args:
-        everywhere: whether it may come from any place, as a value rather than as a text.
+        everywhere: whether it may come from any place, as a value of a program's.
     """
-    texts = parameter.place in (Place.QUERY, Place.HEADER) and not everywhere
-    if parameter.default is None and texts:
+    if parameter.default is None and not everywhere:
         return _or_unset(hint), msgspec.UNSET
     return hint, parameter.default
 
