@@ -197,8 +197,8 @@ class Controller:
             {each.permission for each in offered if each.permission is not None},
             options.audiences,
         )
-        paths = bound(Binding(each, authenticator, self) for each in offered)
-        return application(paths | document_paths(offered))
+        bindings = (Binding(each, authenticator, self) for each in offered)
+        return application(bound(bindings, document_paths(offered)))
 
     async def run(self) -> None:
         """Run all parts, for ever."""

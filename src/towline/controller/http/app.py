@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline.controller.http.binding import Binding
 from towline.controller.http.middleware import ByMethod, Edge, Handler, nowhere
+from towline.endpoint import AnyEndpoint
+from towline.errors import InvalidConfiguration
 from towline.signature import PLACEHOLDER
 
 PREFIXES = ("", "/api")
@@ -25,20 +27,33 @@ Paths = dict[str, dict[str, Handler]]
 """What answers, by path and method."""
 
 
-def bound(bindings: Iterable[Binding]) -> Paths:
-    """Return the paths of these endpoints.
+def bound(bindings: Iterable[Binding], documents: Paths) -> Paths:
+    """Return the paths of these endpoints, and of documents.
 
     Raises:
-        ValueError: two of them have the same route.
+        InvalidConfiguration: two of them have the same route.
     """
-    paths: Paths = {}
-    known: dict[str, object] = {}
+    paths: Paths = dict(documents)
+    known = {f"{method} {path}": path for path, found in documents.items() for method in found}
+    shapes: dict[str, AnyEndpoint] = {}
     for binding in bindings:
         endpoint = binding.endpoint
-        route = f"{endpoint.method} {PLACEHOLDER.sub('{}', endpoint.path)}"
+        shape = PLACEHOLDER.sub("{}", endpoint.path)
+        route = f"{endpoint.method} {shape}"
         if route in known:
-            raise ValueError(f"{endpoint!r} clashes with {known[route]!r}")
-        known[route] = endpoint
+            raise InvalidConfiguration(
+                f"{endpoint.method} {endpoint.path} would be answered twice: by {endpoint.name}, "
+                f"and by {known[route]}.",
+                f"Give {endpoint.name} another route",
+            )
+        known[route] = endpoint.name
+        other = shapes.setdefault(shape, endpoint)
+        if other.path != endpoint.path:
+            raise InvalidConfiguration(
+                f"{endpoint.name} and {other.name} call a placeholder of the same path "
+                f"differently: {endpoint.path} and {other.path}.",
+                "Give it the same name in both",
+            )
         paths.setdefault(endpoint.path, {})[endpoint.method] = binding
     return paths
 
