@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.testing.answers import refused
 from tests.testing.cluster import Cluster
 from tests.testing.command import CommandLine
 from towline.client import ApiError, Client
@@ -40,3 +41,16 @@ def test_a_parameter_may_be_called_as_an_option_is(towline: CommandLine) -> None
     assert (asked.stderr, json.loads(asked.stdout)) == ("", {"text": "jo"})
     assert towline("harbour", "pilot", "--output", "jo").stdout.split() == ["text", "jo"]
     assert "--output TEXT" in towline("harbour", "pilot", "--help").stdout
+
+
+def test_a_file_that_is_too_large_is_refused(port: Cluster) -> None:
+    http = port.client(port.token("admin"))
+    answer = http.post("/harbour/fram/hold", files={"cargo": ("tea", bytes(64 * 1024 * 1024))})
+    assert "Send a smaller file" in refused(answer, 413)
+
+
+def test_a_form_of_very_many_fields_is_refused(port: Cluster) -> None:
+    http = port.client(port.token("admin"))
+    fields = {f"field{number}": "1" for number in range(2000)}
+    answer = http.post("/harbour/fram/hold", data=fields, files={"cargo": ("tea", b"1")})
+    assert "Too many fields" in refused(answer, 400)
