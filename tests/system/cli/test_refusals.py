@@ -25,7 +25,6 @@ REFUSALS: dict[str, tuple[list[str], Callable[[Cluster], httpx.Response]]] = {
         lambda cluster: cluster.writer.get("/node/web%2001/load"),
     ),
     "an unknown job": (["job", NOWHERE], lambda cluster: cluster.writer.get(f"/job/{NOWHERE}")),
-    "no job id": (["job", "x"], lambda cluster: cluster.writer.get("/job/x")),
 }
 
 
@@ -36,6 +35,12 @@ def test_a_refusal_is_printed_in_the_words_of_the_api(
     arguments, ask = REFUSALS[what]
     body = ask(mixed).json()
     assert failed(towline(*arguments)) == f"towline: {body['error']}\n  {body['details']}\n"
+
+
+def test_what_is_no_job_id_is_refused_before_it_is_sent(towline: CommandLine) -> None:
+    refused = towline("job", "x")
+    assert (refused.status, refused.stdout) == (1, "")
+    assert "'x' is not a job id, which is a UUID" in refused.stderr
 
 
 def test_a_token_that_is_refused_is_printed_in_the_words_of_the_api(
