@@ -68,4 +68,4 @@ def test_a_retry_keeps_the_options_unless_others_are_given(
     body = {"target_hostname": "a1"}
     declined(system.admin.post(f"{url}?canary=1", json=body), 400, "'a1' is one node")
     declined(system.admin.post(f"{url}?canary=0"), 400, "'canary'")
-    declined(system.admin.post(f"{url}?color=red"), 400, "'color'", "max_parallel")
+    declined(system.admin.post(f"{url}?color=red"), 400, "`color`")
