@@ -10,7 +10,18 @@ from msgspec import Meta
 
 from towline.endpoint import Context, Event, NothingMore, endpoint
 from towline.endpoints import fields
-from towline.endpoints.fields import JobId, Uuid, View, When, machine, moment
+from towline.endpoints.fields import (
+    JobId,
+    OfCaller,
+    OfNode,
+    OfOperation,
+    OfTarget,
+    Since,
+    Uuid,
+    View,
+    machine,
+    moment,
+)
 from towline.endpoints.views import JobEvent
 from towline.errors import NotFound
 from towline.signature import Header
@@ -119,17 +130,11 @@ async def _followed(context: Context, id: str, node: str | None) -> tuple[str, s
 async def of_all(
     context: Context,
     *,
-    operation: Annotated[str | None, Meta(description="For example docker.pull.")] = None,
-    target: Annotated[str | None, Meta(description="Jobs for this very target.")] = None,
-    node: Annotated[
-        str | None,
-        Meta(description="Jobs that this node has a part in, by hostname or machine id."),
-    ] = None,
-    caller: Annotated[str | None, Meta(description="Jobs that this caller made.")] = None,
-    since: Annotated[
-        When | None,
-        Meta(description="Made then or later: a time by RFC 3339, or a duration: 2h ago."),
-    ] = None,
+    operation: OfOperation | None = None,
+    target: OfTarget | None = None,
+    node: OfNode | None = None,
+    caller: OfCaller | None = None,
+    since: Since | None = None,
     event: Annotated[str | None, Meta(description="Kinds of events, separated by commas.")] = None,
     after: LastEvent = None,
 ) -> AsyncIterator[Event[JobEvent]]:

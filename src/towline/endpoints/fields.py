@@ -47,6 +47,16 @@ NodeName: TypeAlias = Annotated[
     str, Meta(min_length=1, description="The node's hostname or machine id."), Flag("NODE")
 ]
 
+OfOperation: TypeAlias = Annotated[str, Meta(description="For example docker.pull.")]
+OfTarget: TypeAlias = Annotated[str, Meta(description="Jobs for this very target.")]
+OfNode: TypeAlias = Annotated[
+    str, Meta(description="Jobs that this node has a part in, by hostname or machine id.")
+]
+OfCaller: TypeAlias = Annotated[str, Meta(description="Jobs that this caller made.")]
+Since: TypeAlias = Annotated[
+    When, Meta(description="Made then or later: a time by RFC 3339, or a duration: 2h ago.")
+]
+
 KnownStatus: TypeAlias = Literal[
     "submitted", "processing", "completed", "failed", "partial_failure"
 ]
