@@ -144,6 +144,7 @@ class Endpoint(Generic[P, R]):
         success: the statuses of answers that are no errors, the usual one first.
         errors: the statuses of those that are, beside those that each endpoint may have.
         once: for a stream, the function whose answer those get who ask for JSON.
+        once_result: the type of that answer.
         command: its words on the command line; None where a command of its own does better.
         needs: what a token needs, for people; "" where none is.
         locates: whether answers say in `Location` where what was made is to be found.
@@ -185,6 +186,7 @@ class Endpoint(Generic[P, R]):
         self.success = success or ((204,) if result is None else (200,))
         self.errors = errors
         self.once = once
+        self.once_result = None if once is None else get_type_hints(once)["return"]
         self.command = command
         self.needs = needs or (f"`{permission}`" if permission else "")
         self.locates = locates

@@ -19,6 +19,7 @@ from towline.units import parse_duration
 from towline.wire.credential import Credential, InvalidCredential, of_header
 from towline.wire.rollout import CANARY, MAX_FAILURES, MAX_PARALLEL, read_share
 
+PREFER = "Prefer"
 LONGEST_KEY = 255
 LONGEST_REGISTRY_AUTH = 16 * 1024
 REGISTRY_AUTH = (
@@ -125,7 +126,7 @@ class Waiting(Options, frozen=True, kw_only=True):
 
     wait: Annotated[
         float | None,
-        Header("Prefer", read=_wait, write=_write_wait),
+        Header(PREFER, read=_wait, write=_write_wait),
         Meta(description="RFC 7240: wait=N (seconds), respond-async, or both."),
         Flag(hidden=True),
     ] = None

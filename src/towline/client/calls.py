@@ -17,7 +17,7 @@ from towline.endpoints import results
 from towline.endpoints.operations import endpoint_of
 from towline.errors import ApiError, sentence
 from towline.operation import Operation
-from towline.options import JobOptions
+from towline.options import PREFER, JobOptions
 from towline.signature import Parameter, Place
 
 R = TypeVar("R")
@@ -96,7 +96,7 @@ def _request(
     signature = endpoint.signature
     given = dict(values)
     for group, kind in signature.groups.items():
-        chosen = given.pop(group, options)
+        chosen = given.pop(group, options if isinstance(options, kind) else kind())
         for name in kind.__struct_fields__:
             if (value := getattr(chosen, name)) is not None:
                 given[name] = value
@@ -108,6 +108,7 @@ def _request(
         ) from error
     path = endpoint.path
     headers: dict[str, str] = {}
+    wait = 0.0
     placed: dict[Place, dict[str, Any]] = {place: {} for place in Place}
     for parameter in signature.parameters:
         name = parameter.name
@@ -116,6 +117,8 @@ def _request(
             continue
         if parameter.place is Place.HEADER:
             headers[parameter.header.name] = _header(endpoint, parameter, value)
+            if parameter.header.name == PREFER:
+                wait = float(given[name])
         elif parameter.place is Place.PATH:
             path = path.replace(f"{{{name}}}", segment(str(msgspec.to_builtins(value))))
         elif parameter.place is Place.PART:
@@ -127,7 +130,7 @@ def _request(
         endpoint.method,
         path,
         read,
-        wait=float(given.get("wait", 0.0)),
+        wait=wait,
         headers=headers,
         params={name: _text(value) for name, value in placed[Place.QUERY].items()},
         json=fields if signature.has_body and not signature.takes_file else None,

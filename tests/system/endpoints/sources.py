@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from towline.endpoint import Context, Event, NothingMore, endpoint
 from towline.errors import Conflict
-from towline.signature import Header, Query, Upload
+from towline.signature import Header, Options, Query, Upload
 
 class Greeting(msgspec.Struct):
     text: str
@@ -64,6 +64,22 @@ async def berth(context: Context, *, ship: str, number: Annotated[int, Meta(ge=1
     """Give a ship a berth."""
     context.location = f"/harbour/{ship}"
     return Berth(ship, number)
+
+class Ropes(Options, frozen=True, kw_only=True):
+    bow: int = 1
+    stern: int = 1
+
+class Moored(msgspec.Struct):
+    ropes: int
+    wait: str
+
+@endpoint("harbour.moor", "POST /harbour/{name}/ropes", permission="harbour:write",
+          success=(203,), errors=(412,))
+async def moor(
+    context: Context, *, name: str, wait: str = "tide", ropes: Ropes = Ropes()
+) -> Moored:
+    """Moor a ship; the ropes are a group of the endpoint's own."""
+    return Moored(ropes.bow + ropes.stern, wait)
 
 @endpoint("harbour.leave", "DELETE /harbour/{name}", permission="harbour:write")
 async def leave(context: Context, *, name: str) -> None:

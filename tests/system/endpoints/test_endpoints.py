@@ -133,6 +133,17 @@ def test_it_is_described(http: httpx.Client) -> None:
     assert "Location" in document["paths"]["/harbour"]["post"]["responses"]["201"]["headers"]
 
 
+def test_it_may_have_options_and_statuses_of_its_own(port: Cluster, harbours: ModuleType) -> None:
+    with Client(port.url, port.token("admin")) as client:
+        assert client.call(harbours.moor, name="fram") == harbours.Moored(2, "tide")
+        more = client.call(harbours.moor, name="fram", wait="ebb", ropes=harbours.Ropes(bow=3))
+        assert more == harbours.Moored(4, "ebb")
+    answers = port.anyone.get("/openapi.json").json()["paths"]["/harbour/{name}/ropes"]["post"]
+    described = {code: each["description"] for code, each in answers["responses"].items()}
+    assert described["203"] == "Non-Authoritative Information"
+    assert described["412"] == "Precondition Failed"
+
+
 def test_the_client_calls_it_and_has_its_answer(port: Cluster, harbours: ModuleType) -> None:
     with Client(port.url, port.token("admin")) as client:
         assert client.call(harbours.greet, name="a/b") == harbours.Greeting("Ahoy a/b! says tests")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
@@ -13,12 +14,12 @@ from towline.controller.http.middleware import JSON
 from towline.controller.http.request import MULTIPART
 from towline.endpoint import AnyEndpoint, Stream
 from towline.endpoints.fields import NodeResult
+from towline.options import PREFER
 from towline.signature import Parameter, Place
-from towline.wire.progress import JobProgress
 
 REFERENCE = "#/components/schemas/{name}"
 TEXT = {"type": "string"}
-LOCATION = {"description": "The job: /job/{id}.", "schema": TEXT}
+LOCATION = {"description": "Where it is to be found; a job at /job/{id}.", "schema": TEXT}
 APPLIED = {"description": "What of Prefer was followed.", "schema": TEXT}
 NO_CONTENT = 204
 EVERY = (400, 401, 403, 500)
@@ -40,6 +41,7 @@ SUCCESS = {
     204: "Done, or ended, and there is nothing more to say.",
     503: "It is not, and why.",
 }
+"""What statuses mean here; of others their names have to do."""
 
 
 class Error(msgspec.Struct):
@@ -53,9 +55,11 @@ class Error(msgspec.Struct):
 def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
     """Return the OpenAPI document of these endpoints."""
     places = (Place.PATH, Place.QUERY, Place.HEADER, Place.BODY)
-    types: list[Any] = [Error, NodeResult, JobProgress]
+    types: list[Any] = [Error, NodeResult]
     types += [each.signature.struct(place) for each in offered for place in places]
-    types += [each.result for each in offered if each.result is not None]
+    types += [
+        kind for each in offered for kind in (each.result, each.once_result) if kind is not None
+    ]
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     of_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     for schema in components.values():
@@ -65,8 +69,8 @@ def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
         taken = {
             place: components.pop(endpoint.signature.struct(place).__name__) for place in places
         }
-        result = None if endpoint.result is None else of_type[id(endpoint.result)]
-        entry = _Entry(endpoint, taken, result)
+        result, once = (of_type.get(id(kind)) for kind in (endpoint.result, endpoint.once_result))
+        entry = _Entry(endpoint, taken, result, once)
         if entry.body is not None:
             components[entry.body_name] = entry.body
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = entry.described()
@@ -97,6 +101,7 @@ class _Entry:
     Args:
         taken: the schemas of its parameters, as objects, by where they stand.
         result: that of its answer; None where it has no body.
+        once: that of the one answer in place of a stream; None where there is none.
 
     Attributes:
         body: the schema of the request's body; None where it takes none.
@@ -107,10 +112,12 @@ class _Entry:
         endpoint: AnyEndpoint,
         taken: dict[Place, dict[str, Any]],
         result: dict[str, Any] | None,
+        once: dict[str, Any] | None,
     ) -> None:
         self._endpoint = endpoint
         self._taken = taken
         self._result = result
+        self._once = once
         signature = endpoint.signature
         self.body_name = signature.struct(Place.BODY).__name__
         self.body = None
@@ -168,11 +175,13 @@ class _Entry:
         headers: dict[str, Any] = {}
         if endpoint.locates:
             headers["Location"] = LOCATION | {"required": True}
-        if "Prefer" in (each.header.name for each in endpoint.signature.at(Place.HEADER)):
+        if PREFER in (each.header.name for each in endpoint.signature.at(Place.HEADER)):
             headers["Preference-Applied"] = APPLIED
         responses: dict[str, Any] = {}
         for status in endpoint.success:
-            answer: dict[str, Any] = {"description": SUCCESS[status]}
+            answer: dict[str, Any] = {
+                "description": SUCCESS.get(status) or HTTPStatus(status).phrase
+            }
             if headers:
                 answer["headers"] = headers
             if self._result is not None and status != NO_CONTENT:
@@ -181,10 +190,8 @@ class _Entry:
                     answer["content"] = {EVENT_STREAM: {"x-event-data": self._result}}
                 else:
                     answer["content"] = {JSON: {"schema": self._result}}
-                if endpoint.once is not None:
-                    answer["content"][JSON] = {
-                        "schema": {"$ref": REFERENCE.format(name=JobProgress.__name__)}
-                    }
+                if self._once is not None:
+                    answer["content"][JSON] = {"schema": self._once}
             responses[str(status)] = answer
         return responses
 
@@ -196,7 +203,7 @@ class _Entry:
         responses: dict[str, Any] = {}
         for code in sorted(codes):
             responses[str(code)] = {
-                "description": RESPONSES[code],
+                "description": RESPONSES.get(code) or HTTPStatus(code).phrase,
                 "content": {JSON: {"schema": {"$ref": REFERENCE.format(name=Error.__name__)}}},
             }
         if "401" in responses:
