@@ -63,7 +63,7 @@ class Bench:
         Parameters: `rate` is how many bytes a second reach it, None for as many as can.
         """
         self._engine.forget()
-        self._proxy.served = 0
+        self._proxy.count_anew()
         self._proxy.rate = None if rate is None else rate / min(self._layers, AT_A_TIME)
         return asyncio.run(self._pull(cut))
 

@@ -102,7 +102,8 @@ class FaultyProxy:
 
     `fault` may be set at any time and holds for what passes from then on; None lets all pass.
     `requests` lists what came in, as `METHOD /path?query`.
-    `served` counts the bytes of blobs that it has passed on, `busy` the requests under way.
+    `served` counts the bytes of blobs that it has passed on, in answers that began since
+    `count_anew`; `busy` counts the requests under way.
     `rate`, if set, is how many bytes a second of each blob it passes on.
     `delay` is for how many seconds each request is held up: a server that is far away.
     `rewrite`, if set, is a part of requests' paths, and what takes its place on the way.
@@ -121,7 +122,8 @@ class FaultyProxy:
             self._directory = tempfile.TemporaryDirectory(prefix="tl-", dir=upstream.parent)
             self.socket = Path(self._directory.name) / "p.sock"
         self.requests: list[str] = []
-        self.served = self.busy = 0
+        self.busy = 0
+        self._served = [0]
         self.rate: float | None = None
         self.delay = 0.0
         self.rewrite: tuple[bytes, bytes] | None = None
@@ -317,9 +319,18 @@ class FaultyProxy:
         if framing.kind == "closed":
             raise _Closed
 
+    @property
+    def served(self) -> int:
+        """Bytes of blobs that were passed on."""
+        return self._served[0]
+
+    def count_anew(self) -> None:
+        """Count from 0: what is still passed on of an answer that began before counts no more."""
+        self._served = [0]
+
     async def _meter(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield a blob at the rate of the moment, and count it."""
-        ahead = 0.0
+        ahead, served = 0.0, self._served
         async for piece in body:
             for begin in range(0, len(piece), _GRAIN):
                 part = piece[begin : begin + _GRAIN]
@@ -329,7 +340,7 @@ class FaultyProxy:
                         slept_at = time.monotonic()
                         await asyncio.sleep(ahead)
                         ahead -= time.monotonic() - slept_at
-                self.served += len(part)
+                served[0] += len(part)
                 yield part
 
     async def _tamper(self, line: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

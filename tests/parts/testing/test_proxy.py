@@ -70,6 +70,23 @@ def test_a_frozen_response_goes_on_when_thawed(registry: Registry, proxy: Faulty
     assert received == registry.blob_path(image.layer_digests[0]).read_bytes()
 
 
+def test_what_still_comes_of_a_blob_from_before_is_not_counted(
+    registry: Registry, proxy: FaultyProxy
+) -> None:
+    image = registry.push_image("parts/counted", "1.0", [random_layer("counted", 100_000)])
+    blob = f"/v2/parts/counted/blobs/{image.layer_digests[0]}"
+    proxy.fault = Freeze(match="/blobs/", after=50_000)
+    with httpx.stream("GET", proxy.url + blob) as response:
+        pieces = response.iter_raw()
+        assert 0 < len(next(pieces)) <= proxy.served
+        proxy.count_anew()
+        proxy.fault = None
+        assert len(b"".join(pieces)) > 0
+    assert proxy.served == 0
+    assert httpx.get(proxy.url + blob).is_success
+    assert proxy.served >= 100_000
+
+
 def test_a_refusing_proxy_accepts_again_at_the_same_address(proxy: FaultyProxy) -> None:
     assert httpx.get(f"{proxy.url}/v2/").is_success
     proxy.refuse()

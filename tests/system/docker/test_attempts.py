@@ -26,7 +26,7 @@ def _between(registry: Registry) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def between(_between: FaultyProxy) -> Iterator[FaultyProxy]:
     """What stands between engines and registry; whatever a test does to it ends with the test."""
-    _between.served = 0
+    _between.count_anew()
     yield _between
     _between.fault = _between.rate = None
 

@@ -82,7 +82,7 @@ async def test_a_disk_that_is_full_costs_one_image_at_most(
     ]
     with OddEngine(kind, disk=24 * MIB) as engine:
         for image in images:
-            between.served = 0
+            between.count_anew()
             trial = await pull(engine, f"{between.host}/{image.name}")
             assert trial.titles == ["The disk is full"], trial.error
             assert between.served <= image.size
@@ -121,7 +121,7 @@ async def test_a_store_that_denies_is_not_told_as_a_registry_that_does(
     assert len(where) == 2
     for number, directory in enumerate(where):
         image = plain(registry, f"nodes/denied-{kind}-{number}")
-        between.served = 0
+        between.count_anew()
         with forbidden(directory):
             trial = await pull(engine, f"{between.host}/{image.name}")
         assert "permission denied" in trial.error
