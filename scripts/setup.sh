@@ -75,18 +75,15 @@ set_up_engine() {
     command -v dockerd >/dev/null || missing+=(docker.io)
     command -v containerd >/dev/null || missing+=(containerd)
     command -v docker-registry >/dev/null || missing+=(docker-registry)
-    # For certificates that nobody trusts.
-    command -v openssl >/dev/null || missing+=(openssl)
     # For nodes whose clock is off.
     command -v faketime >/dev/null || missing+=(faketime)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# What only the tests need: Podman, whose service answers as an engine does, certificates, curl, a browser.
+# What only the tests need: Podman, whose service answers as an engine does, curl, a browser.
 set_up_test_parts() {
     local -a missing=()
     command -v podman >/dev/null || missing+=(podman)
-    command -v openssl >/dev/null || missing+=(openssl)
     command -v curl >/dev/null || missing+=(curl)
     command -v chromium google-chrome >/dev/null || missing+=(chromium)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"

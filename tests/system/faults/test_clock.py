@@ -19,6 +19,16 @@ _names = (f"clock-{number}" for number in itertools.count())
 pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs the package faketime")
 
 
+def forget_killed_processes() -> None:
+    """Remove what faketime left in shared memory for processes that were killed.
+
+    It is named after their ids: a new process that gets such an id would end at its start.
+    """
+    for left in Path("/dev/shm").glob("*faketime_s*_*"):
+        if not Path("/proc", left.name.rpartition("_")[2]).exists():
+            left.unlink(missing_ok=True)
+
+
 class ShiftedCluster(Cluster):
     """A cluster in which some nodes' clocks are off, and they alone."""
 
@@ -44,9 +54,11 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Cluster]:
+    forget_killed_processes()
     nodes = [NodePlan(hostname) for hostname in HOURS]
     with ShiftedCluster(tmp_path_factory.mktemp("clocks"), nodes, gate.env) as cluster:
         yield cluster
+    forget_killed_processes()
 
 
 def time_of(text: str) -> float:

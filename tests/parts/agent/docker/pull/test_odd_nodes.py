@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -253,7 +254,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_with_what_mends_it(
     with OddServer(OK, other) as server:
         trial = await pull(daemon, f"{server.host}/app:1.0")
     assert trial.titles == ["A certificate for another name"], trial.error
-    old = certificate(tmp_path, f"IP:{own_address()}", on="2020-01-01 00:00:00")
+    old = certificate(tmp_path, f"IP:{own_address()}", begins=datetime(2020, 1, 1, tzinfo=UTC))
     with OddServer(OK, old) as server:
         trial = await pull(daemon, f"{server.host}/app:1.0")
     assert trial.titles == ["A certificate out of its time"], trial.error
