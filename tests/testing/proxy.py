@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from tests.testing.engine import Engine
@@ -149,12 +148,7 @@ class FaultyProxy:
         self._call(self._listen())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._call(self._hang_up())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from tests.testing.ports import free_port
@@ -71,12 +70,7 @@ class Relay:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
         self.cut()
@@ -200,12 +194,7 @@ class Cable:
         asyncio.run_coroutine_threadsafe(self.relay.__aenter__(), self._loop).result()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         leaving = self.relay.__aexit__(None, None, None)
         asyncio.run_coroutine_threadsafe(leaving, self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)

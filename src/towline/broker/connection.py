@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 import nats.errors
@@ -92,12 +91,7 @@ class Connection:
         self._keeper = asyncio.create_task(self._keep(), name="broker-connection")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         # Again and again: the library waits with wait_for, which in Python 3.11 drops a
         # cancellation that comes together with what is waited for.
         while self._keeper is not None and not self._keeper.done():
@@ -293,7 +287,7 @@ class Connection:
         if client is None:
             return
         try:
-            async with _UntilLost(self._requests):
+            async with self._while_connected():
                 await client.flush()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if client is self._client:
@@ -308,6 +302,16 @@ class Connection:
             await self._lost.wait()
 
     # Sending
+
+    @contextlib.asynccontextmanager
+    async def _while_connected(self) -> AsyncIterator[None]:
+        """Raise TimeoutError in the block when the connection is lost (`_until_lost`)."""
+        async with asyncio.timeout(None) as scope:
+            self._requests.add(scope)
+            try:
+                yield
+            finally:
+                self._requests.discard(scope)
 
     async def request(
         self,
@@ -325,7 +329,7 @@ class Connection:
         client = await self.client(timeout)
         before = _cancellations()
         try:
-            async with _UntilLost(self._requests):
+            async with self._while_connected():
                 reply = await client.request(subject, payload, timeout=timeout, headers=headers)
         except (nats.errors.Error, OSError, asyncio.CancelledError) as error:
             if _cancellations() > before:
@@ -348,34 +352,9 @@ class Connection:
             return
         # A server that is slow to read holds up who publishes, until the connection is lost.
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            async with _UntilLost(self._requests):
+            async with self._while_connected():
                 await client.publish(subject, payload, reply)
                 await client.room()
-
-
-class _UntilLost:
-    """Raises TimeoutError in its block when the connection is lost, by `Connection._until_lost`.
-
-    Args:
-        scopes: all that there are.
-    """
-
-    def __init__(self, scopes: set[asyncio.Timeout]) -> None:
-        self._scopes = scopes
-        self._scope = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._scope.__aenter__()
-        self._scopes.add(self._scope)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._scopes.discard(self._scope)
-        await self._scope.__aexit__(kind, error, traceback)
 
 
 def unreachable(reason: str) -> BrokerUnreachable:

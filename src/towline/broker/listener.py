@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -83,12 +82,7 @@ class Listener:
         self._running = asyncio.create_task(self.run(), name=f"listener {self._subject}")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])

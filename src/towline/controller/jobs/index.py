@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -98,12 +97,7 @@ class Index:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(sqlite3.Error):
             self.flush()
         self._database.close()

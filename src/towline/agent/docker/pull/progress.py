@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from towline.agent.docker.kind import Kind
@@ -83,12 +82,7 @@ class PullProgress(Hook):
         self._sending = asyncio.create_task(self._send_on())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._sending is not None:
             self._sending.cancel()
 
