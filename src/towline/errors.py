@@ -108,7 +108,11 @@ class NoNodes(TowlineError):
     """No node is registered that could run the operation."""
 
 
-class BrokerUnreachable(TowlineError):
+class BrokerError(TowlineError):
+    """The broker did not do, or not in time, what it was asked for."""
+
+
+class BrokerUnreachable(BrokerError):
     """The broker did not answer in time."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from towline.broker.connection import unreachable
-from towline.errors import BrokerUnreachable, TowlineError, sentence
+from towline.errors import BrokerError, BrokerUnreachable, sentence
 from towline.wire.decoding import Decoder, Unreadable
 
 NANOSECONDS = 1_000_000_000
@@ -19,7 +19,6 @@ NO_PEERS = 10005
 """What a cluster answers where a stream may take more than there is, or servers are missing."""
 UNAVAILABLE = 10008
 """What a server answers that is cut off from the others of its cluster, or while they elect."""
-CONSUMER_NOT_FOUND = 10014
 NO_MESSAGE = 10037
 NO_STORAGE = 10047
 """What a server of its own answers where a stream may take more than there is."""
@@ -28,7 +27,7 @@ WRONG_LAST_SEQUENCE = (10071, 10164)
 """What is answered where another message than the sender knew of is the newest on a subject."""
 
 
-class BrokerRefused(TowlineError):
+class BrokerRefused(BrokerError):
     """JetStream answered with an error.
 
     Attributes:

@@ -125,7 +125,7 @@ class Bucket(Generic[T]):
             replicas: copies of it in a cluster.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: it could not be made.
+            BrokerError: it could not be made.
         """
         await create_stream(self._jetstream, {**self._config, "num_replicas": replicas})
 
@@ -137,7 +137,7 @@ class Bucket(Generic[T]):
         The stream's leader answers: what anybody has stored a moment ago is there.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: it isn't known.
+            BrokerError: it isn't known.
         """
         message = await newest_message(
             self._jetstream, self._stream, self.subject(key), timeout=timeout
@@ -192,7 +192,7 @@ class Bucket(Generic[T]):
         """Return the keys of one more part below `prefix`, `MOST_KEYS` of them at most.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: they aren't known.
+            BrokerError: they aren't known.
         """
         subject = f"STREAM.INFO.{self._stream}"
         answer = await self._jetstream.call(

@@ -14,9 +14,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from towline.broker.answers import NANOSECONDS, BrokerRefused
+from towline.broker.answers import NANOSECONDS
 from towline.broker.jetstream import JetStream
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 
 log = structlog.get_logger()
 
@@ -115,7 +115,7 @@ class Follower:
                 async for message in self._session():
                     pause = SHORTEST_PAUSE
                     yield message
-            except (BrokerRefused, BrokerUnreachable) as error:
+            except BrokerError as error:
                 log.warning("following stalls", stream=self._stream, reason=error.details)
             except (nats.errors.Error, OSError) as error:
                 log.warning("following stalls", stream=self._stream, reason=str(error))

@@ -81,7 +81,7 @@ class Journal:
         forgotten for others: where there is no room, new ones are refused.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: they could not be made.
+            BrokerError: they could not be made.
         """
         reads = max(SMALLEST, retention.size // READS_SHARE)
         changes = {"discard": "new", "max_age": int(retention.age * NANOSECONDS)}
@@ -162,7 +162,7 @@ class Journal:
         """Delete what is only of one job, and its decisions, or those below a sequence.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: some may still be there.
+            BrokerError: some may still be there.
         """
         call = self._stream.call
         await call(f"STREAM.PURGE.{CHANGES}", {"filter": job_subject(job_id)})

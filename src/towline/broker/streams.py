@@ -123,7 +123,7 @@ async def newest_message(
     The stream's leader answers: what anybody has stored a moment ago is there.
 
     Raises:
-        BrokerRefused, BrokerUnreachable: it isn't known.
+        BrokerError: it isn't known.
     """
     try:
         answer = await jetstream.call(

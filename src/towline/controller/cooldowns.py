@@ -86,7 +86,7 @@ class Cooldowns:
             the cooldown that is in force now; None where the job logs in nowhere.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: it may or may not have been stored.
+            BrokerError: it may or may not have been stored.
             ValueError: as `Catalog.credential_for`.
         """
         place = catalog.credential_for(job)

@@ -7,7 +7,6 @@ import socket
 import time
 
 from towline import __version__
-from towline.broker.answers import BrokerRefused
 from towline.broker.clock import running
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
@@ -28,7 +27,7 @@ from towline.endpoints.health import (
     Process,
     StreamStatus,
 )
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.operation import NODE
 from towline.units import show_uptime, timestamp
 
@@ -155,13 +154,13 @@ class Health:
             return None, None
         try:
             streams = await list_streams(self._jetstream)
-        except (BrokerRefused, BrokerUnreachable):
+        except BrokerError:
             return None, None
         try:
             found = await asyncio.gather(
                 *(list_consumers(self._jetstream, each.name) for each in streams)
             )
-        except (BrokerRefused, BrokerUnreachable):
+        except BrokerError:
             return streams, None
         listed = [
             ConsumerStatus(each.name, each.num_pending, each.num_ack_pending, each.num_redelivered)

@@ -8,14 +8,13 @@ import time
 import msgspec
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.bucket import Bucket
 from towline.broker.connection import LONGEST_PAUSE, Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Listener, Received
 from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
@@ -98,7 +97,7 @@ class Presence:
             replicas: copies of each in a cluster.
 
         Raises:
-            BrokerRefused, BrokerUnreachable: they could not be made.
+            BrokerError: they could not be made.
         """
         await self._registrations.create(replicas)
         await self._states.create(replicas)
@@ -141,7 +140,7 @@ class Presence:
         """Store what people have decided about a node.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it may not have been stored.
+            BrokerError: it may not have been stored.
         """
         await self._states.put(member.machine, state)
         self._fleet.decide(member.machine, state)
@@ -166,7 +165,7 @@ class Presence:
         if known is None or known.registration != registration:
             try:
                 await self._registrations.put(registration.machine, registration)
-            except (BrokerUnreachable, BrokerRefused) as error:
+            except BrokerError as error:
                 return Answer(time.time(), error=f"{error.error} {error.details}", again=True)
             self._fleet.register(registration)
         return Answer(time.time(), interval=self.interval)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
 from towline.controller.cooldowns import Cooldowns
@@ -20,7 +19,7 @@ from towline.controller.jobs.reports import sender_of
 from towline.controller.jobs.state import JobState
 from towline.controller.presence import Presence
 from towline.controller.rollout.releases import Releases
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.release import enclose
@@ -89,7 +88,7 @@ class Questions:
         except (Unreadable, ValueError) as error:
             self.listener.count_unreadable(received, error)
             answer = Answer(now, error=f"the question, or its job, can't be read: {error}")
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             answer = Answer(now, error=f"{error.error} {error.details}", again=True)
         except Exception:
             # Whatever a question brings about, the others are answered.

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.presence import Presence
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 
 log = structlog.get_logger()
 
@@ -81,7 +80,7 @@ class Service:
             return False
         try:
             await self._indexer.catch_up()
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             log.info("not serving nodes yet", reason=error.details)
             return False
         return True

@@ -8,12 +8,11 @@ import sqlite3
 
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.clock import running
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.operation import catalog
 from towline.wire.credential import Credential
 from towline.wire.event import RESULT_STATUS, Event
@@ -59,7 +58,7 @@ class JobCredentials:
         """Store what a request brought for its job, until the job has ended.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it may not have been stored.
+            BrokerError: it may not have been stored.
         """
         operation = catalog.get(job.operation)
         registry = None if operation is None else operation.credential_for(job.parameters)
@@ -77,7 +76,7 @@ class JobCredentials:
             self._ended.clear()
             try:
                 await self.tidy()
-            except (BrokerUnreachable, BrokerRefused, sqlite3.Error) as error:
+            except (BrokerError, sqlite3.Error) as error:
                 log.warning("credentials of ended jobs not removed yet", reason=str(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._tidy_every):
@@ -87,7 +86,7 @@ class JobCredentials:
         """Remove the credentials of jobs that have ended, or were never made.
 
         Raises:
-            BrokerUnreachable, BrokerRefused, sqlite3.Error: some may still be there.
+            BrokerError, sqlite3.Error: some may still be there.
         """
         before = set(self._kept)
         stored = set(await self._store.jobs())

@@ -79,7 +79,7 @@ class CredentialStore:
 
         Raises:
             Conflict: others are locked with another key, which this controller doesn't have.
-            BrokerUnreachable, BrokerRefused: it may not have been stored.
+            BrokerError: it may not have been stored.
         """
         found = {stored.registry: stored for stored in await self.all()}
         foreign = [stored for stored in found.values() if not self.readable(stored)]
@@ -108,7 +108,7 @@ class CredentialStore:
         """Remove what is stored for a registry; return whether there was something.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it may not have been removed.
+            BrokerError: it may not have been removed.
         """
         return await self._bucket.purge(_registry_key(registry))
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.controller.credentials.store import CredentialStore
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.operation import catalog
 from towline.runtime.keys import WrongKey, seal
 from towline.wire.credential import Issued, Supply
@@ -47,7 +46,7 @@ class Supplies:
         except WrongKey as error:
             log.error("credential not readable", job=job.id, reason=error.details)
             return dict.fromkeys(machines, _later(error.error, error.details))
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             return dict.fromkeys(machines, _later(error.error))
         if isinstance(issued, Supply):
             return dict.fromkeys(machines, issued)

@@ -62,7 +62,7 @@ class Keys:
 
         Raises:
             Conflict: the key came with another request before.
-            BrokerUnreachable, BrokerRefused: it isn't known what it stands for.
+            BrokerError: it isn't known what it stands for.
         """
         try:
             await self._bucket.put(digest(caller, key), _Request(job_id, request), last=0)

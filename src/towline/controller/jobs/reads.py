@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.connection import REQUEST_TIMEOUT, Connection
 from towline.broker.journal import Journal
 from towline.broker.listener import Listener, Received
@@ -27,7 +26,7 @@ from towline.controller.jobs.state import JobState
 from towline.controller.rollout.decisions import decision
 from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.view import FleetView
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.units import timestamp
 from towline.wire import messages
@@ -184,7 +183,7 @@ class Reads:
         later, until the job expires.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: no node could be asked, or it could not be recorded.
+            BrokerError: no node could be asked, or it could not be recorded.
         """
         # What nobody can be asked is no job that waits for an answer.
         await self._nodes.client(REQUEST_TIMEOUT)
@@ -290,7 +289,7 @@ class Reads:
             try:
                 await self._record(read)
                 return
-            except (BrokerUnreachable, BrokerRefused) as error:
+            except BrokerError as error:
                 log.warning("late answers not recorded", job=read.job.id, reason=error.details)
             if time.time() > read.job.expires + SOON:
                 return

@@ -23,7 +23,7 @@ from towline.controller.jobs.recorder import Recorder
 from towline.controller.jobs.state import JobState
 from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
@@ -176,7 +176,7 @@ class Reports:
         if state is None or not _has_turn(state, event.machine):
             try:
                 await self._indexer.catch_up()
-            except (BrokerUnreachable, BrokerRefused):
+            except BrokerError:
                 return  # Not known, so not answered.
             state = self._open.get(event.job)
         if state is not None and _has_turn(state, event.machine):
@@ -215,7 +215,7 @@ class Reports:
             return
         try:
             lead = await self._decisions.lead(event.job, event)
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
             return
         self._answer(reply, REFUSED if lead is None else STORED, lead=lead)
@@ -224,7 +224,7 @@ class Reports:
         """Answer a node that asks whether it may begin."""
         try:
             leave = await self._decisions.leave(state, event.machine)
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
             return
         over = not leave

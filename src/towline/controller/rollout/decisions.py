@@ -12,14 +12,14 @@ from collections.abc import Callable
 import structlog
 
 from towline import __version__
-from towline.broker.answers import BrokerRefused, WrongLastSequence
+from towline.broker.answers import WrongLastSequence
 from towline.broker.journal import CHANGES, Journal, sequence
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.controller.moment import LocalClock
 from towline.controller.rollout.turns import Pause
-from towline.errors import BrokerUnreachable, Conflict
+from towline.errors import BrokerError, BrokerUnreachable, Conflict
 from towline.units import timestamp
 from towline.wire.event import (
     CANCELLING,
@@ -188,7 +188,7 @@ class Decisions:
         What is asked while another leave of the job is being stored is given together.
 
         Raises:
-            BrokerUnreachable, BrokerRefused: it isn't known.
+            BrokerError: it isn't known.
         """
         job_id = state.job.id
         asked = self._leave.get(job_id)
@@ -215,7 +215,7 @@ class Decisions:
                 state = await self.make(
                     job_id, lambda state: leave_of(state, list(asked), self._clock.wall())
                 )
-            except (BrokerRefused, BrokerUnreachable) as error:
+            except BrokerError as error:
                 for answer in asked.values():
                     if not answer.done():
                         answer.set_exception(error)

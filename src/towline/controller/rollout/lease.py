@@ -7,11 +7,11 @@ import time
 import msgspec
 import structlog
 
-from towline.broker.answers import BrokerRefused, WrongLastSequence
+from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.clock import running
 from towline.broker.jetstream import JetStream
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.wire.job import new_id
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Lease:
                 if entry is None or entry.value != self._self:
                     return False
                 self._sequence = await self._write(entry.sequence)
-        except (BrokerRefused, BrokerUnreachable) as error:
+        except BrokerError as error:
             log.warning("lease not taken", lease=self._name, reason=error.details)
         else:
             self._until = began + self._lasts
@@ -107,5 +107,5 @@ class Lease:
         self._until = 0.0
         try:
             await self._bucket.purge(self._name, up_to=self._sequence, timeout=self._answer_within)
-        except (BrokerRefused, BrokerUnreachable) as error:
+        except BrokerError as error:
             log.warning("lease not given back", lease=self._name, reason=error.details)

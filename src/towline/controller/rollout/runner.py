@@ -12,7 +12,6 @@ import contextlib
 
 import structlog
 
-from towline.broker.answers import BrokerRefused
 from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.open import OpenJobs
@@ -23,7 +22,7 @@ from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.rule import Decision, decide, due, kept
 from towline.controller.rollout.view import FleetView
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.wire.event import ANY_NODE, NOBODY, RELEASED, TAKEN_BACK, WITHHELD, Event, NamedNode
 from towline.wire.job import SOON
@@ -201,7 +200,7 @@ class Runner:
             state = await self._decisions.make(job_id, self._decide)
             if state is not None:
                 await self.send(state, machines)
-        except (BrokerUnreachable, BrokerRefused) as error:
+        except BrokerError as error:
             self._stalls.warning(job=job_id, reason=error.details)
 
     def _decide(self, state: JobState) -> Event | None:
