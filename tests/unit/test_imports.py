@@ -21,7 +21,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "units": (),
     "errors": (),
     "wire": ("wire",),
-    "broker": ("broker", "wire"),
+    "broker": ("broker", "wire", "runtime.pauses"),
     "signature": ("signature", "wire"),
     "options": ("signature", "wire"),
     "operation": ("signature", "wire"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from towline.agent.ledger import Ledger
 from towline.agent.provider import Provider
+from towline.runtime.pauses import within
 
 log = structlog.get_logger()
 
@@ -100,9 +100,7 @@ class Capabilities:
         while True:
             requested.clear()
             await self._probe(provider)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._probe_every):
-                    await requested.wait()
+            await within(self._probe_every, requested.wait())
 
     async def _probe(self, provider: Provider) -> None:
         capability = provider.capability

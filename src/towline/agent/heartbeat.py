@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import sqlite3
 import time
@@ -19,11 +18,11 @@ from towline.agent.host import machine as host
 from towline.agent.host.conditions import Watch
 from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
-from towline.agent.pause import Pauses
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import running
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
+from towline.runtime.pauses import Pauses, within
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration, pack
 from towline.wire.release import BeatNow
 from towline.wire.subjects import heartbeat_subject
@@ -36,7 +35,7 @@ SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 600.0
 the shortest, whatever is received."""
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
-"""Seconds between attempts to register; see `towline.agent.pause`."""
+"""Seconds between attempts to register; see `towline.runtime.pauses`."""
 SEND_WITHIN = 5.0
 """Seconds for which a heartbeat waits for room on its way."""
 
@@ -173,9 +172,7 @@ class Heartbeats:
             await self._connection.check(self._interval)
             await self._look_who_is_there()
             await asyncio.sleep(SHORTEST_INTERVAL)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval - SHORTEST_INTERVAL):
-                    await self._due.wait()
+            await within(self._interval - SHORTEST_INTERVAL, self._due.wait())
 
     async def _look_who_is_there(self) -> None:
         """Register once more now and then: a heartbeat is not answered, whoever receives it."""
@@ -200,10 +197,8 @@ class Heartbeats:
         )
 
     async def _send(self, beat: Heartbeat) -> None:
-        subject = heartbeat_subject(self._machine)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._send_within):
-                await self._connection.publish(subject, msgspec.json.encode(beat))
+        subject, body = heartbeat_subject(self._machine), msgspec.json.encode(beat)
+        await within(self._send_within, self._connection.publish(subject, body))
 
     def _heartbeat(self) -> Heartbeat:
         try:

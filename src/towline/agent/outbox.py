@@ -15,10 +15,10 @@ from towline.agent.asking import Controllers
 from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
-from towline.agent.pause import Pauses
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
+from towline.runtime.pauses import Pauses
 from towline.wire import messages
 from towline.wire.event import BEGUN, FAILED, RESULT_STATUS, Event
 from towline.wire.report import REFUSED, STORED, Receipt

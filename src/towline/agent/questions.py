@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-
 import msgspec
 import structlog
 
@@ -13,6 +10,7 @@ from towline.agent.fields import clean
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection, unreachable
 from towline.errors import BrokerUnreachable, TaskFailed
+from towline.runtime.pauses import Pauses
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.decoding import Unreadable
@@ -100,10 +98,10 @@ class ControllerQuestions:
             BrokerUnreachable: there is none after some attempts.
         """
         reason = ""
+        pauses = Pauses(self._retry_every, 2 * self._retry_every)
         for attempt in range(ATTEMPTS):
             if attempt:
-                pause = self._retry_every * 2 ** (attempt - 1)
-                await asyncio.sleep(random.uniform(pause / 2, pause))
+                await pauses.wait()
             try:
                 answer = await self._ask(about, question)
             except BrokerUnreachable as error:

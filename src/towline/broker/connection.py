@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from towline.broker.client import ServerClient
 from towline.broker.settings import Settings, login, without_password
 from towline.errors import BrokerUnreachable, sentence
+from towline.runtime.pauses import Pauses, within
 
 log = structlog.get_logger()
 
@@ -101,14 +102,13 @@ class Connection:
             client, self._client = self._client, None
             self._connected.clear()
             with contextlib.suppress(nats.errors.Error, OSError):
-                async with asyncio.timeout(2):
-                    await client.close()
+                await within(2, client.close())
             client.drop()
 
     # Connecting
 
     async def _keep(self) -> None:
-        pause = SHORTEST_PAUSE
+        pauses = Pauses(SHORTEST_PAUSE, self._longest_pause)
         loop = asyncio.get_running_loop()
         servers = [without_password(url) for url in self._settings.urls]
         while True:
@@ -130,9 +130,8 @@ class Connection:
                 since = loop.time()
                 await self._until_lost(client, lost)
                 if loop.time() - since > self._longest_pause:
-                    pause = SHORTEST_PAUSE
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(pause * 2, self._longest_pause)
+                    pauses.reset()
+            await pauses.wait()
 
     async def _until_lost(self, client: ServerClient, lost: asyncio.Event) -> None:
         self._client, self._lost = client, lost
@@ -267,11 +266,8 @@ class Connection:
             client = self._client
             if client is not None:
                 return client
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._connected.wait()
-            except TimeoutError:
-                raise unreachable(f"NATS: {self.last_error}") from None
+            if not await within(timeout, self._connected.wait()):
+                raise unreachable(f"NATS: {self.last_error}")
 
     async def check(self, again: float = 0.0) -> None:
         """Ask the server whether it is there, and give the connection up where it doesn't answer.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from nats.aio.msg import Msg
 from towline.broker.answers import NANOSECONDS
 from towline.broker.jetstream import JetStream
 from towline.errors import BrokerError
+from towline.runtime.pauses import Pauses
 
 log = structlog.get_logger()
 
@@ -109,11 +109,11 @@ class Follower:
 
     async def with_ends(self) -> AsyncIterator[Message | None]:
         """Yield messages as iterating does; None at each beginning where there is none to come."""
-        pause = SHORTEST_PAUSE
+        pauses = Pauses(SHORTEST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 async for message in self._session():
-                    pause = SHORTEST_PAUSE
+                    pauses.reset()
                     yield message
             except BrokerError as error:
                 log.warning("following stalls", stream=self._stream, reason=error.details)
@@ -124,8 +124,7 @@ class Follower:
                 log.error("following stalls", stream=self._stream, reason=repr(error))
             # Only a failing broker is met with longer and longer pauses: a session that merely
             # ended (a reconnect) goes on at once.
-            await asyncio.sleep(random.uniform(0, pause))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await pauses.wait()
 
     # The consumer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 
 import structlog
@@ -12,6 +11,7 @@ from towline.broker.answers import BrokerRefused, read_answer
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
 from towline.errors import BrokerUnreachable, InvalidConfiguration
+from towline.runtime.pauses import within
 from towline.wire.subjects import answer_subject
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ ANSWERS_WITHIN = 2.0
 RETRY_EVERY = 0.5
 
 
-async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -> None:
+async def check_isolated(nodes: Connection, *, answers_within: float = ANSWERS_WITHIN) -> None:
     """Return when it is sure that a connection sees no JetStream, and may do what controllers do.
 
     Raises:
@@ -30,7 +30,7 @@ async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -
     while True:
         client = await nodes.client()
         try:
-            reply = await nodes.request("$JS.API.INFO", b"", timeout=within)
+            reply = await nodes.request("$JS.API.INFO", b"", timeout=answers_within)
             read_answer("INFO", reply.data)
         except BrokerRefused as error:
             # It is not enabled for this account: whoever says so is no JetStream of the account's.
@@ -46,7 +46,7 @@ async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -
                 "Give nodes an account of their own without JetStream, and name its login with "
                 "--nodes-credentials; the README shows such a nats.conf",
             )
-        allowed = await _may_answer(nodes, within)
+        allowed = await _may_answer(nodes, answers_within)
         # What was found out over a connection that is gone by now is worth nothing.
         if not nodes.connected or await nodes.client() is not client:
             await asyncio.sleep(RETRY_EVERY)
@@ -60,7 +60,7 @@ async def check_isolated(nodes: Connection, *, within: float = ANSWERS_WITHIN) -
         )
 
 
-async def _may_answer(nodes: Connection, within: float) -> bool:
+async def _may_answer(nodes: Connection, seconds: float) -> bool:
     """Return whether a controller's own subject is open to this login, both ways."""
     received = asyncio.Event()
 
@@ -69,11 +69,8 @@ async def _may_answer(nodes: Connection, within: float) -> bool:
 
     own = answer_subject(secrets.token_hex(8), "check")
     async with Listener(nodes, own, receive):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while not received.is_set():
-                    await nodes.publish(own, b"")
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(within / 20):
-                            await received.wait()
-    return received.is_set()
+        for _ in range(20):
+            await nodes.publish(own, b"")
+            if await within(seconds / 20, received.wait()):
+                return True
+    return False

@@ -9,10 +9,11 @@ import structlog
 
 from towline.broker.connection import Connection
 from towline.errors import TowlineError
+from towline.runtime.pauses import Pauses
 
 log = structlog.get_logger()
 
-FIRST_PAUSE = 0.1
+SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds between attempts to make what is missing, at first and at most."""
 
@@ -34,15 +35,14 @@ class Storage:
 
     async def make(self) -> None:
         """Make what doesn't exist, however long the broker takes to allow it."""
-        pause = FIRST_PAUSE
+        pauses = Pauses(SHORTEST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 for create in self._create:
                     await create()
             except TowlineError as error:
                 log.warning("journal not made yet", reason=error.details)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                await pauses.wait()
                 continue
             self.ready.set()
             return

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from towline.runtime.pauses import Pauses
+
 log = structlog.get_logger()
 
 SHORTEST_PAUSE = 0.5
@@ -20,17 +22,16 @@ async def keep_running(
     run: Callable[[], Awaitable[None]],
     *,
     shortest_pause: float = SHORTEST_PAUSE,
-    longest_pause: float = LONGEST_PAUSE,
 ) -> None:
     """Run a part for ever: an error that it did not expect is logged, and the part begins anew.
 
     Args:
         name: what the log calls the part.
         run: begins the part; it is called again whenever it has ended, until this is cancelled.
-        shortest_pause, longest_pause: seconds.
+        shortest_pause: seconds.
     """
     loop = asyncio.get_running_loop()
-    pause = shortest_pause
+    pauses = Pauses(shortest_pause, LONGEST_PAUSE)
     while True:
         begun = loop.time()
         try:
@@ -43,10 +44,9 @@ async def keep_running(
             log.exception("part broke off", part=name)
         except Exception:
             log.exception("part broke off", part=name)
-        if loop.time() - begun > longest_pause:
-            pause = shortest_pause
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, longest_pause)
+        if loop.time() - begun > LONGEST_PAUSE:
+            pauses.reset()
+        await pauses.wait()
 
 
 def is_cancelled() -> bool:

@@ -16,6 +16,7 @@ import structlog
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
+from towline.runtime.pauses import Pauses
 from towline.runtime.process import SUPERVISED, child_environment, notify, starting
 from towline.runtime.state_directory import URL, write_private
 
@@ -53,7 +54,7 @@ class Part:
     async def run(self) -> None:
         """Keep the part running until cancelled; `stop` ends it."""
         loop = asyncio.get_running_loop()
-        pause = SHORTEST_PAUSE
+        pauses = Pauses(SHORTEST_PAUSE, LONGEST_PAUSE)
         while True:
             started = loop.time()
             try:
@@ -62,9 +63,8 @@ class Part:
             except OSError as error:
                 log.error("part not started", name=self.name, reason=str(error))
             if loop.time() - started > LONGEST_PAUSE:
-                pause = SHORTEST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+                pauses.reset()
+            await pauses.wait()
 
     async def _run_once(self) -> int:
         self._process = await asyncio.create_subprocess_exec(

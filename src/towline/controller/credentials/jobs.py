@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 
 import structlog
@@ -14,6 +13,7 @@ from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.errors import BrokerError
 from towline.operation import catalog
+from towline.runtime.pauses import within
 from towline.wire.credential import Credential
 from towline.wire.event import RESULT_STATUS, Event
 from towline.wire.job import Job
@@ -78,9 +78,7 @@ class JobCredentials:
                 await self.tidy()
             except (BrokerError, sqlite3.Error) as error:
                 log.warning("credentials of ended jobs not removed yet", reason=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._tidy_every):
-                    await self._ended.wait()
+            await within(self._tidy_every, self._ended.wait())
 
     async def tidy(self) -> None:
         """Remove the credentials of jobs that have ended, or were never made.

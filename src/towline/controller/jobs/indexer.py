@@ -22,6 +22,7 @@ from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.errors import BrokerUnreachable, TowlineError
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.event import DELETED, NOBODY, Event
@@ -62,9 +63,7 @@ class Pulse:
         """Return at the next beat, or when `seconds` are over."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.shield(self._next)
+        await within(seconds, asyncio.shield(self._next))
 
 
 class Indexer:

@@ -8,7 +8,6 @@ the caller's answer waits for that.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.units import timestamp
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
@@ -191,9 +191,7 @@ class Reads:
         self._reads.setdefault(job.id, []).append(read)
         later: asyncio.Task[None] | None = None
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._ask(read, here=True)
+            await within(wait, self._ask(read, here=True))
             if not read.state.done:
                 later = asyncio.create_task(self._go_on(read))
                 self._later.add(later)
@@ -244,9 +242,7 @@ class Reads:
                         asked.pop(machine, None)
                     raise
             # Thousands of answers wake it once.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._ask_every / 4):
-                    await read.wake.wait()
+            await within(self._ask_every / 4, read.wake.wait())
 
     def _pick(self, read: _Read) -> None:
         """Give a read for any node to another one where its own is gone."""
@@ -271,9 +267,7 @@ class Reads:
     async def _go_on(self, read: _Read) -> None:
         """Record what comes after the caller was answered, until the job expires."""
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, read.job.expires - time.time())):
-                    await self._ask(read, here=False)
+            await within(max(0.0, read.job.expires - time.time()), self._ask(read, here=False))
             why = f"no answer before the job expired at {timestamp(read.job.expires)}"
             self._end_rest(read, EXPIRED, why)
             await self._insist(read)

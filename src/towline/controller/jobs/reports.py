@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Coroutine
 from functools import partial
@@ -25,6 +24,7 @@ from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.event import LED, RESULT_STATUS, STARTED, Event
@@ -202,9 +202,7 @@ class Reports:
         if state is not None or self._index.status(event.job) is not None:
             return state
         known = self._unknown.setdefault(event.job, asyncio.Event())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._folded_within):
-                await known.wait()
+        await within(self._folded_within, known.wait())
         self._unknown.pop(event.job, None)
         return self._open.get(event.job)
 

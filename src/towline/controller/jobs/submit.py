@@ -25,6 +25,7 @@ from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, TowlineError
 from towline.operation import Effect, Operation
 from towline.options import JobOptions, RunOptions
+from towline.runtime.pauses import within
 from towline.units import parse_duration, timestamp
 from towline.wire import rollout
 from towline.wire.credential import Credential
@@ -213,17 +214,12 @@ class Submitter:
         Raises:
             BrokerUnreachable: that takes too long.
         """
-        if self._settled.is_set():
-            return
-        try:
-            async with asyncio.timeout(self._settled_within):
-                await self._settled.wait()
-        except TimeoutError:
+        if not await within(self._settled_within, self._settled.wait()):
             raise BrokerUnreachable(
                 "This controller does not know yet which nodes are here: "
                 "try again in a few seconds.",
                 "It was started a moment ago, or the broker is out of reach",
-            ) from None
+            )
 
     async def _make(self, state: JobState, request: Submission) -> None:
         """Store a job, and send its first turns.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
+from towline.runtime.pauses import within
 from towline.wire.event import NOBODY, Event
 
 
@@ -62,9 +62,7 @@ class Waiting:
             wait.missing.update(filter(self._fleet.is_here, state.unfinished))
             wait.armed = True
             wait.consider()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await wait.done
+            await within(seconds, wait.done)
         finally:
             waits = self._waits[job_id]
             waits.remove(wait)

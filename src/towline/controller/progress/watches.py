@@ -19,6 +19,7 @@ from towline.controller.jobs.lookup import Lookup
 from towline.controller.progress.picture import Picture
 from towline.errors import NotFound
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.wire import messages
 from towline.wire.event import Event
 from towline.wire.release import Refresh, seal
@@ -118,9 +119,7 @@ class Watches:
         watch.followers += 1
         try:
             if watch.picture.silent:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ANSWERS_WITHIN):
-                        await watch.answered.wait()
+                await within(ANSWERS_WITHIN, watch.answered.wait())
             yield watch
         finally:
             watch.followers -= 1
@@ -152,9 +151,7 @@ class Watches:
                         if job not in listening:
                             listening[job] = asyncio.create_task(self._listen(watch))
                         await self._turn(watch)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_EVERY if self._watches else None):
-                        await self._wake.wait()
+                await within(LOOK_EVERY if self._watches else None, self._wake.wait())
         finally:
             for task in listening.values():
                 task.cancel()

@@ -8,7 +8,6 @@ one that their author knew of, and a node's ledger drops what comes twice.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
@@ -24,6 +23,7 @@ from towline.controller.rollout.rule import Decision, decide, due, kept
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.wire.event import ANY_NODE, NOBODY, RELEASED, TAKEN_BACK, WITHHELD, Event, NamedNode
 from towline.wire.job import SOON
 
@@ -152,9 +152,7 @@ class Runner:
                         self._begin()
                 elif self._lease.valid and not self._able.is_set():
                     await self._lease.give_back()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every):
-                        await self._wake.wait()
+                await within(self._look_every, self._wake.wait())
         finally:
             for task in self._working.values():
                 task.cancel()

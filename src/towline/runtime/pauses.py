@@ -1,13 +1,14 @@
-"""Pauses between attempts: drawn at random below a bound that doubles."""
+"""Waiting: between attempts, and for something that may not come."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable
 
 
 class Pauses:
-    """The pauses between attempts at one thing.
+    """The pauses between attempts at one thing, drawn at random below a bound that doubles.
 
     Attributes:
         until: when the last one ends, by the event loop's clock.
@@ -36,3 +37,17 @@ class Pauses:
     def reset(self) -> None:
         """Begin with the shortest again: an attempt has succeeded."""
         self._bound = self._shortest
+
+
+async def within(seconds: float | None, awaited: Awaitable[object]) -> bool:
+    """Await something for so long at most; None for as long as it takes.
+
+    Returns:
+        whether it came in time. If not, it was cancelled.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await awaited
+    except TimeoutError:
+        return False
+    return True
