@@ -35,7 +35,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "client": ("client", *OFFERED, "wire", "runtime.config"),
     "cli": (
         *("cli", "client", *OFFERED, "wire"),
-        *("runtime.config", "runtime.logs", "runtime.process", "runtime.state_directory"),
+        *("runtime.config", "runtime.logs", "runtime.process", "runtime.sources"),
+        "runtime.state_directory",
     ),
     # The commands that start parts, or make what only a part reads.
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "wire"),

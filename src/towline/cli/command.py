@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from towline.cli.outcome import INTERRUPTED
+INTERRUPTED = 130
+"""The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
 
 
 class Command(click.Command):

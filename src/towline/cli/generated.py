@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from towline.cli import run
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.login import login_parameters, take_login
@@ -19,57 +18,72 @@ from towline.cli.options import (
     take_job_options,
 )
 from towline.cli.output import print_answer, print_json
-from towline.endpoint import AnyEndpoint, Stream
+from towline.endpoint import AnyEndpoint, Stream, endpoints
 from towline.operation import Operation, catalog
+from towline.operations import load_extra
 from towline.runtime import config
 from towline.signature import Upload
 
-MADE = "towline.cli.made"
 SHORT = {"pull": "docker.pull"}
 """Short names of the commands that are used most."""
 FORM = "printed_form"
 """Keeps what `-o` says apart from a parameter that is called `output`."""
+LOADED = "towline.cli.loaded"
+"""Under this key a context has whether the modules that the settings name have been imported."""
 
 
-class Commands(Group):
-    """The commands written by hand, and those that operations and endpoints are."""
+def further(context: click.Context) -> dict[str, str]:
+    """Return the names of the commands that settings bring, with what is said of each.
 
-    def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*self.commands, *SHORT, *(words[0] for words, _ in _made(context))})
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        command = super().get_command(context, name)
-        if command is not None and not isinstance(command, click.Group):
-            return command
-        made = [(words, asked) for words, asked in _made(context) if words[0] == name]
-        if name in SHORT:
-            operation = catalog.get(SHORT[name])
-            return None if operation is None else _of_operation(operation, name)
-        for words, asked in made:
-            if len(words) == 1:
-                return _of(asked, name)
-        if command is None and made:
-            command = Group(name, help=f"Operations of the domain {name}.")
-        if isinstance(command, click.Group):
-            for words, asked in made:
-                command.add_command(_of(asked, words[1]))
-        return command
+    Others are among them where they have been imported.
+    """
+    return {
+        words[0]: asked.summary if len(words) == 1 else _about(words[0])
+        for words, asked in commands_made(context)
+    }
 
 
-def _made(context: click.Context) -> list[tuple[list[str], Operation[..., Any] | AnyEndpoint]]:
-    """Return all operations and endpoints that are commands, with their words."""
-    from towline import operations
-    from towline.endpoints import offered
+def command(
+    context: click.Context, name: str, about: str | None, group: click.Group | None
+) -> click.Command | None:
+    """Return the command of a name, or the group, made of what has been imported.
 
+    Modules that settings name are imported here.
+
+    Args:
+        about: what is said of the group.
+        group: one of this name that is written by hand: what is made is added to it.
+    """
+    made = [(words, asked) for words, asked in commands_made(context) if words[0] == name]
+    if name in SHORT:
+        operation = catalog.get(SHORT[name])
+        return None if operation is None else _of_operation(operation, name)
+    for words, asked in made:
+        if len(words) == 1:
+            return _of(asked, name)
+    if group is None:
+        group = Group(name, help=about)
+    for words, asked in made:
+        group.add_command(_of(asked, words[1]))
+    return group if group.commands else None
+
+
+def _about(domain: str) -> str:
+    return f"Operations of the domain {domain}."
+
+
+def commands_made(
+    context: click.Context,
+) -> list[tuple[list[str], Operation[..., Any] | AnyEndpoint]]:
+    """Return what commands are made of, with the words of each, as far as it has been imported."""
     # The help asks for each command anew: settings and modules are read once.
-    if MADE not in context.meta:
-        operations.load_extra(config.load(None).operations)
-        context.meta[MADE] = [
-            *(([operation.domain, operation.verb], operation) for operation in catalog),
-            *((each.command.split(), each) for each in offered if each.command is not None),
-        ]
-    made: list[tuple[list[str], Operation[..., Any] | AnyEndpoint]] = context.meta[MADE]
-    return made
+    if LOADED not in context.meta:
+        load_extra(config.load(None).operations)
+        context.meta[LOADED] = True
+    return [
+        *(([operation.domain, operation.verb], operation) for operation in catalog),
+        *((each.command.split(), each) for each in endpoints if each.command is not None),
+    ]
 
 
 def _of(asked: Operation[..., Any] | AnyEndpoint, name: str) -> Command:
@@ -132,12 +146,15 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         parameters += login_parameters()
 
     def callback(**values: Any) -> None:
+        # Whoever reads the help needs neither client nor progress.
+        from towline.cli.run import run
+
         where = take_where(values)
         options = take_job_options(values)
         credential = take_login(values)
         names = ("on", "wait", "output")
         rest = {name: values.pop(name) for name in names}
-        run.run(operation, given(values), where, options, credential, **rest)
+        run(operation, given(values), where, options, credential, **rest)
 
     return Command(
         name,

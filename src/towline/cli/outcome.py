@@ -6,11 +6,9 @@ import sys
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+from towline.cli.command import INTERRUPTED
 from towline.operation import OUTCOME, STATUS
 from towline.wire.event import UNFINISHED
-
-INTERRUPTED = 130
-"""The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
 
 
 def exit_status(statuses: Collection[str]) -> int:

@@ -178,7 +178,10 @@ async def ready(context: Context) -> Health:
     command="health",
 )
 async def status(context: Context) -> HealthStatus:
-    """How the controller is, and all that it works with; 503 where a pull would not work."""
+    """How the controller is, and all that it works with.
+
+    The answer is a 503 where a pull would not work; it has the same body.
+    """
     found = await context.controller.health.status()
     if found.status != "ok":
         context.status = 503

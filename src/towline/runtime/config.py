@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from towline.errors import InvalidConfiguration
+from towline.runtime import sources
 from towline.units import Share, parse_duration, parse_share, parse_size
 
 T = TypeVar("T")
@@ -116,7 +114,7 @@ def load(path: str | None, **flags: Any) -> Settings:
     """
     values = _from_file(path)
     for field in msgspec.structs.fields(Settings):
-        text = _variable(f"TOWLINE_{field.name.upper()}")
+        text = sources.variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name == "roles":
             continue
         if field.name in ("labels", "operations", "token_audiences"):
@@ -133,32 +131,13 @@ def load(path: str | None, **flags: Any) -> Settings:
         raise InvalidConfiguration("The configuration is not valid.", str(error)) from error
 
 
-def _variable(name: str) -> str | None:
-    """Return an environment variable; None where it is unset, or empty, which means the same."""
-    return os.environ.get(name) or None
-
-
 def _from_file(path: str | None) -> dict[str, Any]:
-    named = path or _variable("TOWLINE_CONFIG")
-    file = Path(named or "/etc/towline/towline.toml")
-    try:
-        with file.open("rb") as content:
-            values = tomllib.load(content)
-    except FileNotFoundError as error:
-        if named is None:
-            return {}
-        raise InvalidConfiguration(
-            f"The configuration file {named!r} is not there.", str(error)
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidConfiguration(
-            f"The configuration file {str(file)!r} can't be read.", str(error)
-        ) from error
+    values = sources.of_file(path)
     known = {field.encode_name for field in msgspec.structs.fields(Settings)}
     for key in values:
         if key not in known:
             raise InvalidConfiguration(
-                f"The configuration file {str(file)!r} has an unknown key {key!r}.",
+                f"The configuration file {str(sources.file(path))!r} has an unknown key {key!r}.",
                 f"It may have: {', '.join(sorted(known))}",
             )
     return values

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 
 import click
 
+import towline.cli
 from tests.unit.cli.conftest import Here
 from tests.unit.cli.test_usage import every_command
+from towline.cli.commands import cli
+from towline.cli.generated import SHORT, commands_made
 
 
 def test_each_command_has_its_help(towline: Here) -> None:
@@ -20,6 +25,28 @@ def test_each_command_has_its_help(towline: Here) -> None:
         assert done.stdout.startswith(" ".join(["Usage: towline", *words]))
         described = done.stdout.partition("\n\n")[2].lstrip()
         assert re.match(r"[A-Z][^\n]+", described), words
+
+
+def test_the_list_of_commands_says_of_each_what_it_says_of_itself(towline: Here) -> None:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        _, command, _ = cli.resolve_command(context, [name])
+        listed = cli.get_command(context, name)
+        assert command is not None
+        assert listed is not None
+        assert listed.short_help == command.get_short_help_str(limit=1000), name
+        assert f"  {name} " in towline("--help").stdout
+
+
+def test_every_command_that_there_is_is_listed() -> None:
+    by_hand = {
+        str(command.name)
+        for module in pkgutil.iter_modules(towline.cli.__path__, "towline.cli.")
+        for command in getattr(importlib.import_module(module.name), "COMMANDS", ())
+    }
+    context = click.Context(cli)
+    made = {words[0] for words, _ in commands_made(context)}
+    assert set(cli.list_commands(context)) == by_hand | made | set(SHORT)
 
 
 def test_the_help_of_an_option_says_what_it_means_and_what_holds_without_it(towline: Here) -> None:

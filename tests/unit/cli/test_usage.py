@@ -19,7 +19,7 @@ def every_command() -> Iterator[tuple[list[str], click.Command]]:
         if isinstance(command, click.Group):
             context = click.Context(command)
             for name in command.list_commands(context):
-                below = command.get_command(context, name)
+                _, below, _ = command.resolve_command(context, [name])
                 assert below is not None
                 yield from walk(below, [*words, name])
 
