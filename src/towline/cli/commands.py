@@ -83,7 +83,7 @@ LISTED = (
     Listed("delete", "Delete a job that has ended.", ENDPOINTS),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
     Listed("drain", "Stop giving work to a node; what runs there goes on to its end.", ENDPOINTS),
-    Listed("health", "How the controller is, and all that it works with.", ENDPOINTS),
+    Listed("health", "How the controller is, and all that it works with.", "towline.cli.health"),
     Listed("job", "Show one job.", JOBS),
     Listed("jobs", "List jobs, the newest first.", JOBS),
     Listed("node", "Look at nodes: what is known of one, how busy it is.", NODE, ENDPOINTS),

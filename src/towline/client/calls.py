@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -76,6 +77,10 @@ def of(endpoint: Endpoint[..., R], values: dict[str, Any], options: JobOptions) 
     """
 
     def read(response: httpx.Response) -> R:
+        if response.status_code in endpoint.success and not response.is_success:
+            # Not well, and said as what was asked for; an error may have this status, too.
+            with contextlib.suppress(msgspec.DecodeError):
+                return msgspec.json.decode(response.content, type=endpoint.result)  # type: ignore[no-any-return]
         found = body(response)
         if endpoint.result is None:
             return None  # type: ignore[return-value]

@@ -175,7 +175,7 @@ async def ready(context: Context) -> Health:
     "GET /health/status",
     permission="health:read",
     success=(200, 503),
-    command="health",
+    command=None,
 )
 async def status(context: Context) -> HealthStatus:
     """How the controller is, and all that it works with.

@@ -1,5 +1,6 @@
 """How a controller says that it is, and what it works with."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 
 from tests.testing.answers import refused
 from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.command import CommandLine, rows
 from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from towline import __version__
+from towline.client import Client
+from towline.endpoints import health
 
 NO_ENGINE = "no reachable node has a Docker Engine"
 BUCKETS = {"cooldowns", "credentials", "leases", "nodes", "requests", "states"}
@@ -124,5 +128,25 @@ def test_without_the_broker_it_says_what_is_known_all_the_same(tmp_path: Path) -
         assert found.keys().isdisjoint({"nats", "streams", "kv_buckets", "consumers"})
         assert found["jobs"]["completed"] == 1
         assert found["agents"]["total"] == 1
+        _clients_have_it(cluster, found["error"])
         cluster.broker.start()
         wait_until(lambda: "streams" in status(cluster, 503), what="the broker's return")
+
+
+def _clients_have_it(cluster: Cluster, error: str) -> None:
+    """By a client and on the command line it is to be seen what is wrong, and no error is."""
+    token = cluster.token("read")
+    with Client(cluster.url, token) as client:
+        assert client.call(health.status).components["nats"].error == error
+        assert client.call(health.ready) == health.Health(status="not ready", error=error)
+    towline = CommandLine(cluster.directory, {"TOWLINE_URL": cluster.url, "TOWLINE_TOKEN": token})
+    shown = towline("health")
+    assert (shown.status, shown.stderr) == (1, "")
+    head, _, table = shown.stdout.partition("\n\n")
+    assert head.startswith("status   degraded\n")
+    said = {row["COMPONENT"]: row["STATUS"] for row in rows(table)}
+    assert (said["nats"], said["nodes"], said["index"]) == ("error", "error", "ok")
+    assert error in table
+    printed = towline("health", "-o", "json")
+    assert printed.status == 1
+    assert json.loads(printed.stdout)["error"] == error

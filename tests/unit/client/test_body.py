@@ -1,9 +1,14 @@
 """What the client takes of an answer, whoever gave it."""
 
+import json
+
 import httpx
 import pytest
 
+from towline.client import calls
 from towline.client.connection import body
+from towline.client.options import USUAL
+from towline.endpoints import health
 from towline.errors import ApiError
 
 REQUEST = httpx.Request("GET", "http://towline.test/job")
@@ -24,3 +29,18 @@ def test_an_answer_without_a_body_is_nothing() -> None:
     assert body(httpx.Response(202, request=REQUEST)) is None
     with pytest.raises(ApiError, match="no controller"):
         body(httpx.Response(200, text="<html>", request=REQUEST))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"error": "it stops", "details": "", "code": 503}, "it stops"),
+        ("<html>", "503 from towline.test"),
+    ],
+)
+def test_an_error_is_one_whatever_statuses_an_endpoint_has(answer: object, error: str) -> None:
+    content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+    call = calls.of(health.ready, {}, USUAL)
+    with pytest.raises(ApiError, match=error) as raised:
+        call.read(httpx.Response(503, content=content, request=REQUEST))
+    assert raised.value.status == 503
