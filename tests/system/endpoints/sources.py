@@ -54,6 +54,18 @@ async def stow(
     context.location = f"/harbour/{name}/hold/{len(cargo.content)}"
     return Stowed(name, len(cargo.content), label, first, cargo.filename)
 
+class Carved(msgspec.Struct):
+    figure: str
+    size: int
+
+@endpoint("harbour.carve", "PUT /harbour/{name}/figurehead", permission="harbour:write")
+async def carve(
+    context: Context, *, name: str, wood: Upload,
+    figure: Annotated[str, Meta(examples=["@a mermaid's"])],
+) -> Carved:
+    """Carve a ship's figurehead."""
+    return Carved(figure, len(wood.content))
+
 class Berth(msgspec.Struct):
     ship: str
     number: int

@@ -52,16 +52,22 @@ def _shown(
 ) -> dict[str, Any]:
     """Return an operation with examples of its request and of its errors."""
     shown = dict(entry)
-    body = None
-    request = entry.get("requestBody", {}).get("content", {}).get(JSON)
-    if request is not None:
-        body = _body(schemas[request["schema"]["$ref"].rpartition("/")[2]])
-        with_example = {JSON: request | {"example": body}}
-        shown["requestBody"] = entry["requestBody"] | {"content": with_example}
+    sent: list[str] = []
+    for kind, request in entry.get("requestBody", {}).get("content", {}).items():
+        schema = schemas[request["schema"]["$ref"].rpartition("/")[2]]
+        body = _body(schema)
+        if kind == JSON:
+            with_example = {JSON: request | {"example": body}}
+            shown["requestBody"] = entry["requestBody"] | {"content": with_example}
+            if body:
+                given = shlex.quote(json.dumps(body))
+                sent.append(f"-H 'Content-Type: {JSON}' \\\n    -d {given}")
+        else:
+            sent += [_part(name, value, schema) for name, value in body.items()]
     shown["responses"] = {
         code: _failure(int(code), response) for code, response in entry["responses"].items()
     }
-    source = _curl(path, method, entry, body)
+    source = _curl(path, method, entry, sent)
     shown["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": source}]
     return shown
 
@@ -75,8 +81,12 @@ def _failure(code: int, response: dict[str, Any]) -> dict[str, Any]:
     return response | {"content": {JSON: content | {"example": example}}}
 
 
-def _curl(path: str, method: str, entry: dict[str, Any], body: Any) -> str:
-    """Return a command that sends the request with all that it must have, and no more."""
+def _curl(path: str, method: str, entry: dict[str, Any], sent: list[str]) -> str:
+    """Return a command that sends the request with all that it must have, and no more.
+
+    Args:
+        sent: what of the command says what the body is.
+    """
     responses = entry["responses"].values()
     query = []
     for parameter in entry.get("parameters", []):
@@ -94,9 +104,15 @@ def _curl(path: str, method: str, entry: dict[str, Any], body: Any) -> str:
     if entry.get("security") != []:
         words.append(TOKEN)
     address = URL + path + ("?" + "&".join(query) if query else "")
-    if body:
-        words.append(f"-H 'Content-Type: {JSON}' \\\n    -d {shlex.quote(json.dumps(body))}")
-    return " ".join([*words, f'"{address}"'])
+    return " ".join([*words, *sent, f'"{address}"'])
+
+
+def _part(name: str, value: Any, schema: dict[str, Any]) -> str:
+    """Return what of a command sends one part of a form: a file, or a text that is not read as the
+    name of one."""
+    if schema["properties"][name].get("format") == "binary":
+        return f"-F {shlex.quote(f'{name}=@{value}')}"
+    return f"--form-string {shlex.quote(f'{name}={value}')}"
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
