@@ -89,7 +89,7 @@ class Upload(msgspec.Struct):
     """A file that a request brings.
 
     Attributes:
-        filename: as the sender calls it.
+        filename: as the sender calls it, without directories.
         content: its bytes, all of them.
     """
 

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
@@ -20,6 +21,8 @@ from towline.signature import Upload
 LARGEST_BODY = 1024 * 1024
 LARGEST_UPLOAD = 64 * 1024 * 1024
 MULTIPART = "multipart/form-data"
+TRANSPARENT = "latin-1"
+"""The charset by which each byte is a character, so that texts can be had as they were sent."""
 
 
 def token(request: Request) -> str | None:
@@ -163,31 +166,84 @@ async def form(
             )
         return message
 
+    header = request.headers["content-type"]
+    charset = parse_options_header(header)[1].get(b"charset", b"utf-8").decode(TRANSPARENT)
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMediaType(
+            f"The body's charset {charset[:80]!r} is not read here: send UTF-8.",
+            "Leave the charset out of the Content-Type",
+        )
+    # The last charset counts. By itself the parser would read as Latin-1 what is not UTF-8.
+    parser = _Parser(
+        Headers({"Content-Type": f"{header}; charset={TRANSPARENT}"}),
+        Request(request.scope, bounded).stream(),
+        max_files=len(names),
+        max_part_size=LARGEST_BODY,
+    )
     fields: dict[str, str] = {}
     files: dict[str, Upload] = {}
     try:
-        async with Request(request.scope, bounded).form(
-            max_files=len(names), max_part_size=LARGEST_BODY
-        ) as parts:
-            for name, value in parts.multi_items():
-                if name in fields or name in files:
-                    raise InvalidRequest(
-                        f"The request's body has the part {name[:80]!r} twice.", "Leave one out"
-                    )
-                if isinstance(value, UploadFile):
-                    files[name] = Upload(value.filename or "", await value.read())
-                elif name in names:
-                    raise InvalidRequest(
-                        f"The part {name!r} of the request's body is no file.",
-                        "Give it a filename in its Content-Disposition",
-                    )
-                else:
-                    fields[name] = value
+        parts = await parser.parse()
+        if not parser.ended:
+            raise InvalidRequest(
+                "The request's body ends before its last part does.",
+                "Send the end of all parts",
+            )
+        for sent, value in parts.multi_items():
+            name = _as_utf8(sent, "name of a part")
+            if name in fields or name in files:
+                raise InvalidRequest(
+                    f"The request's body has the part {name[:80]!r} twice.", "Leave one out"
+                )
+            if isinstance(value, UploadFile):
+                files[name] = Upload(_filename(name, value), await value.read())
+            elif name in names:
+                raise InvalidRequest(
+                    f"The part {name!r} of the request's body is no file.",
+                    "Give it a filename in its Content-Disposition",
+                )
+            else:
+                fields[name] = _as_utf8(value, f"part {name[:80]!r}")
     except MultiPartException as error:
         raise InvalidRequest.because("The request's body is not valid", error.message) from error
     except ClientDisconnect as error:
         raise InvalidRequest("The request's body ended early.", "The client hung up") from error
     return fields, files
+
+
+class _Parser(MultiPartParser):
+    """A parser that keeps files in memory, where they are needed whole, and leaves none on a disk.
+
+    Attributes:
+        ended: whether the end of all parts has come.
+    """
+
+    spool_max_size = LARGEST_UPLOAD
+    ended = False
+
+    def on_end(self) -> None:
+        """Take note of the end of all parts."""
+        self.ended = True
+
+
+def _as_utf8(text: str, what: str) -> str:
+    try:
+        return text.encode(TRANSPARENT).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest.because(
+            f"The {what} of the request's body is not UTF-8", error
+        ) from error
+
+
+def _filename(name: str, file: UploadFile) -> str:
+    """Return a file's name without the directories that some clients send with it (RFC 7578)."""
+    sent = _as_utf8(file.filename or "", f"filename of the part {name[:80]!r}")
+    found = sent.rpartition("/")[2]
+    if found in (".", "..") or not found.isprintable():
+        raise InvalidRequest(
+            f"The filename {sent[:80]!r} of the request's body can be no file's.", "Send another"
+        )
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
