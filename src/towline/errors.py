@@ -116,6 +116,12 @@ class BrokerUnreachable(BrokerError):
     """The broker did not answer in time."""
 
 
+class Stopping(TowlineError):
+    """The controller has to end before it could answer; another may do what was asked."""
+
+    code = 503
+
+
 class TaskFailed(TowlineError):
     """A task failed. Operations raise it, with the reason in `error`.
 

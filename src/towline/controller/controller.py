@@ -218,8 +218,9 @@ class Controller:
         await self.service.able.wait()
 
     def stop(self) -> None:
-        """End the streams of events: they would delay the controller's end."""
+        """End the streams of events, and the waits of requests: they would delay the end."""
         self.stopping.set()
+        self.waiting.stop()
         self.indexer.pulse.beat()
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from towline.errors import MethodNotAllowed, NotFound, TowlineError
+from towline.errors import MethodNotAllowed, NotFound, Stopping, TowlineError
 
 log = structlog.get_logger()
 
@@ -121,6 +121,10 @@ class _Exchange:
             message = {"type": "http.response.body"}
         await self._send(message)
 
+    def hurry(self) -> None:
+        """Receive nothing more."""
+        self._asks_first = True
+
     @property
     def _discardable(self) -> bool:
         """Whether the rest of the body is known to be short enough to be thrown away whole."""
@@ -129,7 +133,8 @@ class _Exchange:
 
     async def _discard(self) -> None:
         discarded = 0
-        with contextlib.suppress(TimeoutError):
+        # It is also broken off by a server that has to end.
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             async with asyncio.timeout(DISCARD_WITHIN):
                 while self._unread and discarded < MOST_DISCARDED:
                     discarded += len((await self.receive()).get("body", b""))
@@ -160,6 +165,15 @@ class Edge:
                 await refusal(error)(scope, exchange.receive, exchange.send)
             else:
                 log.info("stream ended", path=_shown(scope["path"]), reason=error.error)
+        except asyncio.CancelledError:
+            # The server breaks off what is still under way when it has to end, and nothing else.
+            exchange.hurry()
+            if exchange.status == 0:
+                stopping = Stopping(
+                    "The controller was stopped before it could answer.",
+                    "Ask again, or another controller; GET /job shows which jobs were made",
+                )
+                await refusal(stopping)(scope, exchange.receive, exchange.send)
         except sqlite3.Error as error:
             log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
             if exchange.status == 0:

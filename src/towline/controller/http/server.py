@@ -38,6 +38,15 @@ class _Protocol(HttpToolsProtocol):
         self.transport.write(head.encode() + body)
         self.transport.close()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.loop.call_later((self.config.timeout_graceful_shutdown or 0) / 2, self._leave)
+
+    def _leave(self) -> None:
+        # The answer to a client that doesn't read would not end by itself.
+        if self.flow.write_paused:
+            self.transport.abort()
+
 
 class _Uvicorn(uvicorn.Server):
     """A server that leaves signals to the process."""
@@ -74,13 +83,20 @@ class Server:
         application: what answers.
         listener: a socket that listens, as `bind` returns it.
         stop: called when the server is to end, so that streams end too.
+        stop_within: seconds; see the constant.
     """
 
     def __init__(
-        self, application: ASGIApp, listener: socket.socket, stop: Callable[[], None]
+        self,
+        application: ASGIApp,
+        listener: socket.socket,
+        stop: Callable[[], None],
+        *,
+        stop_within: int = STOP_WITHIN,
     ) -> None:
         self._listener = listener
         self._stop = stop
+        self._stop_within = stop_within
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 application,
@@ -91,7 +107,7 @@ class Server:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=STOP_WITHIN,
+                timeout_graceful_shutdown=stop_within,
                 timeout_keep_alive=KEEP_ALIVE,
             )
         )
@@ -111,5 +127,7 @@ class Server:
         except asyncio.CancelledError:
             self._stop()
             self._uvicorn.should_exit = True
-            await asyncio.wait([serving], timeout=STOP_WITHIN + 2)
+            await asyncio.wait([serving], timeout=self._stop_within + 2)
+            if broken_off := self._uvicorn.server_state.tasks:
+                await asyncio.wait(broken_off, timeout=1)
             raise

@@ -38,6 +38,7 @@ class Waiting:
     def __init__(self, indexer: Indexer, fleet: Fleet) -> None:
         self._fleet = fleet
         self._waits: dict[str, list[_Wait]] = {}
+        self._stopped = False
         indexer.subscribe(self._event_folded)
         fleet.subscribe(self._fleet_changed)
 
@@ -62,12 +63,21 @@ class Waiting:
             wait.missing.update(filter(self._fleet.is_here, state.unfinished))
             wait.armed = True
             wait.consider()
-            await within(seconds, wait.done)
+            if not self._stopped:
+                await within(seconds, wait.done)
         finally:
             waits = self._waits[job_id]
             waits.remove(wait)
             if not waits:
                 del self._waits[job_id]
+
+    def stop(self) -> None:
+        """End all waits, and those to come: who waits is answered with what is known."""
+        self._stopped = True
+        for waits in self._waits.values():
+            for wait in waits:
+                if not wait.done.done():
+                    wait.done.set_result(None)
 
     def _event_folded(self, event: Event) -> None:
         for wait in self._waits.get(event.job, ()):

@@ -145,3 +145,17 @@ async def test_no_event_is_missed_while_the_job_is_being_stored() -> None:
 
     async with asyncio.timeout(10):
         await one.waiting.wait(JobState(one.state.job), 60.0, store)
+
+
+async def test_a_controller_that_stops_ends_all_waits_and_makes_none() -> None:
+    one = await system(A + B + C)
+    stored = []
+
+    async def store() -> None:
+        stored.append(True)
+
+    one.waiting.stop()
+    assert not await one.waits()
+    async with asyncio.timeout(10):
+        await one.waiting.wait(JobState(one.state.job), 60.0, store)
+    assert stored == [True]
