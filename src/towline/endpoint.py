@@ -49,6 +49,11 @@ _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:/(?:[\w.-]+|{\w+}))+")
 _TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,200})?")
 
 
+EVENT_STREAM = "text/event-stream"
+LAST = "end"
+"""The kind of a stream's last event; also what a stream ends with that has none of that kind."""
+
+
 class Event(msgspec.Struct, Generic[T], frozen=True):
     """One event of a stream.
 

@@ -9,10 +9,10 @@ import httpx_sse
 import msgspec
 
 from towline.client.calls import Call
-from towline.client.connection import MARGIN, body
+from towline.client.connection import MARGIN, body, foreign
 from towline.client.models import Progress
-from towline.endpoint import Event, Stream
-from towline.endpoints.events import LAST, ProgressEvent
+from towline.endpoint import EVENT_STREAM, LAST, Event, Stream
+from towline.endpoints.events import ProgressEvent
 from towline.errors import ApiError
 from towline.wire.progress import NodeProgress, Total
 
@@ -22,6 +22,11 @@ SILENCE = 60.0
 """Seconds without a byte after which a stream is requested again. Controllers send one in 15."""
 RETRY_AFTER = 1.0
 """Seconds between the end of a connection and the next request."""
+MOST_FAULTS = 30
+"""Answers in a row that say that a controller can't serve a stream just now: it starts, or what
+stands before it finds none."""
+PLAIN = "message"
+"""What an event without a kind is called where it is received."""
 
 
 class EventStream(Generic[R]):
@@ -39,6 +44,7 @@ class EventStream(Generic[R]):
         self._endpoint = endpoint
         self._call = call
         self._after: str | None = None
+        self._faults = 0
         self.begun = False
         self.ended = False
 
@@ -57,12 +63,19 @@ class EventStream(Generic[R]):
             response: read to its end where it is a refusal.
 
         Raises:
-            ApiError: it is a refusal.
+            ApiError: it is a refusal that will be the same for the next request, or no stream.
         """
+        if self.begun and response.is_server_error and self._faults < MOST_FAULTS:
+            self._faults += 1
+            return False
         if not response.is_success:
             body(response)
-        self.begun = True
+        self._faults = 0
         self.ended = response.status_code == 204
+        kind = response.headers.get("content-type", "")
+        if not self.ended and kind.partition(";")[0].strip() != EVENT_STREAM:
+            raise foreign(response, f"What it sends is {kind[:80]!r}, and no {EVENT_STREAM}")
+        self.begun = True
         return not self.ended
 
     def read(self, event: httpx_sse.ServerSentEvent) -> Event[R] | None:
@@ -71,15 +84,15 @@ class EventStream(Generic[R]):
         Raises:
             ApiError: it can't be read.
         """
-        if not event.data:
-            return None
         self._after = event.id or self._after
         self.ended = event.event == LAST
+        if not event.data:
+            return None
         try:
             data = msgspec.json.decode(event.data, type=self._endpoint.result)
         except msgspec.DecodeError as error:
             raise ApiError.because("An event can't be read", error) from error
-        return Event(data, event.id, event.event)
+        return Event(data, event.id, "" if event.event == PLAIN else event.event)
 
 
 class ProgressFold:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from towline.endpoint import Context, Event, NothingMore, endpoint
+from towline.endpoint import LAST, Context, Event, NothingMore, endpoint
 from towline.endpoints import fields
 from towline.endpoints.fields import (
     JobId,
@@ -38,10 +38,6 @@ class ProgressEvent(View, frozen=True, kw_only=True):
     status: str
     total: Total | None = None
     nodes: list[NodeProgress] | dict[str, int] = msgspec.field(default_factory=list)
-
-
-LAST = "end"
-"""The kind of the last event of a job's streams; in one of progress its place, too."""
 
 
 def _place(lines: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Streams end with whoever follows them, and say what they refuse."""
 
 import socket
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 from tests.testing.answers import refused
 from tests.testing.cluster import Cluster
 from tests.testing.process import wait_until
+from towline.client import AsyncClient, Client
+from towline.endpoint import Event
 
 
 @pytest.fixture
@@ -56,8 +59,18 @@ def test_a_stream_that_waits_before_it_refuses_is_refused(http: httpx.Client) ->
 
 def test_a_stream_ends_when_there_is_nothing_more(http: httpx.Client, port: Cluster) -> None:
     answer = http.get("/harbour/ebb/watch")
-    assert answer.text == 'retry: 1000\n\ndata: {"hour":0}\n\n'
+    assert answer.text == 'retry: 1000\n\ndata: {"hour":0}\n\nevent: end\n\n'
     assert "broke off" not in port.logs
+
+
+async def test_a_stream_that_ends_by_itself_ends_for_clients(
+    port: Cluster, harbours: ModuleType
+) -> None:
+    with Client(port.url, port.token("admin")) as client:
+        found = list(client.stream(harbours.watch, name="ebb"))
+    assert found == [Event(harbours.Tide(0))]
+    async with AsyncClient(port.url, port.token("admin")) as other:
+        assert [event async for event in other.stream(harbours.watch, name="ebb")] == found
 
 
 def test_a_header_is_validated_as_every_parameter_is(http: httpx.Client) -> None:

@@ -97,15 +97,15 @@ class AsyncClient:
                 async with httpx_sse.aconnect_sse(self._http, **stream.request()) as source:
                     if not source.response.is_success:
                         await source.response.aread()
-                    if not stream.check(source.response):
-                        return
-                    async for received in source.aiter_sse():
-                        event = stream.read(received)
-                        if event is not None:
-                            yield event
+                    if stream.check(source.response):
+                        async for received in source.aiter_sse():
+                            event = stream.read(received)
+                            if event is not None:
+                                yield event
             except httpx.TransportError as error:
                 if not stream.begun:
                     raise unreachable(self._url, error) from error
+            if not stream.ended:
                 await asyncio.sleep(RETRY_AFTER)
 
     async def _do(self, call: Call[R]) -> R:

@@ -98,15 +98,15 @@ class Client:
                 with httpx_sse.connect_sse(self._http, **stream.request()) as source:
                     if not source.response.is_success:
                         source.response.read()
-                    if not stream.check(source.response):
-                        return
-                    for received in source.iter_sse():
-                        event = stream.read(received)
-                        if event is not None:
-                            yield event
+                    if stream.check(source.response):
+                        for received in source.iter_sse():
+                            event = stream.read(received)
+                            if event is not None:
+                                yield event
             except httpx.TransportError as error:
                 if not stream.begun:
                     raise unreachable(self._url, error) from error
+            if not stream.ended:
                 time.sleep(RETRY_AFTER)
 
     def _do(self, call: Call[R]) -> R:

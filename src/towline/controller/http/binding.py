@@ -18,14 +18,21 @@ from starlette.types import Receive, Scope, Send
 from towline.controller.auth import Authenticator
 from towline.controller.http import request as reading
 from towline.controller.http.middleware import answer, refusal
-from towline.endpoint import AnyEndpoint, Context, Event, NothingMore, Stream
+from towline.endpoint import (
+    EVENT_STREAM,
+    LAST,
+    AnyEndpoint,
+    Context,
+    Event,
+    NothingMore,
+    Stream,
+)
 from towline.errors import InvalidRequest, TowlineError
 from towline.signature import Place
 
 if TYPE_CHECKING:
     from towline.controller.controller import Controller
 
-EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a stream has a sign of life: proxies cut what is silent."""
 FIRST_WITHIN = 0.25
@@ -240,6 +247,7 @@ class _Streamed(StreamingResponse):
     async def _sent(self) -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
         stopped = asyncio.create_task(self._stopping.wait())
+        kind = ""
         try:
             while True:
                 waited: set[asyncio.Future[Any]] = {self._following, stopped}
@@ -252,7 +260,12 @@ class _Streamed(StreamingResponse):
                     try:
                         event = self._following.result()
                     except _ENDS:
+                        if kind != LAST:
+                            # Without data it is no event to a browser. A client knows by it that
+                            # the stream was not cut off.
+                            yield b"event: %b\n\n" % LAST.encode()
                         return
+                    kind = event.kind
                     yield encoded(event)
                     self._following = asyncio.ensure_future(anext(self._events))
                 else:

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from towline.controller.http.binding import EVENT_STREAM
 from towline.controller.http.middleware import JSON
 from towline.controller.http.request import MULTIPART
-from towline.endpoint import AnyEndpoint, Stream
+from towline.endpoint import EVENT_STREAM, AnyEndpoint, Stream
 from towline.endpoints.fields import NodeResult
 from towline.options import PREFER
 from towline.signature import Parameter, Place

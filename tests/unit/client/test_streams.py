@@ -1,0 +1,112 @@
+"""Streams of events as both clients follow them: what ends one, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.stub import Answer, StubController, events
+from towline.client import ApiError, AsyncClient, Client
+
+JOB = "0199a0c0-0000-7000-8000-000000000001"
+PATH = f"GET /job/{JOB}/events"
+STREAM = "text/event-stream"
+FIRST = {"job_id": JOB}
+BUSY = Answer({"error": "Busy.", "details": "", "code": 503}, 503)
+
+
+class InTurn(dict[str, Answer]):
+    """Answers of one path, one after another; the last one again and again."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._left = list(answers)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the next one."""
+        return self._left.pop(0) if len(self._left) > 1 else self._left[0]
+
+
+def followed(controller: StubController, *, sync: bool) -> list[tuple[str, str]]:
+    """Return the ids and kinds of a job's events until the stream ends."""
+    if sync:
+        with Client(controller.url, "token") as client:
+            return [(event.id, event.kind) for event in client.job_events(JOB)]
+
+    async def follow() -> list[tuple[str, str]]:
+        async with AsyncClient(controller.url, "token") as client:
+            return [(event.id, event.kind) async for event in client.job_events(JOB)]
+
+    return asyncio.run(follow())
+
+
+def after(controller: StubController) -> list[str | None]:
+    """Return behind which event each request was to go on."""
+    return [asked.headers.get("last-event-id") for asked in controller.asked]
+
+
+both = pytest.mark.parametrize("sync", [True, False], ids=["plain", "asyncio"])
+
+
+@both
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (Answer("<h1>Welcome</h1>", content_type="text/html"), "no controller"),
+        (Answer({"job_id": JOB}), "no controller"),
+        (Answer({"error": "No.", "details": "", "code": 403}, 403), "No."),
+        (Answer({"error": "Gone.", "details": "", "code": 404}, 404), "Gone."),
+        (BUSY, "Busy."),
+        (Answer("data: {\n\n", content_type=STREAM), "can't be read"),
+        (Answer("data: []\n\n", content_type=STREAM), "can't be read"),
+    ],
+)
+def test_what_would_fail_alike_again_is_an_error(
+    controller: StubController, answer: Answer, word: str, *, sync: bool
+) -> None:
+    controller.default = answer
+    with pytest.raises(ApiError, match=word):
+        followed(controller, sync=sync)
+    assert len(controller.asked) == 1
+
+
+@both
+def test_a_stream_that_is_said_to_have_ended_is_not_asked_for_again(
+    controller: StubController, *, sync: bool
+) -> None:
+    controller.default = Answer(
+        f"id: 1\ndata: {json.dumps(FIRST)}\n\nevent: end\n\n", content_type=STREAM
+    )
+    assert followed(controller, sync=sync) == [("1", "")]
+    assert len(controller.asked) == 1
+
+
+@both
+def test_a_stream_outlives_a_controller_that_is_started_again(
+    controller: StubController, *, sync: bool
+) -> None:
+    begin = events(("started", FIRST))
+    cut = Answer(f"{begin.body}id: 2\nevent: step\nda", content_type=STREAM, length=10_000)
+    end = Answer(f"id: 3\nevent: end\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
+    controller.answers = InTurn(cut, BUSY, end)
+    assert followed(controller, sync=sync) == [("1", "started"), ("3", "end")]
+    assert after(controller) == [None, "1", "1"]
+
+
+@both
+def test_a_stream_that_is_refused_later_ends_with_the_refusal(
+    controller: StubController, *, sync: bool
+) -> None:
+    gone = Answer({"error": "Gone.", "details": "", "code": 404}, 404)
+    controller.answers = InTurn(events(("started", FIRST)), gone)
+    with pytest.raises(ApiError, match="Gone"):
+        followed(controller, sync=sync)
+    assert after(controller) == [None, "1"]
+
+
+@both
+def test_events_of_a_newer_controller_are_taken(controller: StubController, *, sync: bool) -> None:
+    controller.default = events(("paused-by-moon", {**FIRST, "moon": {"phase": 1}}), ("end", FIRST))
+    assert followed(controller, sync=sync) == [("1", "paused-by-moon"), ("2", "end")]
