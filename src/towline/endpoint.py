@@ -141,9 +141,12 @@ class Endpoint(Generic[P, R]):
         label: what people are shown of its name.
         method: the HTTP method.
         path: the route, with its placeholders in braces.
-        permission: what a token needs; None where none is needed, or where the function decides by
-            what is asked: see `open`.
+        permission: what a token needs; None where none is needed.
         open: whether no token is needed.
+        narrows: whether the function sees to it that a permission which is narrowed is not
+            exceeded; where it doesn't, only one that isn't narrowed will do.
+        owned: whether whoever made the job that is asked about needs no permission: the function
+            sees to it that others have it.
         signature: its parameters, and where in a request each of them stands.
         result: the type of the answer; None for an answer without a body.
         success: the statuses of answers that are no errors, the usual one first.
@@ -157,6 +160,9 @@ class Endpoint(Generic[P, R]):
 
     Args:
         documentation: a line that sums it up, and what else is to be said.
+
+    Raises:
+        ValueError: it has no permission, and isn't open either; or both.
     """
 
     def __init__(
@@ -170,6 +176,8 @@ class Endpoint(Generic[P, R]):
         documentation: str,
         permission: str | None = None,
         open: bool = False,
+        narrows: bool = False,
+        owned: bool = False,
         success: tuple[int, ...] = (),
         errors: tuple[int, ...] = (),
         once: Callable[..., Any] | None = None,
@@ -179,6 +187,8 @@ class Endpoint(Generic[P, R]):
         label: str = "",
         either: tuple[tuple[str, ...], ...] = (),
     ) -> None:
+        if open is (permission is not None):
+            raise ValueError(f"{name}: it has a permission, or is open to everybody: say which")
         self.function = function
         self.signature = signature
         self.result = result
@@ -188,6 +198,8 @@ class Endpoint(Generic[P, R]):
         self.method, _, self.path = route.partition(" ")
         self.permission = permission
         self.open = open
+        self.narrows = narrows
+        self.owned = owned
         self.success = success or ((204,) if result is None else (200,))
         self.errors = errors
         self.once = once
@@ -277,6 +289,8 @@ def endpoint(
     *,
     permission: str | None = None,
     open: bool = False,
+    narrows: bool = False,
+    owned: bool = False,
     success: tuple[int, ...] = (),
     errors: tuple[int, ...] = (),
     once: Callable[..., Any] | None = None,
@@ -290,8 +304,12 @@ def endpoint(
     Args:
         name: `domain.verb`.
         route: method and path, for example `"POST /agent/{hostname}/drain"`.
-        permission: what a token needs; None where the function decides by what is asked.
+        permission: what a token needs; it has to be given, but for an endpoint that is open.
         open: whether no token is needed.
+        narrows: whether the function sees to it that a permission which is narrowed is not
+            exceeded; unless it does, only one that isn't narrowed will do.
+        owned: whether whoever made the job that is asked about needs no permission: the function
+            sees to it that others have it.
         success: the statuses of answers that are no errors, the usual one first; unless given, 200,
             or 204 for one without a body.
         errors: the statuses of answers that are, beside those that each endpoint may have.
@@ -333,6 +351,8 @@ def endpoint(
             documentation=inspect.getdoc(function) or name,
             permission=permission,
             open=open,
+            narrows=narrows,
+            owned=owned,
             success=success,
             errors=errors,
             once=once,

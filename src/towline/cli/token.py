@@ -41,7 +41,8 @@ def token() -> None:
     "--permission",
     "permissions",
     multiple=True,
-    help=f"A permission, in place of those of the roles. {SEVERAL}",
+    help="A permission, in place of those of the roles; docker:write@group:web is narrowed to "
+    f"some nodes. {SEVERAL}",
 )
 @click.option(
     "--expires",
@@ -73,7 +74,12 @@ def create_token(
         operations.load_extra(settings.operations)
         asked = {each.permission for each in (*offered, *catalog) if each.permission is not None}
         granted = {permission for role in settings.roles.values() for permission in role}
-        _check("permission", permissions, asked | granted)
+        try:
+            auth.narrowed(permissions)
+        except ValueError as error:
+            raise InvalidConfiguration.because("A permission is not valid", error) from error
+        plain = [each.partition("@")[0] for each in permissions]
+        _check("permission", plain, asked | {each.partition("@")[0] for each in granted})
     print(
         auth.create_token(
             local.signing_key(settings),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jwt
 import msgspec
 
+from towline.controller.permissions import NARROWED, Bounds, Grant, parse_grant
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import keep_private
@@ -26,17 +27,26 @@ CLOCKS_APART = 60.0
 
 MAKE = "towline token create makes a new one"
 
+JOB_ADMIN = "job:admin"
+"""What it takes to do something about a job that somebody else has made."""
+
 WRITABLE = (
-    *("agent", "certificate", "cron", "docker", "file", "job", "network"),
-    *("node", "ntp", "package", "registry", "service", "sysctl", "timezone", "user"),
+    *("certificate", "cron", "docker", "file", "job", "network", "node", "ntp", "package"),
+    *("service", "sysctl", "timezone", "user"),
 )
-ADMIN_ONLY = {"docker:execute", "command:execute", "power:execute", "process:execute"}
-READ = {f"{domain}:read" for domain in (*WRITABLE, "audit", "health", "log", "process")}
+READABLE = (*WRITABLE, "agent", "health", "log", "process", "registry")
+READ = {f"{domain}:read" for domain in READABLE}
 WRITE = {f"{domain}:write" for domain in WRITABLE}
+ADMINS_DOMAINS = ("audit", "token", "trust")
+"""The domains of which only admins have any permission."""
+ADMIN_ONLY = {
+    *("agent:write", "audit:read", "registry:write", JOB_ADMIN),
+    *("docker:execute", "command:execute", "power:execute", "process:execute"),
+}
 ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset(READ | WRITE | ADMIN_ONLY),
-    "write": frozenset((READ | WRITE) - {"audit:read", "agent:write"}),
-    "read": frozenset(READ - {"audit:read"}),
+    "write": frozenset(READ | WRITE),
+    "read": frozenset(READ),
 }
 
 
@@ -45,21 +55,51 @@ class Caller(msgspec.Struct, frozen=True):
 
     Attributes:
         subject: the token's `sub`.
+        permissions: what the caller may do, as it is written; some of it is narrowed.
         expires: seconds since 1970; the token's `exp`.
+        narrowed: what is narrowed, by the permission that it is without that.
     """
 
     subject: str
     roles: list[str]
     permissions: frozenset[str]
     expires: float
+    narrowed: Mapping[str, Sequence[Grant]] = {}
 
     def require(self, permission: str) -> None:
-        """Raise `Forbidden` unless the caller has `permission`."""
-        if permission not in self.permissions:
+        """Raise `Forbidden` unless the caller has `permission`, be it narrowed."""
+        if permission not in self.permissions and permission not in self.narrowed:
             raise Forbidden(
                 f"The token of {self.subject!r} lacks the permission {permission!r}.",
                 f"The token of {self.subject!r} has: {', '.join(sorted(self.permissions)) or '-'}",
             )
+
+    def require_whole(self, permission: str) -> None:
+        """Raise `Forbidden` unless the caller has `permission`, and nothing narrows it."""
+        if permission not in self.permissions:
+            bounds = self.bounds(permission)
+            raise bounds.refusal("what is asked is about more than nodes inside")
+
+    def bounds(self, permission: str) -> Bounds:
+        """Return how far a permission of the caller goes.
+
+        Raises:
+            Forbidden: the caller doesn't have it at all.
+        """
+        if permission in self.permissions:
+            return Bounds(self.subject, permission, None)
+        self.require(permission)
+        return Bounds(self.subject, permission, self.narrowed[permission])
+
+
+def narrowed(permissions: Iterable[str]) -> dict[str, list[Grant]]:
+    """Return those of some permissions that are narrowed; raises `ValueError` for what is none."""
+    found: dict[str, list[Grant]] = {}
+    for text in permissions:
+        if NARROWED in text:
+            grant = parse_grant(text)
+            found.setdefault(grant.permission, []).append(grant)
+    return found
 
 
 def load_key(path: Path, *, create: bool, named: bool = False) -> bytes:
@@ -118,11 +158,13 @@ def create_token(
 def roles_with(permissions: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return the built-in roles where operations ask for further `permissions`.
 
-    `admin` holds them all, `write` those to read and write, `read` those to read.
+    `admin` holds them all, `write` those to read and write, `read` those to read, but for what is
+    an admin's alone.
     """
     further = frozenset(permissions) - ROLES["admin"]
-    reads = {permission for permission in further if permission.endswith(":read")}
-    writes = {permission for permission in further if permission.endswith(":write")}
+    others = {each for each in further if each.partition(":")[0] not in ADMINS_DOMAINS}
+    reads = {permission for permission in others if permission.endswith(":read")}
+    writes = {permission for permission in others if permission.endswith(":write")}
     return {
         "admin": ROLES["admin"] | further,
         "write": ROLES["write"] | reads | writes,
@@ -152,6 +194,13 @@ class Authenticator:
     ) -> None:
         self._key = key
         custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
+        for name, granted in custom.items():
+            try:
+                narrowed(granted)
+            except ValueError as error:
+                raise InvalidConfiguration.because(
+                    f"The role {name!r} is not valid", error
+                ) from error
         self._roles = roles_with(permissions) | custom
         self._audiences = frozenset(audiences)
         self._remembered = remembered
@@ -214,7 +263,7 @@ class Authenticator:
             permissions = frozenset[str]().union(
                 *(self._roles.get(role, frozenset()) for role in read.roles)
             )
-        return Caller(read.sub, read.roles, permissions, read.exp)
+        return Caller(read.sub, read.roles, permissions, read.exp, narrowed(permissions))
 
 
 class _Claims(msgspec.Struct):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +26,11 @@ from towline.endpoints.views import JobEvent
 from towline.errors import NotFound
 from towline.signature import Header
 from towline.wire.progress import JobProgress, NodeProgress, Total
+
+if TYPE_CHECKING:
+    from towline.controller.jobs.state import JobState
+
+READS = "job:read"
 
 
 class ProgressEvent(View, frozen=True, kw_only=True):
@@ -56,7 +61,8 @@ LastEvent: TypeAlias = Annotated[
 @endpoint(
     "job.events",
     "GET /job/{id}/events",
-    permission="job:read",
+    permission=READS,
+    narrows=True,
     success=(200, 204),
     errors=(404,),
     command=None,
@@ -67,10 +73,18 @@ async def of_job(
     """The events of a job so far, then as they come, until it ends."""
     events = context.controller.events
     place = events.place(after)
-    state, _ = await context.controller.lookup.get(id.lower())
+    state = await _seen(context, id)
     if place is not None and state.done and not events.more(state.job.id, place):
         raise NothingMore
     return events.of_job(state.job, place)
+
+
+async def _seen(context: Context, id: str) -> JobState:
+    """Return the job that a caller asks about, and may."""
+    lookup, bounds = context.controller.lookup, context.caller.bounds(READS)
+    state, _ = await lookup.get(id.lower())
+    lookup.check(state, bounds)
+    return state
 
 
 async def _snapshot(
@@ -83,7 +97,8 @@ async def _snapshot(
 @endpoint(
     "job.progress",
     "GET /job/{id}/progress",
-    permission="job:read",
+    permission=READS,
+    narrows=True,
     success=(200, 204),
     errors=(404,),
     once=_snapshot,
@@ -112,7 +127,7 @@ async def progress(
 
 async def _followed(context: Context, id: str, node: str | None) -> tuple[str, str | None]:
     """Return the job whose progress is asked for, and the node where it is that of one."""
-    state, _ = await context.controller.lookup.get(id.lower())
+    state = await _seen(context, id)
     only = machine(node, context.controller.fleet)
     if only is not None and state.tasks and only not in state.tasks:
         raise NotFound(
@@ -122,7 +137,7 @@ async def _followed(context: Context, id: str, node: str | None) -> tuple[str, s
     return state.job.id, only
 
 
-@endpoint("event.stream", "GET /event", permission="job:read", command=None)
+@endpoint("event.stream", "GET /event", permission=READS, command=None)
 async def of_all(
     context: Context,
     *,

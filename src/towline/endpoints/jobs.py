@@ -29,7 +29,6 @@ from towline.endpoints.fields import (
 )
 from towline.endpoints.views import JobView
 from towline.errors import InvalidRequest
-from towline.operation import catalog
 from towline.options import JobOptions, Waiting
 from towline.units import timestamp
 
@@ -41,9 +40,8 @@ USUAL, UNCHANGED = Waiting(), JobOptions()
 """What is usual for a request that asks for nothing else."""
 FEW = 20
 """Nodes up to which a list says everything of a job."""
-STEERS_ALL = "docker:write"
-"""The permission by which jobs of every operation can be steered."""
-STEERS = "that of the job's operation, or `docker:write`"
+READS, WRITES, ADMIN = "job:read", "job:write", "job:admin"
+STEERS = f"`{ADMIN}`; none for whoever made the job"
 
 
 class JobPage(View, frozen=True, kw_only=True):
@@ -88,7 +86,7 @@ class Retried(View, frozen=True, kw_only=True):
     timestamp: DateTime
 
 
-@endpoint("job.list", "GET /job", permission="job:read", command=None)
+@endpoint("job.list", "GET /job", permission=READS, command=None)
 async def list_jobs(
     context: Context,
     *,
@@ -144,32 +142,37 @@ def _item(context: Context, job: Listed) -> JobView:
     return views.listed(job)
 
 
-@endpoint("job.get", "GET /job/{id}", permission="job:read", errors=(404,), command=None)
+@endpoint("job.get", "GET /job/{id}", permission=READS, narrows=True, errors=(404,), command=None)
 async def get(context: Context, *, id: JobId, options: Waiting = USUAL) -> JobView:
     """One job, and what became of it on each node."""
-    wait = context.wait(options.wait, usual=0.0)
-    return views.job(*await context.controller.lookup.get(id.lower(), wait=wait))
+    lookup, bounds = context.controller.lookup, context.caller.bounds(READS)
+    state, events = await lookup.get(id.lower(), wait=context.wait(options.wait, usual=0.0))
+    lookup.check(state, bounds)
+    return views.job(state, events)
 
 
 @endpoint(
     "job.delete",
     "DELETE /job/{id}",
-    permission="job:write",
+    permission=WRITES,
+    needs=f"`{WRITES}`, and `{ADMIN}` for a job that somebody else made",
+    narrows=True,
     errors=(404,),
     command="delete",
 )
 async def delete(context: Context, *, id: JobId) -> None:
     """Delete a job that has ended."""
-    state, _ = await context.controller.lookup.get(id.lower())
-    context.job = state.job.id
+    state = await _mine(context, id, WRITES)
     await context.controller.steering.delete(state)
 
 
 @endpoint(
     "job.retry",
     "POST /job/{id}/retry",
-    permission="job:write",
-    needs="`job:write`, and that of the job's operation",
+    permission=WRITES,
+    needs=f"`{WRITES}`, that of the job's operation, and `{ADMIN}` for a job that somebody else "
+    "made",
+    narrows=True,
     success=(201,),
     errors=(404, 409),
     locates=True,
@@ -188,11 +191,10 @@ async def retry(
     """Do a job again, as another job: where it failed, expired or was cancelled."""
     controller = context.controller
     named = None if target_hostname is None else target(target_hostname)
-    state, _ = await controller.lookup.get(id.lower())
+    state = await _mine(context, id, WRITES)
     submission = controller.steering.retry(
-        state, caller=context.caller.subject, target=named, options=options
+        state, caller=context.caller, target=named, options=options
     )
-    context.caller.require(submission.operation.permission)
     submission = msgspec.structs.replace(submission, trace=context.trace)
     again = await controller.submitter.submit(
         submission, wait=context.wait(options.wait, usual=0.0)
@@ -204,6 +206,8 @@ async def retry(
 @endpoint(
     "job.cancel",
     "POST /job/{id}/cancel",
+    permission=ADMIN,
+    owned=True,
     needs=STEERS,
     errors=(404, 409),
     locates=True,
@@ -211,7 +215,7 @@ async def retry(
 )
 async def cancel(context: Context, *, id: JobId, options: Waiting = USUAL) -> Cancelled:
     """Stop a job wherever it has not ended."""
-    state = await _steered(context, id)
+    state = await _mine(context, id)
     wait = context.wait(options.wait)
     state = await context.controller.steering.cancel(
         state, caller=context.caller.subject, wait=wait
@@ -220,31 +224,54 @@ async def cancel(context: Context, *, id: JobId, options: Waiting = USUAL) -> Ca
     return Cancelled(job_id=state.job.id, status=state.status, rows=views.results(state))
 
 
-@endpoint("job.pause", "POST /job/{id}/pause", needs=STEERS, errors=(404, 409), command="pause")
+@endpoint(
+    "job.pause",
+    "POST /job/{id}/pause",
+    permission=ADMIN,
+    owned=True,
+    needs=STEERS,
+    errors=(404, 409),
+    command="pause",
+)
 async def pause(context: Context, *, id: JobId) -> Steered:
     """Give no more nodes of a job their turn.
 
     Nodes that have begun go on. Only a job that was made with `max_parallel` or `canary` can be
     paused.
     """
-    state = await _steered(context, id)
+    state = await _mine(context, id)
     return _turns(await context.controller.steering.pause(state, caller=context.caller.subject))
 
 
-@endpoint("job.resume", "POST /job/{id}/resume", needs=STEERS, errors=(404, 409), command="resume")
+@endpoint(
+    "job.resume",
+    "POST /job/{id}/resume",
+    permission=ADMIN,
+    owned=True,
+    needs=STEERS,
+    errors=(404, 409),
+    command="resume",
+)
 async def resume(context: Context, *, id: JobId) -> Steered:
     """Give nodes of a paused job their turn again."""
-    state = await _steered(context, id)
+    state = await _mine(context, id)
     return _turns(await context.controller.steering.resume(state, caller=context.caller.subject))
 
 
-async def _steered(context: Context, id: str) -> JobState:
-    """Return the job that a caller wants to steer, and may."""
-    state, _ = await context.controller.lookup.get(id.lower())
-    operation = catalog.get(state.job.operation)
-    if STEERS_ALL not in context.caller.permissions:
-        context.caller.require(operation.permission if operation else STEERS_ALL)
+async def _mine(context: Context, id: str, permission: str | None = None) -> JobState:
+    """Return the job that a caller wants to do something about, and may.
+
+    Args:
+        permission: what that takes whoever made the job; None for nothing.
+    """
+    lookup, caller = context.controller.lookup, context.caller
+    state, _ = await lookup.get(id.lower())
     context.job = state.job.id
+    needed = [] if permission is None else [permission]
+    if state.job.caller != caller.subject:
+        needed.append(ADMIN)
+    for each in needed:
+        lookup.check(state, caller.bounds(each))
     return state
 
 

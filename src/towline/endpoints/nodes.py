@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from towline.controller.fleet import Member
 
 
+READS, WRITES = "agent:read", "agent:write"
+
+
 class OsInfo(msgspec.Struct, frozen=True):
     """The operating system, as os-release(5) has it."""
 
@@ -207,35 +210,37 @@ class Agents(msgspec.Struct, frozen=True):
     total: int
 
 
-@endpoint("agent.list", "GET /agent", permission="agent:read", command=None)
+@endpoint("agent.list", "GET /agent", permission=READS, narrows=True, command=None)
 async def list_nodes(context: Context) -> Agents:
-    """All registered nodes."""
-    members = context.controller.fleet.members()
+    """All registered nodes; with a permission that is narrowed to some nodes, these."""
+    members = context.caller.bounds(READS).inside(context.controller.fleet.members())
     return Agents([view(member) for member in members], len(members))
 
 
 @endpoint(
     "agent.get",
     "GET /agent/{hostname}",
-    permission="agent:read",
+    permission=READS,
+    narrows=True,
     errors=(404,),
     command="node show",
 )
 async def get(context: Context, *, hostname: NodeName) -> AgentView:
     """One node."""
-    return view(_member(context, hostname))
+    return view(_member(context, hostname, READS))
 
 
 @endpoint(
     "agent.drain",
     "POST /agent/{hostname}/drain",
-    permission="agent:write",
+    permission=WRITES,
+    narrows=True,
     errors=(404, 409),
     command="drain",
 )
 async def drain(context: Context, *, hostname: NodeName) -> Message:
     """Stop giving work to a node; what runs there goes on to its end."""
-    member = _member(context, hostname)
+    member = _member(context, hostname, WRITES)
     if member.drained is not None:
         raise Conflict(
             f"{member.hostname} is drained already, since {timestamp(member.drained)}, "
@@ -253,13 +258,14 @@ async def drain(context: Context, *, hostname: NodeName) -> Message:
 @endpoint(
     "agent.undrain",
     "POST /agent/{hostname}/undrain",
-    permission="agent:write",
+    permission=WRITES,
+    narrows=True,
     errors=(404, 409),
     command="undrain",
 )
 async def undrain(context: Context, *, hostname: NodeName) -> Message:
     """Give work to a drained node again."""
-    member = _member(context, hostname)
+    member = _member(context, hostname, WRITES)
     if member.drained is None:
         raise Conflict(
             f"{member.hostname} is not drained: it takes work already.",
@@ -270,11 +276,14 @@ async def undrain(context: Context, *, hostname: NodeName) -> Message:
     return Message(message=f"{member.hostname} takes work again.")
 
 
-def _member(context: Context, hostname: str) -> Member:
+def _member(context: Context, hostname: str, permission: str) -> Member:
+    """Return the node that a caller asks about, with a permission that goes as far as that."""
     named = target(hostname)
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
             "GET /agent, or towline nodes, lists those that are registered",
         )
-    return context.controller.fleet.one(named.name)
+    member = context.controller.fleet.one(named.name)
+    context.caller.bounds(permission).check([member])
+    return member

@@ -62,6 +62,7 @@ def endpoint_of(operation: AnyOperation) -> Endpoint[..., Any]:
         route=f"{operation.method} {operation.route}",
         documentation=f"{operation.summary}\n{operation.description}",
         permission=operation.permission,
+        narrows=True,
         success=(operation.success,),
         errors=(409, *sorted(operation.errors)),
         locates=True,
@@ -80,7 +81,7 @@ async def _submit(
     named = target(hostname)
     parameters = msgspec.to_builtins(operation.parameters(**values))
     state = await context.controller.submitter.run(
-        *(operation, parameters, named, context.caller.subject, options),
+        *(operation, parameters, named, context.caller, options),
         trace=context.trace,
         wait=context.wait(options.wait),
     )

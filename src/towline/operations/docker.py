@@ -33,7 +33,7 @@ ImageReference = Annotated[
         description="Image reference: [host[:port]/]path[:tag][@digest]",
         examples=["nginx:latest", "docker.io/library/alpine:3.18"],
     ),
-    Check(Reference.parse),
+    Check(Reference.parse, canonical=True),
 ]
 
 Retries = Annotated[

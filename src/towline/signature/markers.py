@@ -26,10 +26,13 @@ class Check:
 
     Args:
         rule: called with the value; raises `ValueError` whose text names the value and the mend.
+        canonical: whether what the rule returns is, as text, the value in the one way of writing
+            it. It is what permissions that are narrowed to some values look at.
     """
 
-    def __init__(self, rule: Callable[[Any], object]) -> None:
+    def __init__(self, rule: Callable[[Any], object], *, canonical: bool = False) -> None:
         self.rule = rule
+        self.canonical = canonical
 
 
 class Query:

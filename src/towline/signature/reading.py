@@ -185,6 +185,16 @@ class Signature:
         check(checks, msgspec.structs.asdict(read))
         return read
 
+    def text(self, name: str, value: object) -> str | None:
+        """Return a valid value of a parameter in the one way of writing it; None for one that is
+        no text, number or truth."""
+        for each in self.checks.get(name, ()):
+            if each.canonical:
+                return str(each.rule(value))
+        if isinstance(value, str):
+            return value
+        return msgspec.json.encode(value).decode() if isinstance(value, int | float) else None
+
     def check(self, values: Mapping[str, Any]) -> None:
         """Check values before they are sent, wherever in the request they stand.
 

@@ -56,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         leads: whether one node goes first, and the others are given what it finds.
         lead: what all nodes are given, where the job that it retries had a lead.
         requires: the capability that a node must have.
+        within: patterns of nodes: a job for any node is only for those that one of them covers;
+            empty for all.
         credential: whether the request brought a credential. It is kept apart,
             see `towline.controller.credentials.store`, and forgotten when the job has ended.
     """
@@ -77,6 +79,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     leads: bool = False
     lead: Lead | None = None
     requires: Name = ""
+    within: list[Name] = []
 
     @property
     def needs_leave(self) -> bool:

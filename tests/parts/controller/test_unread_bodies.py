@@ -47,6 +47,7 @@ def port() -> Iterator[int]:
         None,
         name="a.b",
         route="POST /guarded",
+        permission="ship:write",
         documentation="",
     )
     controller: Any = None

@@ -26,6 +26,7 @@ from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submit import Submission
+from towline.controller.permissions import Bounds
 from towline.operation import Effect, catalog, operation
 from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
 from towline.wire.target import ALL
@@ -162,7 +163,7 @@ class System:
         """Have all nodes do something."""
         known = catalog.get(f"test.{effect}")
         assert known is not None
-        request = Submission(known, {}, ALL, "ann")
+        request = Submission(known, {}, ALL, "ann", Bounds("ann", "any", None))
         return await controller.submitter.submit(request, wait=wait)
 
     async def works(self, controller: Controller) -> None:

@@ -40,22 +40,22 @@ def kept_now(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 def test_a_credential_is_kept_replaced_and_removed_and_never_shown(fleet: Cluster) -> None:
-    made = fleet.writer.put(f"/registry/{HOST}", json=PULLER)
+    made = fleet.admin.put(f"/registry/{HOST}", json=PULLER)
     assert made.status_code == 201
     assert made.json() == {
         **{"registry": HOST, "username": "puller", "type": "password", "readable": True},
         **{"updated_at": made.json()["updated_at"], "updated_by": "tests"},
     }
     assert fleet.reader.get(f"/registry/{HOST}").json() == made.json()
-    again = fleet.writer.put("/registry/docker.io", json={"identity_token": SECRET})
+    again = fleet.admin.put("/registry/docker.io", json={"identity_token": SECRET})
     assert (again.status_code, again.json()["type"]) == (201, "identity_token")
-    replaced = fleet.writer.put(f"/registry/{HOST}", json={**PULLER, "username": "other"})
+    replaced = fleet.admin.put(f"/registry/{HOST}", json={**PULLER, "username": "other"})
     assert replaced.status_code == 200
     assert [kept.get("username") for kept in kept_now(fleet)] == [None, "other"]
     everything = [made, again, replaced, fleet.reader.get("/registry")]
     assert not any(SECRET in answer.text for answer in everything)
 
-    assert fleet.writer.delete(f"/registry/{HOST}").status_code == 204
+    assert fleet.admin.delete(f"/registry/{HOST}").status_code == 204
     for method in ("GET", "DELETE"):
         gone = fleet.admin.request(method, f"/registry/{HOST}")
         assert (gone.status_code, HOST in gone.json()["error"]) == (404, True)
@@ -64,7 +64,7 @@ def test_a_credential_is_kept_replaced_and_removed_and_never_shown(fleet: Cluste
 
 def test_docker_hub_has_one_entry_whatever_it_is_called(fleet: Cluster) -> None:
     for name in ("docker.io", "index.docker.io", "registry-1.docker.io"):
-        fleet.writer.put(f"/registry/{name}", json=PULLER).raise_for_status()
+        fleet.admin.put(f"/registry/{name}", json=PULLER).raise_for_status()
         assert fleet.reader.get(f"/registry/{name}").json()["registry"] == "docker.io"
     assert len(kept_now(fleet)) == 1
 
@@ -101,14 +101,14 @@ def test_each_route_asks_for_its_permission(fleet: Cluster) -> None:
 def test_what_is_no_registry_or_no_credential_is_refused_unseen(
     fleet: Cluster, host: str, body: dict[str, object], named: str
 ) -> None:
-    refused = fleet.writer.put(f"/registry/{host}", json=body)
+    refused = fleet.admin.put(f"/registry/{host}", json=body)
     assert (refused.status_code, named in refused.text) == (400, True), refused.text
     assert SECRET not in refused.text
     assert kept_now(fleet) == []
 
 
 def test_the_command_line_keeps_lists_and_forgets(fleet: Cluster, tmp_path: Path) -> None:
-    env = {"TOWLINE_URL": fleet.url, "TOWLINE_TOKEN": fleet.token("write")}
+    env = {"TOWLINE_URL": fleet.url, "TOWLINE_TOKEN": fleet.token("admin")}
     command = CommandLine(tmp_path, env)
     done = command("registry", "set", HOST, "-u", "puller", stdin=f"{SECRET}\n")
     assert (done.status, done.stdout) == (0, f"Kept for {HOST}: password of puller.\n")
@@ -134,7 +134,7 @@ def test_the_command_line_keeps_lists_and_forgets(fleet: Cluster, tmp_path: Path
 
 def test_a_password_that_is_typed_is_not_shown(fleet: Cluster) -> None:
     terminal, end = pty.openpty()
-    env = {"TOWLINE_URL": fleet.url, "TOWLINE_TOKEN": fleet.token("write"), "PATH": "/usr/bin:/bin"}
+    env = {"TOWLINE_URL": fleet.url, "TOWLINE_TOKEN": fleet.token("admin"), "PATH": "/usr/bin:/bin"}
     program = str(Path(sys.executable).with_name("towline"))
     command = [program, "registry", "set", HOST, "-u", "puller"]
     process = subprocess.Popen(command, env=env, stdin=end, stdout=end, stderr=end)
@@ -157,7 +157,7 @@ def test_a_password_that_is_typed_is_not_shown(fleet: Cluster) -> None:
 
 
 async def test_the_clients_keep_list_and_forget(fleet: Cluster) -> None:
-    with towline.Client(fleet.url, fleet.token("write")) as client:
+    with towline.Client(fleet.url, fleet.token("admin")) as client:
         kept = client.set_registry(HOST, username="puller", password=SECRET)
         assert client.registry(HOST) == kept
         assert client.registries() == [kept]
@@ -165,7 +165,7 @@ async def test_the_clients_keep_list_and_forget(fleet: Cluster) -> None:
         with pytest.raises(ApiError) as refused:
             client.registry(HOST)
         assert refused.value.status == 404
-    async with towline.AsyncClient(fleet.url, fleet.token("write")) as other:
+    async with towline.AsyncClient(fleet.url, fleet.token("admin")) as other:
         kept = await other.set_registry("docker.io", identity_token=SECRET)
         assert await other.registry("docker.io") == kept
         assert await other.registries() == [kept]
@@ -176,7 +176,7 @@ async def test_the_clients_keep_list_and_forget(fleet: Cluster) -> None:
 def test_a_controller_with_another_key_says_so_and_loses_nothing(
     fleet: Cluster, tmp_path: Path
 ) -> None:
-    fleet.writer.put(f"/registry/{HOST}", json=PULLER).raise_for_status()
+    fleet.admin.put(f"/registry/{HOST}", json=PULLER).raise_for_status()
     own, theirs = tmp_path / "own", fleet.directory / "controller"
 
     def controller(*arguments: str | Path) -> TowlineProcess:
@@ -188,7 +188,7 @@ def test_a_controller_with_another_key_says_so_and_loses_nothing(
         )
 
     with controller() as process:
-        client = fleet.client(fleet.token("write"), process.wait_for_output(r"http://\S+")[0])
+        client = fleet.client(fleet.token("admin"), process.wait_for_output(r"http://\S+")[0])
         (kept,) = client.get("/registry").json()["registries"]
         assert (kept["registry"], kept["readable"]) == (HOST, False)
         refused = client.put("/registry/docker.io", json=PULLER)
@@ -202,6 +202,6 @@ def test_a_controller_with_another_key_says_so_and_loses_nothing(
         assert str(tmp_path / "absent") in process.stderr
     named = shutil.copy(theirs / "credentials.key", tmp_path / "named")
     with controller("--credentials-key", named) as process:
-        client = fleet.client(fleet.token("write"), process.wait_for_output(r"http://\S+")[0])
+        client = fleet.client(fleet.token("admin"), process.wait_for_output(r"http://\S+")[0])
         assert client.put("/registry/docker.io", json=PULLER).status_code == 201
         assert process.stop() == 0

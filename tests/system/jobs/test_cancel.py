@@ -42,7 +42,7 @@ def test_a_read_is_stopped_too(jobs: Cluster, gate: Gate, held: str) -> None:
     answer = jobs.reader.get(f"/node/one/gate?name={held}", headers=headers)
     job = job_id(answer)
     wait_until(lambda: gate.begun(held, "one") == 1, what="it to be begun")
-    # Whoever may ask for it may stop it.
+    # Whoever made it may stop it.
     (result,) = jobs.reader.post(f"/job/{job}/cancel").json()["results"]
     assert result["status"] == "cancelled"
     assert gate.stopped(held, "one") == 1
@@ -54,16 +54,18 @@ def test_what_has_ended_is_not_cancelled(jobs: Cluster, ask: Ask) -> None:
     assert jobs.job(job)["status"] == "completed"
 
 
-def test_to_cancel_takes_the_permission_to_do_it_or_docker_write(
+def test_whoever_made_a_job_may_cancel_it_and_others_need_job_admin(
     jobs: Cluster, ask: Ask, held: str
 ) -> None:
     job = job_id(ask("one", "once", wait=0))
-    steering = jobs.client(jobs.token("read", permissions=["job:read", "job:write"]))
-    assert "gate:execute" in refused(steering.post(f"/job/{job}/cancel"), 403)
-    assert refused(jobs.reader.post(f"/job/{job}/cancel"), 403)
+    for others in (["docker:write", "gate:execute", "job:read", "job:write"], ["job:admin@two"]):
+        other = jobs.client(jobs.token(permissions=others, subject="other"))
+        assert "job:admin" in refused(other.post(f"/job/{job}/cancel"), 403)
     assert refused(jobs.anyone.post(f"/job/{job}/cancel"), 401)
-    own = jobs.client(jobs.token("read", permissions=["gate:execute"]))
+    own = jobs.client(jobs.token(permissions=[]))
     assert own.post(f"/job/{job}/cancel").status_code == 200
+    other = jobs.client(jobs.token(permissions=["job:admin@one"], subject="other"))
+    assert other.post(f"/job/{job}/cancel").status_code == 200
 
 
 def test_a_node_that_is_away_is_cancelled_when_it_returns(

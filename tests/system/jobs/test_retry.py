@@ -83,6 +83,20 @@ def test_to_retry_takes_the_permission_to_do_it(jobs: Cluster, ask: Ask) -> None
     assert "job:write" in refused(own.post(f"/job/{job}/retry", json=body), 403)
 
 
+def test_to_retry_or_delete_what_somebody_else_made_takes_job_admin(
+    jobs: Cluster, ask: Ask
+) -> None:
+    job = job_id(ask("one", "once"))
+    body = {"target_hostname": "one"}
+    may = ["job:write", "gate:execute"]
+    other = jobs.client(jobs.token(permissions=may, subject="other"))
+    assert "job:admin" in refused(other.post(f"/job/{job}/retry", json=body), 403)
+    assert "job:admin" in refused(other.delete(f"/job/{job}"), 403)
+    admin = jobs.client(jobs.token(permissions=[*may, "job:admin"], subject="other"))
+    assert admin.post(f"/job/{job}/retry", json=body).status_code == 201
+    assert admin.delete(f"/job/{job}").status_code == 204
+
+
 def test_a_deleted_job_is_gone_for_all_controllers_and_for_good(jobs: Cluster, ask: Ask) -> None:
     job, kept = job_id(ask("_all")), job_id(ask("one"))
     assert jobs.others[0].get(f"/job/{job}").status_code == 200

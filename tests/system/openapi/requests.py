@@ -13,7 +13,7 @@ TEXT = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
 NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
 KEY = {"headers": {"Idempotency-Key": "taken"}}
 JOB_STEPS = ("cancel", "pause", "resume")
-"""They take the permission of the job's operation, which is asked for once the job is known."""
+"""Whoever made the job may take them; others are refused once it is known who that is."""
 STEERED_JOBS = [
     (JOB_PATH, "DELETE"),
     (f"{JOB_PATH}/retry", "POST"),

@@ -88,8 +88,8 @@ def test_a_token_made_elsewhere_with_the_same_key_is_as_good(authenticator: Auth
     ("roles", "permissions"),
     [
         (["read"], READS),
-        (["write"], (READS | WRITES) - {"agent:write"}),
-        (["admin"], READS | WRITES | ADMIN_ONLY | {"audit:read"}),
+        (["write"], (READS | WRITES) - ADMIN_ONLY),
+        (["admin"], READS | WRITES | ADMIN_ONLY),
         (["deployer"], {"docker:read", "docker:write"}),
         (["read", "deployer"], READS | {"docker:write"}),
         (["unknown"], set()),
@@ -102,12 +102,10 @@ def test_permissions_come_from_roles(roles: list[str], permissions: set[str]) ->
     assert authenticator.authenticate(token).permissions == permissions
 
 
-def test_only_admins_execute() -> None:
+def test_only_admins_execute_and_rule_over_nodes_registries_and_the_jobs_of_others() -> None:
     assert {
-        "docker:execute",
-        "command:execute",
-        "power:execute",
-        "process:execute",
+        *("docker:execute", "command:execute", "power:execute", "process:execute"),
+        *("agent:write", "audit:read", "registry:write", "job:admin"),
     } == ADMIN_ONLY
     for role in ("read", "write"):
         assert not auth.ROLES[role] & ADMIN_ONLY
@@ -167,6 +165,37 @@ def test_a_missing_permission_is_named_with_those_that_are_there() -> None:
     assert refused.value.code == 403
     assert "'docker:write'" in refused.value.error
     assert "'ci' has: job:read, node:read" in refused.value.details
+
+
+def test_tokens_trust_and_the_audit_are_for_admins_alone_whatever_comes() -> None:
+    alone = {"token:read", "token:write", "trust:write", "audit:read", "audit:write"}
+    for role, held in auth.roles_with(alone | {"disk:read"}).items():
+        assert held & alone == (alone if role == "admin" else set())
+        assert "disk:read" in held
+
+
+def test_a_permission_of_a_token_or_a_role_that_is_not_narrowed_well_is_refused(
+    authenticator: Authenticator,
+) -> None:
+    for text in ("docker:write@", "docker:write@group:web,web-*", "docker@web-*"):
+        said = refusal(authenticator, signed(good_claims(permissions=[text]))).error
+        assert repr(text) in said
+        with pytest.raises(InvalidConfiguration, match="The role 'web' is not valid"):
+            Authenticator(KEY, {"web": ["job:read", text]})
+
+
+def test_a_permission_that_is_narrowed_is_there_but_not_wholly(
+    authenticator: Authenticator,
+) -> None:
+    token = signed(good_claims(permissions=["docker:write@group:web", "job:read"]))
+    caller = authenticator.authenticate(token)
+    caller.require("docker:write")
+    caller.require_whole("job:read")
+    assert caller.bounds("job:read").everywhere
+    with pytest.raises(Forbidden, match="is only for group:web"):
+        caller.require_whole("docker:write")
+    with pytest.raises(Forbidden, match="lacks the permission 'node:read'"):
+        caller.bounds("node:read")
 
 
 @pytest.mark.parametrize("token", [None, ""])

@@ -67,8 +67,10 @@ class Binding:
         if not endpoint.open:
             caller = self._authenticator.authenticate(reading.token(request))
             request.state.caller = caller.subject
-            if endpoint.permission is not None:
+            if endpoint.permission is not None and not endpoint.owned:
                 caller.require(endpoint.permission)
+                if not endpoint.narrows:
+                    caller.require_whole(endpoint.permission)
         context = Context(self._controller, caller, request.headers)
         arguments = await self._arguments(request)
         try:

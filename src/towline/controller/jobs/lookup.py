@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.permissions import Bounds, Place
 from towline.controller.rollout.rule import waits_for
 from towline.errors import NotFound
+from towline.operation import catalog
 from towline.units import timestamp
-from towline.wire.event import Event
+from towline.wire.event import NOBODY, Event
+from towline.wire.target import Label
+
+
+class _Gone(msgspec.Struct, frozen=True):
+    """A node that is registered no more: what it carried is not known."""
+
+    machine: str
+    hostname: str
+    labels: list[Label] = []
 
 
 class Lookup:
@@ -62,6 +75,26 @@ class Lookup:
         if found is None:
             raise NotFound(f"There is no job {job_id}.", "It may be older than the journal keeps")
         return found
+
+    def check(self, state: JobState, bounds: Bounds) -> None:
+        """Refuse a job that is not wholly inside of what a caller may see, or do.
+
+        Raises:
+            Forbidden: with what is outside.
+        """
+        if bounds.everywhere:
+            return
+        job, operation = state.job, catalog.get(state.job.operation)
+        places: list[Place] = [
+            self._fleet.get(task.machine) or _Gone(task.machine, task.hostname)
+            for task in state.tasks.values()
+            if task.machine != NOBODY
+        ]
+        bounds.check(places, operation, job.parameters)
+        # One for any node may have none yet.
+        allowed = bounds.patterns(operation, job.parameters)
+        if not places and allowed and not (job.within and set(job.within) <= set(allowed)):
+            raise bounds.refusal(f"job {job.id} is for any node")
 
     def explain(self, state: JobState) -> None:
         """Write the reason into each task that has not ended, where it is known."""

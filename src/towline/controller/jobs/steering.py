@@ -8,6 +8,7 @@ import msgspec
 
 from towline.broker.answers import BrokerRefused
 from towline.broker.journal import FULL, Journal, sequence
+from towline.controller.auth import Caller
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
@@ -70,7 +71,7 @@ class Steering:
         self,
         state: JobState,
         *,
-        caller: str,
+        caller: Caller,
         target: Target | None,
         options: RunOptions,
     ) -> Submission:
@@ -82,6 +83,7 @@ class Steering:
                 get them as in the job that is retried, where the target is several nodes too.
 
         Raises:
+            Forbidden: the caller may not do what the job does.
             InvalidRequest: there is nothing to retry, or this controller can't do that any more, or
                 an option is not valid.
         """

@@ -10,6 +10,7 @@ import msgspec
 
 from towline.broker.answers import BrokerRefused
 from towline.broker.journal import FULL, Journal
+from towline.controller.auth import Caller
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.idempotency import Keys, digest
@@ -19,6 +20,7 @@ from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.permissions import Bounds
 from towline.controller.rollout.rule import decide
 from towline.controller.rollout.runner import Runner
 from towline.controller.rollout.view import FleetView
@@ -45,6 +47,7 @@ class Submission(msgspec.Struct, frozen=True):
     Attributes:
         parameters: the operation's, validated, as plain data.
         caller: the token's subject.
+        bounds: how far the caller may do that.
         expires: seconds within which a node must begin it; None for what is usual.
         trace: the caller's `traceparent`.
         key: the caller's `Idempotency-Key`.
@@ -58,6 +61,7 @@ class Submission(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     target: Target
     caller: str
+    bounds: Bounds
     expires: float | None = None
     trace: str | None = None
     key: str | None = None
@@ -73,18 +77,20 @@ class Submission(msgspec.Struct, frozen=True):
         operation: Operation[..., Any],
         parameters: dict[str, Any],
         target: Target,
-        caller: str,
+        caller: Caller,
         options: RunOptions,
     ) -> Submission:
         """Return a submission with a request's options, each as what it means.
 
         Raises:
+            Forbidden: the caller may not do that at all.
             InvalidRequest: one is not valid; of a credential nothing is repeated.
         """
         expires = options.expires
+        bounds = caller.bounds(operation.permission)
         try:
             return cls(
-                *(operation, parameters, target, caller),
+                *(operation, parameters, target, caller.subject, bounds),
                 expires=None if expires is None else parse_duration(expires),
                 key=options.idempotency_key,
                 waves=Waves.of(
@@ -163,7 +169,7 @@ class Submitter:
         operation: Operation[..., Any],
         parameters: dict[str, Any],
         target: Target,
-        caller: str,
+        caller: Caller,
         options: RunOptions,
         *,
         trace: str | None,
@@ -178,6 +184,7 @@ class Submitter:
 
         Raises:
             InvalidRequest, NoNodes: the target means no node that could do it.
+            Forbidden: what is asked is not wholly inside of what the caller may do.
             Conflict: the request's key came with another request before.
             BrokerUnreachable: the job may not have been stored; `job_id` says which.
         """
@@ -280,6 +287,7 @@ class Submitter:
                     f"None of the nodes to retry on is meant by {str(target)!r} any more.",
                     "Name another with target_hostname",
                 )
+        members = self._permitted(request, members)
         refused: dict[str, tuple[str, str | None]] = {}
         if operation.effect is not Effect.READ:
             for member in members:
@@ -304,6 +312,23 @@ class Submitter:
             )
             for member in members
         ]
+
+    def _permitted(self, request: Submission, members: list[Member]) -> list[Member]:
+        """Return the nodes that a job is for; of one for any node those that the caller may use.
+
+        Raises:
+            Forbidden: the caller may not use all of them, or none.
+        """
+        bounds, asked = request.bounds, (request.operation, request.parameters)
+        if bounds.everywhere:
+            return members
+        if request.target != ANY:
+            bounds.check(members, *asked)
+            return members
+        found = bounds.inside(members, *asked)
+        if not found:
+            raise bounds.refusal("no registered node is inside of that")
+        return found
 
     def _refuse_away(
         self, request: Submission, members: list[Member], refused: dict[str, tuple[str, str | None]]
@@ -359,12 +384,17 @@ class Submitter:
             leads=nodes > 1 and request.lead is None and operation.leads_for(request.parameters),
             lead=request.lead,
             requires=operation.requires,
+            within=request.bounds.patterns(operation, request.parameters)
+            if request.target == ANY
+            else [],
         )
         return msgspec.structs.replace(job, plan=first_turns(job, plan, self._fleet, self._view))
 
     async def _made(self, request: Submission, job_id: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""
         found = await self._lookup.find(job_id, wait=wait)
+        if found is not None:
+            self._lookup.check(found[0], request.bounds)
         if found is None and self._index.deleted(job_id):
             raise Conflict(
                 f"The job of the Idempotency-Key {request.key!r} was deleted.",

@@ -7,6 +7,8 @@ import random
 from towline.controller.fleet import Fleet, Member
 from towline.units import timestamp
 from towline.wire.job import CONVERGE, READ, Job
+from towline.wire.pattern import parse_nodes
+from towline.wire.target import InvalidTarget
 
 
 class FleetView:
@@ -52,7 +54,16 @@ class FleetView:
 def _able(member: Member, job: Job) -> bool:
     if member.drained is not None and job.effect != READ:
         return False
+    if job.within and not any(_covers(pattern, member) for pattern in job.within):
+        return False
     return member.can(job.requires) and not member.trouble(job.requires)
+
+
+def _covers(pattern: str, member: Member) -> bool:
+    try:
+        return parse_nodes(pattern).covers(member.machine, member.hostname, member.labels)
+    except InvalidTarget:
+        return False  # of a version that knows more of them
 
 
 def _busy(member: Member) -> int:

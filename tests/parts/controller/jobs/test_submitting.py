@@ -17,6 +17,7 @@ from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submit import Submission, Submitter
+from towline.controller.permissions import Bounds
 from towline.errors import BrokerUnreachable
 from towline.operation import catalog
 from towline.runtime.keys import KEY_BYTES, Vault
@@ -91,7 +92,7 @@ def request(name: str, key: str | None = None, **parameters: str) -> Submission:
     """Return a request for any node."""
     operation = catalog.get(name)
     assert operation is not None
-    return Submission(operation, parameters, ANY, "ann", key=key)
+    return Submission(operation, parameters, ANY, "ann", Bounds("ann", "any", None), key=key)
 
 
 async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_stored(

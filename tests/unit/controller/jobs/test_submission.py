@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from towline.controller.jobs.submit import Submission
+from towline.controller.permissions import Bounds
 from towline.operations import docker
 from towline.wire.credential import Credential
 from towline.wire.rollout import Waves
 from towline.wire.target import parse_target
 
-REQUEST = Submission(docker.pull, {"image": "a:1"}, parse_target("_all"), "ann")
+ALL = Bounds("ann", "docker:write", None)
+REQUEST = Submission(docker.pull, {"image": "a:1"}, parse_target("_all"), "ann", ALL)
 
 
 @pytest.mark.parametrize(
