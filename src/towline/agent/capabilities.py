@@ -62,10 +62,6 @@ class Capabilities:
         """Return why a capability does not work at this moment, or ""."""
         return self._ledger_trouble or self._seen.get(capability, (False, ""))[1]
 
-    def works(self, capability: str) -> bool:
-        """Return whether the node has `capability`, and it works at this moment."""
-        return self.offers(capability) and not self.trouble(capability)
-
     @property
     def troubles(self) -> dict[str, str]:
         """What the node offers, each with why it does not work at this moment, or ""."""

@@ -50,8 +50,7 @@ class Outbox:
 
     Args:
         clock: is set by the receipts.
-        first_within, again_within, shortest_pause, longest_pause, close_within: seconds; see the
-            constants.
+        shortest_pause, longest_pause, close_within: seconds; see the constants.
     """
 
     def __init__(
@@ -61,8 +60,6 @@ class Outbox:
         ledger: Ledger,
         clock: Clock,
         *,
-        first_within: float = FIRST_WITHIN,
-        again_within: float = AGAIN_WITHIN,
         shortest_pause: float = SHORTEST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
         close_within: float = CLOSE_WITHIN,
@@ -71,8 +68,6 @@ class Outbox:
         self._machine = machine
         self._ledger = ledger
         self._controllers = Controllers(connection, clock)
-        self._first_within = first_within
-        self._again_within = again_within
         self._shortest_pause = shortest_pause
         self._longest_pause = longest_pause
         self._close_within = close_within
@@ -199,13 +194,13 @@ class Outbox:
         body = msgspec.json.encode(event)
         ask, read = self._controllers.ask, messages.receipt
         try:
-            return await ask(report_subject(self._machine), body, self._first_within, read)
+            return await ask(report_subject(self._machine), body, FIRST_WITHIN, read)
         except BrokerUnreachable as error:
             if not self._connection.connected:
                 raise
             log.info("report not answered", job=event.job, reason=error.details)
         subject = report_subject(self._machine, again=True)
-        return await ask(subject, body, self._again_within, read)
+        return await ask(subject, body, AGAIN_WITHIN, read)
 
     async def end(self, event: Event, *, created: float, expires: float) -> None:
         """Record the end of a task in the ledger, however long that takes, and report it.

@@ -32,7 +32,7 @@ class Progress:
 
     Args:
         began: when it began, by the loop's clock.
-        pace, repeat_every: see `ProgressSender`.
+        pace: see `ProgressSender`.
     """
 
     def __init__(
@@ -41,19 +41,17 @@ class Progress:
         began: float,
         *,
         pace: float = PACE,
-        repeat_every: float = REPEAT_EVERY,
     ) -> None:
         self.subject = subject
         self.newest = b""
         self.sent = b""
         self.sent_at = began
         self._pace = pace
-        self._repeat_every = repeat_every
 
     @property
     def due_at(self) -> float:
         """When it is to be sent, by the loop's clock."""
-        return self.sent_at + (self._repeat_every if self.sent == self.newest else self._pace)
+        return self.sent_at + (REPEAT_EVERY if self.sent == self.newest else self._pace)
 
 
 class ProgressSender:
@@ -61,7 +59,6 @@ class ProgressSender:
 
     Args:
         pace: seconds between two messages of a task, at least.
-        repeat_every: seconds after which the same is sent again.
     """
 
     def __init__(
@@ -70,12 +67,10 @@ class ProgressSender:
         machine: str,
         *,
         pace: float = PACE,
-        repeat_every: float = REPEAT_EVERY,
     ) -> None:
         self._connection = connection
         self._machine = machine
         self._pace = pace
-        self._repeat_every = repeat_every
         self._tasks: dict[str, Progress] = {}
         self._due = asyncio.Event()
 
@@ -87,7 +82,6 @@ class ProgressSender:
                 progress_subject(self._machine, job_id),
                 asyncio.get_running_loop().time(),
                 pace=self._pace,
-                repeat_every=self._repeat_every,
             )
         task.newest = msgspec.json.encode(report)
         if task.sent != task.newest:

@@ -34,7 +34,7 @@ class ControllerQuestions:
 
     Args:
         clock: is set by the answers.
-        answer_within, retry_every: seconds; see the constants.
+        retry_every: seconds; see the constant.
     """
 
     def __init__(
@@ -43,12 +43,10 @@ class ControllerQuestions:
         machine: str,
         clock: Clock,
         *,
-        answer_within: float = ANSWER_WITHIN,
         retry_every: float = RETRY_EVERY,
     ) -> None:
         self._machine = machine
         self._controllers = Controllers(connection, clock)
-        self._answer_within = answer_within
         self._retry_every = retry_every
 
     @property
@@ -116,4 +114,4 @@ class ControllerQuestions:
     async def _ask(self, about: str, question: msgspec.Struct) -> Answer:
         subject = question_subject(self._machine, about)
         body = msgspec.json.encode(question)
-        return await self._controllers.ask(subject, body, self._answer_within, messages.answer)
+        return await self._controllers.ask(subject, body, ANSWER_WITHIN, messages.answer)

@@ -98,16 +98,10 @@ class Fleet:
 
     Attributes:
         clock: this machine's clocks.
-        duplicates: how often a second agent came while one with its machine id was here.
-
-    Args:
-        missed: heartbeats that a node may miss before it counts as away.
     """
 
-    def __init__(self, clock: LocalClock | None = None, *, missed: int = MISSED) -> None:
+    def __init__(self, clock: LocalClock | None = None) -> None:
         self.clock = clock or LocalClock()
-        self.duplicates = 0
-        self._missed = missed
         self._listeners: list[Callable[[set[str]], None]] = []
         self._on_heartbeat: list[Callable[[Member], None]] = []
         self._members: dict[str, Member] = {}
@@ -166,10 +160,7 @@ class Fleet:
         """
         member = self._members.get(machine)
         known = None if member is None or not member.here else member.heartbeat
-        if known is None or start in (known.start, "") or after == known.start:
-            return False
-        self.duplicates += 1
-        return True
+        return known is not None and start not in (known.start, "") and after != known.start
 
     def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.
@@ -210,7 +201,7 @@ class Fleet:
             heartbeat, received = member.heartbeat, member.received
             if heartbeat is None or received is None:
                 continue
-            if now - max(received.running, patient_until) > self._missed * heartbeat.interval:
+            if now - max(received.running, patient_until) > MISSED * heartbeat.interval:
                 gone.add(member.machine)
         for machine in gone:
             member = self._members[machine]

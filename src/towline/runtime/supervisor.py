@@ -40,15 +40,11 @@ class Part:
     Args:
         name: for logs.
         arguments: what follows `towline` on its command line.
-        stop_within: seconds for it to end by itself.
     """
 
-    def __init__(
-        self, name: str, arguments: list[str], *, stop_within: float = STOP_WITHIN
-    ) -> None:
+    def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
         self._arguments = arguments
-        self._stop_within = stop_within
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
@@ -88,7 +84,7 @@ class Part:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self._stop_within)
+            await asyncio.wait_for(process.wait(), STOP_WITHIN)
         except TimeoutError:
             log.warning("part killed", name=self.name)
             process.kill()

@@ -20,6 +20,10 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
+def works(capabilities: Capabilities, name: str) -> bool:
+    return capabilities.troubles.get(name) == ""
+
+
 class Changes:
     """Counts changes, and waits until something has come about with one."""
 
@@ -59,7 +63,7 @@ async def test_a_node_offers_what_its_providers_bring(ledger: Ledger) -> None:
     await capabilities.probe()
     assert capabilities.names == [NODE, "docker", "systemd"]
     assert capabilities.troubles == {NODE: "", "docker": ""}
-    assert capabilities.works("docker")
+    assert works(capabilities, "docker")
     assert not capabilities.offers("systemd")
     assert not capabilities.offers("podman")
 
@@ -67,14 +71,14 @@ async def test_a_node_offers_what_its_providers_bring(ledger: Ledger) -> None:
 async def test_what_was_not_looked_at_yet_does_not_work(ledger: Ledger) -> None:
     capabilities = watching(ledger, ProviderDouble(), changes=Changes())
     assert capabilities.offers("docker")
-    assert not capabilities.works("docker")
+    assert not works(capabilities, "docker")
 
 
 async def test_each_change_of_a_provider_is_seen_once(ledger: Ledger) -> None:
     provider, changes = ProviderDouble(), Changes()
     capabilities = watching(ledger, provider, changes=changes)
     async with running(capabilities):
-        await changes.until(lambda: capabilities.works("docker"))
+        await changes.until(lambda: works(capabilities, "docker"))
         provider.trouble = "it is away"
         await changes.until(lambda: capabilities.trouble("docker") == "it is away")
         before = provider.probes
@@ -101,9 +105,9 @@ async def test_a_provider_that_breaks_off_is_trouble_and_is_looked_at_again(
         async with running(capabilities):
             await changes.until(lambda: "unexpected" in capabilities.trouble("docker"))
             assert type(fault).__name__ in capabilities.trouble("docker")
-            await changes.until(lambda: capabilities.works("systemd"))
+            await changes.until(lambda: works(capabilities, "systemd"))
             provider.fault = None
-            await changes.until(lambda: capabilities.works("docker"))
+            await changes.until(lambda: works(capabilities, "docker"))
     broken = [entry for entry in logs if entry["event"] == "provider broke off"]
     assert broken
     assert all(entry["exc_info"] for entry in broken), "without its traceback"
@@ -121,11 +125,11 @@ async def test_a_provider_that_a_task_could_not_reach_is_looked_at_now(ledger: L
     provider, changes = ProviderDouble(), Changes()
     capabilities = Capabilities(ledger, [provider], changes, probe_every=3600)
     async with running(capabilities):
-        await changes.until(lambda: capabilities.works("docker"))
+        await changes.until(lambda: works(capabilities, "docker"))
         provider.trouble = "it is away"
         capabilities.probe_now("docker")
         capabilities.probe_now(NODE)
-        await changes.until(lambda: not capabilities.works("docker"))
+        await changes.until(lambda: not works(capabilities, "docker"))
 
 
 async def test_while_its_ledger_takes_nothing_the_node_does_nothing(
@@ -140,9 +144,9 @@ async def test_while_its_ledger_takes_nothing_the_node_does_nothing(
     async with running(capabilities):
         await changes.until(lambda: "ledger" in capabilities.trouble(NODE))
         assert "ledger" in capabilities.trouble("docker")
-        assert not capabilities.works("docker")
+        assert not works(capabilities, "docker")
         obstacle.rmdir()
-        await changes.until(lambda: capabilities.works(NODE) and capabilities.works("docker"))
+        await changes.until(lambda: works(capabilities, NODE) and works(capabilities, "docker"))
 
 
 async def test_a_provider_that_cannot_be_closed_leaves_the_others_theirs(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ JOB = numbered(1)
 
 
 def progress(newest: bytes, sent: bytes) -> Progress:
-    made = Progress("progress.m.j", 50.0, pace=0.5, repeat_every=10.0)
+    made = Progress("progress.m.j", 50.0, pace=0.5)
     made.newest, made.sent, made.sent_at = newest, sent, 100.0
     return made
 

@@ -55,14 +55,13 @@ class Engine:
 
     Args:
         url: `unix:///path`, `tcp://host:port` or `http://host:port`.
-        answer_within, ping_within, resolve_within: seconds; see the constants.
+        ping_within, resolve_within: seconds; see the constants.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        answer_within: float = ANSWER_WITHIN,
         ping_within: float = PING_WITHIN,
         resolve_within: float = RESOLVE_WITHIN,
     ) -> None:
@@ -70,9 +69,8 @@ class Engine:
         self.platform: Platform | None = None
         self.naming = asyncio.Lock()
         """Locked while an image's names are moved."""
-        self._answer_within = answer_within
-        self._ping_within = min(ping_within, answer_within)
-        self._resolve_within = min(resolve_within, answer_within)
+        self._ping_within = ping_within
+        self._resolve_within = resolve_within
         self._docker: Docker | None = None
         self._root: str | None = None
 
@@ -262,7 +260,7 @@ class Engine:
         within: float | None = None,
     ) -> bytes:
         """Return the body of what the engine answers; see `_ask`."""
-        seconds = self._answer_within if within is None else within
+        seconds = ANSWER_WITHIN if within is None else within
         try:
             async with (
                 asyncio.timeout(seconds),
@@ -292,7 +290,7 @@ class Engine:
             docker = self._client()
             if path != "version" and self._root is None:
                 # A busy engine, and Podman's service above all, takes its time for that.
-                await self._ask_version(self._answer_within)
+                await self._ask_version(ANSWER_WITHIN)
             root = "" if path == "version" else self._root
             url = URL(f"{docker.docker_host}{root}/{path}")
             async with docker.session.request(

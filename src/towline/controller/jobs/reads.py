@@ -99,7 +99,7 @@ class Reads:
 
     Args:
         nodes: the connection to the nodes' account.
-        ask_every, cancelled_within: seconds; see the constants.
+        ask_every: seconds; see the constant.
     """
 
     def __init__(
@@ -111,14 +111,12 @@ class Reads:
         indexer: Indexer,
         *,
         ask_every: float = ASK_EVERY,
-        cancelled_within: float = CANCELLED_WITHIN,
     ) -> None:
         self._nodes = nodes
         self._fleet = fleet
         self._view = FleetView(fleet)
         self._releases = releases
         self._ask_every = ask_every
-        self._cancelled_within = cancelled_within
         self._own = new_id()
         self._reads: dict[str, list[_Read]] = {}
         """By job: of one whose request was sent again, each attempt is a read of its own."""
@@ -161,7 +159,7 @@ class Reads:
             read.wake.set()
             why = read.state.cancelled or "cancelled"
             loop = asyncio.get_running_loop()
-            loop.call_later(self._cancelled_within, self._end_rest, read, CANCELLED, why)
+            loop.call_later(CANCELLED_WITHIN, self._end_rest, read, CANCELLED, why)
 
     def _fleet_changed(self, machines: set[str]) -> None:
         for read in itertools.chain.from_iterable(self._reads.values()):

@@ -45,7 +45,7 @@ class Lease:
 
     Args:
         name: what the lease is for.
-        kept, margin, answer_within: seconds; see the constants.
+        kept, margin: seconds; see the constants.
     """
 
     def __init__(
@@ -55,12 +55,10 @@ class Lease:
         *,
         kept: float = KEPT,
         margin: float = MARGIN,
-        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         self._bucket = Bucket(jetstream, BUCKET, _Holder, storage="memory", max_age=kept)
         self._name = name
         self._lasts = kept - margin
-        self._answer_within = answer_within
         self._self = _Holder(new_id(), time.time())
         self._sequence = 0
         self._until = 0.0
@@ -85,7 +83,7 @@ class Lease:
             except WrongLastSequence:
                 self._until = 0.0
                 # Perhaps our own, stored by an attempt whose acknowledgement was lost.
-                entry = await self._bucket.get(self._name, timeout=self._answer_within)
+                entry = await self._bucket.get(self._name, timeout=ANSWER_WITHIN)
                 if entry is None or entry.value != self._self:
                     return False
                 self._sequence = await self._write(entry.sequence)
@@ -96,9 +94,7 @@ class Lease:
         return self.valid
 
     async def _write(self, last: int) -> int:
-        return await self._bucket.put(
-            self._name, self._self, last=last, timeout=self._answer_within
-        )
+        return await self._bucket.put(self._name, self._self, last=last, timeout=ANSWER_WITHIN)
 
     async def give_back(self) -> None:
         """Let another controller take the lease at once, where this one has it."""
@@ -106,6 +102,6 @@ class Lease:
             return
         self._until = 0.0
         try:
-            await self._bucket.purge(self._name, up_to=self._sequence, timeout=self._answer_within)
+            await self._bucket.purge(self._name, up_to=self._sequence, timeout=ANSWER_WITHIN)
         except BrokerError as error:
             log.warning("lease not given back", lease=self._name, reason=error.details)

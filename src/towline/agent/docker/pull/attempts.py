@@ -50,43 +50,15 @@ class Pauses(msgspec.Struct, frozen=True):
     engine_back_within: float = ENGINE_BACK_WITHIN
 
 
-class Attempts:
-    """Pulls images, trying again where that may help.
+class Pull:
+    """One pull, tried again where that may help.
 
     Args:
         hooks: what has a say in each attempt, in this order.
+        step: records a step in the jobs' timelines.
         slots: where each attempt waits for its turn.
+        tasks: returns the tasks that share the pull.
     """
-
-    def __init__(self, engine: Engine, hooks: Sequence[Hook], slots: Slots, pauses: Pauses) -> None:
-        self._engine = engine
-        self._hooks = hooks
-        self._slots = slots
-        self._pauses = pauses
-
-    async def pull(
-        self,
-        order: Order,
-        progress: Hook,
-        step: Callable[[Step], None],
-        tasks: Callable[[], list[Task]],
-    ) -> Pulled:
-        """Pull an image.
-
-        Args:
-            progress: the hook of this pull alone.
-            step: records a step in the jobs' timelines.
-            tasks: returns the tasks that share the pull.
-
-        Raises:
-            TaskFailed: it could not be pulled; with the engine's own words.
-        """
-        hooks = [progress, *self._hooks]
-        return await _Pull(self._engine, order, hooks, step, self._slots, self._pauses, tasks).run()
-
-
-class _Pull:
-    """One pull, until the image is there or there is no hope."""
 
     def __init__(
         self,
@@ -111,6 +83,11 @@ class _Pull:
         self._alike: Counter[str] = Counter()
 
     async def run(self) -> Pulled:
+        """Have the image there, or find that there is no hope.
+
+        Raises:
+            TaskFailed: it could not be pulled; with the engine's own words.
+        """
         attempt = Attempt(self._order, 1, self._step, self._tasks)
         while True:
             try:

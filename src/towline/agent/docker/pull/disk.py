@@ -16,10 +16,11 @@ import structlog
 
 from towline.agent.docker.answers import Info
 from towline.agent.docker.engine import Engine
-from towline.agent.docker.errors import NoRoom
+from towline.agent.docker.errors import Hopeless
+from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.errors import TaskFailed
-from towline.units import Share, parse_share
+from towline.units import Share, parse_share, show_size
 from towline.wire.progress import DONE, PRESENT, Part
 
 log = structlog.get_logger()
@@ -87,7 +88,7 @@ class Room(Hook):
         """Refuse a pull for which the room would not do, whatever it brings.
 
         Raises:
-            NoRoom: with the figures.
+            Hopeless: with the figures.
         """
         for directory in await self._known():
             await self._check(directory, 0)
@@ -96,7 +97,7 @@ class Room(Hook):
         """Compare the sizes that the engine announces with what is free, again and again.
 
         Raises:
-            NoRoom: the rest of the pull doesn't fit any more; with the figures.
+            Hopeless: the rest of the pull doesn't fit any more; with the figures.
         """
         directories = self._directories
         while directories:
@@ -113,7 +114,14 @@ class Room(Hook):
             return
         kept = self._keep.of(disk.total)
         if disk.free - coming < kept:
-            raise NoRoom.on(disk.path, total=disk.total, free=disk.free, kept=kept, coming=coming)
+            figures = f"{show_size(disk.free)} of {show_size(disk.total)} are free in {disk.path}"
+            if coming:
+                figures = f"{show_size(coming)} are yet to be written, {figures}"
+            raise Hopeless(
+                f"no room on the disk: {figures}, and {show_size(kept)} are to stay free "
+                "(min-free)",
+                Kind.UNSTORABLE,
+            )
 
     async def _known(self) -> list[_Directory]:
         """Return where the engine keeps images."""

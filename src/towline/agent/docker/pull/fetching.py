@@ -9,7 +9,6 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 
 from towline.agent.docker.answers import Image
 from towline.agent.docker.engine import Engine
@@ -19,12 +18,11 @@ from towline.agent.docker.pull import naming, presence, stall
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.layers import Layers
 from towline.agent.docker.pull.order import Order
+from towline.agent.docker.pull.resolution import resolve
 from towline.errors import TaskFailed
 from towline.operations.docker import Pulled
 from towline.wire.platform import Platform
 from towline.wire.progress import DOWNLOADING, EXTRACTING, WAITING
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ class Fetching:
         digest = self._digest(attempt)
         if digest is None and ask and self._order.leads is None:
             # A node that leads has asked already; what it finds the others pull.
-            digest = await self._resolve(attempt)
+            digest = await resolve(self._engine, attempt)
         if digest is None:
             return None
         present = await self._present(digest)
@@ -103,14 +101,6 @@ class Fetching:
         """Return the digest to pull, or None where it is to be the tag."""
         return attempt.lead.value if attempt.lead is not None else self._order.reference.digest
 
-    async def _resolve(self, attempt: Attempt) -> str | None:
-        """Return what the tag is at its registry; None where that can't be found out."""
-        try:
-            return await self._engine.digest(self._order.name, attempt.auth)
-        except TaskFailed as error:
-            log.info("tag not resolved", image=self._order.name, reason=error.error)
-            return None
-
     async def _pull(self, attempt: Attempt, digest: str | None) -> str | None:
         """Pull a digest, and give it the tag; or pull the tag where there is none.
 
@@ -139,7 +129,7 @@ class Fetching:
             unless there is no image of it but the one for the other platform.
         """
         reference = self._order.reference
-        if await self._resolve(attempt) not in (None, digest):
+        if await resolve(self._engine, attempt) not in (None, digest):
             return False
         found = await self._follow(attempt, reference.tag or "latest")
         after = await self._engine.image(self._order.name)

@@ -9,7 +9,7 @@ import msgspec
 
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.pull.attempt import Hook
-from towline.agent.docker.pull.attempts import Attempts, Pauses
+from towline.agent.docker.pull.attempts import Pauses, Pull
 from towline.agent.docker.pull.fetching import left_alone
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.progress import PullProgress
@@ -80,8 +80,9 @@ class Pulls:
         reported_after: float = REPORTED_AFTER,
     ) -> None:
         self._engine = engine
-        slots = Slots(max_pulls, reported_after=reported_after)
-        self._attempts = Attempts(engine, hooks, slots, pauses or Pauses())
+        self._hooks = hooks
+        self._slots = Slots(max_pulls, reported_after=reported_after)
+        self._pauses = pauses or Pauses()
         self._reported_after = reported_after
         self._flights: SingleFlight[Order] = SingleFlight()
         self._last: dict[Flight[Order], Step] = {}
@@ -134,7 +135,10 @@ class Pulls:
         progress = PullProgress(send)
         try:
             async with progress:
-                return await self._attempts.pull(flight.wanted, progress, step, tasks)
+                return await Pull(
+                    *(self._engine, flight.wanted, [progress, *self._hooks], step),
+                    *(self._slots, self._pauses, tasks),
+                ).run()
         finally:
             self._last.pop(flight, None)
 

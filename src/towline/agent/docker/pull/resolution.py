@@ -49,7 +49,9 @@ class Resolution(Hook):
         """Have a node that leads find what to pull: the tag where it can't resolve that."""
         if attempt.lead is None and _leader(attempt) is not None:
             # Where the release was asked for anew, another may have led, or this one before.
-            attempt.lead = _known(attempt) or await self._resolve(attempt)
+            attempt.lead = _known(attempt)
+            if attempt.lead is None and (digest := await resolve(self._engine, attempt)):
+                attempt.lead = await _record(attempt, digest)
 
     async def fetched(self, attempt: Attempt, digest: str | None) -> None:
         """Have all nodes pull what this one has got, unless another was first."""
@@ -82,14 +84,15 @@ class Resolution(Hook):
             Kind.MISSING,
         )
 
-    async def _resolve(self, attempt: Attempt) -> Lead | None:
-        name = attempt.order.name
-        try:
-            digest = await self._engine.digest(name, attempt.auth)
-        except TaskFailed as error:
-            log.info("tag not resolved", image=name, reason=error.error)
-            return None
-        return await _record(attempt, digest)
+
+async def resolve(engine: Engine, attempt: Attempt) -> str | None:
+    """Return what the tag is at its registry; None where that can't be found out."""
+    name = attempt.order.name
+    try:
+        return await engine.digest(name, attempt.auth)
+    except TaskFailed as error:
+        log.info("tag not resolved", image=name, reason=error.error)
+        return None
 
 
 def _leader(attempt: Attempt) -> Task | None:
