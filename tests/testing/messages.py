@@ -127,7 +127,8 @@ HEARTBEAT = Heartbeat(
     memory=(3, 2, 1),
     conditions=Conditions(CONDITION, CONDITION, CONDITION),
 )
-PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 1, 2, 3, 4, 5, 6)
+_FIGURES = {"fetched": 1, "size": 2, "unsized": 3, "rate": 4, "left": 5}
+PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 6, **_FIGURES)
 
 
 class Message(msgspec.Struct, frozen=True):

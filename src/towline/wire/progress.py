@@ -49,7 +49,25 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     extracted: Count = 0
 
 
-class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API):
+class Figures(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is counted of a task's parts, or of the tasks of a job.
+
+    Attributes:
+        fetched, size: bytes that have arrived, and that arrive in all.
+        unsized: how many parts there are whose size is not known.
+        rate: bytes that arrive a second or, when all have, that are unpacked, lately.
+        left: seconds until all has arrived at this rate or, when all has, until it is unpacked;
+            None where that is not known. It leaves out parts that are `unsized`.
+    """
+
+    fetched: Count = 0
+    size: Count = 0
+    unsized: Count = 0
+    rate: Count = 0
+    left: Count | None = None
+
+
+class TaskProgress(Figures, frozen=True, rename=_API):
     """How far a node is with a task, whole.
 
     Attributes:
@@ -57,41 +75,21 @@ class TaskProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API)
         note: the same in words, where there is more to say.
         attempt: which attempt this is, from 1.
         parts: what the task fetches.
-        unsized: how many parts there are whose size is not known.
-        fetched, size, extracted: bytes, the sums over all parts.
-        rate: bytes that arrive a second or, when all have, that are unpacked, lately.
-        left: seconds until all has arrived at this rate or, when all has, until it is unpacked;
-            None where that is not known. It leaves out parts that are `unsized`.
+        extracted: bytes that are unpacked, of all parts.
     """
 
     phase: Name
     note: Text = ""
     attempt: Count = 1
     parts: list[Part] = []
-    unsized: Count = 0
-    fetched: Count = 0
-    size: Count = 0
     extracted: Count = 0
-    rate: Count = 0
-    left: Count | None = None
 
 
-class PartProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A part of what a task fetches, as the API shows it.
-
-    Attributes:
-        fetched, size, extracted: bytes that have arrived, that arrive in all (0 while that is not
-            known), and that are unpacked.
-    """
-
-    id: str
-    state: str
-    fetched: int = 0
-    size: int = 0
-    extracted: int = 0
+class PartProgress(Part, frozen=True, array_like=False, omit_defaults=True):
+    """A part of what a task fetches, as the API shows it."""
 
 
-class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API):
+class NodeProgress(Figures, frozen=True, rename=_API):
     """A node's share in a job as the API shows it: its status, and while it runs how far it is.
 
     Attributes:
@@ -105,39 +103,26 @@ class NodeProgress(msgspec.Struct, frozen=True, omit_defaults=True, rename=_API)
     phase: str | None = None
     note: str | None = None
     attempt: int = 1
-    fetched: int = 0
-    size: int = 0
-    unsized: int = 0
     extracted: int = 0
-    rate: int = 0
-    left: int | None = None
     parts: list[PartProgress] = []
     error: str | None = None
     waits: str | None = None
     reason: str | None = None
 
 
-class Total(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The sum over a job's nodes.
+class Total(Figures, frozen=True):
+    """The sum over a job's nodes; the figures are of those that are at it, `left` of the last.
 
     Attributes:
         nodes: how many of them have which status.
         complete: how much of the job is done, from 0 to 1: each node counts the same, and one
             that fetches by the bytes that have arrived.
-        fetched, size, rate: bytes, and bytes a second, of the nodes that are at it.
-        unsized: how many parts there are whose size is not known.
-        left: seconds until the last of them has all its bytes; None where that is not known.
         slowest: of those nodes the few that need longest.
         failed: a few of the nodes that failed, the last ones first.
     """
 
     nodes: dict[str, int]
     complete: float
-    fetched: int = 0
-    size: int = 0
-    unsized: int = 0
-    rate: int = 0
-    left: int | None = None
     slowest: list[NodeProgress] = []
     failed: list[NodeProgress] = []
 

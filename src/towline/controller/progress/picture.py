@@ -11,7 +11,14 @@ import msgspec
 
 from towline.controller.jobs.state import JobState, Task
 from towline.wire.event import BAD, LEAVE, STARTED, Event
-from towline.wire.progress import JobProgress, NodeProgress, PartProgress, TaskProgress, Total
+from towline.wire.progress import (
+    Figures,
+    JobProgress,
+    NodeProgress,
+    PartProgress,
+    TaskProgress,
+    Total,
+)
 
 FEW = 20
 """Nodes up to which each part of their tasks is sent, too."""
@@ -126,16 +133,16 @@ class Picture:
             return NodeProgress(
                 *(task.hostname, machine, status), error=error, reason=reason, waits=waits
             )
-        whole = NodeProgress(
+        listed = report.parts if parts else ()
+        return NodeProgress(
             *(task.hostname, machine, "running"),
-            *(report.phase, report.note or None, report.attempt),
-            *(report.fetched, report.size, report.unsized, report.extracted),
-            *(report.rate, report.left),
+            phase=report.phase,
+            note=report.note or None,
+            attempt=report.attempt,
+            extracted=report.extracted,
+            parts=[PartProgress(*msgspec.structs.astuple(part)) for part in listed],
+            **{name: getattr(report, name) for name in Figures.__struct_fields__},
         )
-        if not parts:
-            return whole
-        listed = [PartProgress(*msgspec.structs.astuple(part)) for part in report.parts]
-        return msgspec.structs.replace(whole, parts=listed)
 
     def total(self) -> Total:
         """Return the sum over all nodes."""
@@ -162,10 +169,13 @@ class Picture:
         return Total(
             dict(counts),
             round(complete / len(tasks), 4) if tasks else 0.0,
-            *(fetched, size, unsized, rate),
-            left if self._reports else None,
             [self.node(machine) for machine in slowest],
             [self._briefly(machine) for machine in islice(reversed(self._failed), NAMED)],
+            fetched=fetched,
+            size=size,
+            unsized=unsized,
+            rate=rate,
+            left=left if self._reports else None,
         )
 
     def _briefly(self, machine: str) -> NodeProgress:

@@ -139,7 +139,10 @@ class PullProgress(Hook):
             self._failed,
             self._attempt.number,
             parts,
-            unsized,
-            *(fetched, size, extracted, rate),
+            extracted,
+            fetched=fetched,
+            size=size,
+            unsized=unsized,
+            rate=rate,
             left=round(rest / rate) if rate else None,
         )
