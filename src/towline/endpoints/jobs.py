@@ -136,7 +136,7 @@ async def list_jobs(
 
 def _item(context: Context, job: Listed) -> JobView:
     if sum(job.nodes.values()) <= FEW:
-        found = context.controller.lookup.folded(job.job.id)
+        found = context.controller.index.find(job.job.id)
         if found is not None:
             return views.job(*found)
     return views.listed(job)

@@ -13,7 +13,7 @@ from towline.endpoints.fields import DateTime, Message, Moment, NodeName, target
 from towline.errors import Conflict, InvalidRequest
 from towline.operations.node import LoadAverage
 from towline.units import show_uptime, timestamp
-from towline.wire.facts import known
+from towline.wire.facts import Interface, Route, known
 from towline.wire.node import Conditions, ConditionType, NodeState
 from towline.wire.target import Hostname
 
@@ -37,32 +37,6 @@ class Memory(msgspec.Struct, frozen=True):
     total: int
     free: int
     used: int
-
-
-class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A network interface: the first address of each family, a global one where it has one."""
-
-    name: str
-    ipv4: str | None = None
-    ipv6: str | None = None
-    mac: str | None = None
-    family: Literal["inet", "inet6", "dual"] | None = None
-
-
-class Route(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A route; of the default one, destination and mask are all zeros.
-
-    Attributes:
-        gateway: all zeros where the destination is reached directly.
-        flags: letters as route(8) shows them.
-    """
-
-    destination: str
-    gateway: str
-    interface: str
-    mask: str | None = None
-    metric: int | None = None
-    flags: str | None = None
 
 
 class NodeCondition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -159,9 +133,9 @@ def view(member: Member) -> AgentView:
         fqdn=facts.fqdn or None,
         service_mgr=facts.service_manager or None,
         package_mgr=facts.package_manager or None,
-        interfaces=[Interface(*msgspec.structs.astuple(each)) for each in facts.interfaces],
+        interfaces=facts.interfaces,
         primary_interface=facts.primary_interface or None,
-        routes=[Route(*msgspec.structs.astuple(each)) for each in facts.routes],
+        routes=facts.routes,
         facts=known(facts, member.hostname),
         conditions=[] if beat is None else _conditions(beat.conditions),
         capabilities=[] if beat is None else sorted(beat.capabilities),

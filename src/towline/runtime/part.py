@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec
 
 import structlog
 
 from towline.runtime.pauses import Pauses
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -47,6 +50,15 @@ async def keep_running(
         if loop.time() - begun > LONGEST_PAUSE:
             pauses.reset()
         await pauses.wait()
+
+
+def notify(listeners: Iterable[Callable[P, None]], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call each listener; one that raises costs its caller nothing, and no other listener."""
+    for listener in listeners:
+        try:
+            listener(*args, **kwargs)
+        except Exception:
+            log.exception("listener broke off")
 
 
 def is_cancelled() -> bool:

@@ -25,6 +25,7 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerUnreachable, TowlineError
+from towline.runtime.part import keep_running
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
 from towline.wire.event import RELEASED, Event
@@ -205,7 +206,7 @@ class ModelController:
         self.up = True
         self.process = Process(self._loop)
         self.process.do(self._make)
-        self.process.spawn(self.runner.run())
+        self.process.spawn(keep_running("runner", self.runner.run))
         self.process.spawn(self.reports.run())
         self.process.spawn(self._watch())
         self.follow()

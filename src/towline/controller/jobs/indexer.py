@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -21,7 +20,7 @@ from towline.controller.jobs.index import Index, decided_at
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.errors import BrokerUnreachable, TowlineError
-from towline.runtime.part import keep_running
+from towline.runtime.part import keep_running, notify
 from towline.runtime.pauses import within
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
@@ -31,7 +30,6 @@ from towline.wire.subjects import REPORTED
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
 
 FLUSH_EVERY = 0.2
 """Seconds that folded messages may wait in memory before the index writes them."""
@@ -150,7 +148,7 @@ class Indexer:
         """Take the open jobs as they were folded when this controller ended."""
         for state in self._open:
             if stream == stream_of(state.job):
-                self._open.forget(state)
+                self._open.drop(state)
         for state in self._index.open_jobs(stream):
             self._open.load(state)
 
@@ -238,7 +236,7 @@ class Indexer:
             self._early.setdefault(event.job, []).append((event, decided_at(stream, at)))
             if len(self._early) > MOST_EARLY:
                 self._early.popitem(last=False)
-        _notify(self._on_event, event)
+        notify(self._on_event, event)
 
     async def _flush(self) -> None:
         """Write the index, however long that takes."""
@@ -278,7 +276,7 @@ class Indexer:
             # Nothing more can be decided about those that went on: the journal has them no more.
             for state in self._open:
                 if self._index.status(state.job.id) is None:
-                    self._open.forget(state)
+                    self._open.drop(state)
 
     async def catch_up(self) -> None:
         """Return when all that is in the journal by now is folded.
@@ -330,12 +328,3 @@ def _retrieve(task: asyncio.Task[dict[str, int]]) -> None:
     """Take the error of a task for which nobody waits any more."""
     if not task.cancelled():
         task.exception()
-
-
-def _notify(listeners: list[Callable[[T], None]], folded: T) -> None:
-    """Call each listener; one that raises costs no message, and no other listener."""
-    for listener in listeners:
-        try:
-            listener(folded)
-        except Exception:
-            log.exception("listener broke off")

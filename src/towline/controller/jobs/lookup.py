@@ -37,12 +37,8 @@ class Lookup:
 
     def state(self, job_id: str) -> JobState | None:
         """Return a job as far as it is folded by now, or None where the index has no such job."""
-        found = self.folded(job_id)
+        found = self._index.find(job_id)
         return None if found is None else found[0]
-
-    def folded(self, job_id: str) -> tuple[JobState, list[Event]] | None:
-        """Return a job's state and its events as far as they are folded by now, or None."""
-        return self._index.find(job_id)
 
     async def find(self, job_id: str, *, wait: float = 0.0) -> tuple[JobState, list[Event]] | None:
         """Return a job's state and its events, or None where there is no such job.
@@ -56,16 +52,16 @@ class Lookup:
         Raises:
             BrokerUnreachable: the index does not know the job, and the journal can't be asked.
         """
-        found = self.folded(job_id)
+        found = self._index.find(job_id)
         if found is None:
             await self._indexer.catch_up()
-            found = self.folded(job_id)
+            found = self._index.find(job_id)
         if found is None:
             return None
         state, events = found
         if wait > 0 and not state.done:
             await self._waiting.wait(state, wait)
-            state, events = self.folded(job_id) or found
+            state, events = self._index.find(job_id) or found
         self.explain(state)
         return state, events
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-import structlog
-
 from towline.controller.jobs.state import JobState
+from towline.runtime.part import notify
 from towline.wire.event import CANCELLING, DELETED, LED, NOBODY, RELEASED, Event
 from towline.wire.job import Job
-
-log = structlog.get_logger()
 
 
 class OpenJobs:
@@ -57,7 +54,7 @@ class OpenJobs:
         if state is None:
             state = JobState(job, open_only=True)
             self.load(state)
-            self._notify(state, None)
+            notify(self._listeners, state, None)
         return self._jobs.get(job.id)
 
     def load(self, state: JobState) -> None:
@@ -67,17 +64,13 @@ class OpenJobs:
         self._jobs[state.job.id] = state
         self._place(state, state.turns.under_way)
 
-    def forget(self, state: JobState) -> None:
-        """Forget a job that the journal has no more, or not as it was."""
-        self._drop(state)
-
     def apply(self, event: Event, place: int) -> JobState | None:
         """Fold an event; return the job's state then, None where the job was not open."""
         state = self._jobs.get(event.job)
         if state is None:
             return None
         if event.kind == DELETED:
-            self._drop(state)
+            self.drop(state)
             return None
         before = list(state.unfinished) if _concerns_all(event) else []
         state.apply(event, place)
@@ -88,13 +81,13 @@ class OpenJobs:
         elif event.machine not in state.unfinished:
             self._forget(state, event.machine)
         if state.done:
-            self._drop(state)
+            self.drop(state)
         turned: frozenset[str] | None = frozenset()
         if event.kind == RELEASED and event.nodes is not None:
             turned = frozenset(node.machine for node in event.nodes)
         elif event.kind in (RELEASED, LED, CANCELLING):
             turned = None
-        self._notify(state, turned)
+        notify(self._listeners, state, turned)
         return state
 
     def _place(self, state: JobState, machines: Iterable[str]) -> None:
@@ -111,17 +104,11 @@ class OpenJobs:
             if not jobs:
                 del self._of_machine[machine]
 
-    def _drop(self, state: JobState) -> None:
+    def drop(self, state: JobState) -> None:
+        """Leave out a job that has ended, or that the journal has no more, or not as it was."""
         del self._jobs[state.job.id]
         for machine in list(state.turns.under_way):
             self._forget(state, machine)
-
-    def _notify(self, state: JobState, turned: frozenset[str] | None) -> None:
-        for listener in self._listeners:
-            try:
-                listener(state, turned)
-            except Exception:
-                log.exception("listener broke off", job=state.job.id)
 
 
 def _concerns_all(event: Event) -> bool:

@@ -13,6 +13,7 @@ import structlog
 
 from towline.broker.answers import BrokerRefused
 from towline.errors import BrokerUnreachable
+from towline.runtime.part import notify
 from towline.wire.messages import MOST_IN_GROUP
 
 log = structlog.get_logger()
@@ -120,9 +121,4 @@ class Recorder(Generic[T]):
             if not isinstance(refused, BrokerRefused):
                 log.exception("group not stored", entries=len(group))
             error = refused
-        for entry in group:
-            try:
-                entry.done(error)
-            except Exception:
-                # Whoever waits for another one of the group is answered all the same.
-                log.exception("listener broke off")
+        notify([entry.done for entry in group], error)

@@ -22,7 +22,6 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.rule import Decision, decide, due, kept
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerError
-from towline.runtime.part import keep_running
 from towline.runtime.pauses import within
 from towline.wire.event import ANY_NODE, NOBODY, RELEASED, TAKEN_BACK, WITHHELD, Event, NamedNode
 from towline.wire.job import SOON
@@ -123,9 +122,6 @@ class Runner:
 
     async def run(self) -> None:
         """Bring the open jobs forward, for ever."""
-        await keep_running("runner", self._run)
-
-    async def _run(self) -> None:
         looked = renewed = 0.0
         leading = False
         try:
