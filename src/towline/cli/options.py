@@ -9,6 +9,7 @@ import click
 
 from towline.options import RunOptions
 from towline.signature import Parameter, Upload, of_group
+from towline.wire.fact_references import refers
 
 JOB_OPTIONS = [each for each in of_group("options", RunOptions) if not each.flag.hidden]
 """The options that say how a job is carried out, whatever it does."""
@@ -32,10 +33,20 @@ def flags(parameter: Parameter) -> list[str]:
     return [f"--{parameter.name.replace('_', '-')}", parameter.name]
 
 
+class ChoiceOrFact(click.Choice[str]):
+    """A choice among texts; what refers to facts of nodes is one of them there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text that was chosen; raises `BadParameter`."""
+        return value if refers(value) else super().convert(value, param, ctx)
+
+
 def kind_of(annotation: Any) -> tuple[Any, dict[str, Any]]:
     """Return click's type for a parameter, and further arguments of its option."""
     if get_origin(annotation) is Literal:
-        return click.Choice([str(value) for value in get_args(annotation)]), {}
+        values = get_args(annotation)
+        kind = ChoiceOrFact if all(isinstance(value, str) for value in values) else click.Choice
+        return kind([str(value) for value in values]), {}
     if get_origin(annotation) is list:
         return kind_of(get_args(annotation)[0])[0], {"multiple": True}
     inner = [part for part in get_args(annotation) if part is not type(None)]

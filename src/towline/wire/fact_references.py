@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-_REFERENCE = re.compile(r"@fact\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)")
+_PART = "[A-Za-z0-9_]+(?:-+[A-Za-z0-9_]+)*"
+_REFERENCE = re.compile(rf"@fact\.({_PART}(?:\.{_PART})*)")
 
 
 def refers(value: Any) -> bool:
@@ -46,9 +47,17 @@ def resolve(value: Any, facts: Mapping[str, str]) -> Any:
 
 
 def _fact(name: str, facts: Mapping[str, str]) -> str:
-    if name not in facts:
-        raise ValueError(f"@fact.{name} is not known of this node")
-    return facts[name]
+    """Return what a name stands for; from a hyphen on it may be text that follows the name.
+
+    Of several names that are known the longest counts.
+    """
+    # What is longer than any name need not be looked up at each of its hyphens.
+    found = name[: max(map(len, facts), default=0) + 1]
+    while found not in facts:
+        found, hyphen, _ = found.rpartition("-")
+        if not hyphen:
+            raise ValueError(f"@fact.{name} is not known of this node")
+    return facts[found] + name[len(found) :]
 
 
 def relaxed(hint: Any) -> Any:

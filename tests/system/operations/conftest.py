@@ -29,7 +29,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def env(directory: Path) -> dict[str, str]:
     """The settings that make a part import them."""
     path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
-    return {"TOWLINE_OPERATIONS": "signals,ships,harbours", "PYTHONPATH": path}
+    facts = directory / "facts"
+    facts.mkdir()
+    (facts / "ship.json").write_text('{"wind-from": "south"}')
+    modules = {"TOWLINE_OPERATIONS": "signals,ships,harbours", "PYTHONPATH": path}
+    return modules | {"TOWLINE_FACTS": str(facts)}
 
 
 @pytest.fixture(scope="package")

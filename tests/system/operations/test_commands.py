@@ -95,6 +95,18 @@ def test_its_command_has_options_for_what_has_a_default(
     assert (result["name"], result["berth"], result["guests"]) == ("fram", 7, ["Ann", "Bob"])
 
 
+def test_its_command_takes_a_fact_for_a_choice(extended: Cluster, env: dict[str, str]) -> None:
+    course = ("ship", "course", "--on", WEB_1, "-o", "json", "--heading")
+    (result,) = json.loads(towline(extended, env, *course, "@fact.custom.wind-from").stdout)[
+        "results"
+    ]
+    assert result["heading"] == "south"
+    (result,) = json.loads(towline(extended, env, *course, "@fact.hostname", status=1).stdout)[
+        "results"
+    ]
+    assert "heading" in result["error"]
+
+
 def test_its_command_refuses_what_does_not_fit_the_signature(
     extended: Cluster, env: dict[str, str]
 ) -> None:

@@ -16,7 +16,10 @@ FACTS = named(
         kernel="6.1",
         fqdn="web-01.example.org",
         primary_interface="eth0",
-        custom={"rack": "r7", "port": 5000, "site": {"name": "north", "tags": ["a"]}, "none": None},
+        custom={
+            **{"rack": "r7", "port": 5000, "site": {"name": "north", "tags": ["a"]}, "none": None},
+            **{"rack-row": "b", "power--feed": {"in-use": "a-1"}},
+        },
     ),
     "web-01",
 )
@@ -37,6 +40,14 @@ FACTS = named(
         ("@fact.custom.site.tags", '["a"]'),
         ("a@fact.arch-@fact.custom.rack/b", "ax86_64-r7/b"),
         ("@fact.hostname.", "web-01."),
+        ("@fact.custom.rack-row", "b"),
+        ("@fact.custom.rack-row-9", "b-9"),
+        ("@fact.custom.rack-rows", "r7-rows"),
+        ("@fact.custom.power--feed.in-use", "a-1"),
+        ("app:@fact.arch-slim", "app:x86_64-slim"),
+        ("@fact.arch-slim.2-x", "x86_64-slim.2-x"),
+        ("@fact.arch-" + "x-" * 99 + "x", "x86_64-" + "x-" * 99 + "x"),
+        ("@fact.arch--", "x86_64--"),
         (["x", "@fact.arch", 1], ["x", "x86_64", 1]),
         (
             {"a": {"b": ["@fact.arch"]}, "@fact.arch": None},
@@ -60,7 +71,11 @@ def test_what_only_looks_like_a_reference_stays(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["color", "hostname.com", "custom", "custom.none", "custom.site", "custom.site.nam"]
+    "name",
+    [
+        *("color", "hostname.com", "custom", "custom.none", "custom.site", "custom.site.nam"),
+        *("rack-row", "custom.row-rack", "custom.power-feed", "custom.power--feed.in"),
+    ],
 )
 def test_a_fact_that_is_not_known_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"^@fact.{name} is not known"):
