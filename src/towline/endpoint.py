@@ -32,6 +32,7 @@ import msgspec
 
 from towline.options import Preference
 from towline.signature import BODIES, Place, Signature, of_function
+from towline.signature.commands import Commands, commands
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -243,26 +244,35 @@ def _result(name: str, function: Callable[..., Any], hints: dict[str, Any]) -> t
 
 
 class Endpoints:
-    """All endpoints there are, by name."""
+    """All endpoints there are, by name.
 
-    def __init__(self) -> None:
+    Args:
+        commands: those that there are already; what is added has its own among them.
+    """
+
+    def __init__(self, commands: Commands | None = None) -> None:
         self._endpoints: dict[str, AnyEndpoint] = {}
+        self._commands = commands or Commands()
 
     def add(self, endpoint: AnyEndpoint) -> None:
-        """Add an endpoint; a second one of the same name is a programming error."""
+        """Add an endpoint; one of the same name or command is a programming error."""
         if endpoint.name in self._endpoints:
             raise ValueError(f"{endpoint!r} stands there twice")
+        if endpoint.command is not None:
+            self._commands.add(endpoint.command, endpoint)
         self._endpoints[endpoint.name] = endpoint
 
     def remove(self, name: str) -> None:
         """Take an endpoint out again."""
-        del self._endpoints[name]
+        removed = self._endpoints.pop(name)
+        if removed.command is not None:
+            self._commands.remove(removed.command)
 
     def __iter__(self) -> Iterator[AnyEndpoint]:
         return iter(sorted(self._endpoints.values(), key=lambda endpoint: endpoint.name))
 
 
-endpoints = Endpoints()
+endpoints = Endpoints(commands)
 """The one global: every decorated function puts itself here."""
 
 
@@ -314,8 +324,8 @@ def endpoint(
             or 204 for one without a body.
         errors: the statuses of answers that are, beside those that each endpoint may have.
         once: for a stream, the function whose answer those get who ask for JSON.
-        command: its words on the command line, unless given those of its name; None where a command
-            of its own does better.
+        command: its one or two words on the command line, unless given the first two of its name;
+            None where a command of its own does better.
         needs: what a token needs, for people, where that isn't one permission.
         locates: whether answers say in `Location` where what was made is to be found.
         either: parameters of the body of which one of these groups has to be given: the function
@@ -356,7 +366,7 @@ def endpoint(
             success=success,
             errors=errors,
             once=once,
-            command=name.replace(".", " ") if command == "" else command,
+            command=" ".join(name.split(".")[:2]) if command == "" else command,
             needs=needs,
             locates=locates,
             either=either,

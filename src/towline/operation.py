@@ -28,6 +28,7 @@ from typing import (
 import msgspec
 
 from towline.signature import BODIES, PLACEHOLDER, camel, of_function
+from towline.signature.commands import Commands, commands
 from towline.wire.event import Step
 from towline.wire.fact_references import refers
 from towline.wire.job import Job
@@ -130,7 +131,7 @@ class Operation(Generic[P, T]):
 
     Attributes:
         name: of two or three parts, for example `docker.pull.execute`.
-        domain, verb: the command is `towline DOMAIN VERB`.
+        command: its words on the command line, `domain` and `verb`.
         label: the operation as people are shown it, for example `docker.pull`.
         method: the HTTP method.
         path: the route below `/node/{hostname}/`; "" for that itself.
@@ -169,6 +170,7 @@ class Operation(Generic[P, T]):
         self.domain, self.verb = [*name.split("."), ""][:2]
         self.verb = verb or self.verb
         self.label = f"{self.domain}.{self.verb}"
+        self.command = f"{self.domain} {self.verb}"
         self.method, _, self.path = route.partition(" ")
         self.permission = permission
         self.effect = effect
@@ -283,21 +285,30 @@ AnyOperation: TypeAlias = Operation[..., Any]
 
 
 class Catalog:
-    """All operations there are, by name."""
+    """All operations there are, by name.
 
-    def __init__(self) -> None:
+    Args:
+        commands: those that there are already; what is added has its own among them.
+    """
+
+    def __init__(self, commands: Commands | None = None) -> None:
         self._operations: dict[str, Operation[..., Any]] = {}
+        self._commands = commands or Commands()
 
     def add(self, operation: Operation[..., Any]) -> None:
-        """Add an operation; a second one of the same name or route is a programming error."""
+        """Add an operation; one of the same name, command or route is a programming error."""
+        self._commands.add(operation.command, operation)
         for other in self._operations.values():
             if _identity(other) & _identity(operation):
-                raise ValueError(f"{operation!r} clashes with {other!r}")
+                self._commands.remove(operation.command)
+                raise ValueError(
+                    f"{operation!r} clashes with {other!r}: give one of them another name or route"
+                )
         self._operations[operation.name] = operation
 
     def remove(self, name: str) -> None:
         """Take an operation out again."""
-        del self._operations[name]
+        self._commands.remove(self._operations.pop(name).command)
 
     def get(self, name: str) -> Operation[..., Any] | None:
         """Return the operation of a name or a label, or None where this version has none."""
@@ -324,7 +335,7 @@ class Catalog:
         return {NODE} | {operation.requires for operation in self._operations.values()}
 
 
-catalog = Catalog()
+catalog = Catalog(commands)
 """The one global: every decorated function puts itself here."""
 
 

@@ -1,13 +1,17 @@
 """The catalog of operations: what it knows them by, and what it refuses."""
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.testing.operations import Done, make
 from towline import operations
+from towline.endpoint import AnyEndpoint, Context, Endpoints, endpoint
+from towline.endpoint import endpoints as offered
 from towline.errors import InvalidConfiguration
 from towline.operation import NODE, Catalog, Operation
+from towline.signature.commands import Commands
 
 
 async def sail(node: Any, *, name: str, knots: int = 8) -> Done:
@@ -71,6 +75,47 @@ def test_the_third_part_of_a_name_is_of_its_jobs_alone() -> None:
     assert known.get("ship.show") is another
     with pytest.raises(ValueError, match="does not match"):
         make(sail, name="ship.sail.get", verb="show it")
+
+
+async def look(context: Context) -> Done:
+    return Done()
+
+
+def ask(name: str, command: str = "") -> AnyEndpoint:
+    """Return an endpoint that is on no list."""
+    made = endpoint(name, f"GET /{name}", permission="port:read", command=command)(look)
+    offered.remove(name)
+    return made
+
+
+def test_what_would_be_the_same_command_is_refused_and_both_are_named() -> None:
+    commands = Commands()
+    known, asked = Catalog(commands), Endpoints(commands)
+    known.add(make(sail, name="ship.look.get"))
+    first = ask("port.look.all")
+    asked.add(first)
+    asked.add(ask("port.look.one", "see"))
+    for name, command, other in (
+        ("port.look.x", "", "endpoint port.look.all"),
+        ("port.open", "port", "endpoint port.look.all"),
+        ("ship.look.x", "", "operation ship.look.get"),
+        ("see.it", "", "endpoint port.look.one"),
+    ):
+        clash = re.escape(f"<endpoint {name}> clashes with <{other}>: ")
+        with pytest.raises(ValueError, match=f"^{clash}.* command= of an endpoint$"):
+            asked.add(ask(name, command))
+    second = make(moor, name="port.look", route="GET x")
+    with pytest.raises(ValueError, match="clashes with <endpoint port"):
+        known.add(second)
+    assert ([each.name for each in known], len(list(asked))) == (["ship.look.get"], 2)
+    asked.remove(first.name)
+    known.add(second)
+
+
+def test_a_command_has_one_or_two_words() -> None:
+    assert ask("port.look.all").command == "port look"
+    with pytest.raises(ValueError, match="one or two words, not 'port look all'"):
+        ask("port.look.all", "port look all")
 
 
 def test_a_module_of_further_operations_that_cannot_be_imported_is_named() -> None:

@@ -81,8 +81,7 @@ def commands_made(
         load_extra(config.load(None).operations)
         context.meta[LOADED] = True
     return [
-        *(([operation.domain, operation.verb], operation) for operation in catalog),
-        *((each.command.split(), each) for each in endpoints if each.command is not None),
+        (each.command.split(), each) for each in (*catalog, *endpoints) if each.command is not None
     ]
 
 
