@@ -16,6 +16,7 @@ from towline.client.models import JobSnapshot
 from towline.endpoint import AnyEndpoint, Endpoint
 from towline.endpoints import results
 from towline.endpoints.operations import endpoint_of
+from towline.endpoints.views import JobView
 from towline.errors import ApiError, sentence
 from towline.operation import Operation
 from towline.options import PREFER, JobOptions
@@ -189,6 +190,18 @@ def run(
         return snapshot(operation, made.job_id, made.results, response.status_code)
 
     return _request(endpoint_of(operation), {"hostname": on, **values}, options, read)
+
+
+def attached(operation: Operation[..., S], job: JobView) -> JobSnapshot[S]:
+    """Return the results of a job so far; raises `ApiError` where it is of another operation."""
+    if job.operation.type != operation.name:
+        raise ApiError(
+            f"Job {job.id} is one of {job.operation.type}, not of {operation.name}.",
+            "Name the operation that it was made with",
+            job.id,
+            status=400,
+        )
+    return snapshot(operation, job.id, job.rows or [])
 
 
 def snapshot(

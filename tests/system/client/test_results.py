@@ -1,6 +1,7 @@
 """What clients return, against real controllers."""
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import assert_type
@@ -12,7 +13,7 @@ from tests.testing.cluster import DB_1, LABELS, WEB_1, WEB_2, Cluster
 from tests.testing.engine import Engine
 from tests.testing.engine_api import pull_errors
 from tests.testing.registry import PushedImage, Registry
-from towline.client import AsyncClient, Client, Result
+from towline.client import ApiError, AsyncClient, Client, Result
 from towline.operations import docker, node
 
 
@@ -36,6 +37,29 @@ async def test_results_have_the_operations_type_with_asyncio_too(fleet: Cluster)
         value = assert_type(result.value, node.Load | None)
         assert isinstance(value, node.Load)
         assert (result.hostname, result.status) == (name, "ok")
+
+
+def test_a_job_is_gone_on_with_elsewhere(fleet: Cluster, client: Client) -> None:
+    made = client.with_options(wait=0.01).run(node.load, on="group:web")
+    with Client(fleet.url, fleet.token("read")) as other:
+        job = other.attach(node.load, made.id).wait(30)
+        value = assert_type(job.results[0].value, node.Load | None)
+        assert isinstance(value, node.Load)
+        assert ([each.hostname for each in job.results], job.succeeded) == ([WEB_1, WEB_2], True)
+        assert [event.kind for event in job.events()][-1] == "end"
+        with pytest.raises(ApiError, match=r"one of node\.load\.get, not of docker") as refused:
+            other.attach(docker.pull, made.id)
+        assert (refused.value.status, refused.value.job_id) == (400, made.id)
+        with pytest.raises(ApiError) as unknown:
+            other.attach(node.load, str(uuid.uuid4()))
+        assert unknown.value.status == 404
+
+
+async def test_a_job_is_gone_on_with_elsewhere_with_asyncio_too(fleet: Cluster) -> None:
+    async with AsyncClient(fleet.url, fleet.token("read")) as client:
+        made = await client.run(node.load, on="group:web")
+        job = await client.attach(node.load, made.id)
+    assert job.results == made.results
 
 
 def test_a_pull_is_known_by_what_the_engine_has(

@@ -131,6 +131,17 @@ class AsyncClient:
         call = calls.run(operation, on, dict(kwargs), self._options)
         return AsyncJob(self, operation, await self._do(call))
 
+    async def attach(self, operation: Operation[P, T], job_id: str) -> AsyncJob[P, T]:
+        """Return the handle of a job that was made elsewhere, with its results so far.
+
+        Args:
+            operation: what the job does, for example `towline.operations.docker.pull`.
+
+        Raises:
+            ApiError: there is no such job, or it does something else.
+        """
+        return AsyncJob(self, operation, calls.attached(operation, await self.job(job_id)))
+
     async def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
         """Return a job, waiting up to `wait` seconds for its end."""
         return await self.call(jobs.get, id=job_id, options=Waiting(wait=wait or None))

@@ -132,6 +132,17 @@ class Client:
         call = calls.run(operation, on, dict(kwargs), self._options)
         return Job(self, operation, self._do(call))
 
+    def attach(self, operation: Operation[P, T], job_id: str) -> Job[P, T]:
+        """Return the handle of a job that was made elsewhere, with its results so far.
+
+        Args:
+            operation: what the job does, for example `towline.operations.docker.pull`.
+
+        Raises:
+            ApiError: there is no such job, or it does something else.
+        """
+        return Job(self, operation, calls.attached(operation, self.job(job_id)))
+
     def job(self, job_id: str, *, wait: float = 0.0) -> JobView:
         """Return a job, waiting up to `wait` seconds for its end."""
         return self.call(jobs.get, id=job_id, options=Waiting(wait=wait or None))
