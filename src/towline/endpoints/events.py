@@ -74,7 +74,7 @@ async def of_job(
     events = context.controller.events
     place = events.place(after)
     state = await _seen(context, id)
-    if place is not None and state.done and not events.more(state.job.id, place):
+    if place is not None and place.ended:
         raise NothingMore
     return events.of_job(state.job, place)
 

@@ -7,9 +7,10 @@ delays nobody, and one that comes back with `Last-Event-ID` misses nothing.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
 
 from towline.broker.journal import STREAMS
 from towline.controller.jobs.feed import Feed
@@ -32,6 +33,85 @@ REMEMBERED = 1000
 """Jobs kept in memory while their events are filtered."""
 
 
+_PLACE = re.compile(
+    r"([0-9]{1,18})(?:\.([0-9]{1,9}))?-([0-9]{1,18})(?:\.([0-9]{1,9}))?(?:\+([0-9]{1,9}))?(-end)?"
+)
+
+
+class Reached:
+    """How far a follower is.
+
+    Attributes:
+        places: by stream of the journal, that of the last entry of which it has all events.
+        sent: by stream, how many events of the next entry it has.
+        begun: how many events it has of a job's beginning, which is no entry, until it has all.
+        ended: whether it has the last event, which is none either.
+    """
+
+    def __init__(
+        self,
+        places: list[int],
+        sent: list[int] | None = None,
+        begun: int = 0,
+        *,
+        ended: bool = False,
+    ) -> None:
+        self.places = dict(zip(STREAMS, places, strict=True))
+        self.sent = dict(zip(STREAMS, sent or [0] * len(STREAMS), strict=True))
+        self.begun = begun
+        self.ended = ended
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what `str` makes of it; raises `InvalidRequest`."""
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise InvalidRequest(
+                f"The Last-Event-ID {text[:80]!r} is none of this stream.",
+                "Leave it out to begin anew",
+            )
+        *numbers, end = found.groups()
+        changes, some, reads, of_reads, begun = (int(each or 0) for each in numbers)
+        return cls([changes, reads], [some, of_reads], begun, ended=end is not None)
+
+    def __str__(self) -> str:
+        parts = (
+            f"{place}.{self.sent[stream]}" if self.sent[stream] else str(place)
+            for stream, place in self.places.items()
+        )
+        begun = f"+{self.begun}" if self.begun else ""
+        return "-".join(parts) + begun + ("-end" if self.ended else "")
+
+    def event(self, kind: str, data: JobEvent) -> Sent[JobEvent]:
+        """Return an event, with the place that its follower has reached with it."""
+        return Sent(data, str(self), kind)
+
+    def next(self, feed: Feed, *, job_id: str | None = None) -> list[tuple[str, int, Any]]:
+        """Return what comes next, each with its stream and its place there."""
+        return [
+            (stream, place, found)
+            for stream, reached in self.places.items()
+            for place, found in feed.after(stream, reached, BATCH, job_id=job_id)
+        ]
+
+    def shown(self, stream: str, place: int, entry: Event) -> Iterator[Event]:
+        """Yield the events of an entry that the follower hasn't, and reach each of them."""
+        events = views.shown(entry)
+        for number, event in enumerate(events, 1):
+            if number > self.sent[stream]:
+                if number < len(events):
+                    self.sent[stream] = number
+                else:
+                    self.pass_by(stream, place)
+                yield event
+        self.pass_by(stream, place)
+
+    def pass_by(self, stream: str, place: int) -> None:
+        """Reach an entry, with all its events."""
+        self.places[stream] = place
+        self.sent[stream] = 0
+
+
 class EventStreams:
     """Streams of the events of one job, or of all."""
 
@@ -40,68 +120,53 @@ class EventStreams:
         self._index = index
         self._indexer = indexer
 
-    def place(self, text: str | None) -> list[int] | None:
-        """Read a `Last-Event-ID`, a place in each stream of the journal; None where there is none.
+    def place(self, text: str | None) -> Reached | None:
+        """Read a `Last-Event-ID`; None where there is none.
 
         Raises:
             InvalidRequest: it isn't one of ours.
         """
-        if text is None:
-            return None
-        parts = text.split("-")
-        if len(parts) != len(STREAMS) or not all(
-            part.isascii() and part.isdigit() and len(part) < 19 for part in parts
-        ):
-            raise InvalidRequest(
-                f"The Last-Event-ID {text[:80]!r} is none of this stream.",
-                "Leave it out to begin anew",
-            )
-        return [int(part) for part in parts]
+        return None if text is None else Reached.read(text)
 
-    def more(self, job_id: str, after: list[int]) -> bool:
-        """Return whether a job has events behind these places."""
-        return any(
-            self._feed.after(stream, last, 1, job_id=job_id)
-            for stream, last in zip(STREAMS, after, strict=True)
-        )
-
-    async def of_job(self, job: Job, after: list[int] | None) -> AsyncIterator[Sent[JobEvent]]:
+    async def of_job(self, job: Job, after: Reached | None) -> AsyncIterator[Sent[JobEvent]]:
         """Yield a job's events until it has ended.
 
         Args:
-            after: the places of the last events that the follower has; None to begin.
+            after: the place of the last event that the follower has; None to begin.
         """
-        reached = _Reached(after or [0] * len(STREAMS))
-        if after is None:
-            yield reached.event(SUBMITTED, views.submitted(job))
-            for event in views.beginnings(job):
-                yield reached.event(views.kind(event), views.event(event))
+        reached = after or Reached([0] * len(STREAMS))
+        if after is None or after.begun:
+            first = [(SUBMITTED, views.submitted(job))]
+            first += [(views.kind(each), views.event(each)) for each in views.beginnings(job)]
+            for number, (kind, data) in enumerate(first[reached.begun :], reached.begun + 1):
+                reached.begun = number if number < len(first) else 0
+                yield reached.event(kind, data)
+            reached.begun = 0
         while True:
             found = reached.next(self._feed, job_id=job.id)
             state = self._index.status(job.id)
             for stream, place, event in found:
-                reached.places[stream] = place
-                for each in views.shown(event):
+                for each in reached.shown(stream, place, event):
                     yield reached.event(views.kind(each), views.event(each))
             if len(found) >= BATCH:
                 continue
             if state is None or state.done:
                 status = state.status if state else "deleted"
                 nodes = state.nodes if state else {}
+                reached.ended = True
                 yield reached.event("end", views.ended(job.id, status, nodes))
                 return
             await self._pause()
 
     async def of_all(
-        self, wanted: Filter, kinds: frozenset[str], begin: list[int]
+        self, wanted: Filter, kinds: frozenset[str], reached: Reached
     ) -> AsyncIterator[Sent[JobEvent]]:
         """Yield the events of all jobs that are wanted, for ever.
 
         Args:
             kinds: which kinds of events; empty for all.
-            begin: the places of the last events that the follower has.
+            reached: the place of the last event that the follower has.
         """
-        reached = _Reached(begin)
         known: OrderedDict[str, Job | None] = OrderedDict()
         submissions = wanted.machine is None and (not kinds or SUBMITTED in kinds)
 
@@ -122,12 +187,12 @@ class EventStreams:
         while True:
             found = reached.next(self._feed)
             for stream, place, each in found:
-                reached.places[stream] = place
                 if isinstance(each, Job):
+                    reached.pass_by(stream, place)
                     if submissions and wants(each):
                         yield reached.event(SUBMITTED, views.submitted(each))
                     continue
-                for event in views.shown(each):
+                for event in reached.shown(stream, place, each):
                     kind = views.kind(event)
                     if kinds and kind not in kinds:
                         continue
@@ -141,27 +206,8 @@ class EventStreams:
         await asyncio.sleep(PACE)
         await self._indexer.pulse.wait(LOOK_EVERY)
 
-    def beginning(self, since: float | None) -> list[int]:
+    def beginning(self, since: float | None) -> Reached:
         """Return the place in the journal to begin at: now, or `since` (seconds since 1970)."""
         if since is None:
-            return self._feed.newest()
-        return self._feed.before(first_id(since))
-
-
-class _Reached:
-    """How far a follower is: its place in each stream of the journal."""
-
-    def __init__(self, places: list[int]) -> None:
-        self.places = dict(zip(STREAMS, places, strict=True))
-
-    def event(self, kind: str, data: JobEvent) -> Sent[JobEvent]:
-        """Return an event, with the place that its follower has reached with it."""
-        return Sent(data, "-".join(map(str, self.places.values())), kind)
-
-    def next(self, feed: Feed, *, job_id: str | None = None) -> list[tuple[str, int, Any]]:
-        """Return what comes next, each with its stream and its place there."""
-        return [
-            (stream, place, found)
-            for stream, reached in self.places.items()
-            for place, found in feed.after(stream, reached, BATCH, job_id=job_id)
-        ]
+            return Reached(self._feed.newest())
+        return Reached(self._feed.before(first_id(since)))
