@@ -45,6 +45,23 @@ def test_another_method_is_405_and_those_there_are_are_named(fleet: Cluster, met
     assert answer.headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/docs", "/job", "/agent/web-01"])
+def test_head_is_answered_as_get_is_without_the_content(fleet: Cluster, path: str) -> None:
+    got, head = fleet.admin.get(path), fleet.admin.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "content-encoding", "etag"):
+        assert head.headers.get(name) == got.headers.get(name), name
+    assert fleet.admin.post("/openapi.json").headers["Allow"] == "GET, HEAD"
+    assert fleet.anyone.head("/job").status_code == 401
+
+
+def test_head_of_a_stream_is_its_head_alone(fleet: Cluster) -> None:
+    head = fleet.admin.head("/event")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Type"].startswith("text/event-stream")
+    assert "Content-Length" not in head.headers
+
+
 def test_head_is_405_without_a_body(fleet: Cluster) -> None:
     answer = fleet.writer.head(PULL_ON_WEB_1)
     assert answer.status_code == 405

@@ -16,7 +16,7 @@ def sent(fleet: Cluster, path: str, encodings: str) -> tuple[httpx.Headers, byte
         return answer.headers, b"".join(answer.iter_raw())
 
 
-@pytest.mark.parametrize("encodings", ["gzip", "deflate, gzip;q=1.0, br"])
+@pytest.mark.parametrize("encodings", ["gzip", "deflate, gzip;q=1.0, br", "gzip;q=0.1"])
 @pytest.mark.parametrize("path", ["/openapi.json", "/api/openapi.json"])
 def test_a_long_answer_is_compressed_for_those_who_accept_that(
     fleet: Cluster, path: str, encodings: str
@@ -31,6 +31,18 @@ def test_a_long_answer_is_compressed_for_those_who_accept_that(
         assert int(each["Content-Length"]) == length
     assert gzip.decompress(body) == plain
     assert len(body) < len(plain) / 3
+
+
+@pytest.mark.parametrize(
+    "encodings", ["gzip;q=0", "gzip; q=0.000, identity", "br, GZIP ;q=0.0", "deflate", "*;q=0"]
+)
+def test_a_long_answer_is_not_compressed_for_those_who_refuse_that(
+    fleet: Cluster, encodings: str
+) -> None:
+    headers, body = sent(fleet, "/openapi.json", encodings)
+    assert "Content-Encoding" not in headers
+    assert headers["Vary"] == "Accept-Encoding"
+    assert body.startswith(b"{")
 
 
 def test_a_short_answer_is_sent_as_it_is(fleet: Cluster) -> None:

@@ -50,11 +50,16 @@ def refusal(error: TowlineError) -> Response:
 
 
 class ByMethod:
-    """Picks a path's handler by the request's method."""
+    """Picks a path's handler by the request's method.
+
+    HEAD is answered as GET is, without the content: the server leaves that out (RFC 9110, 9.3.2).
+    """
 
     def __init__(self, handlers: dict[str, Handler]) -> None:
-        self._handlers = handlers
-        self._allow = ", ".join(sorted(handlers))
+        self._handlers = dict(handlers)
+        if "GET" in handlers:
+            self._handlers["HEAD"] = handlers["GET"]
+        self._allow = ", ".join(sorted(self._handlers))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
