@@ -7,6 +7,7 @@ request each parameter stands, is read here from the signature, once.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import NoneType, UnionType
@@ -28,6 +29,7 @@ from towline.signature.markers import (
 from towline.wire.fact_references import refers, relaxed
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
+_WHOLE = re.compile("-?[0-9]+")
 BODIES = ("POST", "PUT", "PATCH")
 """Methods whose parameters stand in the body unless they say otherwise."""
 
@@ -179,6 +181,8 @@ class Signature:
             refer = {name for name, value in values.items() if refers(value)}
             kind = self._struct(place, refer) if refer else kind
         read = msgspec.convert(values, kind, strict=strict)
+        if isinstance(values, Mapping):
+            _check_numbers(values, read)
         checks = self.checks
         if refer:
             checks = {name: rules for name, rules in checks.items() if name not in refer}
@@ -212,6 +216,20 @@ class Signature:
             if parameter.name in values:
                 into[parameter.name] = values[parameter.name]
         return plain | {group: self.groups[group](**given) for group, given in found.items()}
+
+
+def _check_numbers(given: Mapping[str, Any], read: msgspec.Struct) -> None:
+    """Refuse what JSON has no number for, and texts that msgspec takes for whole numbers.
+
+    Raises:
+        ValueError: a value is one of these; the text names it.
+    """
+    for name, sent in given.items():
+        value = getattr(read, name, None)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{name}`: {sent} is no number")
+        if type(value) is int and isinstance(sent, str) and not _WHOLE.fullmatch(sent):
+            raise ValueError(f"`{name}`: {sent!r} is no whole number")
 
 
 def check(checks: Mapping[str, list[Check]], values: Mapping[str, Any]) -> None:
