@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from towline.signature.markers import Place
-from towline.signature.reading import Signature
+from towline.signature.reading import Signature, check
 
 
 def check_types(name: str, signature: Signature, result: Any) -> None:
@@ -17,7 +17,8 @@ def check_types(name: str, signature: Signature, result: Any) -> None:
         name: whose they are, for the text of errors.
 
     Raises:
-        ValueError: there is no JSON of one of them, or a text where texts are due.
+        ValueError: there is no JSON of one of them, or a text where texts are due; or a default
+            would be refused.
     """
     # It takes 10 ms to import, and only modules of further operations are checked.
     from msgspec import inspect
@@ -45,3 +46,13 @@ def check_types(name: str, signature: Signature, result: Any) -> None:
                     f"{name}: the parameter {field.name!r} stands in the {place.value} as a text, "
                     "which can't be a list or an object: put it into a JSON body"
                 )
+    for parameter in signature.parameters:
+        if parameter.required or parameter.default is None:
+            continue
+        try:
+            msgspec.convert(msgspec.to_builtins(parameter.default), parameter.hint)
+            check(signature.checks, {parameter.name: parameter.default})
+        except ValueError as error:
+            raise ValueError(
+                f"{name}: the default of the parameter {parameter.name!r} is not valid: {error}"
+            ) from error

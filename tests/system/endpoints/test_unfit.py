@@ -12,6 +12,8 @@ from tests.testing.ports import free_port
 HEAD = """
 from typing import Annotated
 import msgspec
+from msgspec import Meta
+from towline.signature import Check
 from towline.endpoint import Context, endpoint
 
 class Answer(msgspec.Struct):
@@ -23,6 +25,13 @@ UNFIT = {
         "async def unfit(context: Context, *, tags: list[str] | None = None) -> Answer: ..."
     ),
     "has to say what it returns": "async def unfit(context: Context): ...",
+    "the default of the parameter 'number'": (
+        "async def unfit(context: Context, *, number: Annotated[int, Meta(ge=1)] = 0) -> Answer:"
+        " ..."
+    ),
+    "the default of the parameter 'w'": (
+        "async def unfit(context: Context, *, w: Annotated[str, Check(int)] = 'x') -> Answer: ..."
+    ),
     "Context2": "async def unfit(context: Context2) -> Answer: ...",
 }
 
