@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
@@ -14,12 +13,13 @@ import msgspec
 # every agent's memory. With None in its place that import fails, as it does where rich is absent.
 _rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 import structlog  # noqa: E402
+from structlog.typing import EventDict  # noqa: E402
 
 if _rich is None:
     del sys.modules["rich"]
 
 from towline.runtime.process import write_if_possible  # noqa: E402
-from towline.runtime.redaction import strike  # noqa: E402
+from towline.runtime.redaction import strike, suspicious  # noqa: E402
 
 
 class _Lines:
@@ -37,6 +37,9 @@ class _Lines:
     debug = info = warning = error = critical = write
 
 
+_PLAIN = {str, int, float, bool, type(None)}
+
+
 def _clean(value: Any) -> Any:
     """Return `value` as plain data, without secrets and without what UTF-8 can't represent."""
     match value:
@@ -52,7 +55,12 @@ def _clean(value: Any) -> Any:
     return strike(text)
 
 
-def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+def _render(logger: Any, method: str, event: EventDict) -> bytes:
+    if _PLAIN.issuperset(map(type, event.values())):
+        # All at once: most lines have nothing that would have to be cleaned.
+        text = "".join(map(str, event.values()))
+        if text.isascii() and not suspicious(text):
+            return msgspec.json.encode(event)
     # Before JSON escapes line ends and quotes: a secret right after such an escape would not be
     # recognized.
     return msgspec.json.encode(_clean(event))
@@ -81,9 +89,14 @@ def configure(part: str, level: str = "info") -> None:
     if number is None:
         raise ValueError(f"{level!r} is no log level, write debug, info, warning or error")
     lines = _Lines(sys.stderr.fileno())
+
+    def name_part(logger: Any, method: str, event: EventDict) -> EventDict:
+        event["part"] = part
+        return event
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            name_part,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
@@ -93,6 +106,5 @@ def configure(part: str, level: str = "info") -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(part=part)
     # Libraries log through the standard library. Nothing of theirs is of use below a warning.
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()], force=True)
