@@ -5,26 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from starlette import routing
-from starlette.datastructures import Headers
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline.controller.http.binding import Binding
-from towline.controller.http.middleware import ByMethod, Edge, Handler, nowhere
+from towline.controller.http.middleware import ByMethod, Edge, Handler
 from towline.endpoint import AnyEndpoint
-from towline.errors import InvalidConfiguration
+from towline.errors import InvalidConfiguration, NotFound
 from towline.signature import PLACEHOLDER
 
 PREFIXES = ("", "/api")
 """Every route answers below each of these: some clients put `/api` in front."""
-WORTH_COMPRESSING = 1024
-"""Bytes: less fits into one packet anyhow."""
-COMPRESSION = 1
-"""zlib's level: the results of 150 nodes, 25 kB, become 5.6 kB in 0.17 ms of the event loop; level
-9 takes five times as long for 4.9 kB."""
-
-_NO_GZIP = re.compile(r"gzip[ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$)", re.IGNORECASE)
 
 Paths = dict[str, dict[str, Handler]]
 """What answers, by path and method."""
@@ -63,42 +54,29 @@ def bound(bindings: Iterable[Binding], documents: Paths) -> Paths:
 
 def application(paths: Paths) -> ASGIApp:
     """Return the ASGI application that answers at these paths."""
-    tables: dict[str, list[routing.BaseRoute]] = {}
+    tables: dict[str, list[tuple[re.Pattern[str], ASGIApp]]] = {}
     # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
     for path in sorted(paths, key=lambda path: path.replace("{", "~")):
         table = tables.setdefault(_first(path), [])
-        table.append(routing.Route(path, ByMethod(paths[path])))
-    routers: dict[str, ASGIApp] = {
-        first: routing.Router(table, redirect_slashes=False, default=nowhere)
-        for first, table in tables.items()
-    }
+        table.append((compile_path(path)[0], ByMethod(paths[path])))
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         for prefix in PREFIXES[1:]:
             if path.startswith(f"{prefix}/"):
-                scope = {**scope, "root_path": prefix}
                 path = path.removeprefix(prefix)
-        # A router looks at each of its routes: those that begin with the same segment are few.
-        await routers.get(_first(path), nowhere)(scope, receive, send)
+        # Each route is looked at: those that begin with the same segment are few.
+        for pattern, answer in tables.get(_first(path), ()):
+            found = pattern.match(path)
+            if found is not None:
+                scope["path_params"] = found.groupdict()
+                await answer(scope, receive, send)
+                return
+        raise NotFound(
+            f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json lists what there is"
+        )
 
-    # It leaves streams of events alone: they would come late.
-    compressed = GZipMiddleware(route, WORTH_COMPRESSING, COMPRESSION)
-
-    async def encode(scope: Scope, receive: Receive, send: Send) -> None:
-        if _refuses_gzip(scope):
-            # It looks for the word alone.
-            headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-            scope = {**scope, "headers": headers}
-        await compressed(scope, receive, send)
-
-    return Edge(encode)
-
-
-def _refuses_gzip(scope: Scope) -> bool:
-    """Return whether a client names gzip as what it does not accept (RFC 9110, 12.4.2)."""
-    accepted = ",".join(Headers(scope=scope).getlist("accept-encoding"))
-    return _NO_GZIP.search(accepted) is not None
+    return Edge(route)
 
 
 def _first(path: str) -> str:

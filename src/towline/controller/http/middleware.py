@@ -12,16 +12,24 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from towline.errors import MethodNotAllowed, NotFound, Stopping, TowlineError
+from towline.errors import MethodNotAllowed, Stopping, TowlineError
 
 log = structlog.get_logger()
 
 JSON = "application/json"
 _BEFORE_AT = re.compile("[^/]+(?:@|%40)", re.IGNORECASE)
+
+_NO_GZIP = re.compile(r"gzip[ \t]*;[ \t]*q=0(?:\.0*)?[ \t]*(?:,|$)", re.IGNORECASE)
+WORTH_COMPRESSING = 1024
+"""Bytes: less fits into one packet anyhow."""
+COMPRESSION = 1
+"""zlib's level: the results of 150 nodes, 25 kB, become 5.6 kB in 0.17 ms of the event loop; level
+9 takes five times as long for 4.9 kB."""
 
 MOST_DISCARDED = 64 * 1024**2
 """Bytes of a body that are received for nothing, so that its client sees the answer: many times as
@@ -73,14 +81,21 @@ class ByMethod:
             response.headers["Allow"] = self._allow
         else:
             response = await handler(request)
-        await response(scope, receive, send)
+        answering: ASGIApp = response
+        # Streams of events have no body yet: compressed, they would come late.
+        if len(getattr(response, "body", b"")) >= WORTH_COMPRESSING:
+            if _refuses_gzip(request):
+                # It looks for the word alone.
+                headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+                scope = {**scope, "headers": headers}
+            answering = GZipMiddleware(response, WORTH_COMPRESSING, COMPRESSION)
+        await answering(scope, receive, send)
 
 
-async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer for paths that nothing is at."""
-    raise NotFound(
-        f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json lists what there is"
-    )
+def _refuses_gzip(request: Request) -> bool:
+    """Return whether a client names gzip as what it does not accept (RFC 9110, 12.4.2)."""
+    accepted = ",".join(request.headers.getlist("accept-encoding"))
+    return _NO_GZIP.search(accepted) is not None
 
 
 def _shown(path: str) -> str:
