@@ -51,7 +51,7 @@ class JobStatus(msgspec.Struct, frozen=True):
         """Return that of a job as it is folded."""
         # Counted once: thousands of tasks may be open, and this is written several times a second.
         counts, done = state.counts, state.done
-        return cls(overall(counts, done=done), done, state.changed, dict(counts))
+        return cls(overall(counts, done=done), done, state.changed, counts)
 
 
 class Index:
@@ -184,15 +184,16 @@ class Index:
     def _write(self) -> None:
         write = self._database.executemany
         encode = msgspec.json.encode
+        statuses = {job_id: _status(state) for job_id, state in self._changed.items()}
         deleted = [(event.job,) for _, _, event in self._events if event.kind == DELETED]
         write("INSERT OR IGNORE INTO deleted VALUES (?)", deleted)
         write(
-            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, 'submitted', 0, NULL, '{}', ?"
+            "INSERT OR IGNORE INTO job SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM deleted WHERE job = ?1)",
             [
                 (
                     *(job.id, stream, place, job.created, job.expires, job.operation),
-                    *(job.target, job.caller, encode(job.order)),
+                    *(job.target, job.caller, *statuses.get(job.id, _NEW), encode(job.order)),
                 )
                 for stream, place, job in self._jobs
             ],
@@ -218,13 +219,11 @@ class Index:
                 for node in event.nodes or ()
             ],
         )
-        statuses = [JobStatus.of(state) for state in self._changed.values()]
         write(
-            "UPDATE job SET status = ?, done = ?, changed = ?, nodes = ? WHERE id = ?",
-            [
-                (*(now.status, now.done, now.changed), encode(now.nodes).decode(), job_id)
-                for job_id, now in zip(self._changed, statuses, strict=True)
-            ],
+            "UPDATE job SET status = ?1, done = ?2, changed = ?3, nodes = ?4 WHERE id = ?5"
+            # Most were written with their job: to write them again would be all its work once more.
+            " AND (status, done, changed, nodes) IS NOT (?1, ?2, ?3, ?4)",
+            [(*status, job_id) for job_id, status in statuses.items()],
         )
         for table, column in (("job", "id"), ("plan", "job"), ("event", "job"), ("task", "job")):
             write(f"DELETE FROM {table} WHERE {column} = ?", deleted)
@@ -334,6 +333,15 @@ class Index:
             return None
         status, done, changed, nodes = row
         return JobStatus(status, bool(done), truth(changed), msgspec.json.decode(nodes))
+
+
+_NEW = ("submitted", False, None, "{}")
+
+
+def _status(state: JobState) -> tuple[str, bool, bool | None, str]:
+    """Return how far a job is, as its row has it."""
+    now = JobStatus.of(state)
+    return now.status, now.done, now.changed, msgspec.json.encode(now.nodes).decode()
 
 
 def truth(column: int | None) -> bool | None:

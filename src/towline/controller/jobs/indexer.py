@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -192,6 +192,11 @@ class Indexer:
         if stream == READS:
             within = 0
             for each in messages.answered(message.data):
+                if each.job is not None and self._fold_whole(
+                    each.job, each.events, place(message.sequence, within)
+                ):
+                    within += 1 + len(each.events)
+                    continue
                 if each.job is not None:
                     self._fold_job(each.job, stream, place(message.sequence, within))
                     within += 1
@@ -212,13 +217,36 @@ class Indexer:
                 raise Unreadable("it is another job than its subject says")
             self._fold_job(job, stream, place(message.sequence))
 
+    def _fold_whole(self, job: Job, events: Sequence[Event], at: int) -> bool:
+        """Fold a read that had ended when it was recorded, as nearly all have.
+
+        It was never open: nobody has to look after it. Returns False for all others.
+        """
+        if job.id in self._reads or job.id in self._early or self._open.get(job.id) is not None:
+            return False
+        state = JobState(job, open_only=True)
+        for event in events:
+            state.apply(event)
+        if not state.done:
+            return False
+        self._remember(job)
+        self._index.add_job(job, READS, at)
+        for number, event in enumerate(events, 1):
+            self._index.add_event(event, READS, at + number)
+            notify(self._on_event, event)
+        self._index.change(state)
+        return True
+
+    def _remember(self, read: Job) -> None:
+        self._reads[read.id] = None
+        if len(self._reads) > MOST_EARLY:
+            self._reads.popitem(last=False)
+
     def _fold_job(self, job: Job, stream: str, at: int) -> None:
         if stream == READS:
             if job.id in self._reads:
                 return
-            self._reads[job.id] = None
-            if len(self._reads) > MOST_EARLY:
-                self._reads.popitem(last=False)
+            self._remember(job)
         self._index.add_job(job, stream, at)
         state = self._open.add(job)
         for event, decided in self._early.pop(job.id, ()) if state is not None else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,7 +125,7 @@ class JobState:
         self.last = 0
         self.foreign = False
         self._open_only = open_only
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         # As those that follow: a node that can't begin would keep its place for a day.
         until = None
         if job.waves is not None and job.effect != CONVERGE:
@@ -162,7 +161,7 @@ class JobState:
         self.turns.end(task.machine, status)
         if self._open_only:
             del self.tasks[task.machine]
-            self._counts[status] += 1
+            self._counts[status] = self._counts.get(status, 0) + 1
 
     # Folding
 
@@ -273,8 +272,9 @@ class JobState:
             task.started = event.started or task.started
             task.data, task.code = event.data, event.code
             self._end(task, RESULT_STATUS[event.kind], event.time, event.error)
-            if task.changed is not None:
-                self.changed = bool(self.changed or task.changed)
+            changed = task.changed
+            if changed is not None:
+                self.changed = bool(self.changed or changed)
 
     # Asking
 
@@ -289,9 +289,12 @@ class JobState:
         return f"the job expired at {timestamp(self.job.expires)}"
 
     @property
-    def counts(self) -> Counter[str]:
+    def counts(self) -> dict[str, int]:
         """How many of its tasks have which status."""
-        return self._counts + Counter(task.status for task in self.tasks.values())
+        counts = self._counts.copy()
+        for task in self.tasks.values():
+            counts[task.status] = counts.get(task.status, 0) + 1
+        return counts
 
     @property
     def status(self) -> str:
@@ -309,7 +312,7 @@ def overall(counts: Mapping[str, int], *, done: bool) -> str:
     total = sum(counts.values())
     if not done:
         return "submitted" if counts.get("pending", 0) == total else "processing"
-    bad = sum(counts.get(status, 0) for status in BAD)
-    if not bad:
+    if counts.keys().isdisjoint(BAD):
         return "completed"
+    bad = sum(counts.get(status, 0) for status in BAD)
     return "failed" if bad == total else "partial_failure"
