@@ -346,11 +346,10 @@ class Connection:
         client = self._client
         if client is None:
             return
-        # A server that is slow to read holds up who publishes, until the connection is lost.
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            async with self._while_connected():
-                await client.publish(subject, payload, reply)
-                await client.room()
+        # A server that is slow to read holds up who publishes, until the connection is dropped.
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await client.publish(subject, payload, reply)
+            await client.room()
 
 
 def unreachable(reason: str) -> BrokerUnreachable:

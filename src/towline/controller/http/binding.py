@@ -56,6 +56,7 @@ class Binding:
         self._controller = controller
         signature = endpoint.signature
         self._placed = signature.names(Place.PATH)
+        self._needs_query = any(each.required for each in signature.at(Place.QUERY))
         self._headed = [
             (each.name, each.header, each.default) for each in signature.at(Place.HEADER)
         ]
@@ -66,7 +67,7 @@ class Binding:
         caller = None
         if not endpoint.open:
             caller = self._authenticator.authenticate(reading.token(request))
-            request.state.caller = caller.subject
+            request.scope["state"]["caller"] = caller.subject
             if endpoint.permission is not None and not endpoint.owned:
                 caller.require(endpoint.permission)
                 if not endpoint.narrows:
@@ -85,13 +86,13 @@ class Binding:
             if not context.applied or error.job_id is None:
                 raise
             # A job that was made, and failed: the request waited for it as it asked to.
-            request.state.job = error.job_id
+            request.scope["state"]["job"] = error.job_id
             refused = refusal(error)
             refused.headers["Preference-Applied"] = context.applied
             return refused
         finally:
             if context.job is not None:
-                request.state.job = context.job
+                request.scope["state"]["job"] = context.job
 
     def _answer(self, context: Context, result: object) -> Response:
         headers = {}
@@ -125,7 +126,8 @@ class Binding:
         signature = self.endpoint.signature
         texts = {name: _unquoted(request, name) for name in self._placed}
         values = self._read(Place.PATH, texts) if texts else {}
-        values |= self._read(Place.QUERY, reading.query(request))
+        if request.scope["query_string"] or self._needs_query:
+            values |= self._read(Place.QUERY, reading.query(request))
         values |= self._headers(request)
         if signature.takes_file:
             fields, files = await reading.form(request, signature.names(Place.PART))

@@ -240,7 +240,11 @@ class Reads:
                         asked.pop(machine, None)
                     raise
             # Thousands of answers wake it once.
-            await within(self._ask_every / 4, read.wake.wait())
+            timer = loop.call_later(self._ask_every / 4, read.wake.set)
+            try:
+                await read.wake.wait()
+            finally:
+                timer.cancel()
 
     def _pick(self, read: _Read) -> None:
         """Give a read for any node to another one where its own is gone."""

@@ -56,14 +56,14 @@ class Recorder(Generic[T]):
         self._waiting.append(_Entry(value, size, places, done))
         self._arrived.set()
 
-    async def store(self, value: T, size: int, *, places: int = 1) -> None:
-        """Store a value with the next group.
+    def store(self, value: T, size: int, *, places: int = 1) -> asyncio.Future[None]:
+        """Store a value with the next group; return what is done when it is stored.
 
-        Raises:
+        Raises, where that is awaited:
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
-        stored = asyncio.get_running_loop().create_future()
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(error: Exception | None) -> None:
             if stored.done():
@@ -74,7 +74,7 @@ class Recorder(Generic[T]):
                 stored.set_exception(error)
 
         self.add(value, size, done, places=places)
-        await stored
+        return stored
 
     async def run(self) -> None:
         """Store what arrives, for ever."""
