@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self, TypeVar, cast
 
 from towline.agent.provider import Provider, Task
@@ -24,19 +23,24 @@ class Node:
 
     Args:
         providers: what bring its capabilities.
+        task: the one that it serves, if it does.
     """
 
-    def __init__(self, machine: str, hostname: str, providers: Sequence[Provider] = ()) -> None:
+    def __init__(
+        self,
+        machine: str,
+        hostname: str,
+        providers: Iterable[Provider] = (),
+        task: Task | None = None,
+    ) -> None:
         self.machine = machine
         self.hostname = hostname
         self._providers = {provider.capability: provider for provider in providers}
-        self._task: Task | None = None
+        self._task = task
 
     def serving(self, task: Task) -> Self:
         """Return the same node for one task."""
-        node = copy.copy(self)
-        node._task = task
-        return node
+        return type(self)(self.machine, self.hostname, self._providers.values(), task)
 
     @property
     def job(self) -> Job | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 
@@ -10,6 +11,7 @@ import structlog
 
 from towline.agent.executor import Executor, Mode, job_of
 from towline.broker.connection import Connection
+from towline.wire.event import Event
 from towline.wire.release import Cancellation, Release
 
 log = structlog.get_logger()
@@ -53,27 +55,32 @@ class Reads:
         return True
 
     async def _answer(self, release: Release) -> None:
+        job, begun, ended = job_of(release), time.monotonic(), None
         try:
-            body = self._answered.get(release.id)
+            body = self._answered.get(job.id)
             if body is None:
-                body = await self._read(release)
-            for reply in self._replies[release.id]:
+                ended = await self._read(release)
+                body = self._remember(ended)
+            for reply in self._replies[job.id]:
                 await self._connection.publish(reply, body)
         finally:
-            del self._replies[release.id]
+            del self._replies[job.id]
+        if ended is not None:
+            # Behind the answer, which is sent in the event loop's next turn: nobody waits for this.
+            asyncio.get_running_loop().call_soon(self._executor.log_end, job, ended, begun)
 
-    async def _read(self, release: Release) -> bytes:
-        job = job_of(release)
-        begun = time.monotonic()
+    async def _read(self, release: Release) -> Event:
         ended = self._executor.refusal(release, None)
-        if ended is None:
-            mode = Mode(announced=True, recorded=False)
-            started = self._executor.now(job.id)
-            ended = await self._executor.execute(release, started, mode)
-        self._executor.log_end(job, ended, begun)
+        if ended is not None:
+            return ended
+        mode = Mode(announced=True, recorded=False)
+        return await self._executor.execute(release, self._executor.now(release.id), mode)
+
+    def _remember(self, ended: Event) -> bytes:
+        """Return an answer as it is sent, and keep it."""
         body = msgspec.json.encode(ended)
         if len(body) <= LARGEST_REMEMBERED:
-            self._answered[job.id] = body
+            self._answered[ended.job] = body
             if len(self._answered) > REMEMBERED:
                 self._answered.popitem(last=False)
         return body

@@ -1,6 +1,7 @@
 """Targets: which nodes a job is for, and the labels that nodes carry."""
 
 import enum
+import functools
 import re
 from typing import TypeAlias
 
@@ -16,6 +17,9 @@ _LONGEST_UNDOTTED_NAME = 64
 _LONGEST_DNS_LABEL = 63
 # More levels than people arrange nodes in.
 _MOST_SEGMENTS = 16
+
+# Every request and every message names some of the fleet's.
+_REMEMBERED = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
@@ -97,6 +101,7 @@ def parse_target(text: str) -> Target:
     return parse_hostname(text)
 
 
+@functools.lru_cache(_REMEMBERED)
 def parse_hostname(text: str) -> Hostname:
     """Read a node's hostname or machine id.
 
@@ -113,6 +118,7 @@ def parse_hostname(text: str) -> Hostname:
     return Hostname(text)
 
 
+@functools.lru_cache(_REMEMBERED)
 def parse_machine_id(text: str) -> str:
     """Check a node's machine id, which is one token of a broker subject.
 

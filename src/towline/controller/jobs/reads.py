@@ -312,9 +312,10 @@ class Reads:
             first = None
         if first is not None:
             parts.append((Answered(first), 100 * len(first.plan) + 1000))
-        await asyncio.gather(
-            *(self._recorder.store(part, size, places=1 + len(part.events)) for part, size in parts)
-        )
+        stored = [
+            self._recorder.store(part, size, places=1 + len(part.events)) for part, size in parts
+        ]
+        await (stored[0] if len(stored) == 1 else asyncio.gather(*stored))
 
 
 def _chunks(events: Iterable[tuple[Event, int]], largest: int) -> Iterator[tuple[list[Event], int]]:
