@@ -55,7 +55,7 @@ def body(response: httpx.Response) -> Any:
     if response.content:
         try:
             found = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if response.is_success:
                 raise foreign(response, error) from error
     if not response.is_success:

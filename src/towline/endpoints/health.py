@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 import msgspec
 
 from towline import __version__
 from towline.endpoint import Context, endpoint
-from towline.endpoints.fields import View
+from towline.endpoints.fields import View, one_of
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
         address: where it is.
     """
 
-    status: Literal["ok", "error"]
+    status: Annotated[str, one_of("ok", "error")]
     error: str | None = None
     address: str | None = None
 
@@ -116,9 +116,9 @@ class Process(msgspec.Struct, frozen=True, omit_defaults=True):
         age: how long ago it was started, by its own clock.
     """
 
-    type: Literal["controller", "agent"]
+    type: Annotated[str, one_of("controller", "agent")]
     hostname: str
-    status: Literal["Ready", "NotReady"]
+    status: Annotated[str, one_of("Ready", "NotReady")]
     age: str
     conditions: list[str] = []
 
@@ -133,7 +133,7 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         registry: the controller that answers and, unless they are too many, the agents.
     """
 
-    status: Literal["ok", "degraded"]
+    status: Annotated[str, one_of("ok", "degraded")]
     components: dict[str, Component]
     version: str
     uptime: str

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
 
 from towline.endpoint import Context, endpoint
-from towline.endpoints.fields import DateTime, Message, Moment, NodeName, target
+from towline.endpoints.fields import DateTime, Message, Moment, NodeName, one_of, target
 from towline.errors import Conflict, InvalidRequest
 from towline.operations.node import LoadAverage
 from towline.units import show_uptime, timestamp
@@ -46,7 +46,7 @@ class NodeCondition(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: how short it is; absent where it isn't.
     """
 
-    type: ConditionType
+    type: Annotated[str, one_of(*get_args(ConditionType))]
     status: bool
     last_transition_time: DateTime
     reason: str | None = None
@@ -70,8 +70,8 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
 
     hostname: str
     machine_id: str
-    status: Literal["Ready", "NotReady"]
-    state: Literal["Ready", "NotReady", "Draining", "Cordoned"]
+    status: Annotated[str, one_of("Ready", "NotReady")]
+    state: Annotated[str, one_of("Ready", "NotReady", "Draining", "Cordoned")]
     labels: dict[str, str]
     registered_at: DateTime
     started_at: DateTime

@@ -45,6 +45,8 @@ def test_a_type_checker_refuses_parameters_that_do_not_fit() -> None:
         (301, "text/html", ""),
         (200, "text/html", "<h1>Welcome</h1>"),
         (200, "application/json", "[]"),
+        (200, "application/json", "[" * 100_000),
+        (502, "application/json", "[" * 100_000),
         (200, "application/json", "{}"),
         (202, "application/json", '{"job_id": "1", "results": [{}]}'),
         (202, "application/json", '{"job_id": "1", "results": {"hostname": "a"}}'),

@@ -61,6 +61,7 @@ both = pytest.mark.parametrize("sync", [True, False], ids=["plain", "asyncio"])
         (BUSY, "Busy."),
         (Answer("data: {\n\n", content_type=STREAM), "can't be read"),
         (Answer("data: []\n\n", content_type=STREAM), "can't be read"),
+        (Answer("x" * 20, 200, STREAM, {"Content-Encoding": "gzip"}), "does not answer"),
     ],
 )
 def test_what_would_fail_alike_again_is_an_error(
@@ -89,10 +90,11 @@ def test_a_stream_outlives_a_controller_that_is_started_again(
 ) -> None:
     begin = events(("started", FIRST))
     cut = Answer(f"{begin.body}id: 2\nevent: step\nda", content_type=STREAM, length=10_000)
+    bare = Answer(f"event: step\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
     end = Answer(f"id: 3\nevent: end\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
-    controller.answers = InTurn(cut, BUSY, end)
-    assert followed(controller, sync=sync) == [("1", "started"), ("3", "end")]
-    assert after(controller) == [None, "1", "1"]
+    controller.answers = InTurn(cut, BUSY, bare, end)
+    assert followed(controller, sync=sync) == [("1", "started"), ("", "step"), ("3", "end")]
+    assert after(controller) == [None, "1", "1", "1"]
 
 
 @both

@@ -102,8 +102,8 @@ class AsyncClient:
                             event = stream.read(received)
                             if event is not None:
                                 yield event
-            except httpx.TransportError as error:
-                if not stream.begun:
+            except httpx.RequestError as error:
+                if not (stream.begun and isinstance(error, httpx.TransportError)):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
                 await asyncio.sleep(RETRY_AFTER)

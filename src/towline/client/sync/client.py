@@ -103,8 +103,8 @@ class Client:
                             event = stream.read(received)
                             if event is not None:
                                 yield event
-            except httpx.TransportError as error:
-                if not stream.begun:
+            except httpx.RequestError as error:
+                if not (stream.begun and isinstance(error, httpx.TransportError)):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
                 time.sleep(RETRY_AFTER)
