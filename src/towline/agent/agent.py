@@ -28,6 +28,7 @@ from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
 from towline.wire.facts import named
+from towline.wire.subjects import inbox_prefix
 from towline.wire.target import Label
 
 log = structlog.get_logger()
@@ -61,7 +62,12 @@ class Agent:
         probe_every: float = PROBE_EVERY,
         gather: Callable[[], Gathered] = gather,
     ) -> None:
-        self._connection = Connection(settings, f"agent {hostname}", self._connection_changed)
+        self._connection = Connection(
+            settings,
+            f"agent {hostname}",
+            self._connection_changed,
+            inbox=inbox_prefix(machine),
+        )
         self._ledger = ledger
         self._start = secrets.token_hex(8)
         clock = Clock()

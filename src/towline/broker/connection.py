@@ -50,6 +50,7 @@ class Connection:
     Args:
         settings: where to connect.
         name: shown in the server's list of connections.
+        inbox: what the subjects begin with on which it is answered, without the last dot.
         on_change: called with True when connected and with False when lost.
         ping_interval, connect_timeout, longest_pause, patience: seconds; see the constants.
 
@@ -63,6 +64,7 @@ class Connection:
         name: str,
         on_change: Callable[[bool], None] | None = None,
         *,
+        inbox: str = "_INBOX",
         ping_interval: float = PING_INTERVAL,
         connect_timeout: float = CONNECT_TIMEOUT,
         longest_pause: float = LONGEST_PAUSE,
@@ -71,6 +73,7 @@ class Connection:
         self._settings = settings
         self._name = name
         self._on_change = on_change
+        self._inbox = inbox
         self._ping_interval = ping_interval
         self._connect_timeout = connect_timeout
         self._longest_pause = longest_pause
@@ -165,6 +168,7 @@ class Connection:
                 await client.connect(
                     servers=[self._server],
                     name=self._name,
+                    inbox_prefix=self._inbox,
                     allow_reconnect=False,
                     connect_timeout=self._connect_timeout,  # type: ignore[arg-type]
                     ping_interval=self._ping_interval,  # type: ignore[arg-type]

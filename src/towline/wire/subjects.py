@@ -56,6 +56,11 @@ def answer_subject(controller: str, machine: str) -> str:
     return f"answer.{controller}.{machine}"
 
 
+def inbox_prefix(machine: str) -> str:
+    """Return what the subjects begin with on which a node is answered, without the last dot."""
+    return f"_INBOX.{machine}"
+
+
 def machine_of(subject: str) -> str:
     """Return whose message it is that came on a subject.
 

@@ -25,6 +25,7 @@ from tests.testing.messages import (
 from towline.controller.controller import Controller
 from towline.wire.job import new_id
 from towline.wire.release import BeatNow, Refresh, seal
+from towline.wire.subjects import inbox_prefix
 
 MANY = 10_000
 LARGEST = 2 * 1024 * 1024
@@ -37,7 +38,7 @@ HEADERS = [
     {"Nats-Msg-Id": "the same"},
     {"Status": "503", "Description": "\udcff".encode("utf-8", "replace").decode()},
 ]
-INBOX = "_INBOX.hostile.1"
+INBOX = f"{inbox_prefix(MACHINE)}.hostile.1"
 REPLIES = [
     "",
     *("$JS.API.STREAM.DELETE.CHANGES", "$JS.API.STREAM.PURGE.CHANGES"),
@@ -48,6 +49,13 @@ REPLIES = [
         "_INBOX.",
         "_INBOXES.x",
         "_INBOX_.x",
+        f"_INBOX_{MACHINE}.x",
+        "_INBOX.x",
+        f"_INBOX.{OTHER}.x",
+        f"_INBOX.{MACHINE}",
+        f"_INBOX.{MACHINE}x.x",
+        f"_INBOX.{MACHINE}.*",
+        f"_INBOX.{MACHINE}.>",
         "_INBOX.*.x",
         "_INBOX.>",
         f"_INBOX.{'x' * 600}",
@@ -171,13 +179,14 @@ async def test_a_node_that_reports_what_is_not_its_own_changes_nothing(system: S
         await here(controller)
         state = await system.do(controller, wait=0.0)
         await until(lambda: system.work.ran, "the task to be begun")
-        inbox = await client.subscribe("_INBOX.other.>")
+        inbox = await client.subscribe(f"{inbox_prefix(OTHER)}.>")
         for number in range(200):
             # Another node says how the task has ended, and ones that nobody has made.
             job = state.job.id if number % 2 else new_id()
             event = msgspec.structs.replace(END, job=job, machine=OTHER)
             await client.publish(
-                f"report.{OTHER}", msgspec.json.encode(event), reply=f"_INBOX.other.{number}"
+                *(f"report.{OTHER}", msgspec.json.encode(event)),
+                reply=f"{inbox_prefix(OTHER)}.{number}",
             )
         for _ in range(200):
             answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)
@@ -276,9 +285,7 @@ async def test_what_a_node_is_called_says_the_plan(system: System) -> None:
         await until(lambda: system.work.ran, "the task to be begun")
         data = {"hostname": "db-01", "machine_id": OTHER, "x": 1}
         event = msgspec.structs.replace(END, job=job, hostname="db-01", data=data, error=None)
-        await client.publish(
-            f"report.{MACHINE}", msgspec.json.encode(event), reply="_INBOX.other.1"
-        )
+        await client.publish(f"report.{MACHINE}", msgspec.json.encode(event), reply=INBOX)
         await until(lambda: controller.open.get(job) is None, "the end of the job")
         found = controller.index.find(job)
         assert found is not None
@@ -299,13 +306,13 @@ async def test_a_flood_of_questions_about_jobs_that_nobody_made_is_answered(
         system.client(system.broker.logins.agents) as client,
     ):
         await here(controller)
-        inbox = await client.subscribe("_INBOX.other.>", pending_msgs_limit=-1)
+        inbox = await client.subscribe(f"{inbox_prefix(MACHINE)}.>", pending_msgs_limit=-1)
         lines = len(system.logs)
         for number in range(2000):
             await client.publish(
                 f"ask.{MACHINE}.task",
                 msgspec.json.encode({"job": new_id()}),
-                reply=f"_INBOX.other.{number}",
+                reply=f"{inbox_prefix(MACHINE)}.{number}",
             )
         for _ in range(2000):
             answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)

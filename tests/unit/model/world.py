@@ -25,6 +25,7 @@ from towline.wire.messages import order
 from towline.wire.node import Heartbeat
 from towline.wire.release import Cancellation
 from towline.wire.rollout import Waves
+from towline.wire.subjects import inbox_prefix
 from towline.wire.target import ALL
 
 KEPT = 7 * 86400.0
@@ -156,7 +157,7 @@ class World:
     def _ask(self, subject: str, body: bytes, answer: Callable[[bytes], None]) -> None:
         event = msgspec.json.decode(body)
         text = f"{event['machine']} {event['kind']}"
-        reply = f"_INBOX.{len(self._waiting)}"
+        reply = f"{inbox_prefix(event['machine'])}.{len(self._waiting)}"
         self._waiting[reply] = (text, answer)
         received = Received(subject, body, reply)
         if subject.endswith(".again"):

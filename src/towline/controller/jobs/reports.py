@@ -29,7 +29,7 @@ from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.event import LED, RESULT_STATUS, STARTED, Event
 from towline.wire.report import AGAIN, REFUSED, STORED, Receipt
-from towline.wire.subjects import CONTROLLERS, REPORTS, REPORTS_AGAIN
+from towline.wire.subjects import CONTROLLERS, REPORTS, REPORTS_AGAIN, inbox_prefix, machine_of
 
 log = structlog.get_logger()
 
@@ -38,19 +38,20 @@ FOLDED_WITHIN = 1.0
 
 
 LONGEST_REPLY = 512
-_INBOX = re.compile(r"_INBOX(?:_[A-Za-z0-9_-]+)?\.[!-)+-=?-~]+")
-"""Where whoever asks is answered: below its own inbox, without a wildcard."""
+_LITERAL = re.compile(r"[!-)+-=?-~]+")
+"""A subject without a wildcard."""
 
 
 def sender_of(received: Received) -> str:
-    """Return where a message may be answered: below the inbox of whoever sent it.
+    """Return where a node's message may be answered: below that node's own inbox.
 
     Raises:
-        Unreadable: it names another subject, which may be anybody's.
+        Unreadable: it names another subject, which may be anybody's, or is no node's.
     """
-    if len(received.reply) > LONGEST_REPLY or not _INBOX.fullmatch(received.reply):
-        raise Unreadable("it names no inbox for the answer")
-    return received.reply
+    reply, inbox = received.reply, f"{inbox_prefix(machine_of(received.subject))}."
+    if len(reply) > LONGEST_REPLY or not reply.startswith(inbox) or not _LITERAL.fullmatch(reply):
+        raise Unreadable("it names no inbox of the node's for the answer")
+    return reply
 
 
 def _has_turn(state: JobState, machine: str) -> bool:

@@ -60,7 +60,9 @@ class World:
             folded_within=0.05,
         )
 
-    def send(self, event: Event, reply: str = "_INBOX_a.1") -> None:
+    def send(self, event: Event, reply: str | None = None) -> None:
+        if reply is None:
+            reply = f"_INBOX.{event.machine}.1"
         data = msgspec.json.encode(event)
         self.reports.receive(Received(f"report.{event.machine}", data, reply))
 
@@ -73,7 +75,7 @@ class World:
                 while len(self.nodes.published) == before:
                     await asyncio.sleep(0.005)
                 subject, data = self.nodes.published[-1]
-                assert subject == "_INBOX_a.1"
+                assert subject == f"_INBOX.{event.machine}.1"
                 return messages.receipt(data)
         return None
 
@@ -236,7 +238,9 @@ async def test_what_the_lead_found_is_answered_with_what_is_stored(
     assert world.stored == []
 
 
-@pytest.mark.parametrize("reply", ["", "task.b.1", "job.x", "$JS.API.STREAM.DELETE.CHANGES"])
+@pytest.mark.parametrize(
+    "reply", ["", "task.b.1", "job.x", "_INBOX.b.1", "$JS.API.STREAM.DELETE.CHANGES"]
+)
 async def test_who_names_no_inbox_is_not_answered(world: World, reply: str) -> None:
     world.fold.job(job := a_job())
     with pytest.raises(Unreadable):
