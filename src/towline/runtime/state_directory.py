@@ -120,7 +120,7 @@ def make_private(directory: Path) -> None:
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path in missing:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -131,7 +131,7 @@ def write_private(path: Path, text: str) -> None:
     """
     with _temporary(path, text) as temporary:
         os.replace(temporary, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def keep_private(path: Path, text: str) -> None:
@@ -145,7 +145,7 @@ def keep_private(path: Path, text: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
         # Also where another process has made the file: that one may not have come so far yet.
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 @contextlib.contextmanager
@@ -163,7 +163,7 @@ def _temporary(path: Path, text: str) -> Iterator[str]:
             os.unlink(temporary)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make the names in a directory outlast a power cut."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,0 +1,245 @@
+"""A certificate authority of the fleet's own, and the certificates of its servers.
+
+They are of the kind that every TLS library takes: ECDSA on P-256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from towline.errors import InvalidConfiguration
+from towline.runtime.secret_file import check_secret_file
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+AUTHORITY_LASTS = datetime.timedelta(days=3650)
+SERVER_LASTS = datetime.timedelta(days=7)
+"""How long certificates of servers are valid. They are made anew at each start, and by a server
+that runs on when half of that is over."""
+SKEW = datetime.timedelta(hours=1)
+"""How far the clocks of the fleet's machines may be apart."""
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A certificate and its key, as PEM."""
+
+    certificate: str
+    key: str
+
+
+def make_authority() -> Pair:
+    """Return a new certificate authority."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("Towline CA")
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    builder = (
+        _builder(name, name, key, AUTHORITY_LASTS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _signed(builder, key, key)
+
+
+class Authority:
+    """The certificate authority, which signs the servers' certificates.
+
+    Args:
+        certificate, key: the files.
+
+    Raises:
+        InvalidConfiguration: they can't be read, or don't belong together.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        self._certificate = read_certificate(certificate)
+        try:
+            check_secret_file(key, "The key of the CA", named=False)
+            found = load_pem_private_key(key.read_bytes(), None)
+        except (OSError, TypeError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"The key of the CA, {str(key)!r}, can't be read.", str(error)
+            ) from error
+        if (
+            not isinstance(found, ec.EllipticCurvePrivateKey)
+            or found.public_key() != self._certificate.public_key()
+        ):
+            raise InvalidConfiguration(
+                f"The key {str(key)!r} is not that of the certificate {str(certificate)!r}.",
+                "Put back the two that belong together",
+            )
+        self._key = found
+
+    def issue(
+        self,
+        names: Iterable[str],
+        *,
+        connects: bool = False,
+        lasts: datetime.timedelta = SERVER_LASTS,
+    ) -> Pair:
+        """Return a server's certificate.
+
+        Args:
+            names: by which the server is reached: host names and addresses.
+            connects: whether the server shows it, too, where it connects to others of its kind.
+            lasts: how long it is valid.
+
+        Raises:
+            InvalidConfiguration: a name is none.
+        """
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+        if connects:
+            usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+        try:
+            alternatives = [_general_name(name) for name in dict.fromkeys(names)]
+        except ValueError as error:
+            raise InvalidConfiguration(
+                "A name by which a server is to be reached is none.", str(error)
+            ) from error
+        authority = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        builder = (
+            _builder(_name("Towline server"), self._certificate.subject, key, lasts)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=True)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority.value),
+                critical=False,
+            )
+        )
+        return _signed(builder, key, self._key)
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Return the certificate in a file.
+
+    Raises:
+        InvalidConfiguration: there is none.
+    """
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidConfiguration(
+            f"The certificate {str(path)!r} can't be read.", str(error)
+        ) from error
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 fingerprint of a certificate, in hexadecimal."""
+    from cryptography.hazmat.primitives import hashes
+
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def names_of_machine() -> list[str]:
+    """Return by what this machine may be reached: its names, and its addresses."""
+    import psutil
+
+    names = ["localhost", socket.gethostname()]
+    with contextlib.suppress(OSError, UnicodeError):
+        names.append(socket.getfqdn())
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family in (socket.AF_INET, socket.AF_INET6):
+                # A link-local address has its interface behind a percent sign.
+                names.append(address.address.partition("%")[0])
+    return [name for name in names if _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        _general_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    from cryptography import x509
+
+    with contextlib.suppress(ValueError):
+        return x509.IPAddress(ipaddress.ip_address(name))
+    try:
+        if not name:
+            raise UnicodeError("empty")
+        return x509.DNSName(name.encode("idna").decode())
+    except UnicodeError as error:
+        raise ValueError(f"{name!r} is neither a host name nor an address") from error
+
+
+def _name(text: str) -> x509.Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: EllipticCurvePrivateKey,
+    lasts: datetime.timedelta,
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now + lasts)
+    )
+
+
+def _signed(
+    builder: x509.CertificateBuilder,
+    key: EllipticCurvePrivateKey,
+    issuer: EllipticCurvePrivateKey,
+) -> Pair:
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    certificate = builder.sign(issuer, hashes.SHA256())
+    return Pair(
+        certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode(),
+    )

@@ -1,0 +1,315 @@
+"""The trust directory: every key that a fleet stands on, and what was signed with them.
+
+It is made at once, and whole: whatever ends that half-way leaves no trust directory. `FILES` says
+what is in it and where each file is needed. What is in `offline` nobody needs from day to day.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from nacl.signing import SigningKey
+
+from towline.errors import InvalidConfiguration
+from towline.runtime.keys import CREDENTIALS_KEY, open_vault
+from towline.runtime.secret_file import check_secret_file
+from towline.runtime.state_directory import Lock, make_private, sync_directory, write_private
+from towline.trust import certificates, claims
+from towline.trust.claims import UNLIMITED, Limits, NotTrusted, Permission, Permissions
+from towline.wire.subjects import (
+    ALL_NODES,
+    answer_subject,
+    heartbeat_subject,
+    inbox_prefix,
+    progress_subject,
+    question_subject,
+    report_subject,
+    task_subject,
+)
+from towline.wire.target import parse_machine_id
+
+DIRECTORY = "trust"
+_DRAFT = ".trust-"
+
+CA, CA_KEY = "ca.pem", "ca.key"
+ROOT_PUBLIC = "root.pub"
+OPERATOR_JWT = "broker/operator.jwt"
+SYSTEM_JWT, JOURNAL_JWT, NODES_JWT = "broker/system.jwt", "broker/journal.jwt", "broker/nodes.jwt"
+OPERATOR_SIGNING = "controller/operator-signing.seed"
+NODES_SIGNING = "controller/nodes-signing.seed"
+JOBS_KEY = "controller/jobs.key"
+SYSTEM_LOGIN = "controller/system.creds"
+JOURNAL_LOGIN, NODES_LOGIN = "controller/journal.creds", "controller/nodes.creds"
+ROOT = "offline/root.key"
+OPERATOR, OPERATOR_SPARE = "offline/operator.seed", "offline/operator-spare.seed"
+SYSTEM, JOURNAL, NODES = "offline/system.seed", "offline/journal.seed", "offline/nodes.seed"
+
+FILES = {
+    CA: "certificate of the CA: brokers, controllers, agents",
+    CA_KEY: "signs the servers' certificates: brokers, controllers",
+    ROOT_PUBLIC: "public half of the root key: controllers",
+    OPERATOR_JWT: "whom the broker trusts: brokers",
+    SYSTEM_JWT: "account for changes of accounts: brokers",
+    JOURNAL_JWT: "account of the journal: brokers",
+    NODES_JWT: "account of the nodes, and what a node may: brokers",
+    OPERATOR_SIGNING: "signs accounts, as when a node is revoked: controllers",
+    NODES_SIGNING: "signs the nodes' logins: controllers",
+    JOBS_KEY: "signs what nodes are sent: controllers",
+    SYSTEM_LOGIN: "login that changes accounts: controllers",
+    JOURNAL_LOGIN: "login to the journal: controllers",
+    NODES_LOGIN: "login to the nodes: controllers",
+    ROOT: "signs what new nodes are told to trust: nobody from day to day",
+    OPERATOR: "the broker's operator: nobody from day to day",
+    OPERATOR_SPARE: "signs accounts if the other key is lost: nobody from day to day",
+    SYSTEM: "signs logins to the system account: nobody from day to day",
+    JOURNAL: "signs logins to the journal: nobody from day to day",
+    NODES: "signs controllers' logins to the nodes: nobody from day to day",
+}
+"""What is in the trust directory: what each file is, and who needs it."""
+
+LARGEST_OF_NODES = 2 * 1024 * 1024
+"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
+may be, and the rest of its release. A controller that is sent more at a time than it takes is cut
+off by the server when 64 MB wait for it."""
+_NAME = "{{name()}}"
+"""In a template: the name in the login, which is the node's machine id."""
+NODE_PERMISSIONS = Permissions(
+    pub=Permission(
+        (
+            report_subject(_NAME),
+            report_subject(_NAME, again=True),
+            heartbeat_subject(_NAME),
+            progress_subject(_NAME, "*"),
+            question_subject(_NAME, "*"),
+            answer_subject("*", _NAME),
+        )
+    ),
+    sub=Permission((task_subject(_NAME, "*"), ALL_NODES, f"{inbox_prefix(_NAME)}.>")),
+    subs=100,
+    data=UNLIMITED,
+    payload=UNLIMITED,
+)
+"""All that a node may do at the broker."""
+_EVERYTHING: dict[str, Any] = {"subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED}
+_ACCOUNT: dict[str, Any] = {**_EVERYTHING, "conn": UNLIMITED, "disallow_bearer": True}
+
+
+class Trust:
+    """The trust directory that is there.
+
+    Args:
+        directory: where it is.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, name: str) -> Path:
+        """Return where a file of `FILES` is."""
+        return self.directory / name
+
+    def read(self, name: str) -> str:
+        """Return the text of a file of `FILES`.
+
+        Raises:
+            InvalidConfiguration: it is not here, or can't be read, or is open to others.
+        """
+        path = self.path(name)
+        what = f"{str(path)!r} ({FILES[name].partition(':')[0]})"
+        try:
+            check_secret_file(path, what, named=False)
+            return path.read_text().strip()
+        except FileNotFoundError as error:
+            raise InvalidConfiguration(
+                f"{what} is not on this machine.",
+                "Bring it here from where the trust directory was made, or run this there",
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfiguration(f"{what} can't be read.", str(error)) from error
+
+    @property
+    def authority(self) -> certificates.Authority:
+        """What signs the servers' certificates.
+
+        Raises:
+            InvalidConfiguration: its key is not here, or can't be read.
+        """
+        return certificates.Authority(self.path(CA), self.path(CA_KEY))
+
+    def accounts(self) -> Accounts:
+        """Return whom a broker has to trust, and which accounts it has.
+
+        Raises:
+            InvalidConfiguration: a file is not here, was changed, or has ended.
+        """
+        try:
+            token = self.read(OPERATOR_JWT)
+            known, operator = claims.read(token, claims.Operator)
+            issuers = {known.sub, *operator.signing_keys}
+            accounts = {}
+            for name in (SYSTEM_JWT, JOURNAL_JWT, NODES_JWT):
+                text = self.read(name)
+                account, _ = claims.read(text, claims.Account, issuers)
+                accounts[account.sub] = text
+        except NotTrusted as error:
+            raise InvalidConfiguration(
+                f"What is in {str(self.directory / 'broker')!r} does not belong together.",
+                f"{error.error} {error.details}",
+            ) from error
+        return Accounts(token, operator.system_account, accounts)
+
+    def node_login(self, machine: str, expires: float = 0.0) -> str:
+        """Return a new login for a node, as the text of a `.creds` file.
+
+        Args:
+            machine: the machine id, which is the only one that it is good for.
+            expires: seconds from now; 0 for never.
+
+        Raises:
+            InvalidConfiguration: the key that signs these is not here, or can't be read.
+            InvalidTarget: `machine` is no machine id.
+        """
+        nodes, _ = self._account(NODES_JWT)
+        return _login(
+            self.read(NODES_SIGNING),
+            claims.User(issuer_account=nodes.sub),
+            parse_machine_id(machine),
+            exp=int(time.time() + expires) if expires else 0,
+        )
+
+    def _account(self, name: str) -> tuple[claims.Claims, claims.Account]:
+        try:
+            return claims.read(self.read(name), claims.Account)
+        except NotTrusted as error:
+            raise InvalidConfiguration(
+                f"The account in {str(self.path(name))!r} can't be used.",
+                f"{error.error} {error.details}",
+            ) from error
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """Whom a broker trusts, and which accounts it has.
+
+    Attributes:
+        operator: the operator's JWT.
+        system: the public key of the system account.
+        accounts: the JWT of each account, by its public key.
+    """
+
+    operator: str
+    system: str
+    accounts: dict[str, str]
+
+
+def exists(state: Path) -> bool:
+    """Return whether a state directory has a trust directory."""
+    return (state / DIRECTORY).exists()
+
+
+def open_trust(state: Path) -> Trust:
+    """Return the trust directory of a state directory.
+
+    Raises:
+        InvalidConfiguration: there is none.
+    """
+    if not exists(state):
+        raise InvalidConfiguration(
+            f"There is no trust directory in {str(state)!r}.",
+            "Make one with towline trust init, or copy the one of this fleet there",
+        )
+    return Trust(state / DIRECTORY)
+
+
+def create(state: Path) -> Trust:
+    """Make the trust directory of a state directory, and the key that credentials are kept with.
+
+    Raises:
+        InvalidConfiguration: there is a trust directory already.
+        StateInUse: another process is making one.
+        OSError: it can't be written.
+    """
+    lock = Lock(state, DIRECTORY)
+    try:
+        for left in state.glob(f"{_DRAFT}*"):
+            shutil.rmtree(left)
+        final = state / DIRECTORY
+        if final.exists():
+            raise InvalidConfiguration(
+                f"There is a trust directory already: {str(final)!r}.",
+                "It is left as it is: with other keys in it no node and no controller of the fleet "
+                "could log in any more",
+            )
+        open_vault(state / CREDENTIALS_KEY, create=True)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=state))
+        _fill(draft)
+        draft.rename(final)
+        sync_directory(state)
+    finally:
+        lock.close()
+    return Trust(final)
+
+
+def _fill(directory: Path) -> None:
+    seeds = {
+        OPERATOR: claims.make_seed(claims.OPERATOR),
+        OPERATOR_SPARE: claims.make_seed(claims.OPERATOR),
+        OPERATOR_SIGNING: claims.make_seed(claims.OPERATOR),
+        SYSTEM: claims.make_seed(claims.ACCOUNT),
+        JOURNAL: claims.make_seed(claims.ACCOUNT),
+        NODES: claims.make_seed(claims.ACCOUNT),
+        NODES_SIGNING: claims.make_seed(claims.ACCOUNT),
+    }
+    public = {name: claims.public_key(seed) for name, seed in seeds.items()}
+    operator = claims.Operator(public[SYSTEM], (public[OPERATOR_SIGNING], public[OPERATOR_SPARE]))
+    scope = claims.Scope(public[NODES_SIGNING], "node", NODE_PERMISSIONS)
+    stores: dict[str, Any] = dict.fromkeys(
+        ("mem_storage", "disk_storage", "streams", "consumer"), UNLIMITED
+    )
+    accounts = {
+        (SYSTEM_JWT, SYSTEM, "SYSTEM"): claims.Account(Limits(**_ACCOUNT)),
+        (JOURNAL_JWT, JOURNAL, "JOURNAL"): claims.Account(Limits(**_ACCOUNT, **stores)),
+        # No JetStream: nothing that a node can say lands where the journal is.
+        (NODES_JWT, NODES, "NODES"): claims.Account(
+            Limits(**{**_ACCOUNT, "payload": LARGEST_OF_NODES}), signing_keys=(scope,)
+        ),
+    }
+    # What changes accounts, and the answers to that: no other part of the system account.
+    changes = claims.User(
+        pub=Permission(("$SYS.REQ.CLAIMS.UPDATE",)), sub=Permission(("_INBOX.>",)), **_EVERYTHING
+    )
+    root = SigningKey.generate()
+    authority = certificates.make_authority()
+    texts = {
+        **seeds,
+        JOBS_KEY: secrets.token_hex(32),
+        ROOT: root.encode().hex(),
+        ROOT_PUBLIC: root.verify_key.encode().hex(),
+        CA: authority.certificate,
+        CA_KEY: authority.key,
+        OPERATOR_JWT: claims.sign(
+            operator, by=seeds[OPERATOR], about=public[OPERATOR], name="towline"
+        ),
+        **{
+            jwt: claims.sign(account, by=seeds[OPERATOR_SIGNING], about=public[seed], name=name)
+            for (jwt, seed, name), account in accounts.items()
+        },
+        SYSTEM_LOGIN: _login(seeds[SYSTEM], changes, "controller"),
+        JOURNAL_LOGIN: _login(seeds[JOURNAL], claims.User(**_EVERYTHING), "controller"),
+        NODES_LOGIN: _login(seeds[NODES], claims.User(**_EVERYTHING), "controller"),
+    }
+    assert texts.keys() == FILES.keys()
+    for name, text in texts.items():
+        make_private((directory / name).parent)
+        write_private(directory / name, text.rstrip("\n") + "\n")
+
+
+def _login(by: str, user: claims.User, name: str, *, exp: int = 0) -> str:
+    seed = claims.make_seed(claims.USER)
+    about = claims.public_key(seed)
+    return claims.credentials(claims.sign(user, by=by, about=about, name=name, exp=exp), seed)

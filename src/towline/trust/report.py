@@ -1,0 +1,74 @@
+"""What people are shown of the trust directory: what is there, and nothing that is secret."""
+
+from __future__ import annotations
+
+import datetime
+
+from towline.errors import InvalidConfiguration
+from towline.trust import claims, keys
+from towline.trust.certificates import fingerprint, read_certificate
+from towline.trust.keys import FILES, Trust
+
+ADVICE = """
+Controllers and brokers need what is not in offline; a machine with a broker alone needs no
+controller either. Nodes need ca.pem, and a login each: towline trust login MACHINE_ID.
+
+Move the directory offline to a medium that is no machine's, and keep a second copy of it:
+whoever has it can become anything in this fleet, and without it some keys can't be replaced.
+"""
+
+
+def files(trust: Trust) -> str:
+    """Return which files there are, what each is for and who needs it."""
+    width = max(map(len, FILES))
+    return "\n".join(f"  {name:{width}}  {FILES[name]}" for name in FILES)
+
+
+def status(trust: Trust) -> str:
+    """Return, a line each, which files are on this machine, and whose keys and until when."""
+    width = max(map(len, FILES))
+    lines = [f"In {trust.directory}:"]
+    for name in FILES:
+        lines.append(f"  {name:{width}}  {_state(trust, name)}")
+    return "\n".join(lines)
+
+
+def _state(trust: Trust, name: str) -> str:
+    path = trust.path(name)
+    if not path.exists():
+        return "not on this machine"
+    try:
+        return _described(trust, name)
+    except (InvalidConfiguration, claims.NotTrusted) as error:
+        return f"unusable: {error.error} {error.details}"
+    except ValueError as error:
+        return f"unusable: {error}"
+
+
+def _described(trust: Trust, name: str) -> str:
+    if name == keys.CA:
+        certificate = read_certificate(trust.path(name))
+        return (
+            f"sha256 {fingerprint(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
+        )
+    text = trust.read(name)
+    if name == keys.ROOT_PUBLIC:
+        return f"ed25519 {text}"
+    if name.endswith(".seed"):
+        return claims.public_key(text)
+    if name.endswith(".creds"):
+        found, _ = claims.read(claims.token_in(text), claims.User)
+        return f"{found.sub}, {_until(found.exp)}"
+    if name == keys.OPERATOR_JWT:
+        found, _ = claims.read(text, claims.Operator)
+        return f"{found.sub}, {_until(found.exp)}"
+    if name.endswith(".jwt"):
+        found, _ = claims.read(text, claims.Account)
+        return f"{found.sub}, {_until(found.exp)}"
+    return "here"
+
+
+def _until(moment: int) -> str:
+    if not moment:
+        return "for good"
+    return f"until {datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d}"
