@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError
 from tests.testing.assembly import Assembly
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process
-from towline.runtime.embedded_broker import server_program
+from towline.runtime.nats_server import server_program
 
 JOURNAL_USER, _PASSWORD = "tests", "broker-secret"
 NODES_USER, NODES_PASSWORD = "controllers", "nodes-secret"
@@ -25,9 +25,10 @@ accounts {{
   NODES: {{ limits: {{ max_payload: 2097152 }}, users: [
     {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
-      publish: {{ allow: ["report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*"] }}
+      publish: {{ allow: [
+        "report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*", "answer.*.*"
+      ] }}
       subscribe: {{ allow: ["task.*.*", "task._all", "_INBOX.>"] }}
-      allow_responses: {{ max: -1, expires: "-1s" }}
     }} }}
   ] }}
 }}
@@ -103,6 +104,10 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def agent_login(self) -> list[str]:
         """What an agent is given to reach it."""
         return ["--nats", self.url, "--nats-credentials", str(self.logins.agents)]
+
+    def login_of(self, hostname: str) -> list[str]:
+        """Return what the agent of one node is given."""
+        return self.agent_login
 
     @property
     def url(self) -> str:

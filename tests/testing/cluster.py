@@ -61,7 +61,9 @@ class Cluster(Assembly):
         self.broker = self._parts.enter_context(self._make_broker(self.directory))
         listen = f"127.0.0.1:{free_port()}"
         self.url = f"http://{listen}"
-        self.controller = self._process("controller", "--listen", listen)
+        self.controller = self._process(
+            "controller", "--listen", listen, login=self.broker.journal_login
+        )
         for plan in self._plans:
             self.add_node(plan)
         self.controller.wait_for_output("answers at")
@@ -72,10 +74,14 @@ class Cluster(Assembly):
         self.wait_here(*self.agents)
 
     def _process(
-        self, part: str, *arguments: str, name: str | None = None, nats: str | None = None
+        self,
+        part: str,
+        *arguments: str,
+        login: Sequence[str],
+        name: str | None = None,
+        nats: str | None = None,
     ) -> TowlineProcess:
         name = name or part
-        login = self.broker.agent_login if part == "agent" else self.broker.journal_login
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),
@@ -96,6 +102,7 @@ class Cluster(Assembly):
         agent = self._process(
             "agent",
             *("--hostname", plan.hostname, "--engine", plan.engine, *labels),
+            login=self.broker.login_of(plan.hostname),
             name=f"agent-{plan.hostname}",
             nats=nats,
         )
@@ -131,7 +138,12 @@ class Cluster(Assembly):
         if not stranger:
             key = self.directory / "controller" / "credentials.key"
             keys += ["--credentials-key", str(key)]
-        process = self._process("controller", "--listen", listen, *keys, name=name, nats=nats)
+        process = self._process(
+            *("controller", "--listen", listen, *keys),
+            login=self.broker.journal_login,
+            name=name,
+            nats=nats,
+        )
         process.wait_for_output("answers at")
         self.controllers.append(process)
         client = self.client(self.token("admin"), url=f"http://{listen}")

@@ -15,7 +15,7 @@ from tests.testing.broker import ACCOUNTS, Broker, Logins
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process, wait_until
 from tests.testing.relay import Relay
-from towline.runtime.embedded_broker import server_program
+from towline.runtime.nats_server import server_program
 
 SIZE = 3
 _USER, _PASSWORD = "tests", "broker-secret"

@@ -44,7 +44,7 @@ async def check_isolated(nodes: Connection, *, answers_within: float = ANSWERS_W
             raise InvalidConfiguration(
                 "The nodes' login sees JetStream: a node could read and change the journal.",
                 "Give nodes an account of their own without JetStream, and name its login with "
-                "--nodes-credentials; the README shows such a nats.conf",
+                "--nodes-credentials; towline trust init makes both",
             )
         allowed = await _may_answer(nodes, answers_within)
         # What was found out over a connection that is gone by now is worth nothing.
@@ -56,7 +56,7 @@ async def check_isolated(nodes: Connection, *, answers_within: float = ANSWERS_W
         raise InvalidConfiguration(
             "The nodes' login may not receive what nodes send to controllers.",
             f"{nodes.last_error}; --nodes-credentials takes a controller's login in the nodes' "
-            "account, not an agent's; the README shows such a nats.conf",
+            "account, not an agent's; towline trust init makes it",
         )
 
 

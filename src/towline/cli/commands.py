@@ -13,7 +13,7 @@ from towline import __version__
 from towline.cli.command import Group
 from towline.runtime import sources
 
-SERVE, JOBS = "towline.cli.serve", "towline.cli.jobs"
+SERVE, JOBS, TRUST = "towline.cli.serve", "towline.cli.jobs", "towline.cli.trust"
 DOCKER, NODE = "towline.operations.docker", "towline.operations.node"
 ENDPOINTS = "towline.endpoints"
 
@@ -78,8 +78,9 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
 
 LISTED = (
     Listed("agent", "Run an agent, which makes this machine a node.", SERVE),
+    Listed("broker", "Run a broker with the keys of towline trust init.", TRUST),
     Listed("cancel", "Stop a job on every node where it has not ended.", JOBS),
-    Listed("controller", "Run a controller that works with a broker of your own.", SERVE),
+    Listed("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),
     Listed("delete", "Delete a job that has ended.", ENDPOINTS),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
     Listed("drain", "Stop giving work to a node; what runs there goes on to its end.", ENDPOINTS),
@@ -98,6 +99,7 @@ LISTED = (
     Listed("resume", "Give nodes of a paused job their turn again.", ENDPOINTS),
     Listed("retry", "Do a job again where it did not succeed.", JOBS),
     Listed("token", "Make tokens, and read them.", "towline.cli.token"),
+    Listed("trust", "Make and show the keys that a fleet stands on.", TRUST),
     Listed("undrain", "Give work to a drained node again.", ENDPOINTS),
     Listed("up", "Run a broker, a controller and an agent on this machine.", SERVE),
 )

@@ -107,13 +107,23 @@ def _labels(texts: list[str]) -> list[Label]:
     return labels
 
 
-def _address(listen: str) -> tuple[str, int]:
+def address_of(listen: str) -> tuple[str, int]:
+    """Return host and port of an address.
+
+    Raises:
+        InvalidConfiguration: it is none.
+    """
     host, _, port = listen.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidConfiguration(
             f"{listen!r} is no address.", "Write HOST:PORT, for example 127.0.0.1:8080"
         )
     return host.strip("[]"), int(port)
+
+
+def reached(listen: str) -> str:
+    """Return the address by which this machine reaches what listens, maybe on all addresses."""
+    return listen.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
 
 
 def _engine(url: str | None) -> str | None:
@@ -236,7 +246,7 @@ def _broker(settings: config.Settings, login: str = "nats_credentials") -> Any:
     return Settings(urls, credentials, Path(settings.nats_ca) if settings.nats_ca else None)
 
 
-def _start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
+def start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Settings, Path]:
     """Read the settings, set up logs and load further operations.
 
     Returns:
@@ -267,12 +277,13 @@ def up(config_file: str | None, **flags: Any) -> None:
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
     from towline.runtime.process import print_line, run
+    from towline.trust import keys as trust_keys
 
     flags["labels"] = list(flags["labels"])
-    settings, directory = _start(config_file, "up", **flags)
-    lock = state_directory.Lock(directory, "up")
+    settings, directory = start(config_file, "up", **flags)
+    locks = [state_directory.Lock(directory, part) for part in ("up", "broker")]
     # Refused here, once, rather than by a child that is started again and again.
-    host, port = _address(settings.listen)
+    host, port = address_of(settings.listen)
     for name in ("wait", "longest_wait", "expires", "heartbeat"):
         settings.seconds(name)
     settings.share("min_free")
@@ -280,15 +291,17 @@ def up(config_file: str | None, **flags: Any) -> None:
     _labels(settings.labels)
     _engine(settings.engine)
     state_directory.hostname(settings.hostname)
-    state_directory.machine_id(directory, settings.machine_id)
+    machine = state_directory.machine_id(directory, settings.machine_id)
     _token_key(settings, directory)
     _vault(settings, directory)
+    trust = (trust_keys.open_trust if trust_keys.exists(directory) else trust_keys.create)(
+        directory
+    )
     probe = bind(host, port)
     port = probe.getsockname()[1]
     probe.close()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    reached = address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
-    url = f"http://{reached}"
+    url = f"http://{reached(address)}"
     shared = ["--state", str(directory), "--log-level", settings.log_level]
     if config_file:
         shared += ["--config", config_file]
@@ -302,8 +315,27 @@ def up(config_file: str | None, **flags: Any) -> None:
     print_line(f"Towline answers at {url}")
     made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
     print_line(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
-    run(lambda: supervisor.run(directory, url, [*shared, "--listen", address], agent, print_line))
-    lock.close()
+    controller = [*shared, "--listen", address]
+    run(lambda: supervisor.run(directory, trust, machine, url, controller, agent, print_line))
+    for lock in locks:
+        lock.close()
+
+
+def _with_own_logins(settings: config.Settings, directory: Path) -> config.Settings:
+    """Fill in where the broker is and how to log in there, where the trust directory says so."""
+    from towline.trust import keys
+
+    named = settings.nats_credentials or settings.nodes_credentials
+    if named or not keys.exists(directory):
+        return settings
+    trust = keys.open_trust(directory)
+    return msgspec.structs.replace(
+        settings,
+        nats=settings.nats or f"tls://{reached(settings.broker_listen)}",
+        nats_ca=settings.nats_ca or str(trust.path(keys.CA)),
+        nats_credentials=str(trust.path(keys.JOURNAL_LOGIN)),
+        nodes_credentials=str(trust.path(keys.NODES_LOGIN)),
+    )
 
 
 @click.command(cls=Command)
@@ -318,14 +350,15 @@ def up(config_file: str | None, **flags: Any) -> None:
 @config_option
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
-    """Run a controller that works with a broker of your own."""
-    settings, directory = _start(config_file, "controller", **flags)
+    """Run a controller, on the broker of towline broker or your own."""
+    settings, directory = start(config_file, "controller", **flags)
+    settings = _with_own_logins(settings, directory)
     from towline.controller import controller as process
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
 
     lock = state_directory.Lock(directory, "controller")
-    host, port = _address(settings.listen)
+    host, port = address_of(settings.listen)
     options = process.Options(
         host=host,
         port=port,
@@ -351,6 +384,21 @@ def controller(config_file: str | None, **flags: Any) -> None:
     lock.close()
 
 
+def _machine_id(settings: config.Settings, directory: Path, login: Path | None) -> str:
+    """Return the node's machine id: that for which its login is, where that is for one alone."""
+    from towline.runtime import state_directory
+    from towline.trust.claims import name_in
+
+    named = None if login is None else name_in(login)
+    if named is None or settings.machine_id in (None, named):
+        return state_directory.machine_id(directory, named or settings.machine_id)
+    raise InvalidConfiguration(
+        f"The login in {str(login)!r} is for the machine id {named!r}, and this is to be the node "
+        f"{settings.machine_id!r}.",
+        "Leave --machine-id out, or name the login of this node",
+    )
+
+
 @click.command(cls=Command)
 @state_option
 @node_options
@@ -360,7 +408,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
 def agent(config_file: str | None, **flags: Any) -> None:
     """Run an agent, which makes this machine a node."""
     flags["labels"] = list(flags["labels"])
-    settings, directory = _start(config_file, "agent", **flags)
+    settings, directory = start(config_file, "agent", **flags)
     from towline.agent.agent import Agent
     from towline.agent.host.facts import gather
     from towline.agent.ledger import Ledger
@@ -371,13 +419,14 @@ def agent(config_file: str | None, **flags: Any) -> None:
     providers = _providers(settings)
     broker = _broker(settings)
     key = keys.node_key(directory)
+    machine = _machine_id(settings, directory, broker.credentials)
 
     async def work() -> None:
         with Ledger(directory / "ledger.sqlite") as ledger:
             worker = Agent(
                 broker,
                 ledger,
-                machine=state_directory.machine_id(directory, settings.machine_id),
+                machine=machine,
                 hostname=state_directory.hostname(settings.hostname),
                 labels=_labels(settings.labels),
                 providers=providers,

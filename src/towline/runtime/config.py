@@ -32,6 +32,11 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
             journal's account.
         nodes_credentials: the file with what a controller logs in with to the nodes' account.
         nats_ca: the file with the certificates that sign the broker's.
+        broker_listen: `HOST:PORT` of a broker of Towline's own.
+        broker_name: its name, in place of the machine's.
+        broker_addresses: names and addresses by which it is reached, beside the machine's own.
+        cluster_listen: `HOST:PORT` at which the other brokers of its cluster reach it.
+        cluster_routes: `HOST:PORT` of those.
         replicas: copies of each stream in a NATS cluster.
         token_key, credentials_key: files with the keys of tokens and of registries' credentials.
         engine: the URL of the node's Docker Engine, or `none`.
@@ -59,6 +64,11 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     nats_credentials: str | None = None
     nodes_credentials: str | None = None
     nats_ca: str | None = None
+    broker_listen: str = "127.0.0.1:4222"
+    broker_name: str | None = None
+    broker_addresses: list[str] = []
+    cluster_listen: str | None = None
+    cluster_routes: list[str] = []
     replicas: int = 1
     token_key: str | None = None
     credentials_key: str | None = None
@@ -117,7 +127,7 @@ def load(path: str | None, **flags: Any) -> Settings:
         text = sources.variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name == "roles":
             continue
-        if field.name in ("labels", "operations", "token_audiences"):
+        if field.type == list[str]:
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             values[field.encode_name] = text

@@ -1,7 +1,8 @@
 """A lifeline: programs that know nothing of Towline end with the process that started them.
 
 This file is itself the program that is started. It asks the kernel for a signal at the end of its
-parent and becomes the program that is meant, which keeps that (prctl(2), PR_SET_PDEATHSIG).
+parent and becomes the program that is meant, which keeps that (prctl(2), PR_SET_PDEATHSIG). What
+that writes is for its owner alone.
 It imports only what takes no time, and nothing of Towline.
 """
 
@@ -38,6 +39,7 @@ def main(parent: str, program: str, *arguments: str) -> None:
     # It may have ended before it was asked for.
     if os.getppid() != int(parent):
         sys.exit("the process that started this one has ended")
+    os.umask(0o077)
     try:
         os.execv(program, [program, *arguments])
     except OSError as error:

@@ -19,6 +19,7 @@ from towline.runtime.embedded_broker import EmbeddedBroker
 from towline.runtime.pauses import Pauses
 from towline.runtime.process import SUPERVISED, child_environment, notify, starting
 from towline.runtime.state_directory import URL, write_private
+from towline.trust.keys import Trust
 
 log = structlog.get_logger()
 
@@ -93,6 +94,8 @@ class Part:
 
 async def run(
     directory: Path,
+    trust: Trust,
+    machine: str,
     url: str,
     controller: list[str],
     agent: list[str],
@@ -104,12 +107,14 @@ async def run(
 
     Args:
         directory: the state directory.
+        trust: whom the broker trusts, and what controllers log in with.
+        machine: the node's machine id.
         url: where the controller will answer.
         controller, agent: the arguments of the two commands, but for where the broker is.
         show: called with each line that a person should read.
         check_every: seconds between two questions to the controller whether a pull would work.
     """
-    async with EmbeddedBroker(directory / "broker") as broker:
+    async with EmbeddedBroker(directory / "broker", trust, machine) as broker:
         where = ["--nats", broker.settings.urls[0], "--nats-credentials"]
         logins = [
             str(broker.settings.credentials),

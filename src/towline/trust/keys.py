@@ -73,6 +73,9 @@ FILES = {
 }
 """What is in the trust directory: what each file is, and who needs it."""
 
+_PUBLIC = (".jwt", ".pem", ".pub")
+"""How the names of those end that are no secrets."""
+
 LARGEST_OF_NODES = 2 * 1024 * 1024
 """Bytes of a message in the nodes' account at most: a task with parameters as large as a request
 may be, and the rest of its release. A controller that is sent more at a time than it takes is cut
@@ -118,12 +121,13 @@ class Trust:
         """Return the text of a file of `FILES`.
 
         Raises:
-            InvalidConfiguration: it is not here, or can't be read, or is open to others.
+            InvalidConfiguration: it is not here, or can't be read, or is secret and open to others.
         """
         path = self.path(name)
         what = f"{str(path)!r} ({FILES[name].partition(':')[0]})"
         try:
-            check_secret_file(path, what, named=False)
+            if not name.endswith(_PUBLIC):
+                check_secret_file(path, what, named=False)
             return path.read_text().strip()
         except FileNotFoundError as error:
             raise InvalidConfiguration(

@@ -5,17 +5,19 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import nats
 import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
+from tests.testing.nats_protocol import signature
 from towline.broker.client import ServerClient
 from towline.broker.settings import Settings
 from towline.runtime.embedded_broker import EmbeddedBroker
-
-CREDENTIALS = ("credentials", "nodes-credentials", "agent-credentials")
+from towline.trust.claims import token_in
+from towline.trust.keys import JOURNAL_LOGIN, Trust, create
 
 
 class User:
@@ -53,11 +55,9 @@ class User:
 @contextlib.asynccontextmanager
 async def logged_in(settings: Settings) -> AsyncIterator[User]:
     user = User()
-    name, _, password = (settings.credentials or Path()).read_text().partition(":")
     await user.client.connect(
         settings.urls[0],
-        user=name,
-        password=password,
+        user_credentials=str(settings.credentials),
         allow_reconnect=False,
         error_cb=user.refused,
     )
@@ -68,8 +68,8 @@ async def logged_in(settings: Settings) -> AsyncIterator[User]:
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
-    async with EmbeddedBroker(tmp_path / "broker") as broker:
+async def broker(tmp_path: Path, trust: Trust) -> AsyncIterator[EmbeddedBroker]:
+    async with EmbeddedBroker(tmp_path / "broker", trust, "m") as broker:
         yield broker
 
 
@@ -94,6 +94,7 @@ async def agent(broker: EmbeddedBroker) -> AsyncIterator[User]:
 
 async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User) -> None:
     subjects = ["report.m", "report.m.again", "beat.m", "progress.m.job", "ask.m.task"]
+    subjects += ["answer.one.m", "answer.two.m"]
     await nodes.subscribe(">")
     for subject in subjects:
         await agent.publish(subject)
@@ -108,6 +109,8 @@ async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User)
         *("job.all", "event.m.job.ended", "$SYS.REQ.USER.INFO", "_INBOX.another.1", "elsewhere"),
         *("task.m.start", "task._all", "report", "report.m.other", "report.m.again.x"),
         *("beat.m.x", "beat", "progress.m", "progress.m.job.x", "ask.m", "ask.m.x.y"),
+        *("report.n", "report.n.again", "beat.n", "progress.n.job", "ask.n.task", "answer.one.n"),
+        *("answer.m", "answer.one", "answer.one.two.m", "_INBOX.m.1"),
     ],
 )
 async def test_an_agent_may_publish_nothing_else(nodes: User, agent: User, subject: str) -> None:
@@ -136,6 +139,7 @@ async def test_an_agent_receives_what_is_sent_to_nodes_and_answers_to_itself(
         *(">", "*.>", "*.m", "*.m.start", "task.>", "task.*", "task.m.start.x", "task"),
         *("report.*", "report.m.again", "beat.*", "beat.m", "progress.*.*", "ask.*.*"),
         *("$JS.>", "$SYS.>", "$KV.>", "job.>", "event.>", "elsewhere", "_INBOX"),
+        *("task.n.start", "task.n.*", "task.*.*", "_INBOX.>", "_INBOX.n.1", "_INBOX.*.1"),
     ],
 )
 async def test_an_agent_receives_nothing_else(nodes: User, agent: User, subject: str) -> None:
@@ -147,28 +151,21 @@ async def test_an_agent_receives_nothing_else(nodes: User, agent: User, subject:
     assert await agent.settled() == []
 
 
-async def test_an_agent_answers_only_where_it_was_asked(nodes: User, agent: User) -> None:
+async def test_what_a_message_names_as_its_reply_opens_no_subject(nodes: User, agent: User) -> None:
     await nodes.subscribe("answers.>")
     await agent.subscribe("task.m.*")
-    await agent.publish("answers.1", b"unasked")
-    assert len(agent.errors) == 1
     await nodes.publish("task.m.start", reply="answers.1")
     assert await agent.settled() == ["task.m.start"]
-    for subject in ("answers.1", "answers.2"):
-        await agent.publish(subject)
-    assert await nodes.settled() == ["answers.1"]
-    assert len(agent.errors) == 2
+    await agent.publish("answers.1")
+    assert await nodes.settled() == []
+    assert len(agent.errors) == 1
 
 
 async def test_an_agent_answers_thousands_of_reads_on_one_subject(nodes: User, agent: User) -> None:
-    await nodes.subscribe("answers.>")
-    await agent.subscribe("task.m.*")
+    await nodes.subscribe("answer.one.*")
     for _ in range(1500):
-        await nodes.publish("task.m.start", reply="answers.1")
-    assert await agent.settled() == ["task.m.start"] * 1500
-    for _ in range(1500):
-        await agent.publish("answers.1")
-    assert await nodes.settled() == ["answers.1"] * 1500
+        await agent.publish("answer.one.m")
+    assert await nodes.settled() == ["answer.one.m"] * 1500
     assert not agent.errors
 
 
@@ -205,49 +202,50 @@ async def test_jetstream_answers_in_the_journal_s_account_alone(journal: User, n
         assert answer["error"]["code"] == 503
 
 
-async def test_each_user_has_credentials_of_its_own_that_are_kept_over_a_restart(
-    tmp_path: Path,
+async def test_logins_are_kept_over_a_restart_but_the_agent_s_which_is_made_anew(
+    tmp_path: Path, trust: Trust
 ) -> None:
-    found = []
+    found: list[list[str]] = []
     for _ in range(2):
-        async with EmbeddedBroker(tmp_path) as broker:
+        async with EmbeddedBroker(tmp_path, trust, "m") as broker:
             every = (broker.settings, broker.nodes_settings, broker.agent_settings)
-            for settings, name in zip(every, CREDENTIALS, strict=True):
-                assert settings.credentials == tmp_path / name
+            found.append([])
+            for settings in every:
+                assert settings.credentials is not None
                 assert settings.credentials.stat().st_mode & 0o777 == 0o600
                 async with logged_in(settings) as user:
                     assert user.client.is_connected
-            found.append([(tmp_path / name).read_text() for name in CREDENTIALS])
-    assert found[0] == found[1]
-    assert len({each.partition(":")[0] for each in found[0]}) == 3
-    assert len({each.partition(":")[2] for each in found[0]}) == 3
+                found[-1].append(settings.credentials.read_text())
+    assert found[0][:2] == found[1][:2]
+    assert len({*found[0], *found[1]}) == 4
 
 
-async def test_nobody_gets_in_without_credentials_or_with_another_s(
-    broker: EmbeddedBroker,
+async def test_nobody_gets_in_without_a_login_or_with_another_fleet_s(
+    broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    users = [
-        (settings.credentials or Path()).read_text().split(":")
-        for settings in (broker.settings, broker.nodes_settings, broker.agent_settings)
+    foreign = create(tmp_path)
+    (tmp_path / "node.creds").write_text(foreign.node_login("m"))
+    logins: list[dict[str, Any]] = [
+        {},
+        {"user": "towline", "password": "towline"},
+        {"user_credentials": str(foreign.path(JOURNAL_LOGIN))},
+        {"user_credentials": str(tmp_path / "node.creds")},
     ]
-    wrong = [(users[0][0], users[2][1]), (users[1][0], users[2][1]), ("", ""), ("admin", "")]
-    for user, password in wrong:
+    for login in logins:
         with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
-            await nats.connect(
-                broker.settings.urls[0], user=user, password=password, allow_reconnect=False
-            )
+            await nats.connect(broker.settings.urls[0], allow_reconnect=False, **login)
 
 
 async def test_a_client_may_take_longer_to_log_in_than_the_server_s_default_of_two_seconds(
     broker: EmbeddedBroker,
 ) -> None:
-    settings = broker.agent_settings
-    user, _, password = (settings.credentials or Path()).read_text().partition(":")
-    port = int(settings.urls[0].rpartition(":")[2])
+    assert broker.agent_settings.credentials is not None
+    text = broker.agent_settings.credentials.read_text()
+    port = int(broker.settings.urls[0].rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await reader.readline()
+    nonce = json.loads((await reader.readline()).removeprefix(b"INFO "))["nonce"]
     await asyncio.sleep(3)
-    login = json.dumps({"user": user, "pass": password, "verbose": False})
-    writer.write(f"CONNECT {login}\r\nPING\r\n".encode())
+    login = {"jwt": token_in(text), "sig": signature(text, nonce), "verbose": False}
+    writer.write(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
     assert await reader.readline() == b"PONG\r\n"
     writer.close()

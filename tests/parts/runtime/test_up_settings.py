@@ -11,6 +11,7 @@ from tests.parts.runtime.conftest import RUNNING
 from tests.testing.cluster import NO_ENGINE
 from tests.testing.command import CommandLine
 from tests.testing.up import Up
+from towline.trust.keys import FILES
 
 
 def test_it_prints_where_it_answers_and_a_command_that_makes_a_token(tmp_path: Path) -> None:
@@ -52,10 +53,9 @@ def test_what_is_secret_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path
             "token.key",
             "credentials.key",
             "node.key",
-            "broker/credentials",
-            "broker/nodes-credentials",
-            "broker/agent-credentials",
+            "broker/agent.creds",
             "broker/nats.conf",
+            *(f"trust/{name}" for name in FILES),
             "controller.url",
         ):
             assert modes[up.state / name] == 0o600

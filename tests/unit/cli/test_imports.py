@@ -17,9 +17,9 @@ from towline.cli.commands import Listed, cli
 from towline.cli.generated import commands_made
 
 SOURCE = Path(towline.__file__).parent
-PARTS = ("towline.controller.", "towline.agent.", "towline.runtime.", "towline.broker.")
+PARTS = tuple(f"towline.{room}." for room in ("controller", "agent", "runtime", "broker", "trust"))
 CONFIGURATION = ("towline.runtime.config", "towline.runtime.sources")
-START_PARTS = {"cli/serve.py", "cli/token.py", "cli/local.py"}
+START_PARTS = {"cli/serve.py", "cli/token.py", "cli/local.py", "cli/trust.py"}
 """Modules that start parts, or read and sign what belongs to them."""
 SLOW = ("httpx", "rich", "nats", "aiodocker", "starlette", "uvicorn", "structlog", "jwt", "nacl")
 

@@ -64,7 +64,10 @@ def test_a_list_is_replaced_as_a_whole_and_an_empty_one_says_nothing(
     assert load(path, labels=["group:flag"]).labels == ["group:flag"]
 
 
-@pytest.mark.parametrize("name", ["labels", "operations", "token_audiences"])
+LISTS = ["labels", "operations", "token_audiences", "broker_addresses", "cluster_routes"]
+
+
+@pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -93,7 +96,7 @@ def test_each_setting_can_stand_in_the_file_the_environment_and_a_flag(
     value: object
     if field.name in ("replicas", "max_pulls"):
         toml, text, value = "3", "3", 3
-    elif field.name in ("labels", "operations", "token_audiences"):
+    elif field.name in LISTS:
         toml, text, value = '["x"]', "x", ["x"]
     else:
         toml, text, value = '"x"', "x", "x"

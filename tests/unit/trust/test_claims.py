@@ -36,10 +36,17 @@ def test_a_key_s_kind_is_its_first_letter(kind: int, letter: str) -> None:
     assert claims.make_seed(kind) != seed
 
 
-@pytest.mark.parametrize("text", ["", "x", "SU", "S" * 58, "SU" + "A" * 56, ABOUT, "é", SEED[:-4]])
-def test_what_is_no_seed_is_refused(text: str) -> None:
+NO_SEEDS = {
+    **{"empty": "", "short": "x", "a beginning": "SU", "letters": "S" * 58},
+    **{"a wrong checksum": "SU" + "A" * 56, "a public key": ABOUT, "not ASCII": "é"},
+    "cut": SEED[:-4],
+}
+
+
+@pytest.mark.parametrize("what", NO_SEEDS)
+def test_what_is_no_seed_is_refused(what: str) -> None:
     with pytest.raises(ValueError, match="seed"):
-        claims.public_key(text)
+        claims.public_key(NO_SEEDS[what])
 
 
 @pytest.mark.parametrize(
@@ -122,12 +129,15 @@ def test_a_login_s_name_is_that_in_its_jwt(tmp_path: Path) -> None:
     assert claims.name_in(path) == "m"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"user:password", b"\xff", claims.make_seed(USER).encode(), TOKEN.encode()],
-)
-def test_a_login_of_another_kind_has_no_name(content: bytes, tmp_path: Path) -> None:
+NO_JWTS = {
+    **{"empty": b"", "a password": b"user:password", "bad UTF-8": b"\xff"},
+    **{"a seed": claims.make_seed(USER).encode(), "a JWT alone": TOKEN.encode()},
+}
+
+
+@pytest.mark.parametrize("what", NO_JWTS)
+def test_a_login_of_another_kind_has_no_name(what: str, tmp_path: Path) -> None:
     path = tmp_path / "login"
     assert claims.name_in(path) is None
-    path.write_bytes(content)
+    path.write_bytes(NO_JWTS[what])
     assert claims.name_in(path) is None

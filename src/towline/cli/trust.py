@@ -1,0 +1,221 @@
+"""The commands that make and show what a fleet trusts, and the one that runs its broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from towline.cli import local
+from towline.cli.command import Command, Group
+from towline.cli.options import config_option, state_option
+from towline.cli.serve import address_of, level_option, start
+from towline.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from towline.runtime.config import Settings
+    from towline.runtime.nats_conf import Peers
+
+
+@click.group(cls=Group)
+def trust() -> None:
+    """Make and show the keys that a fleet stands on."""
+
+
+def _directory(config_file: str | None, state: str | None) -> Path:
+    from towline.runtime import config, state_directory
+
+    settings = config.load(config_file, state=state)
+    return state_directory.open_directory(local.directory(settings))
+
+
+@trust.command()
+@state_option
+@config_option
+def init(config_file: str | None, state: str | None) -> None:
+    """Make all keys and certificates of a new fleet, once."""
+    from towline.trust import keys, report
+
+    made = keys.create(_directory(config_file, state))
+    click.echo(f"Made in {made.directory}:\n")
+    click.echo(report.files(made))
+    click.echo(report.ADVICE)
+
+
+@trust.command()
+@state_option
+@config_option
+def status(config_file: str | None, state: str | None) -> None:
+    """Show which keys are on this machine, by what is public of them."""
+    from towline.trust import keys, report
+
+    click.echo(report.status(keys.open_trust(_directory(config_file, state))))
+
+
+@trust.command()
+@click.argument("machine_id", metavar="MACHINE_ID")
+@click.option(
+    "--expires", metavar="DURATION", help="How long it is good for, such as 90d; without, for good."
+)
+@state_option
+@config_option
+def login(machine_id: str, expires: str | None, config_file: str | None, state: str | None) -> None:
+    """Print a new login for a node's agent.
+
+    It is good for that machine id alone.
+    """
+    from towline.trust import keys
+    from towline.units import parse_duration
+    from towline.wire.target import InvalidTarget
+
+    found = keys.open_trust(_directory(config_file, state))
+    try:
+        click.echo(
+            found.node_login(machine_id, parse_duration(expires) if expires else 0.0), nl=False
+        )
+    except (InvalidTarget, ValueError) as error:
+        raise InvalidConfiguration("No login is made.", str(error)) from error
+
+
+def server_options(command: Any) -> Any:
+    """Add the options that say where a broker listens to a command."""
+    for option in reversed(
+        (
+            click.option(
+                "--listen", "broker_listen", metavar="HOST:PORT", help="Where parts reach it."
+            ),
+            click.option(
+                "--cluster",
+                "cluster_listen",
+                metavar="HOST:PORT",
+                help="Where the other brokers of its cluster reach it.",
+            ),
+            click.option(
+                "--route",
+                "cluster_routes",
+                metavar="HOST:PORT",
+                multiple=True,
+                help="Where it reaches another one of them. It may be given several times.",
+            ),
+            click.option(
+                "--name",
+                "broker_name",
+                metavar="NAME",
+                help="Its name, another for each of a cluster, in place of the machine's.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _listen(settings: Settings) -> str:
+    address_of(settings.broker_listen)
+    return settings.broker_listen
+
+
+def _peers(settings: Settings) -> Peers | None:
+    from towline.runtime.nats_conf import Peers
+
+    for address in (settings.cluster_listen, *settings.cluster_routes):
+        if address is not None:
+            address_of(address)
+    if settings.cluster_listen is not None and settings.cluster_routes:
+        return Peers(settings.cluster_listen, settings.cluster_routes)
+    if settings.cluster_listen is None and not settings.cluster_routes:
+        return None
+    raise InvalidConfiguration(
+        "A broker of a cluster needs both, where it is reached and where the others are.",
+        "Give --cluster HOST:PORT, and --route HOST:PORT for each of the others",
+    )
+
+
+def _name(settings: Settings) -> str:
+    import socket
+
+    name = settings.broker_name or socket.gethostname()
+    if not name or not name.isprintable() or any(letter.isspace() for letter in name):
+        raise InvalidConfiguration(
+            f"{name!r} can't be a broker's name.", "Give one without blanks with --name"
+        )
+    return name
+
+
+@click.command(cls=Command)
+@state_option
+@server_options
+@click.option(
+    "--address",
+    "broker_addresses",
+    metavar="NAME",
+    multiple=True,
+    help="A name or an address by which it is reached, beside those that this machine knows of "
+    "itself. It may be given several times.",
+)
+@config_option
+@level_option
+def broker(config_file: str | None, **flags: Any) -> None:
+    """Run a broker with the keys of towline trust init.
+
+    It is alone, or one of a cluster where it is given routes to the others.
+    """
+    for name in ("cluster_routes", "broker_addresses"):
+        flags[name] = list(flags[name])
+    settings, directory = start(config_file, "broker", **flags)
+    from towline.runtime import broker as process
+    from towline.runtime import state_directory
+    from towline.runtime.nats_conf import own_plan
+    from towline.runtime.process import print_line, run, starting
+    from towline.trust import keys
+    from towline.trust.certificates import names_of_machine
+
+    lock = state_directory.Lock(directory, "broker")
+    found = keys.open_trust(directory)
+    listen, peers = _listen(settings), _peers(settings)
+    names = [*names_of_machine(), *settings.broker_addresses]
+    names += [address_of(each)[0] for each in (listen, *([peers.listen] if peers else ()))]
+    plan = own_plan(directory / "broker", found.path(keys.CA), listen, _name(settings), peers)
+
+    async def serve() -> None:
+        with starting("waiting for the server") as ready:
+
+            def answers() -> None:
+                print_line(f"The broker answers at tls://{listen}")
+                ready()
+
+            await process.run(found, plan, names, answers)
+
+    run(serve)
+    lock.close()
+
+
+@trust.command("nats-conf")
+@state_option
+@server_options
+@click.option("--store", metavar="DIR", required=True, help="Where the server keeps what it has.")
+@click.option("--certificate", metavar="FILE", required=True, help="The server's certificate.")
+@click.option("--key", metavar="FILE", required=True, help="The key of that.")
+@click.option(
+    "--ca", metavar="FILE", required=True, help="What signs the certificates of the other servers."
+)
+@config_option
+def nats_conf(
+    config_file: str | None, store: str, certificate: str, key: str, ca: str, **flags: Any
+) -> None:
+    """Print the configuration of a server of your own."""
+    from towline.runtime import config
+    from towline.runtime import nats_conf as configuration
+    from towline.trust import keys
+
+    flags["cluster_routes"] = list(flags["cluster_routes"])
+    settings = config.load(config_file, **flags)
+    found = keys.open_trust(local.directory(settings))
+    files = configuration.Encryption(Path(certificate), Path(key), Path(ca))
+    plan = configuration.Plan(
+        _listen(settings), _name(settings), Path(store), files, _peers(settings)
+    )
+    click.echo(configuration.nats_conf(plan, found.accounts()), nl=False)
+
+
+COMMANDS = (broker, trust)

@@ -1,0 +1,69 @@
+"""`towline broker`: a nats-server, alone or one of a cluster, that encrypts all that passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from towline.errors import InvalidConfiguration
+from towline.runtime.nats_conf import Plan, nats_conf
+from towline.runtime.nats_server import NatsServer
+from towline.runtime.state_directory import make_private, write_private
+from towline.trust.certificates import SERVER_LASTS
+from towline.trust.keys import Trust
+
+log = structlog.get_logger()
+
+RENEW_EVERY = SERVER_LASTS.total_seconds() / 2
+"""Seconds until a server that runs on gets another certificate."""
+
+
+async def run(
+    trust: Trust,
+    plan: Plan,
+    names: list[str],
+    ready: Callable[[], None],
+    *,
+    renew_every: float = RENEW_EVERY,
+) -> None:
+    """Run a broker until cancelled.
+
+    Args:
+        plan: what is its own, with encryption.
+        names: host names and addresses by which it is reached.
+        ready: called once it accepts connections.
+        renew_every: seconds; see the constant.
+
+    Raises:
+        InvalidConfiguration: the server could not be started, or has ended.
+    """
+    files = plan.encryption
+    assert files is not None
+    authority = trust.authority
+
+    def issue() -> None:
+        pair = authority.issue(names, connects=plan.peers is not None)
+        write_private(files.key, pair.key)
+        write_private(files.certificate, pair.certificate)
+
+    make_private(plan.store)
+    configuration = plan.store / "nats.conf"
+    server = NatsServer(configuration, None)
+    await server.end_orphan()
+    write_private(configuration, nats_conf(plan, trust.accounts()))
+    issue()
+    try:
+        await server.start(plan.listen)
+        ready()
+        ending = asyncio.create_task(server.wait())
+        while not (await asyncio.wait([ending], timeout=renew_every))[0]:
+            issue()
+            server.reload()
+            log.info("certificate renewed", certificate=str(files.certificate))
+        raise InvalidConfiguration(
+            f"The broker ended with status {ending.result()}.", "its log stands above"
+        )
+    finally:
+        await server.stop()

@@ -1,0 +1,75 @@
+"""A fleet on `towline broker`: encrypted, and each part with a login of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.command import CommandLine, failed
+from tests.testing.gate import Gate
+from tests.testing.own_broker import OwnBroker
+
+NODES = ("web-01", "web-02")
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Cluster]:
+    plans = [NodePlan(name) for name in NODES]
+    with Cluster(tmp_path_factory.mktemp("fleet"), plans, gate.env, broker=OwnBroker) as fleet:
+        yield fleet
+
+
+@pytest.mark.parametrize(("verb", "path"), [("POST", "pass"), ("POST", "once"), ("GET", "")])
+def test_all_nodes_carry_out_what_they_are_sent(
+    fleet: Cluster, gate: Gate, verb: str, path: str
+) -> None:
+    name = f"all-{path}"
+    target = f"/node/_all/gate/{path}".rstrip("/")
+    if verb == "GET":
+        answer = fleet.admin.get(target, params={"name": name})
+    else:
+        answer = fleet.admin.post(target, json={"name": name})
+    results = answer.raise_for_status().json()["results"]
+    assert {each["hostname"]: each["status"] for each in results} == dict.fromkeys(NODES, "ok")
+    assert [gate.passed(name, node) for node in NODES] == [1, 1]
+
+
+def test_waves_and_leave_and_a_lead_need_no_more_than_a_node_s_own_subjects(
+    fleet: Cluster, gate: Gate
+) -> None:
+    answer = fleet.admin.post(
+        "/node/_all/gate/once", params={"canary": "1"}, json={"name": "waves"}
+    )
+    assert answer.status_code == 202, answer.text
+    assert fleet.ended(answer.json()["job_id"])["status"] == "completed"
+    assert [gate.passed("waves", node) for node in NODES] == [1, 1]
+
+
+def test_a_node_s_machine_id_is_that_of_its_login(fleet: Cluster) -> None:
+    known = fleet.admin.get("/agent").json()["agents"]
+    assert {each["machine_id"] for each in known} == set(NODES)
+
+
+def test_a_login_is_for_one_machine_id(fleet: Cluster, tmp_path: Path) -> None:
+    login = fleet.broker.login_of("web-01")
+    said = failed(CommandLine(tmp_path)("agent", *login, "--machine-id", "web-02"))
+    assert "'web-01'" in said
+    assert "'web-02'" in said
+
+
+def test_a_fleet_is_whole_again_after_its_broker_was_killed(fleet: Cluster, gate: Gate) -> None:
+    assert isinstance(fleet.broker, OwnBroker)
+    (server,) = fleet.broker.servers
+    server.kill()
+    server.start()
+    server.wait_for_output("The broker answers at")
+    fleet.wait_here(*NODES)
+    answer = fleet.admin.post("/node/_all/gate/pass", json={"name": "again"})
+    assert answer.status_code == 202, answer.text
+    assert fleet.ended(answer.json()["job_id"])["status"] == "completed"

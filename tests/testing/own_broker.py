@@ -1,0 +1,151 @@
+"""`towline broker`: brokers of Towline's own, encrypted, with a login for each node."""
+
+import asyncio
+import contextlib
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+from nats.aio.client import Client
+
+from tests.testing.assembly import Assembly
+from tests.testing.broker import Broker
+from tests.testing.nats_protocol import Raw
+from tests.testing.ports import free_port, listening
+from tests.testing.process import TowlineProcess, wait_until
+from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
+
+
+class OwnBroker(Broker):
+    """Brokers that `towline broker` runs with the keys of one trust directory.
+
+    `trust` is that, `servers` are the processes, by whose state directories each has a copy of
+    what it needs of it.
+
+    Parameters: `directory` holds all state and logs; `size` is how many of them are one cluster.
+    """
+
+    def __init__(self, directory: Path, size: int = 1) -> None:
+        Assembly.__init__(self)
+        self._directory = directory
+        (directory / "fleet").mkdir()
+        self.trust: Trust = create(directory / "fleet")
+        self.ports = [free_port() for _ in range(size)]
+        self.routes = [free_port() for _ in range(size)] if size > 1 else []
+        self.servers: list[TowlineProcess] = []
+
+    def _start(self) -> None:
+        for number in range(len(self.ports)):
+            self.servers.append(self._parts.enter_context(self.server(number)))
+        for number in range(len(self.ports)):
+            self.servers[number].wait_for_output("The broker answers at tls://")
+
+    def state(self, number: int) -> Path:
+        """Return the state directory of one of them."""
+        return self._directory / f"broker-{number}"
+
+    def server(self, number: int) -> TowlineProcess:
+        """Return one of them, which isn't started yet, with what it needs of the keys."""
+        own = self.state(number) / "trust"
+        if not own.exists():
+            shutil.copytree(
+                self.trust.directory, own, ignore=shutil.ignore_patterns("offline", "controller")
+            )
+            own.parent.chmod(0o700)
+        arguments: list[str] = [
+            "--listen",
+            f"127.0.0.1:{self.ports[number]}",
+            "--name",
+            f"server-{number}",
+        ]
+        if self.routes:
+            arguments += ["--cluster", f"127.0.0.1:{self.routes[number]}"]
+            for port in self.routes:
+                if port != self.routes[number]:
+                    arguments += ["--route", f"127.0.0.1:{port}"]
+        return TowlineProcess(
+            *("broker", "--state", str(own.parent), *arguments),
+            logs=self._directory,
+            name=f"broker-{number}",
+            env={"TOWLINE_CONFIG": "/dev/null"},
+        )
+
+    @property
+    def ca(self) -> Path:
+        """The certificates to encrypt by."""
+        return self.trust.path(CA)
+
+    @property
+    def url(self) -> str:
+        """All of them, as `--nats` takes them."""
+        return ",".join(f"tls://127.0.0.1:{port}" for port in self.ports)
+
+    @property
+    def journal_login(self) -> list[str]:
+        """What a controller is given to reach it."""
+        return [
+            *("--nats", self.url, "--nats-ca", str(self.ca)),
+            *("--nats-credentials", str(self.trust.path(JOURNAL_LOGIN))),
+            *("--nodes-credentials", str(self.trust.path(NODES_LOGIN))),
+        ]
+
+    def login_of(self, hostname: str) -> list[str]:
+        """Return what the agent of one node is given: a login of its own."""
+        path = self._directory / f"{hostname}.creds"
+        if not path.exists():
+            path.touch(0o600)
+            path.write_text(self.trust.node_login(hostname))
+        return ["--nats", self.url, "--nats-ca", str(self.ca), "--nats-credentials", str(path)]
+
+    def raw(self, credentials: str, *, jwt: str | None = None, number: int = 0) -> Raw:
+        """Return a connection to one of them that speaks the protocol by hand."""
+        return Raw(self.ports[number], credentials, str(self.ca), jwt=jwt)
+
+    @contextlib.asynccontextmanager
+    async def client(self, login: Path, number: int = 0) -> AsyncIterator[Client]:
+        """Connect to one of them."""
+        context = ssl.create_default_context(cafile=self.ca)
+        client = await nats.connect(
+            f"tls://127.0.0.1:{self.ports[number]}",
+            tls=context,
+            user_credentials=str(login),
+            allow_reconnect=False,
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def wait_whole(self) -> None:
+        """Wait until each of them answers, and all of them store what they are given."""
+
+        async def whole() -> bool:
+            try:
+                for number in range(len(self.ports)):
+                    async with self.client(self.trust.path(JOURNAL_LOGIN), number) as client:
+                        streams = client.jetstream(timeout=3)
+                        await streams.add_stream(name="WHOLE", num_replicas=len(self.ports))
+                        await streams.delete_stream("WHOLE")
+            except (nats.errors.Error, OSError):
+                return False
+            return True
+
+        wait_until(lambda: asyncio.run(whole()), timeout=60, what="a whole cluster")
+
+    def start(self) -> None:
+        """Start those that don't run, and wait until they accept connections."""
+        for server, port in zip(self.servers, self.ports, strict=True):
+            if not server.running:
+                server.start()
+
+                def open_(port: int = port) -> bool:
+                    return listening(port)
+
+                server.wait_for(open_, what=f"port {port} open")
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        for server in self.servers:
+            server.stop()
