@@ -1,8 +1,10 @@
 """The OpenAPI document is valid, and the pull's entry is that of the published page."""
 
+import json
 import re
 from typing import Any
 
+import jsonschema_rs
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.system.openapi.document import PULL_PATH, content, entries, holds, resolved
@@ -24,6 +26,12 @@ PAGE_CODES = {"202", "400", "401", "403", "500"}
 def test_the_document_is_valid_openapi(api: dict[str, Any]) -> None:
     """References, parameters, names, schemas and their defaults: the validator sees to all."""
     OpenAPIV31SpecValidator(api).validate()
+
+
+def test_patterns_are_those_of_json_schema(api: dict[str, Any]) -> None:
+    for schema in api["components"]["schemas"].values():
+        for pattern in re.findall(r'"pattern":\s*("(?:[^"\\]|\\.)*")', json.dumps(schema)):
+            jsonschema_rs.validator_for({"pattern": json.loads(pattern)})  # which raises
 
 
 def test_every_operation_says_in_a_line_what_it_does(api: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
     of_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     for schema in components.values():
         _without_null(schema)
+        _with_patterns_of_json_schema(schema)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in offered:
         taken = {
@@ -220,3 +221,15 @@ def _without_null(schema: dict[str, Any]) -> None:
             rest = {k: v for k, v in field.items() if k not in ("anyOf", "default")}
             kind = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
             schema["properties"][name] = kind | rest
+
+
+def _with_patterns_of_json_schema(schema: Any) -> None:
+    """Write the end of a text as JSON Schema's dialect has it: `$`, which is no other there."""
+    if isinstance(schema, list):
+        for each in schema:
+            _with_patterns_of_json_schema(each)
+    elif isinstance(schema, dict):
+        if isinstance(pattern := schema.get("pattern"), str):
+            schema["pattern"] = pattern.replace(r"\Z", "$")
+        for each in schema.values():
+            _with_patterns_of_json_schema(each)
