@@ -12,7 +12,6 @@ from __future__ import annotations
 from towline.client.aio.client import AsyncClient
 from towline.client.aio.job import AsyncJob
 from towline.client.models import JobSnapshot, Progress
-from towline.client.options import EventFilters, JobFilters
 from towline.client.sync.client import Client
 from towline.client.sync.job import Job
 from towline.endpoint import Event
@@ -35,10 +34,8 @@ __all__ = [
     "Client",
     "Credential",
     "Event",
-    "EventFilters",
     "Job",
     "JobEvent",
-    "JobFilters",
     "JobOptions",
     "JobPage",
     "JobSnapshot",

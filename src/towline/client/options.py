@@ -1,17 +1,18 @@
-"""What callers choose: how a job is carried out, and which jobs and events they want."""
+"""What callers choose: how a job is carried out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from towline.endpoints.fields import KnownStatus
+from towline.endpoint import Endpoint
 from towline.options import JobOptions
 
 P = ParamSpec("P")
 C = TypeVar("C")
+R = TypeVar("R")
 
 WAIT = 30.0
 """Seconds that a request waits for results by default. The request asks for it: what the controller
@@ -19,21 +20,21 @@ is configured to may be longer than the HTTP request may take."""
 USUAL = JobOptions(wait=WAIT)
 
 
-def as_options(
-    kind: Callable[P, JobOptions],
-) -> Callable[[Callable[[C, dict[str, Any]], C]], Callable[Concatenate[C, P], C]]:
-    """Let a method take the fields of a struct as keyword arguments, each by its type.
+def taking(
+    kind: Callable[P, Any] | Endpoint[P, Any],
+) -> Callable[[Callable[[C, dict[str, Any]], R]], Callable[Concatenate[C, P], R]]:
+    """Let a method take the parameters of an endpoint as its own, each by its type.
 
     Args:
-        kind: the struct.
+        kind: the endpoint; or a struct whose fields the method is to take.
     """
 
-    def decorate(method: Callable[[C, dict[str, Any]], C]) -> Callable[Concatenate[C, P], C]:
-        def taking(client: C, /, *args: P.args, **kwargs: P.kwargs) -> C:
+    def decorate(method: Callable[[C, dict[str, Any]], R]) -> Callable[Concatenate[C, P], R]:
+        def take(client: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             return method(client, dict(kwargs))
 
-        taking.__doc__ = method.__doc__
-        return taking
+        take.__doc__ = method.__doc__
+        return take
 
     return decorate
 
@@ -42,29 +43,3 @@ def changed(options: JobOptions, given: dict[str, Any]) -> JobOptions:
     """Return `options` with those that are given, and not None, in place of its own."""
     changes = {name: value for name, value in given.items() if value is not None}
     return msgspec.structs.replace(options, **changes)
-
-
-class JobFilters(TypedDict, total=False):
-    """Which jobs a page has. A time is one of RFC 3339, or a duration: that long ago."""
-
-    status: KnownStatus | None
-    operation: str | None
-    target: str | None
-    node: str | None
-    caller: str | None
-    since: str | None
-    until: str | None
-    limit: int
-    offset: int
-    cursor: str | None
-
-
-class EventFilters(TypedDict, total=False):
-    """Which events a stream has; `event` takes several kinds, separated by commas."""
-
-    operation: str | None
-    target: str | None
-    node: str | None
-    caller: str | None
-    event: str | None
-    since: str | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator
-from typing import Any, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, ParamSpec, Self, TypeVar
 
 import httpx
 import httpx_sse
@@ -19,10 +19,8 @@ from towline.client.models import Progress
 from towline.client.options import (
     USUAL,
     WAIT,
-    EventFilters,
-    JobFilters,
-    as_options,
     changed,
+    taking,
 )
 from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
 from towline.endpoint import Endpoint, Event, Stream
@@ -68,7 +66,7 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    @as_options(JobOptions)
+    @taking(JobOptions)
     def with_options(self, given: dict[str, Any]) -> Self:
         """Return a client with other job options, on the same connections; see `JobOptions`.
 
@@ -146,13 +144,10 @@ class AsyncClient:
         """Return a job, waiting up to `wait` seconds for its end."""
         return await self.call(jobs.get, id=job_id, options=Waiting(wait=wait or None))
 
-    async def jobs(self, **filters: Unpack[JobFilters]) -> JobPage:
-        """Return a page of jobs, the newest first.
-
-        Args:
-            filters: see `JobFilters`.
-        """
-        return await self._do(calls.of(jobs.list_jobs, dict(filters), self._options))
+    @taking(jobs.list_jobs)
+    async def jobs(self, given: dict[str, Any]) -> JobPage:
+        """Return a page of jobs, the newest first; which, say the parameters of the endpoint."""
+        return await self.call(jobs.list_jobs, **given)
 
     async def cancel(self, job_id: str, *, wait: float = WAIT) -> Cancelled:
         """Stop a job, and wait up to `wait` seconds until it has stopped."""
@@ -184,16 +179,14 @@ class AsyncClient:
         """
         return self.stream(events.of_job, id=job_id, after=after)
 
-    def events(
-        self, *, after: str | None = None, **filters: Unpack[EventFilters]
-    ) -> AsyncIterator[Event[JobEvent]]:
+    @taking(events.of_all)
+    def events(self, given: dict[str, Any]) -> AsyncIterator[Event[JobEvent]]:
         """Yield the events of all jobs, for ever, across interruptions.
 
-        Args:
-            after: the id of the event to go on behind; None for those from now on.
-            filters: see `EventFilters`.
+        Which, say the parameters of the endpoint: `after` is the id of the event to go on behind,
+        None for those from now on.
         """
-        return self.stream(events.of_all, after=after, **filters)
+        return self.stream(events.of_all, **given)
 
     async def progress(self, job_id: str, *, node: str | None = None) -> AsyncIterator[Progress]:
         """Yield how far a job is, until its end, across interruptions.
