@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from towline.agent.docker.kind import Kind
-from towline.agent.docker.pull.words.row import Row
-from towline.agent.docker.pull.words.table import TABLE
+from towline.agent.docker.pull.words import TABLE, Row
 
 PATH = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 
@@ -18,7 +17,7 @@ failure stands in the job's timeline ("attempt 1 of 5 failed: … (passing; trie
 The words are those of Docker Engine 20.10 (the classic store), Docker Engine 29 (the containerd \
 image store) and Podman 4.3, each provoked on such an engine unless it says otherwise \
 (`tests/parts/agent/docker/pull`). Names, digests and addresses are examples. This page is made \
-from the table in `src/towline/agent/docker/pull/words`, by `scripts/troubleshooting.py`.
+from the table in `src/towline/agent/docker/pull/words.toml`, by `scripts/troubleshooting.py`.
 """
 
 _KINDS: dict[Kind, tuple[str, str]] = {

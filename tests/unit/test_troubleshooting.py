@@ -3,7 +3,7 @@
 from scripts.troubleshooting import PATH, page
 
 from towline.agent.docker.kind import Kind
-from towline.agent.docker.pull.words.table import TABLE
+from towline.agent.docker.pull.words import TABLE
 
 
 def test_the_page_is_made_from_the_table_as_it_is() -> None:

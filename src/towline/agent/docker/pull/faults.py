@@ -1,8 +1,8 @@
 """What failed pulls mean: which to try again, and which not.
 
 Engines say it in words only, their registry's and their own, and those differ from engine to
-engine: see the table in `words`. Before a word is looked for it is asked whose words they are: what
-an engine's store says is never taken for the registry's.
+engine: see the table, `words.toml`. Before a word is looked for it is asked whose words they are:
+what an engine's store says is never taken for the registry's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from towline.agent.docker.errors import (
     UnreadableAnswer,
 )
 from towline.agent.docker.kind import Kind
-from towline.agent.docker.pull.words.row import Row, Speaker
-from towline.agent.docker.pull.words.table import TABLE
+from towline.agent.docker.pull.words import TABLE, Row, Speaker
 from towline.errors import TaskFailed
 from towline.wire.reference import Reference
 

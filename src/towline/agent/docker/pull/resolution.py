@@ -17,7 +17,6 @@ from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.attempt import Attempt, Hook
 from towline.agent.docker.pull.faults import classify
 from towline.agent.docker.pull.releases import Releases
-from towline.agent.docker.pull.words.registry import NO_BLOB, NO_MANIFEST
 from towline.agent.provider import Task
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.units import timestamp
@@ -27,7 +26,6 @@ log = structlog.get_logger()
 
 RETRY_EVERY = 2.0
 """Seconds between questions for what another node has found, while no controller answers."""
-_GONE = (NO_BLOB, NO_MANIFEST)
 
 
 class Resolution(Hook):
@@ -75,7 +73,8 @@ class Resolution(Hook):
     def explain(self, attempt: Attempt, error: TaskFailed) -> TaskFailed:
         """Say of a digest that is gone which node resolved the tag to it."""
         lead = attempt.lead
-        if lead is None or classify(error, attempt.order.reference).row not in _GONE:
+        row = classify(error, attempt.order.reference).row
+        if lead is None or row is None or not row.gone:
             return error
         return Hopeless(
             f"{attempt.order.name} was {lead.value} when {lead.hostname} resolved it for this "

@@ -5,8 +5,7 @@ import pytest
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable, Hopeless, Passing
 from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.faults import classify
-from towline.agent.docker.pull.words.row import Row, Said
-from towline.agent.docker.pull.words.table import TABLE
+from towline.agent.docker.pull.words import TABLE, Row, Said
 from towline.errors import TaskFailed
 from towline.wire.reference import Reference
 

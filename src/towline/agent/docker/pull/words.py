@@ -1,18 +1,15 @@
-"""What a row of the table of words holds."""
+"""The table of words (`words.toml`): what is said of pulls that fail, and what it means."""
 
 from __future__ import annotations
 
 import enum
 import re
 from functools import cached_property
+from importlib import resources
 
 import msgspec
 
 from towline.agent.docker.kind import Kind
-
-CLASSIC = "Engine 20.10"
-CONTAINERD = "Engine 29"
-PODMAN = "Podman 4.3"
 
 
 class Speaker(enum.Enum):
@@ -24,7 +21,7 @@ class Speaker(enum.Enum):
     WAY = "what lies between engine and registry"
 
 
-class Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Words as they appeared, with neutral names.
 
     Attributes:
@@ -37,7 +34,7 @@ class Said(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-class Row(msgspec.Struct, frozen=True, dict=True):
+class Row(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
     """One thing that goes wrong, by the words in which it is told.
 
     Attributes:
@@ -49,6 +46,7 @@ class Row(msgspec.Struct, frozen=True, dict=True):
         cause: why it happens.
         mend: what somebody can do, as a clause that stands in errors, too; "" for nothing special.
         attempts: how many may end so before a pull is given up, where that is not the kind's.
+        gone: whether the registry doesn't have, or no more, what a digest names.
     """
 
     kind: Kind
@@ -59,6 +57,7 @@ class Row(msgspec.Struct, frozen=True, dict=True):
     cause: str
     mend: str = ""
     attempts: int | None = None
+    gone: bool = False
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -67,3 +66,9 @@ class Row(msgspec.Struct, frozen=True, dict=True):
     def matches(self, words: str) -> bool:
         """Return whether the words are this row's."""
         return self._pattern.search(words) is not None
+
+
+TABLE: list[Row] = msgspec.toml.decode(
+    resources.files(__package__).joinpath("words.toml").read_bytes(), type=dict[str, list[Row]]
+)["row"]
+"""The rows, in the order in which they are looked for."""
