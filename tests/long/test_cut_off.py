@@ -1,6 +1,5 @@
 """A network that stalls: what an agent did meanwhile arrives once."""
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -24,8 +23,6 @@ from tests.testing.passages import (
 from tests.testing.process import TowlineProcess, wait_until
 from tests.testing.relay import Cable
 
-_names = (f"fault{number}" for number in itertools.count())
-
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
@@ -45,10 +42,8 @@ def system(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 @pytest.fixture
 def name(gate: Gate) -> Iterator[str]:
     """What nothing has passed under yet; whatever is held under it is let go with the test."""
-    name = next(_names)
-    yield name
-    for held in gate.directory.glob(f"{name}*.held"):
-        held.unlink()
+    with gate.name() as name:
+        yield name
 
 
 @pytest.mark.smoke

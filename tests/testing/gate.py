@@ -1,6 +1,9 @@
 """Operations whose running a test holds back, and counts from outside."""
 
+import contextlib
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -77,9 +80,18 @@ class Gate:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         (directory / f"{MODULE}.py").write_text(_SOURCE)
+        self._names = (f"name{number}" for number in itertools.count())
         path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
         self.env = {"TOWLINE_OPERATIONS": MODULE, "PYTHONPATH": path}
         """What the parts' environment needs to know the operations."""
+
+    @contextlib.contextmanager
+    def name(self) -> Iterator[str]:
+        """Yield what nothing has passed under yet; whatever is held under it is let go then."""
+        name = next(self._names)
+        yield name
+        for held in self.directory.glob(f"{name}*.held"):
+            held.unlink()
 
     def hold(self, name: str) -> None:
         """Hold back what passes under this name from now on."""

@@ -1,11 +1,12 @@
-"""Operations that no catalog knows, for tests of what operations are."""
+"""Operations that only tests know."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from towline.operation import NODE, Effect, Operation
+from towline.operation import NODE, Effect, Operation, catalog, operation
 
 
 class Done(msgspec.Struct):
@@ -25,3 +26,15 @@ def make(
     return Operation(
         function, name=name, route=route, permission=permission, effect=effect, **options
     )
+
+
+@contextlib.contextmanager
+def registered(run: Callable[..., Any], *effects: Effect) -> Iterator[None]:
+    """Have the catalog know `test.read` and the like, for each of these effects, for a while."""
+    names = [f"test.{effect.value}" for effect in effects]
+    for name, effect in zip(names, effects, strict=True):
+        route = f"POST {name.replace('.', '/')}"
+        operation(name, route, permission="test:write", effect=effect)(run)
+    yield
+    for name in names:
+        catalog.remove(name)

@@ -15,11 +15,12 @@ from tests.testing.broker import Broker
 from tests.testing.controllers import Attached, Controllers, attached
 from tests.testing.doubles import ProviderDouble, until
 from tests.testing.ledger import on_disk
+from tests.testing.operations import Done, registered
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
 from towline.broker.settings import Settings
-from towline.operation import NODE, Effect, catalog, operation
+from towline.operation import NODE, Effect
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.wire.event import CANCELLED, COMPLETED
 from towline.wire.job import Job, new_id
@@ -30,10 +31,6 @@ from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 from towline.wire.target import Label
 
 MACHINE = "0123456789abcdef0123456789abcdef"
-
-
-class Done(msgspec.Struct):
-    changed: bool = False
 
 
 class Work:
@@ -59,16 +56,8 @@ def work() -> Iterator[Work]:
         await made.gate.wait()
         return Done()
 
-    for effect in Effect:
-        operation(
-            f"test.{effect.value}",
-            f"POST test/{effect.value}",
-            permission="test:write",
-            effect=effect,
-        )(run)
-    yield made
-    for effect in Effect:
-        catalog.remove(f"test.{effect.value}")
+    with registered(run, *Effect):
+        yield made
 
 
 @pytest.fixture

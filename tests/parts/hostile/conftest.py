@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nats
 import pytest
 from nats.aio.client import Client
@@ -16,6 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.testing.broker import Broker
 from tests.testing.messages import MACHINE
+from tests.testing.operations import Done, registered
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
@@ -27,7 +27,7 @@ from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submit import Submission
 from towline.controller.permissions import Bounds
-from towline.operation import Effect, catalog, operation
+from towline.operation import Effect, catalog
 from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
 from towline.wire.target import ALL
 
@@ -35,10 +35,6 @@ ALLOWED_LINES = 60
 """Lines that the log may have grown by, however many messages there were."""
 BROKEN = ("broke off", "part ended", "not processed", "not folded", "not taken", "not stored")
 """What the log says where something was not expected."""
-
-
-class Done(msgspec.Struct):
-    changed: bool = False
 
 
 class Work:
@@ -64,16 +60,8 @@ async def work() -> AsyncIterator[Work]:
     async def run(node: Any) -> Done:
         return await work(node)
 
-    for effect in (Effect.CONVERGE, Effect.READ):
-        operation(
-            f"test.{effect.value}",
-            f"POST test/{effect.value}",
-            permission="test:write",
-            effect=effect,
-        )(run)
-    yield work
-    for effect in (Effect.CONVERGE, Effect.READ):
-        catalog.remove(f"test.{effect.value}")
+    with registered(run, Effect.CONVERGE, Effect.READ):
+        yield work
 
 
 @pytest.fixture

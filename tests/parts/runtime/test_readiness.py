@@ -1,5 +1,6 @@
 """What parts send to the service manager, and when: with one real broker."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import httpx
 import pytest
 
 from tests.testing.broker import Broker
+from tests.testing.controllers import Controllers, attached
+from tests.testing.doubles import until
 from tests.testing.process import TowlineProcess
 from tests.testing.up import ServiceManager
 from towline.broker.journal import STREAMS
@@ -70,3 +73,49 @@ def test_a_controller_without_its_broker_ends_at_once_all_the_same(
         assert controller.stop() == 0
     assert manager.count("READY=1") == 0
     assert "Traceback" not in controller.stderr
+
+
+def agent_of(broker: Broker, directory: Path, *, notify: str) -> TowlineProcess:
+    """Return an agent of that broker's; it isn't started."""
+    return TowlineProcess(
+        "agent",
+        *("--state", directory / "agent", "--engine", "none"),
+        *("--nats", broker.url, "--nats-credentials", broker.logins.agents),
+        logs=directory,
+        env={"TOWLINE_CONFIG": "/dev/null", "NOTIFY_SOCKET": notify},
+    )
+
+
+async def test_an_agent_is_ready_when_the_fleet_knows_that_its_node_is_here(
+    broker: Broker, manager: ServiceManager, tmp_path: Path
+) -> None:
+    with agent_of(broker, tmp_path, notify=manager.address) as agent:
+        manager.wait_for("STATUS=waiting for the broker")
+        agent.wait_for(lambda: "broker not reachable" in agent.stderr, what="an attempt")
+        assert manager.count("READY=1") == 0
+
+        broker.start()
+        agent.wait_for(lambda: "not registered yet" in agent.stderr, what="a connection")
+        assert manager.count("READY=1") == 0
+
+        controllers = Controllers()
+        async with attached(broker, controllers):
+            await asyncio.to_thread(manager.wait_for, "READY=1")
+            await until(lambda: controllers.heartbeats)
+            assert len(controllers.registrations) == 1
+
+            assert await asyncio.to_thread(agent.stop) == 0
+            manager.wait_for("STOPPING=1")
+            await until(lambda: controllers.heartbeats[-1].leaving)
+        assert manager.count("READY=1") == 1
+        assert {notification.pid for notification in manager.received} == {agent.pid}
+
+
+def test_an_agent_asks_for_more_time_while_it_waits_for_its_broker(
+    broker: Broker, manager: ServiceManager, tmp_path: Path
+) -> None:
+    with agent_of(broker, tmp_path, notify=manager.address) as agent:
+        manager.wait_for("EXTEND_TIMEOUT_USEC=60000000")
+        assert agent.stop() == 0
+    assert manager.count("READY=1") == 0
+    assert "Traceback" not in agent.stderr

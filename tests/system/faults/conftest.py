@@ -3,7 +3,6 @@
 The second of each reaches the broker over a cable, on which tests do it harm.
 """
 
-import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,8 +14,6 @@ from tests.testing.gate import Gate
 from tests.testing.passages import ONE, TWO
 from tests.testing.process import wait_until
 from tests.testing.relay import Cable
-
-_names = (f"fault{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="package")
@@ -71,7 +68,5 @@ def other(system: Cluster) -> httpx.Client:
 @pytest.fixture
 def name(gate: Gate) -> Iterator[str]:
     """What nothing has passed under yet; whatever is held under it is let go with the test."""
-    name = next(_names)
-    yield name
-    for held in gate.directory.glob(f"{name}*.held"):
-        held.unlink()
+    with gate.name() as name:
+        yield name

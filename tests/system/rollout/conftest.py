@@ -1,7 +1,6 @@
 """Five nodes and two controllers for jobs in waves, with gates that hold operations back."""
 
 import importlib
-import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.command import CommandLine
 from tests.testing.gate import MODULE, Gate
 from towline.operation import catalog
-
-_names = (f"wave{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="package")
@@ -39,10 +36,8 @@ def system(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
 @pytest.fixture
 def name(gate: Gate) -> Iterator[str]:
     """What nothing has passed under yet; whatever is held under it is let go with the test."""
-    name = next(_names)
-    yield name
-    for held in gate.directory.glob(f"{name}*.held"):
-        held.unlink()
+    with gate.name() as name:
+        yield name
 
 
 @pytest.fixture
