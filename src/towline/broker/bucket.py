@@ -213,9 +213,7 @@ class Bucket(Generic[T]):
         Args:
             all_read: called when what the bucket held is yielded.
         """
-        follower = Follower(
-            self._jetstream, self._stream, subjects=[self.subject(">")], newest=True
-        )
+        follower = Follower(self._jetstream, self._stream, newest=True)
         session, live = 0, False
         async for message in follower.with_ends():
             if session != follower.sessions:

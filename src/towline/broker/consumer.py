@@ -66,13 +66,11 @@ class Follower:
 
     Args:
         stream: the stream's name.
-        subjects: which of its messages; empty for all.
-        after: the sequence to go on after; None for only what comes from now on. A stream that is
-            made anew meanwhile is followed from its start.
+        after: the sequence to go on after. A stream that is made anew meanwhile is followed from
+            its start.
         newest: begin with the newest message of each subject, after every interruption (for
             key-value buckets, whose sequences start over where they are kept in memory).
-        batch: how many messages the broker may send ahead.
-        heartbeat, cluster_heartbeat, pull_expires: seconds; see the constants.
+        heartbeat, pull_expires: seconds; see the constants.
     """
 
     def __init__(
@@ -80,21 +78,16 @@ class Follower:
         jetstream: JetStream,
         stream: str,
         *,
-        subjects: list[str] | None = None,
-        after: int | None = 0,
+        after: int = 0,
         newest: bool = False,
-        batch: int = BATCH,
         heartbeat: float = HEARTBEAT,
-        cluster_heartbeat: float = CLUSTER_HEARTBEAT,
         pull_expires: float = PULL_EXPIRES,
     ) -> None:
         self._jetstream = jetstream
         self._stream = stream
-        self._subjects = subjects or []
         self._after = after
         self._newest = newest
-        self._batch = batch
-        self._heartbeat = cluster_heartbeat if jetstream.connection.clustered else heartbeat
+        self._heartbeat = CLUSTER_HEARTBEAT if jetstream.connection.clustered else heartbeat
         self._pull_expires = pull_expires
         self._delivered = 0
         self._empty = False
@@ -128,8 +121,8 @@ class Follower:
 
     # The consumer
 
-    async def _make_consumer(self, client: Client) -> str:
-        """Make what the broker delivers by, over this connection; return its name."""
+    async def _make_consumer(self) -> str:
+        """Make what the broker delivers by; return its name."""
         if not self._newest:
             await self._locate()
         body = {"stream_name": self._stream, "config": self._config()}
@@ -144,49 +137,29 @@ class Follower:
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": 60 * NANOSECONDS,
-            **self._filter(),
             **self._start(),
         }
 
-    def _filter(self) -> dict[str, Any]:
-        if len(self._subjects) == 1:
-            return {"filter_subject": self._subjects[0]}
-        return {"filter_subjects": self._subjects} if self._subjects else {}
-
     def _start(self) -> dict[str, Any]:
         if self._newest:
-            return {"deliver_policy": "last_per_subject"}
-        if self._after is None:
-            return {"deliver_policy": "new"}
-        if self._after == 0:
-            return {"deliver_policy": "all"}
+            return {"deliver_policy": "last_per_subject", "filter_subject": ">"}
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._after + 1}
 
-    async def _locate(self) -> dict[str, Any]:
-        """Find where to go on; return what the broker says of the stream.
-
-        The stream may have been made anew since, or have lost its end.
-        """
-        info = await self._find_stream()
-        last = int(info["state"]["last_seq"])
-        if self._after is None or self._after > last:
-            self._after = last
-        return info
-
-    async def _find_stream(self) -> dict[str, Any]:
+    async def _locate(self) -> None:
+        """Find where to go on: the stream may have been made anew since, or have lost its end."""
         info = await self._jetstream.call(f"STREAM.INFO.{self._stream}")
         if self.created not in (None, info["created"]):
             log.warning("stream made anew", stream=self._stream)
             self._after = 0
         self.created = info["created"]
-        return info
+        self._after = min(self._after, int(info["state"]["last_seq"]))
 
     # Deliveries
 
     async def _session(self) -> AsyncIterator[Message | None]:
         """Yield messages until the connection, the consumer or the order of delivery is lost."""
         client = await self._jetstream.connection.client()
-        consumer = await self._make_consumer(client)
+        consumer = await self._make_consumer()
         self.sessions += 1
         self._delivered = 0
         self.ready.set()
@@ -214,7 +187,7 @@ class Follower:
                         request,
                         reply=inbox,
                     )
-                    outstanding = self._batch
+                    outstanding = BATCH
                 try:
                     # A message that waits already needs no timer.
                     if not queue.empty():
@@ -255,7 +228,7 @@ class Follower:
     def _request(self) -> dict[str, int]:
         """Return the body of a pull request: within two heartbeats something answers it."""
         return {
-            "batch": self._batch,
+            "batch": BATCH,
             "expires": int(self._pull_expires * NANOSECONDS),
             "idle_heartbeat": int(self._heartbeat * NANOSECONDS),
         }
