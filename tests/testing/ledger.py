@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from structlog.testing import capture_logs
 
-from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import Change
 from towline.wire.event import COMPLETED, Event
 from towline.wire.job import Job, new_id
 from towline.wire.release import Release

@@ -12,9 +12,9 @@ import msgspec
 import structlog
 
 from towline.agent.asking import Controllers
-from towline.agent.changes import Change
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import Change
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable

@@ -11,9 +11,9 @@ import time
 import structlog
 
 from towline import __version__
-from towline.agent.changes import ENDED, Change
 from towline.agent.executor import Executor, Mode, job_of
 from towline.agent.ledger import Ledger, Unfinished, until
+from towline.agent.ledger.changes import ENDED, Change
 from towline.agent.outbox import Outbox
 from towline.broker.clock import Clock
 from towline.errors import BrokerUnreachable

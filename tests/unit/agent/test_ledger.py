@@ -21,8 +21,8 @@ from tests.testing.ledger import (
     open_tasks,
     outbox,
 )
-from towline.agent.changes import ENDED, OPEN
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import ENDED, OPEN
 from towline.errors import TowlineError
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.testing.ledger import EXPIRES, NOW, a_task, an_end, end, numbered, open_tasks, outbox
-from towline.agent.changes import ENDED, OPEN, Change
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import ENDED, OPEN, Change
 from towline.wire.event import Event
 from towline.wire.release import Release
 

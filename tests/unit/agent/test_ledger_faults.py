@@ -21,9 +21,9 @@ from tests.testing.ledger import (
     outbox,
 )
 from tests.testing.process import Process
-from towline.agent.changes import Change
 from towline.agent.ledger import Ledger
-from towline.agent.storage import SCHEMA
+from towline.agent.ledger.changes import Change
+from towline.agent.ledger.storage import SCHEMA
 from towline.errors import TowlineError
 
 WORK = """

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from tests.testing.doubles import until
 from tests.testing.ledger import full_disk, on_disk
 from tests.unit.agent.conftest import Body, Middle
-from towline.agent.changes import ENDED
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import ENDED
 from towline.broker import clock
 from towline.operation import Effect
 from towline.wire.event import CANCELLED, COMPLETED, EXPIRED, FAILED, SKIPPED

@@ -13,8 +13,8 @@ import pytest
 from tests.unit.model import controller, node
 from tests.unit.model.promises import Broken, Promises
 from tests.unit.model.world import World, draft
-from towline.agent.changes import ENDED
 from towline.agent.ledger import Ledger
+from towline.agent.ledger.changes import ENDED
 from towline.agent.runner import Runner as NodeRunner
 from towline.broker.listener import Received
 from towline.controller.jobs.reports import Reports

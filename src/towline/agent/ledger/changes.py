@@ -40,7 +40,7 @@ class Change:
 
 
 class Row(msgspec.Struct):
-    """A row of the table `task`; see `towline.agent.storage`."""
+    """A row of the table `task`; see `towline.agent.ledger.storage`."""
 
     job: str
     created: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from towline.agent.changes import ENDED, OPEN
+from towline.agent.ledger.changes import ENDED, OPEN
 from towline.errors import TowlineError
 
 VERSION = 2

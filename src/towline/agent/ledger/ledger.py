@@ -13,9 +13,9 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from towline.agent.changes import ABSENT, ENDED, OPEN, Batch, Change, Row, strike
-from towline.agent.disk import Disk
-from towline.agent.storage import open_database
+from towline.agent.ledger.changes import ABSENT, ENDED, OPEN, Batch, Change, Row, strike
+from towline.agent.ledger.disk import Disk
+from towline.agent.ledger.storage import open_database
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.event import RESULT_STATUS, Event
 from towline.wire.release import Release
