@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from towline.broker.answers import WrongLastSequence
@@ -11,19 +13,13 @@ from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.operation import catalog
 from towline.units import timestamp
-from towline.wire.cooldown import (
-    BUCKET,
-    INTERVAL,
-    LONGEST_ASKED,
-    Cooldown,
-    Refusal,
-    cooldown_key,
-    in_force,
-)
+from towline.wire.cooldown import INTERVAL, LONGEST_ASKED, Cooldown, Refusal, in_force
 from towline.wire.job import Job
 from towline.wire.report import CooldownQuestion
 
 log = structlog.get_logger()
+
+BUCKET = "cooldowns"
 
 
 class Cooldowns:
@@ -122,3 +118,8 @@ class Cooldowns:
 
     def _next(self, last: Cooldown | None, refusal: Refusal) -> Cooldown:
         return in_force(last, refusal, self._now(), interval=self._interval)
+
+
+def cooldown_key(registry: str) -> str:
+    """Return the key of a registry's cooldown: a host has dots, and an address brackets."""
+    return hashlib.sha256(msgspec.json.encode([registry])).hexdigest()[:32]

@@ -7,14 +7,10 @@ stands here; so does a node, for itself alone, while it reaches no controller.
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
 from towline.wire.fields import Count, Moment, Name, Text
 
-BUCKET = "cooldowns"
-"""The bucket with the cooldown of each registry."""
 LONGEST_ASKED = 6 * 3600.0
 """Seconds of a cooldown at most that a registry asks for: Docker Hub counts over six hours."""
 FIRST = 15.0
@@ -50,11 +46,6 @@ class Cooldown(msgspec.Struct, frozen=True):
     row: Count
     by: Name
     reason: Text
-
-
-def cooldown_key(registry: str) -> str:
-    """Return the key of a registry's cooldown: a host has dots, and an address brackets."""
-    return hashlib.sha256(msgspec.json.encode([registry])).hexdigest()[:32]
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.testing.broker import Broker
 from towline.broker.jetstream import JetStream
-from towline.controller.cooldowns import Cooldowns
+from towline.controller.cooldowns import Cooldowns, cooldown_key
 from towline.errors import BrokerUnreachable
 from towline.operations import docker, node
 from towline.wire.cooldown import FIRST, Cooldown
@@ -162,3 +162,9 @@ async def test_one_that_can_not_be_stored_is_an_error_and_counts_for_nobody(
         async with asyncio.timeout(30):
             await one.limited(other, "web-02", refused(other))
     assert one.of(other) is None
+
+
+def test_a_key_is_a_registry_s_own_and_fits_a_subject() -> None:
+    keys = {cooldown_key(each) for each in (REGISTRY, "registry.example", "[::1]:5000")}
+    assert len(keys) == 3
+    assert all(key.isalnum() for key in keys)

@@ -13,7 +13,6 @@ from towline.wire.cooldown import (
     LONGEST_RETURN,
     Cooldown,
     Refusal,
-    cooldown_key,
     in_force,
 )
 
@@ -108,9 +107,3 @@ def test_nothing_of_it_grows_without_end() -> None:
     assert found.until - found.since == LONGEST
     assert found.over - found.until == LONGEST_RETURN
     assert len(found.reason) == LONGEST_REASON
-
-
-def test_a_key_is_a_registry_s_own_and_fits_a_subject() -> None:
-    keys = {cooldown_key(each) for each in (REGISTRY, "registry.example", "[::1]:5000")}
-    assert len(keys) == 3
-    assert all(key.isalnum() for key in keys)
