@@ -29,7 +29,7 @@ def test_a_paused_job_releases_nobody_until_it_is_resumed(
 ) -> None:
     hold(gate, name)
     ann = system.client(system.token("write", subject="ann"))
-    job = made(system.admin, name, "max_parallel=1")
+    job = made(ann, name, "max_parallel=1")
     wait_begun(gate, name, "a1")
     answer = steer(ann, job, "pause")
     assert answer.status_code == 200, answer.text
@@ -77,8 +77,8 @@ def test_only_a_job_whose_nodes_wait_can_be_paused(
     wave = made(system.admin, name, "max_parallel=100%25")
     wait_until(lambda: "released" in kinds(now(system, wave)))
     declined(steer(system.admin, wave, what), 409, "waits any more")
-    reader = system.client(system.token("read"))
-    declined(steer(reader, wave, what), 403, "docker:write")
+    reader = system.client(system.token("read", subject="eve"))
+    declined(steer(reader, wave, what), 403, "job:admin")
     declined(steer(system.admin, "0" * 8 + wave[8:], what), 404, "There is no job")
     gate.open(name)
     system.ended(job)
