@@ -29,7 +29,7 @@ from towline.agent.host.facts import gather
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
 from towline.broker.settings import Settings
-from towline.controller.auth import create_token, load_key
+from towline.controller.token_keys import load_keys
 from towline.runtime import logs
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.runtime.process import run
@@ -220,9 +220,8 @@ class Fleet(Assembly):
     def _start(self) -> None:
         self.broker = self._parts.enter_context(Broker(self.directory))
         key = self.directory / "token.key"
-        load_key(key, create=True)
-        self.token = create_token(
-            load_key(key, create=False), subject="fleet", roles=["admin"], lifetime=86400
+        self.token = load_keys(key, create=True).create(
+            subject="fleet", roles=["admin"], lifetime=86400
         )
         for number in range(self._controllers):
             listen, name = f"127.0.0.1:{free_port()}", f"controller-{number}"

@@ -11,7 +11,7 @@ from tests.testing.assembly import Assembly
 from tests.testing.broker import Broker
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, wait_until
-from towline.controller.auth import create_token, load_key
+from towline.controller.token_keys import TokenKeys, load_keys
 
 NO_ENGINE = "none"
 PULL = "container/docker/pull"
@@ -156,16 +156,16 @@ class Cluster(Assembly):
         wait_until(knows_all, what=f"{name} to know all nodes")
 
     @property
-    def key(self) -> bytes:
+    def keys(self) -> TokenKeys:
         """What the controller signs tokens with."""
-        return load_key(self.directory / "controller" / "token.key", create=False)
+        return load_keys(self.directory / "controller" / "token.key", create=False)
 
     def token(
         self, *roles: str, permissions: list[str] | None = None, subject: str = "tests"
     ) -> str:
         """Return a token that holds for an hour."""
-        return create_token(
-            self.key, subject=subject, roles=list(roles), permissions=permissions, lifetime=3600
+        return self.keys.create(
+            subject=subject, roles=roles, permissions=permissions, lifetime=3600
         )
 
     def client(self, token: str | None, url: str | None = None) -> httpx.Client:

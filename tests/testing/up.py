@@ -12,7 +12,7 @@ import httpx
 
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, wait_until
-from towline.controller.auth import create_token, load_key
+from towline.controller.token_keys import load_keys
 
 
 class Up(TowlineProcess):
@@ -60,8 +60,8 @@ class Up(TowlineProcess):
 
     def client(self) -> httpx.Client:
         """Return an HTTP client of the API that may do all."""
-        key = load_key(self.state / "token.key", create=False)
-        token = create_token(key, subject="tests", roles=["admin"], lifetime=3600)
+        keys = load_keys(self.state / "token.key", create=False)
+        token = keys.create(subject="tests", roles=["admin"], lifetime=3600)
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 

@@ -45,8 +45,8 @@ RULES: dict[str, tuple[str, ...]] = {
     # The commands that start parts, or make what only a part reads.
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),
     "cli.trust": ("cli", "runtime", "trust", "wire"),
-    "cli.local": ("cli", "client", "controller.auth", "runtime"),
-    "cli.token": ("cli", "controller.auth", *OFFERED, "runtime"),
+    "cli.local": ("cli", "client", "controller.token_keys", "runtime"),
+    "cli.token": ("cli", "client", "controller.auth", "controller.token_keys", *OFFERED, "runtime"),
 }
 """What a room may import beside BASE; the longest name that a module begins with decides."""
 

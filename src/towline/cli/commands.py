@@ -98,7 +98,7 @@ LISTED = (
     ),
     Listed("resume", "Give nodes of a paused job their turn again.", ENDPOINTS),
     Listed("retry", "Do a job again where it did not succeed.", JOBS),
-    Listed("token", "Make tokens, and read them.", "towline.cli.token"),
+    Listed("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
     Listed("trust", "Make and show the keys that a fleet stands on.", TRUST),
     Listed("undrain", "Give work to a drained node again.", ENDPOINTS),
     Listed("up", "Run a broker, a controller and an agent on this machine.", SERVE),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.config import Settings
+from towline.units import parse_duration
+
+if TYPE_CHECKING:
+    from towline.controller.token_keys import ClientKey, TokenKeys
 
 TOKEN_LIFETIME = 3600.0
 """Seconds that a token is valid which a command makes for itself."""
@@ -36,21 +41,59 @@ def url(settings: Settings) -> str:
         ) from error
 
 
-def signing_key(settings: Settings) -> bytes:
-    """Return the key that signs tokens: that of the file named, else the state directory's own.
+def token_keys(settings: Settings, directory: Path) -> TokenKeys:
+    """Return the keys that sign tokens: those of the file named, else the directory's own.
+
+    These are made where there are none; raises as `signing_keys`.
+    """
+    from towline.controller.token_keys import load_keys
+    from towline.runtime import state_directory
+
+    if settings.token_key is None:
+        return load_keys(directory / state_directory.TOKEN_KEY, create=True)
+    return load_keys(Path(settings.token_key), create=False, named=True)
+
+
+def client_keys(settings: Settings) -> list[ClientKey]:
+    """Return the keys with which clients sign tokens of their own.
+
+    Raises:
+        InvalidConfiguration: a file can't be read, or a time is none.
+    """
+    from towline.controller.token_keys import LONGEST_LIFE, ClientKey, load_client_key
+
+    found = []
+    for name, each in settings.token_keys.items():
+        try:
+            longest = parse_duration(each.longest)
+        except ValueError as error:
+            raise InvalidConfiguration(
+                f"The tokens of {name!r} in token-keys are not valid for any time.", str(error)
+            ) from error
+        if longest > LONGEST_LIFE:
+            raise InvalidConfiguration(
+                f"The tokens of {name!r} in token-keys would be valid for too long.",
+                f"Write {LONGEST_LIFE / 86400:.0f}d, or less",
+            )
+        found.append(ClientKey(name, load_client_key(Path(each.file)), each.roles, longest))
+    return found
+
+
+def signing_keys(settings: Settings) -> TokenKeys:
+    """Return the keys that sign tokens: those of the file named, else the state directory's own.
 
     Raises:
         InvalidConfiguration: there is no key, or it can't be read. Only controllers make one: no
             controller accepts a token that is signed with a key of somebody else.
     """
-    from towline.controller import auth
+    from towline.controller.token_keys import load_keys
     from towline.runtime import state_directory
 
     if settings.token_key is not None:
-        return auth.load_key(Path(settings.token_key), create=False, named=True)
+        return load_keys(Path(settings.token_key), create=False, named=True)
     place = directory(settings)
     try:
-        return auth.load_key(place / state_directory.TOKEN_KEY, create=False)
+        return load_keys(place / state_directory.TOKEN_KEY, create=False)
     except InvalidConfiguration as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
@@ -67,18 +110,14 @@ def token(settings: Settings) -> str:
     Raises:
         InvalidConfiguration: there is no key to sign it with.
     """
-    from towline.controller import auth
-
     try:
-        key = signing_key(settings)
+        keys = signing_keys(settings)
     except InvalidConfiguration as error:
         raise InvalidConfiguration(
             "There is no token, and no key to make one with.",
             f"Give --token, or set TOWLINE_TOKEN. {error}",
         ) from error
-    return auth.create_token(
-        key, subject=f"local:{_person()}", roles=["admin"], lifetime=TOKEN_LIFETIME
-    )
+    return keys.create(subject=f"local:{_person()}", roles=["admin"], lifetime=TOKEN_LIFETIME)
 
 
 def _person() -> str:

@@ -177,16 +177,6 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     ]
 
 
-def _token_key(settings: config.Settings, directory: Path) -> bytes:
-    """Return the key that signs tokens: that of the file named, else the directory's own."""
-    from towline.controller import auth
-    from towline.runtime import state_directory
-
-    if settings.token_key is None:
-        return auth.load_key(directory / state_directory.TOKEN_KEY, create=True)
-    return auth.load_key(Path(settings.token_key), create=False, named=True)
-
-
 def _vault(settings: config.Settings, directory: Path) -> Vault:
     """Return what encrypts credentials, by the key of the file named, else the directory's."""
     from towline.runtime import keys
@@ -292,7 +282,8 @@ def up(config_file: str | None, **flags: Any) -> None:
     _engine(settings.engine)
     state_directory.hostname(settings.hostname)
     machine = state_directory.machine_id(directory, settings.machine_id)
-    _token_key(settings, directory)
+    local.token_keys(settings, directory)
+    local.client_keys(settings)
     _vault(settings, directory)
     trust = (trust_keys.open_trust if trust_keys.exists(directory) else trust_keys.create)(
         directory
@@ -365,7 +356,8 @@ def controller(config_file: str | None, **flags: Any) -> None:
         broker=_broker(settings),
         nodes=_nodes(settings),
         index=directory / "index.sqlite",
-        key=_token_key(settings, directory),
+        keys=local.token_keys(settings, directory),
+        clients=local.client_keys(settings),
         vault=_vault(settings, directory),
         roles=settings.roles,
         wait=settings.seconds("wait"),

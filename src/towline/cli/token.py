@@ -23,7 +23,7 @@ SEVERAL = "It may be given several times."
 
 @click.group(cls=Group)
 def token() -> None:
-    """Make tokens, and read them."""
+    """Make tokens, list, show and revoke them."""
 
 
 @token.command("create")
@@ -49,9 +49,15 @@ def token() -> None:
     default="90d",
     show_default=True,
     metavar="DURATION",
-    help="How long the token is valid.",
+    help="How long the token is valid, 365d at most.",
 )
-@click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
+@click.option(
+    "--token-key",
+    metavar="FILE",
+    help="The key to sign with, in place of asking the controller for a token.",
+)
+@click.option("--url", help="The controller to ask, in place of that of this machine.")
+@click.option("--token", help="The token to ask with, in place of one made here.")
 @state_option
 @config_option
 def create_token(
@@ -62,13 +68,68 @@ def create_token(
     config_file: str | None,
     **flags: Any,
 ) -> None:
-    """Print a new token, and nothing else."""
-    from towline import operations
-    from towline.controller import auth
-    from towline.endpoints import offered
+    """Print a new token, and nothing else.
 
+    The controller is asked for it, which then lists it. Where none is named and none runs here, it
+    is signed with the key in the state directory.
+    """
     settings = config.load(config_file, **flags)
     lifetime = duration(expires)
+    if flags["token_key"] is None:
+        made = _asked_for(settings, subject, roles, permissions, expires)
+        if made is not None:
+            print(made)
+            return
+    print(_signed(settings, subject, roles, permissions, lifetime))
+
+
+def _asked_for(
+    settings: config.Settings,
+    subject: str,
+    roles: tuple[str, ...],
+    permissions: tuple[str, ...],
+    expires: str,
+) -> str | None:
+    """Return a token that a controller has made; None where none is named and none is here."""
+    from towline.client import Client
+    from towline.endpoints import tokens
+    from towline.errors import ApiError
+
+    try:
+        url = settings.url or local.url(settings)
+    except InvalidConfiguration:
+        return None
+    token = local.token(settings) if settings.token is None else settings.token
+    with Client(url, token) as client:
+        try:
+            made = client.call(
+                tokens.create,
+                subject=subject,
+                roles=list(roles),
+                permissions=list(permissions) or None,
+                expires=expires,
+            )
+        except ApiError as error:
+            if error.status or settings.url is not None:
+                raise
+            return None
+    return made.token
+
+
+def _signed(
+    settings: config.Settings,
+    subject: str,
+    roles: tuple[str, ...],
+    permissions: tuple[str, ...],
+    lifetime: float,
+) -> str:
+    """Return a token that is signed here, of which no controller knows."""
+    from towline import operations
+    from towline.controller import auth
+    from towline.controller.token_keys import new_token_id
+    from towline.endpoints import offered
+
+    keys = local.signing_keys(settings)
     _check("role", roles, auth.ROLES.keys() | settings.roles.keys())
     if permissions:
         operations.load_extra(settings.operations)
@@ -80,15 +141,19 @@ def create_token(
             raise InvalidConfiguration.because("A permission is not valid", error) from error
         plain = [each.partition("@")[0] for each in permissions]
         _check("permission", plain, asked | {each.partition("@")[0] for each in granted})
-    print(
-        auth.create_token(
-            local.signing_key(settings),
-            subject=subject,
-            roles=list(roles),
-            permissions=list(permissions) or None,
-            lifetime=lifetime,
-        )
+    made = new_token_id()
+    token = keys.create(
+        subject=subject,
+        roles=roles,
+        permissions=permissions or None,
+        lifetime=lifetime,
+        id=made,
     )
+    print(
+        f"Signed here: towline token list doesn't have it; towline token revoke {made} revokes it.",
+        file=sys.stderr,
+    )
+    return token
 
 
 def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import jwt
 import msgspec
 
-from towline.controller.permissions import NARROWED, Bounds, Grant, parse_grant
+from towline.controller.permissions import NARROWED, Bounds, Grant, common, parse_grant
+from towline.controller.token_keys import (
+    ALGORITHM,
+    CLIENTS_ALGORITHM,
+    LONGEST_LIFE,
+    ClientKey,
+    TokenKeys,
+)
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
-from towline.runtime.secret_file import check_secret_file
-from towline.runtime.state_directory import keep_private
 from towline.wire.fields import Text
 
-ALGORITHM = "HS256"
-KEY_BYTES = 32
 LONGEST_TOKEN = 8192
 REMEMBERED = 4096
 """Verified tokens kept in memory: checking a signature costs more than a look-up."""
@@ -58,6 +60,7 @@ class Caller(msgspec.Struct, frozen=True):
         permissions: what the caller may do, as it is written; some of it is narrowed.
         expires: seconds since 1970; the token's `exp`.
         narrowed: what is narrowed, by the permission that it is without that.
+        token_id: the token's `jti`; "" for one without.
     """
 
     subject: str
@@ -65,6 +68,7 @@ class Caller(msgspec.Struct, frozen=True):
     permissions: frozenset[str]
     expires: float
     narrowed: Mapping[str, Sequence[Grant]] = {}
+    token_id: str = ""
 
     def require(self, permission: str) -> None:
         """Raise `Forbidden` unless the caller has `permission`, be it narrowed."""
@@ -102,59 +106,6 @@ def narrowed(permissions: Iterable[str]) -> dict[str, list[Grant]]:
     return found
 
 
-def load_key(path: Path, *, create: bool, named: bool = False) -> bytes:
-    """Return the key that signs tokens.
-
-    Args:
-        create: whether the file is made (mode 0600) where it isn't there.
-        named: whether somebody named the file, see `check_secret_file`.
-
-    Raises:
-        InvalidConfiguration: the file can't be read or made, is open to others, or is too short
-            for HS256.
-    """
-    name = "The key that signs tokens"
-    try:
-        if create and not path.exists():
-            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
-        check_secret_file(path, name, named=named)
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
-    if len(key) < KEY_BYTES:
-        raise InvalidConfiguration(
-            f"{name}, {str(path)!r}, is too short.",
-            f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
-        )
-    return key
-
-
-def create_token(
-    key: bytes,
-    *,
-    subject: str,
-    roles: list[str],
-    permissions: list[str] | None = None,
-    lifetime: float,
-) -> str:
-    """Return a signed token (JWT, HS256).
-
-    Args:
-        permissions: replaces what the roles give, where given.
-        lifetime: seconds.
-    """
-    now = int(time.time())
-    claims: dict[str, object] = {
-        "sub": subject,
-        "roles": roles,
-        "iat": now,
-        "exp": now + int(lifetime),
-    }
-    if permissions is not None:
-        claims["permissions"] = permissions
-    return jwt.encode(claims, key, algorithm=ALGORITHM)
-
-
 def roles_with(permissions: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return the built-in roles where operations ask for further `permissions`.
 
@@ -176,23 +127,31 @@ class Authenticator:
     """Checks tokens.
 
     Args:
-        key: what they are signed with.
+        keys: what the fleet's own tokens are signed with.
         roles: custom roles by name, beside `admin`, `write` and `read`.
         permissions: what the operations ask for.
         audiences: those whose tokens are taken. One that names no audience is always taken.
+        clients: the keys with which clients sign tokens of their own.
+        revoked: whether the token of an id was revoked.
         remembered: verified tokens that are kept in memory; see the constant.
+
+    Attributes:
+        roles: the permissions of each role, by name.
+        permissions: all that any role holds or anything asks for.
     """
 
     def __init__(
         self,
-        key: bytes,
-        roles: dict[str, list[str]] | None = None,
+        keys: TokenKeys,
+        roles: Mapping[str, Iterable[str]] | None = None,
         permissions: Iterable[str] = (),
         audiences: Iterable[str] = (),
         *,
+        clients: Sequence[ClientKey] = (),
+        revoked: Callable[[str], bool] = lambda token_id: False,
         remembered: int = REMEMBERED,
     ) -> None:
-        self._key = key
+        self._keys = keys
         custom = {name: frozenset(granted) for name, granted in (roles or {}).items()}
         for name, granted in custom.items():
             try:
@@ -201,8 +160,18 @@ class Authenticator:
                 raise InvalidConfiguration.because(
                     f"The role {name!r} is not valid", error
                 ) from error
-        self._roles = roles_with(permissions) | custom
+        self.roles = roles_with(permissions) | custom
+        self.permissions = frozenset[str]().union(*self.roles.values())
+        for client in clients:
+            for role in client.roles:
+                if role not in self.roles:
+                    raise InvalidConfiguration(
+                        f"There is no role {role!r}, which token-keys gives {client.name!r}.",
+                        f"There are: {', '.join(sorted(self.roles))}",
+                    )
         self._audiences = frozenset(audiences)
+        self._clients = {client.name: client for client in clients}
+        self._revoked = revoked
         self._remembered = remembered
         self._known: dict[str, Caller] = {}
 
@@ -210,8 +179,8 @@ class Authenticator:
         """Return who `token` stands for.
 
         Raises:
-            Unauthorized: there is none, or it is malformed, expired, not signed by us, or for
-                others. The token itself is never repeated.
+            Unauthorized: there is none, or it is malformed, expired, revoked, valid for too long,
+                not signed by us, or for others. The token itself is never repeated.
         """
         if not token:
             raise Unauthorized(
@@ -228,7 +197,13 @@ class Authenticator:
         if caller.expires <= time.time():
             self._known.pop(token, None)
             raise Unauthorized("The token has expired.", MAKE)
+        if caller.token_id and self._revoked(caller.token_id):
+            raise Unauthorized("The token was revoked.", MAKE)
         return caller
+
+    def permissions_of(self, roles: Iterable[str]) -> frozenset[str]:
+        """Return what roles hold together; one that is not known holds nothing."""
+        return frozenset[str]().union(*(self.roles.get(role, frozenset()) for role in roles))
 
     def _verify(self, token: str) -> Caller:
         if len(token) > LONGEST_TOKEN:
@@ -236,39 +211,74 @@ class Authenticator:
                 "The token is not valid", f"it is longer than {LONGEST_TOKEN} characters", MAKE
             )
         try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                # PyJWT refuses a token without `aud` where it is given audiences.
-                options={"require": ["sub", "exp"], "verify_aud": False},
-                leeway=CLOCKS_APART,  # for `iat` and `nbf`: `authenticate` reads `exp` by itself
-            )
-            return self._caller(claims)
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") == CLIENTS_ALGORITHM:
+                return self._of_client(token, header)
+            key = self._keys.public.get(header.get("kid", ""))
+            if key is None:
+                raise jwt.InvalidSignatureError("no key of this controller has signed it")
+            claims = _claims(token, key, ALGORITHM, "jti")
+            return self._caller(claims, claims.sub, LONGEST_LIFE)
         except jwt.ExpiredSignatureError as error:
             raise Unauthorized("The token has expired.", MAKE) from error
-        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError) as error:
+        except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError, TypeError) as error:
             raise Unauthorized.because("The token is not valid", error, MAKE) from error
 
-    def _caller(self, claims: dict[str, object]) -> Caller:
-        read = msgspec.convert(claims, _Claims)
+    def _of_client(self, token: str, header: Mapping[str, object]) -> Caller:
+        """Return who a token stands for that a client has signed with a key of its own."""
+        named = self._clients.get(str(header.get("kid", "")))
+        for client in self._clients.values() if named is None else [named]:
+            try:
+                claims = _claims(token, client.key, CLIENTS_ALGORITHM)
+            except jwt.InvalidSignatureError:
+                continue
+            caller = self._caller(claims, f"{client.name}/{claims.sub}", client.longest)
+            most = self.permissions_of(client.roles)
+            permissions = common(caller.permissions, most)
+            return msgspec.structs.replace(
+                caller, permissions=permissions, narrowed=narrowed(permissions)
+            )
+        raise jwt.InvalidSignatureError("no key of token-keys has signed it")
+
+    def _caller(self, read: _Claims, subject: str, longest: float) -> Caller:
         named = [read.aud] if isinstance(read.aud, str) else read.aud
         if named is not None and self._audiences.isdisjoint(named):
             raise jwt.InvalidAudienceError(
                 "it is for other audiences than those that token-audiences lists"
             )
-        if read.permissions is not None:
-            permissions = frozenset(read.permissions)
-        else:
-            permissions = frozenset[str]().union(
-                *(self._roles.get(role, frozenset()) for role in read.roles)
+        began = time.time() if read.iat is None else min(read.iat, time.time())
+        if read.exp - began > longest + CLOCKS_APART:
+            raise jwt.InvalidTokenError(
+                f"it is valid for longer than {longest / 86400:g} days, which is too long"
             )
-        return Caller(read.sub, read.roles, permissions, read.exp, narrowed(permissions))
+        permissions = (
+            self.permissions_of(read.roles)
+            if read.permissions is None
+            else frozenset(read.permissions)
+        )
+        return Caller(
+            *(subject, read.roles, permissions, read.exp, narrowed(permissions)),
+            token_id=read.jti,
+        )
+
+
+def _claims(token: str, key: Any, algorithm: str, *required: str) -> _Claims:
+    claims = jwt.decode(
+        token,
+        key,
+        algorithms=[algorithm],
+        # PyJWT refuses a token without `aud` where it is given audiences.
+        options={"require": ["sub", "exp", *required], "verify_aud": False},
+        leeway=CLOCKS_APART,  # for `iat` and `nbf`: `authenticate` reads `exp` by itself
+    )
+    return msgspec.convert(claims, _Claims)
 
 
 class _Claims(msgspec.Struct):
     sub: Text
     exp: float
+    iat: float | None = None
+    jti: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*\Z")] = ""
     aud: str | list[str] | None = None
     roles: list[str] = []
     permissions: list[str] | None = None

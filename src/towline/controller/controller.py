@@ -50,6 +50,8 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
 from towline.controller.service import Service
 from towline.controller.storage import Storage
+from towline.controller.token_keys import ClientKey, TokenKeys
+from towline.controller.tokens import TokenMaker, Tokens
 from towline.endpoints import offered as of_controllers
 from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
@@ -70,7 +72,8 @@ class Options(msgspec.Struct, frozen=True):
         broker: where the journal is, and how to log in there.
         nodes: how to log in where the nodes are.
         index: the file of the index.
-        key: signs tokens.
+        keys: sign tokens.
+        clients: the keys with which clients sign tokens of their own.
         vault: locks the credentials that are kept.
         roles: permissions by the name of a custom role.
         wait, longest_wait: seconds that a request waits for its nodes, and may ask to.
@@ -85,7 +88,7 @@ class Options(msgspec.Struct, frozen=True):
     broker: Settings
     nodes: Settings
     index: Path
-    key: bytes
+    keys: TokenKeys
     vault: Vault
     roles: dict[str, list[str]]
     wait: float
@@ -94,6 +97,7 @@ class Options(msgspec.Struct, frozen=True):
     retention: Retention
     heartbeat: float
     audiences: list[str] = []
+    clients: list[ClientKey] = []
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -153,6 +157,17 @@ class Controller:
             [self.reports.first, self.reports.again, self.questions.listener],
         )
         self.keys = Keys(self.jetstream)
+        self.tokens = Tokens(self.jetstream)
+        self._offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
+        self.authenticator = Authenticator(
+            options.keys,
+            options.roles,
+            {each.permission for each in self._offered if each.permission is not None},
+            options.audiences,
+            clients=options.clients,
+            revoked=self.tokens.is_revoked,
+        )
+        self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
         self.submitter = Submitter(
             *(self.journal, index, self.open, self.fleet, self.keys, self.job_credentials),
             *(self.waiting, self.lookup, self.runner, self.reads),
@@ -174,7 +189,7 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns),
-                        self.lease,
+                        *(self.lease, self.tokens),
                     )
                 ),
                 # Last: it takes what room is left.
@@ -185,20 +200,11 @@ class Controller:
         self.progress = ProgressStreams(self.watches)
         self.waits = Waits(options.wait, options.longest_wait)
         self.nodes = nodes
-        self._options = options
 
     def application(self) -> ASGIApp:
         """Return the HTTP application."""
-        options = self._options
-        offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
-        authenticator = Authenticator(
-            options.key,
-            options.roles,
-            {each.permission for each in offered if each.permission is not None},
-            options.audiences,
-        )
-        bindings = (Binding(each, authenticator, self) for each in offered)
-        return application(bound(bindings, document_paths(offered)))
+        bindings = (Binding(each, self.authenticator, self) for each in self._offered)
+        return application(bound(bindings, document_paths(self._offered)))
 
     async def run(self) -> None:
         """Run all parts, for ever."""
@@ -207,7 +213,7 @@ class Controller:
             await self.storage.ready.wait()
             for part in (
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
-                *(self.reads, self.reports, self.watches, self.job_credentials),
+                *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))
@@ -216,6 +222,7 @@ class Controller:
         """Return once requests can be answered from what the broker and the nodes have said."""
         await self.storage.ready.wait()
         await self.service.able.wait()
+        await self.tokens.known.wait()
 
     def stop(self) -> None:
         """End the streams of events, and the waits of requests: they would delay the end."""

@@ -218,3 +218,29 @@ def _outside(
             if text is None or not matches(pattern, text):
                 return f"{name} {str(each if text is None else text)[:200]!r} is outside of that"
     return None
+
+
+def covers(held: Iterable[str], permission: str) -> bool:
+    """Return whether whoever has some permissions has this one, too; narrowed or not.
+
+    It is certain where it is so: of two patterns of names only equal ones count.
+
+    Raises:
+        ValueError: one that is narrowed is none.
+    """
+    plain = permission.partition(NARROWED)[0]
+    asked = parse_grant(permission) if plain != permission else None
+    for each in held:
+        if each in (plain, permission):
+            return True
+        narrowed = asked is not None and each.startswith(plain + NARROWED)
+        if narrowed and asked is not None and asked.within(parse_grant(each)):
+            return True
+    return False
+
+
+def common(some: Iterable[str], others: Iterable[str]) -> frozenset[str]:
+    """Return the permissions that are in both, as narrow as in the narrower; see `covers`."""
+    some, others = frozenset(some), frozenset(others)
+    both = {each for each in some if covers(others, each)}
+    return frozenset(both | {each for each in others if covers(some, each)})

@@ -5,6 +5,15 @@ controller, but for type checkers.
 """
 
 from towline.endpoint import endpoints as offered
-from towline.endpoints import events, health, jobs, nodes, operations, registries
+from towline.endpoints import events, health, jobs, nodes, operations, registries, tokens
 
-__all__ = ["events", "health", "jobs", "nodes", "offered", "operations", "registries"]
+__all__ = [
+    "events",
+    "health",
+    "jobs",
+    "nodes",
+    "offered",
+    "operations",
+    "registries",
+    "tokens",
+]

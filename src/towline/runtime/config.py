@@ -14,6 +14,23 @@ from towline.units import Share, parse_duration, parse_share, parse_size
 T = TypeVar("T")
 
 
+ClientName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")]
+
+
+class ClientKeySettings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
+    """A key with which a client signs tokens of its own.
+
+    Attributes:
+        file: where it is.
+        roles: what its tokens may do at most.
+        longest: how long they are valid at most.
+    """
+
+    file: str
+    roles: Annotated[list[str], msgspec.Meta(min_length=1)]
+    longest: str = "365d"
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     """All settings, as they are written: docs/configuration.md describes them.
 
@@ -39,6 +56,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         cluster_routes: `HOST:PORT` of those.
         replicas: copies of each stream in a NATS cluster.
         token_key, credentials_key: files with the keys of tokens and of registries' credentials.
+        token_keys: the keys with which clients sign tokens of their own, by a name for each.
         engine: the URL of the node's Docker Engine, or `none`.
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time on a node.
@@ -71,6 +89,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     cluster_routes: list[str] = []
     replicas: int = 1
     token_key: str | None = None
+    token_keys: dict[ClientName, ClientKeySettings] = {}
     credentials_key: str | None = None
     engine: str | None = None
     min_free: str = "1GiB,5%"
@@ -125,7 +144,7 @@ def load(path: str | None, **flags: Any) -> Settings:
     values = _from_file(path)
     for field in msgspec.structs.fields(Settings):
         text = sources.variable(f"TOWLINE_{field.name.upper()}")
-        if text is None or field.name == "roles":
+        if text is None or field.name in ("roles", "token_keys"):
             continue
         if field.type == list[str]:
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]

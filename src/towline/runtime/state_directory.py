@@ -17,7 +17,7 @@ from towline.errors import InvalidConfiguration, StateInUse
 from towline.wire.target import InvalidTarget, parse_hostname, parse_machine_id
 
 TOKEN_KEY = "token.key"
-"""The file with the key that signs tokens."""
+"""The file with the keys of tokens."""
 URL = "controller.url"
 """The file with the URL of the controller of `towline up`."""
 LAYOUT = "layout"

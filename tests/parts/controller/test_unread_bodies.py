@@ -17,6 +17,7 @@ from towline.controller.http.app import Paths, application
 from towline.controller.http.binding import Binding
 from towline.controller.http.middleware import answer
 from towline.controller.http.server import Server, bind
+from towline.controller.token_keys import TokenKeys
 from towline.endpoint import Context, Endpoint
 from towline.errors import TowlineError
 from towline.signature import of_function
@@ -54,7 +55,7 @@ def port() -> Iterator[int]:
     paths: Paths = {
         "/read": {"POST": read},
         "/leave": {"POST": leave_unread},
-        "/guarded": {"POST": Binding(endpoint, Authenticator(b"k" * 32), controller)},
+        "/guarded": {"POST": Binding(endpoint, Authenticator(TokenKeys([b"k" * 32])), controller)},
     }
     listener = bind("127.0.0.1", 0)
     server = Server(application(paths), listener, lambda: None)

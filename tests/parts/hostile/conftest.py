@@ -27,6 +27,7 @@ from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submit import Submission
 from towline.controller.permissions import Bounds
+from towline.controller.token_keys import TokenKeys
 from towline.operation import Effect, catalog
 from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
 from towline.wire.target import ALL
@@ -101,7 +102,7 @@ class System:
             broker=journal,
             nodes=nodes,
             index=self.directory / "index.sqlite",
-            key=os.urandom(32),
+            keys=TokenKeys([os.urandom(32)]),
             vault=Vault(os.urandom(KEY_BYTES), self.directory / "key"),
             roles={},
             wait=10.0,

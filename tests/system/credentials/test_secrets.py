@@ -64,7 +64,7 @@ def refused_tokens(cluster: Cluster) -> list[str]:
     head, _, signature = cluster.token("read").split(".")
     edited = base64.urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
     return [
-        jwt.encode({**body, "exp": 1}, cluster.key, algorithm="HS256"),
+        cluster.keys.sign({**body, "jti": "one", "exp": 1}),
         jwt.encode(body, b"k" * 64, algorithm="HS256"),
         f"{head}.{edited}.{signature}",
         OPAQUE_KEY,
@@ -132,7 +132,8 @@ def send_broken_head(cluster: Cluster, head: str) -> None:
 
 def of_the_cluster(cluster: Cluster) -> set[str]:
     """Return the key that signs tokens and the password of the broker."""
-    return forms(cluster.key) | {cluster.broker.password}
+    key = (cluster.directory / "controller" / "token.key").read_bytes().strip()
+    return forms(key) | {cluster.broker.password}
 
 
 def test_no_secret_of_any_request_stands_in_a_log(talkative: Cluster, sent: set[str]) -> None:

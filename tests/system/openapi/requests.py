@@ -37,6 +37,12 @@ REGISTRIES = [
     (REGISTRY_PATH, "PUT"),
     (REGISTRY_PATH, "DELETE"),
 ]
+TOKENS = [
+    ("/token", "GET"),
+    ("/token", "POST"),
+    ("/token/{id}", "GET"),
+    ("/token/{id}", "DELETE"),
+]
 ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
     (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
@@ -106,6 +112,21 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     *((path, method, "/registry/nginx", 400, CREDENTIAL) for path, method in REGISTRIES[1:]),
     *((REGISTRY_PATH, "DELETE", f"/registry/{host}", 204, {}) for host in ("docker.io", REGISTRY)),
     *((REGISTRY_PATH, method, f"/registry/{REGISTRY}", 404, {}) for method in ("GET", "DELETE")),
+    *(
+        (path, method, path.format(id="gone"), status, more)
+        for path, method in TOKENS
+        for status, more in ((401, NOBODY), (403, BARE))
+    ),
+    ("/token", "POST", "/token", 201, {"json": {"roles": ["read"], "expires": "1h"}}),
+    ("/token", "POST", "/token", 400, {"json": {"roles": ["raed"]}}),
+    ("/token", "POST", "/token", 413, LARGE),
+    ("/token", "POST", "/token", 415, TEXT),
+    ("/token", "GET", "/token", 200, {}),
+    ("/token", "GET", "/token?all=1", 400, {}),
+    ("/token/{id}", "GET", "/token/none", 404, {}),
+    ("/token/{id}", "DELETE", "/token/gone", 200, {}),
+    ("/token/{id}", "GET", "/token/gone", 200, {}),
+    *(("/token/{id}", method, "/token/a%20b", 400, {}) for method in ("GET", "DELETE")),
     ("/health", "GET", "/health", 200, NOBODY),
     ("/health/ready", "GET", "/health/ready", 503, NOBODY),
     ("/health/status", "GET", "/health/status", 503, {}),
@@ -128,7 +149,7 @@ STEERED_ELSEWHERE = {
     *((JOB_PATH, "delete", status) for status in ("204", "500")),
     ("/event", "get", "200"),
     (REGISTRY_PATH, "put", "409"),
-    *((path, method.lower(), "500") for path, method in REGISTRIES),
+    *((path, method.lower(), "500") for path, method in (*REGISTRIES, *TOKENS)),
     *(
         (f"/agent/{{hostname}}/{way}", "post", status)
         for way in ("drain", "undrain")

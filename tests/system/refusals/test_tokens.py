@@ -12,15 +12,25 @@ import pytest
 from tests.system.refusals.requests import IMAGE, PULL_ON_WEB_1, raw
 from tests.testing.answers import refused
 from tests.testing.cluster import PULL, WEB_1, Cluster
+from towline.controller.token_keys import TokenKeys
 
 
-def signed(
-    fleet: Cluster, *, algorithm: str = "HS256", key: bytes | None = None, **claims: Any
-) -> str:
+def claimed(**claims: Any) -> dict[str, Any]:
+    """Return the claims of a token that would be good but for what is said."""
+    whole = {"sub": "tests", "jti": "a", "roles": ["admin"], "exp": int(time.time()) + 3600}
+    return {name: value for name, value in (whole | claims).items() if value is not None}
+
+
+def signed(fleet: Cluster, *, keys: TokenKeys | None = None, **claims: Any) -> str:
     """Return a token that would be good but for what is said."""
-    whole = {"sub": "tests", "roles": ["admin"], "exp": int(time.time()) + 3600} | claims
-    kept = {name: value for name, value in whole.items() if value is not None}
-    return jwt.encode(kept, fleet.key if key is None else key, algorithm=algorithm)
+    return (keys or fleet.keys).sign(claimed(**claims))
+
+
+def with_a_secret(fleet: Cluster, algorithm: str, key: bytes | None = None) -> str:
+    """Return a token that is signed with a secret: by default what everybody may know."""
+    (kid, public), *_ = fleet.keys.public.items()
+    secret = public.public_bytes_raw() if key is None else key
+    return jwt.encode(claimed(), secret, algorithm=algorithm, headers={"kid": kid})
 
 
 def unsigned(fleet: Cluster) -> str:
@@ -42,12 +52,17 @@ BAD_TOKENS: dict[str, Callable[[Cluster], str]] = {
     "four parts": lambda fleet: signed(fleet) + ".x",
     "unsigned": unsigned,
     "without its signature": lambda fleet: signed(fleet).rpartition(".")[0] + ".",
-    "signed by another": lambda fleet: signed(fleet, key=b"k" * 64),
-    "signed with HS384": lambda fleet: signed(fleet, algorithm="HS384"),
-    "signed with HS512": lambda fleet: signed(fleet, algorithm="HS512"),
+    "signed by another": lambda fleet: signed(fleet, keys=TokenKeys([b"k" * 32])),
+    "signed with HS256 by the public key": lambda fleet: with_a_secret(fleet, "HS256"),
+    "signed with HS384": lambda fleet: with_a_secret(fleet, "HS384", b"k" * 64),
+    "signed with HS512": lambda fleet: with_a_secret(fleet, "HS512", b"k" * 64),
     "edited": edited,
     "expired": lambda fleet: signed(fleet, exp=int(time.time()) - 1),
     "expired long ago": lambda fleet: signed(fleet, exp=1),
+    "for 366 days": lambda fleet: signed(fleet, exp=int(time.time()) + 366 * 86400),
+    "for 100 years": lambda fleet: signed(fleet, exp=int(time.time()) + 36525 * 86400),
+    "for ever": lambda fleet: signed(fleet, exp=1e308),
+    "without jti": lambda fleet: signed(fleet, jti=None),
     "without exp": lambda fleet: signed(fleet, exp=None),
     "without sub": lambda fleet: signed(fleet, sub=None),
     "exp a word": lambda fleet: signed(fleet, exp="never"),

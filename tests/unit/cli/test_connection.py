@@ -60,7 +60,7 @@ def test_an_empty_variable_counts_as_unset(
     assert "No controller is named" in failed(towline("nodes", env=empty))
     state.mkdir()
     (state / "controller.url").write_text(f"{controller.url}\n")
-    (state / "token.key").write_text("k" * 32)
+    (state / "token.key").write_text("6b" * 32)
     (state / "token.key").chmod(0o600)
     assert towline("nodes", env=empty).status == 0
     assert len(controller.asked) == 1

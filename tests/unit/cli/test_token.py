@@ -12,7 +12,9 @@ import pytest
 
 from tests.testing.command import failed
 from tests.unit.cli.conftest import Here
+from towline.controller.token_keys import TokenKeys
 
+SEED = b"k" * 32
 KEY = b"k" * 32
 CREATE = ["token", "create", "--subject", "alice"]
 
@@ -21,15 +23,16 @@ CREATE = ["token", "create", "--subject", "alice"]
 def key(state: Path) -> bytes:
     """The key that a controller has left in the state directory."""
     state.mkdir()
-    (state / "token.key").write_bytes(KEY + b"\n")
+    (state / "token.key").write_text(f"{SEED.hex()}\n")
     (state / "token.key").chmod(0o600)
-    return KEY
+    return SEED
 
 
-def claims(text: str, key: bytes = KEY) -> dict[str, Any]:
+def claims(text: str, seed: bytes = SEED) -> dict[str, Any]:
     """Read a token that was printed alone on its line."""
     assert re.fullmatch(r"\S+\n", text)
-    read: dict[str, Any] = jwt.decode(text.strip(), key, algorithms=["HS256"])
+    (key,) = TokenKeys([seed]).public.values()
+    read: dict[str, Any] = jwt.decode(text.strip(), key, algorithms=["EdDSA"])
     return read
 
 
@@ -37,8 +40,9 @@ def test_a_new_token_is_all_that_is_printed_and_says_what_was_asked_for(
     towline: Here, key: bytes
 ) -> None:
     done = towline(*CREATE, "--role", "read", "--role", "write")
-    assert (done.status, done.stderr) == (0, "")
     said = claims(done.stdout)
+    assert (done.status, len(done.stderr.splitlines())) == (0, 1)
+    assert f"towline token revoke {said['jti']}" in done.stderr
     assert (said["sub"], said["roles"], said["exp"] - said["iat"]) == (
         "alice",
         ["read", "write"],
@@ -87,7 +91,7 @@ def test_a_permission_that_nothing_asks_for_is_refused_with_those_that_there_are
     assert f"There is no permission {permission!r}." in said
     assert (
         "agent:read, agent:write, docker:read, docker:write, health:read, job:admin, job:read, "
-        "job:write, node:read, registry:read, registry:write"
+        "job:write, node:read, registry:read, registry:write, token:read, token:write"
     ) in said
 
 
@@ -107,10 +111,17 @@ def test_a_token_is_signed_with_the_key_that_is_named(
     arguments = [*CREATE, "--role", "read", "--token-key", str(tmp_path / "key")]
     assert repr(str(tmp_path / "key")) in failed(towline(*arguments))
     (tmp_path / "key").write_text("short")
-    assert "too short" in failed(towline(*arguments))
-    (tmp_path / "key").write_text("j" * 32 + "\n")
+    assert "64 hex digits" in failed(towline(*arguments))
+    (tmp_path / "key").write_text("6a" * 32 + "\n")
     assert claims(towline(*arguments).stdout, b"j" * 32)["sub"] == "alice"
     assert not state.exists()
+
+
+def test_no_token_is_made_for_more_than_a_year(towline: Here, key: bytes) -> None:
+    said = failed(towline(*CREATE, "--role", "read", "--expires=366d"))
+    assert "365 days at most" in said
+    made = claims(towline(*CREATE, "--role", "read", "--expires=365d").stdout)
+    assert made["exp"] - made["iat"] == 365 * 86400
 
 
 @pytest.mark.parametrize("expires", ["", "soon", "-1h", "1 fortnight", "11000d"])

@@ -15,6 +15,7 @@ from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import Picture
 from towline.controller.progress.watches import Watch
+from towline.controller.token_keys import TokenKeys
 from towline.runtime.keys import open_vault
 from towline.wire.job import Job
 from towline.wire.report import STORED
@@ -46,7 +47,7 @@ class Broken(ConnectionDouble):
 
 def options(path: Path) -> Options:
     return Options(
-        *("127.0.0.1", 0, SETTINGS, SETTINGS, path / "index.sqlite", b"key"),
+        *("127.0.0.1", 0, SETTINGS, SETTINGS, path / "index.sqlite", TokenKeys([b"k" * 32])),
         vault=open_vault(path / "credentials.key", create=True),
         roles={},
         wait=1.0,

@@ -87,7 +87,7 @@ def test_a_list_in_the_environment_is_separated_by_commas(
 
 @pytest.mark.parametrize(
     "field",
-    [field for field in msgspec.structs.fields(Settings) if field.name != "roles"],
+    [each for each in msgspec.structs.fields(Settings) if each.name not in ("roles", "token_keys")],
     ids=lambda field: field.name,
 )
 def test_each_setting_can_stand_in_the_file_the_environment_and_a_flag(
@@ -111,6 +111,18 @@ def test_roles_stand_in_the_file_only(write: Write, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TOWLINE_ROLES", "admin")
     path = write('[roles]\ndeployer = ["docker:read", "docker:write"]')
     assert load(path).roles == {"deployer": ["docker:read", "docker:write"]}
+
+
+def test_keys_of_clients_stand_in_the_file_only(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOWLINE_TOKEN_KEYS", "portal")
+    key = '[token-keys.portal]\nfile = "/key"\n'
+    (portal,) = load(write(f'{key}roles = ["read"]')).token_keys.values()
+    assert (portal.file, portal.roles, portal.longest) == ("/key", ["read"], "365d")
+    for text in (key, f"{key}roles = []", f'{key}roles = ["read"]\nlongst = "1d"'):
+        assert "$.token-keys" in refusal(write(text)).details
+    refusal(write('[token-keys."a/b"]\nfile = "/key"\nroles = ["read"]'))
 
 
 def test_an_unknown_key_is_named_with_the_file_and_the_known_ones(write: Write) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.testing.disk import Disk
-from towline.controller.auth import load_key
+from towline.controller.token_keys import load_keys
 from towline.runtime.keys import node_key, open_vault
 from towline.runtime.state_directory import (
     keep_private,
@@ -82,7 +82,7 @@ def test_directories_that_are_made_outlast_a_power_cut_with_what_is_in_them(disk
 
 def test_keys_and_the_machine_id_outlast_a_power_cut(disk: Disk) -> None:
     state = open_directory(disk.root / "state")
-    load_key(state / "token.key", create=True)
+    load_keys(state / "token.key", create=True)
     open_vault(state / "credentials.key", create=True)
     node_key(state)
     machine_id(state, None)

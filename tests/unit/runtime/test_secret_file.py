@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from towline.controller.auth import load_key
+from towline.controller.token_keys import load_keys
 from towline.errors import InvalidConfiguration
 from towline.runtime.keys import NODE_KEY, node_key, open_vault
 from towline.runtime.secret_file import check_secret_file
@@ -87,7 +87,7 @@ def test_a_file_of_somebody_else_that_is_given_to_us_by_its_group_is_as_it_shoul
 
 
 LOADERS: list[Callable[[Path, bool], object]] = [
-    lambda path, create: load_key(path, create=create),
+    lambda path, create: load_keys(path, create=create),
     lambda path, create: open_vault(path, create=create),
 ]
 
@@ -103,7 +103,7 @@ def test_keys_of_the_state_directory_are_refused_and_named_ones_only_warned_of(
     path.chmod(0o644)
     with pytest.raises(InvalidConfiguration, match="its mode is 0644"):
         load(path, create)
-    load_key(path, create=False, named=True)
+    load_keys(path, create=False, named=True)
     open_vault(path, create=False, named=True)
     assert [f"chmod 600 '{path}'" in words for words in warnings(caplog)] == [True, True]
 

@@ -66,7 +66,11 @@ class Binding:
         endpoint = self.endpoint
         caller = None
         if not endpoint.open:
-            caller = self._authenticator.authenticate(reading.token(request))
+            token = reading.token(request)
+            caller = self._authenticator.authenticate(token)
+            if not self._controller.tokens.known.is_set():
+                await self._controller.tokens.until_known()
+                caller = self._authenticator.authenticate(token)
             request.scope["state"]["caller"] = caller.subject
             if endpoint.permission is not None and not endpoint.owned:
                 caller.require(endpoint.permission)

@@ -18,6 +18,7 @@ from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submit import Submission, Submitter
 from towline.controller.permissions import Bounds
+from towline.controller.token_keys import TokenKeys
 from towline.errors import BrokerUnreachable
 from towline.operation import catalog
 from towline.runtime.keys import KEY_BYTES, Vault
@@ -50,7 +51,7 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
         broker=broker,
         nodes=nodes,
         index=tmp_path / "index.sqlite",
-        key=os.urandom(32),
+        keys=TokenKeys([os.urandom(32)]),
         vault=Vault(os.urandom(KEY_BYTES), tmp_path / "key"),
         roles={},
         wait=10.0,
