@@ -1,14 +1,17 @@
 """A fleet on `towline broker`: encrypted, and each part with a login of its own."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.command import CommandLine, failed
 from tests.testing.gate import Gate
 from tests.testing.own_broker import OwnBroker
+from tests.testing.process import TowlineProcess
 
 NODES = ("web-01", "web-02")
 
@@ -54,6 +57,26 @@ def test_waves_and_leave_and_a_lead_need_no_more_than_a_node_s_own_subjects(
 def test_a_node_s_machine_id_is_that_of_its_login(fleet: Cluster) -> None:
     known = fleet.admin.get("/agent").json()["agents"]
     assert {each["machine_id"] for each in known} == set(NODES)
+
+
+def test_a_controller_takes_what_it_needs_from_its_trust_directory(
+    fleet: Cluster, tmp_path: Path
+) -> None:
+    assert isinstance(fleet.broker, OwnBroker)
+    own = tmp_path / "state" / "trust"
+    shutil.copytree(
+        fleet.broker.trust.directory, own, ignore=shutil.ignore_patterns("offline", "broker")
+    )
+    (host, port) = fleet.broker.url.removeprefix("tls://").split(":")
+    process = TowlineProcess(
+        *("controller", "--state", own.parent, "--listen", "127.0.0.1:0"),
+        logs=tmp_path,
+        env={"TOWLINE_BROKER_LISTEN": f"{host}:{port}", "TOWLINE_CONFIG": "/dev/null"},
+    )
+    with process:
+        url = process.wait_for_output("answers at (http://[0-9.:]+)")[1]
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert process.stop() == 0
 
 
 def test_a_login_is_for_one_machine_id(fleet: Cluster, tmp_path: Path) -> None:
