@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.cluster import NO_ENGINE, Cluster, NodePlan
 from tests.testing.command import CommandLine, failed
 from tests.testing.gate import Gate
 from tests.testing.own_broker import OwnBroker
@@ -96,3 +96,22 @@ def test_a_fleet_is_whole_again_after_its_broker_was_killed(fleet: Cluster, gate
     answer = fleet.admin.post("/node/_all/gate/pass", json={"name": "again"})
     assert answer.status_code == 202, answer.text
     assert fleet.ended(answer.json()["job_id"])["status"] == "completed"
+
+
+def test_an_agent_whose_login_has_ended_returns_by_itself_once_it_has_another(
+    fleet: Cluster, tmp_path: Path
+) -> None:
+    assert isinstance(fleet.broker, OwnBroker)
+    arguments = fleet.broker.login_of("web-03")
+    login = Path(arguments[-1])
+    login.write_text(fleet.broker.trust.node_login("web-03", expires=1))
+    agent = TowlineProcess(
+        *("agent", "--state", str(tmp_path), *arguments),
+        *("--hostname", "web-03", "--engine", NO_ENGINE),
+        logs=tmp_path,
+        env={"TOWLINE_CONFIG": "/dev/null"},
+    )
+    with agent:
+        agent.wait_for(lambda: "uthorization" in agent.stderr or "xpired" in agent.stderr)
+        login.write_text(fleet.broker.trust.node_login("web-03"))
+        fleet.wait_here(*NODES, "web-03")

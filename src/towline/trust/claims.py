@@ -185,13 +185,16 @@ def sign(body: Operator | Account | User, *, by: str, about: str, name: str, exp
     return f"{signed}.{_text(pair.sign(signed.encode()))}"
 
 
-def read(token: str, kind: type[Body], issuers: set[str] | None = None) -> tuple[Claims, Body]:
+def read(
+    token: str, kind: type[Body], issuers: set[str] | None = None, *, ended: bool = False
+) -> tuple[Claims, Body]:
     """Return what a JWT says, whoever it is about.
 
     Args:
         kind: what it has to be about.
         issuers: the public keys of those who are trusted to sign it; None for anybody, since
             whoever reads it trusts the place where it was.
+        ended: whether one that has ended is read as well.
 
     Raises:
         NotTrusted: it can't be read, is of another kind, has ended, or none of those signed it.
@@ -210,7 +213,7 @@ def read(token: str, kind: type[Body], issuers: set[str] | None = None) -> tuple
         body = msgspec.json.decode(claims.nats, type=kind)
     except (CryptoError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise NotTrusted("The JWT can't be read, or was changed.", str(error)) from error
-    if claims.exp and claims.exp <= time.time():
+    if claims.exp and claims.exp <= time.time() and not ended:
         raise NotTrusted("The JWT has ended.")
     return claims, body
 
@@ -234,9 +237,12 @@ def token_in(text: str) -> str:
 
 
 def name_in(path: Path) -> str | None:
-    """Return whose login a `.creds` file holds; None for a login of another kind, and for none."""
+    """Return whose login a `.creds` file holds; None for a login of another kind, and for none.
+
+    One that has ended has the name, too: the file may be about to get another.
+    """
     try:
-        return read(token_in(path.read_text()), User)[0].name
+        return read(token_in(path.read_text()), User, ended=True)[0].name
     except (NotTrusted, OSError, UnicodeDecodeError):
         return None
 
