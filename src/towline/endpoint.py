@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import (
     TYPE_CHECKING,
@@ -47,7 +48,11 @@ T = TypeVar("T")
 NAME = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z][a-z0-9_-]*){1,2}")
 PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
 _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:/(?:[\w.-]+|{\w+}))+")
-_TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]{0,200})?")
+_TRACE = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"(?P<more>-[!-~]{0,200})?"
+)
+"""W3C Trace Context, "traceparent Header Field Values"; only versions after 00 may say more."""
 
 
 EVENT_STREAM = "text/event-stream"
@@ -105,13 +110,17 @@ class Context:
         return self._caller
 
     @property
-    def trace(self) -> str | None:
-        """The request's `traceparent`, or None where there is none that is valid.
+    def trace(self) -> str:
+        """The request's `traceparent`, or a new one where there is none that is valid.
 
-        Source: W3C Trace Context, "traceparent Header": what can't be read is as good as none.
+        Source: W3C Trace Context, "A traceparent is Received": what can't be read, or stands there
+        twice, is as good as none.
         """
-        found = self.headers.get("traceparent", "")
-        return found if _TRACE.fullmatch(found) else None
+        found = self.headers.getlist("traceparent")
+        valid = _TRACE.fullmatch(found[0]) if len(found) == 1 else None
+        if valid is None or (valid["version"] == "00" and valid["more"] is not None):
+            return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+        return found[0]
 
     def wait(self, asked: float | None, *, usual: float | None = None) -> float:
         """Return how many seconds the request waits; the answer says what of `Prefer` applies.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -27,7 +26,8 @@ REGISTRY_AUTH = (
     '{"username": "…", "password": "…"} or {"identitytoken": "…"}'
 )
 
-_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\";]*)\"?)?\s*(?:;.*)?$")
+MOST_PREFERENCES = 20
+"""Preferences of a request that are looked at; there are five kinds of them (RFC 7240)."""
 _SHARE = {"type": "string", "pattern": "^[0-9]+%?$"}
 
 
@@ -45,18 +45,15 @@ class Preference:
     def __init__(self, lines: list[str]) -> None:
         self.asynchronous = False
         self.seconds: int | None = None
-        for part in ",".join(lines).split(","):
-            match = _PREFERENCE.match(part)
-            if match is None:
-                continue
-            name, value = match[1].lower(), match[2]
-            if name == "respond-async":
+        for part in ",".join(lines).split(",", MOST_PREFERENCES)[:MOST_PREFERENCES]:
+            name, _, value = (word.strip() for word in part.partition(";")[0].partition("="))
+            value = value.removeprefix('"').removesuffix('"')
+            if name.lower() == "respond-async":
                 self.asynchronous = True
             elif (
-                name == "wait"
+                name.lower() == "wait"
                 # The first one counts where a preference stands there twice (section 2).
                 and self.seconds is None
-                and value
                 and value.isascii()
                 and value.isdigit()
                 and len(value) < 10

@@ -12,8 +12,13 @@ STRUCK = "***"
 SHORTEST = 4
 """Characters. Where all of a shorter secret were struck out of words, the gaps would spell it."""
 
-# Passwords in URLs and anything that looks like a JWT.
-_LOOKS_SECRET = re.compile(r"(?<=//)[^/\s\"]+(?=@)|(?:\b|(?<=\\[nrt]))eyJ[\w-]+\.[\w-]+\.[\w-]*")
+_LOOKS_SECRET = re.compile(
+    r"(?<=//)[^/\s\"]+(?=@)"
+    # From the beginning of a run of such characters on, and never twice from within one: the words
+    # of a registry may be long, and would take a time that grows with the square of that.
+    r"|(?<![\w-])(?>(?P<apart>[\w-]*?)(?:\b|(?<=\\[nrt]))(?=eyJ))[\w-]++\.[\w-]++\.[\w-]*+"
+)
+"""Passwords in URLs, and anything that looks like a JWT."""
 
 
 def suspicious(text: str) -> bool:
@@ -31,7 +36,7 @@ def strike(text: str, secrets: Iterable[str] = ()) -> str:
         return text
     for form in sorted({form for secret in secrets for form in forms(secret)}, key=len)[::-1]:
         text = text.replace(form, STRUCK)
-    return _LOOKS_SECRET.sub(STRUCK, text)
+    return _LOOKS_SECRET.sub(lambda found: (found["apart"] or "") + STRUCK, text)
 
 
 def forms(secret: str) -> set[str]:

@@ -48,7 +48,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         created, expires: by the controllers' clock. Past `expires` no node begins it.
         plan: the nodes that it is for, fixed when it is made; empty in what a node is sent. That of
             a job for any node names the one that was picked, or none.
-        trace: the caller's W3C `traceparent`, where it sent one.
+        trace: the caller's W3C `traceparent`, or one that was made for it.
         retries: the id of the job whose failed nodes this is for.
         waves: how its nodes get their turns; None for all at once.
         nodes: how many nodes it is for, but those that were refused from the beginning; 1 for any

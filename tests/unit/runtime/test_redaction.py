@@ -31,3 +31,18 @@ def test_what_looks_like_a_secret_is_struck_out_though_nobody_named_it() -> None
 def test_words_without_a_secret_are_left_alone() -> None:
     words = "unauthorized: authentication required"
     assert strike(words, ["", "au", SECRET]) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "struck"),
+    [
+        ("token-eyJhbGci.eyJzdWIi.c2ln.", "token-***."),
+        (r"line\neyJhbGci.eyJzdWIi.c2ln", r"line\n***"),
+        ("eyJa-eyJhbGci.eyJzdWIi.c2ln", "***"),
+        ("bearer=eyJhbGci.eyJzdWIi.c2ln, eyJhbGci.eyJzdWIi.", "bearer=***, ***"),
+        ("theyJoin.the.dots", "theyJoin.the.dots"),
+        ("eyJhbGci.eyJzdWIi", "eyJhbGci.eyJzdWIi"),
+    ],
+)
+def test_a_token_is_struck_out_wherever_it_begins(words: str, struck: str) -> None:
+    assert strike(words) == struck

@@ -49,7 +49,7 @@ class Submission(msgspec.Struct, frozen=True):
         caller: the token's subject.
         bounds: how far the caller may do that.
         expires: seconds within which a node must begin it; None for what is usual.
-        trace: the caller's `traceparent`.
+        trace: the request's, see `Job.trace`.
         key: the caller's `Idempotency-Key`.
         retries: the job that this is to retry, and only on the machines `only`.
         waves: how its nodes get their turns; None for all at once.
