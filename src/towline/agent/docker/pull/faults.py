@@ -63,6 +63,9 @@ _OF_REGISTRY = re.compile(r"https?://[^/\s]+/v2/\S+/(?:manifests|blobs)/|https?:
 """Addresses at which a registry, or its mirror, is asked."""
 _RETRY_AFTER = re.compile(r"retry-after: *(\d+(?:\.\d+)?)(µs|us|ms|s|m|h)?(?![\w.])")
 _UNITS = {"µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST = 2000
+"""Characters that are searched for what the table knows: a registry may send a page of them, and
+looking for two words with anything between them takes a time that grows with its square."""
 _QUOTED = re.compile(r'"[^"]*"')
 _URL = re.compile(r"https?://\S*?(?=:? |$)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]+|[0-9a-f]{64}")
@@ -82,7 +85,7 @@ def classify(error: TaskFailed, reference: Reference | None = None) -> Fault:
         return Fault(error.kind, reason, attempts=1)
     if isinstance(error, Passing):
         return Fault(Kind.PASSING, reason)
-    words = _without_names(reason, reference).lower()
+    words = _shortened(_without_names(reason, reference).lower())
     row = _find(words)
     if isinstance(error, EngineUnreachable) and (row is None or row.kind is not Kind.LACKING):
         return Fault(Kind.PASSING, reason)
@@ -121,6 +124,11 @@ def _without_names(words: str, reference: Reference | None) -> str:
     for name in _names(reference) if reference is not None else ():
         words = words.replace(name, "")
     return words
+
+
+def _shortened(words: str) -> str:
+    """Leave out the middle of what is long: what it is about stands first, the cause last."""
+    return words if len(words) <= LONGEST else f"{words[: LONGEST // 2]} … {words[-LONGEST // 2 :]}"
 
 
 def _names(reference: Reference) -> list[str]:
