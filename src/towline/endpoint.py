@@ -74,6 +74,16 @@ class Event(msgspec.Struct, Generic[T], frozen=True):
     kind: str = ""
 
 
+def encoded(event: Event[Any]) -> bytes:
+    """Return an event as it is sent (HTML Living Standard, section 9.2)."""
+    lines = b""
+    if event.id:
+        lines += b"id: %b\n" % event.id.encode()
+    if event.kind:
+        lines += b"event: %b\n" % event.kind.encode()
+    return b"%bdata: %b\n\n" % (lines, msgspec.json.encode(event.data))
+
+
 class NothingMore(Exception):
     """A stream has ended, and whoever asks has all of it: the answer is 204.
 

@@ -104,6 +104,12 @@ class UnsupportedMediaType(TowlineError):
     code = 415
 
 
+class TooManyRequests(TowlineError):
+    """The caller has as much under way as one caller may."""
+
+    code = 429
+
+
 class NoNodes(TowlineError):
     """No node is registered that could run the operation."""
 

@@ -21,6 +21,7 @@ from towline.wire.target import InvalidLabel, Label, parse_label
 if TYPE_CHECKING:
     from towline.agent.provider import Context, Provider
     from towline.broker.journal import Retention
+    from towline.controller.http.limits import Limits
     from towline.runtime.keys import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -205,6 +206,18 @@ def _retention(settings: config.Settings) -> Retention:
     return Retention(age=age, size=size, replicas=settings.replicas)
 
 
+def _limits(settings: config.Settings) -> Limits:
+    """Return what one client of the API may take."""
+    from towline.controller.http.limits import Limits, networks
+
+    return Limits(
+        connections_of_address=settings.max_connections_per_address,
+        proxies=networks(settings.trusted_proxies),
+        requests_of_caller=settings.max_requests_per_caller,
+        streams_of_caller=settings.max_streams_per_caller,
+    )
+
+
 def _nodes(settings: config.Settings) -> Any:
     """Return how a controller logs in where the nodes are."""
     from towline.broker.settings import without_password
@@ -278,6 +291,7 @@ def up(config_file: str | None, **flags: Any) -> None:
         settings.seconds(name)
     settings.share("min_free")
     _retention(settings)
+    _limits(settings)
     _labels(settings.labels)
     _engine(settings.engine)
     state_directory.hostname(settings.hostname)
@@ -366,6 +380,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         retention=_retention(settings),
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,
+        limits=_limits(settings),
     )
 
     async def serve() -> None:

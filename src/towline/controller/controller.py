@@ -26,6 +26,7 @@ from towline.controller.health import Health
 from towline.controller.http.app import application, bound
 from towline.controller.http.binding import Binding
 from towline.controller.http.documents import document_paths
+from towline.controller.http.limits import Callers, Limits
 from towline.controller.http.server import Server, bind
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys
@@ -81,6 +82,7 @@ class Options(msgspec.Struct, frozen=True):
         retention: how long and how much the journal keeps.
         heartbeat: seconds between two heartbeats of a node in a small fleet.
         audiences: those whose tokens are taken, beside tokens that name none.
+        limits: what one client may take.
     """
 
     host: str
@@ -98,6 +100,7 @@ class Options(msgspec.Struct, frozen=True):
     heartbeat: float
     audiences: list[str] = []
     clients: list[ClientKey] = []
+    limits: Limits = Limits()
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -203,7 +206,8 @@ class Controller:
 
     def application(self) -> ASGIApp:
         """Return the HTTP application."""
-        bindings = (Binding(each, self.authenticator, self) for each in self._offered)
+        callers = Callers(self._options.limits)
+        bindings = (Binding(each, self.authenticator, self, callers) for each in self._offered)
         return application(bound(bindings, document_paths(self._offered)))
 
     async def run(self) -> None:
@@ -254,7 +258,7 @@ async def run(
             Connection(options.nodes, "controller of nodes") as nodes,
         ):
             controller = Controller(options, broker, nodes, index)
-            server = Server(controller.application(), listener, controller.stop)
+            server = Server(controller.application(), listener, controller.stop, options.limits)
             try:
                 async with asyncio.TaskGroup() as group:
                     checked = group.create_task(check_isolated(nodes))

@@ -65,6 +65,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
         token_audiences: those whose tokens are taken, beside tokens that name none.
+        max_connections_per_address, max_requests_per_caller, max_streams_per_caller: what one
+            client of the API may take.
+        trusted_proxies: addresses and networks of proxies before the API.
         operations: modules with further operations.
         log_level: below which nothing is logged.
         url, token: where the command line finds the API, and the token it sends.
@@ -101,6 +104,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     labels: list[str] = []
     roles: dict[str, list[str]] = {}
     token_audiences: list[str] = []
+    max_connections_per_address: Annotated[int, msgspec.Meta(ge=1)] = 2_500
+    max_requests_per_caller: Annotated[int, msgspec.Meta(ge=1)] = 2_000
+    max_streams_per_caller: Annotated[int, msgspec.Meta(ge=1)] = 1_000
+    trusted_proxies: list[str] = []
     operations: list[str] = []
     log_level: str = "info"
     url: str | None = None

@@ -15,6 +15,7 @@ from towline.controller.auth import Authenticator
 from towline.controller.http import request as reading
 from towline.controller.http.app import Paths, application
 from towline.controller.http.binding import Binding
+from towline.controller.http.limits import Callers, Limits
 from towline.controller.http.middleware import answer
 from towline.controller.http.server import Server, bind
 from towline.controller.token_keys import TokenKeys
@@ -55,10 +56,17 @@ def port() -> Iterator[int]:
     paths: Paths = {
         "/read": {"POST": read},
         "/leave": {"POST": leave_unread},
-        "/guarded": {"POST": Binding(endpoint, Authenticator(TokenKeys([b"k" * 32])), controller)},
+        "/guarded": {
+            "POST": Binding(
+                endpoint,
+                Authenticator(TokenKeys([b"k" * 32])),
+                controller,
+                Callers(Limits()),
+            )
+        },
     }
     listener = bind("127.0.0.1", 0)
-    server = Server(application(paths), listener, lambda: None)
+    server = Server(application(paths), listener, lambda: None, Limits())
     stopping: Future[None] = Future()
 
     async def serve() -> None:

@@ -1,11 +1,9 @@
-"""Endpoints over HTTP: a request becomes the call of a typed function, what it returns an answer.
-
-The server-sent events of streams: HTML Living Standard, section 9.2.
-"""
+"""Endpoints over HTTP: a request becomes the call of a function, what it returns an answer."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -15,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from towline.controller.auth import Authenticator
+from towline.controller.auth import Authenticator, Caller
 from towline.controller.http import request as reading
+from towline.controller.http.limits import Callers
 from towline.controller.http.middleware import answer, refusal
 from towline.endpoint import (
     EVENT_STREAM,
@@ -26,6 +25,7 @@ from towline.endpoint import (
     Event,
     NothingMore,
     Stream,
+    encoded,
 )
 from towline.errors import InvalidRequest, TowlineError
 from towline.signature import Place
@@ -46,14 +46,20 @@ class Binding:
 
     Args:
         controller: what the endpoint's function is lent.
+        callers: what each caller has under way.
     """
 
     def __init__(
-        self, endpoint: AnyEndpoint, authenticator: Authenticator, controller: Controller
+        self,
+        endpoint: AnyEndpoint,
+        authenticator: Authenticator,
+        controller: Controller,
+        callers: Callers,
     ) -> None:
         self.endpoint = endpoint
         self._authenticator = authenticator
         self._controller = controller
+        self._callers = callers
         signature = endpoint.signature
         self._placed = signature.names(Place.PATH)
         self._needs_query = any(each.required for each in signature.at(Place.QUERY))
@@ -63,26 +69,30 @@ class Binding:
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request; raises `TowlineError` where it is refused."""
-        endpoint = self.endpoint
-        caller = None
-        if not endpoint.open:
-            token = reading.token(request)
+        if self.endpoint.open:
+            return await self._call(request, None)
+        token = reading.token(request)
+        caller = self._authenticator.authenticate(token)
+        if not self._controller.tokens.known.is_set():
+            await self._controller.tokens.until_known()
             caller = self._authenticator.authenticate(token)
-            if not self._controller.tokens.known.is_set():
-                await self._controller.tokens.until_known()
-                caller = self._authenticator.authenticate(token)
-            request.scope["state"]["caller"] = caller.subject
-            if endpoint.permission is not None and not endpoint.owned:
-                caller.require(endpoint.permission)
-                if not endpoint.narrows:
-                    caller.require_whole(endpoint.permission)
+        request.scope["state"]["caller"] = caller.subject
+        with self._callers.request(caller.subject):
+            return await self._call(request, caller)
+
+    async def _call(self, request: Request, caller: Caller | None) -> Response:
+        endpoint = self.endpoint
+        if caller is not None and endpoint.permission is not None and not endpoint.owned:
+            caller.require(endpoint.permission)
+            if not endpoint.narrows:
+                caller.require_whole(endpoint.permission)
         context = Context(self._controller, caller, request.headers)
         arguments = await self._arguments(request)
         try:
             if endpoint.once is not None and reading.wants_json(request):
                 return self._answer(context, await endpoint.once(context, **arguments))
             if isinstance(endpoint, Stream):
-                return await self._stream(context, arguments)
+                return await self._stream(context, caller, arguments)
             return self._answer(context, await endpoint.function(context, **arguments))
         except NothingMore:
             return Response(status_code=204)
@@ -109,17 +119,22 @@ class Binding:
             return Response(status_code=status, headers=headers)
         return answer(result, status, headers)
 
-    async def _stream(self, context: Context, arguments: dict[str, Any]) -> Response:
-        events = self.endpoint.function(context, **arguments)
-        if not isinstance(events, AsyncIterator):
-            events = await events
-        following = asyncio.ensure_future(anext(events))
-        # What a generator refuses before its first event is an answer of its own.
-        await asyncio.wait([following], timeout=FIRST_WITHIN)
-        error = following.exception() if following.done() else None
-        if error is not None and not isinstance(error, StopAsyncIteration):
-            raise error
-        return _Streamed(events, following, self._controller.stopping)
+    async def _stream(
+        self, context: Context, caller: Caller | None, arguments: dict[str, Any]
+    ) -> Response:
+        with contextlib.ExitStack() as following:
+            if caller is not None:
+                following.enter_context(self._callers.stream(caller.subject))
+            events = self.endpoint.function(context, **arguments)
+            if not isinstance(events, AsyncIterator):
+                events = await events
+            first = asyncio.ensure_future(anext(events))
+            # What a generator refuses before its first event is an answer of its own.
+            await asyncio.wait([first], timeout=FIRST_WITHIN)
+            error = first.exception() if first.done() else None
+            if error is not None and not isinstance(error, StopAsyncIteration):
+                raise error
+            return _Streamed(events, first, self._controller.stopping, following.pop_all())
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
         """Return the function's keyword arguments.
@@ -207,16 +222,6 @@ def _unquoted(request: Request, name: str) -> str:
         ) from error
 
 
-def encoded(event: Event[Any]) -> bytes:
-    """Return an event as a stream has it."""
-    lines = b""
-    if event.id:
-        lines += b"id: %b\n" % event.id.encode()
-    if event.kind:
-        lines += b"event: %b\n" % event.kind.encode()
-    return b"%bdata: %b\n\n" % (lines, msgspec.json.encode(event.data))
-
-
 class _Streamed(StreamingResponse):
     """The events of a stream until they end, their client hangs up, or the controller stops.
 
@@ -224,6 +229,7 @@ class _Streamed(StreamingResponse):
 
     Args:
         following: the next event.
+        counted: closed when the stream has ended.
     """
 
     def __init__(
@@ -231,12 +237,14 @@ class _Streamed(StreamingResponse):
         events: AsyncIterator[Event[Any]],
         following: asyncio.Future[Event[Any]],
         stopping: asyncio.Event,
+        counted: contextlib.ExitStack,
     ) -> None:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        headers = {"X-Accel-Buffering": "no"}
         super().__init__(self._sent(), media_type=EVENT_STREAM, headers=headers)
         self._events = events
         self._following = following
         self._stopping = stopping
+        self._counted = counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -247,6 +255,7 @@ class _Streamed(StreamingResponse):
             else:
                 await super().__call__(scope, receive, send)
         finally:
+            self._counted.close()
             # Here, where nothing is being cancelled: what the function has to close takes its time.
             # A client may have hung up before the first byte was asked for.
             self._following.cancel()

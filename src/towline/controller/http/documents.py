@@ -35,7 +35,6 @@ PAGE = resources.files("towline.controller.http") / "page"
 HEADERS = {
     # What a browser keeps it asks for again, and is sent again only if it has changed.
     "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     # The page loads what is served beside it and nothing else, and runs nothing inline.
     "Content-Security-Policy": (

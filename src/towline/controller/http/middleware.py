@@ -37,6 +37,9 @@ much as is read, for a client that sends the wrong file."""
 DISCARD_WITHIN = 30.0
 """Seconds that this may take."""
 
+RETRY_AFTER = 1
+"""Seconds after which whoever has too much under way may try again."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -50,6 +53,8 @@ def refusal(error: TowlineError) -> Response:
     headers = {}
     if error.code == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.code == 429:
+        headers["Retry-After"] = str(RETRY_AFTER)
     details = error.details
     if error.job_id is not None:
         headers["Location"] = f"/job/{error.job_id}"
@@ -130,11 +135,12 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            headers = list(message["headers"])
+            if not any(name == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
             if self._unread and not self._discardable:
-                message = {
-                    **message,
-                    "headers": [*message.get("headers", ()), (b"connection", b"close")],
-                }
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
         elif self._unread and not message.get("more_body", False) and not self._asks_first:
             await self._send({**message, "more_body": True})
             await self._discard()

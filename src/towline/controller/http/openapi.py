@@ -21,7 +21,7 @@ TEXT = {"type": "string"}
 LOCATION = {"description": "Where it is to be found; a job at /job/{id}.", "schema": TEXT}
 APPLIED = {"description": "What of Prefer was followed.", "schema": TEXT}
 NO_CONTENT = 204
-EVERY = (400, 401, 403, 500)
+EVERY = (400, 401, 403, 429, 500)
 """Statuses of errors that all endpoints may answer with, but open ones."""
 RESPONSES = {
     400: "Invalid request payload.",
@@ -31,6 +31,7 @@ RESPONSES = {
     409: "It goes against what is there by now; the details say how.",
     413: "The body is too large.",
     415: "The body is of a type that is not read here.",
+    429: "Too much of the caller's is under way.",
     500: "It failed; the details say why, in the engine's or the registry's own words.",
 }
 SUCCESS = {
@@ -208,6 +209,8 @@ class _Entry:
             }
         if "401" in responses:
             responses["401"]["headers"] = {"WWW-Authenticate": {"required": True, "schema": TEXT}}
+        if "429" in responses:
+            responses["429"]["headers"] = {"Retry-After": {"required": True, "schema": TEXT}}
         if endpoint.locates and "500" in responses:
             responses["500"]["headers"] = {"Location": LOCATION, "Preference-Applied": APPLIED}
         return responses

@@ -4,48 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import functools
+import math
 import socket
 from collections.abc import Callable, Generator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from towline.controller.http.limits import Limits
+from towline.controller.http.protocol import Connection, Connections
 from towline.errors import InvalidConfiguration
+from towline.runtime.part import keep_running
 
 STOP_WITHIN = 5
 """Seconds that requests under way have when the controller stops."""
-KEEP_ALIVE = 75
-"""Seconds for which an idle connection stays open."""
-
-
-class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1, answering what is no HTTP with an error body like every other error."""
-
-    def send_400_response(self, message: str) -> None:
-        body = json.dumps(
-            {
-                "error": "The request is not valid HTTP/1.1.",
-                "details": message,
-                "code": 400,
-            }
-        ).encode()
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-    def shutdown(self) -> None:
-        super().shutdown()
-        self.loop.call_later((self.config.timeout_graceful_shutdown or 0) / 2, self._leave)
-
-    def _leave(self) -> None:
-        # The answer to a client that doesn't read would not end by itself.
-        if self.flow.write_paused:
-            self.transport.abort()
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
+"""A header of every answer."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -83,6 +59,7 @@ class Server:
         application: what answers.
         listener: a socket that listens, as `bind` returns it.
         stop: called when the server is to end, so that streams end too.
+        limits: what one client may take.
         stop_within: seconds; see the constant.
     """
 
@@ -91,16 +68,19 @@ class Server:
         application: ASGIApp,
         listener: socket.socket,
         stop: Callable[[], None],
+        limits: Limits,
         *,
         stop_within: int = STOP_WITHIN,
     ) -> None:
         self._listener = listener
         self._stop = stop
         self._stop_within = stop_within
+        self._connections = Connections(limits)
+        protocol: Any = functools.partial(Connection, connections=self._connections)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 application,
-                http=_Protocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -108,7 +88,8 @@ class Server:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=stop_within,
-                timeout_keep_alive=KEEP_ALIVE,
+                timeout_keep_alive=math.ceil(limits.idle),
+                headers=[NOSNIFF],
             )
         )
 
@@ -122,6 +103,7 @@ class Server:
     async def run(self) -> None:
         """Serve until cancelled; then let requests under way end, and return."""
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
+        looking = asyncio.create_task(keep_running("connections", self._connections.run))
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
@@ -131,3 +113,5 @@ class Server:
             if broken_off := self._uvicorn.server_state.tasks:
                 await asyncio.wait(broken_off, timeout=1)
             raise
+        finally:
+            looking.cancel()

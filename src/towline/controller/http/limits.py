@@ -1,0 +1,151 @@
+"""What one client of the API may take of a controller, so that the others have theirs.
+
+How many connections an address has, how long it may take over a request, and what a caller may have
+under way. Whoever goes beyond is told which limit it was, and what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import resource
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+
+import msgspec
+
+from towline.errors import InvalidConfiguration, TooManyRequests
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+RESERVED = 256
+"""Descriptors that are no client's: for the index, the broker's two connections and those that take
+their place, the log, and connections that are being refused."""
+MOST_FILES = 65_536
+"""Open files that a controller asks the system for, where it may."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one client may take.
+
+    Attributes:
+        connections: how many there may be in all.
+        connections_of_address: how many of one address; an IPv6 network of 64 bits counts as one.
+        proxies: networks whose addresses may have any number: each of their connections may be
+            another client's.
+        requests_of_caller: how many requests of one token's subject may be under way.
+        streams_of_caller: how many streams of events it may follow besides.
+        head, headers: bytes of a request's head, and lines.
+        head_within: seconds for a request's head, from its first byte or the connection's begin.
+        body_within, body_rate: seconds for a request's body, and the bytes a second that it is
+            given further time for.
+        idle: seconds for which a connection stays open without a request.
+        stuck: seconds after which a client is given up that takes nothing of its answer.
+        lingering: seconds for which a refused connection is still received from: a client that
+            sends would otherwise get a reset in place of the refusal.
+        refused: how many connections may linger.
+        look_every: seconds between looks for connections that have taken too long.
+    """
+
+    connections: int = 10_000
+    connections_of_address: int = 2_500
+    proxies: tuple[Network, ...] = ()
+    requests_of_caller: int = 2_000
+    streams_of_caller: int = 1_000
+    head: int = 64 * 1024
+    headers: int = 100
+    head_within: float = 20.0
+    body_within: float = 30.0
+    body_rate: int = 4096
+    idle: float = 75.0
+    stuck: float = 60.0
+    lingering: float = 2.0
+    refused: int = 100
+    look_every: float = 1.0
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return the networks that are written so, `10.0.0.0/8` or one address.
+
+    Raises:
+        InvalidConfiguration: one of them is none.
+    """
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise InvalidConfiguration(
+            "A trusted proxy is not valid.", f"{error}; write 10.1.2.3, or 10.0.0.0/8"
+        ) from error
+
+
+def most_connections() -> int:
+    """Have the system allow a controller many open files; return how many connections it may have.
+
+    Whatever clients do, there are descriptors left for the index and the broker.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    most = MOST_FILES if hard == unlimited else min(MOST_FILES, hard)
+    if soft != unlimited and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return max(1, (most if soft == unlimited else soft) - RESERVED)
+
+
+def origin(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network, which is one client's at least."""
+    if ":" not in address:
+        return address
+    parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+class Callers:
+    """What each caller has under way at this controller."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._requests: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
+
+    def request(self, subject: str) -> AbstractContextManager[None]:
+        """Count a request of a caller while the block goes on.
+
+        Raises:
+            TooManyRequests: it has as many as it may.
+        """
+        return _counted(
+            *(self._requests, subject, self._limits.requests_of_caller, "requests under way"),
+            "max-requests-per-caller",
+        )
+
+    def stream(self, subject: str) -> AbstractContextManager[None]:
+        """Count a stream of events, as `request`."""
+        return _counted(
+            *(self._streams, subject, self._limits.streams_of_caller, "streams of events"),
+            "max-streams-per-caller",
+        )
+
+
+@contextlib.contextmanager
+def _counted(
+    counts: Counter[str], subject: str, most: int, what: str, setting: str
+) -> Iterator[None]:
+    if counts[subject] >= most:
+        raise TooManyRequests(
+            f"The caller {subject[:80]!r} has {most} {what}, as many as one caller may have at a "
+            "controller.",
+            f"Wait until some have ended, or ask another controller; the setting {setting} allows "
+            "more",
+        )
+    counts[subject] += 1
+    try:
+        yield
+    finally:
+        counts[subject] -= 1
+        if not counts[subject]:
+            del counts[subject]

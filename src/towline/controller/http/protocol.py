@@ -1,0 +1,303 @@
+"""One connection of a client: HTTP/1.1 as httptools reads it, within limits.
+
+uvicorn's own protocol takes a head of any size and in any time. What a connection is at follows
+from what uvicorn knows of it anyhow; all of them are looked at once a second, which costs requests
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import ipaddress
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from towline.broker.repeated import Repeated
+from towline.controller.http.limits import Limits, most_connections, origin
+
+
+class Stage(enum.Enum):
+    """What a connection is at."""
+
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    ANSWER = enum.auto()
+    REFUSED = enum.auto()
+
+
+class Refusal(Exception):
+    """Why a connection is closed."""
+
+    def __init__(self, status: int, error: str, details: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.details = details
+
+    @property
+    def answer(self) -> bytes:
+        """The last answer on its connection."""
+        body = json.dumps(
+            {"error": self.error, "details": self.details, "code": self.status}
+        ).encode()
+        again = b"retry-after: 1\r\n" if self.status in (429, 503) else b""
+        return (
+            b"%bcontent-type: application/json\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
+            b"x-content-type-options: nosniff\r\n%bconnection: close\r\n\r\n%b"
+        ) % (STATUS_LINE[self.status], len(body), again, body)
+
+
+class Connections:
+    """The connections there are, and how many each address has.
+
+    Attributes:
+        limits: what they may take.
+        refused: those that are closed in a moment.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._most = min(limits.connections, most_connections())
+        self.refused: set[Connection] = set()
+        self._open: set[Connection] = set()
+        self._of: Counter[str] = Counter()
+        self._log = Repeated("connection refused")
+
+    def add(self, connection: Connection, address: str) -> Refusal | None:
+        """Take a connection; return why it is refused, None if it is not."""
+        limits = self.limits
+        self._open.add(connection)
+        self._of[address] += 1
+        if len(self._open) - len(self.refused) > self._most:
+            return Refusal(
+                503,
+                f"The controller has {self._most} connections, as many as it takes.",
+                "Try again in a moment, or ask another controller; it takes more where the limit "
+                "of open files (ulimit -n, LimitNOFILE=) allows more",
+            )
+        if self._of[address] > limits.connections_of_address and not self._proxy(address):
+            return Refusal(
+                429,
+                f"Your address, {address}, has {limits.connections_of_address} connections, as "
+                "many as one address may have.",
+                "Close some, or send several requests over one; the setting "
+                "max-connections-per-address allows more, and trusted-proxies any number",
+            )
+        return None
+
+    def _proxy(self, address: str) -> bool:
+        if not self.limits.proxies or not address:
+            return False
+        found = ipaddress.ip_network(address).network_address
+        return any(found in each for each in self.limits.proxies)
+
+    def remove(self, connection: Connection, address: str) -> None:
+        """Forget a connection that is closed."""
+        self.refused.discard(connection)
+        self._open.discard(connection)
+        self._of[address] -= 1
+        if not self._of[address]:
+            del self._of[address]
+
+    def report(self, address: str, refusal: Refusal) -> None:
+        """Log a refusal: who makes thousands of them fills no disk."""
+        self._log.warning(address=address, status=refusal.status, reason=refusal.error)
+
+    async def run(self) -> None:
+        """Close connections that take too long, for ever."""
+        try:
+            while True:
+                await asyncio.sleep(self.limits.look_every)
+                now = time.monotonic()
+                for each in list(self._open):
+                    each.look(now)
+        finally:
+            self._log.close()
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of a client.
+
+    Args:
+        connections: all there are.
+        arguments: uvicorn's.
+    """
+
+    def __init__(self, *, connections: Connections, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._all = connections
+        self._limits = connections.limits
+        self._address = ""
+        self._refusal: Refusal | None = None
+        self._at: tuple[Stage, object] = (Stage.IDLE, None)
+        self._since = time.monotonic()
+        self._head = self._incoming = self._body = self._rest = self._unsent = 0
+        self._head_of: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or refuse it at once."""
+        super().connection_made(transport)
+        self._address = origin(self.client[0]) if self.client else ""
+        refusal = self._all.add(self, self._address)
+        if refusal is not None:
+            self.refuse(refusal)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._all.remove(self, self._address)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends, within the limits."""
+        if self._refusal is not None:
+            return
+        self._unset_keepalive_if_required()
+        self._incoming = len(data)
+        self._rest += len(data)
+        try:
+            self.parser.feed_data(data)
+            if self._in_head:
+                # One that begins within what has just come counts from the next on.
+                self._head = self._head + len(data) if self._head_of is self.scope else 0
+                self._head_of = self.scope
+                if self._head > self._limits.head:
+                    raise self._too_large()
+            elif self._rest > self._limits.head + self._body:
+                raise self._too_large()
+        except httptools.HttpParserUpgrade:
+            return  # to nothing that is spoken here: the request is answered as any other
+        except Refusal as refusal:
+            self.refuse(refusal)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self.refuse(cause if isinstance(cause, Refusal) else _not_http(error))
+        except httptools.HttpParserError as error:
+            self.refuse(_not_http(error))
+
+    @property
+    def _in_head(self) -> bool:
+        """Whether a request's head has begun and not ended."""
+        scope, cycle = self.scope, self.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._body = self._rest = 0
+
+    def on_headers_complete(self) -> None:
+        """Look whether the head is within the limits, and begin the answer."""
+        headers = self.headers
+        if len(headers) > self._limits.headers:
+            raise Refusal(
+                431,
+                f"The request has more than {self._limits.headers} headers.",
+                "Leave out those that say nothing to a controller",
+            )
+        if self._head_of is self.scope or self._incoming > self._limits.head:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > self._limits.head:
+                raise self._too_large()
+        hosts = sum(name == b"host" for name, _ in headers)
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            raise Refusal(
+                400,
+                f"The request has {'more than one' if hosts else 'no'} Host header.",
+                "Send one, as HTTP/1.1 asks (RFC 9112, section 3.2)",
+            )
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the request's body."""
+        self._body += len(body)
+        self._rest -= len(body)
+        super().on_body(body)
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            431,
+            f"The request's head is larger than {self._limits.head} bytes.",
+            "Leave headers out, or send parameters in the body",
+        )
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal where nothing was answered yet, and close the connection soon."""
+        self._refusal = refusal
+        self._all.report(self._address, refusal)
+        cycle, answered = self.cycle, False
+        if cycle is not None and not cycle.response_complete:
+            answered = cycle.response_started
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if answered:
+            self.transport.abort()
+            return
+        self.transport.write(refusal.answer)
+        if len(self._all.refused) >= self._limits.refused or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._all.refused.add(self)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """End when the request under way is answered: the controller stops."""
+        super().shutdown()
+        self.loop.call_later((self.config.timeout_graceful_shutdown or 0) / 2, self._leave)
+
+    def _leave(self) -> None:
+        # The answer to a client that doesn't read would not end by itself.
+        if self.flow.write_paused:
+            self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """Close the connection where what it is at takes too long.
+
+        Args:
+            now: by `time.monotonic`.
+        """
+        limits, at = self._limits, self._present()
+        unsent = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+        if at[0] != self._at[0] or at[1] is not self._at[1] or unsent != self._unsent:
+            self._at, self._since, self._unsent = at, now, unsent
+        taken = now - self._since
+        match at[0]:
+            case Stage.IDLE if self.cycle is None and taken > limits.head_within:
+                self.refuse(_late("No request has come", limits.head_within))
+            case Stage.IDLE if taken > limits.idle:
+                self.transport.close()
+            case Stage.HEAD if taken > limits.head_within:
+                self.refuse(_late("The request's head has not ended", limits.head_within))
+            case Stage.BODY if taken > limits.body_within + self._body / limits.body_rate:
+                self.refuse(_late("The request's body has not ended", taken))
+            case Stage.ANSWER if unsent and taken > limits.stuck:
+                self.transport.abort()
+            case Stage.REFUSED if taken > limits.lingering:
+                self.transport.abort()
+
+    def _present(self) -> tuple[Stage, object]:
+        """Return what the connection is at: a stage, and which one of that kind."""
+        cycle = self.cycle
+        if self._refusal is not None:
+            return Stage.REFUSED, None
+        if cycle is not None and not cycle.response_complete:
+            # Where we don't read, it isn't the client that takes long.
+            if cycle.more_body and not self.flow.read_paused:
+                return Stage.BODY, cycle
+            return Stage.ANSWER, cycle
+        return (Stage.HEAD, self.scope) if self._in_head else (Stage.IDLE, cycle)
+
+
+def _late(what: str, seconds: float) -> Refusal:
+    return Refusal(408, f"{what} within {seconds:.0f} seconds.", "Send it without a pause")
+
+
+def _not_http(error: Exception) -> Refusal:
+    return Refusal(400, "The request is not valid HTTP/1.1.", str(error)[:200])

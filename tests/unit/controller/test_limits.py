@@ -1,0 +1,45 @@
+"""What one client may take: addresses, callers, and what operators may write."""
+
+import pytest
+
+from towline.controller.http.limits import Callers, Limits, networks, origin
+from towline.errors import InvalidConfiguration, TooManyRequests
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_an_address_counts_as_what_one_client_has(address: str, counted: str) -> None:
+    assert origin(address) == counted
+
+
+def test_each_caller_has_so_many_requests_and_streams() -> None:
+    callers = Callers(Limits(requests_of_caller=1, streams_of_caller=2))
+    with callers.request("ana"), callers.request("ben"):
+        with pytest.raises(TooManyRequests, match="'ana' has 1 requests under way"):
+            callers.request("ana").__enter__()
+    with callers.stream("ana"), callers.stream("ana"), callers.stream("ben"):
+        with pytest.raises(TooManyRequests, match="max-streams-per-caller"):
+            callers.stream("ana").__enter__()
+    with callers.request("ana"), callers.stream("ana"):
+        pass
+
+
+def test_a_request_that_failed_is_under_way_no_more() -> None:
+    callers = Callers(Limits(requests_of_caller=1))
+    for _ in range(3):
+        with pytest.raises(LookupError), callers.request("ana"):
+            raise LookupError
+
+
+def test_a_proxy_that_is_no_network_is_refused() -> None:
+    assert len(networks(["10.1.2.3", "10.0.0.0/8", "2001:db8::/32"])) == 3
+    for text in ("proxy.example", "10.0.0.1/8", ""):
+        with pytest.raises(InvalidConfiguration, match=r"10\.0\.0\.0/8"):
+            networks([text])
