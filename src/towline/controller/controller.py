@@ -53,6 +53,7 @@ from towline.controller.service import Service
 from towline.controller.storage import Storage
 from towline.controller.token_keys import ClientKey, TokenKeys
 from towline.controller.tokens import TokenMaker, Tokens
+from towline.controller.turns import Turns
 from towline.endpoints import offered as of_controllers
 from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
@@ -199,14 +200,16 @@ class Controller:
                 functools.partial(self.journal.create, options.retention),
             ],
         )
-        self.events = EventStreams(Feed(index), index, self.indexer)
-        self.progress = ProgressStreams(self.watches)
+        turns = Turns()
+        self.events = EventStreams(Feed(index), index, self.indexer, turns)
+        self.progress = ProgressStreams(self.watches, turns)
         self.waits = Waits(options.wait, options.longest_wait)
+        self._limits = options.limits
         self.nodes = nodes
 
     def application(self) -> ASGIApp:
         """Return the HTTP application."""
-        callers = Callers(self._options.limits)
+        callers = Callers(self._limits)
         bindings = (Binding(each, self.authenticator, self, callers) for each in self._offered)
         return application(bound(bindings, document_paths(self._offered)))
 

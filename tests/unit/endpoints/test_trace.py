@@ -1,7 +1,6 @@
 """The caller's `traceparent`: for one that can't be read a new one is made."""
 
 import re
-
 from typing import Any, cast
 
 import pytest

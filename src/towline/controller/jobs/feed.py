@@ -11,6 +11,9 @@ from towline.controller.jobs.index import Index
 from towline.wire.event import Event
 from towline.wire.job import Job
 
+REMEMBERED = 100
+"""Places at which what stands behind them is remembered."""
+
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
 
@@ -23,6 +26,8 @@ class Feed:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._read: dict[tuple[str, int, int, str | None], list[tuple[int, Job | Event]]] = {}
+        self._version = index.version
 
     def newest(self) -> list[int]:
         """Return the place of what is newest in each stream."""
@@ -58,9 +63,22 @@ class Feed:
     ) -> list[tuple[int, Job | Event]]:
         """Return the next jobs and events of a stream after a place, each with its own.
 
+        They are read once for all who ask before the index changes.
+
         Args:
             job_id: the only job whose events are wanted, and no jobs.
         """
+        if self._version != self._index.version or len(self._read) >= REMEMBERED:
+            self._version = self._index.version
+            self._read.clear()
+        asked = (stream, place, limit, job_id)
+        if asked not in self._read:
+            self._read[asked] = self._after(*asked)
+        return self._read[asked]
+
+    def _after(
+        self, stream: str, place: int, limit: int, job_id: str | None
+    ) -> list[tuple[int, Job | Event]]:
         found: list[tuple[int, Job | Event]] = []
         if job_id is None:
             rows = self._index.query(

@@ -61,12 +61,16 @@ class Index:
     then takes them all. Nothing here is the only copy, so it isn't synced to the disk either: a
     damaged file is noticed when it is opened, said, and built anew.
 
+    Attributes:
+        version: rises whenever anything changes.
+
     Args:
         path: the database file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.version = 0
         self._jobs: list[tuple[str, int, Job]] = []
         self._events: list[tuple[str, int, Event]] = []
         self._changed: dict[str, JobState] = {}
@@ -140,6 +144,7 @@ class Index:
             raise
 
     def _drop(self, stream: str) -> None:
+        self.version += 1
         database = self._database
         if stream == CHANGES:
             database.execute("DELETE FROM deleted")
@@ -152,6 +157,7 @@ class Index:
 
     def add_job(self, job: Job, stream: str, place: int) -> None:
         """Fold a job; a second delivery of one changes nothing."""
+        self.version += 1
         self._jobs.append((stream, place, job))
 
     def add_event(self, event: Event, stream: str, place: int) -> None:
@@ -160,6 +166,7 @@ class Index:
         Nor does a report that is stored a second time, further on: a node that was not answered
         sends it again, and several controllers store it.
         """
+        self.version += 1
         self._events.append((stream, place, event))
 
     def change(self, state: JobState) -> None:
@@ -240,6 +247,7 @@ class Index:
             first: of each stream the first sequence; a job that stood before it goes.
         """
         self.flush()
+        self.version += 1
         oldest = first_id(before)
         database = self._database
         with self._transaction():

@@ -1,7 +1,7 @@
 """Streams of events: those that are stored, then those that come.
 
-Every follower reads the index at its own pace, from the place that it has reached: a slow one
-delays nobody, and one that comes back with `Last-Event-ID` misses nothing.
+Every follower goes on at its own pace from the place that it has reached: a slow one delays nobody,
+and one that comes back with `Last-Event-ID` misses nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Filter
+from towline.controller.turns import Turns
 from towline.endpoint import Event as Sent
 from towline.endpoints import views
 from towline.endpoints.views import JobEvent
@@ -113,9 +114,14 @@ class Reached:
 
 
 class EventStreams:
-    """Streams of the events of one job, or of all."""
+    """Streams of the events of one job, or of all.
 
-    def __init__(self, feed: Feed, index: Index, indexer: Indexer) -> None:
+    Args:
+        turns: those of all streams.
+    """
+
+    def __init__(self, feed: Feed, index: Index, indexer: Indexer, turns: Turns) -> None:
+        self._turns = turns
         self._feed = feed
         self._index = index
         self._indexer = indexer
@@ -143,6 +149,7 @@ class EventStreams:
                 yield reached.event(kind, data)
             reached.begun = 0
         while True:
+            await self._turns.take()
             found = reached.next(self._feed, job_id=job.id)
             state = self._index.status(job.id)
             for stream, place, event in found:
@@ -185,6 +192,7 @@ class EventStreams:
             return known[event.job]
 
         while True:
+            await self._turns.take()
             found = reached.next(self._feed)
             for stream, place, each in found:
                 if isinstance(each, Job):

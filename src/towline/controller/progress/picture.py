@@ -10,7 +10,7 @@ from itertools import islice
 import msgspec
 
 from towline.controller.jobs.state import JobState, Task
-from towline.wire.event import BAD, LEAVE, STARTED, Event
+from towline.wire.event import BAD, LEAVE, NOBODY, STARTED, Event
 from towline.wire.progress import (
     Figures,
     JobProgress,
@@ -45,6 +45,7 @@ class Picture:
         self._described: dict[str, tuple[str | None, ...]] = {}
         self._feeds: set[Feed] = set()
         self._total: Total | None = None
+        self._encoded: dict[tuple[str, bool], bytes] = {}
         self.silent: set[str] = set()
         for task in state.tasks.values():
             self._described[task.machine] = _description(task)
@@ -58,6 +59,8 @@ class Picture:
     def apply(self, event: Event) -> None:
         """Fold an event of the job."""
         self.state.apply(event)
+        if event.machine == NOBODY:
+            self._encoded.clear()
         machines = [event.machine, *(node.machine for node in event.nodes or ())]
         for machine in machines if event.kind in (STARTED, LEAVE) else ():
             task = self.state.tasks.get(machine)
@@ -96,6 +99,8 @@ class Picture:
             if task is None:
                 continue
             self._described[machine] = _description(task)
+            for parts in (False, True):
+                self._encoded.pop((machine, parts), None)
             if task.ended is not None:
                 self._reports.pop(machine, None)
                 self.silent.discard(machine)
@@ -143,6 +148,15 @@ class Picture:
             parts=[PartProgress(*msgspec.structs.astuple(part)) for part in listed],
             **{name: getattr(report, name) for name in Figures.__struct_fields__},
         )
+
+    def encoded(self, machine: str, *, parts: bool) -> bytes:
+        """Return what is known of a node as JSON, made once for all who follow; as `node`."""
+        known = self._encoded.get((machine, parts))
+        if known is None:
+            known = self._encoded[machine, parts] = msgspec.json.encode(
+                self.node(machine, parts=parts)
+            )
+        return known
 
     def total(self) -> Total:
         """Return the sum over all nodes."""
@@ -249,7 +263,7 @@ class Feed:
         few = self._machine is not None or len(picture.state.tasks) <= FEW
         for machine in list(self._due):
             if machine in picture.state.tasks:
-                encoded = msgspec.json.encode(picture.node(machine, parts=few))
+                encoded = picture.encoded(machine, parts=few)
                 # One that is larger than any budget has to be sent sometime.
                 if taken and len(encoded) + 1 > budget:
                     break

@@ -16,6 +16,7 @@ import msgspec
 
 from towline.controller.progress.picture import FEW
 from towline.controller.progress.watches import Watches
+from towline.controller.turns import Turns
 from towline.endpoint import Event
 from towline.wire.progress import JobProgress, Total
 
@@ -37,10 +38,12 @@ class ProgressStreams:
 
     Args:
         watches: the jobs that somebody follows at this controller.
+        turns: those of all streams.
     """
 
-    def __init__(self, watches: Watches) -> None:
+    def __init__(self, watches: Watches, turns: Turns) -> None:
         self._watches = watches
+        self._turns = turns
 
     async def of_job(self, job_id: str, machine: str | None) -> AsyncIterator[Event[Any]]:
         """Yield how far a job is until it has ended.
@@ -56,6 +59,7 @@ class ProgressStreams:
             summed = float("-inf")
             try:
                 while True:
+                    await self._turns.take()
                     now = time.monotonic()
                     allowance, at = min(BURST, allowance + RATE * (now - at)), now
                     done = picture.state.done
