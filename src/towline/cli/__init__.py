@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from towline.cli.commands import cli
+from towline.cli.terminal import say
 from towline.errors import TowlineError
 
 
@@ -17,9 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         cli(arguments, prog_name="towline")
     except TowlineError as error:
-        print(f"towline: {error.error}", file=sys.stderr)
+        say(f"towline: {error.error}", error=True)
         if error.details not in error.error:
-            print(f"  {error.details}", file=sys.stderr)
+            say(*(f"  {line}" for line in error.details.splitlines()), error=True)
         if error.job_id:
-            print(f"  towline job {error.job_id} shows more", file=sys.stderr)
+            say(f"  towline job {error.job_id} shows more", error=True)
         sys.exit(1)

@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from towline.cli.output import printable
+from towline.cli.terminal import say
 from towline.cli.words import in_words, sum_in_words
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Lines:
         every: float = LINES_EVERY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._print = print_line or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._print = print_line or partial(say, error=True)
         self._every = every
         self._clock = clock
         self._next = clock() + every
@@ -68,12 +69,12 @@ class Lines:
         lines |= {node.machine_id: f"  {node.hostname}: {in_words(node)}" for node in nodes}
         for name, line in lines.items():
             if self._printed.get(name) != line:
-                self._print(printable(line))
+                self._print(line)
         self._printed = lines
 
     def say(self, line: str) -> None:
         """Print a line to standard output."""
-        print(line, flush=True)
+        say(line)
 
     def close(self) -> None:
         """Do nothing."""

@@ -11,6 +11,7 @@ from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
+from towline.cli.terminal import say
 
 
 @with_connection
@@ -28,11 +29,11 @@ def health(output: str, **values: Any) -> None:
     if output == "json":
         print_json(found)
     else:
-        print(f"status   {found.status}")
-        print(f"version  {found.version}, up {found.uptime}")
-        print(f"nodes    {found.agents.ready} of {found.agents.total} are here")
-        print(f"jobs     {found.jobs.total}, {found.jobs.processing} under way")
-        print()
+        say(f"status   {found.status}")
+        say(f"version  {found.version}, up {found.uptime}")
+        say(f"nodes    {found.agents.ready} of {found.agents.total} are here")
+        say(f"jobs     {found.jobs.total}, {found.jobs.processing} under way")
+        say("")
         print_table(
             ["COMPONENT", "STATUS", "ADDRESS", ""],
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,8 @@ from towline.cli.connection import connect, duration, take_where, with_connectio
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
 from towline.cli.options import output_option, take_job_options, with_job_options
-from towline.cli.output import label, print_job, print_json, print_table, printable, results_table
+from towline.cli.output import label, print_job, print_json, print_table, results_table
+from towline.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,9 +68,9 @@ def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
         [_row(job) for job in page.items],
     )
     if page.next_cursor:
-        print(
+        say(
             f"{page.total_items} in all; --cursor {page.next_cursor} shows what is older",
-            file=sys.stderr,
+            error=True,
         )
 
 
@@ -122,7 +122,7 @@ def _follow(client: Client, job_id: str, output: str) -> None:
             if name == "progress":
                 screen.show(news)
             else:
-                screen.say(printable(_line(news, with_job=False)))
+                screen.say(_line(news, with_job=False))
                 if news.kind == "end":
                     return
     except KeyboardInterrupt:
@@ -140,7 +140,7 @@ def _print_events(events: Iterable[Event[JobEvent]], output: str, *, with_job: b
                 indent=None,
             )
         else:
-            print(printable(_line(event, with_job=with_job)), flush=True)
+            say(_line(event, with_job=with_job))
 
 
 def _line(event: Event[JobEvent], *, with_job: bool) -> str:

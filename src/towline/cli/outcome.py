@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, NoReturn
 
 from towline.cli.command import INTERRUPTED
+from towline.cli.terminal import say
 from towline.operation import OUTCOME, STATUS
 from towline.wire.event import UNFINISHED
 
@@ -29,22 +30,22 @@ def end(job_id: str, results: list[dict[str, Any]]) -> NoReturn:
     """
     statuses = [result.get(OUTCOME) or result[STATUS] for result in results]
     if any(status in UNFINISHED for status in statuses):
-        print(f"not done yet: towline job {job_id} shows the rest", file=sys.stderr)
+        say(f"not done yet: towline job {job_id} shows the rest", error=True)
     sys.exit(exit_status(statuses))
 
 
 def interrupted(job_id: str) -> NoReturn:
     """End a command that ^C has interrupted, and say that its job goes on."""
-    print(
-        f"job {job_id} goes on\n"
-        f"  towline job {job_id} --follow shows it\n"
+    say(
+        f"job {job_id} goes on",
+        f"  towline job {job_id} --follow shows it",
         f"  towline cancel {job_id} stops it",
-        file=sys.stderr,
+        error=True,
     )
     sys.exit(INTERRUPTED)
 
 
 def interrupted_early() -> NoReturn:
     """End a command that ^C has interrupted before it knew whether there is a job."""
-    print("interrupted; if there is a job already, it goes on: see towline jobs", file=sys.stderr)
+    say("interrupted; if there is a job already, it goes on: see towline jobs", error=True)
     sys.exit(INTERRUPTED)

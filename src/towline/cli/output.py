@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from towline.cli.terminal import printable, printable_json, say
 from towline.operation import OUTCOME, RESULT_RESERVED, STATUS
 
 if TYPE_CHECKING:
@@ -16,21 +17,15 @@ if TYPE_CHECKING:
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print `value` as JSON, on one line where `indent` is None."""
     plain = msgspec.to_builtins(value)
-    print(json.dumps(plain, indent=indent, ensure_ascii=False), flush=indent is None)
+    say(*printable_json(json.dumps(plain, indent=indent, ensure_ascii=False)).split("\n"))
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
     """Print rows under a head, each column as wide as its widest cell."""
     lines = [head, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that they can't control a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    padded = (map(str.ljust, line, widths) for line in lines)
+    say(*("  ".join(cells).rstrip() for cells in padded))
 
 
 def results_table(results: list[dict[str, Any]]) -> None:
@@ -66,18 +61,20 @@ def label(operation: str) -> str:
 def print_job(job: JobView) -> None:
     """Print a job for people: what it is, its result on each node, and its timeline."""
     operation = job.operation
-    print(f"job        {job.id}")
-    print(f"status     {job.status}")
-    print(f"operation  {label(operation.type)} {json.dumps(operation.data, ensure_ascii=False)}")
-    print(f"target     {job.target}")
-    print(f"caller     {printable(job.caller)}")
-    print(f"created    {job.created}")
-    print(f"expires    {job.expires}")
+    say(
+        f"job        {job.id}",
+        f"status     {job.status}",
+        f"operation  {label(operation.type)} {json.dumps(operation.data, ensure_ascii=False)}",
+        f"target     {job.target}",
+        f"caller     {job.caller}",
+        f"created    {job.created}",
+        f"expires    {job.expires}",
+    )
     if job.resolved is not None:
-        print(printable(f"resolved   {job.resolved.digest} by {job.resolved.resolver}"))
-    print()
+        say(f"resolved   {job.resolved.digest} by {job.resolved.resolver}")
+    say("")
     results_table(job.rows or [])
-    print()
+    say("")
     print_table(
         ["TIME", "EVENT", "NODE", ""],
         [
@@ -98,7 +95,7 @@ def print_answer(answer: object, output: str) -> None:
         return
     lists = [value for value in plain.values() if isinstance(value, list)]
     if "message" in plain:
-        print(printable(str(plain["message"])))
+        say(str(plain["message"]))
     elif len(lists) == 1 and all(isinstance(row, dict) for row in lists[0]):
         names = list(dict.fromkeys(name for row in lists[0] for name in row))
         print_table(
@@ -108,4 +105,4 @@ def print_answer(answer: object, output: str) -> None:
     else:
         width = max(map(len, plain), default=0)
         for name, value in plain.items():
-            print(f"{name.ljust(width)}  {printable(_cell(value))}")
+            say(f"{name.ljust(width)}  {_cell(value)}")

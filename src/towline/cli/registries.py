@@ -11,6 +11,7 @@ from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.login import read_secret
 from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
+from towline.cli.terminal import say
 
 if TYPE_CHECKING:
     from towline.client import RegistryView
@@ -46,7 +47,7 @@ def set_(host: str, username: str | None, identity_token: bool, **values: Any) -
             password=None if identity_token else secret,
             identity_token=secret if identity_token else None,
         )
-    print(f"Kept for {kept.registry}: {_whose(kept)}.")
+    say(f"Kept for {kept.registry}: {_whose(kept)}.")
 
 
 @registry.command("list")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import msgspec
 from towline.cli import outcome, watch
 from towline.cli.connection import Where, connect, duration
 from towline.cli.output import print_json, results_table
+from towline.cli.terminal import say
 from towline.operation import Operation
 from towline.wire.target import ANY
 
@@ -121,7 +121,7 @@ def _follow(
     except ApiError as error:
         if error.status != FORBIDDEN:
             raise
-        print("no more can be shown: the token lacks job:read", file=sys.stderr)
+        say("no more can be shown: the token lacks job:read", error=True)
     return job
 
 

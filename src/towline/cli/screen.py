@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from towline.cli.output import printable
+from towline.cli.terminal import printable, say
 from towline.cli.words import amounts, in_words, sum_in_words
 from towline.units import show_size
 from towline.wire.progress import PART_STATES, PHASES
@@ -58,9 +58,9 @@ class Screen:
     def say(self, line: str) -> None:
         """Print a line to standard output; where that is a terminal, above what is drawn."""
         if sys.stdout.isatty():
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(printable(line)), soft_wrap=True)
         else:
-            print(line, flush=True)
+            say(line)
 
     def close(self) -> None:
         """Remove what is drawn. The results take its place."""

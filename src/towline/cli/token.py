@@ -14,6 +14,7 @@ from towline.cli.command import Group
 from towline.cli.connection import duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
+from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime import config
@@ -78,9 +79,9 @@ def create_token(
     if flags["token_key"] is None:
         made = _asked_for(settings, subject, roles, permissions, expires)
         if made is not None:
-            print(made)
+            say(made)
             return
-    print(_signed(settings, subject, roles, permissions, lifetime))
+    say(_signed(settings, subject, roles, permissions, lifetime))
 
 
 def _asked_for(
@@ -149,9 +150,9 @@ def _signed(
         lifetime=lifetime,
         id=made,
     )
-    print(
+    say(
         f"Signed here: towline token list doesn't have it; towline token revoke {made} revokes it.",
-        file=sys.stderr,
+        error=True,
     )
     return token
 

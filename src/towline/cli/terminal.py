@@ -1,0 +1,33 @@
+"""What a terminal is shown: whoever a text is from, nothing in it controls the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+
+def printable(text: str) -> str:
+    """Return one line, with what is no visible character escaped, ends of lines included."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_json(text: str) -> str:
+    """Return JSON, which means the same, with what is no visible character escaped as JSON does.
+
+    Control characters below the blank are escaped in any JSON; others, and those that turn the
+    direction of what follows, are not.
+    """
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        for line in text.split("\n")
+    )
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines to standard output, or to standard error: all that commands print goes here."""
+    text = "\n".join(map(printable, lines))
+    print(text, file=sys.stderr if error else sys.stdout, flush=True)
