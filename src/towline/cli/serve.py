@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -258,6 +259,8 @@ def start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Sett
     from towline import operations
     from towline.runtime import logs, state_directory
 
+    # Whatever a part or its broker writes, it is for nobody else.
+    os.umask(0o077)
     settings = config.load(config_file, **flags)
     try:
         logs.configure(part, settings.log_level)

@@ -59,4 +59,6 @@ def test_what_is_secret_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path
             "controller.url",
         ):
             assert modes[up.state / name] == 0o600
+        assert (up.state / "index.sqlite-wal") in modes
+        assert {str(path) for path, mode in modes.items() if mode & 0o077} == set()
         assert modes[up.state] == modes[up.state / "broker"] == 0o700

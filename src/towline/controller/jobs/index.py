@@ -81,6 +81,7 @@ class Index:
         if not self._path.exists() or self._path.stat().st_size == 0:
             log.info("index built anew", reason="there is none")
             return self._make()
+        self._path.chmod(0o600)
         database = sqlite3.connect(self._path, isolation_level=None)
         problem = _problem(database)
         if problem is None:
@@ -92,6 +93,7 @@ class Index:
     def _make(self) -> sqlite3.Connection:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        self._path.touch(mode=0o600)  # SQLite gives the files beside it the same mode
         database = _prepared(sqlite3.connect(self._path, isolation_level=None))
         database.executescript(SCHEMA)
         database.execute(f"PRAGMA application_id = {APPLICATION}")

@@ -1,3 +1,4 @@
+import os
 import resource
 import shutil
 import sqlite3
@@ -50,6 +51,20 @@ with Index(pathlib.Path(sys.argv[1])) as index:
             assert index.find(str(uuid.UUID(int=sequence))) is not None
         assert index.find(str(uuid.UUID(int=reached + 1))) is None
     assert not logs
+
+
+def test_it_is_for_its_owner_alone_also_where_an_earlier_one_was_not(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            with Index(path) as index:
+                assert not index.deleted("a job")
+                files = list(path.parent.glob("index.sqlite*"))
+                assert len(files) == 3
+                assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+            path.chmod(0o644)
+    finally:
+        os.umask(before)
 
 
 def overwrite(place: int, content: bytes) -> Callable[[Path], None]:
