@@ -1,4 +1,4 @@
-"""Turns: however many follow streams, the rest of the controller has most of the event loop."""
+"""Turns: however many follow streams, the rest of the controller has its share of the loop."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 
 SLICE = 20
-"""Turns that are given together. One takes some 0.1 ms: requests wait for 2 ms at most."""
+"""Turns that are given together: so many at most stand before whoever else waits."""
 EVERY = 0.01
-"""Seconds from one slice to the next: streams have a fifth of the event loop."""
+"""Seconds from one slice to the next."""
 
 
 class Turns:

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from tests.testing.answers import error_body
 from towline.controller.http import request as reading
 from towline.controller.http.app import application
+from towline.controller.http.limits import Limits
 from towline.controller.http.middleware import answer
 from towline.controller.http.server import Server, bind
 from towline.errors import TowlineError
@@ -52,7 +53,9 @@ class Stopped:
             "/flood": {"GET": flood},
         }
         self._listener = bind("127.0.0.1", 0)
-        self._server = Server(application(paths), self._listener, lambda: None, stop_within=1)
+        self._server = Server(
+            application(paths), self._listener, lambda: None, Limits(), stop_within=1
+        )
         self._address = self._listener.getsockname()
 
     async def answers(self, sent: bytes, *, unread: bool) -> bytes:

@@ -13,7 +13,10 @@ LIST_PATH = "/node/{hostname}/container/docker"
 LOAD_PATH = "/node/{hostname}/load"
 JOB_PATH = "/job/{id}"
 REGISTRY_PATH = "/registry/{host}"
-OF_HTTP = {"content-type", "content-length", "content-encoding", "vary", "date"}
+OF_HTTP = {
+    *("content-type", "content-length", "content-encoding", "vary", "date"),
+    *("cache-control", "x-content-type-options"),
+}
 """Headers that say how an answer was sent, and that any answer may have."""
 
 

@@ -10,6 +10,7 @@ from starlette.types import Message
 
 from towline.controller.auth import Authenticator
 from towline.controller.http.binding import Binding
+from towline.controller.http.limits import Callers, Limits
 from towline.controller.token_keys import TokenKeys
 from towline.endpoint import Context, Event, Stream
 from towline.signature import of_function
@@ -38,7 +39,8 @@ async def test_a_function_that_waits_at_its_yield_is_closed_with_its_stream() ->
         follow, signature, int, name="a.b", route="GET /a", documentation="", open=True
     )
     controller: Any = SimpleNamespace(stopping=asyncio.Event())
-    binding = Binding(endpoint, Authenticator(TokenKeys([b"k" * 32])), controller)
+    authenticator = Authenticator(TokenKeys([b"k" * 32]))
+    binding = Binding(endpoint, authenticator, controller, Callers(Limits()))
     sent: list[Message] = []
     full = asyncio.Event()
 

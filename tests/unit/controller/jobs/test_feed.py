@@ -41,3 +41,17 @@ def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Pat
 def test_a_place_is_the_sequence_and_what_stands_behind_it_in_the_message() -> None:
     assert place(7) < place(7, 1) < place(7, 4095) < place(8)
     assert {sequence(place(7, within)) for within in (0, 1, 4095)} == {7}
+
+
+def test_what_stands_behind_a_place_is_read_once_for_all_who_ask(tmp_path: Path) -> None:
+    with Index(tmp_path / "index.sqlite") as index:
+        fold, feed = Fold(index), Feed(index)
+        fold.job(a_job())
+        known = feed.after(CHANGES, 0, 9)
+        assert feed.after(CHANGES, 0, 9) is known
+        for step in range(3):
+            job = a_job(LONG_AGO + step)
+            fold.job(job)
+            assert [found for _, found in feed.after(CHANGES, 0, 9)][-1] == job.order
+        index.forget(LONG_AGO + 10**6, {})
+        assert feed.after(CHANGES, 0, 9) == []

@@ -13,6 +13,7 @@ from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lists import Filter
 from towline.controller.jobs.streams import EventStreams
+from towline.controller.turns import Turns
 from towline.endpoint import Event
 from towline.endpoints.views import JobEvent
 from towline.wire.event import COMPLETED, LEAVE, RELEASED
@@ -41,7 +42,7 @@ def streams(tmp_path: Path, job: Job) -> Any:
         for machine in "abc":
             fold.event(an_event(job, COMPLETED, machine))
         indexer: Any = SimpleNamespace(pulse=SimpleNamespace(wait=asyncio.sleep))
-        yield EventStreams(Feed(index), index, indexer)
+        yield EventStreams(Feed(index), index, indexer, Turns())
 
 
 async def first(events: AsyncIterator[Event[JobEvent]], most: int) -> Sent:
