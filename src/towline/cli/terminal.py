@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 
@@ -19,6 +18,8 @@ def printable_json(text: str) -> str:
     Control characters below the blank are escaped in any JSON; others, and those that turn the
     direction of what follows, are not.
     """
+    import json
+
     return "\n".join(
         line
         if line.isprintable()
