@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from towline.agent.docker.pull.faults import LONGEST
-from towline.agent.docker.pull.words.table import TABLE
+from towline.agent.docker.pull.words import TABLE
 
 SOURCE = Path(__file__).parents[2] / "src" / "towline"
 LENGTH = 50_000

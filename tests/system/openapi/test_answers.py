@@ -108,7 +108,11 @@ def test_every_documented_answer_is_among_those_tried(api: dict[str, Any]) -> No
     tried |= {(f"/health/{each}", "get", "200") for each in ("ready", "status")}
     tried |= STEERED_ELSEWHERE
     documented = {
-        (path, method, code) for path, method, entry in entries(api) for code in entry["responses"]
+        (path, method, code)
+        for path, method, entry in entries(api)
+        for code in entry["responses"]
+        # Whichever it is that has too much under way: the tests of limits try that.
+        if code != "429"
     }
     # These are answered from memory: only a fault of our own makes one fail.
     from_memory = ("/agent", "/agent/{hostname}", "/job", "/event", "/health/status")
