@@ -22,7 +22,6 @@ from towline.wire.target import InvalidLabel, Label, parse_label
 if TYPE_CHECKING:
     from towline.agent.provider import Context, Provider
     from towline.broker.journal import Retention
-    from towline.controller.http.limits import Limits
     from towline.runtime.keys import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -207,18 +206,6 @@ def _retention(settings: config.Settings) -> Retention:
     return Retention(age=age, size=size, replicas=settings.replicas)
 
 
-def _limits(settings: config.Settings) -> Limits:
-    """Return what one client of the API may take."""
-    from towline.controller.http.limits import Limits, networks
-
-    return Limits(
-        connections_of_address=settings.max_connections_per_address,
-        proxies=networks(settings.trusted_proxies),
-        requests_of_caller=settings.max_requests_per_caller,
-        streams_of_caller=settings.max_streams_per_caller,
-    )
-
-
 def _nodes(settings: config.Settings) -> Any:
     """Return how a controller logs in where the nodes are."""
     from towline.broker.settings import without_password
@@ -280,6 +267,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     """Run a broker, a controller and an agent on this machine."""
     import shlex
 
+    from towline.controller.http.limits import limits_of
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
     from towline.runtime.process import print_line, run
@@ -294,7 +282,7 @@ def up(config_file: str | None, **flags: Any) -> None:
         settings.seconds(name)
     settings.share("min_free")
     _retention(settings)
-    _limits(settings)
+    limits_of(settings)
     _labels(settings.labels)
     _engine(settings.engine)
     state_directory.hostname(settings.hostname)
@@ -362,6 +350,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = start(config_file, "controller", **flags)
     settings = _with_own_logins(settings, directory)
     from towline.controller import controller as process
+    from towline.controller.http.limits import limits_of
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
 
@@ -383,7 +372,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         retention=_retention(settings),
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,
-        limits=_limits(settings),
+        limits=limits_of(settings),
     )
 
     async def serve() -> None:

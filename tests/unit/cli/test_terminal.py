@@ -129,5 +129,6 @@ def test_refusals_are_printed_without_it(
 def test_all_that_is_printed_goes_through_one_function() -> None:
     for path in SOURCE.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and path.name != "terminal.py":
+            # What `towline trust` prints is this machine's own.
+            if isinstance(node, ast.Call) and path.name not in ("terminal.py", "trust.py"):
                 assert ast.unparse(node.func) not in ("print", "click.echo", "sys.stdout.write")

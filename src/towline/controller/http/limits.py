@@ -12,11 +12,14 @@ import resource
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from towline.errors import InvalidConfiguration, TooManyRequests
+
+if TYPE_CHECKING:
+    from towline.runtime.config import Settings
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -64,6 +67,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lingering: float = 2.0
     refused: int = 100
     look_every: float = 1.0
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what one client may take by the settings.
+
+    Raises:
+        InvalidConfiguration: a trusted proxy is no network.
+    """
+    return Limits(
+        connections_of_address=settings.max_connections_per_address,
+        proxies=networks(settings.trusted_proxies),
+        requests_of_caller=settings.max_requests_per_caller,
+        streams_of_caller=settings.max_streams_per_caller,
+    )
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
