@@ -201,6 +201,11 @@ class Authenticator:
             raise Unauthorized("The token was revoked.", MAKE)
         return caller
 
+    def holds(self, caller: Caller) -> bool:
+        """Return whether a caller's token has neither expired nor been revoked since it came."""
+        revoked = bool(caller.token_id) and self._revoked(caller.token_id)
+        return caller.expires > time.time() and not revoked
+
     def permissions_of(self, roles: Iterable[str]) -> frozenset[str]:
         """Return what roles hold together; one that is not known holds nothing."""
         return frozenset[str]().union(*(self.roles.get(role, frozenset()) for role in roles))

@@ -1,5 +1,6 @@
 """Tokens: made, listed and revoked, at whichever controller."""
 
+import itertools
 import time
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_a_revoked_token_is_refused_at_every_controller_and_after_its_start(pair
     pair.controller.wait_for_output("answers at")
     assert status(pair, made) == 401
     assert status(pair, kept) == 200
+
+
+def test_a_stream_ends_before_its_next_event_once_its_token_is_revoked(pair: Cluster) -> None:
+    made = make(pair)
+    with pair.client(made["token"]).stream("GET", "/event") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 1000"
+        pair.admin.get(f"/node/{WEB_1}/load").raise_for_status()
+        assert any(line.startswith("data: ") for line in itertools.islice(lines, 4))
+        pair.admin.delete(f"/token/{made['id']}").raise_for_status()
+        job = pair.admin.get(f"/node/{WEB_1}/load").raise_for_status().json()["job_id"]
+        # One that went on would have signs of life for ever.
+        rest = list(itertools.islice(lines, 40))
+        assert len(rest) < 40
+        assert job not in "".join(rest)
 
 
 def test_a_token_that_is_in_no_list_is_revoked_too(pair: Cluster) -> None:

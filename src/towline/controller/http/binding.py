@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -122,6 +122,9 @@ class Binding:
     async def _stream(
         self, context: Context, caller: Caller | None, arguments: dict[str, Any]
     ) -> Response:
+        def holds() -> bool:
+            return caller is None or self._authenticator.holds(caller)
+
         with contextlib.ExitStack() as following:
             if caller is not None:
                 following.enter_context(self._callers.stream(caller.subject))
@@ -134,7 +137,8 @@ class Binding:
             error = first.exception() if first.done() else None
             if error is not None and not isinstance(error, StopAsyncIteration):
                 raise error
-            return _Streamed(events, first, self._controller.stopping, following.pop_all())
+            counted = following.pop_all()
+            return _Streamed(events, first, self._controller.stopping, counted, holds)
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
         """Return the function's keyword arguments.
@@ -230,6 +234,8 @@ class _Streamed(StreamingResponse):
     Args:
         following: the next event.
         counted: closed when the stream has ended.
+        holds: whether the token that the stream was asked for with is still good: it is looked at
+            before each event and each sign of life.
     """
 
     def __init__(
@@ -238,6 +244,7 @@ class _Streamed(StreamingResponse):
         following: asyncio.Future[Event[Any]],
         stopping: asyncio.Event,
         counted: contextlib.ExitStack,
+        holds: Callable[[], bool],
     ) -> None:
         headers = {"X-Accel-Buffering": "no"}
         super().__init__(self._sent(), media_type=EVENT_STREAM, headers=headers)
@@ -245,6 +252,7 @@ class _Streamed(StreamingResponse):
         self._following = following
         self._stopping = stopping
         self._counted = counted
+        self._holds = holds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -276,7 +284,7 @@ class _Streamed(StreamingResponse):
                 done, _ = await asyncio.wait(
                     waited, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED
                 )
-                if stopped in done:
+                if stopped in done or not self._holds():
                     return
                 if self._following in done:
                     try:
