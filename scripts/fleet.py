@@ -33,6 +33,7 @@ from towline.controller.token_keys import load_keys
 from towline.runtime import logs
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.runtime.process import run
+from towline.trust.job_keys import load_verifier
 from towline.units import parse_duration
 from towline.wire.platform import Platform
 from towline.wire.target import parse_label
@@ -122,6 +123,7 @@ def agents(
     count: int,
     url: str,
     credentials: Path,
+    job_keys: Path,
     directory: Path,
     interval: float,
     pull: float,
@@ -134,6 +136,7 @@ def agents(
     extra = os.environ.get("TOWLINE_OPERATIONS", "")
     operations.load_extra([module for module in extra.split(",") if module])
     settings = Settings([url], credentials)
+    verifier = load_verifier(job_keys, named=True)
 
     async def main() -> None:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -163,6 +166,7 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
+                    verifier=verifier,
                     gather=lambda: found,
                     # Thousands of nodes that look at themselves would take all of one machine.
                     probe_every=60.0,
@@ -256,7 +260,8 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.logins.agents, self.ledgers, self._heartbeat, self._pull),
+                    *(self.broker.logins.agents, self.broker.job_keys, self.ledgers),
+                    *(self._heartbeat, self._pull),
                 ],
                 logs=self.directory,
             )
@@ -286,9 +291,9 @@ class Fleet(Assembly):
 def main() -> int:
     """Run a fleet until interrupted; return the exit status."""
     if sys.argv[1:2] == ["--worker"]:
-        first, count, url, credentials, directory, heartbeat, pull = sys.argv[2:]
+        first, count, url, credentials, job_keys, directory, heartbeat, pull = sys.argv[2:]
         agents(
-            *(int(first), int(count), url, Path(credentials), Path(directory)),
+            *(int(first), int(count), url, Path(credentials), Path(job_keys), Path(directory)),
             *(parse_duration(heartbeat), parse_duration(pull)),
         )
         return 0

@@ -55,7 +55,7 @@ def test_an_agent_that_is_cut_off_is_away_and_what_it_did_meanwhile_arrives_once
         agent = TowlineProcess(
             *("agent", "--state", system.directory / f"agent-{far}", "--hostname", far),
             *("--nats", cable.relay.url, "--nats-credentials", system.broker.logins.agents),
-            *("--engine", NO_ENGINE),
+            *("--job-keys", system.broker.job_keys, "--engine", NO_ENGINE),
             logs=system.directory,
             name=f"agent-{far}",
             env={"TOWLINE_HEARTBEAT": "1s", **gate.env},

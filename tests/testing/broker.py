@@ -13,6 +13,7 @@ from nats.js.errors import NotFoundError
 from tests.testing.assembly import Assembly
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process
+from tests.testing.signing import write_keys
 from towline.runtime.nats_server import server_program
 
 JOURNAL_USER, _PASSWORD = "tests", "broker-secret"
@@ -70,6 +71,7 @@ class Broker(Assembly):
         super().__init__()
         self.port = free_port()
         self.logins = Logins(directory)
+        self.job_key, self.job_keys = write_keys(directory)
         configuration = directory / "nats.conf"
         limit = f", max_file_store: {storage}" if storage else ""
         configuration.write_text(
@@ -98,12 +100,14 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def journal_login(self) -> list[str]:
         """What a controller is given to reach it."""
         nodes = ["--nodes-credentials", str(self.logins.nodes)]
-        return ["--nats", self.url, "--nats-credentials", str(self.credentials), *nodes]
+        keys = ["--job-key", str(self.job_key)]
+        return ["--nats", self.url, "--nats-credentials", str(self.credentials), *nodes, *keys]
 
     @property
     def agent_login(self) -> list[str]:
         """What an agent is given to reach it."""
-        return ["--nats", self.url, "--nats-credentials", str(self.logins.agents)]
+        keys = ["--job-keys", str(self.job_keys)]
+        return ["--nats", self.url, "--nats-credentials", str(self.logins.agents), *keys]
 
     def login_of(self, hostname: str) -> list[str]:
         """Return what the agent of one node is given."""

@@ -10,14 +10,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.testing.broker import Broker
+from tests.testing.signing import SIGNER, sealed
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
+from towline.trust.signing import answer_to
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Event
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.progress import TaskProgress
-from towline.wire.release import Order, Release, enclose, seal
+from towline.wire.release import Order, Release
 from towline.wire.report import STORED, Answer, CooldownQuestion, Receipt
 from towline.wire.subjects import (
     ALL_NODES,
@@ -81,8 +83,8 @@ class Controllers:
         """Return the kinds and errors of the events of a job that are stored."""
         return [(event.kind, event.error) for event in self.events if event.job == job_id]
 
-    def receive(self, subject: str, data: bytes) -> bytes | None:
-        """Take a message; return what it is answered with, None for nothing."""
+    def receive(self, subject: str, data: bytes, reply: str = "") -> bytes | None:
+        """Take a message; return what it is answered with at `reply`, None for nothing."""
         kind, _, rest = subject.partition(".")
         answer: msgspec.Struct | None = None
         if kind == "report":
@@ -97,7 +99,9 @@ class Controllers:
             self.progress.append(messages.progress(subject, data)[1])
         elif kind == "ask":
             answer = self._answer(rest.partition(".")[2], subject, data)
-        return None if answer is None else msgspec.json.encode(answer)
+        if answer is None:
+            return None
+        return SIGNER.seal(answer, answer_to(subject, data, reply))
 
     def _answer(self, about: str, subject: str, data: bytes) -> Answer:
         if about == REGISTER:
@@ -106,7 +110,7 @@ class Controllers:
         if about == TASK:
             release = self.tasks.get(messages.task_question(data).job)
             if release is not None:
-                return Answer(now(), order=enclose(release))
+                return Answer(now(), release=release)
         if about == COOLDOWN:
             self.questions.append(messages.cooldown_question(data))
             return Answer(now(), cooldown=self.cooldown)
@@ -133,7 +137,7 @@ class Attached:
         await self._client.flush()
 
     async def _receive(self, message: Msg) -> None:
-        answer = self._controllers.receive(message.subject, message.data)
+        answer = self._controllers.receive(message.subject, message.data, message.reply)
         if answer is not None and message.reply:
             await self._client.publish(message.reply, answer)
 
@@ -147,7 +151,8 @@ class Attached:
         Args:
             reply: where it may be answered.
         """
-        await self.publish(task_subject(machine, await self.start()), seal(order), reply=reply)
+        subject = task_subject(machine, await self.start())
+        await self.publish(subject, sealed(order, subject, reply), reply=reply)
 
     async def start(self) -> str:
         """Return the start that a node's last heartbeat names, when it has sent one."""
@@ -159,7 +164,7 @@ class Attached:
 
     async def send_to_all(self, order: Order) -> None:
         """Send an order to all nodes."""
-        await self.publish(ALL_NODES, seal(order))
+        await self.publish(ALL_NODES, sealed(order, ALL_NODES))
 
     async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
         """Send anything."""

@@ -9,11 +9,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tests.testing.controllers import Controllers
+from tests.testing.signing import VERIFIER
+from towline.agent.asking import Controllers as Believed
 from towline.agent.provider import Task
+from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.listener import Received
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
+from towline.trust.signing import answer_to
 
 
 class _Subscription(Subscription):
@@ -31,7 +35,9 @@ class ConnectionDouble(Connection):
         there: whether it is connected.
         failing: raised for every request while it is set; for those of one job if `failing_job` is.
         gate: requests are answered while it is set.
-        junk: what is answered in place of what the controllers say, where it is set.
+        junk: returns what is answered in place of what the controllers say, where it is set, given
+            what an answer is signed for.
+        requests: how many were answered.
         faults: raised one after another for whoever wants the client.
         published: what was published, with its subject.
     """
@@ -44,7 +50,8 @@ class ConnectionDouble(Connection):
         self.failing_job: str | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.junk: bytes | None = None
+        self.requests = 0
+        self.junk: Callable[[bytes], bytes] | None = None
         self.faults: list[Exception] = []
         self.callbacks: dict[str, Callback] = {}
         self.published: list[tuple[str, bytes]] = []
@@ -78,10 +85,14 @@ class ConnectionDouble(Connection):
             raise AWAY
         if self.failing is not None and (self.failing_job or "").encode() in payload:
             raise self.failing
-        answer = self.controllers.receive(subject, payload)
+        self.requests += 1
+        reply = f"_INBOX.tests.{self.requests}"
+        answer = self.controllers.receive(subject, payload, reply)
         if answer is None:
             raise AWAY
-        return Msg(cast(Client, self), data=answer if self.junk is None else self.junk)
+        if self.junk is not None:
+            answer = self.junk(answer_to(subject, payload, reply))
+        return Msg(cast(Client, self), reply, data=answer)
 
     async def subscribe(self, subject: str, *, queue: str = "", cb: Callback) -> Subscription:
         """Subscribe, as a client does it."""
@@ -100,6 +111,11 @@ class ConnectionDouble(Connection):
         if self.there:
             self.published.append((subject, payload))
             self.controllers.receive(subject, payload)
+
+
+def believed(connection: Connection, machine: str, clock: Clock | None = None) -> Believed:
+    """Return the controllers as the agent of a machine knows them, by the tests' key."""
+    return Believed(connection, machine, clock or Clock(), VERIFIER)
 
 
 AWAY = BrokerUnreachable("The broker is out of reach.", "a test says so")

@@ -18,7 +18,7 @@ from towline.wire.job import Job, PlannedNode, new_id
 from towline.wire.messages import Answered
 from towline.wire.node import Condition, Conditions, Heartbeat, Registration, pack
 from towline.wire.progress import Part, TaskProgress
-from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Refresh, Release
+from towline.wire.release import BeatNow, Cancellation, Order, Refresh, Release
 from towline.wire.report import Answer, CooldownQuestion, Receipt, TaskQuestion
 from towline.wire.rollout import Waves
 
@@ -126,6 +126,8 @@ HEARTBEAT = Heartbeat(
     load=(0.1, 0.2, 0.3),
     memory=(3, 2, 1),
     conditions=Conditions(CONDITION, CONDITION, CONDITION),
+    refused=1,
+    refusal="it is signed with another key",
 )
 _FIGURES = {"fetched": 1, "size": 2, "unsized": 3, "rate": 4, "left": 5}
 PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 6, **_FIGURES)
@@ -151,26 +153,8 @@ class Message(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.write(self.whole))
 
 
-def envelope(order: Order) -> Envelope:
-    """Return an order in an envelope in which nothing is left out."""
-    return Envelope(msgspec.Raw(msgspec.json.encode(order)), "key", b"signature")
-
-
-def enclosed(order: Order) -> bytes:
-    """Return an order in such an envelope, as it is sent."""
-    return msgspec.json.encode(envelope(order))
-
-
-def _answer(data: bytes) -> Answer:
-    """Read an answer as an agent does, with the order that it holds."""
-    found = messages.answer(data)
-    if found.order is not None:
-        messages.order(found.order, MACHINE)
-    return found
-
-
 def _order(name: str, whole: Order) -> Message:
-    return Message(name, lambda data: messages.order(data, MACHINE), whole, enclosed)
+    return Message(name, lambda data: messages.order(data, MACHINE), whole)
 
 
 MESSAGES = [
@@ -178,11 +162,15 @@ MESSAGES = [
     _order("cancellation", Cancellation(JOB_ID, MACHINE, "ann", NOW, NOW, NOW + 60)),
     _order("beat now", BeatNow(NOW, 5.0, 2.0)),
     _order("refresh", Refresh(JOB_ID, MACHINE, NOW)),
-    Message("receipt", messages.receipt, Receipt("stored", NOW, "why", True, True, LEAD)),
+    Message(
+        "receipt",
+        lambda data: messages.receipt(data, MACHINE),
+        Receipt("stored", NOW, "why", True, True, LEAD),
+    ),
     Message(
         "answer",
-        _answer,
-        Answer(NOW, envelope(RELEASE), COOLDOWN, 5.0, "why", again=True),
+        lambda data: messages.answer(data, MACHINE),
+        Answer(NOW, RELEASE, COOLDOWN, 5.0, "why", again=True),
     ),
     Message("report", lambda data: messages.report(f"report.{MACHINE}", data), END),
     Message("led", lambda data: messages.report(f"report.{MACHINE}", data), FOUND),

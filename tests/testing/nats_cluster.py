@@ -15,6 +15,7 @@ from tests.testing.broker import ACCOUNTS, Broker, Logins
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process, wait_until
 from tests.testing.relay import Relay
+from tests.testing.signing import write_keys
 from towline.runtime.nats_server import server_program
 
 SIZE = 3
@@ -70,6 +71,7 @@ class NatsCluster(Broker):
     def __init__(self, directory: Path) -> None:
         Assembly.__init__(self)
         self.logins = Logins(directory)
+        self.job_key, self.job_keys = write_keys(directory)
         self.ports = [free_port() for _ in range(SIZE)]
         self._directory = directory
         self._routes = [free_port() for _ in range(SIZE)]

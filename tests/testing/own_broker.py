@@ -15,7 +15,8 @@ from tests.testing.broker import Broker
 from tests.testing.nats_protocol import Raw
 from tests.testing.ports import free_port, listening
 from tests.testing.process import TowlineProcess, wait_until
-from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
+from towline.trust.job_keys import JOBS_PUBLIC, load_signer, publish
+from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
 
 
 class OwnBroker(Broker):
@@ -89,6 +90,7 @@ class OwnBroker(Broker):
             *("--nats", self.url, "--nats-ca", str(self.ca)),
             *("--nats-credentials", str(self.trust.path(JOURNAL_LOGIN))),
             *("--nodes-credentials", str(self.trust.path(NODES_LOGIN))),
+            *("--job-key", str(self.trust.path(JOBS_KEY))),
         ]
 
     def login_of(self, hostname: str) -> list[str]:
@@ -97,7 +99,11 @@ class OwnBroker(Broker):
         if not path.exists():
             path.touch(0o600)
             path.write_text(self.trust.node_login(hostname))
-        return ["--nats", self.url, "--nats-ca", str(self.ca), "--nats-credentials", str(path)]
+        publish(load_signer(self.trust.path(JOBS_KEY), create=False), self._directory)
+        return [
+            *("--nats", self.url, "--nats-ca", str(self.ca), "--nats-credentials", str(path)),
+            *("--job-keys", str(self._directory / JOBS_PUBLIC)),
+        ]
 
     def raw(self, credentials: str, *, jwt: str | None = None, number: int = 0) -> Raw:
         """Return a connection to one of them that speaks the protocol by hand."""

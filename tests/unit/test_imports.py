@@ -34,8 +34,11 @@ RULES: dict[str, tuple[str, ...]] = {
         *("trust", "wire"),
         *("runtime.keys", "runtime.secret_file", "runtime.state_directory"),
     ),
-    "controller": ("controller", "broker", "runtime", *OFFERED, "wire"),
-    "agent": ("agent", "broker", "runtime", "operation", "operations", "signature", "wire"),
+    "controller": ("controller", "broker", "runtime", "trust", *OFFERED, "wire"),
+    "agent": (
+        *("agent", "broker", "runtime", "trust"),
+        *("operation", "operations", "signature", "wire"),
+    ),
     "client": ("client", *OFFERED, "wire", "runtime.config"),
     "cli": (
         *("cli", "client", *OFFERED, "wire"),
@@ -45,6 +48,7 @@ RULES: dict[str, tuple[str, ...]] = {
     # The commands that start parts, or make what only a part reads.
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),
     "cli.trust": ("cli", "runtime", "trust", "wire"),
+    "cli.part_keys": ("runtime", "trust"),
     "cli.local": ("cli", "client", "controller.token_keys", "runtime"),
     "cli.token": ("cli", "client", "controller.auth", "controller.token_keys", *OFFERED, "runtime"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from towline.agent.asking import FRESH_FOR, Controllers
 from towline.agent.capabilities import PROBE_EVERY, Capabilities
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
@@ -27,6 +28,7 @@ from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
+from towline.trust.signing import Verifier
 from towline.wire.facts import named
 from towline.wire.subjects import inbox_prefix
 from towline.wire.target import Label
@@ -44,8 +46,10 @@ class Agent:
         providers: make what brings the node's capabilities.
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
+        verifier: by which is verified what they send.
         probe_every: seconds between looks at what the node can do.
         gather: looks at the machine; called in a thread.
+        fresh_for: seconds; see `towline.agent.asking`.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Agent:
         providers: Sequence[Callable[[Context], Provider]],
         interval: float,
         key: NodeKey,
+        verifier: Verifier,
         probe_every: float = PROBE_EVERY,
         gather: Callable[[], Gathered] = gather,
+        fresh_for: float = FRESH_FOR,
     ) -> None:
         self._connection = Connection(
             settings,
@@ -71,7 +77,10 @@ class Agent:
         self._ledger = ledger
         self._start = secrets.token_hex(8)
         clock = Clock()
-        self._questions = ControllerQuestions(self._connection, machine, clock)
+        self._controllers = Controllers(
+            self._connection, machine, clock, verifier, fresh_for=fresh_for
+        )
+        self._questions = ControllerQuestions(self._controllers, machine)
         context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
 
@@ -80,7 +89,7 @@ class Agent:
         )
         self._survey = Survey(gather, self._facts_changed)
         self._progress = ProgressSender(self._connection, machine)
-        self._outbox = Outbox(self._connection, machine, ledger, clock)
+        self._outbox = Outbox(self._connection, machine, ledger, self._controllers)
         executor = Executor(
             Node(machine, hostname, made),
             self._capabilities,
@@ -97,6 +106,7 @@ class Agent:
             labels,
             start=self._start,
             after=ledger.last_start,
+            controllers=self._controllers,
             questions=self._questions,
             ledger=ledger,
             capabilities=self._capabilities,
@@ -110,7 +120,7 @@ class Agent:
             self._connection,
             machine,
             self._start,
-            clock=clock,
+            controllers=self._controllers,
             questions=self._questions,
             executor=executor,
             runner=self._runner,
@@ -130,9 +140,9 @@ class Agent:
         }
 
     @property
-    def unreadable(self) -> int:
+    def refused(self) -> int:
         """How many messages, receipts and answers could not be read, or were not believed."""
-        return self._inbox.unreadable + self._outbox.unreadable + self._questions.unreadable
+        return self._controllers.refused
 
     async def ready(self) -> None:
         """Return once the fleet knows that this node is here."""

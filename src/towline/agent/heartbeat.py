@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from towline import __version__
+from towline.agent.asking import Controllers
 from towline.agent.capabilities import Capabilities
 from towline.agent.fields import clean, clean_moment, clean_name
 from towline.agent.host import machine as host
@@ -55,6 +56,7 @@ class Heartbeats:
     Args:
         start: what the agent has drawn at this start, and `after` at the one before.
         labels: what the node carries.
+        controllers: of what they are to have said some may not be believed.
         capabilities: what it can do.
         survey: what is known of the machine.
         running_tasks: returns how many tasks there are at this moment.
@@ -76,6 +78,7 @@ class Heartbeats:
         *,
         start: str,
         after: str,
+        controllers: Controllers,
         questions: ControllerQuestions,
         ledger: Ledger,
         capabilities: Capabilities,
@@ -94,6 +97,7 @@ class Heartbeats:
         self._labels = labels
         self._start = start
         self._after = after
+        self._controllers = controllers
         self._questions = questions
         self._ledger = ledger
         self._capabilities = capabilities
@@ -178,7 +182,7 @@ class Heartbeats:
         """Register once more now and then: a heartbeat is not answered, whoever receives it."""
         self._unanswered += 1
         few = self._register_after // 4 if self._connection.clustered else self._register_after
-        if self._unanswered < few:
+        if self._unanswered < few and not self._controllers.clock_doubted:
             return
         renewals = self._renewals
         try:
@@ -224,6 +228,8 @@ class Heartbeats:
             conditions=self._conditions.look(
                 memory, load, self._survey.facts.cpu_count, self._survey.seen.fullest
             ),
+            refused=self._controllers.refused,
+            refusal=clean(self._controllers.refusal),
         )
 
     async def _register(self) -> None:

@@ -7,6 +7,7 @@ import re
 
 import structlog
 
+from towline.agent.asking import Controllers
 from towline.agent.executor import Executor, job_of
 from towline.agent.heartbeat import Heartbeats
 from towline.agent.outbox import Outbox
@@ -14,13 +15,11 @@ from towline.agent.progress import ProgressSender
 from towline.agent.questions import ControllerQuestions
 from towline.agent.reads import Reads
 from towline.agent.runner import Runner, not_understood
-from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
 from towline.errors import BrokerUnreachable, TaskFailed
-from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Refresh, Release
+from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Order, Refresh, Release
 from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 
 log = structlog.get_logger()
@@ -37,7 +36,7 @@ class Inbox:
 
     Args:
         start: what the agent has drawn at this start.
-        clock: is set by what is received.
+        controllers: who is believed.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Inbox:
         machine: str,
         start: str,
         *,
-        clock: Clock,
+        controllers: Controllers,
         questions: ControllerQuestions,
         executor: Executor,
         runner: Runner,
@@ -56,7 +55,7 @@ class Inbox:
         progress: ProgressSender,
     ) -> None:
         self._machine = machine
-        self._clock = clock
+        self._controllers = controllers
         self._questions = questions
         self._executor = executor
         self._runner = runner
@@ -64,14 +63,9 @@ class Inbox:
         self._outbox = outbox
         self._heartbeats = heartbeats
         self._progress = progress
-        self._own = Listener(connection, task_subject(machine, start), self._take)
-        self._all = Listener(connection, ALL_NODES, self._take_for_all)
+        self._own = Listener(connection, task_subject(machine, start), self.receive)
+        self._all = Listener(connection, ALL_NODES, self.receive)
         self._asking: dict[str, asyncio.Task[None]] = {}
-
-    @property
-    def unreadable(self) -> int:
-        """How many messages could not be read, or were not believed."""
-        return self._own.unreadable + self._all.unreadable
 
     async def ready(self) -> None:
         """Return once the broker sends what is for this node."""
@@ -91,24 +85,25 @@ class Inbox:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    def _take_for_all(self, received: Received) -> None:
-        order = messages.order(received.data, self._machine)
-        if not isinstance(order, BeatNow):
-            raise Unreadable("it was sent to all nodes, and is for one")
-        self._clock.passed(order.time)
-        self._heartbeats.asked(order)
-        # A controller is there, perhaps again.
-        self._outbox.send_now()
+    def receive(self, received: Received) -> None:
+        """Do what a controller has sent.
 
-    def _take(self, received: Received) -> None:
-        order = messages.order(received.data, self._machine)
-        if isinstance(order, BeatNow):
-            raise Unreadable("it is for all nodes, and was sent to one")
+        Raises:
+            Unreadable: it can't be read, or is not believed; it is counted.
+        """
+        try:
+            self._take(self._controllers.order(received), received)
+        except Unreadable as error:
+            self._controllers.refuse(error)
+            raise
+
+    def _take(self, order: Order, received: Received) -> None:
         reply = received.reply
+        if isinstance(order, BeatNow) != (received.subject == ALL_NODES):
+            raise Unreadable("it is for all nodes and was sent to one, or the reverse")
         if reply and not (isinstance(order, Release) and self._may_answer(reply)):
             # Where an answer counts as a request to the broker, or as another's word.
             raise Unreadable("it asks for an answer where no controller listens for that")
-        self._clock.passed(order.time)
         if isinstance(order, Release):
             self._release(order, reply)
         elif isinstance(order, Cancellation):
@@ -116,6 +111,10 @@ class Inbox:
                 self._runner.cancel(order)
         elif isinstance(order, Refresh):
             self._progress.refresh(order.id)
+        else:
+            self._heartbeats.asked(order)
+            # A controller is there, perhaps again.
+            self._outbox.send_now()
 
     def _may_answer(self, reply: str) -> bool:
         controller = reply.partition(".")[2].partition(".")[0]
@@ -144,10 +143,15 @@ class Inbox:
 
         async def ask() -> None:
             try:
-                self._release(await self._questions.task(job_id), reply)
+                found = await self._questions.task(job_id)
+                self._controllers.check_created(found)
+                self._release(found, reply)
             except BrokerUnreachable as error:
                 # It is sent again.
                 log.warning("task not known yet", job=job_id, reason=error.details)
+            except Unreadable as error:
+                self._controllers.refuse(error)
+                log.warning("task not believed", job=job_id, reason=str(error))
             except TaskFailed as error:
                 self._runner.refuse(release, error.error)
             except Exception:

@@ -15,7 +15,6 @@ from towline.agent.asking import Controllers
 from towline.agent.fields import clean
 from towline.agent.ledger import Ledger
 from towline.agent.ledger.changes import Change
-from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
 from towline.runtime.pauses import Pauses
@@ -49,7 +48,7 @@ class Outbox:
             under way here.
 
     Args:
-        clock: is set by the receipts.
+        controllers: what is reported to.
         shortest_pause, longest_pause, close_within: seconds; see the constants.
     """
 
@@ -58,7 +57,7 @@ class Outbox:
         connection: Connection,
         machine: str,
         ledger: Ledger,
-        clock: Clock,
+        controllers: Controllers,
         *,
         shortest_pause: float = SHORTEST_PAUSE,
         longest_pause: float = LONGEST_PAUSE,
@@ -67,7 +66,7 @@ class Outbox:
         self._connection = connection
         self._machine = machine
         self._ledger = ledger
-        self._controllers = Controllers(connection, clock)
+        self._controllers = controllers
         self._shortest_pause = shortest_pause
         self._longest_pause = longest_pause
         self._close_within = close_within
@@ -83,11 +82,6 @@ class Outbox:
         self._background: set[asyncio.Task[None]] = set()
         self._repeating: set[str] = set()
         self.over: Callable[[str], None] = lambda job_id: None
-
-    @property
-    def unreadable(self) -> int:
-        """How many receipts could not be read."""
-        return self._controllers.unreadable
 
     def pauses(self) -> Pauses:
         """Return the pauses between attempts at one report."""

@@ -7,13 +7,11 @@ import structlog
 
 from towline.agent.asking import Controllers
 from towline.agent.fields import clean
-from towline.broker.clock import Clock
-from towline.broker.connection import Connection, unreachable
+from towline.broker.connection import unreachable
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.pauses import Pauses
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
-from towline.wire.decoding import Unreadable
 from towline.wire.node import Registration
 from towline.wire.release import Release
 from towline.wire.report import Answer, CooldownQuestion, TaskQuestion
@@ -33,26 +31,19 @@ class ControllerQuestions:
     """Asks controllers; see `towline.agent.provider.Questions`.
 
     Args:
-        clock: is set by the answers.
         retry_every: seconds; see the constant.
     """
 
     def __init__(
         self,
-        connection: Connection,
+        controllers: Controllers,
         machine: str,
-        clock: Clock,
         *,
         retry_every: float = RETRY_EVERY,
     ) -> None:
         self._machine = machine
-        self._controllers = Controllers(connection, clock)
+        self._controllers = controllers
         self._retry_every = retry_every
-
-    @property
-    def unreadable(self) -> int:
-        """How many answers could not be read."""
-        return self._controllers.unreadable
 
     async def register(self, registration: Registration) -> Answer:
         """Register the node; asked once.
@@ -68,16 +59,12 @@ class ControllerQuestions:
     async def task(self, job_id: str) -> Release:
         """Return a task of this node's anew; see `Questions`."""
         answer = await self._insist(TASK, TaskQuestion(job_id))
-        if answer.order is None:
+        release = answer.release
+        if release is None:
             raise TaskFailed(answer.error or "the controllers know nothing of this task")
-        try:
-            order = messages.order(answer.order, self._machine)
-        except Unreadable as error:
-            self._controllers.unreadable += 1
-            raise unreachable(f"the task can't be read: {error}") from error
-        if not isinstance(order, Release) or order.id != job_id or order.job is None:
+        if release.id != job_id or release.job is None:
             raise unreachable("what was answered is not the task that was asked for")
-        return order
+        return release
 
     async def cooldown(
         self, job_id: str, *, reason: str, known: float | None, asked: float | None

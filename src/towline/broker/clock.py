@@ -18,13 +18,11 @@ class Clock:
 
     Attributes:
         known: set once it has been said what time it is there.
-
-    Args:
         running: returns the seconds since the machine was started.
     """
 
     def __init__(self, running: Callable[[], float] = running) -> None:
-        self._running = running
+        self.running = running
         self._ahead: float | None = None
         self.known = asyncio.Event()
 
@@ -35,7 +33,7 @@ class Clock:
             moment: seconds since 1970, by that clock.
             sent: when the request was sent, in seconds, as `running` gives them.
         """
-        least, most = moment - self._running(), moment - sent
+        least, most = moment - self.running(), moment - sent
         # Each answer leaves a span as wide as it took; a slow one says nothing new.
         ahead = (least + most) / 2 if self._ahead is None else self._ahead
         self._ahead = min(max(ahead, least), most)
@@ -48,8 +46,8 @@ class Clock:
             moment: seconds since 1970, by that clock.
         """
         if self._ahead is not None:
-            self._ahead = max(self._ahead, moment - self._running())
+            self._ahead = max(self._ahead, moment - self.running())
 
     def now(self) -> float:
         """Return seconds since 1970; by our own clock while nothing was answered."""
-        return time.time() if self._ahead is None else self._ahead + self._running()
+        return time.time() if self._ahead is None else self._ahead + self.running()

@@ -48,6 +48,8 @@ def _state_of(node: AgentView) -> str:
     elif node.drained_at is not None:
         states.append("drained")
     states += [f"{name}: {why}" for name, why in node.troubles.items()]
+    if node.refused:
+        states.append(f"{node.refused} messages refused: {node.refusal}")
     return "; ".join(states)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from towline.cli import local
+from towline.cli import local, part_keys
 from towline.cli.command import Command
 from towline.cli.options import config_option, state_option
 from towline.errors import InvalidConfiguration
@@ -22,7 +22,6 @@ from towline.wire.target import InvalidLabel, Label, parse_label
 if TYPE_CHECKING:
     from towline.agent.provider import Context, Provider
     from towline.broker.journal import Retention
-    from towline.runtime.keys import Vault
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
@@ -178,15 +177,6 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     ]
 
 
-def _vault(settings: config.Settings, directory: Path) -> Vault:
-    """Return what encrypts credentials, by the key of the file named, else the directory's."""
-    from towline.runtime import keys
-
-    if settings.credentials_key is None:
-        return keys.open_vault(directory / keys.CREDENTIALS_KEY, create=True)
-    return keys.open_vault(Path(settings.credentials_key), create=False, named=True)
-
-
 def _retention(settings: config.Settings) -> Retention:
     """Return how long the journal keeps jobs, and how much of them."""
     from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
@@ -289,10 +279,12 @@ def up(config_file: str | None, **flags: Any) -> None:
     machine = state_directory.machine_id(directory, settings.machine_id)
     local.token_keys(settings, directory)
     local.client_keys(settings)
-    _vault(settings, directory)
+    part_keys.vault(settings, directory)
     trust = (trust_keys.open_trust if trust_keys.exists(directory) else trust_keys.create)(
         directory
     )
+    part_keys.signer(settings, directory)
+    part_keys.verifier(settings, directory)
     probe = bind(host, port)
     port = probe.getsockname()[1]
     probe.close()
@@ -343,6 +335,7 @@ def _with_own_logins(settings: config.Settings, directory: Path) -> config.Setti
 )
 @click.option("--token-key", metavar="FILE", help="The key that signs tokens.")
 @click.option("--credentials-key", metavar="FILE", help="The key that encrypts credentials.")
+@click.option("--job-key", metavar="FILE", help="The key that signs what nodes are sent.")
 @config_option
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
@@ -364,7 +357,8 @@ def controller(config_file: str | None, **flags: Any) -> None:
         index=directory / "index.sqlite",
         keys=local.token_keys(settings, directory),
         clients=local.client_keys(settings),
-        vault=_vault(settings, directory),
+        signer=part_keys.signer(settings, directory),
+        vault=part_keys.vault(settings, directory),
         roles=settings.roles,
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),
@@ -402,6 +396,9 @@ def _machine_id(settings: config.Settings, directory: Path, login: Path | None) 
 @state_option
 @node_options
 @broker_options
+@click.option(
+    "--job-keys", metavar="FILE", help="The public keys by which it verifies what it is sent."
+)
 @config_option
 @level_option
 def agent(config_file: str | None, **flags: Any) -> None:
@@ -431,6 +428,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 providers=providers,
                 interval=settings.seconds("heartbeat"),
                 key=key,
+                verifier=part_keys.verifier(settings, directory),
                 gather=partial(gather, Path(settings.facts)),
             )
             with starting("waiting for the broker") as ready:

@@ -60,6 +60,7 @@ from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
+from towline.trust.signing import Signer
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
 """Seconds for which a controller waits, before it says where it answers, for the nodes' broker, and
@@ -76,6 +77,7 @@ class Options(msgspec.Struct, frozen=True):
         index: the file of the index.
         keys: sign tokens.
         clients: the keys with which clients sign tokens of their own.
+        signer: signs what nodes are sent.
         vault: locks the credentials that are kept.
         roles: permissions by the name of a custom role.
         wait, longest_wait: seconds that a request waits for its nodes, and may ask to.
@@ -92,6 +94,7 @@ class Options(msgspec.Struct, frozen=True):
     nodes: Settings
     index: Path
     keys: TokenKeys
+    signer: Signer
     vault: Vault
     roles: dict[str, list[str]]
     wait: float
@@ -132,7 +135,10 @@ class Controller:
         self.index = index
         self.journal = Journal(self.jetstream)
         self.fleet = Fleet()
-        self.presence = Presence(self.fleet, nodes, self.jetstream, interval=options.heartbeat)
+        signer = options.signer
+        self.presence = Presence(
+            *(self.fleet, nodes, self.jetstream, signer), interval=options.heartbeat
+        )
         self.open = OpenJobs()
         self.indexer = Indexer(self.jetstream, index, self.open, retention=options.retention.age)
         self.waiting = Waiting(self.indexer, self.fleet)
@@ -141,7 +147,7 @@ class Controller:
         self.job_credentials = JobCredentials(self.credentials, index, self.indexer)
         self.cooldowns = Cooldowns(self.jetstream, time.time)
         supplies = Supplies(self.credentials, self.fleet.public_key)
-        self.releases = Releases(nodes, self.fleet, supplies.of, self.cooldowns.of)
+        self.releases = Releases(nodes, signer, self.fleet, supplies.of, self.cooldowns.of)
         self.decisions = Decisions(self.journal, self.open, self.indexer)
         self.lease = Lease(self.jetstream, "rollouts")
         able = asyncio.Event()
@@ -150,11 +156,11 @@ class Controller:
         )
         self.reads = Reads(nodes, self.journal, self.fleet, self.releases, self.indexer)
         self.reports = Reports(
-            *(nodes, self.journal, index, self.open, self.indexer, self.decisions)
+            *(nodes, signer, self.journal, index, self.open, self.indexer, self.decisions)
         )
         self.questions = Questions(
-            *(nodes, self.presence, self.fleet, self.open, self.indexer, self.releases),
-            self.cooldowns,
+            *(nodes, signer, self.presence, self.fleet, self.open, self.indexer),
+            *(self.releases, self.cooldowns),
         )
         self.service = Service(
             *(broker, nodes, self.indexer, self.presence, able),
@@ -182,7 +188,7 @@ class Controller:
         self.steering = Steering(
             *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)
         )
-        self.watches = Watches(nodes, self.indexer, self.lookup, self.fleet)
+        self.watches = Watches(nodes, signer, self.indexer, self.lookup, self.fleet)
         self.lists = Lists(index)
         self.health = Health(self.jetstream, nodes, self.indexer, self.fleet, self.lists)
         replicas = options.retention.replicas

@@ -123,7 +123,12 @@ class Health:
             version=__version__,
             uptime=show_uptime(running() - self._begun),
             jobs=self._jobs(),
-            agents=AgentCounts(len(members), self._fleet.size, [_summary(each) for each in few]),
+            agents=AgentCounts(
+                len(members),
+                self._fleet.size,
+                [_summary(each) for each in few],
+                sum(each.heartbeat.refused for each in self._fleet.here() if each.heartbeat),
+            ),
             error=trouble,
             nats=self._broker(),
             streams=None

@@ -16,10 +16,11 @@ from towline.broker.repeated import Repeated
 from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
+from towline.trust.signing import Signer, order_for
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.node import NodeState, Registration
-from towline.wire.release import BeatNow, seal
+from towline.wire.release import BeatNow
 from towline.wire.report import Answer
 from towline.wire.subjects import ALL_NODES, HEARTBEATS
 
@@ -56,6 +57,7 @@ class Presence:
     Args:
         nodes: the connection to the nodes' account.
         stream: that to the journal's.
+        signer: signs what is sent.
         interval: seconds between heartbeats in a small fleet.
         look_every, late, grace: seconds; see the constants.
     """
@@ -65,6 +67,7 @@ class Presence:
         fleet: Fleet,
         nodes: Connection,
         stream: JetStream,
+        signer: Signer,
         *,
         interval: float = INTERVAL,
         look_every: float = LOOK_EVERY,
@@ -73,6 +76,7 @@ class Presence:
     ) -> None:
         self._fleet = fleet
         self._nodes = nodes
+        self._signer = signer
         self._interval = interval
         self._look_every = look_every
         self._late = late
@@ -85,6 +89,7 @@ class Presence:
             stream, STATES, NodeState, deny_delete=True, max_consumers=MAX_FOLLOWERS
         )
         self._duplicates = Repeated("two agents of one machine id")
+        self._refusals = Repeated("a node does not believe what it was sent")
         self.heartbeats = Listener(nodes, HEARTBEATS, self._heartbeat)
         self.settled = asyncio.Event()
         self._known = asyncio.Event()
@@ -172,8 +177,16 @@ class Presence:
 
     def _heartbeat(self, received: Received) -> None:
         machine, heartbeat = messages.heartbeat(received.subject, received.data)
+        member = self._fleet.get(machine)
+        before = None if member is None else member.heartbeat
         if not self._fleet.receive(machine, heartbeat):
             self._duplicates.warning(machine=machine)
+        elif heartbeat.refused > (
+            before.refused if before and before.start == heartbeat.start else 0
+        ):
+            self._refusals.warning(
+                machine=machine, refused=heartbeat.refused, reason=heartbeat.refusal
+            )
 
     async def _ask(self) -> None:
         """Ask all nodes for a heartbeat at each connection, and when their interval changes."""
@@ -188,7 +201,8 @@ class Presence:
                 while not lost.done():
                     asked = self.interval
                     order = BeatNow(time.time(), asked, spread)
-                    await self._nodes.publish(ALL_NODES, seal(order))
+                    message = self._signer.seal(order, order_for(ALL_NODES, ""))
+                    await self._nodes.publish(ALL_NODES, message)
                     self._patient_until = self._fleet.clock.running() + self._grace
                     if settling is None:
                         settling = asyncio.create_task(self._settle(spread))

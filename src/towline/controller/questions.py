@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import structlog
 
 from towline.broker.connection import Connection
@@ -20,9 +19,9 @@ from towline.controller.jobs.state import JobState
 from towline.controller.presence import Presence
 from towline.controller.rollout.releases import Releases
 from towline.errors import BrokerError
+from towline.trust.signing import Signer, answer_to
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.release import enclose
 from towline.wire.report import Answer
 from towline.wire.subjects import CONTROLLERS, COOLDOWN, QUESTIONS, REGISTER, TASK, machine_of
 
@@ -34,11 +33,13 @@ class Questions:
 
     Args:
         nodes: the connection to the nodes' account.
+        signer: signs the answers.
     """
 
     def __init__(
         self,
         nodes: Connection,
+        signer: Signer,
         presence: Presence,
         fleet: Fleet,
         jobs: OpenJobs,
@@ -47,6 +48,7 @@ class Questions:
         cooldowns: Cooldowns,
     ) -> None:
         self._nodes = nodes
+        self._signer = signer
         self._presence = presence
         self._fleet = fleet
         self._open = jobs
@@ -94,7 +96,8 @@ class Questions:
             # Whatever a question brings about, the others are answered.
             log.exception("question broke off", subject=received.subject)
             answer = Answer(now, error="the controller failed at this: see its log", again=True)
-        await self._nodes.publish(reply, msgspec.json.encode(answer))
+        purpose = answer_to(received.subject, received.data, reply)
+        await self._nodes.publish(reply, self._signer.seal(answer, purpose))
 
     async def _task(self, received: Received) -> Answer:
         """Give a node its task anew."""
@@ -104,7 +107,7 @@ class Questions:
         if state is None:
             return Answer(time.time(), error=_not_its(question.job))
         found = await self._releases.compose(state, [machine], whole=True)
-        return Answer(time.time(), order=enclose(found[machine]))
+        return Answer(time.time(), release=found[machine])
 
     async def _cooldown(self, received: Received) -> Answer:
         """Take that a node was refused for too many requests."""

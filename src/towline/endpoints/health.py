@@ -80,11 +80,16 @@ class AgentSummary(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AgentCounts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many nodes are registered, and here; which, unless they are too many for that."""
+    """How many nodes are registered, and here; which, unless they are too many for that.
+
+    Attributes:
+        refused: how many messages those that are here have not believed since their agents began.
+    """
 
     total: int
     ready: int
     agents: list[AgentSummary] = []
+    refused: int = 0
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):

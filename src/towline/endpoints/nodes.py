@@ -66,6 +66,9 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
         troubles: why some of that does not work at this moment, by capability.
         running: how many tasks.
         facts: what parameters may refer to as `@fact.NAME`.
+        refused: how many messages this start of its agent has not believed: not signed by a
+            controller, altered, for another node, or too old; absent for none.
+        refusal: why not the newest.
     """
 
     hostname: str
@@ -97,6 +100,8 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: list[str] = []
     troubles: dict[str, str] = {}
     running: int | None = None
+    refused: int = 0
+    refusal: str = ""
 
 
 def view(member: Member) -> AgentView:
@@ -143,6 +148,8 @@ def view(member: Member) -> AgentView:
         if beat is None
         else {name: why for name, why in beat.capabilities.items() if why},
         running=None if beat is None else beat.running,
+        refused=0 if beat is None else beat.refused,
+        refusal="" if beat is None else beat.refusal,
         timeline=_history(member),
     )
 

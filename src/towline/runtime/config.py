@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         replicas: copies of each stream in a NATS cluster.
         token_key, credentials_key: files with the keys of tokens and of registries' credentials.
         token_keys: the keys with which clients sign tokens of their own, by a name for each.
+        job_key, job_keys: the file with what a controller signs with, and the one with what an
+            agent verifies by.
         engine: the URL of the node's Docker Engine, or `none`.
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time on a node.
@@ -94,6 +96,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     token_key: str | None = None
     token_keys: dict[ClientName, ClientKeySettings] = {}
     credentials_key: str | None = None
+    job_key: str | None = None
+    job_keys: str | None = None
     engine: str | None = None
     min_free: str = "1GiB,5%"
     max_pulls: Annotated[int, msgspec.Meta(ge=1)] = 3

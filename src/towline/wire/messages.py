@@ -15,7 +15,7 @@ from towline.wire.fields import Name, Text
 from towline.wire.job import Job
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration
 from towline.wire.progress import TaskProgress
-from towline.wire.release import BeatNow, Envelope, Order, Release
+from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Refresh, Release
 from towline.wire.report import (
     LARGEST_REPORT,
     Answer,
@@ -62,33 +62,49 @@ class _Found(msgspec.Struct):
 # What nodes receive
 
 
-def order(data: bytes | Envelope, machine: str) -> Order:
+def envelope(data: bytes) -> Envelope:
+    """Return the envelope of whatever a node was sent; its body is not looked at.
+
+    Raises:
+        Unreadable: it can't be read.
+    """
+    return _envelope.decode(data)
+
+
+def order(body: bytes, machine: str) -> Order:
     """Return what a node was sent.
 
     Args:
-        data: the message, or the envelope that an answer holds.
+        body: of the envelope.
         machine: the node's own.
 
     Raises:
         Unreadable: it can't be read, or is for another machine.
     """
-    envelope = data if isinstance(data, Envelope) else _envelope.decode(data)
-    found = _order.decode(envelope.body)
-    if not isinstance(found, BeatNow) and found.machine != machine:
-        raise Unreadable("it is for another machine")
-    if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
-        raise Unreadable("it names two jobs")
+    found = _order.decode(body)
+    if not isinstance(found, BeatNow):
+        _check_order(found, machine)
     return found
 
 
-def receipt(data: bytes) -> Receipt:
-    """Return the answer to a report; raises as `order`."""
-    return _receipt.decode(data)
+def _check_order(found: Release | Cancellation | Refresh, machine: str) -> None:
+    if found.machine != machine:
+        raise Unreadable("it is for another machine")
+    if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
+        raise Unreadable("it names two jobs")
 
 
-def answer(data: bytes) -> Answer:
-    """Return the answer to a question; raises as `order`."""
-    return _answer.decode(data)
+def receipt(body: bytes, machine: str) -> Receipt:
+    """Return the answer to a report; as `order` otherwise."""
+    return _receipt.decode(body)
+
+
+def answer(body: bytes, machine: str) -> Answer:
+    """Return the answer to a question; as `order` otherwise."""
+    found = _answer.decode(body)
+    if found.release is not None:
+        _check_order(found.release, machine)
+    return found
 
 
 # What controllers receive

@@ -96,6 +96,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
         load: the mean number of runnable tasks over 1, 5 and 15 minutes.
         memory: bytes: total, free, used.
         conditions: what the node is short of.
+        refused: how many messages this start of its agent has not believed, and why not the newest.
     """
 
     start: StartId
@@ -109,6 +110,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     load: tuple[Load, Load, Load] | None = None
     memory: tuple[Count, Count, Count] | None = None
     conditions: Conditions = Conditions()
+    refused: Count = 0
+    refusal: Text = ""
 
     @property
     def jobs(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ import msgspec
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
 from towline.wire.event import Lead
-from towline.wire.fields import JobId, MachineId, Moment, Name, Seconds, Text
+from towline.wire.fields import JobId, MachineId, Moment, Name, Seconds, Signature, Text
 from towline.wire.job import Job
 
 FACTS = "facts"
@@ -96,25 +96,15 @@ Order = Release | Cancellation | BeatNow | Refresh
 """What a node may be sent."""
 
 
-class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every message to a node is in.
+class Envelope(msgspec.Struct, frozen=True):
+    """What every message to a node is in; see `towline.trust.signing`.
 
     Attributes:
-        body: an `Order`, as the bytes that the signature is of.
-        kid: which key has signed it; "" where none has.
+        body: an `Order`, a `Receipt` or an `Answer`, as the bytes that are signed.
+        kid: which key has signed it.
         sig: the signature.
     """
 
     body: msgspec.Raw
-    kid: Name = ""
-    sig: bytes = b""
-
-
-def enclose(order: Order) -> Envelope:
-    """Return an order in its envelope."""
-    return Envelope(msgspec.Raw(msgspec.json.encode(order)))
-
-
-def seal(order: Order) -> bytes:
-    """Return an order in its envelope, as it is sent."""
-    return msgspec.json.encode(enclose(order))
+    kid: Name
+    sig: Signature

@@ -7,7 +7,7 @@ import msgspec
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead
 from towline.wire.fields import JobId, Moment, Name, Seconds, Text
-from towline.wire.release import Envelope
+from towline.wire.release import Release
 
 STORED = "stored"
 AGAIN = "again"
@@ -70,7 +70,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         time: by the controllers' clock.
-        order: the release in its envelope, for a question for a task.
+        release: for a question for a task.
         cooldown: the one that is in force, for a question about one.
         interval: seconds between heartbeats, for a registration.
         error: why there is no answer.
@@ -78,7 +78,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     time: Moment
-    order: Envelope | None = None
+    release: Release | None = None
     cooldown: Cooldown | None = None
     interval: Seconds | None = None
     error: Text = ""

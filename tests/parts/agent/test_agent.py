@@ -16,6 +16,7 @@ from tests.testing.controllers import Attached, Controllers, attached
 from tests.testing.doubles import ProviderDouble, until
 from tests.testing.ledger import on_disk
 from tests.testing.operations import Done, registered
+from tests.testing.signing import VERIFIER
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
@@ -93,6 +94,7 @@ async def agent(
             providers=[HostProvider, *([lambda _: provider] if provider else [])],
             interval=0.2,
             key=NodeKey(os.urandom(KEY_BYTES)),
+            verifier=VERIFIER,
         )
         running = asyncio.create_task(made.run())
         try:
@@ -210,7 +212,7 @@ async def test_no_message_ends_an_agent_or_keeps_back_those_behind_it(
         behind = a_job()
         await side.send(released(behind), MACHINE)
         await until(lambda: controllers.ends(behind.id) == [(COMPLETED, None)])
-        await until(lambda: made.unreadable == 2 * len(JUNK) + 1)
+        await until(lambda: made.refused == 2 * len(JUNK) + 1)
     assert work.ran == [behind.id]
 
 

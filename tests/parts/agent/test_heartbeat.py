@@ -9,7 +9,7 @@ import pytest
 
 from tests.testing.broker import Broker
 from tests.testing.controllers import Controllers, attached
-from tests.testing.doubles import ProviderDouble
+from tests.testing.doubles import ProviderDouble, believed
 from tests.testing.relay import Relay
 from tests.testing.stream import connect, until
 from towline.agent.capabilities import Capabilities
@@ -18,7 +18,6 @@ from towline.agent.host.facts import gather
 from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
 from towline.agent.questions import ControllerQuestions
-from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 
@@ -40,6 +39,7 @@ async def heartbeats(
     async def until_subscribed() -> None:
         await subscribed.wait()
 
+    controllers = believed(connection, "a")
     with Ledger(path) as ledger:
         made = Heartbeats(
             connection,
@@ -48,7 +48,8 @@ async def heartbeats(
             [],
             start="0123456789abcdef",
             after="",
-            questions=ControllerQuestions(connection, "a", Clock()),
+            controllers=controllers,
+            questions=ControllerQuestions(controllers, "a"),
             ledger=ledger,
             capabilities=Capabilities(ledger, [ProviderDouble()], lambda: None),
             survey=Survey(gather, lambda: None),

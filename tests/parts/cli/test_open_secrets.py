@@ -30,6 +30,7 @@ def open_to_all(path: Path, text: str = KEY) -> Path:
         ("token.key", ["token", "create", "--subject", "ann", "--role", "read"]),
         ("token.key", ["nodes", "--url", f"http://127.0.0.1:{free_port()}"]),
         ("credentials.key", ["controller", *BROKER, *LISTEN]),
+        ("jobs.key", ["controller", *BROKER, *LISTEN]),
         ("node.key", ["agent", *BROKER]),
     ],
 )

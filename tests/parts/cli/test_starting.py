@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.command import CommandLine, failed
+from tests.testing.signing import write_keys
 from towline.runtime.state_directory import Lock
 
 BROKER = ["--nats", "nats://127.0.0.1:1"]
@@ -43,9 +44,25 @@ NOT_STARTED: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("what", NOT_STARTED)
 def test_a_part_is_not_started_with_what_cannot_work(what: str, tmp_path: Path) -> None:
     arguments, named = NOT_STARTED[what]
+    (tmp_path / "state").mkdir(mode=0o700)
+    write_keys(tmp_path / "state")
     said = failed(CommandLine(tmp_path / "state")(*arguments))
     assert said.startswith("towline: ")
     assert named in said
+
+
+def test_an_agent_without_a_key_is_not_started_and_says_what_to_copy(tmp_path: Path) -> None:
+    said = failed(CommandLine(tmp_path / "state")("agent", *BROKER))
+    assert "could believe no controller" in said
+    assert "Copy jobs.pub of a controller's state directory" in said
+    assert "--job-keys FILE" in said
+    secret, public = write_keys(tmp_path)
+    named = ["agent", *BROKER, "--job-keys"]
+    said = failed(CommandLine(tmp_path / "state")(*named, str(secret)))
+    assert "has a secret in it" in said
+    # It goes on to the next thing that is wrong.
+    wrong = ["--nats-credentials", "/no/file"]
+    assert "/no/file" in failed(CommandLine(tmp_path / "state")(*named, str(public), *wrong))
 
 
 @pytest.mark.parametrize("part", ["agent", "controller"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.testing.signing import SIGNER
 from towline.broker.jetstream import JetStream
 from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.store import CredentialStore
@@ -43,7 +44,7 @@ FIRST: dict[str, dict[str, Any]] = {
 def makers(jetstream: JetStream, tmp_path: Path) -> list[Callable[[int], Awaitable[None]]]:
     vault = open_vault(tmp_path / "credentials.key", create=True)
     return [
-        Presence(Fleet(), jetstream.connection, jetstream).create,
+        Presence(Fleet(), jetstream.connection, jetstream, SIGNER).create,
         Keys(jetstream).create,
         CredentialStore(jetstream, vault).create,
         Lease(jetstream, "rollouts").create,

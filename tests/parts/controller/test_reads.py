@@ -10,6 +10,7 @@ import pytest
 
 from tests.testing.broker import Broker
 from tests.testing.jobs import a_job, an_event
+from tests.testing.signing import SIGNER, opened
 from tests.testing.stream import connect, until
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
@@ -48,7 +49,7 @@ class World:
         async def supplies(job: Job, machines: Iterable[str]) -> dict[str, Any]:
             return {}
 
-        releases = Releases(nodes, self.fleet, supplies, lambda job: None)
+        releases = Releases(nodes, SIGNER, self.fleet, supplies, lambda job: None)
         self.reads = Reads(nodes, journal, self.fleet, releases, self, ask_every=0.2)  # type: ignore[arg-type]
 
     def subscribe(self, folded: object) -> None:
@@ -59,7 +60,7 @@ class World:
 
         async def receive(message: Any) -> None:
             machine = message.subject.split(".")[1]
-            order = messages.order(message.data, machine)
+            order = messages.order(opened(message.data), machine)
             assert isinstance(order, Release)
             self.asked.append(machine)
             if machine not in self.deaf and order.job is not None:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.testing.broker import Broker
 from tests.testing.messages import MACHINE
 from tests.testing.operations import Done, registered
+from tests.testing.signing import SIGNER, VERIFIER
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
@@ -103,6 +104,7 @@ class System:
             nodes=nodes,
             index=self.directory / "index.sqlite",
             keys=TokenKeys([os.urandom(32)]),
+            signer=SIGNER,
             vault=Vault(os.urandom(KEY_BYTES), self.directory / "key"),
             roles={},
             wait=10.0,
@@ -120,7 +122,7 @@ class System:
                     yield controller
 
     @contextlib.asynccontextmanager
-    async def agent(self) -> AsyncIterator[Agent]:
+    async def agent(self, **more: Any) -> AsyncIterator[Agent]:
         """Run an agent."""
         with Ledger(self.directory / "ledger.sqlite") as ledger:
             agent = Agent(
@@ -132,6 +134,8 @@ class System:
                 providers=[HostProvider],
                 interval=0.5,
                 key=NodeKey(os.urandom(KEY_BYTES)),
+                verifier=VERIFIER,
+                **more,
             )
             async with self._while(agent.run()):
                 yield agent
@@ -186,9 +190,9 @@ def system(tmp_path: Path, work: Work, logs: list[MutableMapping[str, Any]]) -> 
 
 async def until(predicate: Callable[[], Any], what: str) -> None:
     """Wait until something holds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not predicate():
-        assert time.monotonic() < deadline, f"not within a minute: {what}"
+        assert time.monotonic() < deadline, f"not within three minutes: {what}"
         await asyncio.sleep(0.02)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,11 @@ from tests.testing.messages import (
     RELEASE,
     hostile,
 )
+from tests.testing.signing import opened, sealed, signed
 from towline.controller.controller import Controller
+from towline.trust.signing import order_for
 from towline.wire.job import new_id
-from towline.wire.release import BeatNow, Refresh, seal
+from towline.wire.release import BeatNow, Refresh
 from towline.wire.subjects import inbox_prefix
 
 MANY = 10_000
@@ -189,7 +192,7 @@ async def test_a_node_that_reports_what_is_not_its_own_changes_nothing(system: S
                 reply=f"{inbox_prefix(OTHER)}.{number}",
             )
         for _ in range(200):
-            answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)
+            answer = msgspec.json.decode(opened((await inbox.next_msg(timeout=60)).data))
             assert answer["status"] == "refused"
         found = controller.open.get(state.job.id)
         assert found is not None
@@ -232,7 +235,8 @@ async def send_hostile(client: Client, start: str, bodies: list[bytes]) -> int:
     for subject in (f"task.{MACHINE}.{start}", "task._all"):
         for body in bodies:
             headers = HEADERS[sent % len(HEADERS)]
-            await client.publish(subject, body, reply=INBOX, headers=headers)
+            message = signed(body, order_for(subject, INBOX)) if sent % 2 else body
+            await client.publish(subject, message, reply=INBOX, headers=headers)
             sent += 1
     return sent
 
@@ -241,7 +245,8 @@ async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> N
     bodies = samples("release", "cancellation", "beat now", "refresh")
     other = msgspec.structs.replace(RELEASE, machine=OTHER)
     two = msgspec.structs.replace(RELEASE, id=new_id())
-    bodies += [seal(other), seal(two), seal(Refresh(JOB_ID, OTHER, RELEASE.time))]
+    bodies += [msgspec.json.encode(each) for each in (other, two)]
+    bodies.append(msgspec.json.encode(Refresh(JOB_ID, OTHER, RELEASE.time)))
     async with (
         system.controller() as controller,
         system.agent() as agent,
@@ -250,23 +255,24 @@ async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> N
         await here(controller)
         member = controller.fleet.get(MACHINE)
         assert member is not None
-        inbox = agent._inbox
-        begun, sent, lines = inbox.unreadable, 0, len(system.logs)
+        begun, sent, lines = agent.refused, 0, len(system.logs)
         while sent < MANY:
             sent += await send_hostile(client, member.start, bodies)
             await client.flush(60)
-            await until(lambda: inbox.unreadable - begun >= sent, "all to be counted")  # noqa: B023
+            await until(lambda: agent.refused - begun >= sent, "all to be counted")  # noqa: B023
         # What is whole, but where it must not be: for all what is for one, and the reverse.
         own = f"task.{MACHINE}.{member.start}"
-        await client.publish("task._all", seal(RELEASE))
-        await client.publish(own, seal(BeatNow(RELEASE.time, 5.0)))
+        now = time.time()
+        release = msgspec.structs.replace(RELEASE, time=now, expires=now + 60)
+        await client.publish("task._all", sealed(release, "task._all"))
+        await client.publish(own, sealed(BeatNow(now, 5.0), own))
         replies = [each for each in REPLIES if each.startswith(FOREIGN)]
         for reply in replies:
-            await client.publish(own, seal(RELEASE), reply=reply)
+            await client.publish(own, sealed(release, own, reply), reply=reply)
         sent += 2 + len(replies)
-        await until(lambda: inbox.unreadable - begun >= sent, "all to be counted")
+        await until(lambda: agent.refused - begun >= sent, "all to be counted")
         await asyncio.sleep(0)
-        assert inbox.unreadable - begun == sent
+        assert agent.refused - begun == sent
         assert len(system.logs) - lines < ALLOWED_LINES
         assert system.work.ran == []
         assert controller.index.query("SELECT count(*) FROM event").fetchone() == (0,)
@@ -315,7 +321,7 @@ async def test_a_flood_of_questions_about_jobs_that_nobody_made_is_answered(
                 reply=f"{inbox_prefix(MACHINE)}.{number}",
             )
         for _ in range(2000):
-            answer = msgspec.json.decode((await inbox.next_msg(timeout=60)).data)
+            answer = msgspec.json.decode(opened((await inbox.next_msg(timeout=60)).data))
             assert "not for this node" in answer["error"]
         assert len(system.logs) - lines < ALLOWED_LINES
         await system.works(controller)
@@ -331,14 +337,14 @@ async def test_messages_as_large_as_a_broker_takes_end_nothing(system: System) -
         await here(controller)
         member = controller.fleet.get(MACHINE)
         assert member is not None
-        begun, sent = counted(controller) + agent.unreadable, 0
+        begun, sent = counted(controller) + agent.refused, 0
         for subject in (*BODIES, f"task.{MACHINE}.{member.start}", "task._all"):
             for body in large:
                 await client.publish(subject, body, reply=INBOX)
                 await client.flush(60)
                 sent += 1
         await until(
-            lambda: counted(controller) + agent.unreadable - begun >= sent, "all to be counted"
+            lambda: counted(controller) + agent.refused - begun >= sent, "all to be counted"
         )
         await system.works(controller)
 

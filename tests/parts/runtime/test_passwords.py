@@ -9,6 +9,7 @@ from tests.testing.cluster import NO_ENGINE
 from tests.testing.command import CommandLine
 from tests.testing.process import TowlineProcess
 from tests.testing.secrets import found
+from tests.testing.signing import write_keys
 
 ENGINE_PASSWORD = "engine-password"
 WRONG_PASSWORD = "wrong-password"
@@ -53,6 +54,7 @@ def test_a_broker_that_does_not_encrypt_is_sent_no_password_where_the_url_says_t
             *("agent", "--state", tmp_path / "state", "--engine", NO_ENGINE),
             *("--nats", f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"),
             *("--nats-credentials", tmp_path / "credentials"),
+            *("--job-keys", write_keys(tmp_path)[1]),
             logs=tmp_path,
         )
         with agent:

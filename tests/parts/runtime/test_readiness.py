@@ -80,7 +80,7 @@ def agent_of(broker: Broker, directory: Path, *, notify: str) -> TowlineProcess:
     return TowlineProcess(
         "agent",
         *("--state", directory / "agent", "--engine", "none"),
-        *("--nats", broker.url, "--nats-credentials", broker.logins.agents),
+        *broker.agent_login,
         logs=directory,
         env={"TOWLINE_CONFIG": "/dev/null", "NOTIFY_SOCKET": notify},
     )

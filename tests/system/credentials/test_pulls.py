@@ -26,6 +26,7 @@ from tests.testing.engine import Engine
 from tests.testing.marks import ONE_KIND
 from tests.testing.process import wait_until
 from tests.testing.registry import PASSWORD, USER, PushedImage, Registry, random_layer
+from tests.testing.signing import opened
 from towline.client import ApiError, Credential
 from towline.operations import docker
 from towline.runtime.keys import node_key
@@ -34,7 +35,6 @@ from towline.wire import messages
 from towline.wire.credential import Issued
 from towline.wire.job import new_id
 from towline.wire.node import Registration
-from towline.wire.release import Release
 from towline.wire.report import Answer, TaskQuestion
 from towline.wire.subjects import TASK, question_subject
 
@@ -282,9 +282,8 @@ def test_controllers_give_a_node_only_what_its_own_jobs_need(
     try:
         job = asked_for(cluster, image)
         answer = ask(cluster, machine, job)
-        assert answer.order is not None
-        release = messages.order(answer.order, machine)
-        assert isinstance(release, Release)
+        release = answer.release
+        assert release is not None
         assert release.supply is not None
         sealed = release.supply.sealed
         issued = msgspec.json.decode(key.unseal(sealed), type=Issued)
@@ -323,7 +322,7 @@ def ask(cluster: Cluster, machine: str, job: str) -> Answer:
         finally:
             await client.close()
 
-    return messages.answer(asyncio.run(request()))
+    return messages.answer(opened(asyncio.run(request())), machine)
 
 
 @ONE_KIND

@@ -29,6 +29,7 @@ from tests.testing.answers import statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.signing import SIGNER
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal
@@ -224,13 +225,13 @@ class Reckless:
             ):
                 jetstream = JetStream(connection)
                 journal, fleet, jobs = Journal(jetstream), Fleet(), OpenJobs()
-                presence = Presence(fleet, nodes, jetstream)
+                presence = Presence(fleet, nodes, jetstream, SIGNER)
                 indexer = Indexer(jetstream, index, jobs, retention=86400)
                 able = asyncio.Event()
                 able.set()
                 runner = Runner(
                     *(jobs, fleet, Decisions(journal, jobs, indexer)),
-                    Releases(nodes, fleet, no_supplies, lambda job: None),
+                    Releases(nodes, SIGNER, fleet, no_supplies, lambda job: None),
                     Taken(jetstream, "reckless"),
                     able,
                 )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.testing.controllers import Controllers
-from tests.testing.doubles import ConnectionDouble, ProviderDouble
+from tests.testing.doubles import ConnectionDouble, ProviderDouble, believed
 from towline.agent.capabilities import Capabilities
 from towline.agent.executor import Executor
 from towline.agent.ledger import Ledger
@@ -108,11 +108,12 @@ class Middle:
         self.facts = {"hostname": "node-1", "interface.primary": "eth0", "custom.odd": "a b"}
         self.clock = Clock(lambda: self.running())
         self.clock.observe(time.time(), running())
+        self.believed = believed(self.connection, "machine-1", self.clock)
         self.outbox = Outbox(
             self.connection,
             "machine-1",
             self.ledger,
-            self.clock,
+            self.believed,
             shortest_pause=0.01,
             longest_pause=0.02,
         )

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from tests.testing.controllers import Controllers
-from tests.testing.doubles import AWAY, ConnectionDouble, ProviderDouble, until
+from tests.testing.doubles import AWAY, ConnectionDouble, ProviderDouble, believed, until
 from tests.testing.ledger import NOW, a_task, end
+from tests.testing.signing import signed
 from towline.agent.capabilities import Capabilities
 from towline.agent.heartbeat import LONGEST_INTERVAL, SHORTEST_INTERVAL, Heartbeats
 from towline.agent.host.facts import Disk, Gathered
 from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
 from towline.agent.questions import ControllerQuestions
-from towline.broker.clock import Clock
+from towline.wire.decoding import Unreadable
 from towline.wire.facts import Facts
 from towline.wire.node import MOST_NAMED, Heartbeat
 from towline.wire.release import BeatNow
@@ -43,6 +44,7 @@ class Node:
         self.capabilities = Capabilities(ledger, [self.provider], lambda: None)
         self.subscribed = asyncio.Event()
         self.subscribed.set()
+        self.believed = believed(self.connection, "a")
         self.tasks = 0
         self.ledger = ledger
         self.found = Gathered(Facts(cpu_count=2, fqdn="host-a.example.org"))
@@ -60,7 +62,8 @@ class Node:
             "host-a",
             start=START,
             after="fedcba9876543210",
-            questions=ControllerQuestions(self.connection, "a", Clock()),
+            controllers=self.believed,
+            questions=ControllerQuestions(self.believed, "a"),
             ledger=self.ledger,
             capabilities=self.capabilities,
             survey=self.survey,
@@ -160,7 +163,8 @@ async def test_a_node_registers_until_it_is_answered_and_sends_no_heartbeat_befo
 
 
 async def test_a_registration_that_is_refused_is_tried_again(node: Node) -> None:
-    node.connection.junk = b'{"time":1700000000.0,"error":"removed"}'
+    answer = b'{"time":1700000000.0,"error":"removed"}'
+    node.connection.junk = lambda purpose: signed(answer, purpose)
     async with node.running():
         await asyncio.sleep(0.05)
         assert not node.beats
@@ -332,3 +336,26 @@ async def test_a_node_that_is_connected_anew_sends_none_before_it_is_subscribed(
         assert len(node.beats) == beats
         node.subscribed.set()
         await until(lambda: len(node.beats) > beats)
+
+
+async def test_a_heartbeat_says_how_many_messages_were_refused_and_why(node: Node) -> None:
+    async with node.running():
+        await until(node.made.sent.is_set)
+        node.believed.refuse(Unreadable("it is signed\nwith\x00another key"))
+        node.made.send_now()
+        await until(lambda: len(node.beats) > 1)
+    assert [(beat.refused, beat.refusal) for beat in (node.beats[0], node.beats[-1])] == [
+        (0, ""),
+        (1, "it is signed\nwith\ufffdanother key"),
+    ]
+
+
+async def test_a_node_whose_time_is_doubted_asks_with_its_next_heartbeat(node: Node) -> None:
+    async with node.running():
+        await until(node.made.sent.is_set)
+        node.believed.clock_doubted = True
+        node.made.send_now()
+        await until(lambda: len(node.controllers.registrations) == 2)
+        node.made.send_now()
+        await until(lambda: len(node.beats) > 2)
+    assert len(node.controllers.registrations) == 2

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.testing.doubles import AWAY, until
+from tests.testing.signing import sealed, signed
 from tests.unit.agent.conftest import Body, Middle
 from towline.agent.heartbeat import Heartbeats
 from towline.agent.host.facts import gather
@@ -20,10 +21,11 @@ from towline.agent.inbox import MOST_ASKED, Inbox
 from towline.agent.questions import ControllerQuestions
 from towline.broker.listener import Received
 from towline.operation import Effect
+from towline.trust.signing import order_for
 from towline.wire.event import CANCELLED, COMPLETED, FAILED, SKIPPED
 from towline.wire.job import new_id
 from towline.wire.progress import TaskProgress
-from towline.wire.release import BeatNow, Cancellation, Order, Refresh, Release, seal
+from towline.wire.release import BeatNow, Cancellation, Order, Refresh, Release
 from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 
 START = "0123456789abcdef"
@@ -35,9 +37,7 @@ class Node:
 
     def __init__(self, middle: Middle) -> None:
         self.middle = middle
-        questions = ControllerQuestions(
-            middle.connection, "machine-1", middle.clock, retry_every=0.01
-        )
+        questions = ControllerQuestions(middle.believed, "machine-1", retry_every=0.01)
 
         async def subscribed() -> None:
             await self.inbox.ready()
@@ -49,6 +49,7 @@ class Node:
             [],
             start=START,
             after="",
+            controllers=middle.believed,
             questions=questions,
             ledger=middle.ledger,
             capabilities=middle.capabilities,
@@ -62,7 +63,7 @@ class Node:
             middle.connection,
             "machine-1",
             START,
-            clock=middle.clock,
+            controllers=middle.believed,
             questions=questions,
             executor=middle.executor,
             runner=middle.runner,
@@ -78,7 +79,12 @@ class Node:
 
     async def send(self, order: Order, *, reply: str = "") -> None:
         """Receive an order."""
-        await self.receive(seal(order), reply=reply)
+        await self.receive(sealed(order, OWN, reply), reply=reply)
+
+    @property
+    def refused(self) -> int:
+        """How many messages were not believed."""
+        return self.middle.believed.refused
 
 
 @pytest.fixture
@@ -177,7 +183,7 @@ async def test_whoever_asks_all_nodes_is_sent_a_heartbeat_and_what_waits(
     beating = asyncio.create_task(node.heartbeats.run())
     await until(node.heartbeats.sent.is_set)
     order = BeatNow(time.time(), interval=30.0)
-    await node.receive(seal(order), subject=ALL_NODES)
+    await node.receive(sealed(order, ALL_NODES), subject=ALL_NODES)
     await until(lambda: len(middle.controllers.heartbeats) == 2)
     assert node.heartbeats.interval == 30.0
     beating.cancel()
@@ -270,16 +276,18 @@ def order(**more: Any) -> dict[str, Any]:
     return {"job": job, **found}
 
 
-def enclosed(body: Any) -> bytes:
-    return json.dumps({"body": body}).encode()
+def body(value: Any) -> bytes:
+    """Return a body, signed as if a controller had sent it."""
+    return signed(json.dumps(value).encode(), order_for(OWN, ""))
 
 
 def cancellation(**more: Any) -> bytes:
     now = time.time()
     fields = {"id": new_id(), "machine": "machine-1", "caller": "ann", "time": now}
-    return enclosed({"kind": "cancel", **fields, "created": now, "expires": now + 60, **more})
+    return body({"kind": "cancel", **fields, "created": now, "expires": now + 60, **more})
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
 HOSTILE: dict[str, bytes] = {
     "nothing": b"",
     "no JSON": b"no JSON",
@@ -287,39 +295,44 @@ HOSTILE: dict[str, bytes] = {
     "bad UTF-8": b'{"body":{"kind":"\xff"}}',
     "a list": b"[]",
     "no body": b"{}",
-    "a body that is none": enclosed(None),
+    "a body that is none": body(None),
+    "bad UTF-8 in the body": signed(b'{"kind":"\xff"}', order_for(OWN, "")),
     "100,000 lists": b"[" * 100_000,
-    "100,000 levels in the body": b'{"body":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "100,000 levels in a parameter": enclosed(order()).replace(
-        b'"parameters": {}', b'"parameters":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    "100,000 levels in the body": b'{"body":' + DEEP + b"}",
+    "100,000 levels in a body that is signed": signed(DEEP, order_for(OWN, "")),
+    "100,000 levels in a parameter": signed(
+        json.dumps(order()).encode().replace(b"{}", b'{"a":' + DEEP + b"}"), order_for(OWN, "")
     ),
     "8 MB": b'{"body":{"kind":"release","id":"' + b"a" * 8 * 1024 * 1024 + b'"}}',
-    "an unknown kind": enclosed(order(kind="reboot")),
-    "no kind": enclosed({"id": new_id()}),
-    "a kind of the wrong type": enclosed(order(kind=5)),
-    "another machine": enclosed(order(machine="machine-2")),
-    "no machine": enclosed(order(machine="_")),
-    "a wildcard for a machine": enclosed(order(machine="*")),
-    "two jobs": enclosed(order(job_id=new_id())),
-    "NUL in the id": enclosed(order(id="\0" * 36)),
-    "CR LF in the id": enclosed(order(id=new_id() + "\r\n")),
-    "a path for an id": enclosed(order(id="../../etc")),
-    "an id of the wrong type": enclosed(order(id=5)),
-    "a surrogate": enclosed(order(job_caller="\ud800")),
-    "control characters": enclosed(order(job_caller="ann\x1b[2J")),
-    "CR LF in the operation": enclosed(order(job_operation="test.converge\r\nPUB a 0")),
-    "the end of time": enclosed(order(time=1e308)),
-    "the beginning of time": enclosed(order(time=-1e308)),
-    "milliseconds": enclosed(order(time=1e13)),
-    "an expiry in milliseconds": enclosed(order(expires=1e13)),
-    "a job made before there were any": enclosed(order(job_created=-1.0)),
-    "a job of the wrong type": enclosed(order(job=[])),
-    "parameters of the wrong type": enclosed(order(job_parameters="rm")),
+    "a job made tomorrow": body(order(job_created=time.time() + 86400.0)),
+    "sent an hour ago": body(order(time=time.time() - 3600.0)),
+    "sent in an hour": body(order(time=time.time() + 3600.0)),
+    "an unknown kind": body(order(kind="reboot")),
+    "no kind": body({"id": new_id()}),
+    "a kind of the wrong type": body(order(kind=5)),
+    "another machine": body(order(machine="machine-2")),
+    "no machine": body(order(machine="_")),
+    "a wildcard for a machine": body(order(machine="*")),
+    "two jobs": body(order(job_id=new_id())),
+    "NUL in the id": body(order(id="\0" * 36)),
+    "CR LF in the id": body(order(id=new_id() + "\r\n")),
+    "a path for an id": body(order(id="../../etc")),
+    "an id of the wrong type": body(order(id=5)),
+    "a surrogate": body(order(job_caller="\ud800")),
+    "control characters": body(order(job_caller="ann\x1b[2J")),
+    "CR LF in the operation": body(order(job_operation="test.converge\r\nPUB a 0")),
+    "the end of time": body(order(time=1e308)),
+    "the beginning of time": body(order(time=-1e308)),
+    "milliseconds": body(order(time=1e13)),
+    "an expiry in milliseconds": body(order(expires=1e13)),
+    "a job made before there were any": body(order(job_created=-1.0)),
+    "a job of the wrong type": body(order(job=[])),
+    "parameters of the wrong type": body(order(job_parameters="rm")),
     "a cancellation for another": cancellation(machine="machine-2"),
     "a cancellation in milliseconds": cancellation(expires=1e13),
     "a cancellation by control characters": cancellation(caller="\x00"),
-    "a heartbeat that is for all": seal(BeatNow(1.7e9, 5.0)),
-    "an interval that never ends": enclosed({"kind": "beat", "time": 1.7e9, "interval": 1e308}),
+    "a heartbeat that is for all": sealed(BeatNow(time.time(), 5.0), OWN),
+    "an interval that never ends": body({"kind": "beat", "time": 1.7e9, "interval": 1e308}),
 }
 
 
@@ -329,12 +342,12 @@ async def test_no_message_is_believed_that_is_not_right_and_none_ends_the_inbox(
 ) -> None:
     shown = middle.clock.now()
     await node.receive(message)
-    assert node.inbox.unreadable == 1
+    assert node.refused == 1
     assert middle.clock.now() == pytest.approx(shown, abs=60)
     job = middle.job()
     await node.send(middle.release(job))
     await until(lambda: middle.ends(job) == [(COMPLETED, None)])
-    assert (body.begun, middle.controllers.jobs, node.inbox.unreadable) == (1, [job.id], 1)
+    assert (body.begun, middle.controllers.jobs, node.refused) == (1, [job.id], 1)
 
 
 @pytest.mark.parametrize(
@@ -349,8 +362,8 @@ async def test_no_message_is_believed_that_is_not_right_and_none_ends_the_inbox(
 async def test_nothing_but_a_heartbeat_can_be_asked_of_all(
     node: Node, middle: Middle, body: Body, make: Callable[[Any], Order]
 ) -> None:
-    await node.receive(seal(make(middle.job())), subject=ALL_NODES)
-    assert (node.inbox.unreadable, body.begun, middle.executor.task_count) == (1, 0, 0)
+    await node.receive(sealed(make(middle.job()), ALL_NODES), subject=ALL_NODES)
+    assert (node.refused, body.begun, middle.executor.task_count) == (1, 0, 0)
     assert not middle.runner._cancelling
 
 
@@ -377,7 +390,7 @@ async def test_nothing_is_answered_where_no_controller_listens(
 ) -> None:
     job = middle.job(Effect.READ)
     await node.send(middle.release(job), reply=reply(job.id))
-    assert (node.inbox.unreadable, middle.executor.task_count) == (1, 0)
+    assert (node.refused, middle.executor.task_count) == (1, 0)
     assert (body.begun, middle.connection.published) == (0, [])
 
 

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.testing.controllers import stored
-from tests.testing.doubles import AWAY, ConnectionDouble, until
+from tests.testing.doubles import AWAY, ConnectionDouble, believed, until
 from tests.testing.ledger import NOW, a_task, an_end, end, full_disk, numbered, on_disk, outbox
+from tests.testing.signing import signed
 from towline.agent.ledger import Ledger
 from towline.agent.outbox import MOST_SENT, Outbox
 from towline.broker.clock import Clock
@@ -37,15 +38,20 @@ def connection() -> ConnectionDouble:
     return ConnectionDouble()
 
 
-def made(connection: ConnectionDouble, ledger: Ledger, clock: Clock | None = None) -> Outbox:
+def made(
+    connection: ConnectionDouble,
+    ledger: Ledger,
+    clock: Clock | None = None,
+    close_within: float = 0.2,
+) -> Outbox:
     return Outbox(
         connection,
         "a",
         ledger,
-        clock or Clock(),
+        believed(connection, "a", clock),
         shortest_pause=0.01,
-        longest_pause=0.02,
-        close_within=0.2,
+        longest_pause=0.1,
+        close_within=close_within,
     )
 
 
@@ -160,7 +166,7 @@ async def test_a_receipt_that_cannot_be_read_is_none(
     ledger: Ledger, connection: ConnectionDouble, answer: bytes
 ) -> None:
     event = an_end(a_task())
-    connection.junk = answer
+    connection.junk = lambda purpose: signed(answer, purpose)
     async with running(connection, ledger) as reporting:
         await record_end(reporting, event)
         await asyncio.sleep(0.05)
@@ -336,7 +342,7 @@ async def test_an_outbox_that_closes_reports_what_it_can(
     connection.gate.set()
     for _ in range(2 * MOST_SENT):
         end(ledger, a_task())
-    await reporting.close()
+    await made(connection, ledger, close_within=60.0).close()
     assert len(connection.controllers.events) == 2 * MOST_SENT + 1
 
 

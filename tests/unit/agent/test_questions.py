@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from tests.testing.controllers import Controllers
-from tests.testing.doubles import AWAY, ConnectionDouble
+from tests.testing.doubles import AWAY, ConnectionDouble, believed
 from tests.testing.ledger import NOW, a_task
+from tests.testing.signing import signed
 from towline.agent.questions import ControllerQuestions
 from towline.broker.clock import Clock
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.wire.cooldown import Cooldown
-from towline.wire.release import BeatNow, Release, seal
+from towline.wire.release import BeatNow, Release
 from towline.wire.report import Answer
 
 
@@ -33,7 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def questions(connection: ConnectionDouble, clock: Clock) -> ControllerQuestions:
-    return ControllerQuestions(connection, "a", clock, retry_every=0.01)
+    return ControllerQuestions(believed(connection, "a", clock), "a", retry_every=0.01)
 
 
 async def test_a_task_is_answered_whole(
@@ -63,20 +64,21 @@ async def test_a_question_is_asked_again_before_nobody_counts_as_there(
 
 
 @pytest.mark.parametrize(
-    "order",
+    "release",
     [
-        seal(msgspec.structs.replace(a_task(), machine="b")),
-        seal(a_task()),
-        seal(BeatNow(NOW, 5.0)),
-        b'{"body":{"kind":"release"}}',
+        msgspec.json.encode(msgspec.structs.replace(a_task(), machine="b")),
+        msgspec.json.encode(a_task()),
+        msgspec.json.encode(BeatNow(NOW, 5.0)),
+        b'{"kind":"release"}',
         b"[]",
     ],
     ids=["another machine's", "another task", "no task", "half a task", "no order"],
 )
 async def test_an_answer_that_is_not_what_was_asked_for_is_none(
-    questions: ControllerQuestions, connection: ConnectionDouble, order: bytes
+    questions: ControllerQuestions, connection: ConnectionDouble, release: bytes
 ) -> None:
-    connection.junk = b'{"time":1700000000.0,"order":%s}' % order
+    answer = b'{"time":1700000000.0,"release":%s}' % release
+    connection.junk = lambda purpose: signed(answer, purpose)
     with pytest.raises(BrokerUnreachable):
         await questions.task(a_task().id)
 
@@ -94,7 +96,7 @@ async def test_a_task_without_its_job_is_no_answer(
 async def test_an_answer_that_cannot_be_read_is_none(
     questions: ControllerQuestions, connection: ConnectionDouble, clock: Clock, junk: bytes
 ) -> None:
-    connection.junk = junk
+    connection.junk = lambda purpose: signed(junk, purpose)
     with pytest.raises(BrokerUnreachable):
         await questions.task(a_task().id)
     assert not clock.known.is_set()

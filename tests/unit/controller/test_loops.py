@@ -8,10 +8,12 @@ from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from tests.testing.doubles import ConnectionDouble, until
+from tests.testing.signing import SIGNER
 from towline.broker.journal import Retention
 from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
+from towline.controller.jobs.reports import Asked
 from towline.controller.jobs.state import JobState
 from towline.controller.progress.picture import Picture
 from towline.controller.progress.watches import Watch
@@ -48,6 +50,7 @@ class Broken(ConnectionDouble):
 def options(path: Path) -> Options:
     return Options(
         *("127.0.0.1", 0, SETTINGS, SETTINGS, path / "index.sqlite", TokenKeys([b"k" * 32])),
+        signer=SIGNER,
         vault=open_vault(path / "credentials.key", create=True),
         roles={},
         wait=1.0,
@@ -79,7 +82,7 @@ async def test_every_loop_of_a_controller_begins_anew_whatever_is_raised_in_it(
         watch.followers = 1
         controller.watches._watches[JOB] = watch
         controller.watches._wake.set()
-        controller.reports._answer("_INBOX.1", STORED)
+        controller.reports._answer(Asked("_INBOX.1", b""), STORED)
         await until(lambda: broken() >= LOOPS)
         assert not running.done()
         running.cancel()

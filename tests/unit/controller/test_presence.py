@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from tests.testing.doubles import AWAY, ConnectionDouble, until
+from tests.testing.signing import SIGNER, opened
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Received
 from towline.controller.fleet import Fleet
@@ -42,20 +44,20 @@ class World:
     def __init__(self, **more: Any) -> None:
         self.fleet, self.nodes, self.journal = Fleet(), ConnectionDouble(), Journal()
         stream = JetStream(self.journal)
-        self.presence = Presence(self.fleet, self.nodes, stream, **more)
+        self.presence = Presence(self.fleet, self.nodes, stream, SIGNER, **more)
 
     async def register(self, registration: Registration = REGISTRATION) -> Answer:
         data = msgspec.json.encode(registration)
         return await self.presence.register(Received("ask.a.register", data, "_INBOX.1"))
 
-    def beat(self, machine: str = "a", start: str = "1" * 16) -> None:
-        data = msgspec.json.encode(Heartbeat(start, 5.0))
+    def beat(self, machine: str = "a", start: str = "1" * 16, **more: Any) -> None:
+        data = msgspec.json.encode(Heartbeat(start, 5.0, **more))
         self.presence._heartbeat(Received(f"beat.{machine}", data, ""))
 
     @property
     def asked(self) -> list[BeatNow]:
         """The intervals that nodes were asked for."""
-        found = [messages.order(data, "a") for subject, data in self.nodes.published]
+        found = [messages.order(opened(data), "a") for subject, data in self.nodes.published]
         return [each for each in found if isinstance(each, BeatNow)]
 
 
@@ -185,3 +187,18 @@ async def test_a_second_agent_of_one_machine_id_is_not_taken_for_the_first() -> 
     world.beat()
     world.beat(start="2" * 16)
     assert world.fleet.one("a").start == "1" * 16
+
+
+async def test_a_node_that_does_not_believe_what_it_was_sent_is_logged_once_for_many() -> None:
+    world = World()
+    world.fleet.register(REGISTRATION)
+    with capture_logs() as logs:
+        for refused in (0, 1, 1, 500, 501):
+            world.beat(refused=refused, refusal="it is not signed" if refused else "")
+        world.presence._refusals.close()
+    said = "a node does not believe what it was sent"
+    lines = [each for each in logs if each["event"] == said]
+    assert [(each["refused"], each["reason"], each["messages"]) for each in lines] == [
+        (1, "it is not signed", 1),
+        (501, "it is not signed", 2),
+    ]

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.testing.doubles import ConnectionDouble
+from tests.testing.signing import SIGNER
 from towline.broker.jetstream import JetStream
 from towline.controller.fleet import MISSED, Fleet, Member
 from towline.controller.moment import LocalClock
@@ -23,7 +24,9 @@ class World:
         self.wall = NOW
         self.broker = ConnectionDouble()
         self.fleet = Fleet(LocalClock(lambda: self.running, lambda: self.wall))
-        self.presence = Presence(self.fleet, self.broker, JetStream(self.broker), interval=interval)
+        self.presence = Presence(
+            self.fleet, self.broker, JetStream(self.broker), SIGNER, interval=interval
+        )
         self.fleet.register(Registration("a", "web-01", "0.2.0", NOW, NOW))
         self.looked = self.running
         self.beat()

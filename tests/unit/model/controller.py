@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 
+from tests.testing.signing import SIGNER
 from tests.unit.model.network import JournalClient, Log, Network
 from tests.unit.model.process import Process, VirtualLoop
 from towline.broker.connection import Connection
@@ -226,7 +227,7 @@ class ModelController:
         self._settled_at = loop.time() + SETTLED_AFTER
         indexer, journal = cast(Indexer, self.fold), cast(Journal, self.journal)
         nodes = cast(Connection, _Nodes(self.process, self._send))
-        releases = Releases(nodes, self.fleet, _no_supplies, _no_cooldown, clock=clock)
+        releases = Releases(nodes, SIGNER, self.fleet, _no_supplies, _no_cooldown, clock=clock)
         self.waiting = Waiting(indexer, self.fleet)
         self.decisions = self._parts.decisions(journal, self.open, indexer, clock=clock)
         self.runner = self._parts.runner(
@@ -241,6 +242,7 @@ class ModelController:
         self.view = self.runner._view = self._parts.view(self.fleet)
         self.reports = self._parts.reports(
             nodes,
+            SIGNER,
             journal,
             cast(Index, self.fold),
             self.open,

@@ -10,8 +10,10 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from tests.testing.signing import VERIFIER
 from tests.unit.model.network import Network
 from tests.unit.model.process import Process, VirtualLoop
+from towline.agent.asking import Controllers
 from towline.agent.capabilities import Capabilities
 from towline.agent.executor import Executor
 from towline.agent.heartbeat import Heartbeats
@@ -29,6 +31,7 @@ from towline.broker.connection import Connection
 from towline.broker.listener import Received
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.operations.docker import Pulled
+from towline.wire.decoding import Unreadable
 from towline.wire.job import Job
 from towline.wire.node import MOST_NAMED, Heartbeat, pack
 from towline.wire.subjects import task_subject
@@ -179,18 +182,18 @@ class _Connection:
         timeout: float,
     ) -> Received:
         loop, process = self._node.loop, self._process
-        answered: asyncio.Future[bytes] = loop.create_future()
+        answered: asyncio.Future[Received] = loop.create_future()
 
-        def answer(data: bytes) -> None:
+        def answer(reply: str, data: bytes) -> None:
             if process.alive and not answered.done():
-                answered.set_result(data)
+                answered.set_result(Received(reply, data, ""))
                 loop.settle()
 
         if process.alive:
             self._node.ask(subject, payload, answer)
         try:
             async with asyncio.timeout(timeout):
-                return Received(subject, await answered, "")
+                return await answered
         except TimeoutError:
             raise BrokerUnreachable("The broker did not answer.", "in time") from None
 
@@ -224,7 +227,7 @@ class ModelNode:
         watcher: Watcher,
         parts: Parts,
         *,
-        ask: Callable[[str, bytes, Callable[[bytes], None]], None],
+        ask: Callable[[str, bytes, Callable[[str, bytes], None]], None],
         beat: Callable[[str, Heartbeat], None],
     ) -> None:
         self.machine = machine
@@ -262,7 +265,8 @@ class ModelNode:
         clock.observe(self.loop.wall, BOOTED + self.loop.time())
         connection = cast(Connection, _Connection(self, self._process))
         progress = cast(ProgressSender, _Progress())
-        outbox = self._parts.outbox(connection, self.machine, self.ledger, clock)
+        controllers = Controllers(connection, self.machine, clock, VERIFIER)
+        outbox = self._parts.outbox(connection, self.machine, self.ledger, controllers)
         provider = cast(Provider, _Docker(self.machine, self._watcher))
         self.executor = Executor(
             Node(self.machine, f"host-{self.machine}", [provider]),
@@ -278,7 +282,7 @@ class ModelNode:
             connection,
             self.machine,
             self.start_id,
-            clock=clock,
+            controllers=controllers,
             questions=cast(ControllerQuestions, None),
             executor=self.executor,
             runner=self.runner,
@@ -320,7 +324,15 @@ class ModelNode:
         """Receive what was sent to one start of the agent, if that is the one which runs."""
         if start == self.start_id:
             received = Received(task_subject(self.machine, start), data, "")
-            self._process.do(self._inbox._take, received)
+            self._process.do(self._receive, received)
+
+    def _receive(self, received: Received) -> None:
+        try:
+            self._inbox.receive(received)
+        except Unreadable as error:
+            # What was on its way for too long is sent anew.
+            if "it was sent" not in str(error):
+                raise
 
     def ask_for_heartbeat(self) -> None:
         """Receive that a controller asks for one; then the agent reports what waits, too."""

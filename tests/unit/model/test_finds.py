@@ -17,7 +17,7 @@ from towline.agent.ledger import Ledger
 from towline.agent.ledger.changes import ENDED
 from towline.agent.runner import Runner as NodeRunner
 from towline.broker.listener import Received
-from towline.controller.jobs.reports import Reports
+from towline.controller.jobs.reports import Asked, Reports
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.runner import Runner
@@ -194,7 +194,7 @@ class ForwardRunner(NodeRunner):
 class RashReports(Reports):
     """Answers the node that leads with what it has found itself (rule 9)."""
 
-    async def _lead(self, state: JobState, event: Event, reply: str) -> None:
+    async def _lead(self, state: JobState, event: Event, reply: Asked) -> None:
         value = str((event.data or {})["value"])
         self._answer(reply, STORED, lead=Lead(value, event.hostname, event.time))
 

@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 import structlog
 
+from tests.testing.signing import opened
 from tests.unit.model import controller, node
 from tests.unit.model.controller import ModelController
 from tests.unit.model.network import Log, Network
@@ -154,11 +155,11 @@ class World:
             if member.here and member.holds(event.job) and named.machine in state.unfinished:
                 self.promises.breaks(f"{named.machine} was said to have expired, and holds it")
 
-    def _ask(self, subject: str, body: bytes, answer: Callable[[bytes], None]) -> None:
+    def _ask(self, subject: str, body: bytes, answer: Callable[[str, bytes], None]) -> None:
         event = msgspec.json.decode(body)
         text = f"{event['machine']} {event['kind']}"
         reply = f"{inbox_prefix(event['machine'])}.{len(self._waiting)}"
-        self._waiting[reply] = (text, answer)
+        self._waiting[reply] = (text, partial(answer, reply))
         received = Received(subject, body, reply)
         if subject.endswith(".again"):
             for each in self.controllers:
@@ -180,12 +181,12 @@ class World:
     def _send(self, subject: str, body: bytes) -> None:
         if subject.startswith("_INBOX"):
             text, answer = self._waiting[subject]
-            receipt = msgspec.json.decode(body)
+            receipt = msgspec.json.decode(opened(body))
             status = receipt["status"] + " with leave" * ("leave" in receipt)
             self.network.post(f"receipt of {text}: {status}", lambda: answer(body))
             return
         _, machine, start = subject.split(".")
-        found = order(body, machine)
+        found = order(opened(body), machine)
         kind = "cancellation" if isinstance(found, Cancellation) else "release"
         to = next(each for each in self.nodes if each.machine == machine)
         self.network.post(f"{kind} to {machine}", lambda: to.receive(start, body))

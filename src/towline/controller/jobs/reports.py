@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -25,6 +25,7 @@ from towline.controller.rollout.decisions import Decisions
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import within
+from towline.trust.signing import Signer, answer_to
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.event import LED, RESULT_STATUS, STARTED, Event
@@ -54,6 +55,18 @@ def sender_of(received: Received) -> str:
     return reply
 
 
+class Asked(NamedTuple):
+    """Where a report is answered, and what the receipt is signed for."""
+
+    subject: str
+    purpose: bytes
+
+
+def _asked(received: Received) -> Asked:
+    reply = sender_of(received)
+    return Asked(reply, answer_to(received.subject, received.data, reply))
+
+
 def _has_turn(state: JobState, machine: str) -> bool:
     """Return whether a node may report of a job: reads are answered in another way."""
     return machine in state.turns.under_way and not state.job.answered
@@ -64,6 +77,7 @@ class Reports:
 
     Args:
         nodes: the connection to the nodes' account.
+        signer: signs the receipts.
         clock: this machine's clocks.
         folded_within: seconds; see the constant.
     """
@@ -71,6 +85,7 @@ class Reports:
     def __init__(
         self,
         nodes: Connection,
+        signer: Signer,
         journal: Journal,
         index: Index,
         jobs: OpenJobs,
@@ -81,6 +96,7 @@ class Reports:
         folded_within: float = FOLDED_WITHIN,
     ) -> None:
         self._nodes = nodes
+        self._signer = signer
         self._index = index
         self._open = jobs
         self._indexer = indexer
@@ -90,7 +106,7 @@ class Reports:
         self._recorder = Recorder(journal.add_reports)
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown: dict[str, asyncio.Event] = {}
-        self._receipts: list[tuple[str, bytes]] = []
+        self._receipts: list[tuple[Asked, Receipt]] = []
         self._answered = asyncio.Event()
         self.first = Listener(nodes, REPORTS, self.receive, queue=CONTROLLERS)
         self.again = Listener(nodes, REPORTS_AGAIN, self.receive)
@@ -113,7 +129,7 @@ class Reports:
         Raises:
             Unreadable: it can't be read, or could be answered nowhere.
         """
-        reply = sender_of(received)
+        reply = _asked(received)
         try:
             event = messages.report(received.subject, received.data)
         except Unreadable as error:
@@ -126,7 +142,7 @@ class Reports:
         else:
             self._take(state, event, reply, len(received.data))
 
-    def _take(self, state: JobState, event: Event, reply: str, size: int) -> None:
+    def _take(self, state: JobState, event: Event, reply: Asked, size: int) -> None:
         """Store a report of a task that is open; what its node is called says the plan."""
         event = msgspec.structs.replace(event, hostname=state.tasks[event.machine].hostname)
         if event.kind == LED:
@@ -148,7 +164,7 @@ class Reports:
 
     # Answers
 
-    def _stored(self, reply: str, error: Exception | None) -> None:
+    def _stored(self, reply: Asked, error: Exception | None) -> None:
         if isinstance(error, BrokerRefused):
             # It is full, most likely: what a node reports is not lost for that.
             self._answer(reply, AGAIN, reason=f"{error.error} {error.details}")
@@ -156,9 +172,9 @@ class Reports:
             self._answer(reply, STORED)
         # Otherwise it isn't known: no answer, and another controller stores it.
 
-    def _answer(self, reply: str, status: str, **fields: Any) -> None:
+    def _answer(self, reply: Asked, status: str, **fields: Any) -> None:
         receipt = Receipt(status, self._clock.wall(), **fields)
-        self._receipts.append((reply, msgspec.json.encode(receipt)))
+        self._receipts.append((reply, receipt))
         self._answered.set()
 
     async def _send(self) -> None:
@@ -166,12 +182,15 @@ class Reports:
             await self._answered.wait()
             self._answered.clear()
             receipts, self._receipts = self._receipts, []
-            for reply, receipt in receipts:
-                await self._nodes.publish(reply, receipt)
+            sealed = await self._signer.seal_all(
+                [(receipt, reply.purpose) for reply, receipt in receipts]
+            )
+            for (reply, _), receipt in zip(receipts, sealed, strict=True):
+                await self._nodes.publish(reply.subject, receipt)
 
     # What takes longer
 
-    async def _late(self, event: Event, reply: str, size: int) -> None:
+    async def _late(self, event: Event, reply: Asked, size: int) -> None:
         """Store a report whose task is not open, as far as is known here."""
         state = await self._find(event)
         if state is None or not _has_turn(state, event.machine):
@@ -207,7 +226,7 @@ class Reports:
         self._unknown.pop(event.job, None)
         return self._open.get(event.job)
 
-    async def _lead(self, state: JobState, event: Event, reply: str) -> None:
+    async def _lead(self, state: JobState, event: Event, reply: Asked) -> None:
         """Answer a node that has found what all nodes of its job are given."""
         if event.machine not in state.turns.leading:
             self._answer(reply, REFUSED, reason="this node does not go first", lead=state.lead)
@@ -219,7 +238,7 @@ class Reports:
             return
         self._answer(reply, REFUSED if lead is None else STORED, lead=lead)
 
-    async def _leave(self, state: JobState, event: Event, reply: str) -> None:
+    async def _leave(self, state: JobState, event: Event, reply: Asked) -> None:
         """Answer a node that asks whether it may begin."""
         try:
             leave = await self._decisions.leave(state, event.machine)

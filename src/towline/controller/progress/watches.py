@@ -20,9 +20,10 @@ from towline.controller.progress.picture import Picture
 from towline.errors import NotFound
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import within
+from towline.trust.signing import Signer, order_for
 from towline.wire import messages
 from towline.wire.event import Event
-from towline.wire.release import Refresh, seal
+from towline.wire.release import Refresh
 from towline.wire.subjects import progress_subject, task_subject
 
 LOOK_EVERY = 1.0
@@ -69,17 +70,20 @@ class Watches:
     """The jobs that somebody follows at this controller.
 
     Args:
+        signer: signs what is sent.
         lookup: finds the jobs that are followed.
     """
 
     def __init__(
         self,
         connection: Connection,
+        signer: Signer,
         indexer: Indexer,
         lookup: Lookup,
         fleet: Fleet,
     ) -> None:
         self._connection = connection
+        self._signer = signer
         self._lookup = lookup
         self._fleet = fleet
         self._watches: dict[str, Watch] = {}
@@ -178,4 +182,6 @@ class Watches:
             member = self._fleet.get(machine)
             if member is not None and member.here:
                 order = Refresh(watch.job, machine, time.time())
-                await self._connection.publish(task_subject(machine, member.start), seal(order))
+                subject = task_subject(machine, member.start)
+                message = self._signer.seal(order, order_for(subject, ""))
+                await self._connection.publish(subject, message)

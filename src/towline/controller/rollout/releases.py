@@ -13,11 +13,12 @@ from towline.controller.fleet import Fleet
 from towline.controller.jobs.state import JobState
 from towline.controller.moment import LocalClock
 from towline.controller.rollout.turns import Turn
+from towline.trust.signing import Signer, order_for
 from towline.wire.cooldown import Cooldown
 from towline.wire.credential import Supply
 from towline.wire.fact_references import refers
 from towline.wire.job import Job
-from towline.wire.release import FACTS, Cancellation, Order, Release, seal
+from towline.wire.release import FACTS, Cancellation, Order, Release
 from towline.wire.subjects import task_subject
 
 log = structlog.get_logger()
@@ -33,6 +34,7 @@ class Releases:
 
     Args:
         nodes: the connection to the nodes' account.
+        signer: signs what is sent.
         supplies: returns the credentials that machines are given for a job.
         cooldown: returns the cooldown that a job has to mind.
         clock: this machine's clocks.
@@ -41,6 +43,7 @@ class Releases:
     def __init__(
         self,
         nodes: Connection,
+        signer: Signer,
         fleet: Fleet,
         supplies: Callable[[Job, Sequence[str]], Awaitable[dict[str, Supply]]],
         cooldown: Callable[[Job], Cooldown | None],
@@ -48,6 +51,7 @@ class Releases:
         clock: LocalClock | None = None,
     ) -> None:
         self._nodes = nodes
+        self._signer = signer
         self._fleet = fleet
         self._supplies = supplies
         self._cooldown = cooldown
@@ -118,11 +122,17 @@ class Releases:
     async def _send(
         self, orders: Mapping[str, Order], reply: Callable[[str], str] = lambda machine: ""
     ) -> None:
-        for number, (machine, order) in enumerate(orders.items(), 1):
+        wanted: list[tuple[str, str, Order]] = []
+        for machine, order in orders.items():
             member = self._fleet.get(machine)
-            if member is None or not member.start:
-                continue
-            subject = task_subject(machine, member.start)
-            await self._nodes.publish(subject, seal(order), reply(machine))
+            if member is not None and member.start:
+                wanted.append((task_subject(machine, member.start), reply(machine), order))
+        sealed = await self._signer.seal_all(
+            [(order, order_for(subject, answered)) for subject, answered, order in wanted]
+        )
+        for number, ((subject, answered, _), message) in enumerate(
+            zip(wanted, sealed, strict=True), 1
+        ):
+            await self._nodes.publish(subject, message, answered)
             if number % SLICE == 0:
                 await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import pytest
 
 import towline.operations.docker  # noqa: F401
 from tests.testing.broker import Broker
+from tests.testing.signing import SIGNER
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
@@ -52,6 +53,7 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
         nodes=nodes,
         index=tmp_path / "index.sqlite",
         keys=TokenKeys([os.urandom(32)]),
+        signer=SIGNER,
         vault=Vault(os.urandom(KEY_BYTES), tmp_path / "key"),
         roles={},
         wait=10.0,

@@ -11,6 +11,7 @@ import pytest
 
 from tests.testing.doubles import ConnectionDouble
 from tests.testing.jobs import LONG_AGO, Fold, a_decision, a_job, an_event, planned
+from tests.testing.signing import SIGNER, opened
 from towline.broker.answers import BrokerRefused
 from towline.broker.listener import Received
 from towline.controller.jobs.index import Index
@@ -55,7 +56,7 @@ class World:
         self.late: Callable[[], object] = lambda: None
         self.given = True
         self.reports = Reports(
-            *(self.nodes, self, self.index, self.fold.open, self, self),  # type: ignore[arg-type]
+            *(self.nodes, SIGNER, self, self.index, self.fold.open, self, self),  # type: ignore[arg-type]
             clock=LocalClock(wall=lambda: LONG_AGO),
             folded_within=0.05,
         )
@@ -76,7 +77,7 @@ class World:
                     await asyncio.sleep(0.005)
                 subject, data = self.nodes.published[-1]
                 assert subject == f"_INBOX.{event.machine}.1"
-                return messages.receipt(data)
+                return messages.receipt(opened(data), event.machine)
         return None
 
     # As the journal, the indexer and the decisions do it
@@ -268,7 +269,7 @@ async def test_a_report_that_cannot_be_read_is_refused_so_that_its_node_reports_
             world.send(event)
         await asyncio.sleep(0.01)
         assert len(world.nodes.published) == number
-        receipt = messages.receipt(world.nodes.published[-1][1])
+        receipt = messages.receipt(opened(world.nodes.published[-1][1]), "a")
         assert (receipt.status, receipt.over) == (REFUSED, False)
         assert receipt.reason.startswith("it can't be read: ")
     assert world.stored == []

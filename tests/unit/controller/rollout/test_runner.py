@@ -10,6 +10,7 @@ import pytest
 
 from tests.testing.doubles import ConnectionDouble, until
 from tests.testing.jobs import Fold, a_decision, a_job, an_event, planned
+from tests.testing.signing import SIGNER, opened
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
@@ -281,7 +282,7 @@ def releases(nodes: ConnectionDouble, fleet: Fleet, cooldown: Cooldown | Excepti
             raise cooldown
         return cooldown
 
-    return Releases(nodes, fleet, supplies, limited, clock=LocalClock(wall=lambda: NOW))
+    return Releases(nodes, SIGNER, fleet, supplies, limited, clock=LocalClock(wall=lambda: NOW))
 
 
 COOLDOWN = Cooldown("registry.example:5000", NOW, NOW + 1, NOW + 2, 3, "web-01", "too many")
@@ -338,7 +339,7 @@ async def test_each_node_is_sent_its_own_on_the_subject_of_its_start(world: Worl
         f"task.{machine}.{START}" for machine in "aba"
     ]
     first, _, last = (
-        messages.order(data, machine)
+        messages.order(opened(data), machine)
         for machine, (_, data) in zip("aba", nodes.published, strict=True)
     )
     assert isinstance(first, Release)
