@@ -11,6 +11,7 @@ from towline.cli import local
 from towline.cli.command import Command, Group
 from towline.cli.options import config_option, state_option
 from towline.cli.serve import address_of, level_option, start
+from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def init(config_file: str | None, state: str | None) -> None:
     from towline.trust import keys, report
 
     made = keys.create(_directory(config_file, state))
-    click.echo(f"Made in {made.directory}:\n")
-    click.echo(report.files(made))
-    click.echo(report.ADVICE)
+    say(f"Made in {made.directory}:", "", *report.files(made).splitlines())
+    say(*report.ADVICE.splitlines())
 
 
 @trust.command()
@@ -50,7 +50,7 @@ def status(config_file: str | None, state: str | None) -> None:
     """Show which keys are on this machine, by what is public of them."""
     from towline.trust import keys, report
 
-    click.echo(report.status(keys.open_trust(_directory(config_file, state))))
+    say(*report.status(keys.open_trust(_directory(config_file, state))).splitlines())
 
 
 @trust.command()
@@ -71,11 +71,10 @@ def login(machine_id: str, expires: str | None, config_file: str | None, state: 
 
     found = keys.open_trust(_directory(config_file, state))
     try:
-        click.echo(
-            found.node_login(machine_id, parse_duration(expires) if expires else 0.0), nl=False
-        )
+        login = found.node_login(machine_id, parse_duration(expires) if expires else 0.0)
     except (InvalidTarget, ValueError) as error:
         raise InvalidConfiguration("No login is made.", str(error)) from error
+    say(*login.splitlines())
 
 
 def server_options(command: Any) -> Any:
@@ -215,7 +214,7 @@ def nats_conf(
     plan = configuration.Plan(
         _listen(settings), _name(settings), Path(store), files, _peers(settings)
     )
-    click.echo(configuration.nats_conf(plan, found.accounts()), nl=False)
+    say(*configuration.nats_conf(plan, found.accounts()).splitlines())
 
 
 COMMANDS = (broker, trust)
