@@ -36,7 +36,7 @@ from towline.wire.credential import Issued
 from towline.wire.job import new_id
 from towline.wire.node import Registration
 from towline.wire.report import Answer, TaskQuestion
-from towline.wire.subjects import TASK, question_subject
+from towline.wire.subjects import TASK, inbox_prefix, question_subject
 
 WRONG = "wr0ng p@ss/word+é"
 GOOD = {"username": USER, "password": PASSWORD}
@@ -314,7 +314,9 @@ def ask(cluster: Cluster, machine: str, job: str) -> Answer:
 
     async def request() -> bytes:
         user, _, password = cluster.broker.logins.agents.read_text().partition(":")
-        client = await nats.connect(cluster.broker.url, user=user, password=password)
+        client = await nats.connect(
+            cluster.broker.url, user=user, password=password, inbox_prefix=inbox_prefix(machine)
+        )
         try:
             question = msgspec.json.encode(TaskQuestion(job))
             subject = question_subject(machine, TASK)
@@ -402,7 +404,7 @@ def test_nobody_finds_a_secret_in_any_form_in_any_place(
             Path(sys.executable).with_name("towline"),
             *("registry", "set", "elsewhere.internal", "-u", "puller", "--url", cluster.url),
         ],
-        env={"TOWLINE_TOKEN": cluster.token("write"), "PATH": os.environ["PATH"]},
+        env={"TOWLINE_TOKEN": cluster.token("admin"), "PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
