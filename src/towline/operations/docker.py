@@ -33,7 +33,7 @@ ImageReference = Annotated[
         description="Image reference: [host[:port]/]path[:tag][@digest]",
         examples=["nginx:latest", "docker.io/library/alpine:3.18"],
     ),
-    Check(Reference.parse, canonical=True),
+    Check(Reference.parse, canonical=lambda image: image.pulled),
 ]
 
 Retries = Annotated[

@@ -26,11 +26,13 @@ class Check:
 
     Args:
         rule: called with the value; raises `ValueError` whose text names the value and the mend.
-        canonical: whether what the rule returns is, as text, the value in the one way of writing
-            it. It is what permissions that are narrowed to some values look at.
+        canonical: makes of what the rule returns the one way of writing what the value means. It
+            is what permissions that are narrowed to some values look at; None for the value itself.
     """
 
-    def __init__(self, rule: Callable[[Any], object], *, canonical: bool = False) -> None:
+    def __init__(
+        self, rule: Callable[[Any], Any], *, canonical: Callable[[Any], str] | None = None
+    ) -> None:
         self.rule = rule
         self.canonical = canonical
 

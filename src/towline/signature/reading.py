@@ -190,11 +190,11 @@ class Signature:
         return read
 
     def text(self, name: str, value: object) -> str | None:
-        """Return a valid value of a parameter in the one way of writing it; None for one that is
-        no text, number or truth."""
+        """Return a valid value of a parameter in the one way of writing what it means; None for one
+        that is no text, number or truth."""
         for each in self.checks.get(name, ()):
-            if each.canonical:
-                return str(each.rule(value))
+            if each.canonical is not None:
+                return each.canonical(each.rule(value))
         if isinstance(value, str):
             return value
         return msgspec.json.encode(value).decode() if isinstance(value, int | float) else None

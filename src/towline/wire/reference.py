@@ -100,6 +100,11 @@ class Reference(msgspec.Struct, frozen=True):
         return self.repository + self._suffix
 
     @property
+    def pulled(self) -> str:
+        """The canonical text of what is pulled: beside a digest a tag means nothing."""
+        return self.name if self.digest is None else f"{self.repository}@{self.digest}"
+
+    @property
     def familiar(self) -> str:
         """The text people know it by, `nginx:latest`, which `parse` reads back too."""
         if self.domain != DOCKER_HUB:

@@ -25,6 +25,7 @@ WEB_1 = Place("web-01", "m1", [Label("group", "web.dev")])
 WEB_2 = Place("web-02", "m2", [Label("group", "web.prod")])
 DB = Place("db-01", "m3", [Label("group", "website")])
 IMAGE = {"image": "nginx"}
+DIGEST = f"sha256:{'0' * 64}"
 
 
 def bounds(*permissions: str) -> Bounds:
@@ -121,6 +122,9 @@ def test_each_node_has_to_be_inside_of_one_of_several() -> None:
         ("registry.example/*", "registry.example:5000/a", False),
         ("registry.example/*", "registry.example.evil/a", False),
         ("registry.example/*", "evil/registry.example/a", False),
+        ("docker.io/library/nginx:1.*", f"nginx:1.27@{DIGEST}", False),
+        ("docker.io/library/nginx@*", f"nginx:1.27@{DIGEST}", True),
+        ("docker.io/library/nginx@*", f"nginx@{DIGEST}", True),
         ("*", "nginx", True),
         ("*", "registry.example/@fact.custom.name", False),
     ],
