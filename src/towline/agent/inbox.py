@@ -63,8 +63,11 @@ class Inbox:
         self._outbox = outbox
         self._heartbeats = heartbeats
         self._progress = progress
-        self._own = Listener(connection, task_subject(machine, start), self.receive)
-        self._all = Listener(connection, ALL_NODES, self.receive)
+        # Which subject a message came on says the broker, and orders are signed for theirs.
+        self._subjects = (task_subject(machine, start), ALL_NODES)
+        self._own, self._all = (
+            Listener(connection, subject, self.receive) for subject in self._subjects
+        )
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def ready(self) -> None:
@@ -92,6 +95,8 @@ class Inbox:
             Unreadable: it can't be read, or is not believed; it is counted.
         """
         try:
+            if received.subject not in self._subjects:
+                raise Unreadable("it is for another start of the agent, or another node")
             self._take(self._controllers.order(received), received)
         except Unreadable as error:
             self._controllers.refuse(error)

@@ -22,6 +22,7 @@ from towline.agent.questions import ControllerQuestions
 from towline.broker.listener import Received
 from towline.operation import Effect
 from towline.trust.signing import order_for
+from towline.wire.decoding import Unreadable
 from towline.wire.event import CANCELLED, COMPLETED, FAILED, SKIPPED
 from towline.wire.job import new_id
 from towline.wire.progress import TaskProgress
@@ -365,6 +366,17 @@ async def test_nothing_but_a_heartbeat_can_be_asked_of_all(
     await node.receive(sealed(make(middle.job()), ALL_NODES), subject=ALL_NODES)
     assert (node.refused, body.begun, middle.executor.task_count) == (1, 0, 0)
     assert not middle.runner._cancelling
+
+
+@pytest.mark.parametrize("start", ["fedcba9876543210", f"{START}.x", ""])
+async def test_nothing_is_believed_that_is_for_another_start_though_the_broker_sends_it(
+    node: Node, middle: Middle, body: Body, start: str
+) -> None:
+    subject = task_subject("machine-1", start)
+    message = sealed(middle.release(middle.job()), subject)
+    with pytest.raises(Unreadable, match="another start"):
+        node.inbox.receive(Received(subject, message, ""))
+    assert (node.refused, body.begun, middle.executor.task_count) == (1, 0, 0)
 
 
 REPLIES: list[Callable[[str], str]] = [
