@@ -7,13 +7,27 @@ and messages that can't end the connection.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 
 import nats.errors
 from nats.aio.client import PING_PROTO, Client
+from nats.nuid import NUID
 
 PONG_WITHIN = 5.0
 """Seconds within which a server answers a ping."""
+
+
+class _Drawn(NUID):
+    """Names for inboxes that nobody can foretell.
+
+    The library counts up, and draws 16 bits: whoever has the broker could ask in a node's name
+    ahead, and keep the signed answers for when the node asks.
+    """
+
+    def next(self) -> bytearray:
+        # As long as the library's, which takes subjects apart by that: 22 characters.
+        return bytearray(secrets.token_urlsafe(16).encode())
 
 
 class ServerClient(Client):
@@ -29,6 +43,7 @@ class ServerClient(Client):
 
     def __init__(self, lost: asyncio.Event) -> None:
         super().__init__()
+        self._nuid = _Drawn()
         self._lost = lost
         self._writing: asyncio.Handle | None = None
 

@@ -115,3 +115,18 @@ async def test_what_is_published_can_be_answered_where_it_says(
     await (await connection.client()).subscribe("replies", cb=receive)
     await connection.publish("question", b"well?", "replies")
     await asyncio.wait_for(answered.wait(), 60)
+
+
+async def test_nobody_can_foretell_where_a_request_is_answered(broker: Broker) -> None:
+    async with connect(Settings([broker.url], broker.credentials)) as connection:
+        client = await connection.client()
+        found: list[str] = []
+
+        async def receive(message: Msg) -> None:
+            found.append(message.reply.rpartition(".")[2])
+            await message.respond(b"yes")
+
+        await client.subscribe("question", cb=receive)
+        await asyncio.gather(*(connection.request("question", b"well?") for _ in range(20)))
+    # All that the library draws anew for each request are its last four characters.
+    assert len({token[:10] for token in found}) == len({token[10:20] for token in found}) == 20
