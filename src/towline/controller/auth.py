@@ -14,13 +14,13 @@ from towline.controller.token_keys import (
     ALGORITHM,
     CLIENTS_ALGORITHM,
     LONGEST_LIFE,
+    LONGEST_TOKEN,
     ClientKey,
     TokenKeys,
 )
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 from towline.wire.fields import Text
 
-LONGEST_TOKEN = 8192
 REMEMBERED = 4096
 """Verified tokens kept in memory: checking a signature costs more than a look-up."""
 

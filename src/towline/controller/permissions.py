@@ -79,7 +79,7 @@ def parse_grant(text: str) -> Grant:
     """
     permission, _, scope = text.partition(NARROWED)
     wanted = "write docker:write@group:web, or docker:write@web-*,image=registry.example/*"
-    if len(text) > LONGEST or not PERMISSION.fullmatch(permission):
+    if len(text) > LONGEST or not text.isprintable() or not PERMISSION.fullmatch(permission):
         raise ValueError(f"{text[:80]!r} is no permission: {wanted}")
     nodes: NodePattern | None = None
     values: dict[str, str] = {}

@@ -23,6 +23,8 @@ KEY_BYTES = 32
 MOST_KEYS = 16
 LONGEST_LIFE = 365 * 86400.0
 """Seconds that a token is valid at most, whoever has signed it."""
+LONGEST_TOKEN = 8192
+"""Characters of a token at most."""
 
 
 class TokenKeys:
@@ -59,13 +61,16 @@ class TokenKeys:
             id: its `jti`; None for a new one.
 
         Raises:
-            InvalidRequest: it would be valid for too long.
+            InvalidRequest: no controller would take it: it would be valid for too long or for no
+                time, or be too long itself.
         """
         if lifetime > LONGEST_LIFE:
             raise InvalidRequest(
                 f"A token is valid for {LONGEST_LIFE / 86400:.0f} days at most.",
                 "Ask for a shorter time",
             )
+        if lifetime < 1:
+            raise InvalidRequest("A token is valid for a second at least.", "Ask for more time")
         now = int(time.time())
         claims: dict[str, object] = {
             "jti": id or new_token_id(),
@@ -76,7 +81,14 @@ class TokenKeys:
         }
         if permissions is not None:
             claims["permissions"] = list(permissions)
-        return self.sign(claims)
+        token = self.sign(claims)
+        if len(token) > LONGEST_TOKEN:
+            raise InvalidRequest(
+                f"The token would have {len(token)} characters, and {LONGEST_TOKEN} is the most "
+                "that controllers take.",
+                "Name fewer permissions, or a role that holds them: roles are configured",
+            )
+        return token
 
     def sign(self, claims: dict[str, object]) -> str:
         """Return a token that says just this."""

@@ -70,7 +70,11 @@ def test_a_permission_is_narrowed_to_nodes_and_to_values(
         *("docker@web-*", "Docker:write@web-*", "docker:write@_any", "docker:write@image="),
         *("docker:write@=x", "docker:write@a-b=x", "docker:write@image=x,image=y"),
         *("docker:write@group:", "docker:write@web 01", "docker:write@@web", "docker:*@web-*"),
-        f"docker:write@image={'x' * 1024}",
+        *(
+            f"docker:write@image={'x' * 1024}",
+            "docker:write@image=\0*",
+            "docker:write@image=\ud800",
+        ),
     ],
 )
 def test_what_is_not_narrowed_well_is_refused_in_one_line(text: str) -> None:

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from towline.controller.token_keys import TokenKeys, load_client_key, load_keys
-from towline.errors import InvalidConfiguration
+from towline.errors import InvalidConfiguration, InvalidRequest
 
 LINES = ["6b" * 32, "6a" * 32]
 
@@ -56,6 +56,21 @@ def test_of_several_keys_the_first_signs(tmp_path: Path) -> None:
     first, second = keys.public
     assert jwt.get_unverified_header(token) == {"alg": "EdDSA", "typ": "JWT", "kid": first}
     assert [first, second] == [*TokenKeys([b"k" * 32]).public, *TokenKeys([b"j" * 32]).public]
+
+
+@pytest.mark.parametrize(
+    ("roles", "lifetime", "says"),
+    [
+        (["read"], 366 * 86400.0, "365 days at most"),
+        (["read"], 0.5, "a second at least"),
+        (["x" * 8192], 60.0, "8192 is the most"),
+    ],
+)
+def test_a_token_that_no_controller_would_take_is_not_made(
+    roles: list[str], lifetime: float, says: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        TokenKeys([b"k" * 32]).create(subject="ci", roles=roles, lifetime=lifetime)
 
 
 @pytest.mark.parametrize(
