@@ -246,6 +246,7 @@ class Authenticator:
         raise jwt.InvalidSignatureError("no key of token-keys has signed it")
 
     def _caller(self, read: _Claims, subject: str, longest: float) -> Caller:
+        subject.encode()  # JSON can name half a character, which nothing could be made of
         named = [read.aud] if isinstance(read.aud, str) else read.aud
         if named is not None and self._audiences.isdisjoint(named):
             raise jwt.InvalidAudienceError(

@@ -150,7 +150,7 @@ def load_client_key(path: Path) -> bytes:
     """Return the key with which a client signs its tokens.
 
     Raises:
-        InvalidConfiguration: the file can't be read, or the key is too short for HS256.
+        InvalidConfiguration: the file can't be read, or the key is too short, or one of a pair.
     """
     name = "The key of a client's tokens"
     try:
@@ -163,6 +163,13 @@ def load_client_key(path: Path) -> bytes:
             f"{name}, {str(path)!r}, is too short.",
             f"HS256 takes {KEY_BYTES} bytes at least (RFC 7518, section 3.2)",
         )
+    try:
+        jwt.get_algorithm_by_name(CLIENTS_ALGORITHM).prepare_key(key)
+    except jwt.InvalidKeyError as error:
+        raise InvalidConfiguration(
+            f"{name}, {str(path)!r}, is no secret.",
+            f"{error} A client that signs with a key pair can't be listed in token-keys",
+        ) from error
     return key
 
 

@@ -468,6 +468,11 @@ def test_a_token_by_a_client_s_own_key_is_valid_for_as_long_as_the_key_allows() 
     assert "too long" in refusal(authenticator, token).error
 
 
+def test_a_subject_that_no_answer_could_name_is_refused() -> None:
+    for token in (signed(good_claims(sub="a\ud800")), by_secret(good_claims(sub="a\ud800"))):
+        assert "surrogates" in refusal(client_of("read"), token).error
+
+
 def test_a_client_s_key_with_a_role_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidConfiguration, match="There is no role 'raed'"):
         client_of("raed")

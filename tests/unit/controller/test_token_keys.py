@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from towline.controller.token_keys import TokenKeys, load_client_key, load_keys
 from towline.errors import InvalidConfiguration, InvalidRequest
@@ -119,3 +121,11 @@ def test_a_client_s_key_is_taken_as_it_is_and_refused_if_it_is_too_short(tmp_pat
     assert load_client_key(written(tmp_path / "key", b"\xff" * 32 + b"\n")) == b"\xff" * 32
     with pytest.raises(InvalidConfiguration, match=r"too short.*32 bytes"):
         load_client_key(written(tmp_path / "key", "k" * 31))
+
+
+def test_a_key_of_a_pair_is_refused_as_a_client_s_when_it_is_loaded(tmp_path: Path) -> None:
+    # Its tokens, whoever had made them, would be no refusals but faults of the controller.
+    key = Ed25519PrivateKey.generate().public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(InvalidConfiguration, match=r"is no secret.*key pair"):
+        load_client_key(written(tmp_path / "key", pem))
