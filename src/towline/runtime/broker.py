@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -18,6 +19,8 @@ log = structlog.get_logger()
 
 RENEW_EVERY = SERVER_LASTS.total_seconds() / 2
 """Seconds until a server that runs on gets another certificate."""
+LOOK_EVERY = 60.0
+"""Seconds between looks at the clock, which may be set, or have stood still."""
 
 
 async def run(
@@ -27,6 +30,8 @@ async def run(
     ready: Callable[[], None],
     *,
     renew_every: float = RENEW_EVERY,
+    look_every: float = LOOK_EVERY,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Run a broker until cancelled.
 
@@ -34,7 +39,8 @@ async def run(
         plan: what is its own, with encryption.
         names: host names and addresses by which it is reached.
         ready: called once it accepts connections.
-        renew_every: seconds; see the constant.
+        renew_every, look_every: seconds; see the constants.
+        clock: returns the time in seconds since 1970.
 
     Raises:
         InvalidConfiguration: the server could not be started, or has ended.
@@ -54,12 +60,21 @@ async def run(
     await server.end_orphan()
     write_private(configuration, nats_conf(plan, trust.accounts()))
     issue()
+    issued = clock()
     try:
         await server.start(plan.listen)
         ready()
         ending = asyncio.create_task(server.wait())
-        while not (await asyncio.wait([ending], timeout=renew_every))[0]:
-            issue()
+        while not (await asyncio.wait([ending], timeout=look_every))[0]:
+            # By the clock that certificates are valid by: it may have been wrong before.
+            if 0 <= clock() - issued < renew_every:
+                continue
+            try:
+                issue()
+            except OSError as error:
+                log.error("certificate not renewed yet", reason=str(error))
+                continue
+            issued = clock()
             server.reload()
             log.info("certificate renewed", certificate=str(files.certificate))
         raise InvalidConfiguration(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from nats.js.api import StreamConfig
+from structlog.testing import capture_logs
 
 from tests.testing.command import CommandLine, failed
 from tests.testing.own_broker import OwnBroker
@@ -127,28 +128,77 @@ async def served(port: int, trust: Trust) -> bytes:
 async def test_a_broker_that_runs_on_gets_new_certificates_and_keeps_its_connections(
     trust: Trust, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port, now = free_port(), 1.7e9
     plan = own_plan(tmp_path, trust.path(CA), f"127.0.0.1:{port}", "server", None)
     ready = asyncio.Event()
     running = asyncio.create_task(
-        command.run(trust, plan, ["127.0.0.1"], ready.set, renew_every=0.5)
+        command.run(
+            trust,
+            plan,
+            ["127.0.0.1"],
+            ready.set,
+            renew_every=60,
+            look_every=0.05,
+            clock=lambda: now,
+        )
     )
     try:
         async with asyncio.timeout(60):
             await ready.wait()
-            first = await served(port, trust)
+            seen = {await served(port, trust)}
             context = ssl.create_default_context(cafile=trust.path(CA))
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             await reader.readline()
             await writer.start_tls(context)
-            while await served(port, trust) == first:
-                await asyncio.sleep(0.05)
+            # Time passes, or the clock is set: it may have been wrong when the broker started.
+            for step in (60.0, 1e8, -1e8):
+                now += step
+                while (found := await served(port, trust)) in seen:
+                    await asyncio.sleep(0.05)
+                seen.add(found)
             assert not reader.at_eof()
             writer.close()
     finally:
         running.cancel()
         await asyncio.wait([running])
     assert not naming(tmp_path)
+
+
+async def test_a_broker_whose_certificate_can_not_be_written_runs_on(
+    trust: Trust, tmp_path: Path
+) -> None:
+    port, now = free_port(), 1.7e9
+    plan = own_plan(tmp_path, trust.path(CA), f"127.0.0.1:{port}", "server", None)
+    ready = asyncio.Event()
+    running = asyncio.create_task(
+        command.run(
+            trust,
+            plan,
+            ["127.0.0.1"],
+            ready.set,
+            renew_every=60,
+            look_every=0.05,
+            clock=lambda: now,
+        )
+    )
+    try:
+        async with asyncio.timeout(60):
+            await ready.wait()
+            first = await served(port, trust)
+            key = tmp_path / "server.key"
+            key.unlink()
+            key.mkdir()
+            with capture_logs() as logs:
+                now += 60
+                while not any("not renewed" in entry["event"] for entry in logs):
+                    await asyncio.sleep(0.05)
+            assert await served(port, trust) == first
+            key.rmdir()
+            while await served(port, trust) == first:
+                await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 def test_a_broker_ends_with_the_command_and_starts_again_with_what_it_has(tmp_path: Path) -> None:
