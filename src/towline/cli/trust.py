@@ -71,7 +71,8 @@ def login(machine_id: str, expires: str | None, config_file: str | None, state: 
 
     found = keys.open_trust(_directory(config_file, state))
     try:
-        login = found.node_login(machine_id, parse_duration(expires) if expires else 0.0)
+        lasts = None if expires is None else parse_duration(expires)
+        login = found.node_login(machine_id, lasts)
     except (InvalidTarget, ValueError) as error:
         raise InvalidConfiguration("No login is made.", str(error)) from error
     say(*login.splitlines())

@@ -168,23 +168,26 @@ class Trust:
             ) from error
         return Accounts(token, operator.system_account, accounts)
 
-    def node_login(self, machine: str, expires: float = 0.0) -> str:
+    def node_login(self, machine: str, expires: float | None = None) -> str:
         """Return a new login for a node, as the text of a `.creds` file.
 
         Args:
             machine: the machine id, which is the only one that it is good for.
-            expires: seconds from now; 0 for never.
+            expires: seconds from now, at least one; None for never.
 
         Raises:
             InvalidConfiguration: the key that signs these is not here, or can't be read.
             InvalidTarget: `machine` is no machine id.
+            ValueError: `expires` is less than a second.
         """
+        if expires is not None and expires < 1:
+            raise ValueError("a login lasts a second at least: it is reckoned in whole ones")
         nodes, _ = self._account(NODES_JWT)
         return _login(
             self.read(NODES_SIGNING),
             claims.User(issuer_account=nodes.sub),
             parse_machine_id(machine),
-            exp=int(time.time() + expires) if expires else 0,
+            exp=0 if expires is None else int(time.time() + expires),
         )
 
     def _account(self, name: str) -> tuple[claims.Claims, claims.Account]:

@@ -83,6 +83,16 @@ def test_no_login_is_made_for_what_is_no_machine_id(machine: str, tmp_path: Path
     assert "No login is made" in said
 
 
+@pytest.mark.parametrize("expires", ["0", "0s", "0d", "0.5s", "", "-1"])
+def test_no_login_is_made_that_ends_at_once_nor_one_for_good_in_its_place(
+    expires: str, tmp_path: Path
+) -> None:
+    create(tmp_path)
+    made = CommandLine(tmp_path)("trust", "login", "m", "--expires", expires)
+    assert "No login is made" in failed(made)
+    assert made.stdout == ""
+
+
 def test_logins_are_made_without_what_is_offline(tmp_path: Path) -> None:
     trust = create(tmp_path)
     for name in OFFLINE:
