@@ -12,11 +12,15 @@ import enum
 import ipaddress
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from towline.broker.repeated import Repeated
 from towline.controller.http.limits import Limits, most_connections, origin
@@ -140,6 +144,8 @@ class Connection(HttpToolsProtocol):
         self._since = time.monotonic()
         self._head = self._incoming = self._body = self._rest = self._unsent = 0
         self._head_of: object = None
+        self._cycles: deque[RequestResponseCycle] = deque()
+        """The requests that are not answered: one whose answer is under way, and those behind."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it at once."""
@@ -151,6 +157,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._give_up()
         super().connection_lost(exc)
         self._all.remove(self, self._address)
 
@@ -213,6 +220,8 @@ class Connection(HttpToolsProtocol):
                 "Send one, as HTTP/1.1 asks (RFC 9112, section 3.2)",
             )
         super().on_headers_complete()
+        self._pass_answered()
+        self._cycles.append(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the request's body."""
@@ -231,12 +240,8 @@ class Connection(HttpToolsProtocol):
         """Answer with a refusal where nothing was answered yet, and close the connection soon."""
         self._refusal = refusal
         self._all.report(self._address, refusal)
-        cycle, answered = self.cycle, False
-        if cycle is not None and not cycle.response_complete:
-            answered = cycle.response_started
-            cycle.disconnected = True
-            cycle.message_event.set()
-        if answered:
+        self._give_up()
+        if self._cycles and self._cycles[0].response_started:
             self.transport.abort()
             return
         self.transport.write(refusal.answer)
@@ -246,6 +251,18 @@ class Connection(HttpToolsProtocol):
         self._all.refused.add(self)
         self.flow.resume_reading()
         self.transport.write_eof()
+
+    def _pass_answered(self) -> None:
+        while self._cycles and self._cycles[0].response_complete:
+            self._cycles.popleft()
+
+    def _give_up(self) -> None:
+        """End all requests that are not answered: uvicorn knows of the last one alone."""
+        self._pass_answered()
+        self.pipeline.clear()
+        for cycle in self._cycles:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def shutdown(self) -> None:
         """End when the request under way is answered: the controller stops."""
@@ -264,11 +281,15 @@ class Connection(HttpToolsProtocol):
             now: by `time.monotonic`.
         """
         limits, at = self._limits, self._present()
-        unsent = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+        unsent = self.transport.get_write_buffer_size()
         if at[0] != self._at[0] or at[1] is not self._at[1] or unsent != self._unsent:
             self._at, self._since, self._unsent = at, now, unsent
         taken = now - self._since
         match at[0]:
+            case Stage.ANSWER | Stage.IDLE if unsent:
+                # To close it would wait for the client to take the rest.
+                if taken > limits.stuck:
+                    self.transport.abort()
             case Stage.IDLE if self.cycle is None and taken > limits.head_within:
                 self.refuse(_late("No request has come", limits.head_within))
             case Stage.IDLE if taken > limits.idle:
@@ -277,8 +298,6 @@ class Connection(HttpToolsProtocol):
                 self.refuse(_late("The request's head has not ended", limits.head_within))
             case Stage.BODY if taken > limits.body_within + self._body / limits.body_rate:
                 self.refuse(_late("The request's body has not ended", taken))
-            case Stage.ANSWER if unsent and taken > limits.stuck:
-                self.transport.abort()
             case Stage.REFUSED if taken > limits.lingering:
                 self.transport.abort()
 
