@@ -2,7 +2,7 @@
 
 import pytest
 
-from towline.controller.http.limits import Callers, Limits, networks, origin
+from towline.controller.http.limits import Callers, Limits, is_of, networks, origin
 from towline.errors import InvalidConfiguration, TooManyRequests
 
 
@@ -36,6 +36,19 @@ def test_a_request_that_failed_is_under_way_no_more() -> None:
     for _ in range(3):
         with pytest.raises(LookupError), callers.request("ana"):
             raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        *(("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("10.1.2.4", False)),
+        *(("2001:db8::5", True), ("2001:db8::6", False), ("2001:db8:7:8:9::1", True)),
+        *(("::1", True), ("fe80::2%eth0", True)),
+    ],
+)
+def test_a_proxy_is_known_by_its_whole_address(address: str, *, trusted: bool) -> None:
+    proxies = networks(["10.1.2.3", "2001:db8::5", "2001:db8:7::/48", "::1", "fe80::/10"])
+    assert is_of(address, proxies) is trusted
 
 
 def test_a_proxy_that_is_no_network_is_refused() -> None:

@@ -113,12 +113,22 @@ def most_connections() -> int:
 
 def origin(address: str) -> str:
     """Return what counts as one address: of IPv6 the network, which is one client's at least."""
-    if ":" not in address:
-        return address
-    parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
+    parsed = _parsed(address)
+    if parsed.version == 4:
+        return str(parsed)
     return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+def is_of(address: str, networks: Iterable[Network]) -> bool:
+    """Return whether an address is of one of these networks."""
+    parsed = _parsed(address)
+    return any(parsed in each for each in networks)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address without its zone; one of IPv4 as itself, however it is written."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 class Callers:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import ipaddress
 import json
 import time
 from collections import Counter, deque
@@ -23,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from towline.broker.repeated import Repeated
-from towline.controller.http.limits import Limits, most_connections, origin
+from towline.controller.http.limits import Limits, is_of, most_connections, origin
 
 
 class Stage(enum.Enum):
@@ -74,8 +73,13 @@ class Connections:
         self._of: Counter[str] = Counter()
         self._log = Repeated("connection refused")
 
-    def add(self, connection: Connection, address: str) -> Refusal | None:
-        """Take a connection; return why it is refused, None if it is not."""
+    def add(self, connection: Connection, client: str, address: str) -> Refusal | None:
+        """Take a connection; return why it is refused, None if it is not.
+
+        Args:
+            client: the client's address.
+            address: what counts as one.
+        """
         limits = self.limits
         self._open.add(connection)
         self._of[address] += 1
@@ -86,7 +90,11 @@ class Connections:
                 "Try again in a moment, or ask another controller; it takes more where the limit "
                 "of open files (ulimit -n, LimitNOFILE=) allows more",
             )
-        if self._of[address] > limits.connections_of_address and not self._proxy(address):
+        if (
+            self._of[address] > limits.connections_of_address
+            and client
+            and not is_of(client, limits.proxies)
+        ):
             return Refusal(
                 429,
                 f"Your address, {address}, has {limits.connections_of_address} connections, as "
@@ -95,12 +103,6 @@ class Connections:
                 "max-connections-per-address allows more, and trusted-proxies any number",
             )
         return None
-
-    def _proxy(self, address: str) -> bool:
-        if not self.limits.proxies or not address:
-            return False
-        found = ipaddress.ip_network(address).network_address
-        return any(found in each for each in self.limits.proxies)
 
     def remove(self, connection: Connection, address: str) -> None:
         """Forget a connection that is closed."""
@@ -150,8 +152,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it at once."""
         super().connection_made(transport)
-        self._address = origin(self.client[0]) if self.client else ""
-        refusal = self._all.add(self, self._address)
+        client = self.client[0] if self.client else ""
+        self._address = origin(client) if client else ""
+        refusal = self._all.add(self, client, self._address)
         if refusal is not None:
             self.refuse(refusal)
 
