@@ -25,6 +25,9 @@ RETRY_AFTER = 1.0
 MOST_FAULTS = 30
 """Answers in a row that say that a controller can't serve a stream just now: it starts, or what
 stands before it finds none."""
+PASSING = (408, 429)
+"""Statuses of clients' errors that say the same: it was slow on the way, or the caller has as many
+streams as it may, since a controller doesn't know yet that one of them was cut off."""
 PLAIN = "message"
 """What an event without a kind is called where it is received."""
 
@@ -65,7 +68,8 @@ class EventStream(Generic[R]):
         Raises:
             ApiError: it is a refusal that will be the same for the next request, or no stream.
         """
-        if self.begun and response.is_server_error and self._faults < MOST_FAULTS:
+        passing = response.is_server_error or response.status_code in PASSING
+        if self.begun and passing and self._faults < MOST_FAULTS:
             self._faults += 1
             return False
         if not response.is_success:

@@ -16,6 +16,7 @@ PATH = f"GET /job/{JOB}/events"
 STREAM = "text/event-stream"
 FIRST = {"job_id": JOB}
 BUSY = Answer({"error": "Busy.", "details": "", "code": 503}, 503)
+FULL = Answer({"error": "Full.", "details": "", "code": 429}, 429)
 
 
 class InTurn(dict[str, Answer]):
@@ -59,6 +60,7 @@ both = pytest.mark.parametrize("sync", [True, False], ids=["plain", "asyncio"])
         (Answer({"error": "No.", "details": "", "code": 403}, 403), "No."),
         (Answer({"error": "Gone.", "details": "", "code": 404}, 404), "Gone."),
         (BUSY, "Busy."),
+        (FULL, "Full."),
         (Answer("data: {\n\n", content_type=STREAM), "can't be read"),
         (Answer("data: []\n\n", content_type=STREAM), "can't be read"),
         (Answer("x" * 20, 200, STREAM, {"Content-Encoding": "gzip"}), "does not answer"),
@@ -85,14 +87,15 @@ def test_a_stream_that_is_said_to_have_ended_is_not_asked_for_again(
 
 
 @both
+@pytest.mark.parametrize("passing", [BUSY, FULL], ids=["busy", "full"])
 def test_a_stream_outlives_a_controller_that_is_started_again(
-    controller: StubController, *, sync: bool
+    controller: StubController, passing: Answer, *, sync: bool
 ) -> None:
     begin = events(("started", FIRST))
     cut = Answer(f"{begin.body}id: 2\nevent: step\nda", content_type=STREAM, length=10_000)
     bare = Answer(f"event: step\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
     end = Answer(f"id: 3\nevent: end\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
-    controller.answers = InTurn(cut, BUSY, bare, end)
+    controller.answers = InTurn(cut, passing, bare, end)
     assert followed(controller, sync=sync) == [("1", "started"), ("", "step"), ("3", "end")]
     assert after(controller) == [None, "1", "1", "1"]
 
