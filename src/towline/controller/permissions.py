@@ -209,7 +209,7 @@ def _outside(
     defaults = {each.name: each.default for each in operation.signature.parameters}
     for name, pattern in grant.values.items():
         value = parameters.get(name, defaults.get(name))
-        if value is None or value is msgspec.NODEFAULT:
+        if value in (None, [], msgspec.NODEFAULT):  # to name none may mean all
             return f"no {name} is given"
         if refers(value):
             return f"what {name} {str(value)[:80]!r} means is known on the node alone"

@@ -169,6 +169,8 @@ def test_all_of_a_list_has_to_be_inside_and_what_has_no_text_never_is() -> None:
     for names in (["a", "b"], ["b"]):
         with pytest.raises(Forbidden, match="'b' is outside"):
             found.check([DB], operation, {"names": names})
+    with pytest.raises(Forbidden, match="no names is given"):
+        found.check([DB], operation, {"names": []})
     with pytest.raises(Forbidden, match="one"):
         bounds("docker:write@one=*").check([DB], operation, {"names": [], "one": {"a": "b"}})
 
