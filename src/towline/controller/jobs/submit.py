@@ -208,6 +208,7 @@ class Submitter:
             # Of several attempts under one key another may be stored by now, with another plan.
             await self._make(JobState(job), request)
             state, _ = await self._lookup.get(job.id, wait=wait)
+            self._lookup.check(state, request.bounds)
             return state
         else:
             state = JobState(job)

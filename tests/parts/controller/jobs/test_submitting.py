@@ -18,9 +18,9 @@ from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submit import Submission, Submitter
-from towline.controller.permissions import Bounds
+from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.token_keys import TokenKeys
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerUnreachable, Forbidden
 from towline.operation import catalog
 from towline.runtime.keys import KEY_BYTES, Vault
 from towline.wire.job import Job, PlannedNode
@@ -108,6 +108,16 @@ async def test_a_job_that_another_attempt_has_stored_first_is_answered_as_it_is_
     assert state.tasks.keys() == stored[0].tasks.keys()
     (known,) = [job for job in controller.open if job.job.id == state.job.id]
     assert known.tasks.keys() == stored[0].tasks.keys()
+
+
+async def test_a_job_that_a_wider_token_of_the_caller_has_stored_first_is_no_answer(
+    controller: Controller,
+) -> None:
+    overtaken = submitter(controller, Overtaken(controller.jetstream), controller.presence.settled)
+    narrow = Bounds("ann", "docker:write", [parse_grant("docker:write@one")])
+    asked = request("docker.pull.execute", key="k", image="app:1")
+    with pytest.raises(Forbidden, match="two is outside"):
+        await overtaken.submit(msgspec.structs.replace(asked, bounds=narrow), wait=0.0)
 
 
 async def test_a_read_for_a_node_that_has_just_gone_is_no_message_that_nobody_can_read(
