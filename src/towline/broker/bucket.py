@@ -51,6 +51,7 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
 
 
 class _State(msgspec.Struct):
+    bytes: int
     subjects: dict[str, int] | None = None
 
 
@@ -194,15 +195,20 @@ class Bucket(Generic[T]):
         Raises:
             BrokerError: they aren't known.
         """
+        found = await self._state({"subjects_filter": self.subject(f"{prefix}.*")})
+        return [self._key(subject) for subject in found.subjects or {}]
+
+    async def size(self) -> int:
+        """Return how many bytes it holds; raises as `keys`."""
+        return (await self._state({})).bytes
+
+    async def _state(self, asked: dict[str, str]) -> _State:
         subject = f"STREAM.INFO.{self._stream}"
-        answer = await self._jetstream.call(
-            subject, {"subjects_filter": self.subject(f"{prefix}.*")}
-        )
+        answer = await self._jetstream.call(subject, asked)
         try:
-            found = msgspec.convert(answer.get("state"), _State)
+            return msgspec.convert(answer.get("state"), _State)
         except msgspec.ValidationError as error:
             raise unreadable(subject, error) from error
-        return [self._key(subject) for subject in found.subjects or {}]
 
     async def follow(self, all_read: Callable[[], None] = lambda: None) -> AsyncIterator[Change[T]]:
         """Yield the newest value of each key, then every change, for ever.

@@ -13,15 +13,20 @@ import structlog
 from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
-from towline.controller.auth import JOB_ADMIN, Authenticator, Caller
+from towline.controller.auth import CLOCKS_APART, JOB_ADMIN, Authenticator, Caller
 from towline.controller.permissions import NARROWED, covers, parse_grant
 from towline.controller.token_keys import LONGEST_LIFE, TokenKeys, new_token_id
-from towline.errors import BrokerError, BrokerUnreachable, Forbidden, InvalidRequest
+from towline.errors import BrokerError, BrokerUnreachable, Forbidden, InvalidRequest, TowlineError
 from towline.wire.fields import Moment, Name, Text
 
 log = structlog.get_logger()
 
 BUCKET = "tokens"
+ROOM = 64 * 1024**2
+"""Bytes that the records of tokens may take: half of it is for those that are revoked."""
+REVOKED_FOR = LONGEST_LIFE + 5 * CLOCKS_APART
+"""Seconds for which a revocation is kept of a token that was not made here: longer than one lives,
+by whichever clock."""
 KNOWN_WITHIN = 5.0
 """Seconds that a request waits for a controller that was just started to know what was revoked."""
 PRUNED_AT_ONCE = 100
@@ -60,12 +65,14 @@ class Tokens:
 
     Args:
         known_within: seconds; see the constant.
+        room: bytes; see the constant.
     """
 
-    def __init__(self, jetstream: JetStream, *, known_within: float = KNOWN_WITHIN) -> None:
-        self._bucket = Bucket(
-            jetstream, BUCKET, TokenRecord, max_bytes=64 * 1024**2, max_consumers=1000
-        )
+    def __init__(
+        self, jetstream: JetStream, *, known_within: float = KNOWN_WITHIN, room: int = ROOM
+    ) -> None:
+        self._bucket = Bucket(jetstream, BUCKET, TokenRecord, max_bytes=room, max_consumers=1000)
+        self._room = room
         self._known_within = known_within
         self._records: dict[str, TokenRecord] = {}
         self._revoked: set[str] = set()
@@ -120,7 +127,17 @@ class Tokens:
         return sorted(found, key=lambda record: record.created, reverse=True)
 
     async def add(self, record: TokenRecord) -> None:
-        """Record a token that was made; raises as `Bucket.put`."""
+        """Record a token that was made; raises as `Bucket.put`.
+
+        Raises:
+            TowlineError: so many are recorded that there would be no room to revoke some.
+        """
+        if await self._bucket.size() > self._room // 2:
+            raise TowlineError(
+                "No more tokens are made: the records of those that have not expired take as much "
+                "room as they may.",
+                "Make tokens for shorter times; some room is kept to revoke them",
+            )
         await self._bucket.put(_key(record.id), record)
         self._take(record)
 
@@ -135,7 +152,7 @@ class Tokens:
         while True:
             entry = await self._bucket.get(_key(token_id))
             found = None if entry is None else entry.value
-            record = found or TokenRecord(token_id, now, now + LONGEST_LIFE)
+            record = found or TokenRecord(token_id, now, now + REVOKED_FOR)
             if record.revoked is None:
                 record = msgspec.structs.replace(record, revoked=now, revoked_by=by)
                 last = 0 if entry is None else entry.sequence
@@ -149,7 +166,7 @@ class Tokens:
 
     async def _prune(self) -> None:
         """Forget what has expired, here and at the broker; another controller may come first."""
-        now = time.time()
+        now = time.time() - CLOCKS_APART  # another controller's may be behind
         over = [record for record in self._records.values() if record.expires <= now]
         try:
             for record in over[:PRUNED_AT_ONCE]:

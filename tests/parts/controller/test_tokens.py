@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from towline.broker.jetstream import JetStream
+from towline.controller.auth import CLOCKS_APART
+from towline.controller.token_keys import LONGEST_LIFE
 from towline.controller.tokens import TokenRecord, Tokens
-from towline.errors import BrokerUnreachable
+from towline.errors import BrokerUnreachable, TowlineError
 
 DAY = 86400.0
 
@@ -76,7 +78,7 @@ async def test_a_token_that_has_expired_is_in_no_list_and_is_forgotten(
     tokens: Tokens, jetstream: JetStream
 ) -> None:
     async with following(tokens):
-        await tokens.add(record("old", lifetime=-1.0))
+        await tokens.add(record("old", lifetime=-2 * CLOCKS_APART))
         assert tokens.all() == []
         assert tokens.get("old") is None
         await tokens.add(record("new"))
@@ -96,3 +98,27 @@ async def test_before_it_is_known_what_was_revoked_nobody_waits_for_ever(
 ) -> None:
     with pytest.raises(BrokerUnreachable, match="which tokens were revoked"):
         await Tokens(jetstream, known_within=0.05).until_known()
+
+
+async def test_however_many_tokens_are_made_there_is_room_to_revoke_each(
+    jetstream: JetStream,
+) -> None:
+    tokens, made = Tokens(jetstream, room=64 * 1024), list[str]()
+
+    async def make() -> None:
+        for number in range(1000):
+            await tokens.add(record(f"t{number}"))
+            made.append(f"t{number}")
+
+    await tokens.create(1)
+    with pytest.raises(TowlineError, match="No more tokens are made"):
+        await make()
+    assert len(made) > 10
+    for each in made:
+        await tokens.revoke(each, "eve")
+    assert all(map(tokens.is_revoked, made))
+
+
+async def test_a_revocation_is_kept_for_longer_than_any_token_is_taken(tokens: Tokens) -> None:
+    revoked = await tokens.revoke("unknown", "eve")
+    assert revoked.expires - time.time() > LONGEST_LIFE + CLOCKS_APART
