@@ -103,7 +103,7 @@ def test_an_agent_whose_login_has_ended_returns_by_itself_once_it_has_another(
 ) -> None:
     assert isinstance(fleet.broker, OwnBroker)
     arguments = fleet.broker.login_of("web-03")
-    login = Path(arguments[-1])
+    login = Path(arguments[arguments.index("--nats-credentials") + 1])
     login.write_text(fleet.broker.trust.node_login("web-03", expires=1))
     agent = TowlineProcess(
         *("agent", "--state", str(tmp_path), *arguments),

@@ -176,7 +176,7 @@ def test_a_password_in_the_url_of_the_broker_stands_in_no_log(
     place = f"@127.0.0.1:{talkative.broker.port}"
     good = f"nats://tests:{talkative.broker.password}{place}"
     bad = f"nats://tests:{WRONG_PASSWORD}{place}"
-    own: tuple[str | Path, ...] = ("--engine", NO_ENGINE)
+    own: tuple[str | Path, ...] = ("--engine", NO_ENGINE, "--job-keys", talkative.broker.job_keys)
     if part == "controller":
         nodes = talkative.broker.logins.nodes
         own = ("--listen", "127.0.0.1:0", "--nodes-credentials", nodes)

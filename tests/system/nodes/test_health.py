@@ -128,17 +128,21 @@ def test_without_the_broker_it_says_what_is_known_all_the_same(tmp_path: Path) -
         assert found.keys().isdisjoint({"nats", "streams", "kv_buckets", "consumers"})
         assert found["jobs"]["completed"] == 1
         assert found["agents"]["total"] == 1
-        _clients_have_it(cluster, found["error"])
+        _clients_have_it(cluster, found["error"].partition(": ")[0])
         cluster.broker.start()
         wait_until(lambda: "streams" in status(cluster, 503), what="the broker's return")
 
 
 def _clients_have_it(cluster: Cluster, error: str) -> None:
-    """By a client and on the command line it is to be seen what is wrong, and no error is."""
+    """By a client and on the command line it is to be seen what is wrong, and no error is.
+
+    `error` begins with what is wrong; how the last try failed follows, and changes.
+    """
     token = cluster.token("read")
     with Client(cluster.url, token) as client:
-        assert client.call(health.status).components["nats"].error == error
-        assert client.call(health.ready) == health.Health(status="not ready", error=error)
+        assert error in (client.call(health.status).components["nats"].error or "")
+        ready = client.call(health.ready)
+        assert (ready.status, error in (ready.error or "")) == ("not ready", True)
     towline = CommandLine(cluster.directory, {"TOWLINE_URL": cluster.url, "TOWLINE_TOKEN": token})
     shown = towline("health")
     assert (shown.status, shown.stderr) == (1, "")
@@ -149,4 +153,4 @@ def _clients_have_it(cluster: Cluster, error: str) -> None:
     assert error in table
     printed = towline("health", "-o", "json")
     assert printed.status == 1
-    assert json.loads(printed.stdout)["error"] == error
+    assert error in json.loads(printed.stdout)["error"]

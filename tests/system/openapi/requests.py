@@ -149,7 +149,9 @@ STEERED_ELSEWHERE = {
     *((JOB_PATH, "delete", status) for status in ("204", "500")),
     ("/event", "get", "200"),
     (REGISTRY_PATH, "put", "409"),
-    *((path, method.lower(), "500") for path, method in (*REGISTRIES, *TOKENS)),
+    *((path, method.lower(), "500") for path, method in REGISTRIES),
+    ("/token", "post", "500"),
+    ("/token/{id}", "delete", "500"),
     *(
         (f"/agent/{{hostname}}/{way}", "post", status)
         for way in ("drain", "undrain")

@@ -94,6 +94,10 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
             (path, method, path.format(host=REGISTRY), CREDENTIAL if method == "PUT" else {})
             for path, method in REGISTRIES
         ]
+        asked += [
+            ("/token", "POST", "/token", {"json": {"roles": ["read"]}}),
+            ("/token/{id}", "DELETE", "/token/none", {}),
+        ]
         with ThreadPoolExecutor(len(asked)) as callers:
             answers = [
                 (path, callers.submit(admin.request, method, url, **more))
