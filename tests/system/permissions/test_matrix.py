@@ -122,6 +122,17 @@ def test_a_job_is_shown_and_steered_where_all_its_nodes_are_inside(
             assert f"{DB_1} is outside" in said
 
 
+@pytest.mark.parametrize("name", [name for name, each in sorted(OFFERED.items()) if each.once])
+def test_what_a_stream_answers_in_one_is_inside_too(fleet: Cluster, name: str) -> None:
+    narrow = client(fleet, f"{permission_of(name)}@group:web")
+    narrow.headers["Accept"] = "application/json"
+    inside = send(narrow, OFFERED[name], id=job_of(fleet, "group:web"))
+    assert inside.headers["Content-Type"] == "application/json"
+    assert let_in(inside)
+    said = refused(send(narrow, OFFERED[name], id=job_of(fleet, "_all")), 403)
+    assert f"{DB_1} is outside" in said
+
+
 @pytest.mark.parametrize("name", sorted(OF_AGENTS))
 def test_a_node_is_shown_drained_and_undrained_where_it_is_inside(
     fleet: Cluster, name: str
