@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime
 
+from nacl.signing import SigningKey
+
 from towline.errors import InvalidConfiguration
 from towline.trust import claims, keys
 from towline.trust.certificates import fingerprint, read_certificate
+from towline.trust.job_keys import load_signer
 from towline.trust.keys import FILES, Trust
+from towline.trust.signing import kid_of
 
 ADVICE = """
 Controllers and brokers need what is not in offline; a machine with a broker alone needs no
-controller either. Nodes need ca.pem, and a login each: towline trust login MACHINE_ID.
+controller either. Nodes need ca.pem, a login each (towline trust login MACHINE_ID), and jobs.pub,
+which a controller writes into its state directory.
 
 Move the directory offline to a medium that is no machine's, and keep a second copy of it:
 whoever has it can become anything in this fleet, and without it some keys can't be replaced.
@@ -51,7 +56,16 @@ def _described(trust: Trust, name: str) -> str:
         return (
             f"sha256 {fingerprint(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
         )
+    if name == keys.CA_KEY:
+        _ = trust.authority
+        return f"the key of {keys.CA}"
+    if name == keys.JOBS_KEY:
+        # The names are those by which an agent says what it does not believe.
+        public = load_signer(trust.path(name), create=False).public
+        return ", ".join(f"{kid_of(key)} (ed25519 {key.hex()})" for key in public)
     text = trust.read(name)
+    if name == keys.ROOT:
+        return f"ed25519 {SigningKey(bytes.fromhex(text)).verify_key.encode().hex()}"
     if name == keys.ROOT_PUBLIC:
         return f"ed25519 {text}"
     if name.endswith(".seed"):
@@ -62,10 +76,8 @@ def _described(trust: Trust, name: str) -> str:
     if name == keys.OPERATOR_JWT:
         found, _ = claims.read(text, claims.Operator)
         return f"{found.sub}, {_until(found.exp)}"
-    if name.endswith(".jwt"):
-        found, _ = claims.read(text, claims.Account)
-        return f"{found.sub}, {_until(found.exp)}"
-    return "here"
+    found, _ = claims.read(text, claims.Account)
+    return f"{found.sub}, {_until(found.exp)}"
 
 
 def _until(moment: int) -> str:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.testing.command import CommandLine, failed
-from towline.trust.keys import FILES, NODES_SIGNING, create, open_trust
+from tests.testing.signing import OTHER_SEED
+from towline.trust.job_keys import load_signer
+from towline.trust.keys import CA_KEY, FILES, JOBS_KEY, NODES_SIGNING, ROOT, create, open_trust
+from towline.trust.signing import kid_of
 
 OFFLINE = [name for name in FILES if name.startswith("offline/")]
 
@@ -69,6 +72,24 @@ def test_status_names_what_is_open_to_others(tmp_path: Path) -> None:
     (line,) = [line for line in shown.splitlines() if "nodes-signing.seed" in line]
     assert "unusable" in line
     assert "chmod 600" in line
+
+
+def test_status_shows_each_key_of_jobs_by_the_name_that_agents_give_it(tmp_path: Path) -> None:
+    trust = create(tmp_path)
+    path = trust.path(JOBS_KEY)
+    path.write_text(path.read_text() + OTHER_SEED.hex() + "\n")
+    shown = CommandLine(tmp_path)("trust", "status").stdout
+    (line,) = [line for line in shown.splitlines() if JOBS_KEY in line]
+    for key in load_signer(path, create=False).public:
+        assert kid_of(key) in line
+
+
+@pytest.mark.parametrize("name", [JOBS_KEY, CA_KEY, ROOT])
+def test_status_names_what_holds_no_key(name: str, tmp_path: Path) -> None:
+    create(tmp_path).path(name).write_text("nothing\n")
+    shown = CommandLine(tmp_path)("trust", "status").stdout
+    (line,) = [line for line in shown.splitlines() if name in line]
+    assert "unusable" in line
 
 
 @pytest.mark.parametrize("command", [["status"], ["login", "m"]])
