@@ -11,8 +11,11 @@ from towline.controller.jobs.index import Index
 from towline.wire.event import Event
 from towline.wire.job import Job
 
-REMEMBERED = 100
-"""Places at which what stands behind them is remembered."""
+REMEMBERED = 4 * 1024**2
+"""Bytes of what is remembered, as the index has it. Those who are up to date ask for little;
+whoever reads all from the beginning must not have all of it remembered."""
+ASKED = 500
+"""Bytes that count for each place, also where nothing stands behind it."""
 
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
@@ -27,6 +30,7 @@ class Feed:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._read: dict[tuple[str, int, int, str | None], list[tuple[int, Job | Event]]] = {}
+        self._size = 0
         self._version = index.version
 
     def newest(self) -> list[int]:
@@ -68,29 +72,45 @@ class Feed:
         Args:
             job_id: the only job whose events are wanted, and no jobs.
         """
-        if self._version != self._index.version or len(self._read) >= REMEMBERED:
+        if self._version != self._index.version:
             self._version = self._index.version
-            self._read.clear()
+            self._forget()
         asked = (stream, place, limit, job_id)
-        if asked not in self._read:
-            self._read[asked] = self._after(*asked)
-        return self._read[asked]
+        known = self._read.get(asked)
+        if known is not None:
+            return known
+        found, size = self._after(*asked)
+        if self._size + size > REMEMBERED:
+            self._forget()
+        if size <= REMEMBERED:
+            self._read[asked] = found
+            self._size += size
+        return found
+
+    def _forget(self) -> None:
+        self._read.clear()
+        self._size = 0
 
     def _after(
         self, stream: str, place: int, limit: int, job_id: str | None
-    ) -> list[tuple[int, Job | Event]]:
+    ) -> tuple[list[tuple[int, Job | Event]], int]:
         found: list[tuple[int, Job | Event]] = []
+        size = ASKED
         if job_id is None:
             rows = self._index.query(
                 "SELECT place, body FROM job WHERE stream = ? AND place > ? ORDER BY place LIMIT ?",
                 (stream, place, limit),
             )
-            found += [(number, _job.decode(body)) for number, body in rows]
+            for number, body in rows:
+                found.append((number, _job.decode(body)))
+                size += len(body)
         only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
         rows = self._index.query(
             f"SELECT place, body FROM event WHERE stream = ? AND place > ? {only}"
             " ORDER BY place LIMIT ?",
             (stream, place, *values, limit),
         )
-        found += [(number, _event.decode(body)) for number, body in rows]
-        return sorted(found, key=operator.itemgetter(0))[:limit]
+        for number, body in rows:
+            found.append((number, _event.decode(body)))
+            size += len(body)
+        return sorted(found, key=operator.itemgetter(0))[:limit], size

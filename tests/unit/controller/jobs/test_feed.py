@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 from tests.testing.jobs import LONG_AGO, Fold, a_job, an_event
@@ -55,3 +56,19 @@ def test_what_stands_behind_a_place_is_read_once_for_all_who_ask(tmp_path: Path)
             assert [found for _, found in feed.after(CHANGES, 0, 9)][-1] == job.order
         index.forget(LONG_AGO + 10**6, {})
         assert feed.after(CHANGES, 0, 9) == []
+
+
+def test_whoever_reads_all_has_little_of_it_remembered(tmp_path: Path) -> None:
+    with Index(tmp_path / "index.sqlite") as index:
+        fold, feed = Fold(index), Feed(index)
+        job = a_job()
+        fold.job(job)
+        for step in range(99):
+            fold.event(an_event(job, COMPLETED, error=f"{step:8000}"))
+        feed.newest()
+        tracemalloc.start()
+        for step in range(99):
+            feed.after(CHANGES, place(step), 500)
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 10 * 1024**2
