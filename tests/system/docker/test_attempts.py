@@ -151,7 +151,8 @@ def test_a_wrong_byte_costs_an_attempt(
 ) -> None:
     between.fault = FlipByte(match=image.layer_digests[0], after=100, once=True)
     job_id = begin(cluster, WEB_1, between, image)
-    assert cluster.ended(job_id)["status"] == "completed"
+    ended = cluster.ended(job_id)
+    assert ended["status"] == "completed", ended
     (words,) = attempts(cluster, job_id)
     assert image.layer_digests[0] in words
     assert "(the content is damaged; tried again in " in words
