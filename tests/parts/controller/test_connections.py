@@ -27,7 +27,11 @@ class Serving:
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
         limits = Limits(connections_of_address=1, idle=0.2, stuck=0.2, look_every=0.05)
         self._listener = bind("127.0.0.1", 0)
-        paths: Paths = {"/stream": {"GET": self._stream}, "/large": {"GET": self._large}}
+        paths: Paths = {
+            "/stream": {"GET": self._stream},
+            "/large": {"GET": self._large},
+            "/size": {"POST": self._size},
+        }
         self._server = Server(
             application(paths), self._listener, lambda: None, limits, stop_within=1
         )
@@ -59,6 +63,9 @@ class Serving:
 
     async def _large(self, request: Request) -> Response:
         return Response(LARGE)
+
+    async def _size(self, request: Request) -> Response:
+        return Response(f"{len(await request.body())} bytes")
 
 
 @pytest.fixture
@@ -106,3 +113,19 @@ async def test_a_client_that_takes_nothing_of_a_whole_answer_is_given_up(
                     if b" 404 " in await loop.sock_recv(other, 100):
                         return
                 await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("piece", [b"x", b"x" * 4, b"x" * 1000])
+async def test_a_body_is_taken_in_chunks_however_small(serving: Serving, piece: bytes) -> None:
+    loop, size = asyncio.get_running_loop(), 100_000
+    chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
+    head = b"POST /size HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with contextlib.closing(await serving.connect()) as client:
+        async with asyncio.timeout(60):
+            await loop.sock_sendall(client, head + size // len(piece) * chunk + b"0\r\n\r\n")
+            answer = b""
+            while b"bytes" not in answer:
+                received = await loop.sock_recv(client, 1000)
+                assert received, answer
+                answer += received
+    assert b"\r\n100000 bytes" in answer

@@ -24,6 +24,9 @@ from uvicorn.protocols.http.httptools_impl import (
 from towline.broker.repeated import Repeated
 from towline.controller.http.limits import Limits, is_of, most_connections, origin
 
+CHUNKED = 5
+"""Bytes that a byte of a body may come with: as many as where it is a chunk by itself."""
+
 
 class Stage(enum.Enum):
     """What a connection is at."""
@@ -179,7 +182,7 @@ class Connection(HttpToolsProtocol):
                 self._head_of = self.scope
                 if self._head > self._limits.head:
                     raise self._too_large()
-            elif self._rest > self._limits.head + self._body:
+            elif self._rest > self._limits.head + CHUNKED * self._body:
                 raise self._too_large()
         except httptools.HttpParserUpgrade:
             return  # to nothing that is spoken here: the request is answered as any other
