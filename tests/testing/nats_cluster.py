@@ -12,8 +12,8 @@ from nats.aio.client import Client
 
 from tests.testing.assembly import Assembly
 from tests.testing.broker import ACCOUNTS, Broker, Logins
-from tests.testing.ports import free_port, listening
-from tests.testing.process import Process, wait_until
+from tests.testing.ports import free_port
+from tests.testing.process import Process, start_listening, wait_until
 from tests.testing.relay import Relay
 from tests.testing.signing import write_keys
 from towline.runtime.nats_server import server_program
@@ -130,14 +130,7 @@ cluster {{
 
     def start(self) -> None:
         """Start those that don't run."""
-        for server, port in zip(self.servers, self.ports, strict=True):
-            if not server.running:
-                server.start()
-
-                def open_(port: int = port) -> bool:
-                    return listening(port)
-
-                server.wait_for(open_, what=f"port {port} open")
+        start_listening(self.servers, self.ports)
 
     def stop(self) -> None:
         """Stop all of them."""

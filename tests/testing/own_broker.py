@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from tests.testing.assembly import Assembly
 from tests.testing.broker import Broker
 from tests.testing.nats_protocol import Raw
-from tests.testing.ports import free_port, listening
-from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.ports import free_port
+from tests.testing.process import TowlineProcess, start_listening, wait_until
 from towline.trust.job_keys import JOBS_PUBLIC, load_signer, publish
 from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
 
@@ -142,14 +142,7 @@ class OwnBroker(Broker):
 
     def start(self) -> None:
         """Start those that don't run, and wait until they accept connections."""
-        for server, port in zip(self.servers, self.ports, strict=True):
-            if not server.running:
-                server.start()
-
-                def open_(port: int = port) -> bool:
-                    return listening(port)
-
-                server.wait_for(open_, what=f"port {port} open")
+        start_listening(self.servers, self.ports)
 
     def stop(self) -> None:
         """Stop all of them."""

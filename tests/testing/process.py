@@ -11,8 +11,11 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Self
+
+from tests.testing.ports import listening
 
 # A parent-death signal follows the *thread* that forked, not the process: started from a worker
 # thread, a program would die with that worker. This one thread lives as long as the interpreter.
@@ -254,3 +257,11 @@ class TowlineProcess(Process):
 
 def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
+
+
+def start_listening(servers: Sequence[Process], ports: Sequence[int]) -> None:
+    """Start those servers that don't run, and wait until each accepts connections on its port."""
+    for server, port in zip(servers, ports, strict=True):
+        if not server.running:
+            server.start()
+            server.wait_for(partial(listening, port), what=f"port {port} open")

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,42 +125,48 @@ async def served(port: int, trust: Trust) -> bytes:
     return found
 
 
-async def test_a_broker_that_runs_on_gets_new_certificates_and_keeps_its_connections(
-    trust: Trust, tmp_path: Path
-) -> None:
-    port, now = free_port(), 1.7e9
-    plan = own_plan(tmp_path, trust.path(CA), f"127.0.0.1:{port}", "server", None)
+@contextlib.asynccontextmanager
+async def renewing(
+    trust: Trust, directory: Path, port: int, clock: Callable[[], float]
+) -> AsyncIterator[None]:
+    """Run a broker whose certificates are renewed after a minute of this clock."""
+    plan = own_plan(directory, trust.path(CA), f"127.0.0.1:{port}", "server", None)
     ready = asyncio.Event()
     running = asyncio.create_task(
         command.run(
-            trust,
-            plan,
-            ["127.0.0.1"],
-            ready.set,
+            *(trust, plan, ["127.0.0.1"], ready.set),
             renew_every=60,
             look_every=0.05,
-            clock=lambda: now,
+            clock=clock,
         )
     )
     try:
         async with asyncio.timeout(60):
             await ready.wait()
-            seen = {await served(port, trust)}
-            context = ssl.create_default_context(cafile=trust.path(CA))
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            await reader.readline()
-            await writer.start_tls(context)
-            # Time passes, or the clock is set: it may have been wrong when the broker started.
-            for step in (60.0, 1e8, -1e8):
-                now += step
-                while (found := await served(port, trust)) in seen:
-                    await asyncio.sleep(0.05)
-                seen.add(found)
-            assert not reader.at_eof()
-            writer.close()
+        yield
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_broker_that_runs_on_gets_new_certificates_and_keeps_its_connections(
+    trust: Trust, tmp_path: Path
+) -> None:
+    port, now = free_port(), 1.7e9
+    async with renewing(trust, tmp_path, port, lambda: now), asyncio.timeout(60):
+        seen = {await served(port, trust)}
+        context = ssl.create_default_context(cafile=trust.path(CA))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        await writer.start_tls(context)
+        # Time passes, or the clock is set: it may have been wrong when the broker started.
+        for step in (60.0, 1e8, -1e8):
+            now += step
+            while (found := await served(port, trust)) in seen:
+                await asyncio.sleep(0.05)
+            seen.add(found)
+        assert not reader.at_eof()
+        writer.close()
     assert not naming(tmp_path)
 
 
@@ -168,37 +174,19 @@ async def test_a_broker_whose_certificate_can_not_be_written_runs_on(
     trust: Trust, tmp_path: Path
 ) -> None:
     port, now = free_port(), 1.7e9
-    plan = own_plan(tmp_path, trust.path(CA), f"127.0.0.1:{port}", "server", None)
-    ready = asyncio.Event()
-    running = asyncio.create_task(
-        command.run(
-            trust,
-            plan,
-            ["127.0.0.1"],
-            ready.set,
-            renew_every=60,
-            look_every=0.05,
-            clock=lambda: now,
-        )
-    )
-    try:
-        async with asyncio.timeout(60):
-            await ready.wait()
-            first = await served(port, trust)
-            key = tmp_path / "server.key"
-            key.unlink()
-            key.mkdir()
-            with capture_logs() as logs:
-                now += 60
-                while not any("not renewed" in entry["event"] for entry in logs):
-                    await asyncio.sleep(0.05)
-            assert await served(port, trust) == first
-            key.rmdir()
-            while await served(port, trust) == first:
+    async with renewing(trust, tmp_path, port, lambda: now), asyncio.timeout(60):
+        first = await served(port, trust)
+        key = tmp_path / "server.key"
+        key.unlink()
+        key.mkdir()
+        with capture_logs() as logs:
+            now += 60
+            while not any("not renewed" in entry["event"] for entry in logs):
                 await asyncio.sleep(0.05)
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
+        assert await served(port, trust) == first
+        key.rmdir()
+        while await served(port, trust) == first:
+            await asyncio.sleep(0.05)
 
 
 def test_a_broker_ends_with_the_command_and_starts_again_with_what_it_has(tmp_path: Path) -> None:
