@@ -1,5 +1,6 @@
 """Fixtures for the real parts that all tiers share: registries and engines of both kinds."""
 
+import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests.testing.engine import Engine, EngineKind, running_engines, why_missing
 from tests.testing.podman import Podman
 from tests.testing.pool import Pool
+from tests.testing.preloaded import Preloaded
+from tests.testing.process import TowlineProcess
 from tests.testing.registry import Registry
 
 # Whoever starts the tests in the background, or under nohup, ignores these, which programs inherit.
@@ -49,6 +52,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if notice:
         terminalreporter.section("incomplete", red=True, bold=True)
         terminalreporter.line(notice, red=True, bold=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _preloaded() -> Iterator[None]:
+    """Controllers and agents are forked from one process that has imported them."""
+    with contextlib.closing(Preloaded()) as TowlineProcess.preloaded:
+        yield
 
 
 @pytest.fixture(scope="session")

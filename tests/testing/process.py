@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.testing.ports import listening
+from tests.testing.preloaded import Forked, Preloaded, forkable
 
 # A parent-death signal follows the *thread* that forked, not the process: started from a worker
 # thread, a program would die with that worker. This one thread lives as long as the interpreter.
@@ -73,7 +74,7 @@ class Process:
         merged = {**os.environ, **changes}
         self._env = {key: value for key, value in merged.items() if value is not None}
         self._cwd = cwd
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Forked | None = None
         self._seen = 0
 
     def __enter__(self) -> Self:
@@ -89,19 +90,22 @@ class Process:
         if self.running:
             raise Failed(f"{self.name} is running already")
         self._seen = len(self.stdout)
+        with self.stdout_path.open("ab") as out, self.stderr_path.open("ab") as err:
+            self._popen = self._launch(out.fileno(), err.fileno())
+
+    def _launch(self, stdout: int, stderr: int) -> subprocess.Popen[bytes] | Forked:
         setpriv = shutil.which("setpriv")
         prefix = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-        with self.stdout_path.open("ab") as out, self.stderr_path.open("ab") as err:
-            self._popen = _spawner.submit(
-                subprocess.Popen,
-                [*prefix, *self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-            ).result()
+        return _spawner.submit(
+            subprocess.Popen,
+            [*prefix, *self.command],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=self._env,
+            cwd=self._cwd,
+            start_new_session=True,
+        ).result()
 
     @property
     def pid(self) -> int:
@@ -198,6 +202,8 @@ class Process:
         ]
 
     def _descends(self, entry: Path) -> bool:
+        if isinstance(self._popen, Forked) and int(entry.name) == self._popen.pid:
+            return self.running
         try:
             environment = (entry / "environ").read_bytes()  # empty for a zombie
         except OSError:
@@ -230,8 +236,10 @@ class TowlineProcess(Process):
     """`towline` with some arguments, as a process of its own.
 
     Takes no configuration from this process's environment: every TOWLINE_… variable is removed
-    unless `env` sets it.
+    unless `env` sets it. A controller and an agent are forked from `preloaded` where it is set.
     """
+
+    preloaded: ClassVar[Preloaded | None] = None
 
     def __init__(
         self,
@@ -247,6 +255,14 @@ class TowlineProcess(Process):
         script = Path(sys.executable).with_name("towline")
         super().__init__(
             name, [script, *arguments], logs=logs, env={**inherited, **(env or {})}, cwd=cwd
+        )
+
+    def _launch(self, stdout: int, stderr: int) -> subprocess.Popen[bytes] | Forked:
+        arguments = self.command[1:]
+        if self.preloaded is None or not forkable(arguments, self._env):
+            return super()._launch(stdout, stderr)
+        return self.preloaded.start(
+            arguments, stdout=stdout, stderr=stderr, env=self._env, cwd=self._cwd
         )
 
     def run(self, *, timeout: float = 60.0) -> int:
