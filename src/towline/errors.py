@@ -69,7 +69,7 @@ class Unauthorized(TowlineError):
 
 
 class Forbidden(TowlineError):
-    """The token is good, but lacks a permission."""
+    """The token is good, but lacks a permission, or what is asked is allowed to nobody."""
 
     code = 403
 

@@ -1,7 +1,7 @@
 """Towline itself: broker, controller and agents, each a process of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ LABELS = {WEB_1: "group:web.dev.eu", WEB_2: "group:web.prod", DB_1: "group:websi
 
 @dataclass(frozen=True)
 class NodePlan:
-    """A node to be: its name, its engine's URL and its labels."""
+    """A node to be: its name, its engine's URL, its labels, and its agent's own environment."""
 
     hostname: str
     engine: str = NO_ENGINE
     labels: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Cluster(Assembly):
@@ -80,6 +81,7 @@ class Cluster(Assembly):
         login: Sequence[str],
         name: str | None = None,
         nats: str | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> TowlineProcess:
         name = name or part
         process = TowlineProcess(
@@ -89,7 +91,7 @@ class Cluster(Assembly):
             *arguments,
             logs=self.directory,
             name=name,
-            env=self._env,
+            env={**self._env, **(env or {})},
         )
         return self._parts.enter_context(process)
 
@@ -105,6 +107,7 @@ class Cluster(Assembly):
             login=self.broker.login_of(plan.hostname),
             name=f"agent-{plan.hostname}",
             nats=nats,
+            env=plan.env,
         )
         self.agents[plan.hostname] = agent
         return agent

@@ -158,8 +158,10 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     from towline.agent.docker.engine import Engine
     from towline.agent.docker.provider import DockerProvider
     from towline.agent.docker.pull.docker_config import DockerConfiguration, default_path
+    from towline.runtime.registries import Registries
 
     url, min_free = _engine(settings.engine), settings.share("min_free")
+    registries = Registries.of(settings.registries)
     if url is None:
         return []
     path = Path(settings.docker_config) if settings.docker_config else default_path()
@@ -173,6 +175,7 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
             configuration=None if path is None else DockerConfiguration(path),
             min_free=min_free,
             max_pulls=settings.max_pulls,
+            registries=registries,
         )
     ]
 
@@ -261,6 +264,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     from towline.controller.http.server import bind
     from towline.runtime import state_directory, supervisor
     from towline.runtime.process import print_line, run
+    from towline.runtime.registries import Registries
     from towline.trust import keys as trust_keys
 
     flags["labels"] = list(flags["labels"])
@@ -275,6 +279,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     limits_of(settings)
     _labels(settings.labels)
     _engine(settings.engine)
+    Registries.of(settings.registries)
     state_directory.hostname(settings.hostname)
     machine = state_directory.machine_id(directory, settings.machine_id)
     local.token_keys(settings, directory)
@@ -346,6 +351,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     from towline.controller.http.limits import limits_of
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
+    from towline.runtime.registries import Registries
 
     lock = state_directory.Lock(directory, "controller")
     host, port = address_of(settings.listen)
@@ -367,6 +373,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,
         limits=limits_of(settings),
+        registries=Registries.of(settings.registries),
     )
 
     async def serve() -> None:

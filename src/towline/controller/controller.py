@@ -45,6 +45,7 @@ from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
 from towline.controller.questions import Questions
+from towline.controller.registries import AllowedRegistries
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases
@@ -60,6 +61,7 @@ from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
+from towline.runtime.registries import ALL, Registries
 from towline.trust.signing import Signer
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
@@ -86,6 +88,7 @@ class Options(msgspec.Struct, frozen=True):
         heartbeat: seconds between two heartbeats of a node in a small fleet.
         audiences: those whose tokens are taken, beside tokens that name none.
         limits: what one client may take.
+        registries: those that images may come from.
     """
 
     host: str
@@ -105,6 +108,7 @@ class Options(msgspec.Struct, frozen=True):
     audiences: list[str] = []
     clients: list[ClientKey] = []
     limits: Limits = Limits()
+    registries: Registries = ALL
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -178,12 +182,14 @@ class Controller:
             revoked=self.tokens.is_revoked,
         )
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
+        self.registries = AllowedRegistries(options.registries)
         self.submitter = Submitter(
             *(self.journal, index, self.open, self.fleet, self.keys, self.job_credentials),
             *(self.waiting, self.lookup, self.runner, self.reads),
             expires=options.expires,
             retention=options.retention.age,
             settled=self.presence.settled,
+            check=self.registries.check_job,
         )
         self.steering = Steering(
             *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)

@@ -96,9 +96,11 @@ async def put(
     elif password and not username:
         problem = "it has a password, but no user name"
     else:
+        registry = parse_registry(host)
+        context.controller.registries.check(registry)
         credential = Credential(username or "", password or "", identity_token or "")
         stored, new = await context.controller.credentials.put(
-            parse_registry(host), credential, context.caller.subject
+            registry, credential, context.caller.subject
         )
         context.status = 201 if new else 200
         return _view(context, stored)

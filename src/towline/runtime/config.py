@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time on a node.
         docker_config: the file with the node's own Docker configuration, or `none`.
+        registries: patterns of those that images may come from; None for all.
         facts: the directory with the node's custom facts.
         hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
@@ -102,6 +103,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     min_free: str = "1GiB,5%"
     max_pulls: Annotated[int, msgspec.Meta(ge=1)] = 3
     docker_config: str | None = None
+    registries: list[str] | None = None
     facts: str = "/etc/towline/facts.d"
     hostname: str | None = None
     machine_id: str | None = None
@@ -157,7 +159,7 @@ def load(path: str | None, **flags: Any) -> Settings:
         text = sources.variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name in ("roles", "token_keys"):
             continue
-        if field.type == list[str]:
+        if field.type in (list[str], list[str] | None):
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             values[field.encode_name] = text

@@ -18,7 +18,7 @@ from towline.agent.docker.pull.releases import Releases
 from towline.agent.docker.pull.resolution import Resolution
 from towline.agent.docker.pull.slots import MAX_PULLS
 from towline.agent.provider import Context, Task
-from towline.errors import TaskFailed
+from towline.errors import TaskFailed, sentence
 from towline.operations.docker import (
     DOCKER,
     Container,
@@ -27,9 +27,10 @@ from towline.operations.docker import (
     Pulled,
     Resolve,
 )
+from towline.runtime.registries import ALL, Registries
 from towline.units import Share
 from towline.wire.platform import Platform
-from towline.wire.reference import Reference
+from towline.wire.reference import Reference, parse_registry
 
 _STATES: dict[ContainerState, str] = {
     "running": "running",
@@ -52,6 +53,7 @@ class DockerProvider:
         configuration: the node's Docker configuration; None where it is to be left alone.
         min_free: how much of the disk with the engine's images pulls leave free.
         max_pulls: how many pulls run at a time.
+        registries: those that images may come from, by the node's own settings.
     """
 
     capability = DOCKER.name
@@ -65,10 +67,12 @@ class DockerProvider:
         configuration: DockerConfiguration | None,
         min_free: Share = MIN_FREE,
         max_pulls: int = MAX_PULLS,
+        registries: Registries = ALL,
     ) -> None:
         self.offered = named
         self.trouble = "not asked yet"
         self._engine = engine
+        self._registries = registries
         releases = Releases(context.questions, context.now)
         hooks = [
             Credentials(releases, context.key, configuration),
@@ -91,7 +95,7 @@ class DockerProvider:
 
     def serve(self, task: Task) -> TaskDocker:
         """Return what operations are given for one task."""
-        return TaskDocker(self._engine, self._pulls, task)
+        return TaskDocker(self._engine, self._pulls, task, self._registries)
 
     async def close(self) -> None:
         """Close the connections to the engine."""
@@ -101,10 +105,11 @@ class DockerProvider:
 class TaskDocker:
     """A Docker Engine for one task; see `towline.operations.docker.Docker`."""
 
-    def __init__(self, engine: Engine, pulls: Pulls, task: Task) -> None:
+    def __init__(self, engine: Engine, pulls: Pulls, task: Task, registries: Registries) -> None:
         self._engine = engine
         self._pulls = pulls
         self._task = task
+        self._registries = registries
 
     async def pull(
         self,
@@ -117,6 +122,13 @@ class TaskDocker:
         platform: Platform | None,
     ) -> Pulled:
         """Pull an image, together with all tasks of this node that want the same."""
+        problem = self._registries.problem(parse_registry(image.domain))
+        if problem is not None:
+            raise TaskFailed(
+                f"{sentence('This node takes no image from that registry', problem)}.",
+                "The setting registries of its agent says from which ones it does",
+                status=403,
+            )
         order = Order.of(self._task, image, retries, stall_timeout, policy, resolve, platform)
         return await self._pulls.pull(order, self._task)
 

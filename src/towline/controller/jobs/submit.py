@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from towline.controller.rollout.rule import decide
 from towline.controller.rollout.runner import Runner
 from towline.controller.rollout.view import FleetView
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NoNodes, TowlineError
-from towline.operation import Effect, Operation
+from towline.operation import AnyOperation, Effect, Operation
 from towline.options import JobOptions, RunOptions
 from towline.runtime.pauses import within
 from towline.units import parse_duration, timestamp
@@ -127,6 +128,7 @@ class Submitter:
         expires: seconds within which a job that is kept for nodes that are away must be begun.
         retention: seconds that the journal keeps jobs.
         settled: awaited before any request asks who is here.
+        check: raises `Forbidden` for an operation that is not to be done with its parameters.
         settled_within: seconds; see the constant.
     """
 
@@ -146,6 +148,7 @@ class Submitter:
         expires: float,
         retention: float,
         settled: asyncio.Event,
+        check: Callable[[AnyOperation, Mapping[str, Any]], None],
         settled_within: float = SETTLED_WITHIN,
     ) -> None:
         self._journal = journal
@@ -162,6 +165,7 @@ class Submitter:
         self._expires = expires
         self._retention = retention
         self._settled = settled
+        self._check = check
         self._settled_within = settled_within
 
     async def run(
@@ -184,7 +188,7 @@ class Submitter:
 
         Raises:
             InvalidRequest, NoNodes: the target means no node that could do it.
-            Forbidden: what is asked is not wholly inside of what the caller may do.
+            Forbidden: what is asked is not wholly inside of what the caller may do, or nobody may.
             Conflict: the request's key came with another request before.
             BrokerUnreachable: the job may not have been stored; `job_id` says which.
         """
@@ -193,6 +197,7 @@ class Submitter:
             kept = await self._keys.find(request.caller, request.key, request.digest)
             if kept is not None and (found := await self._made(request, kept, wait)) is not None:
                 return found
+        self._check(request.operation, request.parameters)
         await self._until_settled()
         job = self._job(request, self._plan(request))
         if request.key is not None:

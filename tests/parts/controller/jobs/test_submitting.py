@@ -87,6 +87,7 @@ def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) 
         expires=3600.0,
         retention=86400.0,
         settled=settled,
+        check=controller.registries.check_job,
         settled_within=0.05,
     )
 

@@ -19,6 +19,7 @@ from towline.errors import TaskFailed
 from towline.operations import docker
 from towline.operations.docker import Pulled
 from towline.runtime.keys import KEY_BYTES, NodeKey
+from towline.runtime.registries import ALL
 from towline.wire.event import Lead
 from towline.wire.job import Job
 from towline.wire.platform import Platform
@@ -174,7 +175,7 @@ async def test_a_task_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
 ) -> None:
     engine = Scripted()
     pulls = Asked(engine)
-    served = TaskDocker(engine, pulls, a_task(msgspec.structs.replace(JOB, **job), **task))
+    served = TaskDocker(engine, pulls, a_task(msgspec.structs.replace(JOB, **job), **task), ALL)
     arm = Platform.parse("linux/arm64/v8")
     await served.pull(
         reference,
