@@ -40,12 +40,14 @@ class Change(msgspec.Struct, Generic[T], frozen=True):
     """A value of a key, as `Bucket.follow` comes upon it.
 
     Attributes:
+        sequence: its place in the bucket.
         stored: seconds since 1970, by the broker's clock.
         live: whether it was stored while the bucket was followed, not before.
     """
 
     key: str
     value: T
+    sequence: int
     stored: float
     live: bool
 
@@ -228,7 +230,7 @@ class Bucket(Generic[T]):
                 key = self._key(message.subject)
                 value = self._read(key, message.data)
                 if value is not None:
-                    yield Change(key, value, message.time, live)
+                    yield Change(key, value, message.sequence, message.time, live)
             if not live and (message is None or message.pending == 0):
                 live = True
                 all_read()

@@ -41,6 +41,7 @@ from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.members import Members
 from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
@@ -139,9 +140,12 @@ class Controller:
         self.index = index
         self.journal = Journal(self.jetstream)
         self.fleet = Fleet()
+        self.members = Members(self.jetstream, self.fleet)
         signer = options.signer
         self.presence = Presence(
-            *(self.fleet, nodes, self.jetstream, signer), interval=options.heartbeat
+            *(self.fleet, nodes, self.jetstream, signer),
+            interval=options.heartbeat,
+            members_known=self.members.known,
         )
         self.open = OpenJobs()
         self.indexer = Indexer(self.jetstream, index, self.open, retention=options.retention.age)
@@ -205,7 +209,7 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns),
-                        *(self.lease, self.tokens),
+                        *(self.lease, self.tokens, self.members),
                     )
                 ),
                 # Last: it takes what room is left.
@@ -233,6 +237,7 @@ class Controller:
             for part in (
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
+                self.members,
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

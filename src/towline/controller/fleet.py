@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import structlog
 
 from towline.controller.moment import LocalClock, Moment
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
+from towline.wire.member import NAMELESS, MemberRecord
 from towline.wire.node import Heartbeat, NodeState, Registration
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 
@@ -108,6 +110,7 @@ class Fleet:
         self._here: set[str] = set()
         self._by_hostname: dict[str, set[str]] = {}
         self._states: dict[str, NodeState] = {}
+        self._records: dict[str, MemberRecord] = {}
         self._sorted: list[Member] | None = None
 
     def subscribe(self, changed: Callable[[set[str]], None]) -> None:
@@ -124,12 +127,35 @@ class Fleet:
 
     # What becomes known
 
+    def counted(self, registration: Registration) -> Registration:
+        """Return what counts of a registration.
+
+        Of a node that came by an invite hostname, labels and key are what its record says.
+        """
+        record = self._records.get(registration.machine)
+        if record is None:
+            return registration
+        return msgspec.structs.replace(
+            registration,
+            hostname=record.hostname,
+            labels=record.labels,
+            public_key=record.public_key,
+        )
+
+    def enrol(self, record: MemberRecord) -> None:
+        """Take what controllers keep of a node that came by an invite."""
+        self._records[record.machine] = record
+        member = self._members.get(record.machine)
+        if member is not None:
+            self.register(member.registration)
+
     def register(self, registration: Registration) -> None:
         """Take what a node is.
 
         Raises:
             InvalidTarget: a label of it is none.
         """
+        registration = self.counted(registration)
         machine = registration.machine
         member = Member(registration)
         old = self._members.get(machine)
@@ -270,6 +296,8 @@ class Fleet:
     def _named(self, hostname: str) -> Member:
         """Return the node of this hostname; of several the one that is here.
 
+        One that came by an invite has its name for itself: no other can take it by saying so.
+
         Raises:
             InvalidRequest: there is none, or several, of which not just one is here.
         """
@@ -279,6 +307,8 @@ class Fleet:
                 f"No registered node is called {hostname!r}.",
                 "GET /agent, or towline nodes, lists those that are registered",
             )
+        invited = [each for each in machines if self._is_invited(each)]
+        machines = invited or machines
         here = [machine for machine in machines if self._members[machine].here]
         found = machines if len(machines) == 1 else here
         if len(found) != 1:
@@ -288,6 +318,10 @@ class Fleet:
                 f"Their machine ids: {', '.join(machines)}",
             )
         return self._members[found[0]]
+
+    def _is_invited(self, machine: str) -> bool:
+        record = self._records.get(machine)
+        return record is not None and record.state not in NAMELESS
 
     def resolve(self, target: Target) -> list[Member]:
         """Return the nodes that `target` means; for `_any`, all of which one is to act.

@@ -59,6 +59,7 @@ class Presence:
         stream: that to the journal's.
         signer: signs what is sent.
         interval: seconds between heartbeats in a small fleet.
+        members_known: set once it is known which nodes came by an invite; None for no such nodes.
         look_every, late, grace: seconds; see the constants.
     """
 
@@ -70,6 +71,7 @@ class Presence:
         signer: Signer,
         *,
         interval: float = INTERVAL,
+        members_known: asyncio.Event | None = None,
         look_every: float = LOOK_EVERY,
         late: float = LATE,
         grace: float = GRACE,
@@ -78,6 +80,7 @@ class Presence:
         self._nodes = nodes
         self._signer = signer
         self._interval = interval
+        self._members_known = members_known
         self._look_every = look_every
         self._late = late
         self._grace = grace
@@ -128,6 +131,8 @@ class Presence:
                 group.create_task(keep_running(name, run))
 
     async def _follow_registrations(self) -> None:
+        if self._members_known is not None:
+            await self._members_known.wait()  # they say what counts of a registration
         follow = self._registrations.follow(all_read=self._known.set)
         async for change in follow:
             try:
@@ -166,7 +171,7 @@ class Presence:
             return Answer(time.time(), error=error, again=True)
         known = self._fleet.get(registration.machine)
         since = time.time() if known is None else known.registration.registered
-        registration = msgspec.structs.replace(registration, registered=since)
+        registration = msgspec.structs.replace(self._fleet.counted(registration), registered=since)
         if known is None or known.registration != registration:
             try:
                 await self._registrations.put(registration.machine, registration)

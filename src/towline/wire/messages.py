@@ -13,6 +13,7 @@ from towline.wire.decoding import DEEPEST, Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.fields import Name, Text
 from towline.wire.job import Job
+from towline.wire.member import MemberRecord
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration
 from towline.wire.progress import TaskProgress
 from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Refresh, Release
@@ -158,13 +159,23 @@ def registration(subject: str, data: bytes) -> Registration:
 
 def checked(found: Registration) -> Registration:
     """Return a registration whose hostname and labels are such; raises as `report`."""
+    _check_names(found)
+    return found
+
+
+def checked_member(found: MemberRecord) -> MemberRecord:
+    """Return a member's record whose hostname and labels are such; raises as `report`."""
+    _check_names(found)
+    return found
+
+
+def _check_names(found: Registration | MemberRecord) -> None:
     try:
         parse_hostname(found.hostname)
         for key, value in found.labels.items():
             parse_label(f"{key}:{value}")
     except InvalidTarget as error:
         raise Unreadable(str(error)) from error
-    return found
 
 
 def progress(subject: str, data: bytes) -> tuple[str, TaskProgress]:

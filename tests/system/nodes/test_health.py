@@ -16,7 +16,7 @@ from towline.client import Client
 from towline.endpoints import health
 
 NO_ENGINE = "no reachable node has a Docker Engine"
-BUCKETS = {"cooldowns", "credentials", "leases", "nodes", "requests", "states", "tokens"}
+BUCKETS = {"cooldowns", "credentials", "leases", "members", "nodes", "requests", "states", "tokens"}
 
 
 def status(cluster: Cluster, code: int) -> dict[str, Any]:

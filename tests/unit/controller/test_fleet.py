@@ -10,6 +10,7 @@ from towline.controller.fleet import Fleet, Member
 from towline.controller.moment import LocalClock
 from towline.errors import InvalidRequest, NoNodes, TowlineError
 from towline.wire.job import new_id
+from towline.wire.member import MemberRecord
 from towline.wire.node import Heartbeat, NodeState, Registration, pack
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_target
 
@@ -282,3 +283,43 @@ def test_what_a_node_can_do_is_what_its_heartbeat_says() -> None:
 def test_a_node_that_never_sent_a_heartbeat_is_away_since_its_start() -> None:
     member = Member(registration("a", "web-01", started=1_700_000_000.0))
     assert member.absence == "not reachable since 2023-11-14T22:13:20.000Z"
+
+
+def member_record(machine: str, hostname: str, labels: dict[str, str]) -> MemberRecord:
+    return MemberRecord(
+        *(machine, "U" + "A" * 55, "its key", hostname, "accepted", "i1"),
+        *(LONG_AGO, "ann", LONG_AGO),
+        labels=labels,
+    )
+
+
+def test_what_a_node_that_came_by_an_invite_says_of_its_name_and_labels_does_not_count() -> None:
+    fleet = a_fleet([registration("m1", "db-01", {"group": "db"})])
+    fleet.enrol(member_record("m1", "web-01", {"group": "web"}))
+    for claimed in ("db-01", "web-02"):
+        fleet.register(registration("m1", claimed, {"group": "db", "rack": "r1"}))
+        assert resolved(fleet, Hostname("web-01")) == ["m1"]
+        assert resolved(fleet, Hostname(claimed)) is InvalidRequest
+        assert resolved(fleet, Label("group", "web")) == ["m1"]
+        assert resolved(fleet, Label("group", "db")) is InvalidRequest
+        assert resolved(fleet, Label("rack", "r1")) is InvalidRequest
+        assert fleet.public_key("m1") == "its key"
+
+
+def test_a_node_that_is_renamed_and_labelled_anew_is_known_by_that_at_once() -> None:
+    fleet = a_fleet([registration("m1", "web-01")])
+    fleet.enrol(member_record("m1", "web-01", {}))
+    beat(fleet, "m1")
+    fleet.enrol(member_record("m1", "web-02", {"group": "db"}))
+    assert resolved(fleet, Hostname("web-01")) is InvalidRequest
+    assert resolved(fleet, Hostname("web-02")) == resolved(fleet, Label("group", "db")) == ["m1"]
+    assert fleet.is_here("m1")
+
+
+def test_nobody_takes_the_name_of_a_node_that_came_by_an_invite_and_is_away() -> None:
+    fleet = a_fleet([registration("m1", "web-01"), registration("m2", "web-01")])
+    beat(fleet, "m2")
+    assert resolved(fleet, Hostname("web-01")) == ["m2"]
+    fleet.enrol(member_record("m1", "web-01", {}))
+    assert resolved(fleet, Hostname("web-01")) == ["m1"]
+    assert fleet.one("web-01").machine == "m1"

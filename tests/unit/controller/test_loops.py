@@ -27,7 +27,7 @@ SETTINGS = Settings(["nats://127.0.0.1:1"])
 LOOPS = {
     *("storage", "indexer of CHANGES", "indexer of READS", "registrations", "states"),
     *("heartbeats", "cooldowns", "service", "answers", "progress", "jobcredentials"),
-    *("receipts", "runner", "asking for heartbeats"),
+    *("receipts", "runner", "asking for heartbeats", "members"),
 }
 
 
@@ -75,6 +75,7 @@ async def test_every_loop_of_a_controller_begins_anew_whatever_is_raised_in_it(
         # What follows is begun once there is what it needs.
         controller.storage.ready.set()
         controller.service.able.set()
+        controller.members.known.set()
         controller.presence._known.set()
         job = Job(JOB, "x", {}, "_any", "c", 1e9, 2e9, plan=[])
         controller.open.add(job)

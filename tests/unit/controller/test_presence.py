@@ -16,6 +16,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.presence import MOST_HEARTBEATS, Presence
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
+from towline.wire.member import MemberRecord
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.release import BeatNow
 from towline.wire.report import Answer
@@ -72,6 +73,18 @@ async def test_a_node_is_registered_once_and_answered_with_its_interval() -> Non
     await world.register(msgspec.structs.replace(REGISTRATION, hostname="web-02", registered=1e9))
     assert [registration.registered for _, registration in world.journal.stored] == [since] * 2
     assert world.fleet.one("web-02").machine == "a"
+
+
+async def test_of_a_node_that_came_by_an_invite_is_stored_what_its_record_says() -> None:
+    world = World()
+    world.fleet.enrol(
+        MemberRecord("a", "U" + "A" * 55, "key", "db-01", "accepted", "i1", NOW, "ann", NOW)
+    )
+    for claimed in ("web-01", "web-02"):
+        said = msgspec.structs.replace(REGISTRATION, hostname=claimed, labels={"group": "web"})
+        assert (await world.register(said)).error == ""
+    ((_, stored),) = world.journal.stored
+    assert (stored.hostname, stored.labels, stored.public_key) == ("db-01", {}, "key")
 
 
 async def test_what_could_not_be_stored_is_to_be_sent_again() -> None:

@@ -1,0 +1,204 @@
+"""The nodes that came in by an invite, as all controllers know them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+
+import structlog
+
+from towline.broker.answers import WrongLastSequence
+from towline.broker.bucket import Bucket, Entry
+from towline.broker.jetstream import JetStream
+from towline.controller.fleet import Fleet
+from towline.errors import BrokerError, Conflict, NotFound
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.member import NAMELESS, REMOVED, MemberRecord
+
+log = structlog.get_logger()
+
+BUCKET = "members"
+MAX_FOLLOWERS = 1000
+"""Controllers that may follow the bucket at a time."""
+REMEMBERED_FOR = 86400.0
+"""Seconds for which is kept that a node was removed: all controllers learn of it meanwhile."""
+PRUNED_AT_ONCE = 100
+"""Records of removed nodes that are forgotten whenever one changes, at most."""
+
+
+def _key(hostname: str) -> str:
+    # The key is the name, so that the broker itself lets no two members have the same.
+    return hashlib.sha256(hostname.lower().encode()).hexdigest()
+
+
+class Members:
+    """The records of members: stored once for all controllers, and followed by each.
+
+    Args:
+        fleet: learns of each record.
+    """
+
+    def __init__(self, jetstream: JetStream, fleet: Fleet) -> None:
+        self._bucket = Bucket(jetstream, BUCKET, MemberRecord, max_consumers=MAX_FOLLOWERS)
+        self._fleet = fleet
+        self._records: dict[str, MemberRecord] = {}
+        self._sequences: dict[str, int] = {}
+        """The places in the bucket of these records."""
+        self._owners: dict[str, str] = {}
+        """Machine ids by the keys of the bucket."""
+        self._listeners: list[Callable[[MemberRecord], None]] = []
+        self.known = asyncio.Event()
+        """Set once this controller has read all records that were there when it was started."""
+
+    async def create(self, replicas: int) -> None:
+        """Make the bucket where it doesn't exist; raises as `Bucket.create`."""
+        await self._bucket.create(replicas)
+
+    async def run(self) -> None:
+        """Learn of all members, and of each change at whichever controller, for ever."""
+        async for change in self._bucket.follow(self.known.set):
+            try:
+                self._take(change.key, messages.checked_member(change.value), change.sequence)
+            except Unreadable as error:
+                self._bucket.count_unreadable(change.key, error)
+            if change.live:
+                await self._prune()
+
+    def subscribe(self, changed: Callable[[MemberRecord], None]) -> None:
+        """Have `changed` called with each record as it becomes known, at this controller too."""
+        self._listeners.append(changed)
+
+    def _take(self, key: str, record: MemberRecord, sequence: int) -> None:
+        self._owners[key] = record.machine
+        if sequence <= self._sequences.get(record.machine, 0):
+            return
+        self._sequences[record.machine] = sequence
+        self._records[record.machine] = record
+        self._fleet.enrol(record)
+        for changed in self._listeners:
+            changed(record)
+
+    # Questions
+
+    def get(self, machine: str) -> MemberRecord | None:
+        """Return the record of a machine id; None where it is no member's."""
+        return self._records.get(machine)
+
+    def named(self, hostname: str) -> MemberRecord | None:
+        """Return the member of this hostname, None where the name is free."""
+        key = _key(hostname)
+        record = self._records.get(self._owners.get(key, ""))
+        return record if record is not None and _has(record, key) else None
+
+    def all(self) -> list[MemberRecord]:
+        """Return all records but those of removed nodes, by hostname."""
+        found = [record for record in self._records.values() if record.state != REMOVED]
+        return sorted(found, key=lambda record: record.hostname)
+
+    # Changes
+
+    async def add(self, record: MemberRecord) -> MemberRecord:
+        """Store a new member; return its record.
+
+        Raises:
+            Conflict: another member has its hostname.
+            BrokerRefused: it was not stored.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        key = _key(record.hostname)
+        return await self._put(key, record, await self._bucket.get(key))
+
+    async def change(
+        self, machine: str, alter: Callable[[MemberRecord], MemberRecord]
+    ) -> MemberRecord:
+        """Store what `alter` makes of a member's newest record; return that.
+
+        Args:
+            alter: it may be called again with a newer record, and may raise to leave it as it is.
+                Another hostname takes the place of the old one.
+
+        Raises:
+            NotFound: it is no member's machine id.
+            Conflict: another member has the new hostname, or this one got another a moment ago.
+            BrokerRefused: it was not stored.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        while True:
+            known = self.get(machine)
+            if known is None:
+                raise NotFound(f"No node that came by an invite has the machine id {machine!r}.")
+            key = _key(known.hostname)
+            entry = await self._bucket.get(key)
+            record = None if entry is None else entry.value
+            if entry is None or record is None or record.machine != machine:
+                raise Conflict(
+                    f"The node {known.hostname!r} was renamed or removed a moment ago.", "Try again"
+                )
+            altered = alter(record)
+            renamed = _key(altered.hostname)
+            if renamed != key:
+                stored = await self._put(renamed, altered, await self._bucket.get(renamed))
+                # Until this is done the old name leads nowhere: the newer record counts.
+                await self._bucket.purge(key, up_to=entry.sequence)
+                return stored
+            if altered == record:
+                return record
+            try:
+                sequence = await self._bucket.put(key, altered, last=entry.sequence)
+            except WrongLastSequence:
+                continue
+            self._take(key, altered, sequence)
+            return altered
+
+    async def _put(
+        self, key: str, record: MemberRecord, entry: Entry[MemberRecord] | None
+    ) -> MemberRecord:
+        found = None if entry is None else entry.value
+        last = 0
+        if entry is not None and found is not None:
+            last = entry.sequence
+            # One that was renamed since then has left its old name behind for a moment.
+            renamed = last < self._sequences.get(found.machine, 0)
+            if _has(self._records[found.machine] if renamed else found, key):
+                raise _taken(record.hostname)
+        try:
+            sequence = await self._bucket.put(key, record, last=last)
+        except WrongLastSequence as error:
+            entry = await self._bucket.get(key)
+            if entry is None or entry.value != record:
+                raise _taken(record.hostname) from error
+            sequence = entry.sequence  # an attempt whose acknowledgement was lost
+        self._take(key, record, sequence)
+        return record
+
+    async def _prune(self) -> None:
+        """Forget removed nodes, here and at the broker; another controller may come first."""
+        before = time.time() - REMEMBERED_FOR
+        over = [
+            record
+            for record in self._records.values()
+            if record.state == REMOVED and record.changed < before
+        ]
+        try:
+            for record in over[:PRUNED_AT_ONCE]:
+                key = _key(record.hostname)
+                if self._owners.get(key) == record.machine:
+                    await self._bucket.purge(key)
+                    del self._owners[key]
+                del self._records[record.machine], self._sequences[record.machine]
+        except BrokerError as error:
+            log.warning("removed nodes not forgotten yet", reason=error.details)
+
+
+def _has(record: MemberRecord, key: str) -> bool:
+    return record.state not in NAMELESS and _key(record.hostname) == key
+
+
+def _taken(hostname: str) -> Conflict:
+    return Conflict(
+        f"Another node is called {hostname!r}.",
+        "Choose another name, or remove that node; towline nodes lists them",
+    )
