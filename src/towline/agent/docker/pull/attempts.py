@@ -29,10 +29,10 @@ log = structlog.get_logger()
 FIRST_PAUSE = 2.0
 """Seconds that the pause after the first attempt is at most; it doubles with each."""
 LONGEST_PAUSE = 120.0
-DISCARDED_AFTER = 1.0
+DISCARDED_AFTER = 3.0
 """Seconds that a containerd image store is given, beyond the pause, to throw a layer away that came
 wrong: it does with its next garbage collection, at most some 0.3 s later where there are few
-images. Until then it fails by that layer again."""
+images and the machine has time. Until then it fails by that layer again."""
 ENGINE_BACK_WITHIN = 30.0
 """Seconds that a pull waits for an engine that went away, beyond the pause: it restarts."""
 LOOK_EVERY = 0.5
