@@ -37,6 +37,8 @@ _IMPORTED = (
 )
 _AT_START = ("LD_", "PYTHON", "LC_", "LANG", "TZ", "SSL_", "MALLOC_", "GLIBC_")
 """How the names of variables begin that count only when a program starts."""
+_PATH = "PYTHONPATH"
+"""Of those the one that can be followed later."""
 _LARGEST = 1 << 20
 _SET_PARENT_DEATH_SIGNAL = 1
 
@@ -48,7 +50,11 @@ def forkable(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 def _at_start(environment: Mapping[str, str]) -> bool:
     def those(variables: Mapping[str, str]) -> dict[str, str]:
-        return {key: value for key, value in variables.items() if key.startswith(_AT_START)}
+        return {
+            key: value
+            for key, value in variables.items()
+            if key.startswith(_AT_START) and key != _PATH
+        }
 
     return those(environment) != those(os.environ)
 
@@ -159,6 +165,8 @@ def _become(wanted: Mapping[str, Any], files: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
+    path = os.environ.get(_PATH, "").split(os.pathsep)
+    sys.path[:0] = [each for each in path if each and each not in sys.path]
 
 
 def _main(descriptor: int) -> None:
