@@ -24,6 +24,7 @@ class Where(msgspec.Struct, frozen=True):
 
     url: str | None
     token: str | None
+    ca: str | None
     state: str | None
     config: str | None
 
@@ -35,8 +36,19 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
         taken: flags that the command has for something else. `--state-dir` is never among them.
     """
     options = (
-        ("url", ["--url"], None, "The controller's URL, for example http://127.0.0.1:8080."),
+        (
+            "url",
+            ["--url"],
+            None,
+            "The controller's URL, for example https://controller.example:8080.",
+        ),
         ("token", ["--token"], None, "The token. In TOWLINE_TOKEN other users can't see it."),
+        (
+            "ca",
+            ["--ca"],
+            "FILE",
+            "The certificates that sign the controller's, in place of those the system trusts.",
+        ),
         (
             "state",
             ["--state", "--state-dir"],
@@ -73,14 +85,22 @@ def duration(text: str) -> float:
 
 
 def connect(where: Where) -> Client:
-    """Return a client. URL and token come from the settings, or else from this machine's state.
+    """Return a client.
+
+    URL, token and the fleet's own CA come from the settings, or else from this machine's state.
 
     Raises:
-        InvalidConfiguration: there is no URL or no token, or one is not valid.
+        InvalidConfiguration: there is no URL or no token, one is not valid, or the CA can't be
+            read.
     """
     from towline.cli import local
     from towline.client import Client
 
-    settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
+    settings = config.load(
+        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
+    )
     url = local.url(settings) if settings.url is None else settings.url
-    return Client(url, local.token(settings) if settings.token is None else settings.token)
+    token = local.token(settings) if settings.token is None else settings.token
+    if settings.ca is not None or not url.startswith("https:"):
+        return Client(url, token, ca=settings.ca)
+    return Client(url, token, ca=local.authorities(settings))

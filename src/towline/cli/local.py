@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from towline.runtime.config import Settings
 from towline.units import parse_duration
 
 if TYPE_CHECKING:
+    import ssl
+
     from towline.controller.token_keys import ClientKey, TokenKeys
 
 TOKEN_LIFETIME = 3600.0
@@ -39,6 +42,29 @@ def url(settings: Settings) -> str:
             "No controller is named, and none runs here.",
             f"Give --url, set TOWLINE_URL, or start towline up ({error})",
         ) from error
+
+
+def authorities(settings: Settings) -> ssl.SSLContext:
+    """Return what verifies certificates: those whom the system trusts, and the fleet's own CA.
+
+    Raises:
+        InvalidConfiguration: the fleet's CA can't be read.
+    """
+    import ssl
+
+    from towline.runtime import state_directory
+
+    context = ssl.create_default_context()
+    path = directory(settings) / state_directory.API_CA
+    try:
+        # On most machines there is none, or it is another user's.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            context.load_verify_locations(path)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"The fleet's CA, {str(path)!r}, can't be read.", str(error)
+        ) from error
+    return context
 
 
 def token_keys(settings: Settings, directory: Path) -> TokenKeys:

@@ -14,6 +14,7 @@ import msgspec
 
 from towline.cli import local, part_keys
 from towline.cli.command import Command
+from towline.cli.listening import address_of, api_options, certificate, reached
 from towline.cli.options import config_option, state_option
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
-listen_option = click.option(
-    "--listen", metavar="HOST:PORT", help="The address at which the API answers."
-)
 level_option = click.option(
     "--log-level", metavar="LEVEL", help="How much is logged: debug, info, warning or error."
 )
@@ -105,25 +103,6 @@ def _labels(texts: list[str]) -> list[Label]:
         if keys.count(key) > 1:
             raise InvalidConfiguration(f"The label {key!r} is given twice.", "Leave one out")
     return labels
-
-
-def address_of(listen: str) -> tuple[str, int]:
-    """Return host and port of an address.
-
-    Raises:
-        InvalidConfiguration: it is none.
-    """
-    host, _, port = listen.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise InvalidConfiguration(
-            f"{listen!r} is no address.", "Write HOST:PORT, for example 127.0.0.1:8080"
-        )
-    return host.strip("[]"), int(port)
-
-
-def reached(listen: str) -> str:
-    """Return the address by which this machine reaches what listens, maybe on all addresses."""
-    return listen.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
 
 
 def _engine(url: str | None) -> str | None:
@@ -252,7 +231,7 @@ def start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Sett
 
 @click.command(cls=Command)
 @state_option
-@listen_option
+@api_options
 @node_options
 @config_option
 @level_option
@@ -267,7 +246,8 @@ def up(config_file: str | None, **flags: Any) -> None:
     from towline.runtime.registries import Registries
     from towline.trust import keys as trust_keys
 
-    flags["labels"] = list(flags["labels"])
+    for name in ("labels", "addresses"):
+        flags[name] = list(flags[name])
     settings, directory = start(config_file, "up", **flags)
     locks = [state_directory.Lock(directory, part) for part in ("up", "broker")]
     # Refused here, once, rather than by a child that is started again and again.
@@ -294,7 +274,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     port = probe.getsockname()[1]
     probe.close()
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    url = f"http://{reached(address)}"
+    url = f"{'https' if certificate(settings, directory) else 'http'}://{reached(address)}"
     shared = ["--state", str(directory), "--log-level", settings.log_level]
     if config_file:
         shared += ["--config", config_file]
@@ -333,7 +313,7 @@ def _with_own_logins(settings: config.Settings, directory: Path) -> config.Setti
 
 @click.command(cls=Command)
 @state_option
-@listen_option
+@api_options
 @broker_options
 @click.option(
     "--nodes-credentials", metavar="FILE", help="The login for the nodes' account of the broker."
@@ -345,6 +325,7 @@ def _with_own_logins(settings: config.Settings, directory: Path) -> config.Setti
 @level_option
 def controller(config_file: str | None, **flags: Any) -> None:
     """Run a controller, on the broker of towline broker or your own."""
+    flags["addresses"] = list(flags["addresses"])
     settings, directory = start(config_file, "controller", **flags)
     settings = _with_own_logins(settings, directory)
     from towline.controller import controller as process
@@ -374,6 +355,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         audiences=settings.token_audiences,
         limits=limits_of(settings),
         registries=Registries.of(settings.registries),
+        certificate=certificate(settings, directory),
     )
 
     async def serve() -> None:

@@ -9,8 +9,9 @@ import click
 
 from towline.cli import local
 from towline.cli.command import Command, Group
+from towline.cli.listening import address_of
 from towline.cli.options import config_option, state_option
-from towline.cli.serve import address_of, level_option, start
+from towline.cli.serve import level_option, start
 from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 from urllib.request import getproxies
 
 import httpx
@@ -14,11 +16,19 @@ MARGIN = 15.0
 """Seconds that the HTTP request may take beyond the wait that it asks for."""
 
 
-def connection(url: str, token: str) -> dict[str, Any]:
+Authorities: TypeAlias = str | os.PathLike[str] | ssl.SSLContext
+"""Who signs the certificates that are trusted: a PEM file, or what verifies them."""
+
+
+def connection(url: str, token: str, ca: Authorities | None = None) -> dict[str, Any]:
     """Return the arguments of an HTTP client of the API.
 
+    Args:
+        ca: who signs the controller's certificate; None for those whom the system trusts.
+
     Raises:
-        InvalidConfiguration: `url` or `token` is not valid; the error repeats neither.
+        InvalidConfiguration: `url` or `token` is not valid, and the error repeats neither; or `ca`
+            can't be read.
     """
     try:
         base = httpx.URL(url)
@@ -27,7 +37,7 @@ def connection(url: str, token: str) -> dict[str, Any]:
     # A user name in it would take the place of the token.
     if base.scheme not in ("http", "https") or not base.host or base.userinfo:
         raise InvalidConfiguration(
-            "The controller's URL is not valid.", "Write http://HOST:PORT, without a user name"
+            "The controller's URL is not valid.", "Write https://HOST:PORT, without a user name"
         )
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable():
@@ -42,7 +52,20 @@ def connection(url: str, token: str) -> dict[str, Any]:
         # No TLS is spoken here. To read the system's certificates takes 30 ms, more than a request
         # does; this context trusts nobody.
         made["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    else:
+        made["verify"] = _verifying(ca)
     return made
+
+
+def _verifying(ca: Authorities | None) -> ssl.SSLContext:
+    if isinstance(ca, ssl.SSLContext):
+        return ca
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"The CA's certificates, {str(ca)!r}, can't be read.", str(error)
+        ) from error
 
 
 def body(response: httpx.Response) -> Any:
@@ -79,4 +102,47 @@ def foreign(response: httpx.Response, cause: object) -> ApiError:
 
 def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
     """Return the error of a controller that gave no answer."""
-    return ApiError(sentence(f"The controller at {url} does not answer", error), str(error))
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted(url, cause)
+        if isinstance(cause, ssl.SSLError) and cause.reason in _PLAIN:
+            return ApiError(
+                f"What answers at {url} does not encrypt.",
+                "Write http://, as controllers answer on loopback, if that is what you want: "
+                "others may then read the token",
+            )
+    details = str(error)
+    if isinstance(error, httpx.RemoteProtocolError) and url.startswith("http:"):
+        details += " Beyond loopback controllers encrypt: write https://"
+    return ApiError(sentence(f"The controller at {url} does not answer", error), details)
+
+
+_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""What OpenSSL calls an answer that is no TLS."""
+_OTHER_NAME = (62, 64)
+_OTHER_TIME = (9, 10)
+"""What OpenSSL calls a certificate for another name or address, and one that is not valid yet, or
+no more (X509_V_ERR_… in its x509_vfy.h)."""
+
+
+def _untrusted(url: str, error: ssl.SSLCertVerificationError) -> ApiError:
+    said = error.verify_message.rstrip(".")
+    if error.verify_code in _OTHER_NAME:
+        mend = (
+            "ask it by a name that the certificate has, or start the controller with "
+            "--address and this name"
+        )
+    elif error.verify_code in _OTHER_TIME:
+        mend = "set the clock of this machine, or renew the certificate"
+    else:
+        mend = (
+            "name the file with the CA that has signed it, with --ca, TOWLINE_CA or ca=. The "
+            "fleet's own is trust/api-ca.pem in the state directory of each controller"
+        )
+    return ApiError(f"The certificate of what answers at {url} is not trusted.", f"{said}: {mend}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

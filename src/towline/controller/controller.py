@@ -26,6 +26,7 @@ from towline.controller.health import Health
 from towline.controller.http.app import application, bound
 from towline.controller.http.binding import Binding
 from towline.controller.http.documents import document_paths
+from towline.controller.http.encryption import Certificate
 from towline.controller.http.limits import Callers, Limits
 from towline.controller.http.server import Server, bind
 from towline.controller.jobs.feed import Feed
@@ -90,6 +91,7 @@ class Options(msgspec.Struct, frozen=True):
         audiences: those whose tokens are taken, beside tokens that name none.
         limits: what one client may take.
         registries: those that images may come from.
+        certificate: what the API's clients are shown; without one nothing is encrypted.
     """
 
     host: str
@@ -110,6 +112,7 @@ class Options(msgspec.Struct, frozen=True):
     clients: list[ClientKey] = []
     limits: Limits = Limits()
     registries: Registries = ALL
+    certificate: Certificate | None = None
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -278,7 +281,10 @@ async def run(
             Connection(options.nodes, "controller of nodes") as nodes,
         ):
             controller = Controller(options, broker, nodes, index)
-            server = Server(controller.application(), listener, controller.stop, options.limits)
+            server = Server(
+                *(controller.application(), listener, controller.stop, options.limits),
+                options.certificate,
+            )
             try:
                 async with asyncio.TaskGroup() as group:
                     checked = group.create_task(check_isolated(nodes))

@@ -12,13 +12,11 @@ from towline.errors import InvalidConfiguration
 from towline.runtime.nats_conf import Plan, nats_conf
 from towline.runtime.nats_server import NatsServer
 from towline.runtime.state_directory import make_private, write_private
-from towline.trust.certificates import SERVER_LASTS
+from towline.trust.certificates import RENEW_EVERY, Pair, Renewed
 from towline.trust.keys import Trust
 
 log = structlog.get_logger()
 
-RENEW_EVERY = SERVER_LASTS.total_seconds() / 2
-"""Seconds until a server that runs on gets another certificate."""
 LOOK_EVERY = 60.0
 """Seconds between looks at the clock, which may be set, or have stood still."""
 
@@ -47,34 +45,37 @@ async def run(
     """
     files = plan.encryption
     assert files is not None
-    authority = trust.authority
+    certificate = Renewed(
+        lambda: trust.authority,
+        lambda: names,
+        connects=plan.peers is not None,
+        renew_every=renew_every,
+        clock=clock,
+    )
 
-    def issue() -> None:
-        pair = authority.issue(names, connects=plan.peers is not None)
+    def write(pair: Pair) -> Pair:
         write_private(files.key, pair.key)
         write_private(files.certificate, pair.certificate)
+        return pair
 
     make_private(plan.store)
     configuration = plan.store / "nats.conf"
     server = NatsServer(configuration, None)
     await server.end_orphan()
     write_private(configuration, nats_conf(plan, trust.accounts()))
-    issue()
-    issued = clock()
+    written = write(certificate())
     try:
         await server.start(plan.listen)
         ready()
         ending = asyncio.create_task(server.wait())
         while not (await asyncio.wait([ending], timeout=look_every))[0]:
-            # By the clock that certificates are valid by: it may have been wrong before.
-            if 0 <= clock() - issued < renew_every:
-                continue
             try:
-                issue()
-            except OSError as error:
+                if (found := certificate()) == written:
+                    continue
+                written = write(found)
+            except (InvalidConfiguration, OSError) as error:
                 log.error("certificate not renewed yet", reason=str(error))
                 continue
-            issued = clock()
             server.reload()
             log.info("certificate renewed", certificate=str(files.certificate))
         raise InvalidConfiguration(

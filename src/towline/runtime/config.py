@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     Attributes:
         state: the state directory.
         listen: `HOST:PORT` of the API.
+        addresses: names and addresses by which the API is reached, beside the machine's own.
+        tls_cert, tls_key: files with a certificate for the API and its key, in place of those that
+            the fleet's own CA signs.
+        plain_http: whether the API is plain HTTP beyond loopback, too.
         wait, longest_wait: how long a request waits for its nodes, and may ask to wait.
         expires: the time within which a node that is away must begin a job that is kept for it.
         retention, retention_size: how long jobs are kept, and how much of them.
@@ -74,10 +78,15 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         operations: modules with further operations.
         log_level: below which nothing is logged.
         url, token: where the command line finds the API, and the token it sends.
+        ca: the file with the certificates that sign the API's.
     """
 
     state: str | None = None
     listen: str = "127.0.0.1:8080"
+    addresses: list[str] = []
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    plain_http: bool = False
     wait: str = "30s"
     longest_wait: str = "1h"
     expires: str = "24h"
@@ -118,6 +127,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     log_level: str = "info"
     url: str | None = None
     token: str | None = None
+    ca: str | None = None
 
     def seconds(self, key: str) -> float:
         """Return the duration at `key` in seconds.

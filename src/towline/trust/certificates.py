@@ -9,7 +9,8 @@ import contextlib
 import datetime
 import ipaddress
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ AUTHORITY_LASTS = datetime.timedelta(days=3650)
 SERVER_LASTS = datetime.timedelta(days=7)
 """How long certificates of servers are valid. They are made anew at each start, and by a server
 that runs on when half of that is over."""
+RENEW_EVERY = SERVER_LASTS.total_seconds() / 2
+"""Seconds until a server that runs on gets another certificate."""
 SKEW = datetime.timedelta(hours=1)
 """How far the clocks of the fleet's machines may be apart."""
 
@@ -37,13 +40,13 @@ class Pair(msgspec.Struct, frozen=True):
     key: str
 
 
-def make_authority() -> Pair:
-    """Return a new certificate authority."""
+def make_authority(called: str = "Towline CA") -> Pair:
+    """Return a new certificate authority; what it is called is for people."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Towline CA")
+    name = _name(called)
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -139,6 +142,48 @@ class Authority:
             )
         )
         return _signed(builder, key, self._key)
+
+
+class Renewed:
+    """The certificate of a server that runs on: another one whenever it is time.
+
+    Args:
+        authority: returns what signs it.
+        names: returns the names and addresses by which the server is reached.
+        connects: as of `Authority.issue`.
+        renew_every: seconds; see the constant.
+        clock: returns the time in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        authority: Callable[[], Authority],
+        names: Callable[[], Iterable[str]],
+        *,
+        connects: bool = False,
+        renew_every: float = RENEW_EVERY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._authority = authority
+        self._names = names
+        self._connects = connects
+        self._renew_every = renew_every
+        self._clock = clock
+        self._issued = 0.0
+        self._pair: Pair | None = None
+
+    def __call__(self) -> Pair:
+        """Return the one that is to be shown now.
+
+        Raises:
+            InvalidConfiguration: the authority can't be read, or a name is none.
+        """
+        now = self._clock()
+        # By the clock that certificates are valid by: it may have been wrong before.
+        if self._pair is None or not 0 <= now - self._issued < self._renew_every:
+            self._pair = self._authority().issue(self._names(), connects=self._connects)
+            self._issued = now
+        return self._pair
 
 
 def read_certificate(path: Path) -> x509.Certificate:

@@ -38,6 +38,7 @@ DIRECTORY = "trust"
 _DRAFT = ".trust-"
 
 CA, CA_KEY = "ca.pem", "ca.key"
+API_CA, API_CA_KEY = "api-ca.pem", "controller/api-ca.key"
 ROOT_PUBLIC = "root.pub"
 OPERATOR_JWT = "broker/operator.jwt"
 SYSTEM_JWT, JOURNAL_JWT, NODES_JWT = "broker/system.jwt", "broker/journal.jwt", "broker/nodes.jwt"
@@ -51,13 +52,15 @@ OPERATOR, OPERATOR_SPARE = "offline/operator.seed", "offline/operator-spare.seed
 SYSTEM, JOURNAL, NODES = "offline/system.seed", "offline/journal.seed", "offline/nodes.seed"
 
 FILES = {
-    CA: "certificate of the CA: brokers, controllers, agents",
-    CA_KEY: "signs the servers' certificates: brokers, controllers",
+    CA: "certificate of the brokers' CA: brokers, controllers, agents",
+    CA_KEY: "signs the brokers' certificates: brokers",
+    API_CA: "certificate of the API's CA: controllers, clients of the API",
     ROOT_PUBLIC: "public half of the root key: controllers",
     OPERATOR_JWT: "whom the broker trusts: brokers",
     SYSTEM_JWT: "account for changes of accounts: brokers",
     JOURNAL_JWT: "account of the journal: brokers",
     NODES_JWT: "account of the nodes, and what a node may: brokers",
+    API_CA_KEY: "signs the certificates of the API: controllers",
     OPERATOR_SIGNING: "signs accounts, as when a node is revoked: controllers",
     NODES_SIGNING: "signs the nodes' logins: controllers",
     JOBS_KEY: "signs what nodes are sent: controllers",
@@ -139,12 +142,21 @@ class Trust:
 
     @property
     def authority(self) -> certificates.Authority:
-        """What signs the servers' certificates.
+        """What signs the brokers' certificates.
 
         Raises:
             InvalidConfiguration: its key is not here, or can't be read.
         """
         return certificates.Authority(self.path(CA), self.path(CA_KEY))
+
+    @property
+    def api_authority(self) -> certificates.Authority:
+        """What signs the certificates of the API; raises as `authority`.
+
+        It is another one than the brokers': whoever has a broker's machine is no controller to
+        those who send it their tokens.
+        """
+        return certificates.Authority(self.path(API_CA), self.path(API_CA_KEY))
 
     def accounts(self) -> Accounts:
         """Return whom a broker has to trust, and which accounts it has.
@@ -291,7 +303,7 @@ def _fill(directory: Path) -> None:
         pub=Permission(("$SYS.REQ.CLAIMS.UPDATE",)), sub=Permission(("_INBOX.>",)), **_EVERYTHING
     )
     root = SigningKey.generate()
-    authority = certificates.make_authority()
+    authority, of_api = certificates.make_authority(), certificates.make_authority("Towline API CA")
     texts = {
         **seeds,
         JOBS_KEY: secrets.token_hex(32),
@@ -299,6 +311,8 @@ def _fill(directory: Path) -> None:
         ROOT_PUBLIC: root.verify_key.encode().hex(),
         CA: authority.certificate,
         CA_KEY: authority.key,
+        API_CA: of_api.certificate,
+        API_CA_KEY: of_api.key,
         OPERATOR_JWT: claims.sign(
             operator, by=seeds[OPERATOR], about=public[OPERATOR], name="towline"
         ),

@@ -15,7 +15,8 @@ from towline.trust.signing import kid_of
 
 ADVICE = """
 Controllers and brokers need what is not in offline; a machine with a broker alone needs no
-controller either. Nodes need ca.pem, a login each (towline trust login MACHINE_ID), and jobs.pub,
+controller either, one with a controller alone no ca.key. Whoever asks the API needs api-ca.pem.
+Nodes need ca.pem, a login each (towline trust login MACHINE_ID), and jobs.pub,
 which a controller writes into its state directory.
 
 Move the directory offline to a medium that is no machine's, and keep a second copy of it:
@@ -51,7 +52,7 @@ def _state(trust: Trust, name: str) -> str:
 
 
 def _described(trust: Trust, name: str) -> str:
-    if name == keys.CA:
+    if name in (keys.CA, keys.API_CA):
         certificate = read_certificate(trust.path(name))
         return (
             f"sha256 {fingerprint(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -59,6 +60,9 @@ def _described(trust: Trust, name: str) -> str:
     if name == keys.CA_KEY:
         _ = trust.authority
         return f"the key of {keys.CA}"
+    if name == keys.API_CA_KEY:
+        _ = trust.api_authority
+        return f"the key of {keys.API_CA}"
     if name == keys.JOBS_KEY:
         # The names are those by which an agent says what it does not believe.
         public = load_signer(trust.path(name), create=False).public

@@ -37,6 +37,19 @@ NOT_STARTED: dict[str, tuple[list[str], str]] = {
         "'/no/ca'",
     ),
     "an address that is none": (["controller", *BROKER, "--listen", "8080"], "'8080'"),
+    "an API for others without a certificate": (
+        ["controller", *BROKER, "--listen", "0.0.0.0:0"],
+        "--plain-http",
+    ),
+    "a certificate without its key": (["controller", *BROKER, "--tls-cert", "/x"], "--tls-key"),
+    "a certificate that is not there": (
+        ["controller", *BROKER, "--tls-cert", "/no/cert", "--tls-key", "/no/key"],
+        "'/no/key'",
+    ),
+    "both plain and encrypted": (
+        ["controller", *BROKER, "--plain-http", "--tls-cert", "/x", "--tls-key", "/y"],
+        "--plain-http",
+    ),
     "a key that is not there": (["controller", *BROKER, "--token-key", "/no/key"], "'/no/key'"),
 }
 

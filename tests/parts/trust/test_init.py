@@ -88,7 +88,7 @@ def test_status_shows_each_key_of_jobs_by_the_name_that_agents_give_it(tmp_path:
 def test_status_names_what_holds_no_key(name: str, tmp_path: Path) -> None:
     create(tmp_path).path(name).write_text("nothing\n")
     shown = CommandLine(tmp_path)("trust", "status").stdout
-    (line,) = [line for line in shown.splitlines() if name in line]
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [name]]
     assert "unusable" in line
 
 

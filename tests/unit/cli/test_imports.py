@@ -19,7 +19,10 @@ from towline.cli.generated import commands_made
 SOURCE = Path(towline.__file__).parent
 PARTS = tuple(f"towline.{room}." for room in ("controller", "agent", "runtime", "broker", "trust"))
 CONFIGURATION = ("towline.runtime.config", "towline.runtime.sources")
-START_PARTS = {"cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"}
+START_PARTS = {
+    *("cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"),
+    "cli/listening.py",
+}
 """Modules that start parts, or read and sign what belongs to them."""
 SLOW = ("httpx", "rich", "nats", "aiodocker", "starlette", "uvicorn", "structlog", "jwt", "nacl")
 

@@ -17,6 +17,12 @@ def test_a_controller_that_is_down_is_known_by_its_url() -> None:
     assert "refused" in error.error
 
 
+def test_what_encrypts_nothing_is_known_as_that(controller: StubController) -> None:
+    error = failures(controller.url.replace("http:", "https:"), "token")
+    assert "does not encrypt" in error.error
+    assert "http://" in error.details
+
+
 @pytest.mark.parametrize("image", ["", "Nginx", "nginx:", "http://nginx", "a "])
 def test_parameters_that_do_not_fit_are_refused_before_any_request(image: str) -> None:
     error = failures(f"http://127.0.0.1:{free_port()}", "token", image=image)

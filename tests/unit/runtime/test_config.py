@@ -101,6 +101,8 @@ def test_each_setting_can_stand_in_the_file_the_environment_and_a_flag(
     value: object
     if field.name == "replicas" or field.name.startswith("max_"):
         toml, text, value = "3", "3", 3
+    elif field.type is bool:
+        toml, text, value = "true", "true", True
     elif field.name in LISTS:
         toml, text, value = '["x"]', "x", ["x"]
     else:
@@ -265,7 +267,8 @@ def test_every_setting_is_described_with_its_default() -> None:
         default = getattr(Settings(), field.name)
         # Where it is chosen elsewhere the documentation says how, in words.
         if default is not None and default != [] and default != {}:
-            assert described.pop(name) == f"`{default}`"
+            written = str(default).lower() if isinstance(default, bool) else default
+            assert described.pop(name) == f"`{written}`"
         else:
             assert not re.fullmatch("`[^`]*`", described.pop(name)) or field.name == "engine"
     known = {"token.key", "credentials.key", "machine-id", "layout", "read", "write", "admin"}

@@ -14,7 +14,7 @@ import msgspec
 
 from towline.client import calls
 from towline.client.calls import Call
-from towline.client.connection import connection, unreachable
+from towline.client.connection import Authorities, connection, unreachable
 from towline.client.models import Progress
 from towline.client.options import (
     USUAL,
@@ -45,17 +45,19 @@ class Client:
     asked most has a method of its own. All raise `ApiError`.
 
     Args:
-        url: for example `http://127.0.0.1:8080`.
+        url: for example `https://controller.example:8080`.
         token: what `towline token create` has printed.
+        ca: who signs the controller's certificate: a PEM file, or an `ssl.SSLContext` that verifies
+            it; None for those whom the system trusts.
 
     Raises:
-        InvalidConfiguration: `url` or `token` is not valid.
+        InvalidConfiguration: `url` or `token` is not valid, or `ca` can't be read.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, ca: Authorities | None = None) -> None:
         self._url = url
         self._options = USUAL
-        self._http = httpx.Client(**connection(url, token))
+        self._http = httpx.Client(**connection(url, token, ca))
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+from uvicorn.protocols.utils import get_remote_addr
 
 from towline.broker.repeated import Repeated
 from towline.controller.http.limits import Limits, is_of, most_connections, origin
@@ -31,6 +32,7 @@ CHUNKED = 5
 class Stage(enum.Enum):
     """What a connection is at."""
 
+    HANDSHAKE = enum.auto()
     IDLE = enum.auto()
     HEAD = enum.auto()
     BODY = enum.auto()
@@ -144,6 +146,8 @@ class Connection(HttpToolsProtocol):
         self._all = connections
         self._limits = connections.limits
         self._address = ""
+        self._below: asyncio.Transport | None = None
+        """The connection as it is counted: where it is encrypted, with what is encrypted."""
         self._refusal: Refusal | None = None
         self._at: tuple[Stage, object] = (Stage.IDLE, None)
         self._since = time.monotonic()
@@ -152,20 +156,38 @@ class Connection(HttpToolsProtocol):
         self._cycles: deque[RequestResponseCycle] = deque()
         """The requests that are not answered: one whose answer is under way, and those behind."""
 
+    def open(self, transport: asyncio.Transport) -> bool:
+        """Count a connection that is open; where it is encrypted, before its handshake.
+
+        Returns:
+            Whether it is taken, or there is room to say why it is not.
+        """
+        self._below = transport
+        remote = get_remote_addr(transport)
+        client = remote[0] if remote else ""
+        self._address = origin(client) if client else ""
+        self._refusal = self._all.add(self, client, self._address)
+        return self._refusal is None or self._lingers()
+
+    def leave(self) -> None:
+        """Count it no more."""
+        if self._below is not None:
+            self._below = None
+            self._all.remove(self, self._address)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it at once."""
         super().connection_made(transport)
-        client = self.client[0] if self.client else ""
-        self._address = origin(client) if client else ""
-        refusal = self._all.add(self, client, self._address)
-        if refusal is not None:
-            self.refuse(refusal)
+        if self._below is None:
+            self.open(transport)
+        if self._refusal is not None:
+            self.refuse(self._refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._give_up()
         super().connection_lost(exc)
-        self._all.remove(self, self._address)
+        self.leave()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, within the limits."""
@@ -251,12 +273,20 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self.transport.write(refusal.answer)
-        if len(self._all.refused) >= self._limits.refused or not self.transport.can_write_eof():
+        if not self._lingers():
             self.transport.close()
             return
-        self._all.refused.add(self)
         self.flow.resume_reading()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not where it is encrypted
+            self.transport.write_eof()
+
+    def _lingers(self) -> bool:
+        """Return whether a refused connection may stay for a moment."""
+        refused = self._all.refused
+        if self not in refused and len(refused) >= self._limits.refused:
+            return False
+        refused.add(self)
+        return True
 
     def _pass_answered(self) -> None:
         while self._cycles and self._cycles[0].response_complete:
@@ -287,7 +317,7 @@ class Connection(HttpToolsProtocol):
             now: by `time.monotonic`.
         """
         limits, at = self._limits, self._present()
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._waiting()
         if at[0] != self._at[0] or at[1] is not self._at[1] or unsent != self._unsent:
             self._at, self._since, self._unsent = at, now, unsent
         taken = now - self._since
@@ -305,13 +335,32 @@ class Connection(HttpToolsProtocol):
             case Stage.BODY if taken > limits.body_within + self._body / limits.body_rate:
                 self.refuse(_late("The request's body has not ended", taken))
             case Stage.REFUSED if taken > limits.lingering:
-                self.transport.abort()
+                self._abort()
+            case Stage.HANDSHAKE if taken > limits.head_within:
+                # In plain text nothing would be understood.
+                late = _late("The TLS handshake has not ended", limits.head_within)
+                self._all.report(self._address, late)
+                self._abort()
+
+    def _abort(self) -> None:
+        if self._below is not None:
+            self._below.abort()
+
+    def _waiting(self) -> int:
+        """Return how many bytes the client has not taken yet."""
+        below, above = self._below, self.transport
+        waiting = 0 if below is None else below.get_write_buffer_size()
+        if above is not None and above is not below:
+            waiting += above.get_write_buffer_size()
+        return waiting
 
     def _present(self) -> tuple[Stage, object]:
         """Return what the connection is at: a stage, and which one of that kind."""
         cycle = self.cycle
         if self._refusal is not None:
             return Stage.REFUSED, None
+        if self.transport is None:
+            return Stage.HANDSHAKE, None
         if cycle is not None and not cycle.response_complete:
             # Where we don't read, it isn't the client that takes long.
             if cycle.more_body and not self.flow.read_paused:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import math
 import socket
 from collections.abc import Callable, Generator
@@ -13,6 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from towline.controller.http.encryption import Certificate, Encrypted
 from towline.controller.http.limits import Limits
 from towline.controller.http.protocol import Connection, Connections
 from towline.errors import InvalidConfiguration
@@ -60,6 +60,7 @@ class Server:
         listener: a socket that listens, as `bind` returns it.
         stop: called when the server is to end, so that streams end too.
         limits: what one client may take.
+        certificate: what clients are shown; without one nothing is encrypted.
         stop_within: seconds; see the constant.
     """
 
@@ -69,6 +70,7 @@ class Server:
         listener: socket.socket,
         stop: Callable[[], None],
         limits: Limits,
+        certificate: Certificate | None = None,
         *,
         stop_within: int = STOP_WITHIN,
     ) -> None:
@@ -76,11 +78,11 @@ class Server:
         self._stop = stop
         self._stop_within = stop_within
         self._connections = Connections(limits)
-        protocol: Any = functools.partial(Connection, connections=self._connections)
+        self._certificate = certificate
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 application,
-                http=protocol,
+                http=self._protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -98,12 +100,20 @@ class Server:
         """Where it answers."""
         address = self._listener.getsockname()
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        return f"http://{host}:{address[1]}"
+        return f"http{'s' if self._certificate else ''}://{host}:{address[1]}"
+
+    def _protocol(self, **arguments: Any) -> asyncio.BaseProtocol:
+        connection = Connection(connections=self._connections, **arguments)
+        if self._certificate is None:
+            return connection
+        return Encrypted(connection, self._certificate.context)
 
     async def run(self) -> None:
         """Serve until cancelled; then let requests under way end, and return."""
         serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._listener]))
-        looking = asyncio.create_task(keep_running("connections", self._connections.run))
+        parts = [asyncio.create_task(keep_running("connections", self._connections.run))]
+        if self._certificate is not None:
+            parts.append(asyncio.create_task(keep_running("certificate", self._certificate.run)))
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
@@ -114,4 +124,5 @@ class Server:
                 await asyncio.wait(broken_off, timeout=1)
             raise
         finally:
-            looking.cancel()
+            for part in parts:
+                part.cancel()

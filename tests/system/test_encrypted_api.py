@@ -1,0 +1,113 @@
+"""`towline up` beyond loopback: whoever asks there verifies whom they ask."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.testing.cluster import NO_ENGINE
+from tests.testing.command import CommandLine, failed
+from tests.testing.ports import free_port
+from tests.testing.up import Up
+from towline.client import ApiError, AsyncClient, Client
+from towline.trust.keys import API_CA, CA
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    directory = tmp_path_factory.mktemp("up")
+    listen = f"0.0.0.0:{free_port()}"
+    with Up(directory, "--listen", listen, "--engine", NO_ENGINE, "--hostname", "web-01") as up:
+        up.url = f"https://{listen.replace('0.0.0.0', '127.0.0.1')}"
+        up.wait_for_output(f"Towline answers at {up.url}")
+        up.wait_for_output("no reachable node has a Docker Engine")
+        yield up
+
+
+@pytest.fixture(scope="module")
+def ca(up: Up) -> Path:
+    return up.state / "trust" / API_CA
+
+
+@pytest.fixture(scope="module")
+def token(up: Up) -> str:
+    made = CommandLine(up.state)("token", "create", "--subject", "tests", "--role", "admin")
+    return made.stdout.strip()
+
+
+def nodes(url: str, token: str, ca: Path | ssl.SSLContext | None) -> list[str]:
+    """Return the nodes' hostnames; both clients return the same."""
+
+    async def awaited() -> list[str]:
+        async with AsyncClient(url, token, ca=ca) as client:
+            return [each.hostname for each in await client.nodes()]
+
+    with Client(url, token, ca=ca) as client:
+        found = [each.hostname for each in client.nodes()]
+    assert asyncio.run(awaited()) == found
+    return found
+
+
+def refused(url: str, token: str, ca: Path | None) -> str:
+    """Return how both clients refuse what answers."""
+
+    async def awaited() -> str:
+        async with AsyncClient(url, token, ca=ca) as client:
+            with pytest.raises(ApiError) as raised:
+                await client.nodes()
+        return str(raised.value)
+
+    with Client(url, token, ca=ca) as client, pytest.raises(ApiError) as raised:
+        client.nodes()
+    assert asyncio.run(awaited()) == str(raised.value)
+    return f"{raised.value.error} {raised.value.details}"
+
+
+def test_both_clients_ask_whom_they_can_verify(up: Up, ca: Path, token: str) -> None:
+    assert nodes(up.url, token, ca) == ["web-01"]
+    assert nodes(up.url, token, ssl.create_default_context(cafile=ca)) == ["web-01"]
+
+
+def test_nobody_else_is_asked_and_the_error_says_what_to_do(up: Up, ca: Path, token: str) -> None:
+    said = refused(up.url, token, None)
+    assert f"{up.url} is not trusted" in said
+    assert "--ca, TOWLINE_CA or ca=" in said
+    # Whoever has a broker's machine has its CA's key: it is none for the API.
+    assert "is not trusted" in refused(up.url, token, ca.with_name(CA))
+    said = refused(up.url.replace("127.0.0.1", "127.0.0.9"), token, ca)
+    assert "127.0.0.9" in said
+    assert "--address" in said
+
+
+def test_who_writes_http_is_told_to_write_https(up: Up, ca: Path, token: str) -> None:
+    said = refused(up.url.replace("https:", "http:"), token, ca)
+    assert "write https://" in said
+
+
+def test_commands_know_the_ca_by_the_state_directory_or_the_environment(
+    up: Up, ca: Path, token: str, tmp_path: Path
+) -> None:
+    given = {"TOWLINE_URL": up.url, "TOWLINE_TOKEN": token, "TOWLINE_CA": str(ca)}
+    for towline in (CommandLine(up.state), CommandLine(tmp_path, given)):
+        assert "web-01" in towline("node", "show", "web-01").stdout
+
+
+def test_commands_that_are_given_no_ca_say_which_they_need(
+    up: Up, token: str, tmp_path: Path
+) -> None:
+    elsewhere = CommandLine(tmp_path, {"TOWLINE_URL": up.url, "TOWLINE_TOKEN": token})
+    assert "trust/api-ca.pem" in failed(elsewhere("nodes"))
+    assert "'/no/ca'" in failed(elsewhere("nodes", "--ca", "/no/ca"))
+
+
+def test_nothing_is_answered_in_plain_text_nor_by_old_tls(up: Up, ca: Path) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(up.url.replace("https:", "http:") + "/health")
+    context = ssl.create_default_context(cafile=ca)
+    assert httpx.get(f"{up.url}/health", verify=context).status_code == 200
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{up.url}/health", verify=context)
