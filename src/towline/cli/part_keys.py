@@ -9,6 +9,7 @@ from towline.runtime import config
 
 if TYPE_CHECKING:
     from towline.runtime.keys import Vault
+    from towline.trust.account import NodesAccount
     from towline.trust.signing import Signer, Verifier
 
 
@@ -46,3 +47,20 @@ def verifier(settings: config.Settings, directory: Path) -> Verifier:
     if settings.job_keys is None:
         return job_keys.load_verifier(directory / job_keys.JOBS_PUBLIC, named=False)
     return job_keys.load_verifier(Path(settings.job_keys), named=True)
+
+
+def account(directory: Path, login: Path | None) -> NodesAccount | None:
+    """Return what makes the nodes' account.
+
+    None for a broker to which a controller doesn't log in with what its trust directory has.
+
+    Args:
+        login: what it logs in with where the nodes are.
+    """
+    from towline.trust import keys
+    from towline.trust.account import NodesAccount
+
+    if not keys.exists(directory):
+        return None
+    trust = keys.open_trust(directory)
+    return NodesAccount(trust) if login == trust.path(keys.NODES_LOGIN) else None

@@ -336,11 +336,12 @@ def controller(config_file: str | None, **flags: Any) -> None:
 
     lock = state_directory.Lock(directory, "controller")
     host, port = address_of(settings.listen)
+    nodes = _nodes(settings)
     options = process.Options(
         host=host,
         port=port,
         broker=_broker(settings),
-        nodes=_nodes(settings),
+        nodes=nodes,
         index=directory / "index.sqlite",
         keys=local.token_keys(settings, directory),
         clients=local.client_keys(settings),
@@ -356,6 +357,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         limits=limits_of(settings),
         registries=Registries.of(settings.registries),
         certificate=certificate(settings, directory),
+        account=part_keys.account(directory, nodes.credentials),
     )
 
     async def serve() -> None:

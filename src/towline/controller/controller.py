@@ -42,6 +42,7 @@ from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
@@ -64,6 +65,7 @@ from towline.operation import catalog
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
+from towline.trust.account import NodesAccount
 from towline.trust.signing import Signer
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
@@ -92,6 +94,7 @@ class Options(msgspec.Struct, frozen=True):
         limits: what one client may take.
         registries: those that images may come from.
         certificate: what the API's clients are shown; without one nothing is encrypted.
+        account: makes the nodes' account; None for a broker of somebody else's.
     """
 
     host: str
@@ -113,6 +116,7 @@ class Options(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     registries: Registries = ALL
     certificate: Certificate | None = None
+    account: NodesAccount | None = None
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -188,6 +192,13 @@ class Controller:
             clients=options.clients,
             revoked=self.tokens.is_revoked,
         )
+        self.logins: Logins | None = None
+        """None for a broker at which no login can be taken back from here."""
+        if options.account is not None:
+            login = options.account.changed_with
+            system = msgspec.structs.replace(options.nodes, credentials=login)
+            self.logins = Logins(self.jetstream, system, options.account)
+        optional = () if self.logins is None else (self.logins,)
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
         self.registries = AllowedRegistries(options.registries)
         self.submitter = Submitter(
@@ -212,7 +223,7 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns),
-                        *(self.lease, self.tokens, self.members),
+                        *(self.lease, self.tokens, self.members, *optional),
                     )
                 ),
                 # Last: it takes what room is left.
@@ -244,6 +255,8 @@ class Controller:
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))
+            if self.logins is not None:
+                group.create_task(keep_running("logins", self.logins.run))
 
     async def ready(self) -> None:
         """Return once requests can be answered from what the broker and the nodes have said."""

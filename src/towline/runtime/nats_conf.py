@@ -83,7 +83,8 @@ resolver {{
   type: full
   dir: {_text(plan.store / "accounts")}
   allow_delete: false
-  interval: "2m"
+  # A server that was away has taken back by then what the others have meanwhile.
+  interval: "2s"
 }}
 resolver_preload {{
 {preloaded}

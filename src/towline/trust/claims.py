@@ -8,6 +8,7 @@ some structs, and a signature, which is the library nkeys' part.
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 import time
 from pathlib import Path
@@ -152,6 +153,20 @@ def make_seed(kind: int) -> str:
     return str(nkeys.encode_seed(secrets.token_bytes(32), kind).decode())
 
 
+def derive_seed(seed: str, name: str, kind: int) -> str:
+    """Return the seed of a further key, which whoever has `seed` can find again by its name.
+
+    Args:
+        kind: as for `make_seed`.
+
+    Raises:
+        ValueError: `seed` is none.
+    """
+    _pair(seed)
+    derived = hashlib.blake2b(name.encode(), key=seed.encode(), digest_size=32, person=b"towline")
+    return str(nkeys.encode_seed(derived.digest(), kind).decode())
+
+
 def public_key(seed: str) -> str:
     """Return the public key of a seed.
 
@@ -161,19 +176,28 @@ def public_key(seed: str) -> str:
     return str(_pair(seed).public_key.decode())
 
 
-def sign(body: Operator | Account | User, *, by: str, about: str, name: str, exp: int = 0) -> str:
+def sign(
+    body: Operator | Account | User,
+    *,
+    by: str,
+    about: str,
+    name: str,
+    iat: int | None = None,
+    exp: int = 0,
+) -> str:
     """Return a JWT.
 
     Args:
         by: the seed of whoever signs.
         about: the public key that it is about.
         name: for people, and for the `{{name()}}` of templates.
-        exp: when it ends, in seconds since 1970; 0 for never.
+        iat: when it was signed, in seconds since 1970; None for now.
+        exp: when it ends, likewise; 0 for never.
     """
     pair = _pair(by)
     claims: dict[str, Any] = {
         "jti": secrets.token_hex(16),
-        "iat": int(time.time()),
+        "iat": int(time.time()) if iat is None else iat,
         "iss": pair.public_key.decode(),
         "sub": about,
         "name": name,

@@ -102,6 +102,7 @@ NODE_PERMISSIONS = Permissions(
     payload=UNLIMITED,
 )
 """All that a node may do at the broker."""
+NODES_NAME = "NODES"
 _EVERYTHING: dict[str, Any] = {"subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED}
 _ACCOUNT: dict[str, Any] = {**_EVERYTHING, "conn": UNLIMITED, "disallow_bearer": True}
 
@@ -194,11 +195,13 @@ class Trust:
         """
         if expires is not None and expires < 1:
             raise ValueError("a login lasts a second at least: it is reckoned in whole ones")
+        signing, machine = self.read(NODES_SIGNING), parse_machine_id(machine)
         nodes, _ = self._account(NODES_JWT)
         return _login(
-            self.read(NODES_SIGNING),
+            signing,
             claims.User(issuer_account=nodes.sub),
-            parse_machine_id(machine),
+            machine,
+            seed=node_seed(signing, machine),
             exp=0 if expires is None else int(time.time() + expires),
         )
 
@@ -224,6 +227,30 @@ class Accounts(msgspec.Struct, frozen=True):
     operator: str
     system: str
     accounts: dict[str, str]
+
+
+def node_seed(signing: str, machine: str) -> str:
+    """Return the seed of the logins that `Trust.node_login` makes for a machine id.
+
+    It follows from the key that signs them, so that they can be taken back by whoever has that,
+    though nothing is kept of them.
+
+    Args:
+        signing: the text of `NODES_SIGNING`.
+    """
+    return claims.derive_seed(signing, f"node {machine}", claims.USER)
+
+
+def nodes_account(signing: str) -> claims.Account:
+    """Return the nodes' account, from which no login has been taken back.
+
+    Args:
+        signing: the text of `NODES_SIGNING`.
+    """
+    scope = claims.Scope(claims.public_key(signing), "node", NODE_PERMISSIONS)
+    # No JetStream: nothing that a node can say lands where the journal is.
+    limits = Limits(**{**_ACCOUNT, "payload": LARGEST_OF_NODES})
+    return claims.Account(limits, signing_keys=(scope,))
 
 
 def exists(state: Path) -> bool:
@@ -286,17 +313,13 @@ def _fill(directory: Path) -> None:
     }
     public = {name: claims.public_key(seed) for name, seed in seeds.items()}
     operator = claims.Operator(public[SYSTEM], (public[OPERATOR_SIGNING], public[OPERATOR_SPARE]))
-    scope = claims.Scope(public[NODES_SIGNING], "node", NODE_PERMISSIONS)
     stores: dict[str, Any] = dict.fromkeys(
         ("mem_storage", "disk_storage", "streams", "consumer"), UNLIMITED
     )
     accounts = {
         (SYSTEM_JWT, SYSTEM, "SYSTEM"): claims.Account(Limits(**_ACCOUNT)),
         (JOURNAL_JWT, JOURNAL, "JOURNAL"): claims.Account(Limits(**_ACCOUNT, **stores)),
-        # No JetStream: nothing that a node can say lands where the journal is.
-        (NODES_JWT, NODES, "NODES"): claims.Account(
-            Limits(**{**_ACCOUNT, "payload": LARGEST_OF_NODES}), signing_keys=(scope,)
-        ),
+        (NODES_JWT, NODES, NODES_NAME): nodes_account(seeds[NODES_SIGNING]),
     }
     # What changes accounts, and the answers to that: no other part of the system account.
     changes = claims.User(
@@ -330,7 +353,7 @@ def _fill(directory: Path) -> None:
         write_private(directory / name, text.rstrip("\n") + "\n")
 
 
-def _login(by: str, user: claims.User, name: str, *, exp: int = 0) -> str:
-    seed = claims.make_seed(claims.USER)
+def _login(by: str, user: claims.User, name: str, *, seed: str | None = None, exp: int = 0) -> str:
+    seed = seed or claims.make_seed(claims.USER)
     about = claims.public_key(seed)
     return claims.credentials(claims.sign(user, by=by, about=about, name=name, exp=exp), seed)

@@ -14,6 +14,7 @@ from nats.js.api import StreamConfig
 from structlog.testing import capture_logs
 
 from tests.testing.command import CommandLine, failed
+from tests.testing.logins import REVOKED, lets_in, taking_back, until_shut_out
 from tests.testing.own_broker import OwnBroker
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process, wait_until
@@ -22,6 +23,7 @@ from towline.runtime import broker as command
 from towline.runtime.nats_conf import own_plan
 from towline.runtime.nats_server import server_program
 from towline.runtime.state_directory import Lock
+from towline.trust.account import FOR_GOOD
 from towline.trust.certificates import Pair
 from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
 
@@ -70,6 +72,34 @@ async def test_messages_pass_between_nodes_and_controllers_at_different_brokers(
                 assert (await beats.next_msg(timeout=0.2)).subject == "beat.m"
                 return
         raise AssertionError("nothing came")
+
+
+async def test_a_login_that_is_taken_back_at_one_broker_is_so_at_all(cluster: OwnBroker) -> None:
+    login, other = cluster.trust.node_login("m1"), cluster.trust.node_login("m2")
+    async with (
+        taking_back(cluster, 0) as logins,
+        cluster.raw(login, number=1) as one,
+        cluster.raw(login, number=2) as two,
+        cluster.raw(other, number=2) as spared,
+    ):
+        assert await logins.revoke({logins.key_of("m1"): FOR_GOOD}, {})
+        assert await one.until_ended() == await two.until_ended() == [REVOKED]
+        assert await spared.settle() == []
+        for number in range(3):
+            assert not await lets_in(cluster, login, number)
+
+
+async def test_a_broker_that_was_away_takes_back_what_the_others_have(cluster: OwnBroker) -> None:
+    login = cluster.trust.node_login("m3")
+    cluster.servers[2].stop()
+    try:
+        async with taking_back(cluster, 0) as logins:
+            assert await logins.revoke({logins.key_of("m3"): FOR_GOOD}, {})
+    finally:
+        await asyncio.to_thread(cluster.start)
+    # No controller is there any more: the brokers have it from each other.
+    await until_shut_out(cluster, login, 2)
+    await asyncio.to_thread(cluster.wait_whole)
 
 
 async def is_route(port: int, ca: Path, pair: tuple[Path, Path] | None) -> bool:

@@ -1,0 +1,181 @@
+"""Nodes' logins that are taken back: stored once for all controllers, and put into force."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.broker.answers import WrongLastSequence
+from towline.broker.bucket import Bucket
+from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
+from towline.broker.settings import Settings
+from towline.errors import BrokerError, BrokerUnreachable
+from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
+from towline.trust.account import AccountRecord, NodesAccount
+from towline.trust.claims import NotTrusted
+
+log = structlog.get_logger()
+
+BUCKET, KEY = "accounts", "nodes"
+UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+AGAIN_EVERY = 30.0
+"""Seconds after which the brokers are sent the account again: one of them may have been away, or
+have been sent an older one by a controller that was late."""
+RETRY_EVERY = 1.0
+IN_FORCE_WITHIN = 5.0
+"""Seconds for which whoever takes a login back waits until a broker has done so."""
+
+
+class _Answer(msgspec.Struct):
+    """A broker's answer to an account that it was sent.
+
+    Attributes:
+        data: what it did; None where it did nothing.
+        error: why not.
+    """
+
+    data: Any = None
+    error: Any = None
+
+
+def check_taken(data: bytes) -> None:
+    """Return if a broker's answer says that it has taken an account.
+
+    Raises:
+        BrokerUnreachable: it says something else.
+    """
+    try:
+        answer = msgspec.json.decode(data, type=_Answer)
+        taken = answer.data is not None and answer.error is None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        taken = False
+    if not taken:
+        reason = data.decode(errors="replace")[:500]
+        raise BrokerUnreachable("The broker did not take the nodes' account.", reason)
+
+
+class Logins:
+    """Takes nodes' logins back.
+
+    The record in the bucket is the truth. Each controller puts it into force: when it has changed,
+    whenever this controller has connected, and now and then.
+
+    Args:
+        system: how to log in to the system account.
+        account: makes the account.
+        again_every, retry_every, in_force_within: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        jetstream: JetStream,
+        system: Settings,
+        account: NodesAccount,
+        *,
+        again_every: float = AGAIN_EVERY,
+        retry_every: float = RETRY_EVERY,
+        in_force_within: float = IN_FORCE_WITHIN,
+    ) -> None:
+        self._bucket = Bucket(jetstream, BUCKET, AccountRecord, max_consumers=1000)
+        self._system = system
+        self._account = account
+        self._again_every = again_every
+        self._retry_every = retry_every
+        self._in_force_within = in_force_within
+        self._newest: AccountRecord | None = None
+        self._made = 0
+        self._changed = asyncio.Event()
+        self._in_force = 0
+        self._progress = asyncio.Event()
+
+    async def create(self, replicas: int) -> None:
+        """Make the bucket where it doesn't exist; raises as `Bucket.create`."""
+        await self._bucket.create(replicas)
+
+    def key_of(self, machine: str) -> str:
+        """Return the public key of the logins that `towline trust login` makes for a machine id."""
+        return self._account.login_key(machine)
+
+    async def run(self) -> None:
+        """Put into force what is taken back, at whichever controller, for ever."""
+        async with (
+            Connection(self._system, "controller of accounts") as system,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(keep_running("logins taken back", self._follow))
+            group.create_task(keep_running("nodes' account", lambda: self._enforce(system)))
+
+    async def revoke(self, revoked: Mapping[str, int], ends: Mapping[str, int]) -> bool:
+        """Take logins back; see `NodesAccount.revoke`.
+
+        Return whether a broker has done so already: otherwise it is sent again until one has.
+
+        Raises:
+            NotTrusted: somebody has written to the bucket who is no controller of this fleet.
+            BrokerRefused: they are not taken back.
+            BrokerUnreachable: they may or may not be taken back.
+        """
+        while True:
+            entry = await self._bucket.get(KEY)
+            before = None if entry is None else entry.value
+            record = self._account.revoke(before, revoked, ends)
+            try:
+                await self._bucket.put(KEY, record, last=0 if entry is None else entry.sequence)
+            except WrongLastSequence:
+                continue  # another controller's, or this one's
+            break
+        self._take(record)
+        made = self._account.made(record)
+        return await within(self._in_force_within, self._until_in_force(made))
+
+    async def _follow(self) -> None:
+        async for change in self._bucket.follow():
+            try:
+                self._take(change.value)
+            except NotTrusted as error:
+                self._bucket.count_unreadable(change.key, error)
+
+    def _take(self, record: AccountRecord) -> None:
+        made = self._account.made(record)
+        if made > self._made:
+            self._newest, self._made = record, made
+            self._changed.set()
+
+    async def _until_in_force(self, made: int) -> None:
+        while self._in_force < made:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def _enforce(self, system: Connection) -> None:
+        while True:
+            await system.client()
+            self._changed.clear()
+            pause = self._again_every
+            if self._newest is not None:
+                try:
+                    await self._send(system, self._newest)
+                except BrokerError as error:
+                    log.warning("logins not taken back yet", reason=error.details)
+                    pause = self._retry_every
+            await self._wait(system, pause)
+
+    async def _wait(self, system: Connection, seconds: float) -> None:
+        """Wait until there is something to send, or a new connection to send it over."""
+        causes = [asyncio.create_task(each) for each in (self._changed.wait(), system.lost())]
+        try:
+            await asyncio.wait(causes, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in causes:
+                task.cancel()
+
+    async def _send(self, system: Connection, record: AccountRecord) -> None:
+        reply = await system.request(UPDATE, record.jwt.encode())
+        check_taken(reply.data)
+        self._in_force = max(self._in_force, self._account.made(record))
+        self._progress.set()
