@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 
 from tests.testing.cluster import WEB_1, Cluster
+from tests.testing.plain_http import UNENCRYPTED
 
 HERE = "127.0.0.2"
 """The address of whoever attacks: that of all others is 127.0.0.1."""
@@ -77,7 +78,9 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
 async def answered(cluster: Cluster, *, read: bool = True) -> None:
     """Check that others are answered: who asks how the controller is, and who reads a node."""
     headers = {"Authorization": f"Bearer {cluster.token('read', subject='another')}"}
-    async with httpx.AsyncClient(base_url=cluster.url, headers=headers, timeout=60) as client:
+    async with httpx.AsyncClient(
+        base_url=cluster.url, headers=headers, timeout=60, verify=UNENCRYPTED
+    ) as client:
         assert (await client.get("/health")).status_code == 200
         if read:
             answer = await client.get(f"/node/{WEB_1}/load")

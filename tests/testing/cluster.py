@@ -9,6 +9,7 @@ import httpx
 
 from tests.testing.assembly import Assembly
 from tests.testing.broker import Broker
+from tests.testing.plain_http import UNENCRYPTED
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, wait_until
 from towline.controller.token_keys import TokenKeys, load_keys
@@ -174,7 +175,9 @@ class Cluster(Assembly):
     def client(self, token: str | None, url: str | None = None) -> httpx.Client:
         """Return an HTTP client of the API that lasts as long as the cluster."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(base_url=url or self.url, headers=headers, timeout=60)
+        client = httpx.Client(
+            base_url=url or self.url, headers=headers, timeout=60, verify=UNENCRYPTED
+        )
         return self._parts.enter_context(client)
 
     def pull(

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.testing.plain_http import UNENCRYPTED
 from tests.testing.process import Failed
 
 # The kernel's limit for the path of a unix socket is 108 bytes, the closing NUL included.
@@ -25,7 +26,7 @@ class EngineApi:
         if len(os.fsencode(self.socket)) > _SOCKET_LIMIT:
             raise Failed(f"too long for a unix socket: {self.socket}")
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(self.socket)),
+            transport=httpx.HTTPTransport(uds=str(self.socket), verify=UNENCRYPTED),
             base_url="http://docker",
             timeout=60,
         )

@@ -19,6 +19,7 @@ from typing import Self
 
 import httpx
 
+from tests.testing.plain_http import UNENCRYPTED
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Failed, Process
 
@@ -87,7 +88,9 @@ class Registry:
         self._process = Process(
             "registry", [binary, "serve", configuration], logs=self.directory, env=inherited
         )
-        self._http = httpx.Client(base_url=self.url, auth=self._auth, timeout=30)
+        self._http = httpx.Client(
+            base_url=self.url, auth=self._auth, timeout=30, verify=UNENCRYPTED
+        )
 
     def __enter__(self) -> Self:
         try:

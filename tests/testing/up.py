@@ -10,6 +10,7 @@ from typing import Self
 
 import httpx
 
+from tests.testing.plain_http import UNENCRYPTED
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, wait_until
 from towline.controller.token_keys import load_keys
@@ -63,7 +64,7 @@ class Up(TowlineProcess):
         keys = load_keys(self.state / "token.key", create=False)
         token = keys.create(subject="tests", roles=["admin"], lifetime=3600)
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=UNENCRYPTED)
 
     def parts(self) -> dict[str, int]:
         """Return the process ids of its parts, `broker`, `controller` and `agent`."""

@@ -39,11 +39,6 @@ async def test_a_trusted_proxy_may_have_more(guarded: Cluster, address: str) -> 
             assert (await one_more.answer()).status_code == 200
 
 
-async def test_a_connection_without_a_request_is_closed(guarded: Cluster) -> None:
-    async with Sender(guarded) as sender:
-        assert "No request has come" in refused(await sender.answer(), 408)
-
-
 async def test_a_controller_with_few_files_keeps_those_that_it_needs(
     few_files: Cluster,
 ) -> None:
