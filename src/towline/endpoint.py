@@ -10,6 +10,7 @@ import nothing of them.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import secrets
@@ -91,6 +92,19 @@ class NothingMore(Exception):
     """
 
 
+def traceparent(headers: Headers) -> str:
+    """Return a request's `traceparent`, or a new one where there is none that is valid.
+
+    Source: W3C Trace Context, "A traceparent is Received": what can't be read, or stands there
+    twice, is as good as none.
+    """
+    found = headers.getlist("traceparent")
+    valid = _TRACE.fullmatch(found[0]) if len(found) == 1 else None
+    if valid is None or (valid["version"] == "00" and valid["more"] is not None):
+        return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return found[0]
+
+
 class Context:
     """A request, as the body of an endpoint sees it.
 
@@ -119,18 +133,10 @@ class Context:
             raise LookupError("this endpoint is open: nobody was asked for a token")
         return self._caller
 
-    @property
+    @functools.cached_property
     def trace(self) -> str:
-        """The request's `traceparent`, or a new one where there is none that is valid.
-
-        Source: W3C Trace Context, "A traceparent is Received": what can't be read, or stands there
-        twice, is as good as none.
-        """
-        found = self.headers.getlist("traceparent")
-        valid = _TRACE.fullmatch(found[0]) if len(found) == 1 else None
-        if valid is None or (valid["version"] == "00" and valid["more"] is not None):
-            return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
-        return found[0]
+        """The request's `traceparent`, or a new one where there is none that is valid."""
+        return traceparent(self.headers)
 
     def wait(self, asked: float | None, *, usual: float | None = None) -> float:
         """Return how many seconds the request waits; the answer says what of `Prefer` applies.

@@ -14,18 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import structlog
 
-from towline.broker.answers import NANOSECONDS, BrokerRefused
+from towline.broker.answers import NANOSECONDS
 from towline.broker.jetstream import JetStream
-from towline.broker.streams import create_stream, lacks_room
-from towline.units import show_size
+from towline.broker.streams import create_in_room
 from towline.wire.event import Event
 from towline.wire.job import Job
 from towline.wire.messages import MOST_IN_GROUP, Answered
 from towline.wire.subjects import READ, REPORTED, decision_subject, job_subject
-
-log = structlog.get_logger()
 
 CHANGES = "CHANGES"
 READS = "READS"
@@ -111,21 +107,7 @@ class Journal:
             "allow_direct": True,
             **settings,
         }
-        while True:
-            try:
-                await create_stream(self._stream, {**config, "max_bytes": size})
-                return
-            except BrokerRefused as error:
-                if size // 2 < SMALLEST or not lacks_room(error):
-                    raise
-            log.warning(
-                "broker has no room for the journal's size",
-                stream=name,
-                wanted=show_size(size),
-                tried=show_size(size // 2),
-                mend="more disk for the broker, or a smaller retention-size",
-            )
-            size //= 2
+        await create_in_room(self._stream, config, size, SMALLEST)
 
     async def add_job(self, job: Job, *, timeout: float = 5.0) -> int:
         """Append a job; return its sequence; raises as `JetStream.append`."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from towline.broker.answers import (
     NO_MESSAGE,
@@ -17,6 +18,9 @@ from towline.broker.answers import (
 )
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.jetstream import JetStream
+from towline.units import show_size
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
@@ -113,6 +117,32 @@ async def create_stream(jetstream: JetStream, config: dict[str, Any]) -> None:
         # In use: it exists with other settings. Those are an operator's to change, not ours.
         if error.number != STREAM_NAME_IN_USE:
             raise
+
+
+async def create_in_room(
+    jetstream: JetStream, config: dict[str, Any], size: int, smallest: int
+) -> None:
+    """Make a stream as `create_stream`; where the broker has not as much room, a smaller one.
+
+    Args:
+        size: bytes that it may take.
+        smallest: bytes below which there is none; raises as `create_stream` then.
+    """
+    while True:
+        try:
+            await create_stream(jetstream, {**config, "max_bytes": size})
+            return
+        except BrokerRefused as error:
+            if size // 2 < smallest or not lacks_room(error):
+                raise
+        log.warning(
+            "broker has no room for the journal's size",
+            stream=config["name"],
+            wanted=show_size(size),
+            tried=show_size(size // 2),
+            mend="more disk for the broker, or a smaller retention-size",
+        )
+        size //= 2
 
 
 async def newest_message(

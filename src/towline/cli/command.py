@@ -11,8 +11,8 @@ INTERRUPTED = 130
 """The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
 
 
-class Command(click.Command):
-    """A command that refuses an option given twice where only one value counts."""
+class _Once(click.Command):
+    """Refuses an option that is given twice where only one value counts."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command's arguments; raises `UsageError`."""
@@ -27,6 +27,10 @@ class Command(click.Command):
                     )
         return super().parse_args(ctx, args)
 
+
+class Command(_Once):
+    """A command that refuses an option given twice where only one value counts."""
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; ^C ends it with the exit status that shells have for that."""
         try:
@@ -39,7 +43,7 @@ def _takes_one(option: click.Option) -> bool:
     return not (option.multiple or option.is_flag or option.count)
 
 
-class Group(click.Group):
-    """A group whose commands are `Command`s."""
+class Group(_Once, click.Group):
+    """A group that refuses the same, and whose commands are `Command`s."""
 
     command_class = Command

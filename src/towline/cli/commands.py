@@ -78,6 +78,9 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
 
 LISTED = (
     Listed("agent", "Run an agent, which makes this machine a node.", SERVE),
+    Listed(
+        "audit", "List who changed something and who was refused.", "towline.cli.audit", ENDPOINTS
+    ),
     Listed("broker", "Run a broker with the keys of towline trust init.", TRUST),
     Listed("cancel", "Stop a job on every node where it has not ended.", JOBS),
     Listed("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),

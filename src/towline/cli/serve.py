@@ -252,7 +252,7 @@ def up(config_file: str | None, **flags: Any) -> None:
     locks = [state_directory.Lock(directory, part) for part in ("up", "broker")]
     # Refused here, once, rather than by a child that is started again and again.
     host, port = address_of(settings.listen)
-    for name in ("wait", "longest_wait", "expires", "heartbeat"):
+    for name in ("wait", "longest_wait", "expires", "heartbeat", "audit_retention"):
         settings.seconds(name)
     settings.share("min_free")
     _retention(settings)
@@ -329,6 +329,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     settings, directory = start(config_file, "controller", **flags)
     settings = _with_own_logins(settings, directory)
     from towline.controller import controller as process
+    from towline.controller.audit.trail import keeping_of
     from towline.controller.http.limits import limits_of
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
@@ -352,6 +353,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
         retention=_retention(settings),
+        audit=keeping_of(settings),
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,
         limits=limits_of(settings),

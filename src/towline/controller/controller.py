@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from towline.broker.isolation import check_isolated
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
+from towline.controller.audit.archive import Archive
+from towline.controller.audit.trail import Keeping, Trail
 from towline.controller.auth import Authenticator
 from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.jobs import JobCredentials
@@ -24,6 +27,7 @@ from towline.controller.credentials.supplies import Supplies
 from towline.controller.fleet import Fleet
 from towline.controller.health import Health
 from towline.controller.http.app import application, bound
+from towline.controller.http.audited import Auditor
 from towline.controller.http.binding import Binding
 from towline.controller.http.documents import document_paths
 from towline.controller.http.encryption import Certificate
@@ -66,7 +70,7 @@ from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
-from towline.trust.signing import Signer
+from towline.trust.signing import Signer, Verifier
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
 """Seconds for which a controller waits, before it says where it answers, for the nodes' broker, and
@@ -95,6 +99,7 @@ class Options(msgspec.Struct, frozen=True):
         registries: those that images may come from.
         certificate: what the API's clients are shown; without one nothing is encrypted.
         account: makes the nodes' account; None for a broker of somebody else's.
+        audit: how long the audit is kept, and how much of it.
     """
 
     host: str
@@ -117,6 +122,7 @@ class Options(msgspec.Struct, frozen=True):
     registries: Registries = ALL
     certificate: Certificate | None = None
     account: NodesAccount | None = None
+    audit: Keeping = Keeping()
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -183,6 +189,11 @@ class Controller:
         )
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
+        self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
+        self.archive = Archive(
+            *(self.jetstream, index, self.trail),
+            *(Verifier(signer.public), options.audit.age),
+        )
         self._offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
         self.authenticator = Authenticator(
             options.keys,
@@ -214,7 +225,9 @@ class Controller:
         )
         self.watches = Watches(nodes, signer, self.indexer, self.lookup, self.fleet)
         self.lists = Lists(index)
-        self.health = Health(self.jetstream, nodes, self.indexer, self.fleet, self.lists)
+        self.health = Health(
+            self.jetstream, nodes, self.indexer, self.fleet, self.lists, self.trail
+        )
         replicas = options.retention.replicas
         self.storage = Storage(
             broker,
@@ -223,7 +236,7 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns),
-                        *(self.lease, self.tokens, self.members, *optional),
+                        *(self.lease, self.tokens, self.members, self.trail, *optional),
                     )
                 ),
                 # Last: it takes what room is left.
@@ -241,7 +254,8 @@ class Controller:
         """Return the HTTP application."""
         callers = Callers(self._limits)
         bindings = (Binding(each, self.authenticator, self, callers) for each in self._offered)
-        return application(bound(bindings, document_paths(self._offered)))
+        auditor = Auditor(self.trail, self._limits.proxies)
+        return application(bound(bindings, document_paths(self._offered)), auditor)
 
     async def run(self) -> None:
         """Run all parts, for ever."""
@@ -251,7 +265,7 @@ class Controller:
             for part in (
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
-                self.members,
+                *(self.members, self.trail, self.archive),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

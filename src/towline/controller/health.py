@@ -11,12 +11,14 @@ from towline.broker.clock import running
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.streams import StreamInfo, list_consumers, list_streams
+from towline.controller.audit.trail import Trail
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
 from towline.endpoints.health import (
     AgentCounts,
     AgentSummary,
+    AuditStatus,
     BrokerStatus,
     BucketStatus,
     Component,
@@ -53,12 +55,14 @@ class Health:
         indexer: Indexer,
         fleet: Fleet,
         lists: Lists,
+        trail: Trail,
     ) -> None:
         self._jetstream = jetstream
         self._nodes = nodes
         self._indexer = indexer
         self._fleet = fleet
         self._lists = lists
+        self._trail = trail
         self._begun = running()
 
     @property
@@ -151,6 +155,7 @@ class Health:
             ],
             consumers=consumers,
             registry=processes,
+            audit=AuditStatus(self._trail.waiting, self._trail.lost),
         )
 
     async def _stored(self) -> tuple[list[StreamInfo] | None, ConsumerCounts | None]:

@@ -24,8 +24,13 @@ _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def _job_id(text: str) -> None:
-    if not _UUID.fullmatch(text):
+    if not is_uuid(text):
         raise ValueError(f"{text[:80]!r} is not a job id, which is a UUID")
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID, in letters of either case."""
+    return _UUID.fullmatch(text) is not None
 
 
 def _when(text: str) -> None:

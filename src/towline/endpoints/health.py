@@ -128,6 +128,18 @@ class Process(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: list[str] = []
 
 
+class AuditStatus(msgspec.Struct, frozen=True):
+    """The audit at the controller that answers.
+
+    Attributes:
+        waiting: entries that are not stored yet.
+        lost: requests that have no entry, since too many waited while the broker was away.
+    """
+
+    waiting: int
+    lost: int
+
+
 class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the controller that answers is, and what it works with.
 
@@ -150,6 +162,7 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     streams: list[StreamStatus] | None = None
     kv_buckets: list[BucketStatus] | None = None
     consumers: ConsumerCounts | None = None
+    audit: AuditStatus | None = None
 
 
 class Health(View, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         wait, longest_wait: how long a request waits for its nodes, and may ask to wait.
         expires: the time within which a node that is away must begin a job that is kept for it.
         retention, retention_size: how long jobs are kept, and how much of them.
+        audit_retention: how long the audit is kept.
         heartbeat: the time between two heartbeats of a node; in large fleets it is longer.
         nats: the brokers' URLs, separated by commas.
         nats_credentials: the file with what an agent logs in with there, or a controller to the
@@ -92,6 +93,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     expires: str = "24h"
     retention: str = "7d"
     retention_size: str = "8GiB"
+    audit_retention: str = "90d"
     heartbeat: str = "5s"
     nats: str | None = None
     nats_credentials: str | None = None

@@ -21,7 +21,7 @@ from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.release import Envelope
 
-ORDER, ANSWER = b"towline-job-1", b"towline-answer-1"
+ORDER, ANSWER, RECORD = b"towline-job-1", b"towline-answer-1", b"towline-record-1"
 """What a signature says that it is for, with the version of what is signed."""
 KEY_BYTES = 32
 KID_BYTES = 8
@@ -52,6 +52,15 @@ def answer_to(subject: str, question: bytes, reply: str) -> bytes:
     digest = hashlib.blake2b(question, digest_size=32).hexdigest()
     named = (subject.encode(), reply.encode(), digest.encode())
     return b"\0".join((ANSWER, *named, b""))
+
+
+def stored_on(subject: str) -> bytes:
+    """Return what a record is signed for that controllers keep.
+
+    Args:
+        subject: that it is stored on.
+    """
+    return b"\0".join((RECORD, subject.encode(), b""))
 
 
 def kid_of(public: bytes) -> str:
@@ -108,6 +117,10 @@ class Verifier:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys: Mapping[str, VerifyKey] = {kid_of(key): VerifyKey(key) for key in keys}
+
+    def knows(self, kid: str) -> bool:
+        """Return whether a key is one of these."""
+        return kid in self._keys
 
     def open(self, data: bytes, purpose: bytes) -> bytes:
         """Return the body of an envelope.

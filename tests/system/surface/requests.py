@@ -7,12 +7,14 @@ import httpx
 
 from tests.system.surface.facts import OPERATIONS
 from tests.testing.cluster import PULL, WEB_1, Cluster
+from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
 
 NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
 DRAIN, UNDRAIN = (f"POST /agent/{{hostname}}/{way}" for way in ("drain", "undrain"))
 RETRY = "POST /job/{id}/retry"
 PULL_OPERATION = f"POST /node/{{hostname}}/{PULL}"
+AUDIT_ENTRY = "GET /audit/{id}"
 VERSION = "GET /version"
 PROBES = READY, STATUS = "GET /health/ready", "GET /health/status"
 
@@ -44,11 +46,28 @@ def _state(place: Place, way: str) -> Asked:
     return Asked(f"/agent/{WEB_1}/{way}")
 
 
+def _entry(place: Place) -> Asked:
+    """Return the newest entry of the audit, once there is one."""
+    place.cluster.admin.post(f"/job/{NO_JOB}/cancel")
+    entries: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        nonlocal entries
+        entries = place.cluster.admin.get("/audit").raise_for_status().json()["items"]
+        return bool(entries)
+
+    wait_until(there, what="an entry of the audit")
+    return Asked(f"/audit/{entries[0]['id']}")
+
+
 GOOD: dict[str, Callable[[Place], Asked]] = {
     "GET /agent": lambda place: Asked("/agent"),
     "GET /agent/{hostname}": lambda place: Asked(f"/agent/{WEB_1}"),
     DRAIN: lambda place: _state(place, "drain"),
     UNDRAIN: lambda place: _state(place, "undrain"),
+    "GET /audit": lambda place: Asked("/audit"),
+    "GET /audit/export": lambda place: Asked("/audit/export"),
+    AUDIT_ENTRY: _entry,
     VERSION: lambda place: Asked("/version"),
     "GET /health": lambda place: Asked("/health"),
     READY: lambda place: Asked("/health/ready"),

@@ -15,7 +15,10 @@ from towline.controller.token_keys import TokenKeys
 from towline.endpoint import Context, Event, Stream
 from towline.signature import of_function
 
-SCOPE = {"type": "http", "method": "GET", "path": "/a", "query_string": b"", "headers": []}
+SCOPE = {
+    **{"type": "http", "method": "GET", "path": "/a", "query_string": b"", "headers": []},
+    "state": dict[str, object](),
+}
 
 
 async def test_a_function_that_waits_at_its_yield_is_closed_with_its_stream() -> None:

@@ -9,7 +9,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towline.controller.http.binding import Binding
-from towline.controller.http.middleware import ByMethod, Edge, Handler
+from towline.controller.http.middleware import Audited, ByMethod, Edge, Handler
 from towline.endpoint import AnyEndpoint
 from towline.errors import InvalidConfiguration, NotFound
 from towline.signature import PLACEHOLDER
@@ -52,8 +52,12 @@ def bound(bindings: Iterable[Binding], documents: Paths) -> Paths:
     return paths
 
 
-def application(paths: Paths) -> ASGIApp:
-    """Return the ASGI application that answers at these paths."""
+def application(paths: Paths, audited: Audited | None = None) -> ASGIApp:
+    """Return the ASGI application that answers at these paths.
+
+    Args:
+        audited: see `Edge`.
+    """
     tables: dict[str, list[tuple[re.Pattern[str], ASGIApp]]] = {}
     # Fixed segments before placeholders, or GET /job/{id} would hide a later GET /job/status.
     for path in sorted(paths, key=lambda path: path.replace("{", "~")):
@@ -76,7 +80,7 @@ def application(paths: Paths) -> ASGIApp:
             f"There is nothing at {scope['path'][:120]!r}.", "GET /openapi.json lists what there is"
         )
 
-    return Edge(route)
+    return Edge(route, audited)
 
 
 def _first(path: str) -> str:

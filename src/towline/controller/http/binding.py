@@ -69,6 +69,8 @@ class Binding:
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request; raises `TowlineError` where it is refused."""
+        state = request.scope["state"]
+        state["endpoint"] = self.endpoint
         if self.endpoint.open:
             return await self._call(request, None)
         token = reading.token(request)
@@ -76,17 +78,18 @@ class Binding:
         if not self._controller.tokens.known.is_set():
             await self._controller.tokens.until_known()
             caller = self._authenticator.authenticate(token)
-        request.scope["state"]["caller"] = caller.subject
+        state["caller"] = caller
         with self._callers.request(caller.subject):
             return await self._call(request, caller)
 
     async def _call(self, request: Request, caller: Caller | None) -> Response:
         endpoint = self.endpoint
+        context = Context(self._controller, caller, request.headers)
+        request.scope["state"]["context"] = context
         if caller is not None and endpoint.permission is not None and not endpoint.owned:
             caller.require(endpoint.permission)
             if not endpoint.narrows:
                 caller.require_whole(endpoint.permission)
-        context = Context(self._controller, caller, request.headers)
         arguments = await self._arguments(request)
         try:
             if endpoint.once is not None and reading.wants_json(request):

@@ -125,6 +125,23 @@ def is_of(address: str, networks: Iterable[Network]) -> bool:
     return any(parsed in each for each in networks)
 
 
+def client_of(address: str, forwarded: Iterable[str], proxies: Iterable[Network]) -> str:
+    """Return the address that a request comes from: behind trusted proxies what they say it is.
+
+    Args:
+        address: of the connection.
+        forwarded: the values of X-Forwarded-For.
+    """
+    networks = tuple(proxies)
+    with contextlib.suppress(ValueError):
+        # Each proxy writes behind what others have written: only the end can be believed.
+        for each in reversed(",".join(forwarded).split(",")):
+            if not address or not is_of(address, networks):
+                break
+            address = str(_parsed(each.strip()))
+    return address
+
+
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return an address without its zone; one of IPv4 as itself, however it is written."""
     parsed = ipaddress.ip_address(address.partition("%")[0])

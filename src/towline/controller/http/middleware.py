@@ -41,6 +41,8 @@ RETRY_AFTER = 1
 """Seconds after which whoever has too much under way may try again."""
 
 Handler = Callable[[Request], Awaitable[Response]]
+Audited = Callable[[Scope, int, int], None]
+"""Takes each request that was answered, the status and how many milliseconds it took."""
 
 
 def answer(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -103,7 +105,7 @@ def _refuses_gzip(request: Request) -> bool:
     return _NO_GZIP.search(accepted) is not None
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """Return a path as logs may have it: what stands before an '@' may be a password."""
     return _BEFORE_AT.sub("***@", path[:300])
 
@@ -167,10 +169,15 @@ class _Exchange:
 
 
 class Edge:
-    """Around everything: paths as they were sent, one log line a request, no error unanswered."""
+    """Around everything: paths as they were sent, one log line a request, no error unanswered.
 
-    def __init__(self, application: ASGIApp) -> None:
+    Args:
+        audited: takes each request that was answered; None where nobody does.
+    """
+
+    def __init__(self, application: ASGIApp, audited: Audited | None = None) -> None:
         self._application = application
+        self._audited = audited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,7 +197,7 @@ class Edge:
             if exchange.status == 0:
                 await refusal(error)(scope, exchange.receive, exchange.send)
             else:
-                log.info("stream ended", path=_shown(scope["path"]), reason=error.error)
+                log.info("stream ended", path=shown(scope["path"]), reason=error.error)
         except asyncio.CancelledError:
             # The server breaks off what is still under way when it has to end, and nothing else.
             exchange.hurry()
@@ -201,7 +208,7 @@ class Edge:
                 )
                 await refusal(stopping)(scope, exchange.receive, exchange.send)
         except sqlite3.Error as error:
-            log.error("request needs the index", path=_shown(scope["path"]), reason=str(error))
+            log.error("request needs the index", path=shown(scope["path"]), reason=str(error))
             if exchange.status == 0:
                 fault = TowlineError.because(
                     "The controller's index can't be used",
@@ -211,7 +218,7 @@ class Edge:
                 await refusal(fault)(scope, exchange.receive, exchange.send)
         except Exception:
             reference = secrets.token_hex(6)
-            log.exception("request broke off", reference=reference, path=_shown(scope["path"]))
+            log.exception("request broke off", reference=reference, path=shown(scope["path"]))
             if exchange.status == 0:
                 fault = TowlineError(
                     "Something unexpected went wrong: the controller's log has it "
@@ -219,15 +226,18 @@ class Edge:
                     "The request may be sent again",
                 )
                 await refusal(fault)(scope, exchange.receive, exchange.send)
+        milliseconds = (time.perf_counter() - started) * 1000
+        if self._audited is not None:
+            self._audited(scope, exchange.status, round(milliseconds))
         state = scope["state"]
         # Probes ask every second: they would drown what matters.
         record = log.debug if scope["path"].startswith("/health") else log.info
         record(
             "request",
             method=scope["method"],
-            path=_shown(scope["path"]),
+            path=shown(scope["path"]),
             status=exchange.status,
-            caller=state.get("caller"),
+            caller=caller.subject if (caller := state.get("caller")) is not None else None,
             job=state.get("job"),
-            milliseconds=round((time.perf_counter() - started) * 1000, 2),
+            milliseconds=round(milliseconds, 2),
         )

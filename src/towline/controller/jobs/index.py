@@ -14,13 +14,14 @@ import msgspec
 import structlog
 
 from towline.broker.journal import CHANGES, place
+from towline.controller.audit.entry import AUDIT, Entry
 from towline.controller.jobs.state import JobState, overall
 from towline.wire.event import DELETED, NOBODY, RELEASED, Event
 from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -75,6 +76,7 @@ class Index:
         self._events: list[tuple[str, int, Event]] = []
         self._changed: dict[str, JobState] = {}
         self._positions: dict[str, int] = {}
+        self._audit: list[tuple[int, Entry]] = []
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -148,6 +150,8 @@ class Index:
     def _drop(self, stream: str) -> None:
         self.version += 1
         database = self._database
+        if stream == AUDIT:
+            database.execute("DELETE FROM audit")
         if stream == CHANGES:
             database.execute("DELETE FROM deleted")
         for table in ("plan", "task"):
@@ -175,6 +179,11 @@ class Index:
         """Fold how far a job is by now, also when that changes again before it is written."""
         self._changed[state.job.id] = state
 
+    def add_audit(self, sequence: int, entries: Sequence[Entry]) -> None:
+        """Fold entries of the audit, and with them the message that they stand in."""
+        self._audit += [(place(sequence, at), entry) for at, entry in enumerate(entries)]
+        self.advance(AUDIT, sequence)
+
     def advance(self, stream: str, sequence: int) -> None:
         """Remember that `stream` is folded up to `sequence`."""
         self._positions[stream] = sequence
@@ -188,6 +197,7 @@ class Index:
         self._jobs.clear()
         self._events.clear()
         self._changed.clear()
+        self._audit.clear()
         self._positions.clear()
 
     def _write(self) -> None:
@@ -234,6 +244,16 @@ class Index:
             " AND (status, done, changed, nodes) IS NOT (?1, ?2, ?3, ?4)",
             [(*status, job_id) for job_id, status in statuses.items()],
         )
+        write(
+            "INSERT OR IGNORE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    *(at, entry.id, entry.time, entry.caller, entry.operation, entry.status),
+                    *(entry.job or None, encode(entry)),
+                )
+                for at, entry in self._audit
+            ],
+        )
         for table, column in (("job", "id"), ("plan", "job"), ("event", "job"), ("task", "job")):
             write(f"DELETE FROM {table} WHERE {column} = ?", deleted)
         write(
@@ -269,6 +289,11 @@ class Index:
         if jobs:
             log.info("index pruned", jobs=len(jobs))
         return len(jobs)
+
+    def forget_audit(self, first: int) -> None:
+        """Delete entries of the audit that stood before a sequence."""
+        self.flush()
+        self._database.execute("DELETE FROM audit WHERE place < ?", (place(first),))
 
     # Asking
 

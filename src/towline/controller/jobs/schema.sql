@@ -52,5 +52,14 @@ CREATE TRIGGER tally_changed AFTER UPDATE ON tally WHEN new.jobs = 0 BEGIN
         = (new.operation, new.target, new.caller, new.status);
 END;
 
+-- The audit: who has changed something, and who was refused.
+CREATE TABLE audit (
+    place INTEGER PRIMARY KEY, id TEXT, time REAL, caller TEXT, operation TEXT, status INTEGER,
+    job TEXT, body BLOB
+);
+-- What was stored twice stands there once.
+CREATE UNIQUE INDEX audit_id ON audit (id);
+CREATE INDEX audit_job ON audit (job);
+
 -- How far each stream is folded.
 CREATE TABLE position (stream TEXT PRIMARY KEY, created TEXT, sequence INTEGER);

@@ -1,0 +1,97 @@
+"""The commands about the audit: list it, and look whether it was tampered with."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from towline.cli.command import Command, Group
+from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.options import given, output_option
+from towline.cli.output import print_json, print_table
+from towline.cli.terminal import printable, say
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--user", metavar="NAME", help="Only requests of this caller.")
+@click.option("--operation", metavar="NAME", help="Only requests for this, such as docker.pull.")
+@click.option("--code", type=click.IntRange(100, 599), help="Only those with this status.")
+@click.option("--job", metavar="JOB_ID", help="Only requests about this job.")
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only requests since then: 2030-01-31T12:00:00Z, or 2h: two hours ago.",
+)
+@click.option("--until", metavar="WHEN", help="Only requests before then.")
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="How many entries are listed.",
+)
+@click.option("--offset", type=click.IntRange(0), help="How many of the newest are left out.")
+@output_option
+@click.pass_context
+def audit(context: click.Context, /, output: str, **values: Any) -> None:
+    """List who changed something and who was refused.
+
+    The newest comes first.
+    """
+    where = take_where(values)
+    if context.invoked_subcommand is not None:
+        return
+    from towline.endpoints import audit as endpoints
+
+    with connect(where) as client:
+        page = client.call(endpoints.list_audit, **given(values))
+    if output == "json":
+        print_json(page)
+        return
+    print_table(
+        ["TIME", "USER", "ADDRESS", "OPERATION", "TARGET", "CODE", "COUNT"],
+        [
+            [
+                *(each.timestamp, each.user or "-", each.source_ip, each.operation_id or "-"),
+                *(each.target or "-", str(each.response_code), str(each.count or 1)),
+            ]
+            for each in page.items
+        ],
+    )
+    if page.total_items > len(page.items):
+        say(f"{page.total_items} in all; --offset and --limit show others", error=True)
+
+
+@with_connection
+@click.command(cls=Command)
+@output_option
+def verify(output: str, **values: Any) -> None:
+    """Name what of the audit was changed, removed or put in.
+
+    The exit status is 0 only if nothing was.
+    """
+    from towline.endpoints import audit as endpoints
+
+    with connect(take_where(values)) as client:
+        found = client.call(endpoints.verify)
+    if output == "json":
+        print_json(found)
+    else:
+        for fault in found.faults:
+            when = f" ({fault.timestamp}, {fault.id})" if fault.id else ""
+            say(printable(f"{fault.error}{when}"))
+        for job in found.jobs_without_entry:
+            say(
+                f"job {job} has no entry: that was lost with a controller; the job says whose it is"
+            )
+        counted = f"{found.entries} entries, {found.chains} chains, {found.checkpoints} checkpoints"
+        older = f"; {found.forgotten} older entries are not kept" if found.forgotten else ""
+        say(f"{'intact' if found.intact else 'NOT INTACT'}: {counted}{older}")
+    sys.exit(0 if found.intact else 1)
+
+
+audit.add_command(verify)
+with_connection(audit)
+COMMANDS = (audit,)

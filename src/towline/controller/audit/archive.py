@@ -1,0 +1,271 @@
+"""The audit as this controller has read it: lists and single entries, from its index."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.broker.consumer import Follower
+from towline.broker.jetstream import JetStream
+from towline.broker.repeated import Repeated
+from towline.controller.audit.entry import AUDIT, CHECKPOINTS, Entry, entries_of
+from towline.controller.audit.trail import Trail
+from towline.controller.audit.verification import Verification
+from towline.controller.jobs.index import Index
+from towline.errors import BrokerUnreachable, TowlineError
+from towline.trust.signing import Verifier
+from towline.wire import messages
+from towline.wire.decoding import Unreadable
+from towline.wire.job import first_id
+
+log = structlog.get_logger()
+
+RETRY_EVERY = 0.5
+FORGET_EVERY = 600.0
+"""Seconds between looks at what the broker has forgotten."""
+CAUGHT_UP_WITHIN = 3.0
+"""Seconds that a question waits for what was stored before it was asked."""
+NEARLY_FULL = 0.9
+"""Of its room a stream takes as much, at least, when it has begun to forget for want of it."""
+AT_ONCE = 500
+"""Rows that are read before others have their turn."""
+
+_entry = msgspec.json.Decoder(Entry)
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which entries are meant; None for any.
+
+    Attributes:
+        since, until: seconds since 1970; answered at `since` or later, before `until`.
+    """
+
+    caller: str | None = None
+    operation: str | None = None
+    status: int | None = None
+    job: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    @property
+    def clause(self) -> tuple[str, list[object]]:
+        """What SQL asks for these."""
+        where, values = ["TRUE"], list[object]()
+        for name in ("caller", "operation", "status", "job"):
+            value = getattr(self, name)
+            if value is not None:
+                where.append(f"{name} = ?")
+                values.append(value)
+        for name, sign in (("since", ">="), ("until", "<")):
+            moment = getattr(self, name)
+            if moment is not None:
+                where.append(f"time {sign} ?")
+                values.append(moment)
+        return " AND ".join(where), values
+
+
+class Archive:
+    """Reads what all controllers have stored, and answers from it.
+
+    Args:
+        trail: what this controller stores.
+        verifier: knows the keys that controllers sign with.
+        age: seconds for which entries are kept.
+    """
+
+    def __init__(
+        self, jetstream: JetStream, index: Index, trail: Trail, verifier: Verifier, age: float
+    ) -> None:
+        self._jetstream = jetstream
+        self._index = index
+        self._trail = trail
+        self._verifier = verifier
+        self._age = age
+        self._misread = Repeated("message not readable")
+        self._read = 0
+        self._moved = asyncio.Event()
+        self._verifying = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Read what is stored into the index, for ever."""
+        try:
+            while True:
+                try:
+                    state = await self._state(AUDIT)
+                except TowlineError as error:
+                    log.warning("index waits for the broker", stream=AUDIT, reason=error.details)
+                    await asyncio.sleep(RETRY_EVERY)
+                    continue
+                await self._follow(state)
+        finally:
+            self._misread.close()
+
+    async def _follow(self, state: _Stream) -> None:
+        """Read a stream until the broker has another one of that name."""
+        self._read = after = self._index.position(AUDIT, state.created, state.state.last_seq)
+        self._index.forget_audit(state.state.first_seq)
+        forgotten = time.monotonic()
+        follower = Follower(self._jetstream, AUDIT, after=after)
+        async for message in follower:
+            if follower.created != state.created:
+                return
+            try:
+                body = messages.envelope(message.data).body
+                read = [each for each, _ in entries_of(body)]
+            except Unreadable as error:
+                self._misread.error(stream=AUDIT, sequence=message.sequence, reason=str(error))
+                read = []
+            self._index.add_audit(message.sequence, read)
+            self._read = message.sequence
+            self._moved.set()
+            if time.monotonic() - forgotten > FORGET_EVERY:
+                forgotten = time.monotonic()
+                state = await self._state(AUDIT)
+                self._index.forget_audit(state.state.first_seq)
+
+    async def _state(self, stream: str) -> _Stream:
+        answer = await self._jetstream.call(f"STREAM.INFO.{stream}")
+        return msgspec.convert(answer, _Stream)
+
+    # Asking
+
+    async def catch_up(self) -> None:
+        """Return when all that was stored by now was read.
+
+        Raises:
+            BrokerUnreachable: the broker can't be asked, or there is too much to read.
+        """
+        last = (await self._state(AUDIT)).state.last_seq
+        try:
+            async with asyncio.timeout(CAUGHT_UP_WITHIN):
+                while self._read < last:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise BrokerUnreachable(
+                "This controller has not read all of the audit yet: try again in a few seconds.",
+                "Another controller may be further",
+            ) from None
+
+    def filter(self, **wanted: Any) -> Filter:
+        """Return which entries are meant; see `Filter`."""
+        return Filter(**wanted)
+
+    def count(self, wanted: Filter) -> int:
+        """Return how many entries there are."""
+        where, values = wanted.clause
+        (found,) = self._index.query(f"SELECT count(*) FROM audit WHERE {where}", values).fetchone()
+        return int(found)
+
+    def entries(self, wanted: Filter, *, limit: int, offset: int = 0) -> list[Entry]:
+        """Return entries, the newest first."""
+        where, values = wanted.clause
+        rows = self._index.query(
+            f"SELECT body FROM audit WHERE {where} ORDER BY place DESC LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+        )
+        return [_entry.decode(body) for (body,) in rows]
+
+    async def export(self, wanted: Filter, *, most: int) -> list[Entry]:
+        """Return entries, the newest first, `most` at most; others have their turn meanwhile."""
+        where, values = wanted.clause
+        found: list[Entry] = []
+        below: int | None = None
+        while len(found) < most:
+            rows = self._index.query(
+                f"SELECT place, body FROM audit WHERE {where} AND place < ?"
+                " ORDER BY place DESC LIMIT ?",
+                (*values, 2**62 if below is None else below, min(AT_ONCE, most - len(found))),
+            ).fetchall()
+            if not rows:
+                break
+            found += [_entry.decode(body) for _, body in rows]
+            below = rows[-1][0]
+            await asyncio.sleep(0)
+        return found
+
+    def get(self, entry_id: str) -> Entry | None:
+        """Return an entry, or None where there is none of this id."""
+        row = self._index.query("SELECT body FROM audit WHERE id = ?", (entry_id,)).fetchone()
+        return None if row is None else _entry.decode(row[0])
+
+    def without_entry(self, before: float, most: int) -> list[str]:
+        """Return jobs that change something and have no entry: it was lost with a controller.
+
+        Args:
+            before: seconds since 1970; jobs made later may be asked for still.
+            most: how many are returned.
+        """
+        (first,) = self._index.query("SELECT min(time) FROM audit").fetchone()
+        if first is None:
+            return []
+        rows = self._index.query(
+            "SELECT id FROM job WHERE stream = 'CHANGES' AND id >= ? AND id < ?"
+            " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.job = job.id) ORDER BY id LIMIT ?",
+            (first_id(first), first_id(before), most),
+        )
+        return [job for (job,) in rows]
+
+    # Verifying
+
+    async def verify(self) -> Verification:
+        """Read all that is stored, and look whether it is what controllers have stored.
+
+        Raises:
+            BrokerError: it can't be read.
+        """
+        async with self._verifying:
+            head, own = self._trail.head, self._trail.checkpoint
+            before, many = await self._state(AUDIT), await self._state(CHECKPOINTS)
+            verification = Verification(
+                self._verifier,
+                age=self._age,
+                now=time.time(),
+                full=before.full,
+                many=many.full,
+                head=head,
+                own=own,
+            )
+            async for _, data in self._all(CHECKPOINTS):
+                verification.take_checkpoint(data)
+            async for sequence, data in self._all(AUDIT):
+                verification.take_group(data, new=sequence > before.state.last_seq)
+            verification.end()
+            return verification
+
+    async def _all(self, stream: str) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield all that a stream holds by now, by sequence."""
+        state = (await self._state(stream)).state
+        if not state.messages:
+            return
+        async for message in Follower(self._jetstream, stream):
+            yield message.sequence, message.data
+            if message.sequence >= state.last_seq or not message.pending:
+                return
+
+
+class _State(msgspec.Struct):
+    messages: int = 0
+    bytes: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+
+
+class _Config(msgspec.Struct):
+    max_bytes: int = -1
+
+
+class _Stream(msgspec.Struct):
+    created: str
+    config: _Config
+    state: _State
+
+    @property
+    def full(self) -> bool:
+        """Whether it has begun to forget for want of room, or is about to."""
+        return 0 < NEARLY_FULL * self.config.max_bytes < self.state.bytes
