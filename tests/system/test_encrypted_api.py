@@ -1,6 +1,9 @@
-"""`towline up` beyond loopback: whoever asks there verifies whom they ask."""
+"""`towline up` beyond loopback: encrypted, and whoever asks there verifies whom they ask."""
 
 import asyncio
+import os
+import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from tests.testing.cluster import NO_ENGINE
 from tests.testing.command import CommandLine, failed
 from tests.testing.ports import free_port
+from tests.testing.process import TowlineProcess, wait_until
 from tests.testing.up import Up
 from towline.client import ApiError, AsyncClient, Client
 from towline.trust.keys import API_CA, CA
@@ -19,10 +23,12 @@ from towline.trust.keys import API_CA, CA
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     directory = tmp_path_factory.mktemp("up")
-    listen = f"0.0.0.0:{free_port()}"
-    with Up(directory, "--listen", listen, "--engine", NO_ENGINE, "--hostname", "web-01") as up:
-        up.url = f"https://{listen.replace('0.0.0.0', '127.0.0.1')}"
+    ports = {"--listen": free_port(), "--broker-listen": free_port()}
+    listen = [part for flag, port in ports.items() for part in (flag, f"0.0.0.0:{port}")]
+    with Up(directory, *listen, "--engine", NO_ENGINE, "--hostname", "web-01") as up:
+        up.url = f"https://127.0.0.1:{ports['--listen']}"
         up.wait_for_output(f"Towline answers at {up.url}")
+        up.wait_for_output(f"The broker answers at tls://0.0.0.0:{ports['--broker-listen']}")
         up.wait_for_output("no reachable node has a Docker Engine")
         yield up
 
@@ -111,3 +117,39 @@ def test_nothing_is_answered_in_plain_text_nor_by_old_tls(up: Up, ca: Path) -> N
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{up.url}/health", verify=context)
+
+
+def test_another_machine_is_a_node_of_it_and_the_broker_speaks_to_nobody_in_the_clear(
+    up: Up, ca: Path, token: str, tmp_path: Path
+) -> None:
+    broker = up.wait_for_output("The broker answers at tls://0.0.0.0:([0-9]+)")[1]
+    login = CommandLine(up.state)("trust", "login", "other").stdout
+    (tmp_path / "node.creds").touch(0o600)
+    (tmp_path / "node.creds").write_text(login)
+    agent = TowlineProcess(
+        *("agent", "--state", tmp_path / "state", "--nats", f"tls://127.0.0.1:{broker}"),
+        *("--nats-ca", up.state / "trust" / CA, "--nats-credentials", tmp_path / "node.creds"),
+        *("--job-keys", up.state / "jobs.pub", "--hostname", "web-02", "--engine", NO_ENGINE),
+        logs=tmp_path,
+        env={"TOWLINE_CONFIG": "/dev/null"},
+    )
+    with agent, Client(up.url, token, ca=ca) as client:
+        wait_until(lambda: "web-02" in {each.hostname for each in client.nodes()}, what="web-02")
+        assert agent.stop() == 0
+    with socket.create_connection(("127.0.0.1", int(broker))) as plain:
+        assert b'"tls_required":true' in plain.recv(4096)
+
+
+def test_its_broker_is_started_again_when_it_was_killed(up: Up, ca: Path, token: str) -> None:
+    before = up.parts()["broker"]
+    os.kill(before, signal.SIGKILL)
+    up.wait_for(lambda: up.parts().get("broker", before) != before, what="another broker")
+
+    def loads() -> bool:
+        with httpx.Client(verify=ssl.create_default_context(cafile=ca)) as client:
+            answer = client.get(
+                f"{up.url}/node/web-01/load", headers={"Authorization": f"Bearer {token}"}
+            )
+        return answer.status_code == 200 and answer.json()["results"][0]["status"] == "ok"
+
+    wait_until(loads, what="a node that answers")

@@ -48,6 +48,7 @@ RULES: dict[str, tuple[str, ...]] = {
     # The commands that start parts, or make what only a part reads.
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),
     "cli.listening": ("cli", "controller", "runtime", "trust"),
+    "cli.up": ("cli", "controller", "runtime", "trust"),
     "cli.trust": ("cli", "runtime", "trust", "wire"),
     "cli.part_keys": ("runtime", "trust"),
     "cli.local": ("cli", "client", "controller.token_keys", "runtime"),

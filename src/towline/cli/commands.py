@@ -104,7 +104,7 @@ LISTED = (
     Listed("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
     Listed("trust", "Make and show the keys that a fleet stands on.", TRUST),
     Listed("undrain", "Give work to a drained node again.", ENDPOINTS),
-    Listed("up", "Run a broker, a controller and an agent on this machine.", SERVE),
+    Listed("up", "Run a broker, a controller and an agent on this machine.", "towline.cli.up"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands that run parts on this machine: all of them, a controller, or an agent."""
+"""The commands that run one part on this machine: a controller, or an agent."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def broker_options(command: Any) -> Any:
     return command
 
 
-def _labels(texts: list[str]) -> list[Label]:
+def labels_of(texts: list[str]) -> list[Label]:
+    """Return the labels that are written so; raises `InvalidConfiguration`."""
     try:
         labels = [parse_label(text) for text in texts]
     except InvalidLabel as error:
@@ -105,7 +106,7 @@ def _labels(texts: list[str]) -> list[Label]:
     return labels
 
 
-def _engine(url: str | None) -> str | None:
+def engine_url(url: str | None) -> str | None:
     """Return the URL of the node's Docker Engine; None where the node is to have none."""
     if url == "none":
         return None
@@ -139,7 +140,7 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     from towline.agent.docker.pull.docker_config import DockerConfiguration, default_path
     from towline.runtime.registries import Registries
 
-    url, min_free = _engine(settings.engine), settings.share("min_free")
+    url, min_free = engine_url(settings.engine), settings.share("min_free")
     registries = Registries.of(settings.registries)
     if url is None:
         return []
@@ -159,7 +160,7 @@ def _docker(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     ]
 
 
-def _retention(settings: config.Settings) -> Retention:
+def retention_of(settings: config.Settings) -> Retention:
     """Return how long the journal keeps jobs, and how much of them."""
     from towline.broker.journal import LONGEST_AGE, SMALLEST, Retention
     from towline.units import show_size
@@ -229,71 +230,6 @@ def start(config_file: str | None, part: str, **flags: Any) -> tuple[config.Sett
     return settings, state_directory.open_directory(local.directory(settings))
 
 
-@click.command(cls=Command)
-@state_option
-@api_options
-@node_options
-@config_option
-@level_option
-def up(config_file: str | None, **flags: Any) -> None:
-    """Run a broker, a controller and an agent on this machine."""
-    import shlex
-
-    from towline.controller.http.limits import limits_of
-    from towline.controller.http.server import bind
-    from towline.runtime import state_directory, supervisor
-    from towline.runtime.process import print_line, run
-    from towline.runtime.registries import Registries
-    from towline.trust import keys as trust_keys
-
-    for name in ("labels", "addresses"):
-        flags[name] = list(flags[name])
-    settings, directory = start(config_file, "up", **flags)
-    locks = [state_directory.Lock(directory, part) for part in ("up", "broker")]
-    # Refused here, once, rather than by a child that is started again and again.
-    host, port = address_of(settings.listen)
-    for name in ("wait", "longest_wait", "expires", "heartbeat", "audit_retention"):
-        settings.seconds(name)
-    settings.share("min_free")
-    _retention(settings)
-    limits_of(settings)
-    _labels(settings.labels)
-    _engine(settings.engine)
-    Registries.of(settings.registries)
-    state_directory.hostname(settings.hostname)
-    machine = state_directory.machine_id(directory, settings.machine_id)
-    local.token_keys(settings, directory)
-    local.client_keys(settings)
-    part_keys.vault(settings, directory)
-    trust = (trust_keys.open_trust if trust_keys.exists(directory) else trust_keys.create)(
-        directory
-    )
-    part_keys.signer(settings, directory)
-    part_keys.verifier(settings, directory)
-    probe = bind(host, port)
-    port = probe.getsockname()[1]
-    probe.close()
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    url = f"{'https' if certificate(settings, directory) else 'http'}://{reached(address)}"
-    shared = ["--state", str(directory), "--log-level", settings.log_level]
-    if config_file:
-        shared += ["--config", config_file]
-    agent = list(shared)
-    for name in ("engine", "hostname", "machine_id", "min_free", "max_pulls", "docker_config"):
-        if getattr(settings, name) is not None:
-            agent += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
-    for label in settings.labels:
-        agent += ["--label", label]
-
-    print_line(f"Towline answers at {url}")
-    made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
-    print_line(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
-    controller = [*shared, "--listen", address]
-    run(lambda: supervisor.run(directory, trust, machine, url, controller, agent, print_line))
-    for lock in locks:
-        lock.close()
-
-
 def _with_own_logins(settings: config.Settings, directory: Path) -> config.Settings:
     """Fill in where the broker is and how to log in there, where the trust directory says so."""
     from towline.trust import keys
@@ -352,8 +288,8 @@ def controller(config_file: str | None, **flags: Any) -> None:
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
-        retention=_retention(settings),
         audit=keeping_of(settings),
+        retention=retention_of(settings),
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,
         limits=limits_of(settings),
@@ -417,7 +353,7 @@ def agent(config_file: str | None, **flags: Any) -> None:
                 ledger,
                 machine=machine,
                 hostname=state_directory.hostname(settings.hostname),
-                labels=_labels(settings.labels),
+                labels=labels_of(settings.labels),
                 providers=providers,
                 interval=settings.seconds("heartbeat"),
                 key=key,
@@ -431,4 +367,4 @@ def agent(config_file: str | None, **flags: Any) -> None:
     lock.close()
 
 
-COMMANDS = (up, controller, agent)
+COMMANDS = (controller, agent)

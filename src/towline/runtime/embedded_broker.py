@@ -34,6 +34,9 @@ class EmbeddedBroker:
         machine: the machine id of the node whose agent logs in here.
         program: the path of the server; None for the one that is installed with Towline.
         start_within, stop_within: seconds for the server to start and to stop.
+
+    Attributes:
+        agent_login: the file with the login of that.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class EmbeddedBroker:
         self._trust = trust
         self._machine = machine
         self._configuration = directory / "nats.conf"
-        self._agent_login = directory / "agent.creds"
+        self.agent_login = directory / "agent.creds"
         self._server = NatsServer(
             self._configuration,
             directory / "nats.log",
@@ -73,7 +76,7 @@ class EmbeddedBroker:
     @property
     def agent_settings(self) -> Settings:
         """How the node's agent connects to it in the nodes' account."""
-        return self._settings(self._agent_login)
+        return self._settings(self.agent_login)
 
     def _settings(self, credentials: Path) -> Settings:
         return Settings([f"nats://{self._listen}"], credentials)
@@ -95,7 +98,7 @@ class EmbeddedBroker:
         plan = Plan(self._listen, "towline", self._directory)
         write_private(self._configuration, nats_conf(plan, self._trust.accounts()))
         # A new one at each start: then it is for the machine id and the keys that there are.
-        write_private(self._agent_login, self._trust.node_login(self._machine))
+        write_private(self.agent_login, self._trust.node_login(self._machine))
         try:
             await self.start()
         except BaseException:

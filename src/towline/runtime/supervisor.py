@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import json
 import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
 from towline.runtime.pauses import Pauses
 from towline.runtime.process import SUPERVISED, child_environment, notify, starting
-from towline.runtime.state_directory import URL, write_private
-from towline.trust.keys import Trust
+from towline.runtime.state_directory import URL, make_private, write_private
+from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, Trust
 
 log = structlog.get_logger()
 
@@ -105,13 +108,27 @@ class Part:
             await process.wait()
 
 
+class Arguments(msgspec.Struct, frozen=True):
+    """What follows each command on its command line, but for where the broker is.
+
+    Attributes:
+        controller, agent: of these two.
+        broker: of `towline broker`, where other machines reach it; None for one on loopback.
+        broker_url: by which this machine reaches that.
+    """
+
+    controller: list[str]
+    agent: list[str]
+    broker: list[str] | None = None
+    broker_url: str = ""
+
+
 async def run(
     directory: Path,
     trust: Trust,
     machine: str,
     url: str,
-    controller: list[str],
-    agent: list[str],
+    arguments: Arguments,
     show: Callable[[str], None],
     *,
     check_every: float = CHECK_EVERY,
@@ -123,31 +140,51 @@ async def run(
         trust: whom the broker trusts, and what controllers log in with.
         machine: the node's machine id.
         url: where the controller will answer.
-        controller, agent: the arguments of the two commands, but for where the broker is.
+        arguments: what the parts are started with.
         show: called with each line that a person should read.
         check_every: seconds between two questions to the controller whether a pull would work.
     """
-    async with EmbeddedBroker(directory / "broker", trust, machine) as broker:
-        where = ["--nats", broker.settings.urls[0], "--nats-credentials"]
+    async with _broker(directory, trust, machine, arguments) as (where, login, keep_broker):
         logins = [
-            str(broker.settings.credentials),
-            *("--nodes-credentials", str(broker.nodes_settings.credentials)),
+            *("--nats-credentials", str(trust.path(JOURNAL_LOGIN))),
+            *("--nodes-credentials", str(trust.path(NODES_LOGIN))),
         ]
         parts = [
-            Part("controller", ["controller", *controller, *where, *logins]),
-            Part("agent", ["agent", *agent, *where, str(broker.agent_settings.credentials)]),
+            Part("controller", ["controller", *arguments.controller, *where, *logins]),
+            Part("agent", ["agent", *arguments.agent, *where, "--nats-credentials", str(login)]),
         ]
         write_private(directory / URL, url + "\n")
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part.run())
-                group.create_task(_keep_running(broker))
+                group.create_task(keep_broker())
                 with starting("waiting for the controller") as ready:
                     await _show_readiness(url, show, ready, check_every)
         finally:
             await asyncio.gather(*(part.stop() for part in parts))
             (directory / URL).unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def _broker(
+    directory: Path, trust: Trust, machine: str, arguments: Arguments
+) -> AsyncIterator[tuple[list[str], Path, Callable[[], Coroutine[Any, Any, None]]]]:
+    """Have a broker: yield the arguments that say where, the agent's login, what keeps it up."""
+    if arguments.broker is None:
+        async with EmbeddedBroker(directory / "broker", trust, machine) as broker:
+            where, login = ["--nats", broker.settings.urls[0]], broker.agent_login
+            yield where, login, functools.partial(_keep_running, broker)
+        return
+    login = directory / "broker" / "agent.creds"
+    make_private(login.parent)
+    write_private(login, trust.node_login(machine))
+    part = Part("broker", ["broker", *arguments.broker])
+    try:
+        where = ["--nats", arguments.broker_url, "--nats-ca", str(trust.path(CA))]
+        yield where, login, part.run
+    finally:
+        await part.stop()
 
 
 async def _keep_running(broker: EmbeddedBroker) -> None:
