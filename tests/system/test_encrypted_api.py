@@ -146,7 +146,7 @@ def test_its_broker_is_started_again_when_it_was_killed(up: Up, ca: Path, token:
     up.wait_for(lambda: up.parts().get("broker", before) != before, what="another broker")
 
     def loads() -> bool:
-        with httpx.Client(verify=ssl.create_default_context(cafile=ca)) as client:
+        with httpx.Client(verify=ssl.create_default_context(cafile=ca), timeout=60) as client:
             answer = client.get(
                 f"{up.url}/node/web-01/load", headers={"Authorization": f"Bearer {token}"}
             )

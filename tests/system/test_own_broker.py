@@ -1,16 +1,17 @@
 """A fleet on `towline broker`: encrypted, and each part with a login of its own."""
 
-import shutil
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.testing.cluster import NO_ENGINE, Cluster, NodePlan
 from tests.testing.command import CommandLine, failed
 from tests.testing.gate import Gate
 from tests.testing.own_broker import OwnBroker
+from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess
 
 NODES = ("web-01", "web-02")
@@ -59,23 +60,60 @@ def test_a_node_s_machine_id_is_that_of_its_login(fleet: Cluster) -> None:
     assert {each["machine_id"] for each in known} == set(NODES)
 
 
-def test_a_controller_takes_what_it_needs_from_its_trust_directory(
+def brought(fleet: Cluster, part: str, directory: Path) -> Path:
+    """Return a state directory with what towline trust export and import have brought there."""
+    assert isinstance(fleet.broker, OwnBroker)
+    passphrase = directory / "passphrase"
+    passphrase.touch(0o600)
+    passphrase.write_text("correct horse battery\n")
+    given = ("--passphrase-file", passphrase)
+    first, second = fleet.broker.trust.directory.parent, directory / "state"
+    exported = ("trust", "export", directory / "file", "--for", part, "--state", first)
+    assert CommandLine(directory)(*exported, *given).status == 0
+    assert (directory / "file").stat().st_mode & 0o777 == 0o600
+    assert "already" in failed(CommandLine(directory)(*exported, *given))
+    imported = ("trust", "import", directory / "file", "--state", second)
+    assert "passphrase" in failed(CommandLine(directory)(*imported, stdin="another passphrase"))
+    assert not (second / "trust").exists()
+    assert CommandLine(directory)(*imported, stdin="correct horse battery\n").status == 0
+    return second
+
+
+def test_a_further_broker_needs_no_more_than_what_is_exported_for_one(
     fleet: Cluster, tmp_path: Path
 ) -> None:
     assert isinstance(fleet.broker, OwnBroker)
-    own = tmp_path / "state" / "trust"
-    shutil.copytree(
-        fleet.broker.trust.directory, own, ignore=shutil.ignore_patterns("offline", "broker")
+    state, port = brought(fleet, "broker", tmp_path), free_port()
+    process = TowlineProcess(
+        *("broker", "--state", state, "--listen", f"127.0.0.1:{port}"),
+        logs=tmp_path,
+        env={"TOWLINE_CONFIG": "/dev/null"},
     )
+    context = ssl.create_default_context(cafile=fleet.broker.ca)
+    with process:
+        process.wait_for_output("The broker answers at")
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            assert plain.recv(4096).startswith(b"INFO ")
+            with context.wrap_socket(plain, server_hostname="127.0.0.1"):
+                pass
+        assert process.stop() == 0
+
+
+def test_a_further_controller_needs_no_more_than_what_is_exported_for_one(
+    fleet: Cluster, tmp_path: Path
+) -> None:
+    assert isinstance(fleet.broker, OwnBroker)
+    state = brought(fleet, "controller", tmp_path)
     (host, port) = fleet.broker.url.removeprefix("tls://").split(":")
     process = TowlineProcess(
-        *("controller", "--state", own.parent, "--listen", "127.0.0.1:0"),
+        *("controller", "--state", state, "--listen", "127.0.0.1:0"),
         logs=tmp_path,
         env={"TOWLINE_BROKER_LISTEN": f"{host}:{port}", "TOWLINE_CONFIG": "/dev/null"},
     )
     with process:
         url = process.wait_for_output("answers at (http://[0-9.:]+)")[1]
-        assert httpx.get(f"{url}/health").status_code == 200
+        done = CommandLine(state)("node", "load", "--on", "web-01", "--url", url)
+        assert done.status == 0
         assert process.stop() == 0
 
 

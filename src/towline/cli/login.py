@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from towline.wire.credential import Credential
 
 
-def read_secret(what: str) -> str:
+def read_secret(what: str, *, twice: bool = False) -> str:
     """Return a secret that a person types unseen, or all of standard input.
 
     It is never an argument or a variable: other users and programs can see those.
 
     Args:
         what: what the prompt calls it, for example "Password".
+        twice: whether a person has to type it twice, since what is typed wrong is found out later.
 
     Raises:
         InvalidConfiguration: it is empty, or not UTF-8.
     """
     if sys.stdin.isatty():
-        secret = str(click.prompt(what, hide_input=True, err=True))
+        secret = str(click.prompt(what, hide_input=True, err=True, confirmation_prompt=twice))
     else:
         try:
             # UTF-8 whatever the locale: the secret becomes JSON.

@@ -79,6 +79,111 @@ def login(machine_id: str, expires: str | None, config_file: str | None, state: 
     say(*login.splitlines())
 
 
+passphrase_option = click.option(
+    "--passphrase-file",
+    metavar="FILE",
+    help="The file with the passphrase, in place of a prompt or standard input.",
+)
+
+
+def _passphrase(path: str | None, *, twice: bool) -> str:
+    from towline.cli.login import read_secret
+    from towline.runtime.secret_file import check_secret_file
+
+    if path is None:
+        return read_secret("Passphrase", twice=twice)
+    try:
+        check_secret_file(Path(path), "The file with the passphrase", named=True)
+        return Path(path).read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(
+            f"The file with the passphrase, {path!r}, can't be read.", str(error)
+        ) from error
+
+
+@trust.command("export")
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--for",
+    "parts",
+    type=click.Choice(["controller", "broker"]),
+    multiple=True,
+    required=True,
+    help="What is to run where it is imported. It may be given twice.",
+)
+@passphrase_option
+@state_option
+@config_option
+def export(
+    file: str,
+    parts: tuple[str, ...],
+    passphrase_file: str | None,
+    config_file: str | None,
+    state: str | None,
+) -> None:
+    """Write what another controller or broker needs, encrypted, to a file.
+
+    Nothing else is in it. The file is as safe as its passphrase is hard to guess.
+    """
+    from towline.cli import part_keys
+    from towline.runtime import config, state_directory
+    from towline.runtime.keys import CREDENTIALS_KEY
+    from towline.trust import bundle, keys
+
+    settings = config.load(config_file, state=state)
+    directory = state_directory.open_directory(local.directory(settings))
+    found, path = keys.open_trust(directory), Path(file)
+    if path.exists():
+        raise InvalidConfiguration(f"There is a file {file!r} already.", "Name another")
+    beside = {}
+    if "controller" in parts:
+        # They are made where no controller has run yet.
+        local.token_keys(settings, directory)
+        part_keys.vault(settings, directory)
+        beside = {
+            state_directory.TOKEN_KEY: directory / state_directory.TOKEN_KEY,
+            CREDENTIALS_KEY: directory / CREDENTIALS_KEY,
+        }
+        named = {
+            state_directory.TOKEN_KEY: settings.token_key,
+            CREDENTIALS_KEY: settings.credentials_key,
+            keys.JOBS_KEY: settings.job_key,
+        }
+        beside |= {name: Path(each) for name, each in named.items() if each is not None}
+    passphrase = _passphrase(passphrase_file, twice=True)
+    try:
+        state_directory.write_private(path, bundle.seal(found, beside, [*parts], passphrase))
+    except OSError as error:
+        raise InvalidConfiguration(f"{file!r} can't be written.", str(error)) from error
+    say(f"Wrote {file}. On the other machine: towline trust import FILE")
+
+
+@trust.command("import")
+@click.argument("file", metavar="FILE")
+@passphrase_option
+@state_option
+@config_option
+def import_(
+    file: str, passphrase_file: str | None, config_file: str | None, state: str | None
+) -> None:
+    """Make the trust directory of this machine from a file of towline trust export.
+
+    It is made whole or not at all, and nothing that is there is replaced.
+    """
+    from towline.trust import bundle, keys, report
+
+    directory = _directory(config_file, state)
+    keys.refuse_another(directory)
+    try:
+        with open(file, "rb") as content:
+            text = content.read(bundle.LARGEST)
+    except OSError as error:
+        raise InvalidConfiguration(f"{file!r} can't be read.", str(error)) from error
+    files = bundle.unseal(text, _passphrase(passphrase_file, twice=False))
+    made = bundle.install(directory, files)
+    say(f"Made in {made.directory}:", "", *report.files(made, files).splitlines())
+
+
 def server_options(command: Any) -> Any:
     """Add the options that say where a broker listens to a command."""
     for option in reversed(

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ FILES = {
     OPERATOR_JWT: "whom the broker trusts: brokers",
     SYSTEM_JWT: "account for changes of accounts: brokers",
     JOURNAL_JWT: "account of the journal: brokers",
-    NODES_JWT: "account of the nodes, and what a node may: brokers",
+    NODES_JWT: "account of the nodes, and what a node may: brokers, controllers",
     API_CA_KEY: "signs the certificates of the API: controllers",
     OPERATOR_SIGNING: "signs accounts, as when a node is revoked: controllers",
     NODES_SIGNING: "signs the nodes' logins: controllers",
@@ -253,6 +254,11 @@ def nodes_account(signing: str) -> claims.Account:
     return claims.Account(limits, signing_keys=(scope,))
 
 
+def needed_by(name: str) -> list[str]:
+    """Return who needs a file of `FILES`: `brokers`, `controllers` and others."""
+    return FILES[name].rpartition(": ")[2].split(", ")
+
+
 def exists(state: Path) -> bool:
     """Return whether a state directory has a trust directory."""
     return (state / DIRECTORY).exists()
@@ -267,7 +273,8 @@ def open_trust(state: Path) -> Trust:
     if not exists(state):
         raise InvalidConfiguration(
             f"There is no trust directory in {str(state)!r}.",
-            "Make one with towline trust init, or copy the one of this fleet there",
+            "Make one with towline trust init, or bring what it needs of this fleet's with towline "
+            "trust export and import",
         )
     return Trust(state / DIRECTORY)
 
@@ -280,20 +287,41 @@ def create(state: Path) -> Trust:
         StateInUse: another process is making one.
         OSError: it can't be written.
     """
+
+    def fill(draft: Path) -> None:
+        open_vault(state / CREDENTIALS_KEY, create=True)
+        _fill(draft)
+
+    return place(state, fill)
+
+
+def refuse_another(state: Path) -> None:
+    """Raise `InvalidConfiguration` where a state directory has a trust directory already."""
+    if (final := state / DIRECTORY).exists():
+        raise InvalidConfiguration(
+            f"There is a trust directory already: {str(final)!r}.",
+            "It is left as it is: with other keys in it no node and no controller of the fleet "
+            "could log in any more",
+        )
+
+
+def place(state: Path, fill: Callable[[Path], None]) -> Trust:
+    """Have a trust directory appear in a state directory, whole or not at all.
+
+    Args:
+        fill: writes to a draft of it, and what has to be there before it is.
+
+    Raises:
+        InvalidConfiguration, StateInUse, OSError: as of `create`.
+    """
     lock = Lock(state, DIRECTORY)
     try:
         for left in state.glob(f"{_DRAFT}*"):
             shutil.rmtree(left)
         final = state / DIRECTORY
-        if final.exists():
-            raise InvalidConfiguration(
-                f"There is a trust directory already: {str(final)!r}.",
-                "It is left as it is: with other keys in it no node and no controller of the fleet "
-                "could log in any more",
-            )
-        open_vault(state / CREDENTIALS_KEY, create=True)
+        refuse_another(state)
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=state))
-        _fill(draft)
+        fill(draft)
         draft.rename(final)
         sync_directory(state)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Container
 
 from nacl.signing import SigningKey
 
@@ -24,10 +25,10 @@ whoever has it can become anything in this fleet, and without it some keys can't
 """
 
 
-def files(trust: Trust) -> str:
+def files(trust: Trust, there: Container[str] = FILES) -> str:
     """Return which files there are, what each is for and who needs it."""
     width = max(map(len, FILES))
-    return "\n".join(f"  {name:{width}}  {FILES[name]}" for name in FILES)
+    return "\n".join(f"  {name:{width}}  {FILES[name]}" for name in FILES if name in there)
 
 
 def status(trust: Trust) -> str:
