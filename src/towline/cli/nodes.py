@@ -50,6 +50,8 @@ def _state_of(node: AgentView) -> str:
     states += [f"{name}: {why}" for name, why in node.troubles.items()]
     if node.refused:
         states.append(f"{node.refused} messages refused: {node.refusal}")
+    if node.dropped:
+        states.append(f"{node.dropped} of its messages dropped: it sends more than a node may")
     return "; ".join(states)
 
 

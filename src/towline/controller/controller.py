@@ -20,6 +20,7 @@ from towline.broker.settings import Settings
 from towline.controller.audit.archive import Archive
 from towline.controller.audit.trail import Keeping, Trail
 from towline.controller.auth import Authenticator
+from towline.controller.budget import Budget
 from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.credentials.store import CredentialStore
@@ -155,8 +156,10 @@ class Controller:
         self.fleet = Fleet()
         self.members = Members(self.jetstream, self.fleet)
         signer = options.signer
+        self.budget = Budget()
         self.presence = Presence(
             *(self.fleet, nodes, self.jetstream, signer),
+            budget=self.budget,
             interval=options.heartbeat,
             members_known=self.members.known,
         )
@@ -177,11 +180,12 @@ class Controller:
         )
         self.reads = Reads(nodes, self.journal, self.fleet, self.releases, self.indexer)
         self.reports = Reports(
-            *(nodes, signer, self.journal, index, self.open, self.indexer, self.decisions)
+            *(nodes, signer, self.journal, index, self.open, self.indexer, self.decisions),
+            budget=self.budget,
         )
         self.questions = Questions(
             *(nodes, signer, self.presence, self.fleet, self.open, self.indexer),
-            *(self.releases, self.cooldowns),
+            *(self.releases, self.cooldowns, self.budget),
         )
         self.service = Service(
             *(broker, nodes, self.indexer, self.presence, able),
@@ -226,7 +230,8 @@ class Controller:
         self.watches = Watches(nodes, signer, self.indexer, self.lookup, self.fleet)
         self.lists = Lists(index)
         self.health = Health(
-            self.jetstream, nodes, self.indexer, self.fleet, self.lists, self.trail
+            *(self.jetstream, nodes, self.indexer, self.fleet, self.lists, self.trail),
+            self.budget,
         )
         replicas = options.retention.replicas
         self.storage = Storage(

@@ -12,6 +12,7 @@ from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.streams import StreamInfo, list_consumers, list_streams
 from towline.controller.audit.trail import Trail
+from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet, Member
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
@@ -56,6 +57,7 @@ class Health:
         fleet: Fleet,
         lists: Lists,
         trail: Trail,
+        budget: Budget,
     ) -> None:
         self._jetstream = jetstream
         self._nodes = nodes
@@ -63,6 +65,7 @@ class Health:
         self._fleet = fleet
         self._lists = lists
         self._trail = trail
+        self._budget = budget
         self._begun = running()
 
     @property
@@ -132,6 +135,7 @@ class Health:
                 self._fleet.size,
                 [_summary(each) for each in few],
                 sum(each.heartbeat.refused for each in self._fleet.here() if each.heartbeat),
+                self._budget.dropped.total(),
             ),
             error=trouble,
             nats=self._broker(),

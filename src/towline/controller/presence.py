@@ -13,6 +13,7 @@ from towline.broker.connection import LONGEST_PAUSE, Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Listener, Received
 from towline.broker.repeated import Repeated
+from towline.controller.budget import STORED, Budget
 from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
@@ -58,6 +59,7 @@ class Presence:
         nodes: the connection to the nodes' account.
         stream: that to the journal's.
         signer: signs what is sent.
+        budget: what each node may send.
         interval: seconds between heartbeats in a small fleet.
         members_known: set once it is known which nodes came by an invite; None for no such nodes.
         look_every, late, grace: seconds; see the constants.
@@ -70,6 +72,7 @@ class Presence:
         stream: JetStream,
         signer: Signer,
         *,
+        budget: Budget | None = None,
         interval: float = INTERVAL,
         members_known: asyncio.Event | None = None,
         look_every: float = LOOK_EVERY,
@@ -79,6 +82,7 @@ class Presence:
         self._fleet = fleet
         self._nodes = nodes
         self._signer = signer
+        self._budget = budget or Budget()
         self._interval = interval
         self._members_known = members_known
         self._look_every = look_every
@@ -93,7 +97,7 @@ class Presence:
         )
         self._duplicates = Repeated("two agents of one machine id")
         self._refusals = Repeated("a node does not believe what it was sent")
-        self.heartbeats = Listener(nodes, HEARTBEATS, self._heartbeat)
+        self.heartbeats = Listener(nodes, HEARTBEATS, self._budget.limited(self._heartbeat))
         self.settled = asyncio.Event()
         self._known = asyncio.Event()
         """Set once all that is kept of nodes has been read."""
@@ -173,6 +177,7 @@ class Presence:
         since = time.time() if known is None else known.registration.registered
         registration = msgspec.structs.replace(self._fleet.counted(registration), registered=since)
         if known is None or known.registration != registration:
+            self._budget.spend(registration.machine, STORED)
             try:
                 await self._registrations.put(registration.machine, registration)
             except BrokerError as error:

@@ -10,6 +10,7 @@ import structlog
 
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
+from towline.controller.budget import LOOKED_UP, STORED, Budget
 from towline.controller.cooldowns import Cooldowns
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
@@ -34,6 +35,7 @@ class Questions:
     Args:
         nodes: the connection to the nodes' account.
         signer: signs the answers.
+        budget: what each node may send.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Questions:
         indexer: Indexer,
         releases: Releases,
         cooldowns: Cooldowns,
+        budget: Budget,
     ) -> None:
         self._nodes = nodes
         self._signer = signer
@@ -55,13 +58,15 @@ class Questions:
         self._indexer = indexer
         self._releases = releases
         self._cooldowns = cooldowns
+        self._budget = budget
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[str, Callable[[Received], Awaitable[Answer]]] = {
             REGISTER: presence.register,
             TASK: self._task,
             COOLDOWN: self._cooldown,
         }
-        self.listener = Listener(nodes, QUESTIONS, self.receive, queue=CONTROLLERS)
+        receive = budget.limited(self.receive)
+        self.listener = Listener(nodes, QUESTIONS, receive, queue=CONTROLLERS)
 
     def receive(self, received: Received) -> None:
         """Answer a question.
@@ -116,6 +121,7 @@ class Questions:
         state = await self._share(question.job, machine)
         if state is None:
             return Answer(time.time(), error=_not_its(question.job))
+        self._budget.spend(machine, STORED)
         hostname = state.tasks[machine].hostname
         cooldown = await self._cooldowns.limited(state.job, hostname, question)
         return Answer(time.time(), cooldown=cooldown)
@@ -125,6 +131,7 @@ class Questions:
         state = self._open.get(job_id)
         if state is None or machine not in state.turns.under_way:
             # Perhaps this controller has not folded it yet.
+            self._budget.spend(machine, LOOKED_UP)
             await self._indexer.catch_up()
             state = self._open.get(job_id)
         if state is None or machine not in state.turns.under_way:

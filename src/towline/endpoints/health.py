@@ -84,12 +84,15 @@ class AgentCounts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         refused: how many messages those that are here have not believed since their agents began.
+        dropped: how many messages of nodes the controller that answers has not read, since these
+            sent more than a node may.
     """
 
     total: int
     ready: int
     agents: list[AgentSummary] = []
     refused: int = 0
+    dropped: int = 0
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):

@@ -69,6 +69,8 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
         refused: how many messages this start of its agent has not believed: not signed by a
             controller, altered, for another node, or too old; absent for none.
         refusal: why not the newest.
+        dropped: how many messages of it the controller that answers has not read, since it sent
+            more than a node may; absent for none.
     """
 
     hostname: str
@@ -102,10 +104,11 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     running: int | None = None
     refused: int = 0
     refusal: str = ""
+    dropped: int = 0
 
 
-def view(member: Member) -> AgentView:
-    """Return what is known of a node."""
+def view(member: Member, dropped: int = 0) -> AgentView:
+    """Return what is known of a node, of which a controller has dropped so many messages."""
     registration, beat = member.registration, member.heartbeat
     facts = registration.facts
     os_info = uptime = load = memory = None
@@ -150,6 +153,7 @@ def view(member: Member) -> AgentView:
         running=None if beat is None else beat.running,
         refused=0 if beat is None else beat.refused,
         refusal="" if beat is None else beat.refusal,
+        dropped=dropped,
         timeline=_history(member),
     )
 
@@ -195,7 +199,8 @@ class Agents(msgspec.Struct, frozen=True):
 async def list_nodes(context: Context) -> Agents:
     """All registered nodes; with a permission that is narrowed to some nodes, these."""
     members = context.caller.bounds(READS).inside(context.controller.fleet.members())
-    return Agents([view(member) for member in members], len(members))
+    dropped = context.controller.budget.dropped
+    return Agents([view(each, dropped[each.machine]) for each in members], len(members))
 
 
 @endpoint(
@@ -208,7 +213,8 @@ async def list_nodes(context: Context) -> Agents:
 )
 async def get(context: Context, *, hostname: NodeName) -> AgentView:
     """One node."""
-    return view(_member(context, hostname, READS))
+    member = _member(context, hostname, READS)
+    return view(member, context.controller.budget.dropped[member.machine])
 
 
 @endpoint(

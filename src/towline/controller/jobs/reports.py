@@ -15,6 +15,7 @@ from towline.broker.answers import BrokerRefused
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal
 from towline.broker.listener import Listener, Received
+from towline.controller.budget import LOOKED_UP, Budget
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
@@ -78,6 +79,7 @@ class Reports:
     Args:
         nodes: the connection to the nodes' account.
         signer: signs the receipts.
+        budget: what each node may send.
         clock: this machine's clocks.
         folded_within: seconds; see the constant.
     """
@@ -92,6 +94,7 @@ class Reports:
         indexer: Indexer,
         decisions: Decisions,
         *,
+        budget: Budget | None = None,
         clock: LocalClock | None = None,
         folded_within: float = FOLDED_WITHIN,
     ) -> None:
@@ -101,6 +104,7 @@ class Reports:
         self._open = jobs
         self._indexer = indexer
         self._decisions = decisions
+        self._budget = budget or Budget()
         self._clock = clock or LocalClock()
         self._folded_within = folded_within
         self._recorder = Recorder(journal.add_reports)
@@ -108,8 +112,9 @@ class Reports:
         self._unknown: dict[str, asyncio.Event] = {}
         self._receipts: list[tuple[Asked, Receipt]] = []
         self._answered = asyncio.Event()
-        self.first = Listener(nodes, REPORTS, self.receive, queue=CONTROLLERS)
-        self.again = Listener(nodes, REPORTS_AGAIN, self.receive)
+        receive = self._budget.limited(self.receive)
+        self.first = Listener(nodes, REPORTS, receive, queue=CONTROLLERS)
+        self.again = Listener(nodes, REPORTS_AGAIN, receive)
         jobs.subscribe(self._job_folded)
 
     def _job_folded(self, state: JobState, turned: frozenset[str] | None) -> None:
@@ -194,6 +199,7 @@ class Reports:
         """Store a report whose task is not open, as far as is known here."""
         state = await self._find(event)
         if state is None or not _has_turn(state, event.machine):
+            self._budget.spend(event.machine, LOOKED_UP)
             try:
                 await self._indexer.catch_up()
             except BrokerError:
