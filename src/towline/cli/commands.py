@@ -56,24 +56,40 @@ class Root(Group):
             return {}
         from towline.cli import generated
 
+        by_hand = {each.name for each in LISTED if _single(_by_hand(each))}
         return {
             name: Listed(name, about)
-            for name, about in generated.further(ctx).items()
+            for name, about in generated.further(ctx, by_hand).items()
             if name not in self.commands
         }
 
 
-def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
-    """Return the command itself: one written by hand, one that is made, or a group of both."""
+def _by_hand(listed: Listed) -> click.Command | None:
+    """Return the command, or the group, of a name that is written by hand; None for none."""
     found: click.Command | None = None
     for module in map(importlib.import_module, listed.modules):
         for command in getattr(module, "COMMANDS", ()):
             found = command if command.name == listed.name else found
-    if found is not None and not isinstance(found, click.Group):
+    return found
+
+
+def _single(found: click.Command | None) -> bool:
+    return found is not None and not isinstance(found, click.Group)
+
+
+def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
+    """Return the command itself: one written by hand, one that is made, or a group of both.
+
+    Raises:
+        InvalidConfiguration: one that is made has the name of one that is written by hand.
+    """
+    found = _by_hand(listed)
+    if _single(found):
         return found
     from towline.cli import generated
 
-    return generated.command(ctx, str(listed.name), listed.short_help, found)
+    group = found if isinstance(found, click.Group) else None
+    return generated.command(ctx, str(listed.name), listed.short_help, group)
 
 
 LISTED = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -19,6 +21,7 @@ from towline.cli.options import (
 )
 from towline.cli.output import print_answer, print_json
 from towline.endpoint import AnyEndpoint, Stream, endpoints
+from towline.errors import InvalidConfiguration
 from towline.operation import Operation, catalog
 from towline.operations import load_extra
 from towline.runtime import config
@@ -32,15 +35,23 @@ LOADED = "towline.cli.loaded"
 """Under this key a context has whether the modules that the settings name have been imported."""
 
 
-def further(context: click.Context) -> dict[str, str]:
+def further(context: click.Context, by_hand: Collection[str | None]) -> dict[str, str]:
     """Return the names of the commands that settings bring, with what is said of each.
 
     Others are among them where they have been imported.
+
+    Args:
+        by_hand: commands of one word that are written by hand.
+
+    Raises:
+        InvalidConfiguration: what settings bring has the name of one of those.
     """
-    return {
-        words[0]: asked.summary if len(words) == 1 else _about(words[0])
-        for words, asked in commands_made(context)
-    }
+    found = {}
+    for words, asked in commands_made(context):
+        if words[0] in by_hand:
+            raise _taken(words, asked)
+        found[words[0]] = asked.summary if len(words) == 1 else _about(words[0])
+    return found
 
 
 def command(
@@ -53,6 +64,9 @@ def command(
     Args:
         about: what is said of the group.
         group: one of this name that is written by hand: what is made is added to it.
+
+    Raises:
+        InvalidConfiguration: what is made has the name of one in the group.
     """
     made = [(words, asked) for words, asked in commands_made(context) if words[0] == name]
     if name in SHORT:
@@ -61,11 +75,21 @@ def command(
     for words, asked in made:
         if len(words) == 1:
             return _of(asked, name)
-    if group is None:
-        group = Group(name, help=about)
+    by_hand = {} if group is None else group.commands
+    group = Group(name, help=about) if group is None else copy.copy(group)
+    group.commands = dict(by_hand)
     for words, asked in made:
+        if words[1] in by_hand:
+            raise _taken(words, asked)
         group.add_command(_of(asked, words[1]))
     return group if group.commands else None
+
+
+def _taken(words: list[str], asked: Operation[..., Any] | AnyEndpoint) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"{asked!r} can't be the command `towline {' '.join(words)}`: there is one of that name.",
+        "Give it another: verb= of an operation, command= of an endpoint",
+    )
 
 
 def _about(domain: str) -> str:

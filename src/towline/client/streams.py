@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -22,9 +24,17 @@ SILENCE = 60.0
 """Seconds without a byte after which a stream is requested again. Controllers send one in 15."""
 RETRY_AFTER = 1.0
 """Seconds between the end of a connection and the next request."""
+LONGEST_RETRY = 30.0
+"""The same after one that was broken off at once: each time twice as long, up to that."""
 MOST_FAULTS = 30
 """Answers in a row that say that a controller can't serve a stream just now: it starts, or what
 stands before it finds none."""
+MOST_EMPTY = 30
+"""Streams in a row that were accepted and broken off at once, with nothing in them: what stands
+before the controller lets none through."""
+AT_ONCE = 10.0
+"""Seconds: a stream that has lasted for so long was not broken off at once. Controllers send a sign
+of life in 15, so a proxy that waits for the first byte has had no reason to."""
 PASSING = (408, 429)
 """Statuses of clients' errors that say the same: it was slow on the way, or the caller has as many
 streams as it may, since a controller doesn't know yet that one of them was cut off."""
@@ -41,11 +51,21 @@ class EventStream(Generic[R]):
 
     Args:
         call: the request for it, with the event behind which it begins.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, endpoint: Stream[..., R], call: Call[Any]) -> None:
+    def __init__(
+        self,
+        endpoint: Stream[..., R],
+        call: Call[Any],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._endpoint = endpoint
         self._call = call
+        self._clock = clock
+        self._accepted: float | None = None
+        """When the stream was accepted of which nothing has been read yet; None for no such."""
+        self._empty = 0
         self._after: str | None = None
         self._faults = 0
         self.begun = False
@@ -80,7 +100,25 @@ class EventStream(Generic[R]):
         if not self.ended and kind.partition(";")[0].strip() != EVENT_STREAM:
             raise foreign(response, f"What it sends is {kind[:80]!r}, and no {EVENT_STREAM}")
         self.begun = True
+        self._accepted = self._clock()
         return not self.ended
+
+    def pause(self) -> float:
+        """Return how many seconds to wait after a connection that has not brought the end.
+
+        Raises:
+            ApiError: one after another was accepted and broken off at once.
+        """
+        accepted, self._accepted = self._accepted, None
+        if accepted is None or self._clock() - accepted >= AT_ONCE:
+            return RETRY_AFTER
+        self._empty += 1
+        if self._empty >= MOST_EMPTY:
+            raise ApiError(
+                f"The stream was accepted {self._empty} times, and broken off at once each time.",
+                "What stands before the controller may let no streams of events through",
+            )
+        return min(LONGEST_RETRY, RETRY_AFTER * 2.0 ** (self._empty - 1))
 
     def read(self, event: httpx_sse.ServerSentEvent) -> Event[R] | None:
         """Return an event and remember its place; None for one without data.
@@ -88,6 +126,7 @@ class EventStream(Generic[R]):
         Raises:
             ApiError: it can't be read.
         """
+        self._accepted, self._empty = None, 0
         self._after = event.id or self._after
         self.ended = event.event == LAST
         if not event.data:

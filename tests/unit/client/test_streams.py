@@ -6,10 +6,16 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
+import httpx_sse
 import pytest
 
 from tests.unit.stub import Answer, StubController, events
-from towline.client import ApiError, AsyncClient, Client
+from towline.client import ApiError, AsyncClient, Client, calls
+from towline.client.options import USUAL
+from towline.client.streams import AT_ONCE, LONGEST_RETRY, MOST_EMPTY, EventStream
+from towline.endpoints.events import of_job
+from towline.endpoints.views import JobEvent
 
 JOB = "0199a0c0-0000-7000-8000-000000000001"
 PATH = f"GET /job/{JOB}/events"
@@ -115,3 +121,36 @@ def test_a_stream_that_is_refused_later_ends_with_the_refusal(
 def test_events_of_a_newer_controller_are_taken(controller: StubController, *, sync: bool) -> None:
     controller.default = events(("paused-by-moon", {**FIRST, "moon": {"phase": 1}}), ("end", FIRST))
     assert followed(controller, sync=sync) == [("1", "paused-by-moon"), ("2", "end")]
+
+
+def accepted_and_broken_off(
+    stream: EventStream[JobEvent], clock: list[float], lasts: float
+) -> float:
+    """Have a stream accepted and broken off; return how long to wait then."""
+    request = httpx.Request("GET", "http://controller")
+    assert stream.check(httpx.Response(200, headers={"Content-Type": STREAM}, request=request))
+    clock[0] += lasts
+    return stream.pause()
+
+
+def test_a_stream_that_is_broken_off_at_once_is_asked_for_ever_more_seldom_and_given_up() -> None:
+    clock = [0.0]
+    asked = calls.of(of_job, {"id": JOB}, USUAL)
+    stream = EventStream(of_job, asked, lambda: clock[0])
+    pauses = [accepted_and_broken_off(stream, clock, 0.1) for _ in range(MOST_EMPTY - 1)]
+    assert pauses[:6] == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_RETRY]
+    assert pauses[-1] == LONGEST_RETRY
+    with pytest.raises(ApiError, match="broken off at once"):
+        accepted_and_broken_off(stream, clock, 0.1)
+
+
+def test_a_stream_that_lasts_or_has_something_in_it_is_asked_for_without_end() -> None:
+    clock = [0.0]
+    asked = calls.of(of_job, {"id": JOB}, USUAL)
+    stream = EventStream(of_job, asked, lambda: clock[0])
+    for _ in range(2 * MOST_EMPTY):
+        assert accepted_and_broken_off(stream, clock, AT_ONCE) == 1.0
+    for _ in range(MOST_EMPTY):
+        accepted_and_broken_off(stream, clock, 0.1)
+        stream.read(httpx_sse.ServerSentEvent(data=json.dumps(FIRST), id="1"))
+        assert stream.pause() == 1.0

@@ -22,7 +22,7 @@ from towline.client.options import (
     changed,
     taking,
 )
-from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
+from towline.client.streams import EventStream, ProgressFold
 from towline.endpoint import Endpoint, Event, Stream
 from towline.endpoints import events, jobs, nodes, registries
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
@@ -106,7 +106,7 @@ class AsyncClient:
                 if not (stream.begun and isinstance(error, httpx.TransportError)):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
-                await asyncio.sleep(RETRY_AFTER)
+                await asyncio.sleep(stream.pause())
 
     async def _do(self, call: Call[R]) -> R:
         try:

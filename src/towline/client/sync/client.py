@@ -22,7 +22,7 @@ from towline.client.options import (
     changed,
     taking,
 )
-from towline.client.streams import RETRY_AFTER, EventStream, ProgressFold
+from towline.client.streams import EventStream, ProgressFold
 from towline.client.sync.job import Job
 from towline.endpoint import Endpoint, Event, Stream
 from towline.endpoints import events, jobs, nodes, registries
@@ -107,7 +107,7 @@ class Client:
                 if not (stream.begun and isinstance(error, httpx.TransportError)):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
-                time.sleep(RETRY_AFTER)
+                time.sleep(stream.pause())
 
     def _do(self, call: Call[R]) -> R:
         try:
