@@ -26,6 +26,7 @@ for _number, _default in (
 
 # How long an example takes says more of the machine and of what else it does than of the code.
 hypothesis.settings.register_profile("towline", deadline=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("towline")
 
 UNITS = Path(__file__).with_name("unit")
