@@ -23,6 +23,7 @@ NO_MESSAGE = 10037
 NO_STORAGE = 10047
 """What a server of its own answers where a stream may take more than there is."""
 STREAM_NAME_IN_USE = 10058
+NO_STREAM = 10059
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """What is answered where another message than the sender knew of is the newest on a subject."""
 

@@ -12,6 +12,7 @@ from towline.broker.answers import (
     NO_MESSAGE,
     NO_PEERS,
     NO_STORAGE,
+    NO_STREAM,
     STREAM_NAME_IN_USE,
     BrokerRefused,
     unreadable,
@@ -119,10 +120,23 @@ async def create_stream(jetstream: JetStream, config: dict[str, Any]) -> None:
             raise
 
 
+async def stream_exists(jetstream: JetStream, name: str) -> bool:
+    """Return whether there is a stream of a name; raises as `JetStream.call`."""
+    try:
+        await jetstream.call(f"STREAM.INFO.{name}")
+    except BrokerRefused as error:
+        if error.number == NO_STREAM:
+            return False
+        raise
+    return True
+
+
 async def create_in_room(
     jetstream: JetStream, config: dict[str, Any], size: int, smallest: int
-) -> None:
+) -> int:
     """Make a stream as `create_stream`; where the broker has not as much room, a smaller one.
+
+    Returns the bytes that a stream which was made may take.
 
     Args:
         size: bytes that it may take.
@@ -131,7 +145,7 @@ async def create_in_room(
     while True:
         try:
             await create_stream(jetstream, {**config, "max_bytes": size})
-            return
+            return size
         except BrokerRefused as error:
             if size // 2 < smallest or not lacks_room(error):
                 raise

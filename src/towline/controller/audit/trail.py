@@ -16,7 +16,7 @@ from towline.broker.answers import NANOSECONDS, WrongLastSequence
 from towline.broker.connection import REQUEST_TIMEOUT
 from towline.broker.jetstream import JetStream
 from towline.broker.repeated import Repeated
-from towline.broker.streams import create_in_room, create_stream, newest_message
+from towline.broker.streams import create_in_room, newest_message, stream_exists
 from towline.controller.audit.entry import (
     AUDIT,
     AUDITED,
@@ -53,9 +53,11 @@ END_WITHIN = 2.0
 """Seconds for which a controller that ends still stores entries."""
 SHARE = 16
 """The audit may take one part in so many of what the journal may."""
-SMALLEST = 8 * 1024**2
-CHECKPOINTS_ROOM = 64 * 1024**2
-"""Bytes of checkpoints: some 150,000, which no age ends."""
+SMALLEST = 4 * 1024**2
+"""Bytes of the audit: with less there would be none."""
+LEFT = 4
+"""Where a broker has little room, the audit takes one part in so many of what it has. An eighth of
+that is for checkpoints as well, of which no age ends any: 150,000 in 64 MiB."""
 
 
 class Keeping(msgspec.Struct, frozen=True):
@@ -161,19 +163,17 @@ class Trail:
             "deny_delete": True,
             "deny_purge": True,
         }
-        await create_stream(
-            self._jetstream,
-            {
-                **fixed,
-                "name": CHECKPOINTS,
-                "subjects": [CHECKPOINT],
-                "max_bytes": min(CHECKPOINTS_ROOM, max(SMALLEST, self._keeping.size // 8)),
-            },
-        )
-        age = int(self._keeping.age * NANOSECONDS)
-        config = {**fixed, "name": AUDIT, "subjects": [AUDITED], "max_age": age}
         size = max(SMALLEST, self._keeping.size)
-        await create_in_room(self._jetstream, config, size, SMALLEST)
+        if not await stream_exists(self._jetstream, AUDIT):
+            age = int(self._keeping.age * NANOSECONDS)
+            config = {**fixed, "name": AUDIT, "subjects": [AUDITED], "max_age": age}
+            found = await create_in_room(self._jetstream, config, LEFT * size, LEFT * SMALLEST)
+            size = found // LEFT
+            # The rest of what there is stays for jobs.
+            await self._jetstream.call(f"STREAM.UPDATE.{AUDIT}", {**config, "max_bytes": size})
+        if not await stream_exists(self._jetstream, CHECKPOINTS):
+            config = {**fixed, "name": CHECKPOINTS, "subjects": [CHECKPOINT]}
+            await create_in_room(self._jetstream, config, size // 8, SMALLEST // 8)
 
     @property
     def waiting(self) -> int:
