@@ -267,6 +267,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     from towline.controller import controller as process
     from towline.controller.audit.trail import keeping_of
     from towline.controller.http.limits import limits_of
+    from towline.controller.oidc import provider_of
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
     from towline.runtime.registries import Registries
@@ -289,6 +290,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
         longest_wait=settings.seconds("longest_wait"),
         expires=settings.seconds("expires"),
         audit=keeping_of(settings),
+        provider=provider_of(settings),
         retention=retention_of(settings),
         heartbeat=settings.seconds("heartbeat"),
         audiences=settings.token_audiences,

@@ -91,6 +91,7 @@ def _checked(settings: Settings, directory: Path) -> tuple[Trust, str]:
         The trust directory, which is there by now, and the node's machine id.
     """
     from towline.controller.http.limits import limits_of
+    from towline.controller.oidc import provider_of
     from towline.runtime import state_directory
     from towline.runtime.registries import Registries
     from towline.trust import keys
@@ -100,6 +101,7 @@ def _checked(settings: Settings, directory: Path) -> tuple[Trust, str]:
     settings.share("min_free")
     retention_of(settings)
     limits_of(settings)
+    provider_of(settings)
     labels_of(settings.labels)
     engine_url(settings.engine)
     Registries.of(settings.registries)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import jwt
 import msgspec
 
+from towline.controller.oidc import Issuer
 from towline.controller.permissions import NARROWED, Bounds, Grant, common, parse_grant
 from towline.controller.token_keys import (
     ALGORITHM,
@@ -28,6 +29,9 @@ CLOCKS_APART = 60.0
 """Seconds that the clock of whoever signed a token may be ahead of ours."""
 
 MAKE = "towline token create makes a new one"
+
+OIDC = "oidc"
+"""What stands before the subjects of an issuer's tokens; no key of a client has this name."""
 
 JOB_ADMIN = "job:admin"
 """What it takes to do something about a job that somebody else has made."""
@@ -132,6 +136,7 @@ class Authenticator:
         permissions: what the operations ask for.
         audiences: those whose tokens are taken. One that names no audience is always taken.
         clients: the keys with which clients sign tokens of their own.
+        issuer: whose tokens are taken, too; None for nobody's.
         revoked: whether the token of an id was revoked.
         remembered: verified tokens that are kept in memory; see the constant.
 
@@ -148,6 +153,7 @@ class Authenticator:
         audiences: Iterable[str] = (),
         *,
         clients: Sequence[ClientKey] = (),
+        issuer: Issuer | None = None,
         revoked: Callable[[str], bool] = lambda token_id: False,
         remembered: int = REMEMBERED,
     ) -> None:
@@ -169,11 +175,34 @@ class Authenticator:
                         f"There is no role {role!r}, which token-keys gives {client.name!r}.",
                         f"There are: {', '.join(sorted(self.roles))}",
                     )
+        if issuer is not None:
+            self._check_issuer(issuer, clients)
+        self._issuer = issuer
+        self._keys_version = 0
         self._audiences = frozenset(audiences)
         self._clients = {client.name: client for client in clients}
         self._revoked = revoked
         self._remembered = remembered
         self._known: dict[str, Caller] = {}
+
+    def _check_issuer(self, issuer: Issuer, clients: Iterable[ClientKey]) -> None:
+        for group, roles in issuer.provider.groups.items():
+            for role in roles:
+                if role not in self.roles:
+                    raise InvalidConfiguration(
+                        f"There is no role {role!r}, which oidc-groups gives {group!r}.",
+                        f"There are: {', '.join(sorted(self.roles))}",
+                    )
+        if any(client.name == OIDC for client in clients):
+            raise InvalidConfiguration(
+                f"A key in token-keys is called {OIDC!r}, and so are the issuer's callers.",
+                "Give the key another name",
+            )
+
+    async def prepare(self, token: str | None) -> None:
+        """Fetch what it takes to verify a token, where that is not here; raises as `Issuer`."""
+        if self._issuer is not None and token and token not in self._known:
+            await self._issuer.prepare(token)
 
     def authenticate(self, token: str | None) -> Caller:
         """Return who `token` stands for.
@@ -188,6 +217,9 @@ class Authenticator:
                 "Send Authorization: Bearer <token> or X-API-Key: <token>; "
                 "towline token create makes one",
             )
+        if self._issuer is not None and self._keys_version != self._issuer.version:
+            self._keys_version = self._issuer.version
+            self._known.clear()  # what a withdrawn key has signed counts no more
         caller = self._known.get(token)
         if caller is None:
             caller = self._verify(token)
@@ -220,6 +252,8 @@ class Authenticator:
             if header.get("alg") == CLIENTS_ALGORITHM:
                 return self._of_client(token, header)
             key = self._keys.public.get(header.get("kid", ""))
+            if key is None and self._issuer is not None:
+                return self._of_issuer(self._issuer, token, header)
             if key is None:
                 raise jwt.InvalidSignatureError("no key of this controller has signed it")
             claims = _claims(token, key, ALGORITHM, "jti")
@@ -244,6 +278,17 @@ class Authenticator:
                 caller, permissions=permissions, narrowed=narrowed(permissions)
             )
         raise jwt.InvalidSignatureError("no key of token-keys has signed it")
+
+    def _of_issuer(self, issuer: Issuer, token: str, header: Mapping[str, object]) -> Caller:
+        """Return who a token of the issuer stands for: what its groups may do, and no more."""
+        claims, roles = issuer.verify(token, header, leeway=CLOCKS_APART)
+        subject = f"{OIDC}/{claims.sub}"
+        subject.encode()
+        permissions = self.permissions_of(roles)
+        return Caller(
+            *(subject, roles, permissions, claims.exp, narrowed(permissions)),
+            token_id=claims.jti,
+        )
 
     def _caller(self, read: _Claims, subject: str, longest: float) -> Caller:
         subject.encode()  # JSON can name half a character, which nothing could be made of

@@ -49,6 +49,7 @@ from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.logins import Logins
 from towline.controller.members import Members
+from towline.controller.oidc import Issuer, Provider
 from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
@@ -101,6 +102,7 @@ class Options(msgspec.Struct, frozen=True):
         certificate: what the API's clients are shown; without one nothing is encrypted.
         account: makes the nodes' account; None for a broker of somebody else's.
         audit: how long the audit is kept, and how much of it.
+        provider: the OpenID Connect issuer whose tokens are taken; None for none.
     """
 
     host: str
@@ -124,6 +126,7 @@ class Options(msgspec.Struct, frozen=True):
     certificate: Certificate | None = None
     account: NodesAccount | None = None
     audit: Keeping = Keeping()
+    provider: Provider | None = None
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -199,12 +202,14 @@ class Controller:
             *(Verifier(signer.public), options.audit.age),
         )
         self._offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
+        self.issuer = None if options.provider is None else Issuer(options.provider)
         self.authenticator = Authenticator(
             options.keys,
             options.roles,
             {each.permission for each in self._offered if each.permission is not None},
             options.audiences,
             clients=options.clients,
+            issuer=self.issuer,
             revoked=self.tokens.is_revoked,
         )
         self.logins: Logins | None = None
@@ -274,6 +279,8 @@ class Controller:
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))
+            if self.issuer is not None:
+                group.create_task(keep_running("issuer", self.issuer.run))
             if self.logins is not None:
                 group.create_task(keep_running("logins", self.logins.run))
 

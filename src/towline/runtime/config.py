@@ -73,6 +73,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         hostname, machine_id, labels: what the node is known by.
         roles: permissions by the name of a custom role.
         token_audiences: those whose tokens are taken, beside tokens that name none.
+        oidc_issuer, oidc_audience: the OpenID Connect issuer whose tokens are taken, and what they
+            must be for.
+        oidc_groups_claim, oidc_groups: where they name groups, and the roles of each.
         max_connections_per_address, max_requests_per_caller, max_streams_per_caller: what one
             client of the API may take.
         trusted_proxies: addresses and networks of proxies before the API.
@@ -121,6 +124,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     labels: list[str] = []
     roles: dict[str, list[str]] = {}
     token_audiences: list[str] = []
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_groups_claim: str = "groups"
+    oidc_groups: dict[str, list[str]] = {}
     max_connections_per_address: Annotated[int, msgspec.Meta(ge=1)] = 2_500
     max_requests_per_caller: Annotated[int, msgspec.Meta(ge=1)] = 2_000
     max_streams_per_caller: Annotated[int, msgspec.Meta(ge=1)] = 1_000
@@ -169,7 +176,7 @@ def load(path: str | None, **flags: Any) -> Settings:
     values = _from_file(path)
     for field in msgspec.structs.fields(Settings):
         text = sources.variable(f"TOWLINE_{field.name.upper()}")
-        if text is None or field.name in ("roles", "token_keys"):
+        if text is None or field.name in ("roles", "token_keys", "oidc_groups"):
             continue
         if field.type in (list[str], list[str] | None):
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]

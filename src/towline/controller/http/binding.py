@@ -74,6 +74,7 @@ class Binding:
         if self.endpoint.open:
             return await self._call(request, None)
         token = reading.token(request)
+        await self._authenticator.prepare(token)
         caller = self._authenticator.authenticate(token)
         if not self._controller.tokens.known.is_set():
             await self._controller.tokens.until_known()
