@@ -268,7 +268,8 @@ class Authenticator:
         named = self._clients.get(str(header.get("kid", "")))
         for client in self._clients.values() if named is None else [named]:
             try:
-                claims = _claims(token, client.key, CLIENTS_ALGORITHM)
+                # Without `iat` one for ten years would be taken in the last of them.
+                claims = _claims(token, client.key, CLIENTS_ALGORITHM, "iat")
             except jwt.InvalidSignatureError:
                 continue
             caller = self._caller(claims, f"{client.name}/{claims.sub}", client.longest)

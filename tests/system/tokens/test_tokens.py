@@ -165,7 +165,8 @@ def test_a_maker_gives_what_it_has_and_less_of_it(pair: Cluster) -> None:
 
 
 def by_portal(**claims: Any) -> str:
-    body = {"sub": "ann", "roles": ["admin"], "exp": time.time() + 600, "jti": "p1", **claims}
+    now = time.time()
+    body = {"sub": "ann", "roles": ["admin"], "iat": now, "exp": now + 600, "jti": "p1", **claims}
     return jwt.encode(body, SECRET, algorithm="HS256")
 
 

@@ -62,7 +62,9 @@ def by_secret(
 
 
 def good_claims(**claims: object) -> dict[str, object]:
-    return {"sub": "ci", "jti": "t1", "roles": ["read"], "exp": time.time() + HOUR, **claims}
+    now = time.time()
+    usual = {"sub": "ci", "jti": "t1", "roles": ["read"], "iat": now, "exp": now + HOUR}
+    return {**usual, **claims}
 
 
 def create_token(*, roles: list[str], permissions: list[str] | None = None) -> str:
@@ -466,6 +468,15 @@ def test_a_token_by_a_client_s_own_key_is_valid_for_as_long_as_the_key_allows() 
     authenticator.authenticate(by_secret(good_claims(exp=time.time() + HOUR)))
     token = by_secret(good_claims(exp=time.time() + 2 * HOUR))
     assert "too long" in refusal(authenticator, token).error
+
+
+def test_a_token_by_a_client_s_own_key_says_since_when_it_is_valid() -> None:
+    body = good_claims()
+    del body["iat"]
+    assert 'missing the "iat" claim' in refusal(client_of("read"), by_secret(body)).error
+    # One that was made long ago for very long is not taken at its end either.
+    late = by_secret(good_claims(iat=time.time() - 300 * DAY))
+    assert "too long" in refusal(client_of("read", longest=DAY), late).error
 
 
 def test_a_subject_that_no_answer_could_name_is_refused() -> None:

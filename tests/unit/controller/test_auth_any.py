@@ -90,6 +90,7 @@ def test_what_the_fleet_s_own_key_has_signed_is_a_caller_or_nobody(claims: dict[
 @given(CLAIMS)
 @example({"sub": "a", "exp": float("inf")})
 @example({"sub": "a", "exp": LATER, "iat": 10**400})
+@example({"sub": "a", "exp": LATER, "iat": LATER - 600, "roles": ["admin"]})
 def test_what_a_client_s_key_has_signed_is_no_more_than_it_may(claims: dict[str, Any]) -> None:
     found = caller(jwt.encode(claims, SECRET, algorithm="HS256"))
     if found is not None:

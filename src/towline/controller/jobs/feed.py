@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import operator
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,11 +17,26 @@ from towline.wire.job import Job
 REMEMBERED = 4 * 1024**2
 """Bytes of what is remembered, as the index has it. Those who are up to date ask for little;
 whoever reads all from the beginning must not have all of it remembered."""
+LARGEST_BATCH = 1024**2
+"""Bytes after which no more is read at once, as the index has it: a job may be as large as 8 MB,
+and each that follows has its batch in memory."""
 ASKED = 500
 """Bytes that count for each place, also where nothing stands behind it."""
 
 _job = msgspec.json.Decoder(Job)
 _event = msgspec.json.Decoder(Event)
+
+
+class Batch(NamedTuple):
+    """What stands behind a place.
+
+    Attributes:
+        entries: jobs and events, each with its place, in their order.
+        more: whether there may be more of them.
+    """
+
+    entries: list[tuple[int, Job | Event]]
+    more: bool
 
 
 class Feed:
@@ -29,7 +47,7 @@ class Feed:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._read: dict[tuple[str, int, int, str | None], list[tuple[int, Job | Event]]] = {}
+        self._read: dict[tuple[str, int, int, str | None], Batch] = {}
         self._size = 0
         self._version = index.version
 
@@ -62,14 +80,13 @@ class Feed:
     def _number(self, question: str, *values: object) -> int:
         return int(self._index.query(question, values).fetchone()[0] or 0)
 
-    def after(
-        self, stream: str, place: int, limit: int, *, job_id: str | None = None
-    ) -> list[tuple[int, Job | Event]]:
-        """Return the next jobs and events of a stream after a place, each with its own.
+    def after(self, stream: str, place: int, limit: int, *, job_id: str | None = None) -> Batch:
+        """Return the next jobs and events of a stream after a place.
 
         They are read once for all who ask before the index changes.
 
         Args:
+            limit: how many at most; there are fewer where they are large.
             job_id: the only job whose events are wanted, and no jobs.
         """
         if self._version != self._index.version:
@@ -91,26 +108,29 @@ class Feed:
         self._read.clear()
         self._size = 0
 
-    def _after(
-        self, stream: str, place: int, limit: int, job_id: str | None
-    ) -> tuple[list[tuple[int, Job | Event]], int]:
+    def _after(self, stream: str, place: int, limit: int, job_id: str | None) -> tuple[Batch, int]:
+        tables: list[Iterator[tuple[int, Job | Event, int]]] = []
+        if job_id is None:
+            tables.append(self._rows("job", _job, "", (stream, place, limit)))
+        only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
+        tables.append(self._rows("event", _event, only, (stream, place, *values, limit)))
         found: list[tuple[int, Job | Event]] = []
         size = ASKED
-        if job_id is None:
-            rows = self._index.query(
-                "SELECT place, body FROM job WHERE stream = ? AND place > ? ORDER BY place LIMIT ?",
-                (stream, place, limit),
-            )
-            for number, body in rows:
-                found.append((number, _job.decode(body)))
-                size += len(body)
-        only, values = ("AND job = ?", (job_id,)) if job_id is not None else ("", ())
+        for number, entry, length in heapq.merge(*tables, key=operator.itemgetter(0)):
+            found.append((number, entry))
+            size += length
+            if len(found) >= limit or size >= LARGEST_BATCH:
+                return Batch(found, True), size
+        return Batch(found, False), size
+
+    def _rows(
+        self, table: str, decoder: msgspec.json.Decoder[Any], only: str, values: tuple[object, ...]
+    ) -> Iterator[tuple[int, Job | Event, int]]:
+        """Yield what a table has behind a place, each with its place and its bytes."""
         rows = self._index.query(
-            f"SELECT place, body FROM event WHERE stream = ? AND place > ? {only}"
+            f"SELECT place, body FROM {table} WHERE stream = ? AND place > ? {only}"
             " ORDER BY place LIMIT ?",
-            (stream, place, *values, limit),
+            values,
         )
         for number, body in rows:
-            found.append((number, _event.decode(body)))
-            size += len(body)
-        return sorted(found, key=operator.itemgetter(0))[:limit], size
+            yield number, decoder.decode(body), len(body)

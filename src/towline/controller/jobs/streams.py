@@ -87,13 +87,20 @@ class Reached:
         """Return an event, with the place that its follower has reached with it."""
         return Sent(data, str(self), kind)
 
-    def next(self, feed: Feed, *, job_id: str | None = None) -> list[tuple[str, int, Any]]:
-        """Return what comes next, each with its stream and its place there."""
-        return [
-            (stream, place, found)
-            for stream, reached in self.places.items()
-            for place, found in feed.after(stream, reached, BATCH, job_id=job_id)
-        ]
+    def next(
+        self, feed: Feed, *, job_id: str | None = None
+    ) -> tuple[list[tuple[str, int, Any]], bool]:
+        """Return what comes next, each with its stream and its place there.
+
+        Returns:
+            that, and whether there may be more.
+        """
+        found, more = [], False
+        for stream, reached in self.places.items():
+            batch = feed.after(stream, reached, BATCH, job_id=job_id)
+            found += [(stream, place, entry) for place, entry in batch.entries]
+            more = more or batch.more
+        return found, more
 
     def shown(self, stream: str, place: int, entry: Event) -> Iterator[Event]:
         """Yield the events of an entry that the follower hasn't, and reach each of them."""
@@ -150,12 +157,12 @@ class EventStreams:
             reached.begun = 0
         while True:
             await self._turns.take()
-            found = reached.next(self._feed, job_id=job.id)
+            found, more = reached.next(self._feed, job_id=job.id)
             state = self._index.status(job.id)
             for stream, place, event in found:
                 for each in reached.shown(stream, place, event):
                     yield reached.event(views.kind(each), views.event(each))
-            if len(found) >= BATCH:
+            if more:
                 continue
             if state is None or state.done:
                 status = state.status if state else "deleted"
@@ -193,7 +200,7 @@ class EventStreams:
 
         while True:
             await self._turns.take()
-            found = reached.next(self._feed)
+            found, more = reached.next(self._feed)
             for stream, place, each in found:
                 if isinstance(each, Job):
                     reached.pass_by(stream, place)
@@ -206,7 +213,7 @@ class EventStreams:
                         continue
                     if wanted.machine in (None, event.machine) and wants(job_of(event)):
                         yield reached.event(kind, views.event(event))
-            if len(found) < BATCH:
+            if not more:
                 await self._pause()
 
     async def _pause(self) -> None:

@@ -3,10 +3,10 @@ from pathlib import Path
 
 from tests.testing.jobs import LONG_AGO, Fold, a_job, an_event
 from towline.broker.journal import CHANGES, READS, place, sequence
-from towline.controller.jobs.feed import Feed
+from towline.controller.jobs.feed import LARGEST_BATCH, Feed
 from towline.controller.jobs.index import Index
 from towline.wire.event import COMPLETED, STARTED
-from towline.wire.job import first_id
+from towline.wire.job import Job, first_id
 
 
 def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Path) -> None:
@@ -23,16 +23,19 @@ def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Pat
         ended = an_event(read, COMPLETED)
         fold.read(read, ended)
         assert feed.newest() == [place(4), place(2)]
-        assert feed.after(CHANGES, 0, 9) == [
+        assert feed.after(CHANGES, 0, 9).entries == [
             *((place(1), job.order), (place(2), events[0])),
             *((place(3), other.order), (place(4), events[1])),
         ]
-        assert feed.after(CHANGES, place(1), 2) == [(place(2), events[0]), (place(3), other.order)]
-        assert feed.after(CHANGES, 0, 9, job_id=job.id) == [
+        assert feed.after(CHANGES, place(1), 2).entries == [
+            (place(2), events[0]),
+            (place(3), other.order),
+        ]
+        assert feed.after(CHANGES, 0, 9, job_id=job.id).entries == [
             (place(2), events[0]),
             (place(4), events[1]),
         ]
-        assert feed.after(READS, 0, 9) == [(place(1), read.order), (place(2), ended)]
+        assert feed.after(READS, 0, 9).entries == [(place(1), read.order), (place(2), ended)]
         # Before the first thing of any job that is not older.
         assert feed.before(first_id(LONG_AGO + 700)) == [place(3) - 1, place(2)]
         assert feed.before(first_id(LONG_AGO + 9000)) == [place(4), place(2)]
@@ -53,9 +56,9 @@ def test_what_stands_behind_a_place_is_read_once_for_all_who_ask(tmp_path: Path)
         for step in range(3):
             job = a_job(LONG_AGO + step)
             fold.job(job)
-            assert [found for _, found in feed.after(CHANGES, 0, 9)][-1] == job.order
+            assert [found for _, found in feed.after(CHANGES, 0, 9).entries][-1] == job.order
         index.forget(LONG_AGO + 10**6, {})
-        assert feed.after(CHANGES, 0, 9) == []
+        assert feed.after(CHANGES, 0, 9).entries == []
 
 
 def test_whoever_reads_all_has_little_of_it_remembered(tmp_path: Path) -> None:
@@ -72,3 +75,20 @@ def test_whoever_reads_all_has_little_of_it_remembered(tmp_path: Path) -> None:
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert held < 10 * 1024**2
+
+
+def test_what_is_large_is_read_a_few_at_a_time_and_none_is_left_out(tmp_path: Path) -> None:
+    with Index(tmp_path / "index.sqlite") as index:
+        fold, feed = Fold(index), Feed(index)
+        jobs = [a_job(LONG_AGO + number) for number in range(30)]
+        for job in jobs:
+            fold.job(job)
+            fold.event(an_event(job, COMPLETED, data={"text": "x" * 100_000}))
+        found, reached, most = [], 0, 0
+        while (batch := feed.after(CHANGES, reached, 500)).more:
+            found += batch.entries
+            reached, most = batch.entries[-1][0], max(most, len(batch.entries))
+        found += batch.entries
+        assert most <= 2 * (1 + LARGEST_BATCH // 100_000)
+        assert [number for number, _ in found] == [place(step) for step in range(1, 61)]
+        assert [each for _, each in found if isinstance(each, Job)] == [job.order for job in jobs]

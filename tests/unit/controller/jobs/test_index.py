@@ -222,7 +222,7 @@ def test_what_the_journal_has_dropped_is_forgotten(
         events = [
             each
             for stream in (CHANGES, READS)
-            for _, each in Feed(index).after(stream, 0, 99)
+            for _, each in Feed(index).after(stream, 0, 99).entries
             if isinstance(each, Event)
         ]
         assert len(events) == len(kept)
