@@ -60,6 +60,10 @@ def _key(token_id: str) -> str:
     return hashlib.sha256(token_id.encode()).hexdigest()
 
 
+def _newest_first(record: TokenRecord) -> tuple[float, str]:
+    return -record.created, record.id
+
+
 class Tokens:
     """The records of tokens: stored once for all controllers, and followed by each.
 
@@ -124,7 +128,22 @@ class Tokens:
         """Return the tokens that have not expired, the newest first."""
         now = time.time()
         found = [record for record in self._records.values() if record.expires > now]
-        return sorted(found, key=lambda record: record.created, reverse=True)
+        return sorted(found, key=_newest_first)
+
+    def behind(self, token_id: str) -> list[TokenRecord]:
+        """Return those of `all` that come behind a token, be that one expired.
+
+        Raises:
+            InvalidRequest: it is not known any more.
+        """
+        last = self._records.get(token_id)
+        if last is None:
+            raise InvalidRequest(
+                f"The cursor {token_id[:80]!r} is of no token that is known.",
+                "Leave it out to begin anew",
+            )
+        place = _newest_first(last)
+        return [record for record in self.all() if _newest_first(record) > place]
 
     async def add(self, record: TokenRecord) -> None:
         """Record a token that was made; raises as `Bucket.put`.

@@ -76,10 +76,18 @@ class NewToken(TokenView, frozen=True, kw_only=True):
 
 
 class TokenPage(View, frozen=True, kw_only=True):
-    """The tokens that were made or revoked here, and have not expired; the newest first."""
+    """A page of the tokens that were made or revoked here, and have not expired; the newest first.
+
+    Attributes:
+        total: how many there are.
+    """
 
     tokens: list[TokenView]
     total: int
+    next_cursor: Annotated[
+        str | None,
+        Meta(description="The `cursor` of the next page; absent where there is none."),
+    ] = None
 
 
 @endpoint(
@@ -118,10 +126,24 @@ async def create(
 
 
 @endpoint("token.list", "GET /token", permission="token:read")
-async def list_tokens(context: Context) -> TokenPage:
+async def list_tokens(
+    context: Context,
+    *,
+    limit: Annotated[int, Meta(ge=1, le=1000, description="At most so many tokens.")] = 100,
+    cursor: Annotated[
+        TokenId | None, Meta(description="`next_cursor` of the page before."), Flag("TOKEN_ID")
+    ] = None,
+) -> TokenPage:
     """The tokens that were made or revoked here, and have not expired; the newest first."""
-    found = [TokenView(**_fields(record)) for record in context.controller.tokens.all()]
-    return TokenPage(tokens=found, total=len(found))
+    tokens = context.controller.tokens
+    known = tokens.all()
+    left = known if cursor is None else tokens.behind(cursor)
+    page = left[:limit]
+    return TokenPage(
+        tokens=[TokenView(**_fields(record)) for record in page],
+        total=len(known),
+        next_cursor=page[-1].id if len(left) > limit else None,
+    )
 
 
 @endpoint("token.get", "GET /token/{id}", permission="token:read", errors=(404,), command=None)

@@ -60,8 +60,20 @@ def test_all_controllers_list_what_was_made_and_never_the_token(pair: Cluster) -
     known = pair.others[0].get(f"/token/{made['id']}").json()
     assert known == {name: made[name] for name in made if name != "token"}
     assert (known["created_by"], known["subject"]) == ("tests", "ann")
-    page = pair.admin.get("/token").json()
+    make(pair)
+    page = pair.admin.get("/token", params={"limit": 1000}).json()
     assert page["total"] == len(page["tokens"])
+    assert "next_cursor" not in page
+    paged: list[str] = []
+    query: dict[str, str | int] | None = {"limit": 1}
+    while query is not None:
+        one = pair.admin.get("/token", params=query).raise_for_status().json()
+        assert (len(one["tokens"]), one["total"]) == (1, page["total"])
+        paged.append(one["tokens"][0]["id"])
+        query = {"limit": 1, "cursor": one["next_cursor"]} if "next_cursor" in one else None
+    assert paged == [each["id"] for each in page["tokens"]]
+    assert len(paged) > 1
+    refused(pair.admin.get("/token", params={"cursor": "unknown"}), 400)
     refused(pair.admin.get("/token/unknown"), 404)
 
 
