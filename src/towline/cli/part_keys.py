@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from towline.runtime import config
 
 if TYPE_CHECKING:
+    from towline.controller.token_keys import TokenKeys
+    from towline.runtime.key_files import KeyFile
     from towline.runtime.keys import Vault
     from towline.trust.account import NodesAccount
     from towline.trust.signing import Signer, Verifier
@@ -20,6 +22,31 @@ def vault(settings: config.Settings, directory: Path) -> Vault:
     if settings.credentials_key is None:
         return keys.open_vault(directory / keys.CREDENTIALS_KEY, create=True)
     return keys.open_vault(Path(settings.credentials_key), create=False, named=True)
+
+
+def paths(settings: config.Settings, directory: Path) -> dict[str, Path]:
+    """Return the files with keys that may be replaced, by what commands call them."""
+    from towline.runtime import keys, state_directory
+
+    tokens, credentials = settings.token_key, settings.credentials_key
+    return {
+        "tokens": Path(tokens) if tokens else directory / state_directory.TOKEN_KEY,
+        "credentials": Path(credentials) if credentials else directory / keys.CREDENTIALS_KEY,
+    }
+
+
+def replaceable(
+    settings: config.Settings, directory: Path, tokens: TokenKeys, credentials: Vault
+) -> list[KeyFile]:
+    """Return these files, with what uses the keys in them."""
+    from towline.cli import local
+    from towline.runtime.key_files import KeyFile
+
+    found = paths(settings, directory)
+    return [
+        KeyFile(found["tokens"], lambda: tokens.replace(local.token_keys(settings, directory))),
+        KeyFile(found["credentials"], lambda: credentials.replace(vault(settings, directory))),
+    ]
 
 
 def signer(settings: config.Settings, directory: Path) -> Signer:

@@ -184,6 +184,40 @@ def import_(
     say(f"Made in {made.directory}:", "", *report.files(made, files).splitlines())
 
 
+@trust.command()
+@click.argument("kind", metavar="KIND", type=click.Choice(["tokens", "credentials"]))
+@click.option("--retire", is_flag=True, help="Remove the old key: the last step.")
+@state_option
+@config_option
+def rotate(kind: str, retire: bool, config_file: str | None, state: str | None) -> None:
+    """Replace the key of tokens or of credentials, a step at a time.
+
+    Run it on one controller's machine, and copy the file to all others after each step: first a
+    new key is made that is known, then it is the one that is used, with --retire the old one is
+    removed. Controllers read the file again by themselves.
+    """
+    from towline.cli import part_keys
+    from towline.runtime import config, key_files
+
+    settings = config.load(config_file, state=state)
+    path = part_keys.paths(settings, local.directory(settings))[kind]
+    name = f"The key of {kind}"
+    if retire:
+        count = key_files.retire(path, name)
+        say(f"{path} has lost {count} keys. Copy it to all other controllers.")
+    elif key_files.rotate(path, name):
+        say(
+            f"The new key is the first in {path}, and used within some seconds.",
+            "Copy the file to all other controllers. Then, when nothing needs the old key:",
+            f"  towline trust rotate {kind} --retire",
+        )
+    else:
+        say(
+            f"A new key is in {path}, and known within some seconds.",
+            "Copy the file to all other controllers; then run this again.",
+        )
+
+
 def server_options(command: Any) -> Any:
     """Add the options that say where a broker listens to a command."""
     for option in reversed(

@@ -65,6 +65,7 @@ class Caller(msgspec.Struct, frozen=True):
         expires: seconds since 1970; the token's `exp`.
         narrowed: what is narrowed, by the permission that it is without that.
         token_id: the token's `jti`; "" for one without.
+        key: the id of the fleet's key that has signed it; "" for a client's own.
     """
 
     subject: str
@@ -73,6 +74,7 @@ class Caller(msgspec.Struct, frozen=True):
     expires: float
     narrowed: Mapping[str, Sequence[Grant]] = {}
     token_id: str = ""
+    key: str = ""
 
     def require(self, permission: str) -> None:
         """Raise `Forbidden` unless the caller has `permission`, be it narrowed."""
@@ -221,7 +223,7 @@ class Authenticator:
             self._keys_version = self._issuer.version
             self._known.clear()  # what a withdrawn key has signed counts no more
         caller = self._known.get(token)
-        if caller is None:
+        if caller is None or not self._signed(caller):
             caller = self._verify(token)
             if len(self._known) >= self._remembered:
                 self._known.clear()
@@ -234,9 +236,16 @@ class Authenticator:
         return caller
 
     def holds(self, caller: Caller) -> bool:
-        """Return whether a caller's token has neither expired nor been revoked since it came."""
+        """Return whether a caller's token still counts: it may have ended since it came.
+
+        It may have expired, been revoked, or been signed with a key that is retired.
+        """
         revoked = bool(caller.token_id) and self._revoked(caller.token_id)
-        return caller.expires > time.time() and not revoked
+        return caller.expires > time.time() and not revoked and self._signed(caller)
+
+    def _signed(self, caller: Caller) -> bool:
+        """Return whether the key that has signed a caller's token counts."""
+        return not caller.key or caller.key in self._keys.public
 
     def permissions_of(self, roles: Iterable[str]) -> frozenset[str]:
         """Return what roles hold together; one that is not known holds nothing."""
@@ -251,13 +260,15 @@ class Authenticator:
             header = jwt.get_unverified_header(token)
             if header.get("alg") == CLIENTS_ALGORITHM:
                 return self._of_client(token, header)
-            key = self._keys.public.get(header.get("kid", ""))
+            kid = header.get("kid", "")
+            key = self._keys.public.get(kid)
             if key is None and self._issuer is not None:
                 return self._of_issuer(self._issuer, token, header)
             if key is None:
                 raise jwt.InvalidSignatureError("no key of this controller has signed it")
             claims = _claims(token, key, ALGORITHM, "jti")
-            return self._caller(claims, claims.sub, LONGEST_LIFE)
+            caller = self._caller(claims, claims.sub, LONGEST_LIFE)
+            return msgspec.structs.replace(caller, key=kid)
         except jwt.ExpiredSignatureError as error:
             raise Unauthorized("The token has expired.", MAKE) from error
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError, TypeError) as error:

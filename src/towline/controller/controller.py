@@ -68,6 +68,7 @@ from towline.endpoints import offered as of_controllers
 from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
 from towline.operation import catalog
+from towline.runtime.key_files import KeyFile, KeyFiles
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
@@ -100,6 +101,7 @@ class Options(msgspec.Struct, frozen=True):
         limits: what one client may take.
         registries: those that images may come from.
         certificate: what the API's clients are shown; without one nothing is encrypted.
+        key_files: those with keys that may be replaced.
         account: makes the nodes' account; None for a broker of somebody else's.
         audit: how long the audit is kept, and how much of it.
         provider: the OpenID Connect issuer whose tokens are taken; None for none.
@@ -124,6 +126,7 @@ class Options(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     registries: Registries = ALL
     certificate: Certificate | None = None
+    key_files: list[KeyFile] = []
     account: NodesAccount | None = None
     audit: Keeping = Keeping()
     provider: Provider | None = None
@@ -196,6 +199,7 @@ class Controller:
         )
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
+        self.key_files = KeyFiles(options.key_files)
         self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
         self.archive = Archive(
             *(self.jetstream, index, self.trail),
@@ -275,7 +279,7 @@ class Controller:
             for part in (
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
-                *(self.members, self.trail, self.archive),
+                *(self.members, self.trail, self.archive, self.credentials, self.key_files),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

@@ -44,6 +44,10 @@ class TokenKeys:
         self._kid = _thumbprint(private[0].public_key())
         self.public = {_thumbprint(key.public_key()): key.public_key() for key in private}
 
+    def replace(self, other: TokenKeys) -> None:
+        """Use the keys of another one from now on."""
+        self._signs, self._kid, self.public = other._signs, other._kid, other.public
+
     def create(
         self,
         *,

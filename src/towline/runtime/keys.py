@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
@@ -18,6 +19,7 @@ from towline.runtime.state_directory import keep_private
 CREDENTIALS_KEY = "credentials.key"
 NODE_KEY = "node.key"
 KEY_BYTES = 32
+MOST_KEYS = 16
 
 
 class WrongKey(TowlineError):
@@ -25,18 +27,33 @@ class WrongKey(TowlineError):
 
 
 class Vault:
-    """Encrypts what is kept in the broker with a key that is not there (XChaCha20-Poly1305).
+    """Encrypts what is kept in the broker with keys that are not there (XChaCha20-Poly1305).
 
     Args:
-        key: 32 bytes.
-        path: where it comes from, for errors.
+        keys: 32 bytes each. The first encrypts; with those behind it is only decrypted.
+        path: where they come from, for errors.
+
+    Attributes:
+        fingerprint: of the first; it differs for keys that differ, and says nothing else of them.
     """
 
-    def __init__(self, key: bytes, path: Path) -> None:
-        self._box = Aead(key)
+    def __init__(self, keys: Sequence[bytes], path: Path) -> None:
+        self._boxes = {_fingerprint(key): Aead(key) for key in keys}
+        self.fingerprint = _fingerprint(keys[0])
         self.path = path
-        self.fingerprint = hashlib.sha256(b"towline credentials key " + key).hexdigest()[:16]
-        """Differs for keys that differ, and says nothing else of them."""
+
+    def replace(self, other: Vault) -> None:
+        """Use the keys of another one from now on."""
+        self._boxes, self.fingerprint = other._boxes, other.fingerprint
+
+    @property
+    def rotating(self) -> bool:
+        """Whether there are keys that only decrypt."""
+        return len(self._boxes) > 1
+
+    def knows(self, fingerprint: str) -> bool:
+        """Return whether a key is one of these."""
+        return fingerprint in self._boxes
 
     def lock(self, data: bytes, place: str) -> str:
         """Return `data` encrypted, as base64.
@@ -44,13 +61,14 @@ class Vault:
         Args:
             place: where it is kept, and what stands beside it in the clear: it opens only there.
         """
-        return base64.b64encode(self._box.encrypt(data, place.encode())).decode()
+        box = self._boxes[self.fingerprint]
+        return base64.b64encode(box.encrypt(data, place.encode())).decode()
 
-    def unlock(self, text: str, place: str) -> bytes:
-        """Return what `lock` was given; raises `WrongKey`."""
+    def unlock(self, text: str, place: str, fingerprint: str) -> bytes:
+        """Return what `lock` was given, with the key of this fingerprint; raises `WrongKey`."""
         try:
-            return self._box.decrypt(base64.b64decode(text), place.encode())
-        except (CryptoError, ValueError) as error:
+            return self._boxes[fingerprint].decrypt(base64.b64decode(text), place.encode())
+        except (CryptoError, KeyError, ValueError) as error:
             raise WrongKey(
                 "A credential can't be decrypted.",
                 f"it was changed where it is kept, or not locked with the key {str(self.path)!r}",
@@ -58,7 +76,7 @@ class Vault:
 
 
 def open_vault(path: Path, *, create: bool, named: bool = False) -> Vault:
-    """Return the vault of the key in a file.
+    """Return the vault of the keys in a file, one a line.
 
     Args:
         create: whether the file is made (mode 0600) where it isn't there.
@@ -67,8 +85,14 @@ def open_vault(path: Path, *, create: bool, named: bool = False) -> Vault:
     Raises:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    key = _load(path, "The key that credentials are kept with", create=create, named=named)
-    return Vault(key, path)
+    keys = _load(
+        path, "The key that credentials are kept with", create=create, named=named, most=MOST_KEYS
+    )
+    return Vault(keys, path)
+
+
+def _fingerprint(key: bytes) -> str:
+    return hashlib.sha256(b"towline credentials key " + key).hexdigest()[:16]
 
 
 class NodeKey:
@@ -96,7 +120,8 @@ def node_key(directory: Path) -> NodeKey:
     Raises:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    return NodeKey(_load(directory / NODE_KEY, "The key of this node", create=True, named=False))
+    (key,) = _load(directory / NODE_KEY, "The key of this node", create=True, named=False, most=1)
+    return NodeKey(key)
 
 
 def seal(data: bytes, public: str) -> str:
@@ -112,21 +137,21 @@ def seal(data: bytes, public: str) -> str:
     return base64.b64encode(SealedBox(key).encrypt(data)).decode()
 
 
-def _load(path: Path, name: str, *, create: bool, named: bool) -> bytes:
+def _load(path: Path, name: str, *, create: bool, named: bool, most: int) -> list[bytes]:
     try:
         if create and not path.exists():
             keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
         check_secret_file(path, name, named=named)
-        text = path.read_text().strip()
+        lines = path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
     try:
-        key = bytes.fromhex(text)
+        keys = [bytes.fromhex(line) for line in lines]
     except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
+        keys = []
+    if not 0 < len(keys) <= most or any(len(key) != KEY_BYTES for key in keys):
         raise InvalidConfiguration(
             f"{name}, {str(path)!r}, is none.",
             f"The file holds {2 * KEY_BYTES} hex digits; put back the one that was there",
         )
-    return key
+    return keys

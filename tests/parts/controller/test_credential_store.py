@@ -119,3 +119,30 @@ async def test_a_credential_of_a_kind_that_this_version_does_not_know_is_an_erro
     with pytest.raises(WrongKey) as refused:
         store.open(newer)
     assert "s3cret" not in str(refused.value)
+
+
+async def test_what_is_kept_with_an_older_key_is_locked_anew_and_is_the_same_otherwise(
+    store: CredentialStore, jetstream: JetStream, vault: Vault, tmp_path: Path
+) -> None:
+    stored, _ = await store.put(HOST, PULLER, "ann")
+    await store.put_for_job("0199", HOST, TOKEN, "ann")
+    strange = CredentialStore(jetstream, open_vault(tmp_path / "strange.key", create=True))
+    await strange.put_for_job("0200", OTHER, TOKEN, "eve")
+    text = vault.path.read_text()
+    vault.path.write_text(f"{'6b' * 32}\n{text}")
+    vault.replace(open_vault(vault.path, create=False))
+    assert await store.lock_anew() == 2
+    assert await store.lock_anew() == 0
+
+    vault.path.write_text("6b" * 32)
+    newest = CredentialStore(jetstream, open_vault(vault.path, create=False))
+    found, of_job = await newest.get(HOST), await newest.get_for_job("0199")
+    assert found is not None
+    assert of_job is not None
+    assert newest.open(found) == PULLER
+    assert newest.open(of_job, job_id="0199") == TOKEN
+    assert (found.updated, found.by) == (stored.updated, stored.by)
+    # What neither key opens is left for whoever can.
+    other = await strange.get_for_job("0200")
+    assert other is not None
+    assert strange.open(other, job_id="0200") == TOKEN

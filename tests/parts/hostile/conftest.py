@@ -105,7 +105,7 @@ class System:
             index=self.directory / "index.sqlite",
             keys=TokenKeys([os.urandom(32)]),
             signer=SIGNER,
-            vault=Vault(os.urandom(KEY_BYTES), self.directory / "key"),
+            vault=Vault([os.urandom(KEY_BYTES)], self.directory / "key"),
             roles={},
             wait=10.0,
             longest_wait=60.0,

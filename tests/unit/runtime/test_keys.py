@@ -16,12 +16,27 @@ def test_what_is_locked_opens_with_the_same_key_in_the_same_place_only(tmp_path:
     assert "s3cret" not in locked
     again = open_vault(path, create=False)
     assert again.fingerprint == vault.fingerprint
-    assert again.unlock(locked, "here") == SECRET
+    assert again.unlock(locked, "here", vault.fingerprint) == SECRET
     other = open_vault(tmp_path / "other.key", create=True)
     assert other.fingerprint != vault.fingerprint
     for wrong, place in ((other, "here"), (vault, "there")):
         with pytest.raises(WrongKey):
-            wrong.unlock(locked, place)
+            wrong.unlock(locked, place, vault.fingerprint)
+
+
+def test_of_several_keys_the_first_locks_and_all_open(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.key"
+    old = open_vault(path, create=True)
+    locked = old.lock(SECRET, "here")
+    path.write_text("6b" * 32 + "\n" + path.read_text())
+    vault = open_vault(path, create=False)
+    assert vault.fingerprint != old.fingerprint
+    assert vault.unlock(locked, "here", old.fingerprint) == SECRET
+    anew = vault.lock(SECRET, "here")
+    with pytest.raises(WrongKey):
+        old.unlock(anew, "here", vault.fingerprint)
+    old.replace(vault)
+    assert old.unlock(anew, "here", vault.fingerprint) == SECRET
 
 
 def test_what_is_sealed_only_the_node_can_read(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
+import structlog
 
+from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
-from towline.errors import Conflict
+from towline.errors import BrokerError, Conflict
 from towline.runtime.keys import Vault, WrongKey
 from towline.wire.credential import Credential
 from towline.wire.decoding import Decoder, Unreadable
@@ -18,6 +21,10 @@ from towline.wire.fields import Moment
 BUCKET = "credentials"
 OF_REGISTRY = "registry"
 OF_JOB = "job"
+LOOK_EVERY = 2.0
+"""Seconds between looks for what is kept with an older key, while there is one."""
+
+log = structlog.get_logger()
 
 _credential = Decoder(Credential)
 
@@ -58,9 +65,13 @@ class CredentialStore:
 
     Args:
         vault: what locks them.
+        look_every: seconds; see the constant.
     """
 
-    def __init__(self, jetstream: JetStream, vault: Vault) -> None:
+    def __init__(
+        self, jetstream: JetStream, vault: Vault, *, look_every: float = LOOK_EVERY
+    ) -> None:
+        self._look_every = look_every
         self._bucket = Bucket(
             jetstream, BUCKET, StoredCredential, max_bytes=256 * 1024**2, max_consumers=1000
         )
@@ -137,7 +148,7 @@ class CredentialStore:
 
     def readable(self, stored: StoredCredential) -> bool:
         """Return whether this controller has the key for it."""
-        return stored.key == self._vault.fingerprint
+        return self._vault.knows(stored.key)
 
     def open(self, stored: StoredCredential, *, job_id: str | None = None) -> Credential:
         """Return the credential that is stored.
@@ -154,7 +165,7 @@ class CredentialStore:
                 self._other_key(stored),
             )
         key = _registry_key(stored.registry) if job_id is None else _job_key(job_id)
-        opened = self._vault.unlock(stored.locked, self._place(key, stored))
+        opened = self._vault.unlock(stored.locked, self._place(key, stored), stored.key)
         try:
             return _credential.decode(opened)
         except Unreadable:
@@ -164,12 +175,62 @@ class CredentialStore:
                 "a newer version may have stored it: set it again",
             ) from None
 
-    def _lock(self, key: str, registry: str, credential: Credential, by: str) -> StoredCredential:
+    async def run(self) -> None:
+        """Encrypt with the first key what is kept with one behind it, for ever."""
+        while True:
+            if self._vault.rotating:
+                try:
+                    changed = await self.lock_anew()
+                except BrokerError as error:
+                    log.warning("credentials not locked anew yet", reason=str(error))
+                else:
+                    if changed:
+                        key = self._vault.fingerprint
+                        log.info("credentials locked anew", credentials=changed, key=key)
+            await asyncio.sleep(self._look_every)
+
+    async def lock_anew(self) -> int:
+        """Encrypt with the first key what is kept with one behind it; return how many there were.
+
+        Raises:
+            BrokerError: not all of them may have been stored.
+        """
+        changed = 0
+        for kind in (OF_REGISTRY, OF_JOB):
+            for key in await self._bucket.keys(kind):
+                entry = await self._bucket.get(key)
+                stored = None if entry is None else entry.value
+                if entry is None or stored is None or stored.key == self._vault.fingerprint:
+                    continue
+                job_id = key.rpartition(".")[2] if kind == OF_JOB else None
+                try:
+                    credential = self.open(stored, job_id=job_id)
+                except WrongKey as error:
+                    log.debug("credential not locked anew", reason=str(error))
+                    continue
+                anew = self._lock(
+                    *(key, stored.registry, credential, stored.by), updated=stored.updated
+                )
+                # Whoever sets or removes it meanwhile has the last word.
+                with contextlib.suppress(WrongLastSequence):
+                    await self._bucket.put(key, anew, last=entry.sequence)
+                    changed += 1
+        return changed
+
+    def _lock(
+        self,
+        key: str,
+        registry: str,
+        credential: Credential,
+        by: str,
+        *,
+        updated: float | None = None,
+    ) -> StoredCredential:
         stored = StoredCredential(
             registry=registry,
             username=credential.username,
             kind=credential.kind,
-            updated=time.time(),
+            updated=time.time() if updated is None else updated,
             by=by,
             key=self._vault.fingerprint,
         )

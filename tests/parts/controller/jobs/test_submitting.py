@@ -54,7 +54,7 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
         index=tmp_path / "index.sqlite",
         keys=TokenKeys([os.urandom(32)]),
         signer=SIGNER,
-        vault=Vault(os.urandom(KEY_BYTES), tmp_path / "key"),
+        vault=Vault([os.urandom(KEY_BYTES)], tmp_path / "key"),
         roles={},
         wait=10.0,
         longest_wait=60.0,

@@ -32,7 +32,7 @@ class Store(CredentialStore):
     """
 
     def __init__(self, key: bytes = bytes(KEY_BYTES)) -> None:
-        super().__init__(cast(JetStream, None), Vault(key, Path("credentials.key")))
+        super().__init__(cast(JetStream, None), Vault([key], Path("credentials.key")))
         self.kept: dict[str, StoredCredential] = {}
         self.failing: TowlineError | None = None
         self.asked: list[str] = []

@@ -1,0 +1,75 @@
+"""Keys are replaced in steps, and read again by what uses them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from towline.errors import InvalidConfiguration
+from towline.runtime.key_files import KeyFile, KeyFiles, retire, rotate
+
+FIRST = "6b" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "token.key"
+    path.touch(0o600)
+    path.write_text(f"{FIRST}\n")
+    return path
+
+
+def test_a_new_key_is_known_then_the_first_then_the_only_one(path: Path) -> None:
+    assert not rotate(path, "The key")
+    first, new = path.read_text().split()
+    assert (first, len(new)) == (FIRST, 64)
+    assert rotate(path, "The key")
+    assert path.read_text().split() == [new, FIRST]
+    assert retire(path, "The key") == 1
+    assert path.read_text().split() == [new]
+    assert retire(path, "The key") == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", ["", f"{FIRST}\n" * 3])
+def test_nothing_is_changed_where_a_step_can_not_be_known(path: Path, content: str) -> None:
+    path.write_text(content)
+    with pytest.raises(InvalidConfiguration, match=path.name):
+        rotate(path, "The key")
+    assert path.read_text() == content
+
+
+async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Path) -> None:
+    known = [FIRST]
+
+    def write(text: str) -> None:
+        path.write_text(text)
+
+    def read_again() -> None:
+        found = path.read_text()
+        if "x" in found:
+            raise InvalidConfiguration("It is none.", "x")
+        known.append(found)
+
+    async def until(count: int) -> None:
+        while len(known) < count:
+            await asyncio.sleep(0.01)
+
+    files = KeyFiles([KeyFile(path, read_again)], look_every=0.01)
+    running = asyncio.create_task(files.run())
+    try:
+        async with asyncio.timeout(30):
+            rotate(path, "The key")
+            await until(2)
+            with capture_logs() as logs:
+                write("x")
+                while not any(each["event"] == "keys not read again" for each in logs):
+                    await asyncio.sleep(0.01)
+            write(FIRST)
+            await until(3)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert len(known[1].split()) == 2
+    assert known[2] == FIRST
