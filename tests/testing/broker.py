@@ -91,6 +91,9 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         self._parts.callback(self.process.close)
         self.start()
 
+    def prepare(self, state: Path) -> None:
+        """Put into a controller's state directory what it needs to reach it."""
+
     @property
     def credentials(self) -> Path:
         """The login of the journal's account."""

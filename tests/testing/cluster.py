@@ -85,6 +85,8 @@ class Cluster(Assembly):
         env: Mapping[str, str] | None = None,
     ) -> TowlineProcess:
         name = name or part
+        if part == "controller":
+            self.broker.prepare(self.directory / name)
         process = TowlineProcess(
             part,
             *("--state", self.directory / name),

@@ -16,7 +16,7 @@ from tests.testing.nats_protocol import Raw
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, start_listening, wait_until
 from towline.trust.job_keys import JOBS_PUBLIC, load_signer, publish
-from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, NODES_LOGIN, Trust, create
+from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, Trust, create
 
 
 class OwnBroker(Broker):
@@ -83,15 +83,19 @@ class OwnBroker(Broker):
         """All of them, as `--nats` takes them."""
         return ",".join(f"tls://127.0.0.1:{port}" for port in self.ports)
 
+    def prepare(self, state: Path) -> None:
+        """Put the keys that controllers need into a state directory."""
+        own = state / "trust"
+        if not own.exists():
+            shutil.copytree(
+                self.trust.directory, own, ignore=shutil.ignore_patterns("offline", "broker")
+            )
+            state.chmod(0o700)
+
     @property
     def journal_login(self) -> list[str]:
-        """What a controller is given to reach it."""
-        return [
-            *("--nats", self.url, "--nats-ca", str(self.ca)),
-            *("--nats-credentials", str(self.trust.path(JOURNAL_LOGIN))),
-            *("--nodes-credentials", str(self.trust.path(NODES_LOGIN))),
-            *("--job-key", str(self.trust.path(JOBS_KEY))),
-        ]
+        """What a controller is given to reach it, beside its keys."""
+        return ["--nats", self.url]
 
     def login_of(self, hostname: str) -> list[str]:
         """Return what the agent of one node is given: a login of its own."""

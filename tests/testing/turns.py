@@ -31,6 +31,7 @@ class Nodes:
         self.away: set[str] = set()
         self.held: set[str] = set()
         self.drained: set[str] = set()
+        self.shut_out: dict[str, str] = {}
         self.picked: str | None = None
         self.beaten = 2 * NOW
 

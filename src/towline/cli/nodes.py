@@ -43,6 +43,8 @@ def nodes(output: str, **values: Any) -> None:
 
 def _state_of(node: AgentView) -> str:
     states: list[str] = [node.status]
+    if node.revoked_at is not None:
+        states.append(f"revoked by {node.revoked_by}")
     if node.state != node.status:
         states.append(node.state)
     elif node.drained_at is not None:

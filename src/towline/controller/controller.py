@@ -25,6 +25,7 @@ from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.credentials.supplies import Supplies
+from towline.controller.expulsion import Expulsion
 from towline.controller.fleet import Fleet
 from towline.controller.health import Health
 from towline.controller.http.app import application, bound
@@ -222,6 +223,7 @@ class Controller:
             login = options.account.changed_with
             system = msgspec.structs.replace(options.nodes, credentials=login)
             self.logins = Logins(self.jetstream, system, options.account)
+        self.expulsion = Expulsion(self.presence, self.members, self.logins)
         optional = () if self.logins is None else (self.logins,)
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
         self.registries = AllowedRegistries(options.registries)

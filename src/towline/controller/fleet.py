@@ -10,7 +10,7 @@ import structlog
 from towline.controller.moment import LocalClock, Moment
 from towline.errors import InvalidRequest, NoNodes, NotFound
 from towline.units import timestamp
-from towline.wire.member import NAMELESS, MemberRecord
+from towline.wire.member import NAMELESS, REMOVED, REVOKED, MemberRecord
 from towline.wire.node import Heartbeat, NodeState, Registration
 from towline.wire.target import ALL, ANY, Hostname, Label, Target, parse_label
 
@@ -28,6 +28,7 @@ class Member:
         received: when that was.
         here: whether the node sends heartbeats.
         state: what people have decided about it.
+        record: what controllers keep of it, where it came by an invite.
         jobs: the ids of the jobs whose tasks its last heartbeat names.
     """
 
@@ -38,6 +39,7 @@ class Member:
         self.received: Moment | None = None
         self.here = False
         self.state = NodeState()
+        self.record: MemberRecord | None = None
         self.jobs: frozenset[str] = frozenset()
 
     @property
@@ -54,6 +56,11 @@ class Member:
     def drained(self) -> float | None:
         """Since when it takes no work, in seconds since 1970; None for one that does."""
         return self.state.drained
+
+    @property
+    def revoked(self) -> tuple[float, str] | None:
+        """Since when its login is worth nothing, and who decided so; None for one that counts."""
+        return _revoked(self.record, self.state)
 
     @property
     def machine(self) -> str:
@@ -93,6 +100,14 @@ class Member:
         return f"not reachable since {timestamp(self.last_heartbeat)}"
 
 
+def _revoked(record: MemberRecord | None, state: NodeState | None) -> tuple[float, str] | None:
+    if record is not None:
+        return (record.changed, record.changed_by) if record.state == REVOKED else None
+    if state is None or state.revoked is None:
+        return None
+    return state.revoked, state.shut_by
+
+
 class Fleet:
     """All registered nodes, in memory.
 
@@ -111,6 +126,8 @@ class Fleet:
         self._by_hostname: dict[str, set[str]] = {}
         self._states: dict[str, NodeState] = {}
         self._records: dict[str, MemberRecord] = {}
+        self.shut_out: dict[str, str] = {}
+        """Why nodes that were revoked or removed never come back, by machine id."""
         self._sorted: list[Member] | None = None
 
     def subscribe(self, changed: Callable[[set[str]], None]) -> None:
@@ -145,9 +162,44 @@ class Fleet:
     def enrol(self, record: MemberRecord) -> None:
         """Take what controllers keep of a node that came by an invite."""
         self._records[record.machine] = record
+        self._judge(record.machine)
         member = self._members.get(record.machine)
         if member is not None:
             self.register(member.registration)
+
+    def _judge(self, machine: str) -> None:
+        """Shut a node out that was revoked or removed, or let one in that isn't any more."""
+        record, state = self._records.get(machine), self._states.get(machine)
+        member = self._members.get(machine)
+        what = by = ""
+        if record is None and state is not None and state.removed is not None:
+            if member is None or member.registered <= state.removed:
+                what, by = "removed", state.shut_by
+        elif record is not None and record.state == REMOVED:
+            what, by = "removed", record.changed_by
+        if not what and (revoked := _revoked(record, state)) is not None:
+            what, by = "revoked", revoked[1]
+        if not what:
+            self.shut_out.pop(machine, None)
+            return
+        self.shut_out[machine] = f"the node was {what}" + (f" by {by}" if by else "")
+        if member is None:
+            return
+        was_here = member.here
+        self._place(member, here=False)
+        if what == "removed":
+            del self._members[machine]
+            self._sorted = None
+            self._unname(member)
+        if was_here:
+            log.warning(f"node {what}", machine=machine, hostname=member.hostname, by=by)
+        self._notify({machine})
+
+    def _unname(self, member: Member) -> None:
+        same = self._by_hostname[member.hostname]
+        same.discard(member.machine)
+        if not same:
+            del self._by_hostname[member.hostname]
 
     def register(self, registration: Registration) -> None:
         """Take what a node is.
@@ -160,16 +212,16 @@ class Fleet:
         member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
-            same = self._by_hostname[old.hostname]
-            same.discard(machine)
-            if not same:
-                del self._by_hostname[old.hostname]
+            self._unname(old)
             member.heartbeat, member.received = old.heartbeat, old.received
             member.here, member.jobs = old.here, old.jobs
         member.state = self._states.get(machine, member.state)
+        member.record = self._records.get(machine)
         self._members[machine] = member
         self._sorted = None
         self._by_hostname.setdefault(registration.hostname, set()).add(machine)
+        if machine in self.shut_out:
+            self._judge(machine)
 
     def decide(self, machine: str, state: NodeState) -> None:
         """Take what people have decided about a node."""
@@ -177,6 +229,7 @@ class Fleet:
         member = self._members.get(machine)
         if member is not None:
             member.state = state
+        self._judge(machine)
 
     def second(self, machine: str, start: str, after: str) -> bool:
         """Return whether an agent is a second one with the machine id of one that is here.
@@ -188,6 +241,16 @@ class Fleet:
         known = None if member is None or not member.here else member.heartbeat
         return known is not None and start not in (known.start, "") and after != known.start
 
+    def refuses(self, machine: str) -> str | None:
+        """Return why a node is not registered any more, or None.
+
+        One that came by no invite and was removed comes back as another one, if its login lets it.
+        """
+        why = self.shut_out.get(machine)
+        if why is None or machine in self._records:
+            return why
+        return None if self._states[machine].revoked is None else why
+
     def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.
 
@@ -196,7 +259,7 @@ class Fleet:
         One start counts at a time; see `second`.
         """
         member = self._members.get(machine)
-        if member is None:
+        if member is None or machine in self.shut_out:
             return True
         if self.second(machine, heartbeat.start, heartbeat.after):
             return False
@@ -291,7 +354,7 @@ class Fleet:
                 f"No registered node is called {name!r}.",
                 "GET /agent, or towline nodes, lists those that are registered",
             )
-        return self.resolve(Hostname(name))[0]
+        return self._members.get(name) or self._named(name)
 
     def _named(self, hostname: str) -> Member:
         """Return the node of this hostname; of several the one that is here.
@@ -308,7 +371,7 @@ class Fleet:
                 "GET /agent, or towline nodes, lists those that are registered",
             )
         invited = [each for each in machines if self._is_invited(each)]
-        machines = invited or machines
+        machines = invited or [each for each in machines if each not in self.shut_out] or machines
         here = [machine for machine in machines if self._members[machine].here]
         found = machines if len(machines) == 1 else here
         if len(found) != 1:
@@ -318,6 +381,15 @@ class Fleet:
                 f"Their machine ids: {', '.join(machines)}",
             )
         return self._members[found[0]]
+
+    def names_another(self, hostname: str, machine: str) -> bool:
+        """Whether a hostname, in upper or lower case, is another node's name or machine id."""
+        wanted = hostname.lower()
+        return any(
+            wanted in (member.hostname.lower(), member.machine.lower())
+            for member in self._members.values()
+            if member.machine != machine
+        )
 
     def _is_invited(self, machine: str) -> bool:
         record = self._records.get(machine)
@@ -329,26 +401,32 @@ class Fleet:
         A hostname that several nodes have means the one that is here, where just one is.
 
         Raises:
-            NoNodes: no node is registered at all.
-            InvalidRequest: no registered node has that name or label, or it is not known which of
-                several is meant.
+            NoNodes: no node is registered at all, or all were revoked.
+            InvalidRequest: no registered node has that name or label, it was revoked, or it is not
+                known which of several is meant.
         """
         if not self._members:
             raise NoNodes(
                 "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
             )
-        if target in (ANY, ALL):
-            return self.members()
         if isinstance(target, Hostname):
-            member = self._members.get(target.name)
-            if member is not None:
-                return [member]
-            return [self._named(target.name)]
+            member = self._members.get(target.name) or self._named(target.name)
+            if member.revoked is not None:
+                since, by = member.revoked
+                raise InvalidRequest(
+                    f"{member.hostname} was revoked, at {timestamp(since)}, by {by}: it takes no "
+                    "work any more.",
+                    f"DELETE /agent/{member.hostname}, or towline node remove, forgets it",
+                )
+            return [member]
+        members = [member for member in self.members() if member.machine not in self.shut_out]
+        if target in (ANY, ALL):
+            if not members:
+                raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
+            return members
         assert isinstance(target, Label)
         found = [
-            member
-            for member in self.members()
-            if any(target.matches(label) for label in member.labels)
+            member for member in members if any(target.matches(label) for label in member.labels)
         ]
         if not found:
             raise InvalidRequest(

@@ -159,6 +159,16 @@ class Presence:
         await self._states.put(member.machine, state)
         self._fleet.decide(member.machine, state)
 
+    async def remove(self, member: Member, state: NodeState | None) -> None:
+        """Forget a node; raises as `set_state`.
+
+        Args:
+            state: what is kept of it; None where its record as a member says that it is removed.
+        """
+        if state is not None:
+            await self.set_state(member, state)
+        await self._registrations.purge(member.machine)
+
     async def register(self, received: Received) -> Answer:
         """Take what a node registers, and return what it is answered.
 
@@ -166,6 +176,8 @@ class Presence:
             Unreadable: it can't be read.
         """
         registration = messages.registration(received.subject, received.data)
+        if why := self._fleet.refuses(registration.machine):
+            return Answer(time.time(), error=why)
         if self._fleet.second(registration.machine, registration.start, registration.after):
             self._duplicates.warning(machine=registration.machine)
             error = (
@@ -231,7 +243,8 @@ class Presence:
             return
         deadline = self._fleet.clock.running() + spread + self._interval
         while self._fleet.clock.running() < deadline:
-            if all(member.received is not None for member in self._fleet.members()):
+            waited = (each for each in self._fleet.members() if each.revoked is None)
+            if all(member.received is not None for member in waited):
                 break
             await asyncio.sleep(0.05)
         self.settled.set()

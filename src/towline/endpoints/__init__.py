@@ -5,13 +5,24 @@ controller, but for type checkers.
 """
 
 from towline.endpoint import endpoints as offered
-from towline.endpoints import audit, events, health, jobs, nodes, operations, registries, tokens
+from towline.endpoints import (
+    audit,
+    events,
+    health,
+    jobs,
+    members,
+    nodes,
+    operations,
+    registries,
+    tokens,
+)
 
 __all__ = [
     "audit",
     "events",
     "health",
     "jobs",
+    "members",
     "nodes",
     "offered",
     "operations",

@@ -14,7 +14,7 @@ from towline.errors import Conflict, InvalidRequest
 from towline.operations.node import LoadAverage
 from towline.units import show_uptime, timestamp
 from towline.wire.facts import Interface, Route, known
-from towline.wire.node import Conditions, ConditionType, NodeState
+from towline.wire.node import Conditions, ConditionType
 from towline.wire.target import Hostname
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
         refusal: why not the newest.
         dropped: how many messages of it the controller that answers has not read, since it sent
             more than a node may; absent for none.
+        revoked_at, revoked_by: since when its login is worth nothing, and who decided so; absent
+            for one that counts.
+        invited_by: who made the invite by which it came; absent for one that came by none, which
+            says by itself what it is called and which labels it carries.
+        allowed_labels: patterns of the labels that it may choose itself.
+        ephemeral: seconds for which it may be away before it is removed.
     """
 
     hostname: str
@@ -105,12 +111,18 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: int = 0
     refusal: str = ""
     dropped: int = 0
+    revoked_at: DateTime | None = None
+    revoked_by: str | None = None
+    invited_by: str | None = None
+    allowed_labels: list[str] = []
+    ephemeral: float | None = None
 
 
 def view(member: Member, dropped: int = 0) -> AgentView:
     """Return what is known of a node, of which a controller has dropped so many messages."""
     registration, beat = member.registration, member.heartbeat
-    facts = registration.facts
+    facts, record = registration.facts, member.record
+    since, by = member.revoked or (None, None)
     os_info = uptime = load = memory = None
     if facts.distribution:
         os_info = OsInfo(facts.distribution, facts.os_version)
@@ -154,6 +166,11 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         refused=0 if beat is None else beat.refused,
         refusal="" if beat is None else beat.refusal,
         dropped=dropped,
+        revoked_at=None if since is None else timestamp(since),
+        revoked_by=by,
+        invited_by=None if record is None else record.by,
+        allowed_labels=[] if record is None else record.allowed,
+        ephemeral=None if record is None else record.ephemeral,
         timeline=_history(member),
     )
 
@@ -179,6 +196,8 @@ def _history(member: Member) -> list[Moment]:
         (member.registered, "registered", None),
         (member.registration.started, "started", None),
     ]
+    if member.revoked is not None:
+        moments.append((member.revoked[0], "revoked", f"by {member.revoked[1]}"))
     if member.state.changed:
         what = "undrained" if member.drained is None else "drained"
         moments.append((member.state.changed, what, f"by {member.state.by}"))
@@ -235,7 +254,9 @@ async def drain(context: Context, *, hostname: NodeName) -> Message:
             f"POST /agent/{member.hostname}/undrain lets it work again",
         )
     now = time.time()
-    state = NodeState(now, context.caller.subject, now)
+    state = msgspec.structs.replace(
+        member.state, drained=now, by=context.caller.subject, changed=now
+    )
     await context.controller.presence.set_state(member, state)
     running = member.heartbeat.running if member.heartbeat else 0
     rest = f"; {running} tasks run to their end" if running else ""
@@ -258,7 +279,9 @@ async def undrain(context: Context, *, hostname: NodeName) -> Message:
             f"{member.hostname} is not drained: it takes work already.",
             f"POST /agent/{member.hostname}/drain lets it take no more",
         )
-    state = NodeState(None, context.caller.subject, time.time())
+    state = msgspec.structs.replace(
+        member.state, drained=None, by=context.caller.subject, changed=time.time()
+    )
     await context.controller.presence.set_state(member, state)
     return Message(message=f"{member.hostname} takes work again.")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
 from towline.wire.fields import MachineId, Moment, Name, Seconds, Text
 
-PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
-REVOKED, REMOVED = "revoked", "removed"
+PENDING: Final = "pending"
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+REVOKED: Final = "revoked"
+REMOVED: Final = "removed"
 MemberState: TypeAlias = Literal["pending", "accepted", "rejected", "revoked", "removed"]
 NAMELESS = (REJECTED, REMOVED)
 """States in which a member's hostname is free for others."""

@@ -131,10 +131,15 @@ class NodeState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         drained: since when it takes no work, in seconds since 1970; None for one that does.
-        by: who decided so.
-        changed: when that was.
+        by, changed: who decided so, and when.
+        revoked: since when its login is worth nothing, likewise; None for one that counts.
+        removed: when it was forgotten, likewise; what it registered before counts no longer.
+        shut_by: who decided so.
     """
 
     drained: Moment | None = None
     by: Text = ""
     changed: Annotated[float, msgspec.Meta(ge=0.0, le=LATEST)] = 0.0
+    revoked: Moment | None = None
+    removed: Moment | None = None
+    shut_by: Text = ""

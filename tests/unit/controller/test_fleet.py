@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,3 +324,74 @@ def test_nobody_takes_the_name_of_a_node_that_came_by_an_invite_and_is_away() ->
     fleet.enrol(member_record("m1", "web-01", {}))
     assert resolved(fleet, Hostname("web-01")) == ["m1"]
     assert fleet.one("web-01").machine == "m1"
+
+
+REVOKED = NodeState(revoked=LONG_AGO, shut_by="ann")
+
+
+def test_a_node_that_was_revoked_is_shown_and_takes_no_work() -> None:
+    fleet = a_fleet([registration("m1", "web-01", {"group": "web"})])
+    fleet.register(registration("m2", "web-02", {"group": "web"}))
+    beat(fleet, "m1")
+    fleet.decide("m1", REVOKED)
+    assert fleet.one("web-01").revoked == (LONG_AGO, "ann")
+    assert not fleet.is_here("m1")
+    # What it sends counts no longer, nor what it registers.
+    beat(fleet, "m1")
+    fleet.register(registration("m1", "web-01", {"group": "web"}))
+    assert not fleet.is_here("m1")
+    assert fleet.refuses("m1") == fleet.shut_out["m1"] == "the node was revoked by ann"
+    assert resolved(fleet, ALL) == resolved(fleet, Label("group", "web")) == ["m2"]
+    assert resolved(fleet, Hostname("web-01")) is InvalidRequest
+    fleet.decide("m2", REVOKED)
+    assert resolved(fleet, ALL) is NoNodes
+
+
+def test_of_two_nodes_of_one_name_the_one_that_was_not_revoked_is_meant() -> None:
+    fleet = a_fleet([registration("m1", "web-01"), registration("m2", "web-01")])
+    fleet.decide("m1", REVOKED)
+    assert resolved(fleet, Hostname("web-01")) == ["m2"]
+
+
+@pytest.mark.parametrize("first", ["registration", "state"])
+def test_a_node_that_was_removed_is_none_until_it_is_registered_anew(first: str) -> None:
+    removed = NodeState(removed=LONG_AGO + 1, shut_by="ann")
+    before = msgspec.structs.replace(registration("m1", "web-01"), registered=LONG_AGO)
+    fleet = Fleet()
+    if first == "registration":
+        fleet.register(before)
+    fleet.decide("m1", removed)
+    if first == "state":
+        fleet.register(before)
+    assert fleet.get("m1") is None
+    assert not fleet.members()
+    assert fleet.shut_out == {"m1": "the node was removed by ann"}
+    assert fleet.refuses("m1") is None
+    fleet.register(msgspec.structs.replace(before, registered=LONG_AGO + 2))
+    assert fleet.one("web-01").machine == "m1"
+    assert fleet.shut_out == {}
+
+
+@pytest.mark.parametrize("state", ["revoked", "removed"])
+def test_a_node_that_came_by_an_invite_is_shut_out_by_its_record(state: str) -> None:
+    fleet = a_fleet([registration("m1", "web-01"), registration("m2", "web-02")])
+    record = member_record("m1", "web-01", {})
+    fleet.enrol(record)
+    beat(fleet, "m1")
+    seen: list[set[str]] = []
+    fleet.subscribe(seen.append)
+    fleet.enrol(msgspec.structs.replace(record, state=state, changed_by="ann"))
+    fleet.register(registration("m1", "web-01"))
+    assert seen[0] == {"m1"}
+    assert not fleet.is_here("m1")
+    assert (fleet.get("m1") is None) == (state == "removed")
+    assert resolved(fleet, ALL) == ["m2"]
+    assert fleet.refuses("m1") == f"the node was {state} by ann"
+
+
+def test_a_name_is_another_node_s_in_upper_and_lower_case_and_as_a_machine_id() -> None:
+    fleet = a_fleet([registration("m1", "web-01"), registration("m2", "web-02")])
+    for name in ("web-01", "WEB-01", "m1", "M1"):
+        assert fleet.names_another(name, "m2")
+        assert not fleet.names_another(name, "m1")
+    assert not fleet.names_another("web-03", "m2")

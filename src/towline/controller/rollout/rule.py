@@ -6,6 +6,7 @@ lead, places that are taken back, and the ends of tasks that were not begun in t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -71,6 +72,10 @@ def limits(waves: Waves | None, total: int) -> Limits:
 
 class View(Protocol):
     """The fleet, as the rule sees it."""
+
+    @property
+    def shut_out(self) -> Mapping[str, str]:
+        """Why nodes never come back, by machine id."""
 
     def here(self, machine: str) -> bool:
         """Whether a node is here."""
@@ -147,6 +152,8 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
     job, turns = state.job, state.turns
     expired = now > job.expires
     found: dict[str, tuple[str, str]] = {}
+    if gone := _gone(state, view.shut_out):
+        return gone
     if expired:
         found = dict.fromkeys(turns.waiting, ("expired", f"not begun before {state.expiry}"))
         if not state.tasks and job.target == ANY:
@@ -173,6 +180,17 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
             found[machine] = "expired", f"not begun before {expiry}"
     if not found and turns.waiting and (reason := stopped(turns, limits(job.waves, turns.total))):
         return dict.fromkeys(turns.waiting, ("cancelled", reason))
+    return found
+
+
+def _gone(state: JobState, shut_out: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the ends of tasks on nodes that never come back."""
+    found = {}
+    for machine in shut_out.keys() & state.unfinished:
+        turn = state.turns.under_way.get(machine)
+        begun = turn is not None and (turn.leave or turn.begun)
+        reason = shut_out[machine] + (": it is not known whether it ran" if begun else "")
+        found[machine] = "cancelled", reason
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from towline.controller.fleet import Fleet, Member
 from towline.units import timestamp
@@ -16,6 +17,11 @@ class FleetView:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+
+    @property
+    def shut_out(self) -> Mapping[str, str]:
+        """Why nodes never come back, by machine id."""
+        return self._fleet.shut_out
 
     def here(self, machine: str) -> bool:
         """Whether a node is here."""
