@@ -1,7 +1,8 @@
 """Nodes that are revoked, removed, labelled and renamed, at two controllers."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def shown(client: httpx.Client) -> dict[str, dict[str, Any]]:
     return {each["machine_id"]: each for each in client.get("/agent").json()["agents"]}
 
 
+def everywhere(fleet: Cluster, holds: Callable[[httpx.Client], bool], what: str) -> None:
+    """Wait until something holds of every controller."""
+    for client in others(fleet):
+        wait_until(partial(holds, client), what=f"{what} at every controller")
+
+
 def named(answer: httpx.Response) -> set[str]:
     return {each["hostname"] for each in answer.raise_for_status().json()["results"]}
 
@@ -101,11 +108,12 @@ def test_a_revoked_node_is_dropped_and_its_keys_are_worth_nothing(
     assert not asyncio.run(lets_in(own(fleet), login))
     reason = "the node was revoked by tests: it is not known whether it ran"
     assert row(fleet.ended(job)) == ("cancelled", reason)
+    everywhere(
+        fleet,
+        lambda client: shown(client)["web-01"].get("revoked_by") == "tests",
+        "that it is revoked",
+    )
     for client in others(fleet):
-        wait_until(
-            lambda client=client: shown(client)["web-01"].get("revoked_by") == "tests",
-            what="every controller to know",
-        )
         found = shown(client)["web-01"]
         assert (found["status"], found["invited_by"]) == ("NotReady", "ann")
         assert [each["event"] for each in found["timeline"]][-1] == "revoked"
@@ -134,8 +142,8 @@ def test_a_removed_node_is_forgotten_its_open_tasks_end_and_its_name_is_free(
     assert answer.json() == {"message": "web-02 is removed."}, answer.text
     assert row(fleet.ended(job)) == ("cancelled", "the node was removed by tests")
     assert not asyncio.run(lets_in(own(fleet), login))
+    everywhere(fleet, lambda client: "web-02" not in shown(client), "that it is forgotten")
     for client in others(fleet):
-        wait_until(lambda client=client: "web-02" not in shown(client), what="it to be forgotten")
         refused(client.get("/agent/web-02"), 404)
     # Whoever is called so now is another node.
     renamed = fleet.admin.post("/agent/web-03/rename", json={"name": "web-02"})
@@ -154,8 +162,7 @@ def test_a_node_that_came_by_no_invite_comes_back_with_a_new_login_once_it_was_r
     assert not asyncio.run(lets_in(broker, broker.trust.node_login(BY_HAND)))
     assert shown(towline)[BY_HAND]["revoked_by"] == "tests"
     towline.delete(f"/agent/{BY_HAND}").raise_for_status()
-    for client in others(fleet):
-        wait_until(lambda client=client: BY_HAND not in shown(client), what="it to be forgotten")
+    everywhere(fleet, lambda client: BY_HAND not in shown(client), "that it is forgotten")
 
     def again() -> bool:
         # A login of the second in which it was removed counts for an older one.
@@ -173,13 +180,12 @@ def test_labels_are_given_and_taken_away(fleet: Cluster, gate: Gate, tmp_path: P
     )
     done = towline("node", "label", "web-03", "zone:eu.north", "group:-", "rack:r1")
     assert (done.status, done.stderr) == (0, "")
+    everywhere(
+        fleet,
+        lambda client: shown(client)["web-03"]["labels"] == {"zone": "eu.north", "rack": "r1"},
+        "the labels",
+    )
     for client in others(fleet):
-        wait_until(
-            lambda client=client: (
-                shown(client)["web-03"]["labels"] == {"zone": "eu.north", "rack": "r1"}
-            ),
-            what="the labels at every controller",
-        )
         answer = client.get("/node/zone:eu/gate", params={"name": "labelled"})
         assert named(answer) == {"web-03"}
         assert "web-03" not in named(client.get("/node/group:web/gate", params={"name": "g"}))
@@ -219,11 +225,8 @@ def test_a_node_that_is_renamed_and_labelled_anew_may_do_no_more_and_no_less(
     fleet.admin.post("/agent/web-04/label", json=label).raise_for_status()
     renamed = fleet.admin.post("/agent/web-04/rename", json={"name": "db-01"})
     assert renamed.raise_for_status().json()["hostname"] == "db-01"
+    everywhere(fleet, lambda client: shown(client)["web-04"]["hostname"] == "db-01", "the name")
     for client in others(fleet):
-        wait_until(
-            lambda client=client: shown(client)["web-04"]["hostname"] == "db-01",
-            what="the name at every controller",
-        )
         refused(client.get("/node/db-02/gate", params={"name": "x"}), 400)
     # Its agent is the same, with the connection that it had before.
     answer = fleet.admin.post("/node/db-01/gate/pass", json={"name": "renamed"})

@@ -6,8 +6,9 @@ from tests.system.openapi.document import JOB_PATH, LIST_PATH, LOAD_PATH, PULL_P
 from tests.testing.cluster import PULL, WEB_1
 
 IMAGE = {"json": {"image": "nginx:1.27"}}
-READER, NOBODY = {"role": "read"}, {"role": None}
-BARE = {"permissions": ["none:read"]}
+READER: dict[str, Any] = {"role": "read"}
+NOBODY: dict[str, Any] = {"role": None}
+BARE: dict[str, Any] = {"permissions": ["none:read"]}
 LARGE = {"json": {"image": "a" * 2**20}}
 TEXT = {"content": b"{}", "headers": {"Content-Type": "text/plain"}}
 NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
@@ -27,6 +28,12 @@ STEERED_NODES = [
     ("/agent/{hostname}", "GET"),
     ("/agent/{hostname}/drain", "POST"),
     ("/agent/{hostname}/undrain", "POST"),
+]
+DECIDED_NODES: list[tuple[str, str, dict[str, Any]]] = [
+    ("/agent/{hostname}", "DELETE", {}),
+    ("/agent/{hostname}/revoke", "POST", {}),
+    ("/agent/{hostname}/label", "POST", {"json": {"labels": ["rack:r1"]}}),
+    ("/agent/{hostname}/rename", "POST", {"json": {"name": "web-09"}}),
 ]
 STEERED = [*STEERED_JOBS, *STEERED_NODES, ("/job", "GET"), ("/event", "GET")]
 REGISTRY = "registry.internal:5000"
@@ -90,6 +97,22 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     *((path, method, path.format(id=NO_JOB), 404, {}) for path, method in STEERED_JOBS),
     *((path, method, path.format(hostname="_all"), 400, {}) for path, method in STEERED_NODES),
     *((path, method, path.format(hostname="nobody"), 404, {}) for path, method in STEERED_NODES),
+    *(
+        (path, method, path.format(hostname=hostname), status, sent | more)
+        for path, method, sent in DECIDED_NODES
+        for hostname, status, more in (
+            (WEB_1, 401, NOBODY),
+            (WEB_1, 403, BARE),
+            ("_all", 400, {}),
+            ("nobody", 404, {}),
+            (WEB_1, 409, {}),
+        )
+    ),
+    *(
+        (path, method, path.format(hostname=WEB_1), status, sent)
+        for path, method, _ in DECIDED_NODES[2:]
+        for status, sent in ((413, LARGE), (415, TEXT))
+    ),
     (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 413, LARGE),
     (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 415, TEXT),
     ("/agent/{hostname}", "GET", f"/agent/{WEB_1}", 200, {}),
@@ -135,6 +158,11 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/version", "GET", "/version", 200, NOBODY),
 ]
 STEERED_ELSEWHERE = {
+    *(
+        (path, method.lower(), status)
+        for path, method, _ in DECIDED_NODES
+        for status in ("200", "500")
+    ),
     *(
         (f"{JOB_PATH}/{step}", "post", status)
         for step in JOB_STEPS
