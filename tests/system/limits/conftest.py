@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.cluster import PULL, WEB_1, Cluster, NodePlan
+from tests.testing.gate import Gate
 
 CONNECTIONS, REQUESTS, STREAMS = 300, 5, 20
 """What an address and a caller may have."""
@@ -22,9 +23,16 @@ def pull(token: str) -> bytes:
 
 
 @pytest.fixture(scope="package")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """What holds back what the node of `guarded` does."""
+    return Gate(tmp_path_factory.mktemp("gate"))
+
+
+@pytest.fixture(scope="package")
+def guarded(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Cluster]:
     """One node, and a controller with low limits."""
     env = {
+        **gate.env,
         "TOWLINE_MAX_CONNECTIONS_PER_ADDRESS": str(CONNECTIONS),
         "TOWLINE_MAX_REQUESTS_PER_CALLER": str(REQUESTS),
         "TOWLINE_MAX_STREAMS_PER_CALLER": str(STREAMS),

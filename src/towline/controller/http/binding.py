@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from towline.controller.asker import asking
 from towline.controller.auth import Authenticator, Caller
 from towline.controller.http import request as reading
 from towline.controller.http.limits import Callers
@@ -97,7 +98,8 @@ class Binding:
                 return self._answer(context, await endpoint.once(context, **arguments))
             if isinstance(endpoint, Stream):
                 return await self._stream(context, caller, arguments)
-            return self._answer(context, await endpoint.function(context, **arguments))
+            with asking(request.receive):
+                return self._answer(context, await endpoint.function(context, **arguments))
         except NothingMore:
             return Response(status_code=204)
         except TowlineError as error:

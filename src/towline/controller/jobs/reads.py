@@ -18,6 +18,7 @@ import structlog
 from towline.broker.connection import REQUEST_TIMEOUT, Connection
 from towline.broker.journal import Journal
 from towline.broker.listener import Listener, Received
+from towline.controller.asker import while_asked
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.recorder import LARGEST_GROUP, Recorder
@@ -189,7 +190,7 @@ class Reads:
         self._reads.setdefault(job.id, []).append(read)
         later: asyncio.Task[None] | None = None
         try:
-            await within(wait, self._ask(read, here=True))
+            await while_asked(wait, self._ask(read, here=True))
             if not read.state.done:
                 later = asyncio.create_task(self._go_on(read))
                 self._later.add(later)

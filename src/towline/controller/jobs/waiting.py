@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from towline.controller.asker import while_asked
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.state import JobState
-from towline.runtime.pauses import within
 from towline.wire.event import NOBODY, Event
 
 
@@ -48,7 +48,7 @@ class Waiting:
         seconds: float,
         act: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Wait until all nodes of a job that are here have ended.
+        """Wait until all nodes of a job that are here have ended, or nobody waits for the answer.
 
         Args:
             state: the job as it is known; the events that are folded meanwhile are applied to it.
@@ -64,7 +64,7 @@ class Waiting:
             wait.armed = True
             wait.consider()
             if not self._stopped:
-                await within(seconds, wait.done)
+                await while_asked(seconds, wait.done)
         finally:
             waits = self._waits[job_id]
             waits.remove(wait)
