@@ -80,11 +80,15 @@ set_up_engine() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# What only the tests need: Podman, whose service answers as an engine does, curl, a browser.
+# What only the tests need: Podman, whose service answers as an engine does, curl, a browser, and
+# Node.js, on which an identity provider runs.
 set_up_test_parts() {
     local -a missing=()
     command -v podman >/dev/null || missing+=(podman)
     command -v curl >/dev/null || missing+=(curl)
     command -v chromium google-chrome >/dev/null || missing+=(chromium)
+    # Debian 12 has an earlier one, on which the provider doesn't run.
+    { command -v npm && node -e 'process.exit("parse" in URL ? 0 : 1)'; } \
+        &>/dev/null || die "Please install Node.js 22 or later, with npm."
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }

@@ -33,6 +33,8 @@ def health(output: str, **values: Any) -> None:
         say(f"version  {found.version}, up {found.uptime}")
         say(f"nodes    {found.agents.ready} of {found.agents.total} are here")
         say(f"jobs     {found.jobs.total}, {found.jobs.processing} under way")
+        if found.audit is not None and found.audit.lost:
+            say(f"audit    {found.audit.lost} requests have no entry: too many waited")
         say("")
         print_table(
             ["COMPONENT", "STATUS", "ADDRESS", ""],
