@@ -44,7 +44,7 @@ NOT_STARTED: dict[str, tuple[list[str], str]] = {
     "a certificate without its key": (["controller", *BROKER, "--tls-cert", "/x"], "--tls-key"),
     "a certificate that is not there": (
         ["controller", *BROKER, "--tls-cert", "/no/cert", "--tls-key", "/no/key"],
-        "'/no/key'",
+        "'/no/cert'",
     ),
     "both plain and encrypted": (
         ["controller", *BROKER, "--plain-http", "--tls-cert", "/x", "--tls-key", "/y"],

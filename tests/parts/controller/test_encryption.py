@@ -269,3 +269,15 @@ def test_a_certificate_that_can_not_be_used_is_refused(
         (tmp_path / "cert.pem").write_text(pair.certificate)
     with pytest.raises(InvalidConfiguration, match="certificate"):
         Certificate(Files(tmp_path / "cert.pem", tmp_path / "key.pem"))
+
+
+def test_of_a_key_that_is_open_to_others_is_warned_once(
+    ca: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = authority(ca).issue(["127.0.0.1"])
+    (tmp_path / "cert.pem").write_text(pair.certificate)
+    (tmp_path / "key.pem").write_text(pair.key)
+    (tmp_path / "key.pem").chmod(0o644)
+    files = Files(tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert files() == files() == pair
+    assert [each.levelname for each in caplog.records] == ["WARNING"]

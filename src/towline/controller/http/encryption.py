@@ -35,6 +35,7 @@ class Files:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
+        self._found: Pair | None = None
 
     def __call__(self) -> Pair:
         """Return what is in the files now.
@@ -43,8 +44,12 @@ class Files:
             InvalidConfiguration: they can't be read.
         """
         try:
-            check_secret_file(self._key, "The key of the API's certificate", named=True)
-            return Pair(self._certificate.read_text(), self._key.read_text())
+            found = Pair(self._certificate.read_text(), self._key.read_text())
+            if found != self._found:
+                # Once for each: it is looked for again and again, and a warning would be, too.
+                check_secret_file(self._key, "The key of the API's certificate", named=True)
+                self._found = found
+            return found
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfiguration(
                 "The API's certificate, or the key of that, can't be read.", str(error)
