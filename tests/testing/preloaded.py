@@ -27,6 +27,7 @@ _IMPORTED = (
     "towline.agent.docker.provider",
     "towline.agent.host.facts",
     "towline.agent.host.provider",
+    "towline.cli.agent",
     "towline.cli.serve",
     "towline.controller.controller",
     "towline.controller.http.limits",

@@ -49,6 +49,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),
     "cli.listening": ("cli", "controller", "runtime", "trust"),
     "cli.up": ("cli", "controller", "runtime", "trust"),
+    "cli.agent": ("cli", "agent", "runtime", "trust"),
     "cli.trust": ("cli", "runtime", "trust", "wire"),
     "cli.part_keys": ("cli.local", "controller.token_keys", "runtime", "trust"),
     "cli.local": ("cli", "client", "controller.token_keys", "runtime"),

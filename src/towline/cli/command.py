@@ -47,3 +47,7 @@ class Group(_Once, click.Group):
     """A group that refuses the same, and whose commands are `Command`s."""
 
     command_class = Command
+
+
+class CommandGroup(Command, Group):
+    """A command that does something by itself, and has further commands below it."""

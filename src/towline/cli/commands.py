@@ -93,7 +93,7 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
 
 
 LISTED = (
-    Listed("agent", "Run an agent, which makes this machine a node.", SERVE),
+    Listed("agent", "Run an agent, which makes this machine a node.", "towline.cli.agent"),
     Listed(
         "audit", "List who changed something and who was refused.", "towline.cli.audit", ENDPOINTS
     ),
@@ -106,7 +106,11 @@ LISTED = (
     Listed("health", "How the controller is, and all that it works with.", "towline.cli.health"),
     Listed("job", "Show one job.", JOBS),
     Listed("jobs", "List jobs, the newest first.", JOBS),
-    Listed("node", "Look at nodes: what is known of one, how busy it is.", NODE, ENDPOINTS),
+    Listed(
+        "node",
+        "Look at nodes: what is known of one, how busy it is; let machines in.",
+        *("towline.cli.invite", NODE, ENDPOINTS),
+    ),
     Listed("nodes", "List the nodes.", "towline.cli.nodes"),
     Listed("pause", "Give no more nodes of a job their turn.", ENDPOINTS),
     Listed("pull", "Pull a container image on the target node.", DOCKER),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from towline.runtime.key_files import KeyFile
     from towline.runtime.keys import Vault
     from towline.trust.account import NodesAccount
+    from towline.trust.keys import Trust
     from towline.trust.signing import Signer, Verifier
 
 
@@ -65,6 +66,16 @@ def signer(settings: config.Settings, directory: Path) -> Signer:
         signer = job_keys.load_signer(Path(settings.job_key), create=False, named=True)
     job_keys.publish(signer, directory)
     return signer
+
+
+def joined_by(directory: Path) -> Trust | None:
+    """Return the keys by which machines are let in; None where the directory has none."""
+    from towline.trust import keys
+
+    if not keys.exists(directory):
+        return None
+    found = keys.open_trust(directory)
+    return found if found.path(keys.ENROL_KEY).exists() else None
 
 
 def verifier(settings: config.Settings, directory: Path) -> Verifier:

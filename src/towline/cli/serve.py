@@ -126,7 +126,7 @@ def engine_url(url: str | None) -> str | None:
     return url
 
 
-def _providers(settings: config.Settings) -> list[Callable[[Context], Provider]]:
+def providers_of(settings: config.Settings) -> list[Callable[[Context], Provider]]:
     """Return what makes the providers of a node's capabilities. A new provider is one line here."""
     from towline.agent.host.provider import HostProvider
 
@@ -183,7 +183,7 @@ def _nodes(settings: config.Settings) -> Any:
     """Return how a controller logs in where the nodes are."""
     from towline.broker.settings import without_password
 
-    found = _broker(settings, "nodes_credentials")
+    found = broker_of(settings, "nodes_credentials")
     if found.credentials is None:
         return found
     # A login that stands in the URL is that to the journal.
@@ -191,7 +191,7 @@ def _nodes(settings: config.Settings) -> Any:
     return msgspec.structs.replace(found, urls=urls)
 
 
-def _broker(settings: config.Settings, login: str = "nats_credentials") -> Any:
+def broker_of(settings: config.Settings, login: str = "nats_credentials") -> Any:
     from towline.broker.settings import Settings, check_url
     from towline.runtime.secret_file import check_secret_file
 
@@ -264,6 +264,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     flags["addresses"] = list(flags["addresses"])
     settings, directory = start(config_file, "controller", **flags)
     settings = _with_own_logins(settings, directory)
+    from towline.broker.settings import without_password
     from towline.controller import controller as process
     from towline.controller.audit.trail import keeping_of
     from towline.controller.http.limits import limits_of
@@ -274,12 +275,12 @@ def controller(config_file: str | None, **flags: Any) -> None:
 
     lock = state_directory.Lock(directory, "controller")
     host, port = address_of(settings.listen)
-    nodes = _nodes(settings)
+    broker, nodes = broker_of(settings), _nodes(settings)
     token_keys, vault = local.token_keys(settings, directory), part_keys.vault(settings, directory)
     options = process.Options(
         host=host,
         port=port,
-        broker=_broker(settings),
+        broker=broker,
         nodes=nodes,
         index=directory / "index.sqlite",
         keys=token_keys,
@@ -300,6 +301,8 @@ def controller(config_file: str | None, **flags: Any) -> None:
         registries=Registries.of(settings.registries),
         certificate=certificate(settings, directory),
         account=part_keys.account(directory, nodes.credentials),
+        trust=part_keys.joined_by(directory),
+        node_brokers=settings.node_brokers or list(map(without_password, broker.urls)),
     )
 
     async def serve() -> None:
@@ -310,65 +313,4 @@ def controller(config_file: str | None, **flags: Any) -> None:
     lock.close()
 
 
-def _machine_id(settings: config.Settings, directory: Path, login: Path | None) -> str:
-    """Return the node's machine id: that for which its login is, where that is for one alone."""
-    from towline.runtime import state_directory
-    from towline.trust.claims import name_in
-
-    named = None if login is None else name_in(login)
-    if named is None or settings.machine_id in (None, named):
-        return state_directory.machine_id(directory, named or settings.machine_id)
-    raise InvalidConfiguration(
-        f"The login in {str(login)!r} is for the machine id {named!r}, and this is to be the node "
-        f"{settings.machine_id!r}.",
-        "Leave --machine-id out, or name the login of this node",
-    )
-
-
-@click.command(cls=Command)
-@state_option
-@node_options
-@broker_options
-@click.option(
-    "--job-keys", metavar="FILE", help="The public keys by which it verifies what it is sent."
-)
-@config_option
-@level_option
-def agent(config_file: str | None, **flags: Any) -> None:
-    """Run an agent, which makes this machine a node."""
-    flags["labels"] = list(flags["labels"])
-    settings, directory = start(config_file, "agent", **flags)
-    from towline.agent.agent import Agent
-    from towline.agent.host.facts import gather
-    from towline.agent.ledger import Ledger
-    from towline.runtime import keys, state_directory
-    from towline.runtime.process import run, starting
-
-    lock = state_directory.Lock(directory, "agent")
-    providers = _providers(settings)
-    broker = _broker(settings)
-    key = keys.node_key(directory)
-    machine = _machine_id(settings, directory, broker.credentials)
-
-    async def work() -> None:
-        with Ledger(directory / "ledger.sqlite") as ledger:
-            worker = Agent(
-                broker,
-                ledger,
-                machine=machine,
-                hostname=state_directory.hostname(settings.hostname),
-                labels=labels_of(settings.labels),
-                providers=providers,
-                interval=settings.seconds("heartbeat"),
-                key=key,
-                verifier=part_keys.verifier(settings, directory),
-                gather=partial(gather, Path(settings.facts)),
-            )
-            with starting("waiting for the broker") as ready:
-                await worker.run(ready)
-
-    run(work)
-    lock.close()
-
-
-COMMANDS = (controller, agent)
+COMMANDS = (controller,)

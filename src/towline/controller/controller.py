@@ -35,6 +35,7 @@ from towline.controller.http.documents import document_paths
 from towline.controller.http.encryption import Certificate
 from towline.controller.http.limits import Callers, Limits
 from towline.controller.http.server import Server, bind
+from towline.controller.invites import Invites
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys
 from towline.controller.jobs.index import Index
@@ -48,6 +49,7 @@ from towline.controller.jobs.steering import Steering
 from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
+from towline.controller.joining import Joining
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.oidc import Issuer, Provider
@@ -74,6 +76,7 @@ from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
+from towline.trust.keys import Trust
 from towline.trust.signing import Signer, Verifier
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
@@ -106,6 +109,8 @@ class Options(msgspec.Struct, frozen=True):
         account: makes the nodes' account; None for a broker of somebody else's.
         audit: how long the audit is kept, and how much of it.
         provider: the OpenID Connect issuer whose tokens are taken; None for none.
+        trust: the keys by which machines are let in; None where there are none.
+        node_brokers: the URLs of the brokers that nodes are given.
     """
 
     host: str
@@ -131,6 +136,8 @@ class Options(msgspec.Struct, frozen=True):
     account: NodesAccount | None = None
     audit: Keeping = Keeping()
     provider: Provider | None = None
+    trust: Trust | None = None
+    node_brokers: list[str] = []
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -162,8 +169,16 @@ class Controller:
         self.journal = Journal(self.jetstream)
         self.fleet = Fleet()
         self.members = Members(self.jetstream, self.fleet)
+        self.invites = Invites(self.jetstream)
         signer = options.signer
         self.budget = Budget()
+        self.joining: Joining | None = None
+        """None where no machine can be let in."""
+        if options.trust is not None:
+            self.joining = Joining(
+                *(options.trust, options.node_brokers, signer),
+                *(self.members, self.invites, self.fleet),
+            )
         self.presence = Presence(
             *(self.fleet, nodes, self.jetstream, signer),
             budget=self.budget,
@@ -252,7 +267,14 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns),
-                        *(self.lease, self.tokens, self.members, self.trail, *optional),
+                        *(
+                            self.lease,
+                            self.tokens,
+                            self.members,
+                            self.invites,
+                            self.trail,
+                            *optional,
+                        ),
                     )
                 ),
                 # Last: it takes what room is left.

@@ -7,22 +7,27 @@ import hashlib
 import time
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket, Entry
 from towline.broker.jetstream import JetStream
 from towline.controller.fleet import Fleet
-from towline.errors import BrokerError, Conflict, NotFound
+from towline.errors import BrokerError, BrokerUnreachable, Conflict, InvalidRequest, NotFound
+from towline.runtime.pauses import within
+from towline.trust.joining import fingerprint_of
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.member import NAMELESS, REMOVED, MemberRecord
+from towline.wire.member import NAMELESS, PENDING, REMOVED, MemberRecord, MemberState
 
 log = structlog.get_logger()
 
 BUCKET = "members"
 MAX_FOLLOWERS = 1000
 """Controllers that may follow the bucket at a time."""
+KNOWN_WITHIN = 5.0
+"""Seconds that a request waits for a controller that was just started to know them."""
 REMEMBERED_FOR = 86400.0
 """Seconds for which is kept that a node was removed: all controllers learn of it meanwhile."""
 PRUNED_AT_ONCE = 100
@@ -83,6 +88,19 @@ class Members:
 
     # Questions
 
+    async def until_known(self) -> None:
+        """Wait until it is known which members there are.
+
+        Raises:
+            BrokerUnreachable: that takes too long.
+        """
+        if not await within(KNOWN_WITHIN, self.known.wait()):
+            raise BrokerUnreachable(
+                "This controller does not know yet which nodes there are: "
+                "try again in a few seconds.",
+                "It was started a moment ago, or the broker is out of reach",
+            )
+
     def get(self, machine: str) -> MemberRecord | None:
         """Return the record of a machine id; None where it is no member's."""
         return self._records.get(machine)
@@ -101,7 +119,7 @@ class Members:
     # Changes
 
     async def add(self, record: MemberRecord) -> MemberRecord:
-        """Store a new member; return its record.
+        """Store a new member; return its record, which may be an earlier one of this machine.
 
         Raises:
             Conflict: another member has its hostname.
@@ -153,6 +171,51 @@ class Members:
             self._take(key, altered, sequence)
             return altered
 
+    def fingerprint(self, record: MemberRecord) -> str:
+        """Return by what people compare a machine's keys with those that it shows."""
+        return fingerprint_of(record)
+
+    def pending(self) -> list[MemberRecord]:
+        """Return the machines that wait to be let in, the first first."""
+        found = [record for record in self.all() if record.state == PENDING]
+        return sorted(found, key=lambda record: record.created)
+
+    async def decide(
+        self, name: str, state: MemberState, by: str, fingerprint: str | None = None
+    ) -> MemberRecord:
+        """Let a machine in that waits, or turn it away; return its record.
+
+        Args:
+            name: its hostname or machine id.
+            state: `accepted` or `rejected`.
+            by: who decides so.
+            fingerprint: of the keys that it is to have; None for any.
+
+        Raises:
+            NotFound: no such machine waits.
+            InvalidRequest: it has other keys.
+            BrokerError: it may or may not be decided.
+        """
+        await self.until_known()
+        known = self.get(name) or self.named(name)
+
+        def decided(record: MemberRecord) -> MemberRecord:
+            if record.state != PENDING:
+                raise _none_waits(name)
+            shown = fingerprint_of(record)
+            if fingerprint not in (None, shown):
+                raise InvalidRequest(
+                    f"{record.hostname} has another fingerprint: {shown}.",
+                    "Compare it with what the machine itself shows; if it differs, reject it",
+                )
+            return msgspec.structs.replace(record, state=state, changed=time.time(), changed_by=by)
+
+        if known is None:
+            raise _none_waits(name)
+        record = await self.change(known.machine, decided)
+        log.info(f"node {state}", machine=record.machine, hostname=record.hostname, by=by)
+        return record
+
     async def _put(
         self, key: str, record: MemberRecord, entry: Entry[MemberRecord] | None
     ) -> MemberRecord:
@@ -163,16 +226,26 @@ class Members:
             # One that was renamed since then has left its old name behind for a moment.
             renamed = last < self._sequences.get(found.machine, 0)
             if _has(self._records[found.machine] if renamed else found, key):
-                raise _taken(record.hostname)
+                return self._found(key, record, found, last)
         try:
             sequence = await self._bucket.put(key, record, last=last)
         except WrongLastSequence as error:
+            # Another machine's, or an attempt of this one whose acknowledgement was lost.
             entry = await self._bucket.get(key)
-            if entry is None or entry.value != record:
+            if entry is None or entry.value is None:
                 raise _taken(record.hostname) from error
-            sequence = entry.sequence  # an attempt whose acknowledgement was lost
+            return self._found(key, record, entry.value, entry.sequence)
         self._take(key, record, sequence)
         return record
+
+    def _found(
+        self, key: str, record: MemberRecord, found: MemberRecord, sequence: int
+    ) -> MemberRecord:
+        """Return what another attempt has stored for the machine, under the name that it wants."""
+        if found.machine != record.machine:
+            raise _taken(record.hostname)
+        self._take(key, found, sequence)
+        return found
 
     async def _prune(self) -> None:
         """Forget removed nodes, here and at the broker; another controller may come first."""
@@ -191,6 +264,13 @@ class Members:
                 del self._records[record.machine], self._sequences[record.machine]
         except BrokerError as error:
             log.warning("removed nodes not forgotten yet", reason=error.details)
+
+
+def _none_waits(name: str) -> NotFound:
+    return NotFound(
+        f"No machine called {name!r} waits to be let in.",
+        "GET /agent/pending, or towline node pending, lists those that do",
+    )
 
 
 def _has(record: MemberRecord, key: str) -> bool:

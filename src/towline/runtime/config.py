@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
             journal's account.
         nodes_credentials: the file with what a controller logs in with to the nodes' account.
         nats_ca: the file with the certificates that sign the broker's.
+        node_brokers: the URLs of the brokers that new nodes are given; empty for those that the
+            controller has itself.
         broker_listen: `HOST:PORT` of a broker of Towline's own.
         broker_name: its name, in place of the machine's.
         broker_addresses: names and addresses by which it is reached, beside the machine's own.
@@ -71,6 +73,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         registries: patterns of those that images may come from; None for all.
         facts: the directory with the node's custom facts.
         hostname, machine_id, labels: what the node is known by.
+        join: the line of an invite, by which an agent comes in where it is no node yet.
         roles: permissions by the name of a custom role.
         token_audiences: those whose tokens are taken, beside tokens that name none.
         oidc_issuer, oidc_audience: the OpenID Connect issuer whose tokens are taken, and what they
@@ -102,6 +105,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     nats_credentials: str | None = None
     nodes_credentials: str | None = None
     nats_ca: str | None = None
+    node_brokers: list[str] = []
     broker_listen: str = "127.0.0.1:4222"
     broker_name: str | None = None
     broker_addresses: list[str] = []
@@ -122,6 +126,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     hostname: str | None = None
     machine_id: str | None = None
     labels: list[str] = []
+    join: str | None = None
     roles: dict[str, list[str]] = {}
     token_audiences: list[str] = []
     oidc_issuer: str | None = None

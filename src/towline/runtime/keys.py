@@ -114,13 +114,16 @@ class NodeKey:
             raise WrongKey("What was sealed is for another key than this node's.") from error
 
 
-def node_key(directory: Path) -> NodeKey:
+def node_key(directory: Path, *, create: bool = True) -> NodeKey:
     """Return the node's key pair, made on its first start; the private half stays in `directory`.
+
+    Args:
+        create: whether it is made where it isn't there.
 
     Raises:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    (key,) = _load(directory / NODE_KEY, "The key of this node", create=True, named=False, most=1)
+    (key,) = _load(directory / NODE_KEY, "The key of this node", create=create, named=False, most=1)
     return NodeKey(key)
 
 

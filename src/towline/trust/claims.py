@@ -209,6 +209,20 @@ def sign(
     return f"{signed}.{_text(pair.sign(signed.encode()))}"
 
 
+def sign_bytes(seed: str, data: bytes) -> bytes:
+    """Return a signature with the key of a seed; raises as `public_key`."""
+    return bytes(_pair(seed).sign(data))
+
+
+def has_signed(public: str, data: bytes, signature: bytes) -> bool:
+    """Return whether the owner of a public key has signed this."""
+    try:
+        _verifier(public).verify(data, signature)
+    except (CryptoError, TypeError, ValueError):
+        return False
+    return True
+
+
 def read(
     token: str, kind: type[Body], issuers: set[str] | None = None, *, ended: bool = False
 ) -> tuple[Claims, Body]:

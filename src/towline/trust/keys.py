@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.keys import CREDENTIALS_KEY, open_vault
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import Lock, make_private, sync_directory, write_private
-from towline.trust import certificates, claims
+from towline.trust import certificates, claims, pinned
 from towline.trust.claims import UNLIMITED, Limits, NotTrusted, Permission, Permissions
+from towline.wire import joining
+from towline.wire.decoding import Unreadable
+from towline.wire.joining import Bundle
 from towline.wire.subjects import (
     ALL_NODES,
     answer_subject,
@@ -46,6 +51,7 @@ SYSTEM_JWT, JOURNAL_JWT, NODES_JWT = "broker/system.jwt", "broker/journal.jwt", 
 OPERATOR_SIGNING = "controller/operator-signing.seed"
 NODES_SIGNING = "controller/nodes-signing.seed"
 JOBS_KEY = "controller/jobs.key"
+ENROL_KEY, BUNDLE = "controller/enrol.key", "root.json"
 SYSTEM_LOGIN = "controller/system.creds"
 JOURNAL_LOGIN, NODES_LOGIN = "controller/journal.creds", "controller/nodes.creds"
 ROOT = "offline/root.key"
@@ -57,6 +63,7 @@ FILES = {
     CA_KEY: "signs the brokers' certificates: brokers",
     API_CA: "certificate of the API's CA: controllers, clients of the API",
     ROOT_PUBLIC: "public half of the root key: controllers",
+    BUNDLE: "what new nodes trust first, signed by the root key: controllers",
     OPERATOR_JWT: "whom the broker trusts: brokers",
     SYSTEM_JWT: "account for changes of accounts: brokers",
     JOURNAL_JWT: "account of the journal: brokers",
@@ -65,6 +72,7 @@ FILES = {
     OPERATOR_SIGNING: "signs accounts, as when a node is revoked: controllers",
     NODES_SIGNING: "signs the nodes' logins: controllers",
     JOBS_KEY: "signs what nodes are sent: controllers",
+    ENROL_KEY: "opens what new nodes send: controllers",
     SYSTEM_LOGIN: "login that changes accounts: controllers",
     JOURNAL_LOGIN: "login to the journal: controllers",
     NODES_LOGIN: "login to the nodes: controllers",
@@ -77,7 +85,7 @@ FILES = {
 }
 """What is in the trust directory: what each file is, and who needs it."""
 
-_PUBLIC = (".jwt", ".pem", ".pub")
+_PUBLIC = (".jwt", ".pem", ".pub", ".json")
 """How the names of those end that are no secrets."""
 
 LARGEST_OF_NODES = 2 * 1024 * 1024
@@ -205,6 +213,48 @@ class Trust:
             seed=node_seed(signing, machine),
             exp=0 if expires is None else int(time.time() + expires),
         )
+
+    def node_jwt(self, machine: str, key: str, lasts: float) -> str:
+        """Return a login for a node that has its key already.
+
+        Args:
+            machine: the machine id, which is the only one that it is good for.
+            key: the public half of the node's key.
+            lasts: seconds from now.
+
+        Raises:
+            InvalidConfiguration: the key that signs these is not here, or can't be read.
+        """
+        nodes, _ = self._account(NODES_JWT)
+        return claims.sign(
+            claims.User(issuer_account=nodes.sub),
+            by=self.read(NODES_SIGNING),
+            about=key,
+            name=parse_machine_id(machine),
+            exp=int(time.time() + lasts),
+        )
+
+    def enrolment(self) -> PrivateKey:
+        """Return what opens what new nodes send.
+
+        Raises:
+            InvalidConfiguration: it is not here, or can't be read.
+        """
+        try:
+            return PrivateKey(bytes.fromhex(self.read(ENROL_KEY)))
+        except (CryptoError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"The key in {str(self.path(ENROL_KEY))!r} can't be used.", str(error)
+            ) from error
+
+    def bundle(self) -> Bundle:
+        """Return what new nodes trust first; raises as `enrolment`."""
+        try:
+            return joining.bundle.decode(self.read(BUNDLE).encode())
+        except Unreadable as error:
+            raise InvalidConfiguration(
+                f"What is in {str(self.path(BUNDLE))!r} can't be used.", str(error)
+            ) from error
 
     def _account(self, name: str) -> tuple[claims.Claims, claims.Account]:
         try:
@@ -353,11 +403,13 @@ def _fill(directory: Path) -> None:
     changes = claims.User(
         pub=Permission(("$SYS.REQ.CLAIMS.UPDATE",)), sub=Permission(("_INBOX.>",)), **_EVERYTHING
     )
-    root = SigningKey.generate()
+    root, enrolment = SigningKey.generate(), PrivateKey.generate()
     authority, of_api = certificates.make_authority(), certificates.make_authority("Towline API CA")
     texts = {
         **seeds,
         JOBS_KEY: secrets.token_hex(32),
+        ENROL_KEY: bytes(enrolment).hex(),
+        BUNDLE: msgspec.json.encode(pinned.sign(root, enrolment.public_key)).decode(),
         ROOT: root.encode().hex(),
         ROOT_PUBLIC: root.verify_key.encode().hex(),
         CA: authority.certificate,

@@ -12,13 +12,13 @@ from towline.trust import claims, keys
 from towline.trust.certificates import fingerprint, read_certificate
 from towline.trust.job_keys import load_signer
 from towline.trust.keys import FILES, Trust
+from towline.trust.pinned import pin_of
 from towline.trust.signing import kid_of
 
 ADVICE = """
 Controllers and brokers need what is not in offline; a machine with a broker alone needs no
 controller either, one with a controller alone no ca.key. Whoever asks the API needs api-ca.pem.
-Nodes need ca.pem, a login each (towline trust login MACHINE_ID), and jobs.pub,
-which a controller writes into its state directory.
+Nodes need nothing of it: towline node invite prints a line for each to come in by.
 
 Move the directory offline to a medium that is no machine's, and keep a second copy of it:
 whoever has it can become anything in this fleet, and without it some keys can't be replaced.
@@ -68,6 +68,10 @@ def _described(trust: Trust, name: str) -> str:
         # The names are those by which an agent says what it does not believe.
         public = load_signer(trust.path(name), create=False).public
         return ", ".join(f"{kid_of(key)} (ed25519 {key.hex()})" for key in public)
+    if name == keys.ENROL_KEY:
+        return f"x25519 {bytes(trust.enrolment().public_key).hex()}"
+    if name == keys.BUNDLE:
+        return f"pin {pin_of(bytes.fromhex(trust.bundle().root))}"
     text = trust.read(name)
     if name == keys.ROOT:
         return f"ed25519 {SigningKey(bytes.fromhex(text)).verify_key.encode().hex()}"

@@ -24,7 +24,9 @@ STEERED_JOBS = [
     (f"{JOB_PATH}/events", "GET"),
     (f"{JOB_PATH}/progress", "GET"),
 ]
+WAITING_NODES = [("/agent/{hostname}/accept", "POST"), ("/agent/{hostname}/reject", "POST")]
 STEERED_NODES = [
+    *WAITING_NODES,
     ("/agent/{hostname}", "GET"),
     ("/agent/{hostname}/drain", "POST"),
     ("/agent/{hostname}/undrain", "POST"),
@@ -38,6 +40,14 @@ DECIDED_NODES: list[tuple[str, str, dict[str, Any]]] = [
 STEERED = [*STEERED_JOBS, *STEERED_NODES, ("/job", "GET"), ("/event", "GET")]
 REGISTRY = "registry.internal:5000"
 CREDENTIAL = {"json": {"username": "puller", "password": "s3cret"}}
+INVITE_PATH, NO_INVITE = "/invite/{id}", "0123456789abcdef"
+INVITES = [
+    ("/agent/pending", "GET"),
+    ("/invite", "GET"),
+    ("/invite", "POST"),
+    (INVITE_PATH, "DELETE"),
+]
+SEALED = {"json": {"key": "0" * 64, "box": "AAAA"}}
 REGISTRIES = [
     ("/registry", "GET"),
     (REGISTRY_PATH, "GET"),
@@ -150,6 +160,26 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/token/{id}", "DELETE", "/token/gone", 200, {}),
     ("/token/{id}", "GET", "/token/gone", 200, {}),
     *(("/token/{id}", method, "/token/a%20b", 400, {}) for method in ("GET", "DELETE")),
+    *(
+        (path, method, path.format(id=NO_INVITE), status, more)
+        for path, method in INVITES
+        for status, more in ((401, NOBODY), (403, BARE))
+    ),
+    *((path, "GET", path, 200, {}) for path in ("/agent/pending", "/invite")),
+    *((path, "GET", f"{path}?all=1", 400, {}) for path in ("/agent/pending", "/invite")),
+    (INVITE_PATH, "DELETE", "/invite/x", 400, {}),
+    (INVITE_PATH, "DELETE", f"/invite/{NO_INVITE}", 404, {}),
+    ("/invite", "POST", "/invite", 400, {"json": {"uses": "0"}}),
+    # This fleet's controller has no keys to let machines in by.
+    ("/invite", "POST", "/invite", 409, {"json": {}}),
+    ("/join", "GET", "/join", 409, NOBODY),
+    ("/join", "POST", "/join", 409, NOBODY | SEALED),
+    ("/join", "POST", "/join", 400, NOBODY | {"json": {"key": "0"}}),
+    *(
+        (path, "POST", path, status, sent)
+        for path in ("/invite", "/join")
+        for status, sent in ((413, LARGE), (415, TEXT))
+    ),
     ("/health", "GET", "/health", 200, NOBODY),
     ("/health/ready", "GET", "/health/ready", 503, NOBODY),
     ("/health/status", "GET", "/health/status", 503, {}),
@@ -158,6 +188,11 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/version", "GET", "/version", 200, NOBODY),
 ]
 STEERED_ELSEWHERE = {
+    *((path, "post", status) for path, _ in WAITING_NODES for status in ("200", "500")),
+    *((path, method.lower(), "500") for path, method in INVITES),
+    *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),
+    ("/join", "get", "200"),
+    *(("/join", "post", status) for status in ("200", "403", "500")),
     *(
         (path, method.lower(), status)
         for path, method, _ in DECIDED_NODES

@@ -1,5 +1,6 @@
 """How each operation that is there is asked: a good request, and those that are refused."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -7,11 +8,13 @@ import httpx
 
 from tests.system.surface.facts import OPERATIONS
 from tests.testing.cluster import PULL, WEB_1, Cluster
+from tests.testing.joining import put_pending
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
 
 NO_JOB = "550e8400-e29b-41d4-a716-446655440000"
 DRAIN, UNDRAIN = (f"POST /agent/{{hostname}}/{way}" for way in ("drain", "undrain"))
+ACCEPT, REJECT = (f"POST /agent/{{hostname}}/{way}" for way in ("accept", "reject"))
 RETRY = "POST /job/{id}/retry"
 PULL_OPERATION = f"POST /node/{{hostname}}/{PULL}"
 AUDIT_ENTRY = "GET /audit/{id}"
@@ -60,6 +63,19 @@ def _entry(place: Place) -> Asked:
     return Asked(f"/audit/{entries[0]['id']}")
 
 
+def waiting_machine(cluster: Cluster) -> str:
+    """Have a machine wait to be let in; return its hostname."""
+    hostname = f"new-{uuid.uuid4().hex[:8]}"
+    put_pending(cluster.broker, hostname)
+
+    def waits() -> bool:
+        found = cluster.admin.get("/agent/pending").json()["agents"]
+        return hostname in {each["hostname"] for each in found}
+
+    wait_until(waits, what=f"{hostname} to wait")
+    return hostname
+
+
 GOOD: dict[str, Callable[[Place], Asked]] = {
     "GET /agent": lambda place: Asked("/agent"),
     "GET /agent/{hostname}": lambda place: Asked(f"/agent/{WEB_1}"),
@@ -68,6 +84,9 @@ GOOD: dict[str, Callable[[Place], Asked]] = {
     "GET /audit": lambda place: Asked("/audit"),
     "GET /audit/export": lambda place: Asked("/audit/export"),
     AUDIT_ENTRY: _entry,
+    "GET /agent/pending": lambda place: Asked("/agent/pending"),
+    ACCEPT: lambda place: Asked(f"/agent/{waiting_machine(place.cluster)}/accept"),
+    REJECT: lambda place: Asked(f"/agent/{waiting_machine(place.cluster)}/reject"),
     VERSION: lambda place: Asked("/version"),
     "GET /health": lambda place: Asked("/health"),
     READY: lambda place: Asked("/health/ready"),

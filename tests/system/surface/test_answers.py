@@ -4,16 +4,19 @@ import pytest
 
 from tests.system.surface.facts import OPERATIONS, holds
 from tests.system.surface.requests import (
+    ACCEPT,
     ALSO,
     DRAIN,
     GOOD,
     PROBES,
+    REJECT,
     UNDRAIN,
     Place,
     refusals,
     send,
     split,
     unnamed,
+    waiting_machine,
 )
 from tests.testing.answers import error_body, refused
 from tests.testing.cluster import WEB_1, Cluster, NodePlan
@@ -23,7 +26,7 @@ BROKEN = (500, 503)
 REFUSALS = [
     (operation, code) for operation in GOOD for code in refusals(operation) if code not in BROKEN
 ]
-FROM_MEMORY = {"GET /agent", "GET /agent/{hostname}", "GET /job"}
+FROM_MEMORY = {"GET /agent", "GET /agent/{hostname}", "GET /agent/pending", "GET /job"}
 """Only a fault of the controller's own makes one of these fail."""
 
 
@@ -77,13 +80,15 @@ def test_what_would_not_work_just_now_is_not_ready(fleet: Cluster, operation: st
 
 def test_what_needs_the_broker_fails_without_it(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Cluster(tmp_path_factory.mktemp("surface"), [NodePlan(WEB_1)]) as cluster:
+        waiting = waiting_machine(cluster)
         cluster.broker.stop()
         for operation in GOOD:
             fact, (method, _) = OPERATIONS[operation], split(operation)
             if 500 not in fact.errors:
                 continue
             body = {"image": "nginx"} if fact.body and fact.body.schema.get("required") else None
-            answer = cluster.admin.request(method, unnamed(operation, hostname=WEB_1), json=body)
+            hostname = waiting if operation in (ACCEPT, REJECT) else WEB_1
+            answer = cluster.admin.request(method, unnamed(operation, hostname=hostname), json=body)
             if operation in FROM_MEMORY:
                 assert answer.status_code == fact.success.code
             else:

@@ -11,7 +11,7 @@ from tests.testing.answers import refused
 from tests.testing.cluster import LABELS, WEB_1, Cluster
 
 SAME = {"Idempotency-Key": "the usual parameters"}
-CHECKED = {"type", "minimum", "maximum", "default", "enum", "format"}
+CHECKED = {"type", "minimum", "maximum", "maxLength", "default", "enum", "format"}
 """What these tests know of a schema: whoever adds an operation with more adds its values."""
 
 
@@ -24,6 +24,9 @@ def texts(schema: Schema) -> Iterator[tuple[str, bool]]:
         yield from ((str(schema["minimum"] + step), step >= 0) for step in (-1, 0, 1))
     if "maximum" in schema:
         yield from ((str(schema["maximum"] + step), step <= 0) for step in (-1, 0, 1))
+    if "maxLength" in schema:
+        # One that fits has to name what is there.
+        yield "x" * (schema["maxLength"] + 1), False
     if "enum" in schema:
         yield from ((value, True) for value in schema["enum"])
         yield from ((value, False) for value in ("", "x", schema["enum"][0].upper()))

@@ -1,0 +1,163 @@
+"""The commands that make this machine a node, and run its agent."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from towline.cli import part_keys
+from towline.cli.command import CommandGroup
+from towline.cli.options import config_option, state_option
+from towline.cli.serve import (
+    broker_of,
+    broker_options,
+    labels_of,
+    level_option,
+    node_options,
+    providers_of,
+    start,
+)
+from towline.cli.terminal import say
+from towline.errors import InvalidConfiguration
+from towline.runtime import config
+
+
+def _machine_id(settings: config.Settings, directory: Path, login: Path | None) -> str:
+    """Return the node's machine id: that for which its login is, where that is for one alone."""
+    from towline.runtime import state_directory
+    from towline.trust.claims import name_in
+
+    named = None if login is None else name_in(login)
+    if named is None or settings.machine_id in (None, named):
+        return state_directory.machine_id(directory, named or settings.machine_id)
+    raise InvalidConfiguration(
+        f"The login in {str(login)!r} is for the machine id {named!r}, and this is to be the node "
+        f"{settings.machine_id!r}.",
+        "Leave --machine-id out, or name the login of this node",
+    )
+
+
+def _with_identity(settings: config.Settings, directory: Path) -> tuple[config.Settings, Any]:
+    """Fill in what a node has that came in by an invite; return its key, too."""
+    from towline.runtime import keys
+    from towline.trust import identity
+
+    found = None if settings.nats_credentials else identity.find(directory)
+    if found is None:
+        return settings, keys.node_key(directory)
+    filled = msgspec.structs.replace(
+        settings,
+        nats=settings.nats or ",".join(found.node.brokers),
+        nats_ca=settings.nats_ca or (str(found.ca) if found.ca else None),
+        nats_credentials=str(found.login),
+        job_keys=settings.job_keys or str(found.jobs),
+        hostname=found.node.hostname,
+        labels=[f"{key}:{value}" for key, value in found.node.labels.items()],
+    )
+    return filled, found.key()
+
+
+def _join(settings: config.Settings, directory: Path, line: str) -> None:
+    from towline.agent.joining import join
+    from towline.runtime.process import print_line
+
+    labels = {label.key: label.value for label in labels_of(settings.labels)}
+    found = join(directory, line, hostname=settings.hostname, labels=labels, show=print_line)
+    print_line(f"This machine is the node {found.node.hostname}, {found.node.machine}.")
+
+
+@click.group(cls=CommandGroup, invoke_without_command=True)
+@state_option
+@node_options
+@broker_options
+@click.option(
+    "--job-keys", metavar="FILE", help="The public keys by which it verifies what it is sent."
+)
+@click.option(
+    "--join",
+    metavar="LINE",
+    help="The line of an invite, by which it comes in first where it is no node yet. In "
+    "TOWLINE_JOIN other users can't see it.",
+)
+@config_option
+@level_option
+@click.pass_context
+def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> None:
+    """Run an agent, which makes this machine a node."""
+    if context.invoked_subcommand is not None:
+        return
+    flags["labels"] = list(flags["labels"])
+    settings, directory = start(config_file, "agent", **flags)
+    from towline.agent.agent import Agent
+    from towline.agent.host.facts import gather
+    from towline.agent.ledger import Ledger
+    from towline.runtime import state_directory
+    from towline.runtime.process import run, starting
+    from towline.trust import identity
+
+    lock = state_directory.Lock(directory, "agent")
+    if settings.join and not identity.exists(directory):
+        _join(settings, directory, settings.join)
+    settings, key = _with_identity(settings, directory)
+    providers = providers_of(settings)
+    broker = broker_of(settings)
+    machine = _machine_id(settings, directory, broker.credentials)
+
+    async def work() -> None:
+        with Ledger(directory / "ledger.sqlite") as ledger:
+            worker = Agent(
+                broker,
+                ledger,
+                machine=machine,
+                hostname=state_directory.hostname(settings.hostname),
+                labels=labels_of(settings.labels),
+                providers=providers,
+                interval=settings.seconds("heartbeat"),
+                key=key,
+                verifier=part_keys.verifier(settings, directory),
+                gather=partial(gather, Path(settings.facts)),
+            )
+            with starting("waiting for the broker") as ready:
+                await worker.run(ready)
+
+    run(work)
+    lock.close()
+
+
+@agent.command()
+@click.argument("url", metavar="URL")
+@click.argument("token", metavar="TOKEN")
+@click.option("--hostname", metavar="NAME", help="What the node is called, in place of its name.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY:VALUE",
+    multiple=True,
+    help="A label that the invite allows. It may be given several times.",
+)
+@state_option
+@config_option
+@level_option
+def join(url: str, token: str, config_file: str | None, **flags: Any) -> None:
+    """Make this machine a node, by the line that towline node invite has printed.
+
+    What it is let in with stands in its state directory then, and towline agent needs nothing else.
+    """
+    import shlex
+
+    from towline.runtime import state_directory
+
+    flags["labels"] = list(flags["labels"])
+    settings, directory = start(config_file, "agent", **flags)
+    lock = state_directory.Lock(directory, "agent")
+    _join(settings, directory, f"{url} {token}")
+    where = "" if flags["state"] is None else f" --state {shlex.quote(str(directory))}"
+    say(f"Start its agent: towline agent{where}")
+    lock.close()
+
+
+COMMANDS = (agent,)

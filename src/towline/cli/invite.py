@@ -1,0 +1,75 @@
+"""The command that makes an invite, and prints the line that the machine needs."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from towline.cli import local
+from towline.cli.command import Group
+from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.terminal import say
+from towline.errors import InvalidConfiguration
+from towline.runtime import config
+
+
+@click.group(cls=Group)
+def node() -> None:
+    """Look at nodes: what is known of one, how busy it is; let machines in."""
+
+
+@with_connection
+@node.command()
+@click.option("--hostname", metavar="NAME", help="What the node is called.")
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY:VALUE",
+    multiple=True,
+    help="What its nodes carry. It may be given several times.",
+)
+@click.option(
+    "--allow-label",
+    "allow_labels",
+    metavar="PATTERN",
+    multiple=True,
+    help="Labels that a machine itself may choose, such as 'zone:*'. It may be given several "
+    "times.",
+)
+@click.option("--expires", metavar="DURATION", help="How long it may be used: 1h unless given.")
+@click.option("--uses", metavar="NUMBER", help="How many machines may use it, or unlimited: 1.")
+@click.option("--approve", is_flag=True, help="Let each machine wait until somebody lets it in.")
+def invite(**values: Any) -> None:
+    """Print the line that makes another machine a node."""
+    from towline.endpoints import joining
+
+    where = take_where(values)
+    settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
+    url = settings.url or local.url(settings)
+    if settings.url is None and _is_loopback(urlsplit(url).hostname or ""):
+        raise InvalidConfiguration(
+            f"No other machine reaches this controller: it answers at {url}.",
+            "Start it with --listen HOST:PORT, an address that other machines reach; or give "
+            "--url, for an agent on this machine",
+        )
+    given: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value
+    }
+    with connect(where) as client:
+        made = client.call(joining.create, **given)
+    say(f"towline agent join {url} {made.token}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+COMMANDS = (node,)

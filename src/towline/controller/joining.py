@@ -1,0 +1,210 @@
+"""How machines come in: an invite is taken, and what a node needs is answered."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from towline.controller.fleet import Fleet
+from towline.controller.invites import Invite, Invites, digest_of, new_secret, token_of
+from towline.controller.members import Members
+from towline.errors import Conflict, Forbidden, InvalidRequest
+from towline.trust import keys
+from towline.trust.joining import fingerprint_of, machine_of, open_request, seal_answer
+from towline.trust.keys import Trust
+from towline.trust.pinned import pin_of
+from towline.trust.signing import Signer
+from towline.wire.decoding import Unreadable
+from towline.wire.joining import JoinAnswer, JoinRequest, Sealed
+from towline.wire.member import ACCEPTED, PENDING, MemberRecord
+from towline.wire.pattern import matches
+from towline.wire.target import InvalidTarget, parse_hostname, parse_label
+
+log = structlog.get_logger()
+
+LASTS = 30 * 86400.0
+LASTS_EPHEMERAL = 86400.0
+"""Seconds for which a node's login lasts, and one's that is removed when it is away."""
+
+
+class Joining:
+    """Lets machines in that have an invite.
+
+    Attributes:
+        bundle: what they trust first.
+
+    Args:
+        trust: has the keys.
+        brokers: the URLs that nodes are given.
+        signer: signs what they are sent.
+
+    Raises:
+        InvalidConfiguration: a key is not here, or can't be read.
+    """
+
+    def __init__(
+        self,
+        trust: Trust,
+        brokers: Sequence[str],
+        signer: Signer,
+        members: Members,
+        invites: Invites,
+        fleet: Fleet,
+    ) -> None:
+        self._trust = trust
+        self._key = trust.enrolment()
+        self._brokers = list(brokers)
+        encrypted = any(not url.startswith("nats://") for url in brokers)
+        self._ca = trust.read(keys.CA) if encrypted else ""
+        self._signer = signer
+        self._members = members
+        self._invites = invites
+        self._fleet = fleet
+        self.bundle = trust.bundle()
+        self._pin = pin_of(bytes.fromhex(self.bundle.root))
+
+    async def invite(self, by: str, lasts: float, **given: Any) -> tuple[Invite, str]:
+        """Make an invite; return it, and what is given to a machine.
+
+        Args:
+            by: who asks for it.
+            lasts: seconds.
+            given: further attributes of the invite.
+
+        Raises:
+            TowlineError: there are too many, or it may or may not be stored.
+        """
+        id, secret = new_secret()
+        now = time.time()
+        invite = Invite(id, digest_of(secret), now, now + lasts, by, **given)
+        await self._invites.add(invite)
+        log.info("invite made", invite=id, by=by)
+        return invite, token_of(id, secret, self._pin)
+
+    async def join(self, sealed: Sealed) -> Sealed:
+        """Return the answer to a machine that wants to come in, or to one that is in.
+
+        It is the same for a request that comes again: its answer may have been lost.
+
+        Raises:
+            InvalidRequest: it can't be read, was altered, or names what is none.
+            Forbidden: it has no invite for that, or was turned away before.
+            Conflict: another node has the name.
+            BrokerError: the machine may or may not be in.
+        """
+        try:
+            request = open_request(sealed, self._key)
+        except Unreadable as error:
+            raise InvalidRequest.because("The request can't be read", error) from error
+        await self._members.until_known()
+        machine = machine_of(request.nkey)
+        public_key = base64.b64encode(bytes.fromhex(sealed.key)).decode()
+        record = self._members.get(machine)
+        if record is None:
+            record = await self._admit(request, machine, public_key)
+        return seal_answer(self._answer(record, public_key), sealed, self._key)
+
+    async def _admit(self, request: JoinRequest, machine: str, public_key: str) -> MemberRecord:
+        if not request.invite:
+            raise Forbidden("This machine is no node of this fleet.", "Let it come in by an invite")
+        invite = await self._invites.check(request.invite, request.secret, request.nkey)
+        hostname, labels = _hostname(invite, request), _labels(invite, request)
+        taken = self._members.named(hostname)
+        if taken is not None or self._fleet.is_named_by_hand(hostname):
+            raise Conflict(
+                f"Another node is called {hostname!r}.",
+                "Name this one with --hostname, or choose another name in the invite",
+            )
+        await self._invites.take(invite.id, request.nkey)
+        now = time.time()
+        record = MemberRecord(
+            machine,
+            request.nkey,
+            public_key,
+            hostname,
+            PENDING if invite.approve else ACCEPTED,
+            invite.id,
+            created=now,
+            by=invite.by,
+            changed=now,
+            labels=labels,
+            allowed=invite.allowed,
+            ephemeral=invite.ephemeral,
+        )
+        stored = await self._members.add(record)
+        log.info(
+            "node came in" if stored.state == ACCEPTED else "node waits to be let in",
+            machine=machine,
+            hostname=hostname,
+            invite=invite.id,
+        )
+        return stored
+
+    def _answer(self, record: MemberRecord, public_key: str) -> JoinAnswer:
+        if record.public_key != public_key:
+            raise Forbidden("This machine came in with another key.", "Let it come in anew")
+        if record.state != PENDING and record.state != ACCEPTED:
+            raise Forbidden(
+                f"This machine was {record.state} here.", "Let it come in anew, by a new invite"
+            )
+        shown = fingerprint_of(record)
+        if record.state == PENDING:
+            return JoinAnswer(PENDING, record.machine, record.hostname, shown, record.labels)
+        return JoinAnswer(
+            ACCEPTED,
+            record.machine,
+            record.hostname,
+            shown,
+            record.labels,
+            jwt=self.login(record),
+            ca=self._ca,
+            brokers=self._brokers,
+            jobs=[key.hex() for key in self._signer.public],
+        )
+
+    def login(self, record: MemberRecord) -> str:
+        """Return a new login of a node.
+
+        Raises:
+            InvalidConfiguration: the key that signs these can't be read any more.
+        """
+        lasts = LASTS if record.ephemeral is None else LASTS_EPHEMERAL
+        return self._trust.node_jwt(record.machine, record.nkey, lasts)
+
+
+def _hostname(invite: Invite, request: JoinRequest) -> str:
+    wanted = request.hostname
+    if invite.hostname:
+        if wanted and wanted.lower() != invite.hostname.lower():
+            raise Forbidden(
+                f"The invite is for a node called {invite.hostname!r}, and not {wanted!r}.",
+                "Leave --hostname out, or ask for another invite",
+            )
+        return invite.hostname
+    try:
+        return parse_hostname(wanted or request.machine_name).name
+    except InvalidTarget as error:
+        raise InvalidRequest.because(
+            "The node can't be called so", error, "Name it with --hostname"
+        ) from error
+
+
+def _labels(invite: Invite, request: JoinRequest) -> dict[str, str]:
+    for key, value in request.labels.items():
+        text = f"{key}:{value}"
+        try:
+            parse_label(text)
+        except InvalidTarget as error:
+            raise InvalidRequest.because("A label is not valid", error) from error
+        given = invite.labels.get(key)
+        allowed = given is None and any(matches(each, text) for each in invite.allowed)
+        if given != value and not allowed:
+            raise Forbidden(
+                f"The invite doesn't give the label {text!r}.",
+                "Leave it out, or ask for an invite with --label or --allow-label for it",
+            )
+    return {**invite.labels, **request.labels}

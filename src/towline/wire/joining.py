@@ -1,0 +1,115 @@
+"""What a machine that comes in and a controller send each other. Pure data.
+
+None of it passes in the clear: see `towline.trust.joining`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from towline.wire.decoding import Decoder
+from towline.wire.fields import Encoded, MachineId, Name, Signature, Text
+from towline.wire.member import Nkey
+
+LARGEST = 64 * 1024
+"""Bytes of each of these at most."""
+Key: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""A public key of 32 bytes. Hex has one form for it."""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """What new nodes are to trust, signed by the fleet's root key.
+
+    Attributes:
+        root: the public half of that key.
+        statement: a `Statement` as it was signed, byte by byte.
+    """
+
+    root: Key
+    statement: Text
+    signature: Signature
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What the root key has signed.
+
+    Attributes:
+        enrolment: the X25519 key to which machines that come in send.
+    """
+
+    enrolment: Key
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A message that only one other key can read, and that only its sender can have written.
+
+    Attributes:
+        key: the X25519 key of the machine that comes in, whoever of both sends it.
+        box: the message, as base64.
+    """
+
+    key: Key
+    box: Encoded
+
+
+class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a machine sends to come in, and for a new login later on.
+
+    Attributes:
+        nkey: what it will log in with at the broker, the public half.
+        invite, secret: the invite; "" for a machine that is in already.
+        hostname: what it wants to be called; "" for what the invite says, or else `machine_name`.
+        machine_name: what the machine calls itself.
+        labels: those it wants beside those of the invite.
+    """
+
+    nkey: Nkey
+    invite: Name = ""
+    secret: Name = ""
+    hostname: Name = ""
+    machine_name: Name = ""
+    labels: dict[Name, Name] = {}
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """A request, and the proof that its sender has the key that it names.
+
+    Attributes:
+        body: a `JoinRequest`, byte by byte.
+    """
+
+    body: msgspec.Raw
+    signature: Signature
+
+
+class JoinAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a machine is answered.
+
+    Attributes:
+        state: whether it is in, or waits for somebody to let it in.
+        fingerprint: of its keys, for whoever lets it in.
+        jwt: its login to the broker, which its own key belongs to; "" while it waits.
+        ca: the certificates that sign the brokers'; "" where the brokers encrypt nothing.
+        brokers: their URLs.
+        jobs: the public keys by which it verifies what controllers send.
+    """
+
+    state: Literal["pending", "accepted"]
+    machine: MachineId
+    hostname: Name
+    fingerprint: Name
+    labels: dict[Name, Name] = {}
+    jwt: Encoded = ""
+    ca: str = ""
+    brokers: list[Name] = []
+    jobs: list[Key] = []
+
+
+bundle = Decoder(Bundle, largest=LARGEST)
+statement = Decoder(Statement, largest=LARGEST)
+sealed = Decoder(Sealed, largest=LARGEST)
+signed = Decoder(Signed, largest=LARGEST)
+join_request = Decoder(JoinRequest, largest=LARGEST)
+join_answer = Decoder(JoinAnswer, largest=LARGEST)
