@@ -19,7 +19,7 @@ from towline.agent.host import machine as host
 from towline.agent.host.conditions import Watch
 from towline.agent.host.survey import Survey
 from towline.agent.ledger import Ledger
-from towline.agent.questions import ControllerQuestions
+from towline.agent.questions import ControllerQuestions, SecondAgent
 from towline.broker.clock import running
 from towline.broker.connection import Connection
 from towline.errors import BrokerUnreachable
@@ -167,6 +167,9 @@ class Heartbeats:
                     await self._register()
                 except BrokerUnreachable as error:
                     log.warning("not registered yet", reason=error.details)
+                    if isinstance(error, SecondAgent):
+                        # One controller was asked, and all are to know of it.
+                        await self._send(self._heartbeat())
                     await pauses.wait()
                     continue
                 pauses.reset()

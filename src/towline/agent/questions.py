@@ -27,6 +27,10 @@ RETRY_EVERY = 0.5
 seconds between them, at least half of that: one of several controllers may be frozen."""
 
 
+class SecondAgent(BrokerUnreachable):
+    """Another agent with the identity of this one is here, and counts."""
+
+
 class ControllerQuestions:
     """Asks controllers; see `towline.agent.provider.Questions`.
 
@@ -49,9 +53,12 @@ class ControllerQuestions:
         """Register the node; asked once.
 
         Raises:
+            SecondAgent: another agent with this identity is here.
             BrokerUnreachable: nobody answers, or not with yes.
         """
         answer = await self._ask(REGISTER, registration)
+        if answer.second:
+            raise SecondAgent("Not registered.", f"not registered: {answer.error}")
         if answer.error:
             raise unreachable(f"not registered: {answer.error}")
         return answer

@@ -45,6 +45,8 @@ def _state_of(node: AgentView) -> str:
     states: list[str] = [node.status]
     if node.revoked_at is not None:
         states.append(f"revoked by {node.revoked_by}")
+    if node.second_agent_at is not None:
+        states.append(f"another agent has its identity, last seen {node.second_agent_at}")
     if node.state != node.status:
         states.append(node.state)
     elif node.drained_at is not None:

@@ -30,6 +30,7 @@ class Member:
         state: what people have decided about it.
         record: what controllers keep of it, where it came by an invite.
         jobs: the ids of the jobs whose tasks its last heartbeat names.
+        second: when another agent with its identity was refused last, by this controller's clocks.
     """
 
     def __init__(self, registration: Registration) -> None:
@@ -41,6 +42,7 @@ class Member:
         self.state = NodeState()
         self.record: MemberRecord | None = None
         self.jobs: frozenset[str] = frozenset()
+        self.second: Moment | None = None
 
     @property
     def start(self) -> str:
@@ -214,7 +216,7 @@ class Fleet:
         if old is not None:
             self._unname(old)
             member.heartbeat, member.received = old.heartbeat, old.received
-            member.here, member.jobs = old.here, old.jobs
+            member.here, member.jobs, member.second = old.here, old.jobs, old.second
         member.state = self._states.get(machine, member.state)
         member.record = self._records.get(machine)
         self._members[machine] = member
@@ -241,6 +243,10 @@ class Fleet:
         known = None if member is None or not member.here else member.heartbeat
         return known is not None and start not in (known.start, "") and after != known.start
 
+    def second_seen(self, machine: str) -> None:
+        """Take it that a second agent with the machine id of one that is here was refused."""
+        self._members[machine].second = self.clock.moment()
+
     def refuses(self, machine: str) -> str | None:
         """Return why a node is not registered any more, or None.
 
@@ -262,6 +268,7 @@ class Fleet:
         if member is None or machine in self.shut_out:
             return True
         if self.second(machine, heartbeat.start, heartbeat.after):
+            self.second_seen(machine)
             return False
         member.heartbeat, member.received = heartbeat, self.clock.moment()
         member.jobs = heartbeat.jobs

@@ -179,12 +179,13 @@ class Presence:
         if why := self._fleet.refuses(registration.machine):
             return Answer(time.time(), error=why)
         if self._fleet.second(registration.machine, registration.start, registration.after):
+            self._fleet.second_seen(registration.machine)
             self._duplicates.warning(machine=registration.machine)
             error = (
                 f"another agent with the machine id {registration.machine} is here: each takes a "
                 "state directory of its own, or a machine-id"
             )
-            return Answer(time.time(), error=error, again=True)
+            return Answer(time.time(), error=error, again=True, second=True)
         known = self._fleet.get(registration.machine)
         since = time.time() if known is None else known.registration.registered
         registration = msgspec.structs.replace(self._fleet.counted(registration), registered=since)

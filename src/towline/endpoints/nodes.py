@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 READS, WRITES = "agent:read", "agent:write"
+SECOND_FOR = 60.0
+"""Seconds for which a second agent is shown that was refused: it tries again sooner than that."""
 
 
 class OsInfo(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
             says by itself what it is called and which labels it carries.
         allowed_labels: patterns of the labels that it may choose itself.
         ephemeral: seconds for which it may be away before it is removed.
+        second_agent_at: when another agent with its identity was refused last: a copy of its login
+            or its state directory, on another machine; absent where none was in the last minute.
     """
 
     hostname: str
@@ -116,6 +120,7 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     invited_by: str | None = None
     allowed_labels: list[str] = []
     ephemeral: float | None = None
+    second_agent_at: DateTime | None = None
 
 
 def view(member: Member, dropped: int = 0) -> AgentView:
@@ -171,6 +176,7 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         invited_by=None if record is None else record.by,
         allowed_labels=[] if record is None else record.allowed,
         ephemeral=None if record is None else record.ephemeral,
+        second_agent_at=_second(member),
         timeline=_history(member),
     )
 
@@ -182,6 +188,11 @@ def _state(member: Member) -> Literal["Ready", "NotReady", "Draining", "Cordoned
     if member.drained is None:
         return "Ready"
     return "Draining" if member.heartbeat is not None and member.heartbeat.running else "Cordoned"
+
+
+def _second(member: Member) -> str | None:
+    second = member.second
+    return timestamp(second.time) if second is not None and second.age < SECOND_FOR else None
 
 
 def _conditions(found: Conditions) -> list[NodeCondition]:

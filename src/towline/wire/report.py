@@ -75,6 +75,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
         interval: seconds between heartbeats, for a registration.
         error: why there is no answer.
         again: whether another controller, or the same a moment later, may know one.
+        second: whether it is an agent with the identity of another that is here.
     """
 
     time: Moment
@@ -83,3 +84,4 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     interval: Seconds | None = None
     error: Text = ""
     again: bool = False
+    second: bool = False

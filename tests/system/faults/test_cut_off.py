@@ -176,6 +176,11 @@ def test_what_ends_while_no_controller_is_there_is_reported_to_the_first_that_re
     wait_until(partial(shows, other, "/job?limit=20", listed), what="the same jobs")
 
 
+def is_doubled(client: httpx.Client) -> bool:
+    known = client.get("/agent").raise_for_status().json()["agents"]
+    return {node["hostname"] for node in known if "second_agent_at" in node} == {ONE}
+
+
 def test_a_copy_of_an_agent_is_refused_and_takes_the_place_of_nobody(
     system: Cluster, gate: Gate, name: str
 ) -> None:
@@ -186,6 +191,8 @@ def test_a_copy_of_an_agent_is_refused_and_takes_the_place_of_nobody(
             what="the copy to be refused",
         )
         assert ends(system, asked(system.admin, ONE, name)) == dict.fromkeys(EFFECTS, "ok")
+        for client in (system.admin, *system.others):
+            wait_until(partial(is_doubled, client), what="every controller to show it")
         known = system.admin.get("/agent").json()["agents"]
         assert {node["hostname"] for node in known} == {ONE, TWO}
     assert "task ended" not in copied.stderr

@@ -198,8 +198,15 @@ async def test_a_second_agent_of_one_machine_id_is_not_taken_for_the_first() -> 
     world = World()
     world.fleet.register(REGISTRATION)
     world.beat()
+    assert world.fleet.one("a").second is None
     world.beat(start="2" * 16)
     assert world.fleet.one("a").start == "1" * 16
+    seen = world.fleet.one("a").second
+    assert seen is not None
+    again = msgspec.structs.replace(REGISTRATION, start="3" * 16)
+    answer = await world.register(again)
+    assert (answer.second, answer.again) == (True, True)
+    assert world.fleet.one("a").second is not seen
 
 
 async def test_a_node_that_does_not_believe_what_it_was_sent_is_logged_once_for_many() -> None:
