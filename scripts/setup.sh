@@ -61,7 +61,8 @@ set_up_python() {
         "$python" -m venv .venv
     fi
     echo "Installing the locked Python packages into .venv ..." >&2
-    local -a install=(.venv/bin/python -m pip --quiet --disable-pip-version-check install)
+    # Most of it is never imported, so Python compiles what is when that happens.
+    local -a install=(.venv/bin/python -m pip --quiet --disable-pip-version-check install --no-compile)
     # What builds packages comes first, and locked: pip itself would fetch whatever there is.
     "${install[@]}" --require-hashes --only-binary :all: -r requirements-build.lock
     "${install[@]}" --require-hashes --no-build-isolation -r requirements-dev.lock
@@ -80,15 +81,11 @@ set_up_engine() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# What only the tests need: Podman, whose service answers as an engine does, curl, a browser, and
-# Node.js, on which an identity provider runs.
+# What only the tests need: Podman, whose service answers as an engine does, curl, and a browser.
 set_up_test_parts() {
     local -a missing=()
     command -v podman >/dev/null || missing+=(podman)
     command -v curl >/dev/null || missing+=(curl)
     command -v chromium google-chrome >/dev/null || missing+=(chromium)
-    # Debian 12 has an earlier one, on which the provider doesn't run.
-    { command -v npm && node -e 'process.exit("parse" in URL ? 0 : 1)'; } \
-        &>/dev/null || die "Please install Node.js 22 or later, with npm."
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.testing.process import Process
 
 _SOURCE = Path(__file__).with_name("oidc")
 _CACHE = Path(__file__).parents[2] / ".cache"
+_NPM, _NODE = (Path(sys.executable).with_name(name) for name in ("npm", "node"))
 AUDIENCE = "urn:towline"
 GROUPS = {"ann": ["operators", "everybody"], "ben": ["everybody"], "eve": ["strangers"], "none": []}
 """The groups of each client of the provider."""
@@ -41,7 +43,7 @@ def installed() -> Path:
             shutil.rmtree(made, ignore_errors=True)
             shutil.copytree(_SOURCE, made)
             flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
-            done = subprocess.run(["npm", "ci", *flags], cwd=made, capture_output=True, check=False)
+            done = subprocess.run([_NPM, "ci", *flags], cwd=made, capture_output=True, check=False)
             assert done.returncode == 0, done.stderr.decode()[-2000:]
             made.rename(place)
         shutil.copy(_SOURCE / "provider.mjs", place)
@@ -70,7 +72,7 @@ class IdentityProvider(Assembly):
         self._configuration = directory / "oidc.json"
         self._process = Process(
             "oidc",
-            ["node", installed() / "provider.mjs", self._configuration],
+            [_NODE, installed() / "provider.mjs", self._configuration],
             logs=directory,
         )
 
