@@ -169,7 +169,8 @@ class Heartbeats:
                     log.warning("not registered yet", reason=error.details)
                     if isinstance(error, SecondAgent):
                         # One controller was asked, and all are to know of it.
-                        await self._send(self._heartbeat())
+                        shown = Heartbeat(self._start, interval=self._interval, second=True)
+                        await self._send(shown)
                     await pauses.wait()
                     continue
                 pauses.reset()

@@ -104,8 +104,8 @@ class Inbox:
 
     def _take(self, order: Order, received: Received) -> None:
         reply = received.reply
-        if isinstance(order, BeatNow) != (received.subject == ALL_NODES):
-            raise Unreadable("it is for all nodes and was sent to one, or the reverse")
+        if received.subject == ALL_NODES and not isinstance(order, BeatNow):
+            raise Unreadable("it is for one node and was sent to all")
         if reply and not (isinstance(order, Release) and self._may_answer(reply)):
             # Where an answer counts as a request to the broker, or as another's word.
             raise Unreadable("it asks for an answer where no controller listens for that")

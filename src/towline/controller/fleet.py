@@ -237,7 +237,8 @@ class Fleet:
         """Return whether an agent is a second one with the machine id of one that is here.
 
         Another start counts when the one that counted is away, has said that it leaves, or is the
-        one that the new one names as the last of its ledger.
+        one that the new one names as the last of its ledger: then it was started anew, or its
+        state directory was copied, which only `towline.controller.presence` can find out.
         """
         member = self._members.get(machine)
         known = None if member is None or not member.here else member.heartbeat
@@ -245,7 +246,9 @@ class Fleet:
 
     def second_seen(self, machine: str) -> None:
         """Take it that a second agent with the machine id of one that is here was refused."""
-        self._members[machine].second = self.clock.moment()
+        member = self._members.get(machine)
+        if member is not None:
+            member.second = self.clock.moment()
 
     def refuses(self, machine: str) -> str | None:
         """Return why a node is not registered any more, or None.
@@ -267,7 +270,7 @@ class Fleet:
         member = self._members.get(machine)
         if member is None or machine in self.shut_out:
             return True
-        if self.second(machine, heartbeat.start, heartbeat.after):
+        if heartbeat.second or self.second(machine, heartbeat.start, heartbeat.after):
             self.second_seen(machine)
             return False
         member.heartbeat, member.received = heartbeat, self.clock.moment()

@@ -17,13 +17,14 @@ from towline.controller.budget import STORED, Budget
 from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
+from towline.runtime.pauses import within
 from towline.trust.signing import Signer, order_for
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.node import NodeState, Registration
 from towline.wire.release import BeatNow
 from towline.wire.report import Answer
-from towline.wire.subjects import ALL_NODES, HEARTBEATS
+from towline.wire.subjects import ALL_NODES, HEARTBEATS, task_subject
 
 log = structlog.get_logger()
 
@@ -43,6 +44,9 @@ LOOK_EVERY = 0.5
 """Seconds between looks for nodes that send no heartbeats any more."""
 LATE = 5.0
 """Seconds between two looks after which this process, or the machine, has stood still."""
+ALIVE_WITHIN = 2.0
+"""Seconds within which an agent sends a heartbeat that it alone is asked for, if it runs: after
+these another one that goes on with its ledger takes its place."""
 GRACE = LONGEST_PAUSE + 2.0
 """Seconds after a connection of this controller's within which agents may still be on their way
 back."""
@@ -62,7 +66,7 @@ class Presence:
         budget: what each node may send.
         interval: seconds between heartbeats in a small fleet.
         members_known: set once it is known which nodes came by an invite; None for no such nodes.
-        look_every, late, grace: seconds; see the constants.
+        look_every, late, grace, alive_within: seconds; see the constants.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Presence:
         look_every: float = LOOK_EVERY,
         late: float = LATE,
         grace: float = GRACE,
+        alive_within: float = ALIVE_WITHIN,
     ) -> None:
         self._fleet = fleet
         self._nodes = nodes
@@ -88,6 +93,9 @@ class Presence:
         self._look_every = look_every
         self._late = late
         self._grace = grace
+        self._alive_within = alive_within
+        self._waited_for: dict[tuple[str, str], asyncio.Event] = {}
+        """Machine ids and starts of agents that were asked for a heartbeat."""
         self._patient_until = 0.0
         self._registrations = Bucket(
             stream, NODES, Registration, deny_delete=True, max_consumers=MAX_FOLLOWERS
@@ -176,9 +184,10 @@ class Presence:
             Unreadable: it can't be read.
         """
         registration = messages.registration(received.subject, received.data)
+        second = await self._is_second(registration)
         if why := self._fleet.refuses(registration.machine):
             return Answer(time.time(), error=why)
-        if self._fleet.second(registration.machine, registration.start, registration.after):
+        if second:
             self._fleet.second_seen(registration.machine)
             self._duplicates.warning(machine=registration.machine)
             error = (
@@ -198,8 +207,43 @@ class Presence:
             self._fleet.register(registration)
         return Answer(time.time(), interval=self.interval)
 
+    async def _is_second(self, registration: Registration) -> bool:
+        """Return whether another agent with the identity of the one that registers runs.
+
+        Raises:
+            BrokerError: it can't be found out.
+        """
+        machine, start = registration.machine, registration.start
+        if self._fleet.second(machine, start, registration.after):
+            return True
+        member = self._fleet.get(machine)
+        if member is None or not start:
+            return False
+        # Until the nodes have had the time to show who is here, it is the last that was registered.
+        last = "" if self.settled.is_set() else member.registration.start
+        counts = member.start if member.here else last
+        if counts in ("", start):
+            return False
+        return await self._runs(machine, counts) or self._fleet.second(
+            machine, start, registration.after
+        )
+
+    async def _runs(self, machine: str, start: str) -> bool:
+        """Ask one start of an agent for a heartbeat, and return whether one comes."""
+        subject = task_subject(machine, start)
+        order = BeatNow(time.time(), self.interval)
+        came = self._waited_for.setdefault((machine, start), asyncio.Event())
+        try:
+            await self._nodes.publish(subject, self._signer.seal(order, order_for(subject, "")))
+            return await within(self._alive_within, came.wait())
+        finally:
+            self._waited_for.pop((machine, start), None)
+
     def _heartbeat(self, received: Received) -> None:
         machine, heartbeat = messages.heartbeat(received.subject, received.data)
+        came = self._waited_for.get((machine, heartbeat.start))
+        if came is not None and not heartbeat.leaving and not heartbeat.second:
+            came.set()
         member = self._fleet.get(machine)
         before = None if member is None else member.heartbeat
         if not self._fleet.receive(machine, heartbeat):

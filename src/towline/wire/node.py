@@ -97,6 +97,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
         memory: bytes: total, free, used.
         conditions: what the node is short of.
         refused: how many messages this start of its agent has not believed, and why not the newest.
+        second: another agent with its identity counts: this one only shows that it is there.
     """
 
     start: StartId
@@ -112,6 +113,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: Conditions = Conditions()
     refused: Count = 0
     refusal: Text = ""
+    second: bool = False
 
     @property
     def jobs(self) -> frozenset[str]:

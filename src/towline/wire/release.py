@@ -67,7 +67,7 @@ class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel"
 
 
 class BeatNow(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", tag_field="kind"):
-    """All nodes are to send a heartbeat now.
+    """All nodes, or one start of an agent, are to send a heartbeat now.
 
     Attributes:
         time: by the controllers' clock.

@@ -245,6 +245,26 @@ def test_a_copied_identity_is_noticed_and_the_second_machine_gets_no_task(
             assert [gate.passed(f"n{number}", "web-03") for number in range(5)] == [1] * 5
 
 
+def test_a_copy_with_its_ledger_is_the_second_until_the_first_has_ended(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "web-08", tmp_path / "ledger-copy"
+    try_join(between, fleet.invite(), first)
+    with agent(first, gate) as original:
+        runs(fleet, gate, "web-08")
+        shutil.copytree(first, second)
+        with agent(second, gate) as copy:
+            copy.wait_for(lambda: "another agent with the machine id" in copy.stderr)
+            known = fleet.admin.get("/agent").json()["agents"]
+            assert "web-08" in {each["hostname"] for each in known if "second_agent_at" in each}
+            answer = fleet.admin.post("/node/web-08/gate/pass", json={"name": "one"})
+            assert answer.json()["results"][0]["status"] == "ok", answer.text
+            assert "task ended" in original.stderr
+            assert "task ended" not in copy.stderr
+            original.kill()
+            copy.wait_for(lambda: "agent registered" in copy.stderr)
+
+
 def wait_for_pending(fleet: Fleet, hostname: str) -> dict[str, str]:
     """Wait until a machine waits to be let in; return what is shown of it."""
 

@@ -178,13 +178,14 @@ async def test_the_progress_of_a_task_is_sent_again_when_asked_for(
     sending.cancel()
 
 
-async def test_whoever_asks_all_nodes_is_sent_a_heartbeat_and_what_waits(
-    node: Node, middle: Middle
+@pytest.mark.parametrize("subject", [ALL_NODES, OWN])
+async def test_whoever_asks_all_nodes_or_this_one_is_sent_a_heartbeat_and_what_waits(
+    node: Node, middle: Middle, subject: str
 ) -> None:
     beating = asyncio.create_task(node.heartbeats.run())
     await until(node.heartbeats.sent.is_set)
     order = BeatNow(time.time(), interval=30.0)
-    await node.receive(sealed(order, ALL_NODES), subject=ALL_NODES)
+    await node.receive(sealed(order, subject), subject=subject)
     await until(lambda: len(middle.controllers.heartbeats) == 2)
     assert node.heartbeats.interval == 30.0
     beating.cancel()
@@ -332,7 +333,7 @@ HOSTILE: dict[str, bytes] = {
     "a cancellation for another": cancellation(machine="machine-2"),
     "a cancellation in milliseconds": cancellation(expires=1e13),
     "a cancellation by control characters": cancellation(caller="\x00"),
-    "a heartbeat that is for all": sealed(BeatNow(time.time(), 5.0), OWN),
+    "a heartbeat that all are asked for": sealed(BeatNow(time.time(), 5.0), ALL_NODES),
     "an interval that never ends": body({"kind": "beat", "time": 1.7e9, "interval": 1e308}),
 }
 

@@ -209,6 +209,73 @@ async def test_a_second_agent_of_one_machine_id_is_not_taken_for_the_first() -> 
     assert world.fleet.one("a").second is not seen
 
 
+AGAIN = msgspec.structs.replace(REGISTRATION, start="2" * 16, after="1" * 16)
+
+
+@pytest.mark.parametrize(
+    ("after", "settled", "here"),
+    [("1" * 16, True, True), ("1" * 16, False, False), ("", False, False)],
+    ids=["a copy with its ledger", "a controller that was just started", "a copy without it"],
+)
+async def test_who_goes_on_where_an_agent_that_runs_was_is_the_second(
+    after: str, settled: bool, here: bool
+) -> None:
+    world = World()
+    world.fleet.register(msgspec.structs.replace(REGISTRATION, start="1" * 16))
+    if here:
+        world.beat()
+    if settled:
+        world.presence.settled.set()
+    copied = msgspec.structs.replace(AGAIN, after=after)
+    registering = asyncio.create_task(world.register(copied))
+    await until(lambda: world.nodes.published)
+    assert [subject for subject, _ in world.nodes.published] == ["task.a." + "1" * 16]
+    assert len(world.asked) == 1
+    world.beat()
+    answer = await registering
+    assert (answer.second, answer.again) == (True, True)
+    assert world.fleet.one("a").second is not None
+    world.beat(start="2" * 16, second=True)
+    assert world.fleet.one("a").start == "1" * 16
+    assert world.journal.stored == []
+
+
+@pytest.mark.parametrize("last", [{"leaving": True}, {"second": True}])
+async def test_an_agent_that_was_started_again_takes_the_place_of_the_one_that_ended(
+    last: dict[str, Any],
+) -> None:
+    world = World(alive_within=0.2)
+    world.fleet.register(REGISTRATION)
+    world.beat()
+    registering = asyncio.create_task(world.register(AGAIN))
+    await until(lambda: world.nodes.published)
+    world.beat(**last)
+    answer = await registering
+    assert (answer.second, answer.error) == (False, "")
+    world.beat(start="2" * 16, after="1" * 16)
+    assert world.fleet.one("a").start == "2" * 16
+
+
+async def test_of_two_that_go_on_at_once_where_one_has_ended_the_first_counts() -> None:
+    world = World(alive_within=0.2)
+    world.fleet.register(REGISTRATION)
+    world.beat()
+    registering = asyncio.create_task(
+        world.register(msgspec.structs.replace(AGAIN, start="3" * 16))
+    )
+    await until(lambda: world.nodes.published)
+    world.beat(start="2" * 16, after="1" * 16)
+    assert (await registering).second
+
+
+async def test_what_a_second_agent_shows_makes_it_no_node_where_the_first_was_not_seen() -> None:
+    world = World()
+    world.fleet.register(REGISTRATION)
+    world.beat(start="2" * 16, second=True)
+    member = world.fleet.one("a")
+    assert (member.here, member.start, member.second is None) == (False, "", False)
+
+
 async def test_a_node_that_does_not_believe_what_it_was_sent_is_logged_once_for_many() -> None:
     world = World()
     world.fleet.register(REGISTRATION)
