@@ -88,6 +88,9 @@ class Verification:
         full: whether the entries take as much room as they may: then the oldest may be missing.
         many: the same of the checkpoints.
         head, own: the chain and the newest checkpoint of the controller that asks.
+
+    A full stream of checkpoints has forgotten the oldest, also where the entries that they were
+    about are kept still.
     """
 
     def __init__(
@@ -175,7 +178,7 @@ class Verification:
         chain = self._chains.get(first.chain)
         if chain is None:
             chain = self._chains[first.chain] = _Chain(first.controller)
-            if not said and not new:
+            if not said and not new and not (known and self._many):
                 chain.unknown = first
         if not known:
             chain.suspects.append((read, forged))
@@ -277,7 +280,7 @@ class Verification:
             said = self._said.get(head.chain, {})
             if chain.number < head.number and max(said, default=0) < head.number:
                 self._ends_early(chain, head.chain, head.number, head.time)
-        if self._own:
+        if self._own and not self._many:
             self._fault(REMOVED, "The newest checkpoint of this controller was removed.")
         if self._unvouched is not None:
             found = self._unvouched

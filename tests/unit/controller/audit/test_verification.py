@@ -167,6 +167,18 @@ def test_for_want_of_room_the_oldest_may_be_missing_and_none_between(store: Stor
     assert named(store.faults(full=True, many=True)) == [(REMOVED, "cd", entry.number)]
 
 
+def test_for_want_of_room_checkpoints_may_be_missing_of_what_is_kept(store: Store) -> None:
+    own = store.checkpoints[-2]
+    store.check("cd")
+    del store.checkpoints[:-1]
+    head = store.heads["ab"]
+    assert store.faults(many=True, head=head, own=own) == []
+    assert {each.kind for each in store.faults(head=head, own=own)} == {REMOVED, PUT_IN}
+    forged = msgspec.structs.replace(entry_of(store.groups[0]), id=new_id())
+    store.groups = [resigned([forged]), *store.groups[1:]]
+    assert (PUT_IN, "ab", 1) in named(store.faults(many=True))
+
+
 def test_after_a_change_of_the_key_what_the_old_one_has_signed_still_counts() -> None:
     old, new = Signer([b"o" * 32]), Signer([b"n" * 32])
     store = Store(old)
