@@ -164,30 +164,36 @@ class Archive:
 
     def entries(self, wanted: Filter, *, limit: int, offset: int = 0) -> list[Entry]:
         """Return entries, the newest first."""
-        where, values = wanted.clause
-        rows = self._index.query(
-            f"SELECT body FROM audit WHERE {where} ORDER BY place DESC LIMIT ? OFFSET ?",
-            (*values, limit, offset),
-        )
-        return [_entry.decode(body) for (body,) in rows]
+        return self._at(self._places(wanted, limit, offset))
 
     async def export(self, wanted: Filter, *, most: int) -> list[Entry]:
         """Return entries, the newest first, `most` at most; others have their turn meanwhile."""
-        where, values = wanted.clause
+        places = self._places(wanted, most)
         found: list[Entry] = []
-        below: int | None = None
-        while len(found) < most:
-            rows = self._index.query(
-                f"SELECT place, body FROM audit WHERE {where} AND place < ?"
-                " ORDER BY place DESC LIMIT ?",
-                (*values, 2**62 if below is None else below, min(AT_ONCE, most - len(found))),
-            ).fetchall()
-            if not rows:
-                break
-            found += [_entry.decode(body) for _, body in rows]
-            below = rows[-1][0]
+        for begin in range(0, len(places), AT_ONCE):
+            found += self._at(places[begin : begin + AT_ONCE])
             await asyncio.sleep(0)
         return found
+
+    def _places(self, wanted: Filter, limit: int, offset: int = 0) -> list[int]:
+        """Return where entries stand, the newest first: of an index, which has no bodies."""
+        where, values = wanted.clause
+        # By their places SQLite would go through the table, bodies and all: 600 MB at the most.
+        order = "place" if wanted == Filter() else "+place"
+        rows = self._index.query(
+            f"SELECT place FROM audit WHERE {where} ORDER BY {order} DESC LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+        )
+        return [place for (place,) in rows]
+
+    def _at(self, places: list[int]) -> list[Entry]:
+        if not places:
+            return []  # SQLite would look through the table for none
+        marks = ", ".join("?" * len(places))
+        rows = self._index.query(
+            f"SELECT body FROM audit WHERE place IN ({marks}) ORDER BY place DESC", places
+        )
+        return [_entry.decode(body) for (body,) in rows]
 
     def get(self, entry_id: str) -> Entry | None:
         """Return an entry, or None where there is none of this id."""
@@ -201,13 +207,13 @@ class Archive:
             before: seconds since 1970; jobs made later may be asked for still.
             most: how many are returned.
         """
-        (first,) = self._index.query("SELECT min(time) FROM audit").fetchone()
+        first = self._index.query("SELECT time FROM audit ORDER BY place LIMIT 1").fetchone()
         if first is None:
             return []
         rows = self._index.query(
             "SELECT id FROM job WHERE stream = 'CHANGES' AND id >= ? AND id < ?"
             " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.job = job.id) ORDER BY id LIMIT ?",
-            (first_id(first), first_id(before), most),
+            (first_id(first[0]), first_id(before), most),
         )
         return [job for (job,) in rows]
 

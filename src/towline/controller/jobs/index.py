@@ -21,7 +21,7 @@ from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
