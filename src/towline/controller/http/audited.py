@@ -14,6 +14,7 @@ from towline.controller.auth import Caller
 from towline.controller.http.limits import Network, client_of, origin
 from towline.controller.http.middleware import shown
 from towline.endpoint import AnyEndpoint, Context, traceparent
+from towline.runtime.redaction import strike, suspicious
 from towline.wire.fields import EARLIEST
 
 REFUSED = (401, 403)
@@ -27,7 +28,7 @@ class Auditor:
     """Records requests that were to change something, and those that were refused.
 
     Values of parameters stand in no entry: they may be secrets. What a job was to do stands with
-    the job.
+    the job. In what the path names it is struck out what looks like one.
 
     Args:
         proxies: those whose word counts on where a request comes from.
@@ -70,5 +71,8 @@ class Auditor:
 
 
 def _text(text: str) -> str:
-    """Return a text as an entry may have it."""
-    return "".join(each if each.isprintable() else "?" for each in text[:LONGEST])
+    """Return a text as an entry may have it: without what looks like a token or a password."""
+    short = text[:LONGEST]
+    if suspicious(short):
+        short = strike(short)[:LONGEST]
+    return "".join(each if each.isprintable() else "?" for each in short)
