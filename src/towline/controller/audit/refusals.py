@@ -1,7 +1,8 @@
-"""Requests that were refused, or have failed: a flood of them is a few entries with a count."""
+"""Requests that anybody may send any number of: a flood of them is a few entries with a count."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -10,11 +11,12 @@ from towline.controller.audit.entry import Request
 
 TOGETHER = 60.0
 """Seconds for which requests of one kind become one entry, behind the first."""
-MOST_KINDS = 500
-"""Kinds that are told apart at a time: whoever has thousands of addresses fills no journal."""
+MOST_KINDS, MOST_NAMELESS = 500, 200
+"""Kinds that are told apart at a time, of requests with a valid token and of those without: whoever
+has thousands of addresses, and no token, fills no journal, and hides no caller."""
 
 Kind = tuple[object, ...]
-_ALL_OTHERS: Kind = ("others",)
+"""What requests have in common; at its end whether they had a valid token."""
 
 
 class _Open(msgspec.Struct):
@@ -26,13 +28,13 @@ class _Open(msgspec.Struct):
 
 
 class Refusals:
-    """Passes on the first refused request of a kind at once, and later one for all that followed.
+    """Passes on the first request of a kind at once, and later one for all that followed.
 
     Requests are of one kind where caller, token, address, operation and status are the same.
 
     Args:
         record: takes what becomes an entry.
-        together, most: see the constants.
+        together, most, most_nameless: see the constants.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Refusals:
         *,
         together: float = TOGETHER,
         most: int = MOST_KINDS,
+        most_nameless: int = MOST_NAMELESS,
     ) -> None:
         self._record = record
         self._together = together
-        self._most = most
+        self._most = {True: most, False: most_nameless}
+        self._kinds: Counter[object] = Counter()
         self._open: dict[Kind, _Open] = {}
 
     def add(self, request: Request, origin: str, now: float) -> None:
@@ -54,18 +58,20 @@ class Refusals:
             origin: what counts as one address.
             now: seconds, by a clock that nobody sets.
         """
+        named = bool(request.caller)
         kind: Kind = (
             *(request.caller, request.token, origin),
-            *(request.operation, request.method, request.status),
+            *(request.operation, request.method, request.status, named),
         )
-        if kind not in self._open and len(self._open) >= self._most:
-            kind = _ALL_OTHERS
+        if kind not in self._open and self._kinds[named] >= self._most[named]:
+            kind = ("others", named)
             request = msgspec.structs.replace(
                 request, caller="", token="", roles=[], address="", target="", path="/", trace=""
             )
         found = self._open.get(kind)
         if found is None:
             self._open[kind] = _Open(now + self._together)
+            self._kinds[named] += 1
             self._record(request)
             return
         found.count += 1
@@ -87,12 +93,15 @@ class Refusals:
             if found.newest is not None:
                 self._open[kind] = _Open(now + self._together)
                 self._pass(found)
+            else:
+                self._kinds[kind[-1]] -= 1
 
     def close(self) -> None:
         """Pass on all that has come."""
         for found in self._open.values():
             self._pass(found)
         self._open.clear()
+        self._kinds.clear()
 
     def _pass(self, found: _Open) -> None:
         if found.newest is not None:

@@ -181,12 +181,15 @@ class Trail:
         return len(self._waiting)
 
     def add(self, request: Request, origin: str) -> None:
-        """Record a request with the next group; of those that failed a flood becomes few entries.
+        """Record a request with the next group.
+
+        Of those that failed, or that took no token, a flood becomes few entries: whoever may send
+        them must not push out what callers have done.
 
         Args:
             origin: what counts as one address.
         """
-        if request.status < 400:
+        if request.status < 400 and request.caller:
             self._append(request)
         else:
             self._refusals.add(request, origin, time.monotonic())

@@ -1,8 +1,10 @@
 """A flood of refused requests is a few entries, with a count."""
 
 from tests.testing.audit import request
+from tests.testing.signing import SIGNER
 from towline.controller.audit.entry import Request
 from towline.controller.audit.refusals import Refusals
+from towline.controller.audit.trail import Keeping, Trail
 
 
 def test_the_first_is_recorded_at_once_and_the_rest_together() -> None:
@@ -45,7 +47,7 @@ def test_requests_of_different_kinds_are_told_apart() -> None:
 
 def test_who_comes_from_thousands_of_addresses_fills_no_journal_and_is_counted() -> None:
     recorded: list[Request] = []
-    refusals = Refusals(recorded.append, most=10)
+    refusals = Refusals(recorded.append, most_nameless=10)
     for number in range(5000):
         address = f"192.0.{number // 256}.{number % 256}"
         refusals.add(request(status=401, address=address), address, 0.0)
@@ -53,3 +55,32 @@ def test_who_comes_from_thousands_of_addresses_fills_no_journal_and_is_counted()
     assert len(recorded) == 12
     assert sum(each.count for each in recorded) == 5000
     assert [each.address for each in recorded[-2:]] == ["", ""]
+
+
+def test_who_has_no_token_hides_no_caller() -> None:
+    recorded: list[Request] = []
+    refusals = Refusals(recorded.append, together=60.0, most=5, most_nameless=10)
+    for minute in range(3):
+        now = 100.0 * minute
+        for number in range(100):
+            refusals.add(request(status=401), f"192.0.2.{number}", now)
+        refusals.add(request(status=403, caller="ann", path="/a"), "192.0.2.7", now)
+        assert (recorded[-1].caller, recorded[-1].path) == ("ann", "/a")
+        refusals.look(now + 60.0)  # the others' count
+        refusals.look(now + 200.0)
+        assert refusals.next is None
+        assert [each.count for each in recorded] == [*[1] * 12, 89]
+        del recorded[:]
+    for number in range(20):
+        refusals.add(request(status=403, caller=f"caller {number}"), "192.0.2.7", 600.0)
+    assert [each.caller for each in recorded[-2:]] == ["caller 4", ""]
+
+
+def test_what_took_no_token_is_few_entries_though_it_did_not_fail() -> None:
+    trail = Trail(None, SIGNER, "ctl-1", Keeping())  # type: ignore[arg-type]
+    for _ in range(100):
+        trail.add(request(operation="join.join"), "192.0.2.1")
+    assert trail.waiting == 1
+    for _ in range(100):
+        trail.add(request(operation="job.cancel", caller="ann"), "192.0.2.1")
+    assert trail.waiting == 101
