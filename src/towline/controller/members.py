@@ -29,9 +29,10 @@ MAX_FOLLOWERS = 1000
 KNOWN_WITHIN = 5.0
 """Seconds that a request waits for a controller that was just started to know them."""
 REMEMBERED_FOR = 86400.0
-"""Seconds for which is kept that a node was removed: all controllers learn of it meanwhile."""
+"""Seconds for which is kept that a node was removed or rejected: it learns of it meanwhile, and all
+controllers do."""
 PRUNED_AT_ONCE = 100
-"""Records of removed nodes that are forgotten whenever one changes, at most."""
+"""Records of such nodes that are forgotten whenever one changes, at most."""
 
 
 def _key(hostname: str) -> str:
@@ -248,18 +249,24 @@ class Members:
         return found
 
     async def _prune(self) -> None:
-        """Forget removed nodes, here and at the broker; another controller may come first."""
+        """Forget nodes that were removed or rejected, here and at the broker.
+
+        Another controller may come first.
+        """
         before = time.time() - REMEMBERED_FOR
         over = [
             record
             for record in self._records.values()
-            if record.state == REMOVED and record.changed < before
+            if record.state in NAMELESS and record.changed < before
         ]
         try:
             for record in over[:PRUNED_AT_ONCE]:
-                key = _key(record.hostname)
+                key, sequence = _key(record.hostname), self._sequences[record.machine]
+                # Another machine may just have taken the name, at whichever controller.
+                await self._bucket.purge(key, up_to=sequence)
+                if self._sequences[record.machine] != sequence:
+                    continue
                 if self._owners.get(key) == record.machine:
-                    await self._bucket.purge(key)
                     del self._owners[key]
                 del self._records[record.machine], self._sequences[record.machine]
         except BrokerError as error:

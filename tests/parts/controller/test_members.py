@@ -138,12 +138,13 @@ async def test_who_is_no_member_has_no_record_to_change(members: Members) -> Non
         await members.change("m9", lambda found: found)
 
 
-async def test_that_a_node_was_removed_is_forgotten_after_a_day(
-    members: Members, jetstream: JetStream
+@pytest.mark.parametrize("state", ["rejected", "removed"])
+async def test_that_a_node_was_rejected_or_removed_is_forgotten_after_a_day(
+    members: Members, jetstream: JetStream, state: str
 ) -> None:
     async with following(members):
         long_ago = time.time() - 2 * REMEMBERED_FOR
-        removed = msgspec.structs.replace(record("m1", "web-01"), state="removed", changed=long_ago)
+        removed = msgspec.structs.replace(record("m1", "web-01"), state=state, changed=long_ago)
         await members.add(removed)
         await members.add(record("m2", "web-02"))
         async with asyncio.timeout(20):
@@ -151,6 +152,20 @@ async def test_that_a_node_was_removed_is_forgotten_after_a_day(
                 await asyncio.sleep(0.001)
         answer = await jetstream.call("STREAM.INFO.KV_members")
         assert answer["state"]["messages"] == 1
+
+
+async def test_who_forgets_a_removed_node_late_forgets_nobody_who_has_its_name_since(
+    members: Members, jetstream: JetStream
+) -> None:
+    late = Members(jetstream, Fleet())
+    long_ago = time.time() - 2 * REMEMBERED_FOR
+    removed = msgspec.structs.replace(record("m1", "web-01"), state="removed", changed=long_ago)
+    await late.add(removed)
+    await members.add(record("m2", "web-01"))
+    await late._prune()
+    assert late.get("m1") is None
+    async with following(Members(jetstream, Fleet())) as other:
+        assert getattr(other.named("web-01"), "machine", None) == "m2"
 
 
 async def test_a_record_that_cannot_be_read_ends_nothing(
