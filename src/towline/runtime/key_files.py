@@ -8,6 +8,7 @@ is the first, the old one is gone.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,14 +49,14 @@ class KeyFiles:
     def __init__(self, files: Sequence[KeyFile], *, look_every: float = LOOK_EVERY) -> None:
         self._files = files
         self._look_every = look_every
-        self._seen = [_content(each.path) for each in files]
+        self._seen = [_look(each.path) for each in files]
 
     async def run(self) -> None:
         """Look, for ever."""
         while True:
             await asyncio.sleep(self._look_every)
             for number, each in enumerate(self._files):
-                found = _content(each.path)
+                found = _look(each.path)
                 # One that is not there is being replaced, or was lost: what is known of it counts.
                 if found is None or found == self._seen[number]:
                     continue
@@ -68,9 +69,12 @@ class KeyFiles:
                     log.info("keys read again", file=str(each.path))
 
 
-def _content(path: Path) -> bytes | None:
+def _look(path: Path) -> tuple[bytes, int, int] | None:
+    """Return content, mode and owner of a file: one that was refused as open may be closed."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            return file.read(), status.st_mode, status.st_uid
     except OSError:
         return None
 

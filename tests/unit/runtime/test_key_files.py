@@ -73,3 +73,37 @@ async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Pa
         await asyncio.wait([running])
     assert len(known[1].split()) == 2
     assert known[2] == FIRST
+
+
+async def test_a_file_that_was_refused_as_open_to_others_is_read_again_once_it_is_closed(
+    path: Path,
+) -> None:
+    known: list[str] = []
+
+    def read_again() -> None:
+        if path.stat().st_mode & 0o004:
+            raise InvalidConfiguration("It is open to others.", "chmod 600")
+        known.append(path.read_text())
+
+    def copy_open_to_others() -> None:
+        path.chmod(0o644)
+        path.write_text(f"{FIRST}\n{FIRST}\n")
+
+    def close() -> None:
+        path.chmod(0o600)
+
+    running = asyncio.create_task(KeyFiles([KeyFile(path, read_again)], look_every=0.01).run())
+    try:
+        async with asyncio.timeout(30):
+            with capture_logs() as logs:
+                copy_open_to_others()
+                while not any(each["event"] == "keys not read again" for each in logs):
+                    await asyncio.sleep(0.01)
+            assert known == []
+            close()
+            while not known:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert known == [f"{FIRST}\n{FIRST}\n"]
