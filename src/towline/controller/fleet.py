@@ -328,11 +328,6 @@ class Fleet:
         """Return the node with this machine id, or None."""
         return self._members.get(machine)
 
-    def is_named_by_hand(self, name: str) -> bool:
-        """Whether a node has this name that came by no invite, or any node this machine id."""
-        named = self._by_hostname.get(name, set())
-        return name in self._members or any(each not in self._records for each in named)
-
     def public_key(self, machine: str) -> str | None:
         """Return the key to which is sealed what only a node may read; None where it has none."""
         member = self._members.get(machine)

@@ -114,7 +114,7 @@ class Joining:
         invite = await self._invites.check(request.invite, request.secret, request.nkey)
         hostname, labels = _hostname(invite, request), _labels(invite, request)
         taken = self._members.named(hostname)
-        if taken is not None or self._fleet.is_named_by_hand(hostname):
+        if taken is not None or self._fleet.names_another(hostname, machine):
             raise Conflict(
                 f"Another node is called {hostname!r}.",
                 "Name this one with --hostname, or choose another name in the invite",

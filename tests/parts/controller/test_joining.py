@@ -187,6 +187,20 @@ async def test_an_invite_that_has_expired_or_was_withdrawn_lets_nobody_in(site: 
     assert site.members.all() == []
 
 
+async def test_who_has_come_in_by_an_invite_comes_in_by_it_no_more_once_it_has_expired(
+    site: Site,
+) -> None:
+    token, machine = await site.invite(lasts=600.0), Machine()
+    invite = (await site.invites.all())[0]
+    await site.invites.take(invite.id, machine.keys.nkey)
+    used = (await site.invites.all())[0]
+    assert used.ended == "has been used"
+    await site.invites.add(msgspec.structs.replace(used, id="1" * 16, expires=time.time()))
+    with pytest.raises(Forbidden, match="has expired"):
+        await site.join(machine, token.replace(invite.id, "1" * 16))
+    assert (await site.join(machine, token)).state == "accepted"
+
+
 async def test_a_name_that_another_node_has_is_refused_and_the_invite_stays_good(
     site: Site,
 ) -> None:
@@ -195,7 +209,7 @@ async def test_a_name_that_another_node_has_is_refused_and_the_invite_stays_good
     now = time.time()
     site.fleet.register(Registration("by-hand", "db-01", "0.2.0", now))
     single = await site.invite()
-    for name in ("web-01", "WEB-01", "db-01", "by-hand"):
+    for name in ("web-01", "WEB-01", "db-01", "DB-01", "by-hand"):
         with pytest.raises(Conflict, match=f"{name!r}"):
             await site.join(Machine("x"), single, hostname=name)
     assert (await site.join(Machine("x"), single)).hostname == "x"
