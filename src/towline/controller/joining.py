@@ -117,7 +117,8 @@ class Joining:
         if taken is not None or self._fleet.names_another(hostname, machine):
             raise Conflict(
                 f"Another node is called {hostname!r}.",
-                "Name this one with --hostname, or choose another name in the invite",
+                "Name this one with --hostname, or choose another name in the invite; towline node "
+                "remove frees the name of one that never came, or comes no more",
             )
         await self._invites.take(invite.id, request.nkey)
         now = time.time()

@@ -13,13 +13,14 @@ import structlog
 from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket, Entry
 from towline.broker.jetstream import JetStream
-from towline.controller.fleet import Fleet
+from towline.controller.fleet import Fleet, Member
 from towline.errors import BrokerError, BrokerUnreachable, Conflict, InvalidRequest, NotFound
 from towline.runtime.pauses import within
 from towline.trust.joining import fingerprint_of
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.member import NAMELESS, PENDING, REMOVED, MemberRecord, MemberState
+from towline.wire.node import Registration
 
 log = structlog.get_logger()
 
@@ -111,6 +112,22 @@ class Members:
         key = _key(hostname)
         record = self._records.get(self._owners.get(key, ""))
         return record if record is not None and _has(record, key) else None
+
+    def unseen(self, name: str) -> Member | None:
+        """Return the node of a hostname or machine id that was let in and has never registered.
+
+        It has its login all the same, and its name. None for any other.
+        """
+        record = self.get(name) or self.named(name)
+        if record is None or record.state in NAMELESS or self._fleet.get(record.machine):
+            return None
+        found = Member(
+            Registration(
+                record.machine, record.hostname, "", record.created, record.created, record.labels
+            )
+        )
+        found.record = record
+        return found
 
     def all(self) -> list[MemberRecord]:
         """Return all records but those of removed nodes, by hostname."""

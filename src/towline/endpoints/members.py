@@ -133,7 +133,8 @@ def _member(context: Context, hostname: str) -> Member:
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
             "GET /agent, or towline nodes, lists those that are registered",
         )
-    return context.controller.fleet.one(named.name)
+    controller = context.controller
+    return controller.members.unseen(named.name) or controller.fleet.one(named.name)
 
 
 def _invited(context: Context, hostname: str) -> Member:

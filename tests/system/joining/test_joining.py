@@ -303,6 +303,25 @@ def test_a_machine_waits_until_somebody_lets_it_in_by_its_fingerprint_or_turns_i
         assert (answer.status_code, "waits to be let in" in answer.text) == (404, True)
 
 
+def test_a_machine_that_was_let_in_and_never_started_can_be_shut_out_and_leaves_its_name(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "web-09", tmp_path / "again" / "web-09"
+    again.parent.mkdir()
+    try_join(between, fleet.invite(), first)
+    with pytest.raises(NotLetIn, match="node remove"):
+        try_join(between, fleet.invite(), again)
+    done = fleet.towline("node", "revoke", "web-09")
+    assert (done.status, "web-09 is revoked" in done.stdout) == (0, True), done
+    with agent(first, gate) as process:
+        process.wait_for(lambda: "Authorization" in process.stderr, what="a login that is refused")
+    assert "web-09" not in fleet.nodes()
+    assert fleet.towline("node", "remove", "web-09").status == 0
+    try_join(between, fleet.invite(), again)
+    with agent(again, gate):
+        runs(fleet, gate, "web-09")
+
+
 def test_whoever_may_only_read_lets_nobody_in(fleet: Fleet) -> None:
     token = load_keys(fleet.state / "token.key", create=False).create(
         subject="eve", roles=["write"], lifetime=60
