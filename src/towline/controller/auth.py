@@ -65,7 +65,8 @@ class Caller(msgspec.Struct, frozen=True):
         expires: seconds since 1970; the token's `exp`.
         narrowed: what is narrowed, by the permission that it is without that.
         token_id: the token's `jti`; "" for one without.
-        key: the id of the fleet's key that has signed it; "" for a client's own.
+        key: the id of the fleet's key that has signed it; "" for another's.
+        version: of the issuer's keys by which it was verified; None for one that is no issuer's.
     """
 
     subject: str
@@ -75,6 +76,7 @@ class Caller(msgspec.Struct, frozen=True):
     narrowed: Mapping[str, Sequence[Grant]] = {}
     token_id: str = ""
     key: str = ""
+    version: int | None = None
 
     def require(self, permission: str) -> None:
         """Raise `Forbidden` unless the caller has `permission`, be it narrowed."""
@@ -180,7 +182,6 @@ class Authenticator:
         if issuer is not None:
             self._check_issuer(issuer, clients)
         self._issuer = issuer
-        self._keys_version = 0
         self._audiences = frozenset(audiences)
         self._clients = {client.name: client for client in clients}
         self._revoked = revoked
@@ -219,9 +220,6 @@ class Authenticator:
                 "Send Authorization: Bearer <token> or X-API-Key: <token>; "
                 "towline token create makes one",
             )
-        if self._issuer is not None and self._keys_version != self._issuer.version:
-            self._keys_version = self._issuer.version
-            self._known.clear()  # what a withdrawn key has signed counts no more
         caller = self._known.get(token)
         if caller is None or not self._signed(caller):
             caller = self._verify(token)
@@ -238,13 +236,19 @@ class Authenticator:
     def holds(self, caller: Caller) -> bool:
         """Return whether a caller's token still counts: it may have ended since it came.
 
-        It may have expired, been revoked, or been signed with a key that is retired.
+        It may have expired, been revoked, or been signed with a key that is retired. Where an
+        issuer's keys are others now, its token is to be verified anew.
         """
         revoked = bool(caller.token_id) and self._revoked(caller.token_id)
         return caller.expires > time.time() and not revoked and self._signed(caller)
 
     def _signed(self, caller: Caller) -> bool:
-        """Return whether the key that has signed a caller's token counts."""
+        """Return whether the key that has signed a caller's token counts, as far as is known.
+
+        An issuer's may be withdrawn when it has others.
+        """
+        if caller.version is not None:
+            return self._issuer is not None and caller.version == self._issuer.version
         return not caller.key or caller.key in self._keys.public
 
     def permissions_of(self, roles: Iterable[str]) -> frozenset[str]:
@@ -300,6 +304,7 @@ class Authenticator:
         return Caller(
             *(subject, roles, permissions, claims.exp, narrowed(permissions)),
             token_id=claims.jti,
+            version=issuer.version,
         )
 
     def _caller(self, read: _Claims, subject: str, longest: float) -> Caller:

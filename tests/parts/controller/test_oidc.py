@@ -178,14 +178,16 @@ async def test_a_new_key_counts_at_once_and_one_that_is_gone_no_more(
         await asyncio.to_thread(identity.start)
         await recognized(known, new := await asyncio.to_thread(identity.token, "ann"))
         assert jwt.get_unverified_header(new)["kid"] == "second"
-        await recognized(known, old)
+        begun = await recognized(known, old)
+        assert known.holds(begun)
         await asyncio.to_thread(identity.stop)
         del identity.keys["first"]
         identity.keys["third"] = new_key("ES256")
         await asyncio.to_thread(identity.start)
         with pytest.raises(Unauthorized):  # it has the keys fetched
             await recognized(known, identity.signed(kid="fourth", key=new_key("ES256")))
-        await recognized(known, new)
+        assert not known.holds(begun)
+        assert known.holds(await recognized(known, new))
         assert "no key" in await refused(known, old)
 
 

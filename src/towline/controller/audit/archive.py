@@ -96,12 +96,10 @@ class Archive:
         try:
             while True:
                 try:
-                    state = await self._state(AUDIT)
+                    await self._follow(await self._state(AUDIT))
                 except TowlineError as error:
                     log.warning("index waits for the broker", stream=AUDIT, reason=error.details)
                     await asyncio.sleep(RETRY_EVERY)
-                    continue
-                await self._follow(state)
         finally:
             self._misread.close()
 
