@@ -110,7 +110,10 @@ class EventStream(Generic[R]):
             ApiError: one after another was accepted and broken off at once.
         """
         accepted, self._accepted = self._accepted, None
-        if accepted is None or self._clock() - accepted >= AT_ONCE:
+        if accepted is None:
+            return RETRY_AFTER
+        if self._clock() - accepted >= AT_ONCE:
+            self._empty = 0
             return RETRY_AFTER
         self._empty += 1
         if self._empty >= MOST_EMPTY:

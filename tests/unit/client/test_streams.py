@@ -154,3 +154,7 @@ def test_a_stream_that_lasts_or_has_something_in_it_is_asked_for_without_end() -
         accepted_and_broken_off(stream, clock, 0.1)
         stream.read(httpx_sse.ServerSentEvent(data=json.dumps(FIRST), id="1"))
         assert stream.pause() == 1.0
+    # Where nothing happens for weeks, many are broken off, and none in a row.
+    for _ in range(2 * MOST_EMPTY):
+        accepted_and_broken_off(stream, clock, 0.1)
+        accepted_and_broken_off(stream, clock, 3600.0)
