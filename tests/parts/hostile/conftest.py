@@ -80,6 +80,7 @@ class System:
         broker: what they talk through.
         logs: what they have logged.
         directory: holds the index and the ledger.
+        keys: sign the tokens that the controller takes.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class System:
         self.work = work
         self.logs = logs
         self.directory = directory
+        self.keys = TokenKeys([os.urandom(32)])
         self._running: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
@@ -103,7 +105,7 @@ class System:
             broker=journal,
             nodes=nodes,
             index=self.directory / "index.sqlite",
-            keys=TokenKeys([os.urandom(32)]),
+            keys=self.keys,
             signer=SIGNER,
             vault=Vault([os.urandom(KEY_BYTES)], self.directory / "key"),
             roles={},

@@ -5,6 +5,7 @@ import contextlib
 import time
 from pathlib import Path
 
+import httpx
 import msgspec
 import nats.errors
 import pytest
@@ -335,6 +336,16 @@ async def test_of_a_flood_of_questions_by_one_node_as_many_are_answered_as_a_nod
         await until(lambda: len(answers) + dropped[MACHINE] >= 2000, "all to be counted")
         assert dropped[MACHINE] > 0
         assert (await controller.health.status()).agents.dropped == dropped[MACHINE]
+        token = system.keys.create(subject="ann", roles=["read"], lifetime=60.0)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(controller.application()),
+            base_url="http://controller",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as api:
+            shown = (await api.get("/agent/web-01")).raise_for_status().json()
+            listed = (await api.get("/agent")).raise_for_status().json()
+        assert shown["dropped"] == dropped[MACHINE]
+        assert [each["dropped"] for each in listed["agents"]] == [dropped[MACHINE]]
         assert len(answers) >= 900
         assert all("not for this node" in each for each in answers)
         assert len(system.logs) - lines < ALLOWED_LINES
