@@ -22,8 +22,11 @@ MOST_SHOWN = 10
 
 _PATTERN = re.compile(r"[a-z0-9.:\[\]*-]{1,1024}")
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
-_WITH_IPV4_AT_ITS_END = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96")))
-"""Where an IPv6 address has one of IPv4 in it: "IPv4-compatible" ones, and NAT64's (RFC 6052)."""
+_WITH_IPV4_AT_ITS_END = tuple(
+    map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
+)
+"""Where an IPv6 address has one of IPv4 in it: "IPv4-compatible" and "IPv4-translated" ones
+(RFC 7915), and NAT64's (RFC 6052, RFC 8215)."""
 
 
 class Registries(msgspec.Struct, frozen=True):

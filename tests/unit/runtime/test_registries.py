@@ -40,6 +40,8 @@ def in_ipv6(draw: st.DrawFn, addresses: st.SearchStrategy[IPv4Address]) -> str:
                 number | 0xFFFF << 32,
                 number,
                 number | 0x0064_FF9B << 96,
+                number | 0x0064_FF9B_0001 << 80 | draw(st.integers(0, 2**48 - 1)) << 32,
+                number | 0xFFFF << 48,
                 number << 80 | 0x2002 << 112 | draw(st.integers(0, 2**80 - 1)),
             ]
         )
