@@ -298,6 +298,8 @@ class Authenticator:
     def _of_issuer(self, issuer: Issuer, token: str, header: Mapping[str, object]) -> Caller:
         """Return who a token of the issuer stands for: what its groups may do, and no more."""
         claims, roles = issuer.verify(token, header, leeway=CLOCKS_APART)
+        # That one is revoked is known for as long, too.
+        _check_life(claims.iat, claims.exp, LONGEST_LIFE)
         subject = f"{OIDC}/{claims.sub}"
         subject.encode()
         permissions = self.permissions_of(roles)
@@ -314,11 +316,7 @@ class Authenticator:
             raise jwt.InvalidAudienceError(
                 "it is for other audiences than those that token-audiences lists"
             )
-        began = time.time() if read.iat is None else min(read.iat, time.time())
-        if read.exp - began > longest + CLOCKS_APART:
-            raise jwt.InvalidTokenError(
-                f"it is valid for longer than {longest / 86400:g} days, which is too long"
-            )
+        _check_life(read.iat, read.exp, longest)
         permissions = (
             self.permissions_of(read.roles)
             if read.permissions is None
@@ -327,6 +325,15 @@ class Authenticator:
         return Caller(
             *(subject, read.roles, permissions, read.exp, narrowed(permissions)),
             token_id=read.jti,
+        )
+
+
+def _check_life(issued: float | None, expires: float, longest: float) -> None:
+    """Refuse a token that is valid for too long."""
+    began = time.time() if issued is None else min(issued, time.time())
+    if expires - began > longest + CLOCKS_APART:
+        raise jwt.InvalidTokenError(
+            f"it is valid for longer than {longest / 86400:g} days, which is too long"
         )
 
 

@@ -120,6 +120,7 @@ class Claims(msgspec.Struct):
 
     sub: Text
     exp: float
+    iat: float
     jti: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*\Z")] = ""
 
 

@@ -116,6 +116,10 @@ async def test_a_token_counts_for_its_time_and_no_longer(identity: IdentityProvi
         *(identity.signed(sub=None), identity.signed(sub=""), identity.signed(sub="x" * 256)),
     ):
         await refused(known, wrong)
+    # A revocation is kept for a year: what lived longer would count again.
+    for issued, expires in ((now, now + 400 * 86400), (now - 86400, now + 365 * 86400), (1, 1e300)):
+        assert "too long" in await refused(known, identity.signed(iat=issued, exp=expires))
+    await recognized(known, identity.signed(exp=now + 364 * 86400))
     soon = identity.signed(exp=time.time() + 1.5)
     await recognized(known, soon)
     await asyncio.sleep(1.6)
