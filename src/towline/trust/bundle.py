@@ -6,6 +6,7 @@ The file is safe to carry: argon2id makes the key that it is encrypted with out 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -151,7 +152,10 @@ def install(state: Path, files: dict[str, str]) -> Trust:
     beside = {name: text for name, text in files.items() if name in BESIDE}
     for name, text in beside.items():
         path = state / name
-        if path.exists() and path.read_text().strip() != text:
+        # A link that leads nowhere would stay in its place, too.
+        if os.path.lexists(path) and not (
+            path.exists() and path.read_bytes().split() == text.encode().split()
+        ):
             raise InvalidConfiguration(
                 f"There is another key already: {str(path)!r}.",
                 "Name another state directory with --state, or move that file away if nothing "

@@ -17,7 +17,7 @@ from nacl.public import PrivateKey
 from towline.errors import InvalidConfiguration
 from towline.runtime.keys import NODE_KEY, NodeKey, node_key
 from towline.runtime.secret_file import check_secret_file
-from towline.runtime.state_directory import make_private, sync_directory, write_private
+from towline.runtime.state_directory import sync_directory, write_private
 from towline.trust import claims
 from towline.trust.job_keys import JOBS_PUBLIC, WORD
 from towline.wire.decoding import Decoder, Unreadable
@@ -135,10 +135,13 @@ def keep(state: Path, keys: Keys, answer: JoinAnswer, brokers: list[str], **wher
         for left in state.glob(f"{_DRAFT}*"):
             shutil.rmtree(left)
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=state))
-        make_private(draft)
-        for name, text in texts.items():
-            write_private(draft / name, text.rstrip("\n") + "\n")
-        draft.rename(state / DIRECTORY)
+        try:
+            for name, text in texts.items():
+                write_private(draft / name, text.rstrip("\n") + "\n")
+            draft.rename(state / DIRECTORY)
+        except BaseException:
+            shutil.rmtree(draft)  # there are secrets in it
+            raise
         sync_directory(state)
     except OSError as error:
         raise InvalidConfiguration(

@@ -371,8 +371,12 @@ def place(state: Path, fill: Callable[[Path], None]) -> Trust:
         final = state / DIRECTORY
         refuse_another(state)
         draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=state))
-        fill(draft)
-        draft.rename(final)
+        try:
+            fill(draft)
+            draft.rename(final)
+        except BaseException:
+            shutil.rmtree(draft)  # there are secrets in it
+            raise
         sync_directory(state)
     finally:
         lock.close()

@@ -126,6 +126,23 @@ def test_what_is_there_is_not_replaced(trust: Trust, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize("name", bundle.BESIDE)
+def test_a_link_that_leads_nowhere_is_taken_for_no_key(
+    trust: Trust, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "gone" / name)
+    with pytest.raises(InvalidConfiguration, match="another key"):
+        bundle.install(tmp_path, unsealed(sealed(trust, "controller")))
+    assert {each.name for each in tmp_path.iterdir()} == {name}
+
+
+def test_of_one_that_fails_half_way_no_secret_is_left(trust: Trust, tmp_path: Path) -> None:
+    files = unsealed(sealed(trust, "controller"))
+    with pytest.raises(UnicodeEncodeError):
+        bundle.install(tmp_path, {**files, "zz": "\ud800"})
+    assert [each.name for each in tmp_path.iterdir()] == ["trust.lock"]
+
+
 def test_one_that_was_broken_off_is_done_again(trust: Trust, tmp_path: Path) -> None:
     files = unsealed(sealed(trust, "controller"))
     (tmp_path / TOKEN_KEY).touch(0o600)
