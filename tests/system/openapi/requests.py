@@ -48,6 +48,8 @@ INVITES = [
     (INVITE_PATH, "DELETE"),
 ]
 SEALED = {"json": {"key": "0" * 64, "box": "AAAA"}}
+ENTRY_PATH = "/audit/{id}"
+AUDIT = ["/audit", "/audit/export", "/audit/verify", ENTRY_PATH]
 REGISTRIES = [
     ("/registry", "GET"),
     (REGISTRY_PATH, "GET"),
@@ -180,6 +182,15 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
         for path in ("/invite", "/join")
         for status, sent in ((413, LARGE), (415, TEXT))
     ),
+    *(
+        (path, "GET", path.format(id=NO_JOB), status, more)
+        for path in AUDIT
+        for status, more in ((401, NOBODY), (403, BARE))
+    ),
+    *((path, "GET", path, 200, {}) for path in AUDIT[:-1]),
+    *((path, "GET", f"{path}?every=1", 400, {}) for path in AUDIT[:-1]),
+    (ENTRY_PATH, "GET", "/audit/x", 400, {}),
+    (ENTRY_PATH, "GET", f"/audit/{NO_JOB}", 404, {}),
     ("/health", "GET", "/health", 200, NOBODY),
     ("/health/ready", "GET", "/health/ready", 503, NOBODY),
     ("/health/status", "GET", "/health/status", 503, {}),
@@ -191,6 +202,8 @@ STEERED_ELSEWHERE = {
     *((path, "post", status) for path, _ in WAITING_NODES for status in ("200", "500")),
     *((path, method.lower(), "500") for path, method in INVITES),
     *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),
+    *((path, "get", "500") for path in AUDIT),
+    (ENTRY_PATH, "get", "200"),
     ("/join", "get", "200"),
     *(("/join", "post", status) for status in ("200", "403", "500")),
     *(

@@ -10,22 +10,32 @@ from tests.testing.cluster import Cluster
 REFUSED = {"400", "401", "403", "405", "413", "415", "500"}
 """A command that is answered with one of these isn't as the operation needs it."""
 
+NO_INVITE = "/invite/0123456789abcdef"
 OPTIONS = " --output /dev/null --write-out '%{http_code}' --max-time 60"
 
 
 def run(
-    cluster: Cluster, entry: dict[str, Any], where: Path, *, job: str = "", more: str = ""
+    cluster: Cluster,
+    entry: dict[str, Any],
+    where: Path,
+    *,
+    job: str = "",
+    audited: str = "",
+    more: str = "",
 ) -> None:
     """Run an entry's command, and check that it is answered as the entry says.
 
     Args:
         where: the directory that it runs in.
         job: the place of the job that it is about.
+        audited: the place of the entry of the audit that it is about.
         more: further options of curl.
     """
     (sample,) = entry["x-codeSamples"]
     assert (sample["lang"], sample["label"]) == ("Shell", "curl")
-    command = sample["source"].replace("/job/ID", job) + OPTIONS + more
+    command = sample["source"] + OPTIONS + more
+    for shown, place in (("/job/ID", job), ("/audit/ID", audited), ("/invite/ID", NO_INVITE)):
+        command = command.replace(shown, place)
     environment = {
         **os.environ,
         "TOWLINE_URL": cluster.url,
