@@ -19,7 +19,9 @@ def test_every_command_can_be_copied_and_run(
 
     wait_until(lambda: bool(last()), what="an entry of the audit")
     audited = f"/audit/{last()[0]}"
-    for path, _, entry in entries(api):
+    for path, method, entry in entries(api):
+        if (path, method) == ("/join", "post"):
+            continue  # what an agent has sealed nobody writes by hand
         # It has expired: so it can be retried, and deleted.
         job = fleet.admin.get("/node/_any/load?expires=0s").headers["Location"]
         # It never ends: its head will do.
