@@ -199,18 +199,6 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/version", "GET", "/version", 200, NOBODY),
 ]
 STEERED_ELSEWHERE = {
-    *((path, "post", status) for path, _ in WAITING_NODES for status in ("200", "500")),
-    *((path, method.lower(), "500") for path, method in INVITES),
-    *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),
-    *((path, "get", "500") for path in AUDIT),
-    (ENTRY_PATH, "get", "200"),
-    ("/join", "get", "200"),
-    *(("/join", "post", status) for status in ("200", "403", "500")),
-    *(
-        (path, method.lower(), status)
-        for path, method, _ in DECIDED_NODES
-        for status in ("200", "500")
-    ),
     *(
         (f"{JOB_PATH}/{step}", "post", status)
         for step in JOB_STEPS
@@ -234,3 +222,18 @@ STEERED_ELSEWHERE = {
         for status in ("200", "409", "500")
     ),
 }
+TRIED_ELSEWHERE = STEERED_ELSEWHERE | {
+    *((path, "post", status) for path, _ in WAITING_NODES for status in ("200", "500")),
+    *((path, method.lower(), "500") for path, method in INVITES),
+    *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),
+    *((path, "get", "500") for path in AUDIT),
+    (ENTRY_PATH, "get", "200"),
+    ("/join", "get", "200"),
+    *(("/join", "post", status) for status in ("200", "403", "500")),
+    *(
+        (path, method.lower(), status)
+        for path, method, _ in DECIDED_NODES
+        for status in ("200", "500")
+    ),
+}
+"""With those that the tests of joining, of shutting out and of the audit try."""

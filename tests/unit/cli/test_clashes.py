@@ -24,7 +24,7 @@ _numbers = itertools.count()
 
 @pytest.mark.parametrize(
     ("command", "asked"),
-    [("registry set", ["registry", "--help"]), ("cancel", ["--help"]), ("agent start", ["--help"])],
+    [("registry set", ["registry", "--help"]), ("cancel", ["--help"]), ("up start", ["--help"])],
 )
 def test_a_made_command_with_the_name_of_one_by_hand_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, asked: list[str]
