@@ -22,12 +22,14 @@ from towline.agent.progress import ProgressSender
 from towline.agent.provider import Context, Provider
 from towline.agent.questions import ControllerQuestions
 from towline.agent.reads import Reads
+from towline.agent.renewal import Renewal
 from towline.agent.runner import Runner
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
+from towline.trust.identity import Identity
 from towline.trust.signing import Verifier
 from towline.wire.facts import named
 from towline.wire.subjects import inbox_prefix
@@ -47,6 +49,7 @@ class Agent:
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
         verifier: by which is verified what they send.
+        identity: whose login is renewed; None for a login that is somebody else's care.
         probe_every: seconds between looks at what the node can do.
         gather: looks at the machine; called in a thread.
         fresh_for: seconds; see `towline.agent.asking`.
@@ -64,6 +67,7 @@ class Agent:
         interval: float,
         key: NodeKey,
         verifier: Verifier,
+        identity: Identity | None = None,
         probe_every: float = PROBE_EVERY,
         gather: Callable[[], Gathered] = gather,
         fresh_for: float = FRESH_FOR,
@@ -138,6 +142,9 @@ class Agent:
             "runner": self._runner.run,
             "heartbeats": self._heartbeats.run,
         }
+        if identity is not None:
+            renewal = Renewal(identity, self._questions, clock.now)
+            self._parts["renewal"] = renewal.run
 
     @property
     def refused(self) -> int:

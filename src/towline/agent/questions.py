@@ -1,4 +1,4 @@
-"""What an agent asks controllers: to be registered, for a task anew, about a cooldown."""
+"""What an agent asks controllers: to register it, a task anew, about a cooldown, a new login."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from towline.agent.fields import clean
 from towline.broker.connection import unreachable
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.runtime.pauses import Pauses
+from towline.trust.claims import NotTrusted
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.node import Registration
 from towline.wire.release import Release
-from towline.wire.report import Answer, CooldownQuestion, TaskQuestion
-from towline.wire.subjects import COOLDOWN, REGISTER, TASK, question_subject
+from towline.wire.report import Answer, CooldownQuestion, RenewalQuestion, TaskQuestion
+from towline.wire.subjects import COOLDOWN, REGISTER, RENEW, TASK, question_subject
 
 log = structlog.get_logger()
 
@@ -82,6 +83,18 @@ class ControllerQuestions:
         if answer.error:
             log.warning("no cooldown", job=job_id, reason=answer.error)
         return answer.cooldown
+
+    async def renew(self) -> str:
+        """Return a new login for this node's key, as a JWT.
+
+        Raises:
+            NotTrusted: the controllers give it none.
+            BrokerUnreachable: nobody answers.
+        """
+        answer = await self._insist(RENEW, RenewalQuestion())
+        if not answer.login:
+            raise NotTrusted("The controllers give this node no new login.", answer.error)
+        return answer.login
 
     async def _insist(self, about: str, question: msgspec.Struct) -> Answer:
         """Ask until there is an answer which another attempt wouldn't better.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -25,6 +25,9 @@ from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
 
+if TYPE_CHECKING:
+    from towline.trust.identity import Identity
+
 
 def _machine_id(settings: config.Settings, directory: Path, login: Path | None) -> str:
     """Return the node's machine id: that for which its login is, where that is for one alone."""
@@ -41,14 +44,16 @@ def _machine_id(settings: config.Settings, directory: Path, login: Path | None) 
     )
 
 
-def _with_identity(settings: config.Settings, directory: Path) -> tuple[config.Settings, Any]:
-    """Fill in what a node has that came in by an invite; return its key, too."""
+def _with_identity(
+    settings: config.Settings, directory: Path
+) -> tuple[config.Settings, Any, Identity | None]:
+    """Fill in what a node has that came in by an invite; return its key and identity, too."""
     from towline.runtime import keys
     from towline.trust import identity
 
     found = None if settings.nats_credentials else identity.find(directory)
     if found is None:
-        return settings, keys.node_key(directory)
+        return settings, keys.node_key(directory), None
     filled = msgspec.structs.replace(
         settings,
         nats=settings.nats or ",".join(found.node.brokers),
@@ -58,7 +63,7 @@ def _with_identity(settings: config.Settings, directory: Path) -> tuple[config.S
         hostname=found.node.hostname,
         labels=[f"{key}:{value}" for key, value in found.node.labels.items()],
     )
-    return filled, found.key()
+    return filled, found.key(), found
 
 
 def _join(settings: config.Settings, directory: Path, line: str) -> None:
@@ -102,7 +107,7 @@ def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> N
     lock = state_directory.Lock(directory, "agent")
     if settings.join and not identity.exists(directory):
         _join(settings, directory, settings.join)
-    settings, key = _with_identity(settings, directory)
+    settings, key, found = _with_identity(settings, directory)
     providers = providers_of(settings)
     broker = broker_of(settings)
     machine = _machine_id(settings, directory, broker.credentials)
@@ -119,6 +124,7 @@ def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> N
                 interval=settings.seconds("heartbeat"),
                 key=key,
                 verifier=part_keys.verifier(settings, directory),
+                identity=found,
                 gather=partial(gather, Path(settings.facts)),
             )
             with starting("waiting for the broker") as ready:

@@ -207,7 +207,7 @@ class Controller:
         )
         self.questions = Questions(
             *(nodes, signer, self.presence, self.fleet, self.open, self.indexer),
-            *(self.releases, self.cooldowns, self.budget),
+            *(self.releases, self.cooldowns, self.budget, self.joining),
         )
         self.service = Service(
             *(broker, nodes, self.indexer, self.presence, able),

@@ -167,6 +167,23 @@ class Joining:
             jobs=[key.hex() for key in self._signer.public],
         )
 
+    async def renewed(self, machine: str) -> str:
+        """Return a new login of a node, whose broker login says which it is.
+
+        Raises:
+            Forbidden: it did not come in by an invite, or is not in any more.
+            BrokerUnreachable: this controller does not know yet which nodes there are.
+            InvalidConfiguration: see `login`.
+        """
+        await self._members.until_known()
+        record = self._members.get(machine)
+        if record is None:
+            raise Forbidden("This node did not come in by an invite.")
+        if record.state != ACCEPTED:
+            raise Forbidden(f"This node is not in: it is {record.state}.")
+        log.info("login renewed", machine=machine, hostname=record.hostname)
+        return self.login(record)
+
     def login(self, record: MemberRecord) -> str:
         """Return a new login of a node.
 

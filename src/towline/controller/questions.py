@@ -17,25 +17,35 @@ from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.reports import sender_of
 from towline.controller.jobs.state import JobState
+from towline.controller.joining import Joining
 from towline.controller.presence import Presence
 from towline.controller.rollout.releases import Releases
-from towline.errors import BrokerError
+from towline.errors import BrokerError, Forbidden
 from towline.trust.signing import Signer, answer_to
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.report import Answer
-from towline.wire.subjects import CONTROLLERS, COOLDOWN, QUESTIONS, REGISTER, TASK, machine_of
+from towline.wire.subjects import (
+    CONTROLLERS,
+    COOLDOWN,
+    QUESTIONS,
+    REGISTER,
+    RENEW,
+    TASK,
+    machine_of,
+)
 
 log = structlog.get_logger()
 
 
 class Questions:
-    """Answers what nodes ask: to be registered, for a task anew, about a cooldown.
+    """Answers what nodes ask: to register them, a task anew, about a cooldown, for a new login.
 
     Args:
         nodes: the connection to the nodes' account.
         signer: signs the answers.
         budget: what each node may send.
+        joining: makes logins; None where this controller can make none.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class Questions:
         releases: Releases,
         cooldowns: Cooldowns,
         budget: Budget,
+        joining: Joining | None,
     ) -> None:
         self._nodes = nodes
         self._signer = signer
@@ -59,11 +70,13 @@ class Questions:
         self._releases = releases
         self._cooldowns = cooldowns
         self._budget = budget
+        self._joining = joining
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[str, Callable[[Received], Awaitable[Answer]]] = {
             REGISTER: presence.register,
             TASK: self._task,
             COOLDOWN: self._cooldown,
+            RENEW: self._renew,
         }
         receive = budget.limited(self.receive)
         self.listener = Listener(nodes, QUESTIONS, receive, queue=CONTROLLERS)
@@ -125,6 +138,19 @@ class Questions:
         hostname = state.tasks[machine].hostname
         cooldown = await self._cooldowns.limited(state.job, hostname, question)
         return Answer(time.time(), cooldown=cooldown)
+
+    async def _renew(self, received: Received) -> Answer:
+        """Give a node a new login, for the key that it came in with."""
+        machine = machine_of(received.subject)
+        if self._joining is None:
+            error = "this controller has no keys to make logins with"
+            return Answer(time.time(), error=error, again=True)
+        self._budget.spend(machine, LOOKED_UP)
+        try:
+            login = await self._joining.renewed(machine)
+        except Forbidden as error:
+            return Answer(time.time(), error=error.error)
+        return Answer(time.time(), login=login)
 
     async def _share(self, job_id: str, machine: str) -> JobState | None:
         """Return a job in which a node has its turn, and has not ended; None for any other."""

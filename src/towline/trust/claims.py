@@ -274,6 +274,19 @@ def token_in(text: str) -> str:
     return token.strip()
 
 
+def seed_in(text: str) -> str:
+    """Return the seed in the text of a `.creds` file.
+
+    Raises:
+        NotTrusted: there is none.
+    """
+    _, begun, rest = text.partition(_BEGIN_SEED)
+    seed, ended, _ = rest.partition(_END_SEED)
+    if not begun or not ended:
+        raise NotTrusted("There is no seed of a user.")
+    return seed.strip()
+
+
 def name_in(path: Path) -> str | None:
     """Return whose login a `.creds` file holds; None for a login of another kind, and for none.
 

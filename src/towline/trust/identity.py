@@ -19,6 +19,7 @@ from towline.runtime.keys import NODE_KEY, NodeKey, node_key
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import sync_directory, write_private
 from towline.trust import claims
+from towline.trust.claims import NotTrusted
 from towline.trust.job_keys import JOBS_PUBLIC, WORD
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.fields import MachineId, Name
@@ -96,6 +97,30 @@ class Identity:
         """The certificates that sign the brokers'; None where these encrypt nothing."""
         path = self.directory / CA
         return path if path.exists() else None
+
+    def read_login(self) -> claims.Claims:
+        """Return what the login says, whether or not it has ended.
+
+        Raises:
+            NotTrusted: it is none.
+            OSError: it can't be read.
+        """
+        return claims.read(claims.token_in(self.login.read_text()), claims.User, ended=True)[0]
+
+    def renew(self, jwt: str) -> None:
+        """Put a new login in place of the one that is there, whole: its key stays.
+
+        Raises:
+            NotTrusted: it is for another key or another node than the one that is there.
+            OSError: it can't be written.
+        """
+        text = self.login.read_text()
+        before = claims.read(claims.token_in(text), claims.User, ended=True)[0]
+        # The controllers have said it; whether it has ended the broker decides, by its clock.
+        found = claims.read(jwt, claims.User, ended=True)[0]
+        if (found.sub, found.name) != (before.sub, before.name):
+            raise NotTrusted("The login that was answered is another machine's.")
+        write_private(self.login, claims.credentials(jwt, claims.seed_in(text)))
 
     def key(self) -> NodeKey:
         """Return what is sealed to this node opens; raises `InvalidConfiguration`."""

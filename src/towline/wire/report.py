@@ -6,7 +6,7 @@ import msgspec
 
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead
-from towline.wire.fields import JobId, Moment, Name, Seconds, Text
+from towline.wire.fields import Encoded, JobId, Moment, Name, Seconds, Text
 from towline.wire.release import Release
 
 STORED = "stored"
@@ -65,6 +65,10 @@ class CooldownQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: Seconds | None = None
 
 
+class RenewalQuestion(msgspec.Struct, frozen=True):
+    """A node asks for a new login, on `ask.M.renew`: whose it is the subject says."""
+
+
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to a question.
 
@@ -73,6 +77,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
         release: for a question for a task.
         cooldown: the one that is in force, for a question about one.
         interval: seconds between heartbeats, for a registration.
+        login: a new JWT for the key that the node logs in with, where it asks for one.
         error: why there is no answer.
         again: whether another controller, or the same a moment later, may know one.
         second: whether it is an agent with the identity of another that is here.
@@ -82,6 +87,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     release: Release | None = None
     cooldown: Cooldown | None = None
     interval: Seconds | None = None
+    login: Encoded = ""
     error: Text = ""
     again: bool = False
     second: bool = False

@@ -18,7 +18,7 @@ REPORTS = "report.*"
 REPORTS_AGAIN = "report.*.again"
 HEARTBEATS = "beat.*"
 QUESTIONS = "ask.*.*"
-REGISTER, TASK, COOLDOWN = "register", "task", "cooldown"
+REGISTER, TASK, COOLDOWN, RENEW = "register", "task", "cooldown", "renew"
 """What nodes ask about."""
 
 

@@ -269,6 +269,30 @@ async def test_a_machine_that_was_turned_away_gets_no_login(site: Site, state: s
             await site.join(machine, each)
 
 
+async def test_a_login_is_renewed_for_the_same_key_as_long_as_the_node_is_in(site: Site) -> None:
+    machine, waiting = Machine("web-01"), Machine("web-02")
+    await site.join(machine, await site.invite(ephemeral=3600.0))
+    login, _ = claims.read(await site.joining.renewed(machine.machine), claims.User)
+    assert (login.name, login.sub) == (machine.machine, machine.keys.nkey)
+    assert LASTS_EPHEMERAL - 60 < login.exp - time.time() <= LASTS_EPHEMERAL
+    await site.join(waiting, await site.invite(approve=True))
+    with pytest.raises(Forbidden, match="is pending"):
+        await site.joining.renewed(waiting.machine)
+    with pytest.raises(Forbidden, match="did not come in by an invite"):
+        await site.joining.renewed("by-hand")
+
+
+@pytest.mark.parametrize("state", ["rejected", "revoked", "removed"])
+async def test_a_node_that_was_shut_out_is_renewed_no_login(site: Site, state: str) -> None:
+    machine = Machine()
+    await site.join(machine, await site.invite())
+    await site.members.change(
+        machine.machine, lambda record: msgspec.structs.replace(record, state=state)
+    )
+    with pytest.raises(Forbidden, match=f"it is {state}"):
+        await site.joining.renewed(machine.machine)
+
+
 async def test_who_has_a_node_s_key_for_the_broker_alone_is_answered_nothing(site: Site) -> None:
     machine, thief = Machine(), Machine()
     await site.join(machine, await site.invite())

@@ -6,11 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.testing.cluster import NO_ENGINE
 from tests.testing.command import CommandLine
 from tests.testing.gate import Gate
 from tests.testing.joining import Between
 from tests.testing.own_broker import OwnBroker
-from tests.testing.process import TowlineProcess
+from tests.testing.process import TowlineProcess, wait_until
+from towline.agent.joining import join
 from towline.controller.token_keys import load_keys
 
 
@@ -78,3 +80,35 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Flee
 def between(fleet: Fleet) -> Iterator[Between]:
     with Between(fleet.url) as between:
         yield between
+
+
+def agent(
+    state: Path, gate: Gate, *options: str, env: dict[str, str] | None = None
+) -> TowlineProcess:
+    """Return an agent that has nothing but its state directory, and what is given here."""
+    return TowlineProcess(
+        *("agent", "--engine", NO_ENGINE, *options, "--state"),
+        state,
+        logs=state.parent,
+        name=state.name,
+        env={"TOWLINE_CONFIG": "/dev/null", **gate.env, **(env or {})},
+    )
+
+
+def try_join(between: Between, line: list[str], state: Path) -> None:
+    """Come in as the command does, by way of whoever is between."""
+    state.mkdir(exist_ok=True)
+    join(
+        *(state, f"{between.url} {line[1]}"),
+        hostname=state.name,
+        labels={},
+        show=lambda text: None,
+        retry_every=0.01,
+    )
+
+
+def runs(fleet: Fleet, gate: Gate, hostname: str) -> None:
+    wait_until(lambda: hostname in fleet.ready(), what=f"{hostname} to be here")
+    answer = fleet.admin.post(f"/node/{hostname}/gate/pass", json={"name": hostname})
+    assert answer.json()["results"][0]["status"] == "ok", answer.text
+    assert gate.passed(hostname, hostname) == 1

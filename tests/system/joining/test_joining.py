@@ -11,51 +11,18 @@ import pytest
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
-from tests.system.joining.conftest import Fleet
-from tests.testing.cluster import NO_ENGINE
+from tests.system.joining.conftest import Fleet, agent, runs, try_join
 from tests.testing.command import failed
 from tests.testing.gate import Gate
 from tests.testing.joining import Between
-from tests.testing.process import TowlineProcess, wait_until
-from towline.agent.joining import NotLetIn, join
+from tests.testing.process import wait_until
+from towline.agent.joining import NotLetIn
 from towline.controller.token_keys import load_keys
 from towline.errors import InvalidConfiguration, TowlineError
 from towline.trust import identity, pinned
 from towline.trust.claims import NotTrusted
 
 KEPT = {"node.json", "node.creds", "node.key", "jobs.pub", "ca.pem"}
-
-
-def agent(
-    state: Path, gate: Gate, *options: str, env: dict[str, str] | None = None
-) -> TowlineProcess:
-    """Return an agent that has nothing but its state directory, and what is given here."""
-    return TowlineProcess(
-        *("agent", "--engine", NO_ENGINE, *options, "--state"),
-        state,
-        logs=state.parent,
-        name=state.name,
-        env={"TOWLINE_CONFIG": "/dev/null", **gate.env, **(env or {})},
-    )
-
-
-def try_join(between: Between, line: list[str], state: Path) -> None:
-    """Come in as the command does, by way of whoever is between."""
-    state.mkdir(exist_ok=True)
-    join(
-        *(state, f"{between.url} {line[1]}"),
-        hostname=state.name,
-        labels={},
-        show=lambda text: None,
-        retry_every=0.01,
-    )
-
-
-def runs(fleet: Fleet, gate: Gate, hostname: str) -> None:
-    wait_until(lambda: hostname in fleet.ready(), what=f"{hostname} to be here")
-    answer = fleet.admin.post(f"/node/{hostname}/gate/pass", json={"name": hostname})
-    assert answer.json()["results"][0]["status"] == "ok", answer.text
-    assert gate.passed(hostname, hostname) == 1
 
 
 def test_a_machine_that_came_in_by_the_line_runs_what_it_is_sent_with_no_other_setting(

@@ -1,0 +1,55 @@
+"""Logins that are renewed, before they end and after."""
+
+import stat
+import time
+from pathlib import Path
+
+from tests.system.joining.conftest import Fleet, agent, runs, try_join
+from tests.testing.gate import Gate
+from tests.testing.joining import Between
+from tests.testing.process import wait_until
+from towline.trust import claims, identity
+from towline.trust.identity import Identity
+from towline.trust.keys import NODES_SIGNING, Trust
+
+DAY = 86400.0
+
+
+def came_in(fleet: Fleet, between: Between, state: Path, *, begun: float, ends: float) -> Identity:
+    """Return a node that came in, with a login that began and ends so many seconds from now."""
+    try_join(between, fleet.invite(), state)
+    between.received.clear()
+    found = Identity(state / identity.DIRECTORY)
+    before, user = claims.read(claims.token_in(found.login.read_text()), claims.User)
+    now = time.time()
+    jwt = claims.sign(
+        claims.User(issuer_account=user.issuer_account),
+        by=Trust(fleet.state / "trust").read(NODES_SIGNING),
+        about=before.sub,
+        name=before.name,
+        iat=int(now + begun),
+        exp=int(now + ends),
+    )
+    found.renew(jwt)
+    return found
+
+
+def lasts(found: Identity) -> float:
+    """Return for how many seconds a node's login is good."""
+    return found.read_login().exp - time.time()
+
+
+def test_a_login_is_renewed_over_the_broker_and_the_node_works_on_when_the_old_one_ends(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    state = tmp_path / "renewed"
+    found = came_in(fleet, between, state, begun=-60, ends=5)
+    with agent(state, gate) as process:
+        process.wait_for(lambda: lasts(found) > 29 * DAY)
+        assert stat.S_IMODE(found.login.stat().st_mode) == 0o600
+        runs(fleet, gate, "renewed")
+        process.wait_for(lambda: process.stderr.count("broker connected") == 2)
+        wait_until(lambda: "renewed" in fleet.ready(), what="the node to be here")
+        answer = fleet.admin.post("/node/renewed/gate/pass", json={"name": "later"})
+        assert answer.json()["results"][0]["status"] == "ok", answer.text
+    assert between.received == []
