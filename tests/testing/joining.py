@@ -20,7 +20,7 @@ from towline.controller.joining import Joining
 from towline.controller.members import Members
 from towline.trust.identity import Keys
 from towline.trust.joining import fingerprint_of, machine_of, open_answer, seal_request
-from towline.wire.joining import JoinAnswer, JoinRequest, Sealed, Statement
+from towline.wire.joining import JoinAnswer, JoinRequest, RenewalRequest, Sealed, Statement
 from towline.wire.member import PENDING, MemberRecord
 
 
@@ -56,6 +56,11 @@ class Machine:
         """Return its request to come in by an invite; "" for none."""
         _, id, secret, _ = token.split(".") if token else ("", "", "", "")
         request = JoinRequest(self.keys.nkey, id, secret, hostname, self.name, dict(labels or {}))
+        return seal_request(request, self.keys.seed, self.keys.private, to)
+
+    def renewal(self, to: PublicKey, *, age: float = 0.0, machine: str = "") -> Sealed:
+        """Return its request for a new login, as old as that; `machine` is whose, if not its."""
+        request = RenewalRequest(self.keys.nkey, machine or self.machine, time.time() - age)
         return seal_request(request, self.keys.seed, self.keys.private, to)
 
     def read(self, answer: Sealed, request: Sealed, sender: PublicKey) -> JoinAnswer:

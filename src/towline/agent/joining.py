@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import msgspec
+from nacl.public import PublicKey
 
 from towline.errors import InvalidConfiguration, TowlineError
 from towline.trust import claims, identity, pinned
@@ -23,7 +24,7 @@ from towline.trust.identity import Identity, Keys
 from towline.trust.joining import fingerprint, machine_of, open_answer, seal_request
 from towline.wire import joining
 from towline.wire.decoding import Unreadable
-from towline.wire.joining import JoinAnswer, JoinRequest, Sealed
+from towline.wire.joining import JoinAnswer, JoinRequest, RenewalRequest, Sealed
 
 ASK_EVERY = 5.0
 """Seconds between questions whether somebody has let this machine in."""
@@ -31,6 +32,8 @@ RETRY_EVERY = 1.0
 ATTEMPTS = 5
 """Attempts at a request that nobody answers, and seconds between them."""
 ANSWER_WITHIN = 30.0
+RENEWED_WITHIN = 5.0
+"""Seconds for an answer: somebody waits at the one, an agent that is to stop at the other."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -100,7 +103,7 @@ def join(
         )
     # The bundle's signature and the boxes vouch for what comes, whoever the connection is with.
     with httpx.Client(base_url=invite.url, verify=False, timeout=ANSWER_WITHIN) as client:
-        fleet = pinned.read(_asked(client, "GET", None, retry_every), invite.pin)
+        fleet = pinned.read(_asked(client, "GET", "/join", None, ATTEMPTS, retry_every), invite.pin)
         keys = Keys()
         request = JoinRequest(
             keys.nkey,
@@ -113,11 +116,8 @@ def join(
         sealed = seal_request(request, keys.seed, keys.private, fleet)
         waits = False
         while True:
-            data = _asked(client, "POST", sealed, retry_every)
-            try:
-                answer = open_answer(joining.sealed.decode(data), sealed, keys.private, fleet)
-            except Unreadable as error:
-                raise NotTrusted("The answer is not the fleet's.", str(error)) from error
+            data = _asked(client, "POST", "/join", sealed, ATTEMPTS, retry_every)
+            answer = _opened(data, sealed, keys, fleet)
             if answer.state == "accepted":
                 break
             if not waits:
@@ -141,19 +141,55 @@ def _check(answer: JoinAnswer, keys: Keys) -> None:
         raise NotTrusted("The answer names no brokers, or no keys of controllers.")
 
 
-def _asked(client: httpx.Client, method: str, body: Sealed | None, retry_every: float) -> bytes:
-    """Return what is answered at /join.
+def renew(found: Identity) -> str:
+    """Return a new login for a node whose own has ended, from the controller it came in at.
+
+    It is asked once.
+
+    Raises:
+        NotTrusted: what answers there is not the fleet that this node is of.
+        NotLetIn: the fleet gives it none, or nobody answers.
+        InvalidConfiguration: a key of the identity can't be read.
+        OSError: the login can't be read.
+    """
+    keys, node = found.keys(), found.node
+    with httpx.Client(base_url=node.controller, verify=False, timeout=RENEWED_WITHIN) as client:
+        fleet = pinned.read(_asked(client, "GET", "/join", None), node.pin)
+        request = RenewalRequest(keys.nkey, node.machine, time.time())
+        sealed = seal_request(request, keys.seed, keys.private, fleet)
+        answer = _opened(_asked(client, "POST", "/agent/renew", sealed), sealed, keys, fleet)
+    _check(answer, keys)
+    return answer.jwt
+
+
+def _opened(data: bytes, request: Sealed, keys: Keys, fleet: PublicKey) -> JoinAnswer:
+    """Return the answer to a request; raises `NotTrusted`."""
+    try:
+        return open_answer(joining.sealed.decode(data), request, keys.private, fleet)
+    except Unreadable as error:
+        raise NotTrusted("The answer is not the fleet's.", str(error)) from error
+
+
+def _asked(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    body: Sealed | None,
+    attempts: int = 1,
+    retry_every: float = RETRY_EVERY,
+) -> bytes:
+    """Return what is answered at a path.
 
     Raises:
         NotLetIn: an error is answered, or nothing after some attempts.
     """
     content = None if body is None else msgspec.json.encode(body)
     headers = {} if body is None else {"Content-Type": "application/json"}
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         if attempt:
             time.sleep(retry_every)
         try:
-            with client.stream(method, "/join", content=content, headers=headers) as response:
+            with client.stream(method, path, content=content, headers=headers) as response:
                 data = b""
                 for part in response.iter_bytes():
                     data += part

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from towline.agent.questions import ControllerQuestions
-from towline.errors import TowlineError
+from towline.errors import BrokerUnreachable, TowlineError
 from towline.runtime.pauses import Pauses
 from towline.trust.identity import Identity
 
@@ -24,8 +24,9 @@ LONGEST_PAUSE = 300.0
 class Renewal:
     """Has the login renewed once half of its time is over, and again for as long as that fails.
 
-    The connection that there is goes on. The one after it, which comes when the broker ends the
-    old login at the latest, reads the new one.
+    It is asked for over the broker; where that is out of reach and the login has ended, at the
+    controller's URL by which the node came in. The connection that there is goes on. The one after
+    it, which comes when the broker ends the old login at the latest, reads the new one.
 
     Args:
         now: seconds since 1970.
@@ -70,6 +71,15 @@ class Renewal:
         return (login.iat + login.exp) / 2 - self._now()
 
     async def _renew(self) -> None:
-        jwt = await self._questions.renew()
+        try:
+            jwt = await self._questions.renew()
+        except BrokerUnreachable as error:
+            if self._identity.read_login().exp > self._now():
+                raise
+            log.info("login has ended", reason=error.details)
+            # What speaks HTTP takes memory that a node with a good login doesn't need.
+            from towline.agent.joining import renew
+
+            jwt = await asyncio.to_thread(renew, self._identity)
         await asyncio.to_thread(self._identity.renew, jwt)
         log.info("login renewed")

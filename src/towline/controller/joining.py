@@ -14,7 +14,13 @@ from towline.controller.invites import Invite, Invites, digest_of, new_secret, t
 from towline.controller.members import Members
 from towline.errors import Conflict, Forbidden, InvalidRequest
 from towline.trust import keys
-from towline.trust.joining import fingerprint_of, machine_of, open_request, seal_answer
+from towline.trust.joining import (
+    fingerprint_of,
+    machine_of,
+    open_renewal,
+    open_request,
+    seal_answer,
+)
 from towline.trust.keys import Trust
 from towline.trust.pinned import pin_of
 from towline.trust.signing import Signer
@@ -29,6 +35,8 @@ log = structlog.get_logger()
 LASTS = 30 * 86400.0
 LASTS_EPHEMERAL = 86400.0
 """Seconds for which a node's login lasts, and one's that is removed when it is away."""
+FRESH_FOR = 60.0
+"""Seconds by which the time in a request for a new login may differ from this machine's."""
 
 
 class Joining:
@@ -107,6 +115,32 @@ class Joining:
         if record is None:
             record = await self._admit(request, machine, public_key)
         return seal_answer(self._answer(record, public_key), sealed, self._key)
+
+    async def renew(self, sealed: Sealed) -> Sealed:
+        """Return the answer to a node whose login has ended: what `join` answers one that is in.
+
+        Raises:
+            InvalidRequest: it can't be read, was altered, or is not of this minute.
+            Forbidden: it is no node, or was shut out.
+            BrokerUnreachable: this controller does not know yet which nodes there are.
+        """
+        try:
+            request = open_renewal(sealed, self._key)
+        except Unreadable as error:
+            raise InvalidRequest.because("The request can't be read", error) from error
+        if abs(time.time() - request.time) > FRESH_FOR:
+            raise InvalidRequest(
+                "The request is not of this minute, by the controller's clock.",
+                "Set this machine's clock",
+            )
+        await self._members.until_known()
+        record = self._members.get(request.machine)
+        if record is None or record.nkey != request.nkey or record.state == PENDING:
+            raise Forbidden("This machine is no node of this fleet.", "Let it come in by an invite")
+        public_key = base64.b64encode(bytes.fromhex(sealed.key)).decode()
+        answer = self._answer(record, public_key)
+        log.info("ended login renewed", machine=record.machine, hostname=record.hostname)
+        return seal_answer(answer, sealed, self._key)
 
     async def _admit(self, request: JoinRequest, machine: str, public_key: str) -> MemberRecord:
         if not request.invite:

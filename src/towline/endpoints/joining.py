@@ -99,6 +99,23 @@ async def join(
     return await _joining(context).join(Sealed(key, box))
 
 
+@endpoint("agent.renew", "POST /agent/renew", open=True, errors=(400, 403, 409, 500), command=None)
+async def renew(
+    context: Context,
+    *,
+    key: Annotated[Key, Meta(description="The node's X25519 key.")],
+    box: Annotated[
+        str, Meta(max_length=64 * 1024, description="Its request, sealed to the fleet's key.")
+    ],
+) -> Sealed:
+    """Give a node a new login that was away until its own had ended.
+
+    Its agent asks by itself. The request is sealed as that of `POST /join`, and not older than a
+    minute.
+    """
+    return await _joining(context).renew(Sealed(key, box))
+
+
 @endpoint(
     "invite.create", "POST /invite", permission=WRITES, success=(201,), errors=(409,), command=None
 )

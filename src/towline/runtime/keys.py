@@ -102,6 +102,11 @@ class NodeKey:
         self._private = PrivateKey(private)
 
     @property
+    def private(self) -> PrivateKey:
+        """The private half."""
+        return self._private
+
+    @property
     def public(self) -> str:
         """The public half, as base64."""
         return base64.b64encode(bytes(self._private.public_key)).decode()

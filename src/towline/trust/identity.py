@@ -59,12 +59,15 @@ class Keys:
         nkey: the public half.
         private: opens what is sealed to this machine.
         public_key: the public half, as base64.
+
+    Args:
+        seed, private: those that there are; None for new ones.
     """
 
-    def __init__(self) -> None:
-        self.seed = claims.make_seed(claims.USER)
+    def __init__(self, seed: str | None = None, private: PrivateKey | None = None) -> None:
+        self.seed = seed or claims.make_seed(claims.USER)
         self.nkey = claims.public_key(self.seed)
-        self.private = PrivateKey(secrets.token_bytes(32))
+        self.private = private or PrivateKey(secrets.token_bytes(32))
         self.public_key = NodeKey(bytes(self.private)).public
 
 
@@ -106,6 +109,16 @@ class Identity:
             OSError: it can't be read.
         """
         return claims.read(claims.token_in(self.login.read_text()), claims.User, ended=True)[0]
+
+    def keys(self) -> Keys:
+        """Return the keys that the machine came in with.
+
+        Raises:
+            NotTrusted: the login has none.
+            InvalidConfiguration: the other one can't be read.
+            OSError: the login can't be read.
+        """
+        return Keys(claims.seed_in(self.login.read_text()), self.key().private)
 
     def renew(self, jwt: str) -> None:
         """Put a new login in place of the one that is there, whole: its key stays.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TypeVar
 
 import msgspec
 from nacl.exceptions import CryptoError
@@ -17,11 +18,14 @@ from nacl.public import Box, PrivateKey, PublicKey
 
 from towline.trust import claims
 from towline.wire import joining
-from towline.wire.decoding import Unreadable
-from towline.wire.joining import JoinAnswer, JoinRequest, Sealed, Signed
+from towline.wire.decoding import Decoder, Unreadable
+from towline.wire.joining import JoinAnswer, JoinRequest, RenewalRequest, Sealed, Signed
 from towline.wire.member import MemberRecord
 
-REQUEST, ANSWER, KEYS = b"towline-join-1\0", b"towline-joined-1\0", b"towline-keys-1\0"
+T = TypeVar("T", JoinRequest, RenewalRequest)
+
+REQUEST, RENEWAL = b"towline-join-1\0", b"towline-renew-1\0"
+ANSWER, KEYS = b"towline-joined-1\0", b"towline-keys-1\0"
 """What is in a box, or signed, or hashed, says what it is for, with the version of that."""
 
 
@@ -45,7 +49,9 @@ def fingerprint_of(record: MemberRecord) -> str:
     return fingerprint(record.nkey, record.public_key)
 
 
-def seal_request(request: JoinRequest, seed: str, key: PrivateKey, to: PublicKey) -> Sealed:
+def seal_request(
+    request: JoinRequest | RenewalRequest, seed: str, key: PrivateKey, to: PublicKey
+) -> Sealed:
     """Return a request as it is sent.
 
     Args:
@@ -53,14 +59,15 @@ def seal_request(request: JoinRequest, seed: str, key: PrivateKey, to: PublicKey
         key: the machine's.
         to: the fleet's.
     """
+    purpose = REQUEST if isinstance(request, JoinRequest) else RENEWAL
     body = msgspec.json.encode(request)
-    signature = claims.sign_bytes(seed, _for(key.public_key, to) + body).hex()
-    message = REQUEST + msgspec.json.encode(Signed(msgspec.Raw(body), signature))
+    signature = claims.sign_bytes(seed, _signed_for(purpose, key.public_key, to) + body).hex()
+    message = purpose + msgspec.json.encode(Signed(msgspec.Raw(body), signature))
     return Sealed(bytes(key.public_key).hex(), _seal(message, key, to))
 
 
 def open_request(found: Sealed, key: PrivateKey) -> JoinRequest:
-    """Return a request that was sent to a controller.
+    """Return the request of a machine that wants to come in, as it was sent to a controller.
 
     Args:
         key: the fleet's.
@@ -68,12 +75,21 @@ def open_request(found: Sealed, key: PrivateKey) -> JoinRequest:
     Raises:
         Unreadable: it is not for this key, was altered, or is not signed by the key that it names.
     """
+    return _open_request(found, key, REQUEST, joining.join_request)
+
+
+def open_renewal(found: Sealed, key: PrivateKey) -> RenewalRequest:
+    """Return the request of a node whose login has ended; as `open_request`."""
+    return _open_request(found, key, RENEWAL, joining.renewal_request)
+
+
+def _open_request(found: Sealed, key: PrivateKey, purpose: bytes, decoder: Decoder[T]) -> T:
     sender = PublicKey(bytes.fromhex(found.key))
-    signed = joining.signed.decode(_open(found.box, key, sender, REQUEST))
+    signed = joining.signed.decode(_open(found.box, key, sender, purpose))
     body = bytes(signed.body)
-    request = joining.join_request.decode(body)
-    purpose = _for(sender, key.public_key)
-    if not claims.has_signed(request.nkey, purpose + body, bytes.fromhex(signed.signature)):
+    request = decoder.decode(body)
+    data = _signed_for(purpose, sender, key.public_key) + body
+    if not claims.has_signed(request.nkey, data, bytes.fromhex(signed.signature)):
         raise Unreadable("it is not signed by the key that it names")
     return request
 
@@ -100,8 +116,8 @@ def open_answer(found: Sealed, request: Sealed, key: PrivateKey, sender: PublicK
     return joining.join_answer.decode(_open(found.box, key, sender, ANSWER + _digest(request)))
 
 
-def _for(machine: PublicKey, fleet: PublicKey) -> bytes:
-    return REQUEST + bytes(machine) + bytes(fleet)
+def _signed_for(purpose: bytes, machine: PublicKey, fleet: PublicKey) -> bytes:
+    return purpose + bytes(machine) + bytes(fleet)
 
 
 def _digest(request: Sealed) -> bytes:

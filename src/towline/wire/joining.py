@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from towline.wire.decoding import Decoder
-from towline.wire.fields import Encoded, MachineId, Name, Signature, Text
+from towline.wire.fields import Encoded, MachineId, Moment, Name, Signature, Text
 from towline.wire.member import Nkey
 
 LARGEST = 64 * 1024
@@ -55,7 +55,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a machine sends to come in, and for a new login later on.
+    """What a machine sends to come in.
 
     Attributes:
         nkey: what it will log in with at the broker, the public half.
@@ -73,11 +73,24 @@ class JoinRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[Name, Name] = {}
 
 
+class RenewalRequest(msgspec.Struct, frozen=True):
+    """What a node sends whose login has ended.
+
+    Attributes:
+        nkey: what it logs in with at the broker, the public half.
+        time: when it asks, by its clock.
+    """
+
+    nkey: Nkey
+    machine: MachineId
+    time: Moment
+
+
 class Signed(msgspec.Struct, frozen=True):
     """A request, and the proof that its sender has the key that it names.
 
     Attributes:
-        body: a `JoinRequest`, byte by byte.
+        body: a `JoinRequest`, or a `RenewalRequest`, byte by byte.
     """
 
     body: msgspec.Raw
@@ -112,4 +125,5 @@ statement = Decoder(Statement, largest=LARGEST)
 sealed = Decoder(Sealed, largest=LARGEST)
 signed = Decoder(Signed, largest=LARGEST)
 join_request = Decoder(JoinRequest, largest=LARGEST)
+renewal_request = Decoder(RenewalRequest, largest=LARGEST)
 join_answer = Decoder(JoinAnswer, largest=LARGEST)

@@ -291,6 +291,51 @@ async def test_a_node_that_was_shut_out_is_renewed_no_login(site: Site, state: s
     )
     with pytest.raises(Forbidden, match=f"it is {state}"):
         await site.joining.renewed(machine.machine)
+    with pytest.raises(Forbidden, match=f"was {state}"):
+        await site.joining.renew(machine.renewal(site.key))
+
+
+async def test_a_node_whose_login_has_ended_is_given_a_new_one_for_the_same_key(
+    site: Site,
+) -> None:
+    machine = Machine()
+    await site.join(machine, await site.invite())
+    request = machine.renewal(site.key, age=30)
+    answer = machine.read(await site.joining.renew(request), request, site.key)
+    login, _ = claims.read(answer.jwt, claims.User)
+    assert (login.name, login.sub) == (machine.machine, machine.keys.nkey)
+    assert LASTS - 60 < login.exp - time.time() <= LASTS
+
+
+@pytest.mark.parametrize("age", [90, 86400, -90])
+async def test_a_request_for_a_new_login_counts_for_a_minute(site: Site, age: float) -> None:
+    machine = Machine()
+    await site.join(machine, await site.invite())
+    with pytest.raises(InvalidRequest, match="not of this minute"):
+        await site.joining.renew(machine.renewal(site.key, age=age))
+
+
+async def test_nobody_is_given_another_one_s_login(site: Site) -> None:
+    machine, thief, waiting = Machine(), Machine(), Machine("web-02")
+    await site.join(machine, await site.invite())
+    await site.join(waiting, await site.invite(approve=True))
+    for each in (
+        thief.renewal(site.key),
+        thief.renewal(site.key, machine=machine.machine),
+        waiting.renewal(site.key),
+    ):
+        with pytest.raises(Forbidden, match="no node of this fleet"):
+            await site.joining.renew(each)
+    thief.keys.nkey = machine.keys.nkey
+    with pytest.raises(InvalidRequest, match="not signed by the key"):
+        await site.joining.renew(thief.renewal(site.key))
+    thief.keys.seed = machine.keys.seed
+    with pytest.raises(Forbidden, match="another key"):
+        await site.joining.renew(thief.renewal(site.key))
+    with pytest.raises(InvalidRequest, match="something else"):
+        await site.joining.renew(machine.request("", site.key))
+    with pytest.raises(InvalidRequest, match="something else"):
+        await site.joining.join(machine.renewal(site.key))
 
 
 async def test_who_has_a_node_s_key_for_the_broker_alone_is_answered_nothing(site: Site) -> None:

@@ -4,11 +4,15 @@ import stat
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.system.joining.conftest import Fleet, agent, runs, try_join
 from tests.testing.gate import Gate
 from tests.testing.joining import Between
 from tests.testing.process import wait_until
+from towline.agent.joining import NotLetIn, renew
 from towline.trust import claims, identity
+from towline.trust.claims import NotTrusted
 from towline.trust.identity import Identity
 from towline.trust.keys import NODES_SIGNING, Trust
 
@@ -53,3 +57,44 @@ def test_a_login_is_renewed_over_the_broker_and_the_node_works_on_when_the_old_o
         answer = fleet.admin.post("/node/renewed/gate/pass", json={"name": "later"})
         assert answer.json()["results"][0]["status"] == "ok", answer.text
     assert between.received == []
+
+
+def test_a_node_that_was_away_until_its_login_had_ended_comes_back_until_it_is_revoked(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    state = tmp_path / "away"
+    found = came_in(fleet, between, state, begun=-DAY, ends=-5)
+    with agent(state, gate):
+        runs(fleet, gate, "away")
+        assert lasts(found) > 29 * DAY
+        assert [method for method, _ in between.received] == ["GET", "POST"]
+        fleet.admin.post("/agent/away/revoke").raise_for_status()
+    with pytest.raises(NotLetIn, match="was revoked"):
+        renew(found)
+
+
+def test_an_answer_that_was_altered_or_is_another_one_s_renews_nothing(
+    fleet: Fleet, between: Between, tmp_path: Path
+) -> None:
+    found = came_in(fleet, between, tmp_path / "altered", begun=-DAY, ends=-5)
+    answers: list[bytes] = []
+
+    def kept(method: str, body: bytes) -> bytes:
+        answers.append(body)
+        return body
+
+    between.answer = kept
+    login, _ = claims.read(renew(found), claims.User)
+    assert login.sub == found.read_login().sub
+    bundle, answer = answers
+    half = len(answer) // 2
+    altered = answer[:half] + bytes([answer[half] ^ 1]) + answer[half + 1 :]
+    for each in (answer, altered):
+        between.answer = lambda method, body, each=each: each if method == "POST" else body  # type: ignore[misc]
+        with pytest.raises(NotTrusted, match="not the fleet's"):
+            renew(found)
+    between.answer = lambda method, body: bundle.replace(b'"root":"', b'"root":"0')
+    between.received.clear()
+    with pytest.raises(NotTrusted):
+        renew(found)
+    assert [method for method, _ in between.received] == ["GET"]

@@ -175,11 +175,14 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     # This fleet's controller has no keys to let machines in by.
     ("/invite", "POST", "/invite", 409, {"json": {}}),
     ("/join", "GET", "/join", 409, NOBODY),
-    ("/join", "POST", "/join", 409, NOBODY | SEALED),
-    ("/join", "POST", "/join", 400, NOBODY | {"json": {"key": "0"}}),
+    *((path, "POST", path, 409, NOBODY | SEALED) for path in ("/join", "/agent/renew")),
+    *(
+        (path, "POST", path, 400, NOBODY | {"json": {"key": "0"}})
+        for path in ("/join", "/agent/renew")
+    ),
     *(
         (path, "POST", path, status, sent)
-        for path in ("/invite", "/join")
+        for path in ("/invite", "/join", "/agent/renew")
         for status, sent in ((413, LARGE), (415, TEXT))
     ),
     *(
@@ -229,7 +232,11 @@ TRIED_ELSEWHERE = STEERED_ELSEWHERE | {
     *((path, "get", "500") for path in AUDIT),
     (ENTRY_PATH, "get", "200"),
     ("/join", "get", "200"),
-    *(("/join", "post", status) for status in ("200", "403", "500")),
+    *(
+        (path, "post", status)
+        for path in ("/join", "/agent/renew")
+        for status in ("200", "403", "500")
+    ),
     *(
         (path, method.lower(), status)
         for path, method, _ in DECIDED_NODES

@@ -21,7 +21,7 @@ OFFERED: dict[str, AnyEndpoint] = {
 }
 """Everything that can be asked, by name: what comes is in the tests without being named there."""
 OF_NODES = {operation.name for operation in catalog}
-OPEN = {"health.get", "health.ready", "join.bundle", "join.join", "version.get"}
+OPEN = {"agent.renew", "health.get", "health.ready", "join.bundle", "join.join", "version.get"}
 NAMES = {"hostname": "nobody", "id": NO_JOB, "host": "registry.example"}
 """What stands for the placeholders of paths: nothing that is there."""
 VALUES = {"image": "nginx:1", "username": "ann", "password": "s3cret"}

@@ -10,7 +10,14 @@ from nacl.signing import SigningKey
 from tests.testing.joining import Machine
 from towline.trust import claims, pinned
 from towline.trust.claims import NotTrusted
-from towline.trust.joining import machine_of, open_answer, open_request, seal_answer, seal_request
+from towline.trust.joining import (
+    machine_of,
+    open_answer,
+    open_renewal,
+    open_request,
+    seal_answer,
+    seal_request,
+)
 from towline.wire.decoding import Unreadable
 from towline.wire.joining import Bundle, JoinAnswer, JoinRequest, Sealed
 from towline.wire.target import parse_machine_id
@@ -70,6 +77,17 @@ def test_no_byte_of_a_request_can_be_altered() -> None:
     for key in each_byte_altered(sealed.key):
         with pytest.raises(Unreadable):
             open_request(Sealed(key, sealed.box), FLEET)
+
+
+def test_no_byte_of_a_request_for_a_new_login_can_be_altered() -> None:
+    machine = Machine()
+    sealed = machine.renewal(FLEET.public_key)
+    assert open_renewal(sealed, FLEET).machine == machine.machine
+    box = base64.b64decode(sealed.box)
+    for at in range(len(box)):
+        altered = box[:at] + bytes([box[at] ^ 1]) + box[at + 1 :]
+        with pytest.raises(Unreadable):
+            open_renewal(Sealed(sealed.key, base64.b64encode(altered).decode()), FLEET)
 
 
 def test_a_request_names_only_a_key_that_its_sender_has() -> None:
