@@ -103,7 +103,7 @@ async def join(
 async def renew(
     context: Context,
     *,
-    key: Annotated[Key, Meta(description="The node's X25519 key.")],
+    key: Annotated[Key, Meta(description="The node's X25519 key.", examples=["1f" * 32])],
     box: Annotated[
         str, Meta(max_length=64 * 1024, description="Its request, sealed to the fleet's key.")
     ],

@@ -8,4 +8,4 @@ from tests.testing.cluster import Cluster
 
 
 def test_generated_requests_are_answered_as_documented(fleet: Cluster, tmp_path: Path) -> None:
-    assert re.search(r"Tested: +42\b", generated(fleet, tmp_path))
+    assert re.search(r"Tested: +43\b", generated(fleet, tmp_path))

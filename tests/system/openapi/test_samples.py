@@ -20,7 +20,7 @@ def test_every_command_can_be_copied_and_run(
     wait_until(lambda: bool(last()), what="an entry of the audit")
     audited = f"/audit/{last()[0]}"
     for path, method, entry in entries(api):
-        if (path, method) == ("/join", "post"):
+        if (path, method) in (("/join", "post"), ("/agent/renew", "post")):
             continue  # what an agent has sealed nobody writes by hand
         # It has expired: so it can be retried, and deleted.
         job = fleet.admin.get("/node/_any/load?expires=0s").headers["Location"]
