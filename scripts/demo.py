@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 from tests.testing.engine import Engine
 from tests.testing.ports import free_port
-from tests.testing.process import Failed, TowlineProcess
+from tests.testing.process import Failed, TowlineProcess, wait_until
 from tests.testing.registry import Registry, random_layer
 
-NODE = "demo-1"
+NODE, INVITED = "demo-1", "demo-2"
 
 NEXT = """
 All of that is stopped and removed again. Next, on this machine{engine}:
@@ -60,15 +60,30 @@ class Demonstration:
 
     def __init__(self, directory: Path, engine: Engine, parts: ExitStack) -> None:
         self._directory = directory
-        self._state = directory / "state"
+        self._engine = engine
+        self._parts = parts
         self._commands = 0
         listen = f"127.0.0.1:{free_port()}"
+        self._url = f"http://{listen}"
         arguments = ["--listen", listen, "--engine", engine.url, "--hostname", NODE]
         self.towline = self._command("up", *arguments)
         parts.enter_context(self.towline)
         self.towline.wait_for_output(r"\bready\b")
         print(self.towline.stdout.rstrip())
-        self._http = parts.enter_context(httpx.Client(base_url=f"http://{listen}", timeout=120))
+        self._http = parts.enter_context(httpx.Client(base_url=self._url, timeout=120))
+
+    def invite(self, hostname: str) -> None:
+        """Invite a second machine, which is this one with another state, and let it come in."""
+        line = self.run("node", "invite", "--hostname", hostname, "--url", self._url)
+        self.run(*shlex.split(line)[1:], machine="second")
+        agent = self._command("agent", "--engine", self._engine.url, machine="second")
+        self._parts.enter_context(agent)
+        wait_until(lambda: hostname in self._nodes(), what=f"the node {hostname}")
+
+    def _nodes(self) -> str:
+        command = self._made("nodes", "--state", self._directory / "first")
+        command.run()
+        return command.stdout
 
     def request(self, method: str, path: str, token: str, body: dict[str, str]) -> dict[str, Any]:
         """Send a request, print it and its answer, and return the answer's body."""
@@ -89,9 +104,9 @@ class Demonstration:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def run(self, *arguments: str, secret: bool = False) -> str:
+    def run(self, *arguments: str, machine: str = "first", secret: bool = False) -> str:
         """Run a `towline` command, print it and what it says, and return its stdout."""
-        command = self._command(*arguments)
+        command = self._command(*arguments, machine=machine)
         status = command.run(timeout=120)
         if not secret:
             print(command.stdout.rstrip())
@@ -103,16 +118,15 @@ class Demonstration:
         """Return the end of what `towline up` has logged."""
         return self.towline.tail()
 
-    def _command(self, *arguments: str) -> TowlineProcess:
+    def _command(self, *arguments: str, machine: str = "first") -> TowlineProcess:
+        arguments += ("--state", str(self._directory / machine))
+        print(f"\n$ {shlex.join(['towline', *arguments])}", flush=True)
+        return self._made(*arguments)
+
+    def _made(self, *arguments: str | Path) -> TowlineProcess:
         self._commands += 1
-        shown = shlex.join(["towline", *arguments, "--state", str(self._state)])
-        print(f"\n$ {shown}", flush=True)
         return TowlineProcess(
-            *arguments,
-            "--state",
-            self._state,
-            logs=self._directory,
-            name=f"{self._commands}-towline-{arguments[0]}",
+            *arguments, logs=self._directory, name=f"{self._commands}-towline-{arguments[0]}"
         )
 
 
@@ -126,8 +140,10 @@ def show(demo: Demonstration, image: str) -> None:
     pull(demo, token, image, changed=True)
     say("The second finds it there and changes nothing:")
     pull(demo, token, image, changed=False)
-    say("The same from the command line, which finds address and token by itself:")
-    demo.run("pull", image, "--on", NODE)
+    say("A second machine comes in by one line, which is printed for it:")
+    demo.invite(INVITED)
+    say("And the pull on all from the command line, which finds address and token by itself:")
+    demo.run("pull", image, "--on", "_all")
     demo.run("nodes")
 
 
