@@ -59,12 +59,15 @@ def read_line(line: str) -> Invite:
     words = line.split()
     url, token = words[-2:] if len(words) >= 2 else ("", "")
     form, *parts = token.split(".")
-    parsed = urlsplit(url)
     if form != "twl1" or len(parts) != 3 or not all(parts) or not token.isascii():
         raise InvalidConfiguration(
             "This is no invite.", "Copy the whole line that towline node invite printed"
         )
-    if parsed.scheme not in ("http", "https") or not parsed.hostname or "@" in parsed.netloc:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
         raise InvalidConfiguration(
             "The controller's URL is not valid.", "Write https://HOST:PORT, as the invite has it"
         )
