@@ -92,7 +92,11 @@ def _join(settings: config.Settings, directory: Path, line: str) -> None:
 @level_option
 @click.pass_context
 def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> None:
-    """Run an agent, which makes this machine a node."""
+    """Run an agent, which makes this machine a node.
+
+    What a node that came in by an invite is called, and which labels it carries, controllers say:
+    --hostname and --label count then only together with --join, when it comes in.
+    """
     if context.invoked_subcommand is not None:
         return
     flags["labels"] = list(flags["labels"])
@@ -137,7 +141,9 @@ def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> N
 @agent.command()
 @click.argument("url", metavar="URL")
 @click.argument("token", metavar="TOKEN")
-@click.option("--hostname", metavar="NAME", help="What the node is called, in place of its name.")
+@click.option(
+    "--hostname", metavar="NAME", help="What the node is called, in place of the machine's name."
+)
 @click.option(
     "--label",
     "labels",

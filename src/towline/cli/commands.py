@@ -108,7 +108,7 @@ LISTED = (
     Listed("jobs", "List jobs, the newest first.", JOBS),
     Listed(
         "node",
-        "Look at nodes: what is known of one, how busy it is; let machines in.",
+        "Look at nodes, let machines in, and label, rename and shut out nodes.",
         *("towline.cli.invite", NODE, ENDPOINTS),
     ),
     Listed("nodes", "List the nodes.", "towline.cli.nodes"),
@@ -122,7 +122,7 @@ LISTED = (
     Listed("resume", "Give nodes of a paused job their turn again.", ENDPOINTS),
     Listed("retry", "Do a job again where it did not succeed.", JOBS),
     Listed("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
-    Listed("trust", "Make and show the keys that a fleet stands on.", TRUST),
+    Listed("trust", "Make, show, pass on and replace the keys that a fleet stands on.", TRUST),
     Listed("undrain", "Give work to a drained node again.", ENDPOINTS),
     Listed("up", "Run a broker, a controller and an agent on this machine.", "towline.cli.up"),
 )

@@ -18,7 +18,7 @@ from towline.runtime import config
 
 @click.group(cls=Group)
 def node() -> None:
-    """Look at nodes: what is known of one, how busy it is; let machines in."""
+    """Look at nodes, let machines in, and label, rename and shut out nodes."""
 
 
 @with_connection
@@ -39,11 +39,20 @@ def node() -> None:
     help="Labels that a machine itself may choose, such as 'zone:*'. It may be given several "
     "times.",
 )
-@click.option("--expires", metavar="DURATION", help="How long it may be used: 1h unless given.")
-@click.option("--uses", metavar="NUMBER", help="How many machines may use it, or unlimited: 1.")
+@click.option(
+    "--expires", metavar="DURATION", help="How long it may be used, 30d at most; 1h unless given."
+)
+@click.option(
+    "--uses",
+    metavar="NUMBER",
+    help="How many machines may use it, 1000 at most, or unlimited; 1 unless given.",
+)
 @click.option("--approve", is_flag=True, help="Let each machine wait until somebody lets it in.")
 def invite(**values: Any) -> None:
-    """Print the line that makes another machine a node."""
+    """Print the line that makes another machine a node.
+
+    Whoever has the line can come in by it: keep it as a password.
+    """
     from towline.endpoints import joining
 
     where = take_where(values)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def trust() -> None:
-    """Make and show the keys that a fleet stands on."""
+    """Make, show, pass on and replace the keys that a fleet stands on."""
 
 
 def _directory(config_file: str | None, state: str | None) -> Path:
@@ -64,7 +64,8 @@ def status(config_file: str | None, state: str | None) -> None:
 def login(machine_id: str, expires: str | None, config_file: str | None, state: str | None) -> None:
     """Print a new login for a node's agent.
 
-    It is good for that machine id alone.
+    It is good for that machine id alone, and nobody renews it. A node that comes in by an invite
+    needs none.
     """
     from towline.trust import keys
     from towline.units import parse_duration
