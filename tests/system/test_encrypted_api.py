@@ -99,6 +99,10 @@ def test_commands_know_the_ca_by_the_state_directory_or_the_environment(
     given = {"TOWLINE_URL": up.url, "TOWLINE_TOKEN": token, "TOWLINE_CA": str(ca)}
     for towline in (CommandLine(up.state), CommandLine(tmp_path, given)):
         assert "web-01" in towline("node", "show", "web-01").stdout
+        # The controller makes it, and so has it in its list.
+        made = towline("token", "create", "--subject", "made", "--role", "read", "--expires", "1h")
+        assert (made.status, made.stderr) == (0, "")
+    assert towline("token", "list").stdout.count(" made ") == 2
 
 
 def test_commands_that_are_given_no_ca_say_which_they_need(

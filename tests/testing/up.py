@@ -67,13 +67,16 @@ class Up(TowlineProcess):
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, verify=UNENCRYPTED)
 
     def parts(self) -> dict[str, int]:
-        """Return the process ids of its parts, `broker`, `controller` and `agent`."""
+        """Return the process ids of its parts, `broker`, `controller` and `agent`.
+
+        The broker is the server, also where a `towline broker` runs that.
+        """
         found = {}
         for pid in self.survivors():
             arguments = command_of(pid)
             if arguments[:1] and arguments[0].endswith("nats-server"):
                 found["broker"] = pid
-            elif arguments[1:3] == ["-m", "towline"]:
+            elif arguments[1:3] == ["-m", "towline"] and arguments[3] != "broker":
                 found[arguments[3]] = pid
         return found
 

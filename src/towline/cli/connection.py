@@ -94,12 +94,18 @@ def connect(where: Where) -> Client:
             read.
     """
     from towline.cli import local
-    from towline.client import Client
 
     settings = config.load(
         where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
     )
-    url = local.url(settings) if settings.url is None else settings.url
+    return client_of(settings, local.url(settings) if settings.url is None else settings.url)
+
+
+def client_of(settings: config.Settings, url: str) -> Client:
+    """Return a client of the controller at a URL; see `connect`."""
+    from towline.cli import local
+    from towline.client import Client
+
     token = local.token(settings) if settings.token is None else settings.token
     if settings.ca is not None or not url.startswith("https:"):
         return Client(url, token, ca=settings.ca)

@@ -11,7 +11,7 @@ import click
 
 from towline.cli import local
 from towline.cli.command import Group
-from towline.cli.connection import duration
+from towline.cli.connection import client_of, duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
 from towline.cli.terminal import say
@@ -92,7 +92,6 @@ def _asked_for(
     expires: str,
 ) -> str | None:
     """Return a token that a controller has made; None where none is named and none is here."""
-    from towline.client import Client
     from towline.endpoints import tokens
     from towline.errors import ApiError
 
@@ -100,8 +99,7 @@ def _asked_for(
         url = settings.url or local.url(settings)
     except InvalidConfiguration:
         return None
-    token = local.token(settings) if settings.token is None else settings.token
-    with Client(url, token) as client:
+    with client_of(settings, url) as client:
         try:
             made = client.call(
                 tokens.create,
