@@ -18,7 +18,7 @@ from towline.wire.fields import Count, Moment, Name, Seconds, Text
 from towline.wire.member import Nkey
 
 BUCKET = "invites"
-ROOM = 64 * 1024**2
+ROOM = 8 * 1024**2
 """Bytes that invites may take."""
 PREFIX = "twl1"
 """What an invite begins with: its form's version."""

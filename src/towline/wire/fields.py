@@ -33,6 +33,8 @@ Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[!-~]*\
 """Visible ASCII: a hostname, a capability, a kind, a word of the protocol."""
 Encoded: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[!-~]*\Z")]
 """Visible ASCII of any length: what is encrypted, as base64."""
+Login: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[!-~]*\Z")]
+"""A JWT by which a node logs in at the broker."""
 Signature: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 """An ed25519 signature. Hex has one form for it, base64 several that decoders take for the same."""
 Text: TypeAlias = Annotated[

@@ -6,7 +6,7 @@ import msgspec
 
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead
-from towline.wire.fields import Encoded, JobId, Moment, Name, Seconds, Text
+from towline.wire.fields import JobId, Login, Moment, Name, Seconds, Text
 from towline.wire.release import Release
 
 STORED = "stored"
@@ -87,7 +87,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     release: Release | None = None
     cooldown: Cooldown | None = None
     interval: Seconds | None = None
-    login: Encoded = ""
+    login: Login = ""
     error: Text = ""
     again: bool = False
     second: bool = False
