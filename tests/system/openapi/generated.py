@@ -24,7 +24,7 @@ values = ["docker.io", "localhost:5000", "registry.internal"]
 "path.host" = {{ dictionary = "registries", probability = 0.7 }}
 [generation]
 deterministic = true
-max-examples = 20
+max-examples = 12
 [[operations]]
 include-path-regex = "{left_out}"
 enabled = false
