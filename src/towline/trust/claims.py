@@ -267,11 +267,7 @@ def token_in(text: str) -> str:
     Raises:
         NotTrusted: there is none.
     """
-    _, begun, rest = text.partition(_BEGIN_JWT)
-    token, ended, _ = rest.partition(_END_JWT)
-    if not begun or not ended:
-        raise NotTrusted("There is no JWT of a user.")
-    return token.strip()
+    return _between(text, _BEGIN_JWT, _END_JWT, "JWT")
 
 
 def seed_in(text: str) -> str:
@@ -280,11 +276,15 @@ def seed_in(text: str) -> str:
     Raises:
         NotTrusted: there is none.
     """
-    _, begun, rest = text.partition(_BEGIN_SEED)
-    seed, ended, _ = rest.partition(_END_SEED)
+    return _between(text, _BEGIN_SEED, _END_SEED, "seed")
+
+
+def _between(text: str, begin: str, end: str, what: str) -> str:
+    _, begun, rest = text.partition(begin)
+    found, ended, _ = rest.partition(end)
     if not begun or not ended:
-        raise NotTrusted("There is no seed of a user.")
-    return seed.strip()
+        raise NotTrusted(f"There is no {what} of a user.")
+    return found.strip()
 
 
 def name_in(path: Path) -> str | None:
