@@ -14,7 +14,7 @@ from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.errors import Forbidden, NotFound, TowlineError
-from towline.wire.fields import Count, Moment, Name, Seconds, Text
+from towline.wire.fields import Count, Moment, Name, Text
 from towline.wire.member import Nkey
 
 BUCKET = "invites"
@@ -22,8 +22,6 @@ ROOM = 8 * 1024**2
 """Bytes that invites may take."""
 PREFIX = "twl1"
 """What an invite begins with: its form's version."""
-MOST_USES = 1000
-"""Machines that an invite which counts them lets in at most: it names each of them."""
 MOST_KEPT = 1000
 """Invites that there may be at a time."""
 KEPT_FOR = 86400.0
@@ -45,8 +43,6 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
         labels: what the machines carry.
         allowed: patterns of labels that the machines themselves may choose.
         approve: whether somebody has to let each in.
-        ephemeral: seconds for which a machine may be away before it is removed; None for any time.
-        replace: whether a machine takes the name of one that is away and came by this invite.
         withdrawn: since when it lets nobody in; None for one that does.
     """
 
@@ -61,8 +57,6 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[Name, Name] = {}
     allowed: list[Name] = []
     approve: bool = False
-    ephemeral: Seconds | None = None
-    replace: bool = False
     withdrawn: Moment | None = None
 
     @property

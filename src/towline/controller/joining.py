@@ -33,8 +33,7 @@ from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 log = structlog.get_logger()
 
 LASTS = 30 * 86400.0
-LASTS_EPHEMERAL = 86400.0
-"""Seconds for which a node's login lasts, and one's that is removed when it is away."""
+"""Seconds for which a node's login lasts."""
 FRESH_FOR = 60.0
 """Seconds by which the time in a request for a new login may differ from this machine's."""
 
@@ -168,7 +167,6 @@ class Joining:
             changed=now,
             labels=labels,
             allowed=invite.allowed,
-            ephemeral=invite.ephemeral,
         )
         stored = await self._members.add(record)
         log.info(
@@ -224,8 +222,7 @@ class Joining:
         Raises:
             InvalidConfiguration: the key that signs these can't be read any more.
         """
-        lasts = LASTS if record.ephemeral is None else LASTS_EPHEMERAL
-        return self._trust.node_jwt(record.machine, record.nkey, lasts)
+        return self._trust.node_jwt(record.machine, record.nkey, LASTS)
 
 
 def _hostname(invite: Invite, request: JoinRequest) -> str:

@@ -12,7 +12,7 @@ from towline.endpoints.nodes import READS, WRITES
 from towline.errors import Conflict, InvalidRequest
 from towline.signature import Check, Flag, Query
 from towline.units import parse_duration, timestamp
-from towline.wire.joining import Bundle, Key, Sealed
+from towline.wire.joining import LARGEST, MOST_USES, Bundle, Key, Sealed
 from towline.wire.target import Hostname, InvalidTarget, parse_hostname, parse_label
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 UNLIMITED = "unlimited"
 LONGEST_EXPIRY = 30 * 86400.0
 """Seconds: for longer no invite lasts."""
-MOST_USES = 1000
 
 
 def _uses(text: str) -> None:
@@ -40,6 +39,12 @@ Texts: TypeAlias = Annotated[list[str], Meta(max_length=100)]
 Fingerprint: TypeAlias = Annotated[str, Meta(max_length=255)]
 InviteId: TypeAlias = Annotated[
     str, Meta(pattern="^[0-9a-f]{16}$", description="The invite's id."), Flag("INVITE")
+]
+SenderKey: TypeAlias = Annotated[
+    Key, Meta(description="The machine's X25519 key.", examples=["1f" * 32])
+]
+Box: TypeAlias = Annotated[
+    str, Meta(max_length=LARGEST, description="Its request, sealed to the fleet's key.")
 ]
 
 
@@ -86,10 +91,8 @@ async def bundle(context: Context) -> Bundle:
 async def join(
     context: Context,
     *,
-    key: Annotated[Key, Meta(description="The machine's X25519 key.", examples=["1f" * 32])],
-    box: Annotated[
-        str, Meta(max_length=64 * 1024, description="Its request, sealed to the fleet's key.")
-    ],
+    key: SenderKey,
+    box: Box,
 ) -> Sealed:
     """Let a machine in by an invite, which `towline agent join` asks for.
 
@@ -103,10 +106,8 @@ async def join(
 async def renew(
     context: Context,
     *,
-    key: Annotated[Key, Meta(description="The node's X25519 key.", examples=["1f" * 32])],
-    box: Annotated[
-        str, Meta(max_length=64 * 1024, description="Its request, sealed to the fleet's key.")
-    ],
+    key: SenderKey,
+    box: Box,
 ) -> Sealed:
     """Give a node a new login that was away until its own had ended.
 

@@ -15,6 +15,8 @@ from towline.wire.member import Nkey
 
 LARGEST = 64 * 1024
 """Bytes of each of these at most."""
+MOST_USES = 1000
+"""Machines that an invite which counts them lets in at most: it names each of them."""
 Key: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """A public key of 32 bytes. Hex has one form for it."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from towline.wire.fields import MachineId, Moment, Name, Seconds, Text
+from towline.wire.fields import MachineId, Moment, Name, Text
 
 PENDING: Final = "pending"
 ACCEPTED: Final = "accepted"
@@ -33,7 +33,6 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         allowed: patterns of the labels that the node itself may choose, such as `zone:*`.
         invite: the id of the invite that it came by.
         state: `pending` until somebody accepts or rejects it; `removed` for one that is forgotten.
-        ephemeral: seconds for which it may be away before it is removed; None for any time.
         created: when it came, in seconds since 1970.
         by: who made the invite.
         changed, changed_by: when the record became what it is, and by whom.
@@ -51,4 +50,3 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     changed_by: Text = ""
     labels: dict[Name, Name] = {}
     allowed: list[Name] = []
-    ephemeral: Seconds | None = None

@@ -17,7 +17,7 @@ from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
 from towline.controller.invites import Invites
-from towline.controller.joining import LASTS, LASTS_EPHEMERAL, Joining
+from towline.controller.joining import LASTS, Joining
 from towline.controller.members import Members
 from towline.errors import Conflict, Forbidden, InvalidRequest, NotFound, TowlineError
 from towline.trust import claims
@@ -271,10 +271,10 @@ async def test_a_machine_that_was_turned_away_gets_no_login(site: Site, state: s
 
 async def test_a_login_is_renewed_for_the_same_key_as_long_as_the_node_is_in(site: Site) -> None:
     machine, waiting = Machine("web-01"), Machine("web-02")
-    await site.join(machine, await site.invite(ephemeral=3600.0))
+    await site.join(machine, await site.invite())
     login, _ = claims.read(await site.joining.renewed(machine.machine), claims.User)
     assert (login.name, login.sub) == (machine.machine, machine.keys.nkey)
-    assert LASTS_EPHEMERAL - 60 < login.exp - time.time() <= LASTS_EPHEMERAL
+    assert LASTS - 60 < login.exp - time.time() <= LASTS
     await site.join(waiting, await site.invite(approve=True))
     with pytest.raises(Forbidden, match="is pending"):
         await site.joining.renewed(waiting.machine)
@@ -344,12 +344,6 @@ async def test_who_has_a_node_s_key_for_the_broker_alone_is_answered_nothing(sit
     thief.keys.seed, thief.keys.nkey = machine.keys.seed, machine.keys.nkey
     with pytest.raises(Forbidden, match="another key"):
         await site.join(thief, "")
-
-
-async def test_a_node_that_may_not_be_away_for_long_has_a_login_for_a_day(site: Site) -> None:
-    answer = await site.join(Machine(), await site.invite(ephemeral=3600.0))
-    login, _ = claims.read(answer.jwt, claims.User)
-    assert login.exp - time.time() <= LASTS_EPHEMERAL
 
 
 async def test_200_machines_come_in_by_one_invite_at_once_at_two_controllers(
