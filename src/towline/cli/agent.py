@@ -158,18 +158,38 @@ def join(url: str, token: str, config_file: str | None, **flags: Any) -> None:
     """Make this machine a node, by the line that towline node invite has printed.
 
     What it is let in with stands in its state directory then, and towline agent needs nothing else.
+    Where systemd has the unit towline-agent.service that is enabled and started.
     """
-    import shlex
-
     from towline.runtime import state_directory
 
     flags["labels"] = list(flags["labels"])
     settings, directory = start(config_file, "agent", **flags)
     lock = state_directory.Lock(directory, "agent")
     _join(settings, directory, f"{url} {token}")
-    where = "" if flags["state"] is None else f" --state {shlex.quote(str(directory))}"
-    say(f"Start its agent: towline agent{where}")
-    lock.close()
+    lock.close()  # before the agent is started, which takes it
+    say(_started(directory, named=flags["state"] is not None))
+
+
+def _started(directory: Path, *, named: bool) -> str:
+    """Start the agent of a machine that has come in; return how, or how it is to be started.
+
+    Args:
+        named: whether the command was given its state directory.
+
+    Raises:
+        TowlineError: the unit that is there can't be started.
+    """
+    import os
+    import shlex
+
+    from towline.runtime import service_manager, state_directory
+
+    # The machine's unit has the machine's state directory, and is root's to enable.
+    own = os.geteuid() == 0 and directory == state_directory.default_directory().resolve()
+    if own and service_manager.enable(service_manager.AGENT_UNIT):
+        return f"systemd starts its agent, now and with the machine: {service_manager.AGENT_UNIT}"
+    where = f" --state {shlex.quote(str(directory))}" if named else ""
+    return f"Start its agent: towline agent{where}"
 
 
 COMMANDS = (agent,)
