@@ -22,7 +22,8 @@ class Fleet:
     Parameters: `state` is the controller's state directory.
     """
 
-    def __init__(self, url: str, state: Path, home: Path) -> None:
+    def __init__(self, broker: OwnBroker, url: str, state: Path, home: Path) -> None:
+        self.broker = broker
         self.url = url
         self.state = state
         keys = load_keys(state / "token.key", create=False)
@@ -65,7 +66,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Flee
         )
         with process:
             url = process.wait_for_output("answers at (http://[0-9.:]+)")[1]
-            fleet = Fleet(url, state, directory / "home")
+            fleet = Fleet(broker, url, state, directory / "home")
             process.wait_for(
                 lambda: (
                     fleet.admin.get("/join").status_code == 200

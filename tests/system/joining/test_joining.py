@@ -1,5 +1,6 @@
 """Machines that become nodes by one line, and those that are refused."""
 
+import asyncio
 import json
 import shutil
 import stat
@@ -13,13 +14,14 @@ from nacl.signing import SigningKey
 
 from tests.system.joining.conftest import Fleet, agent, runs, try_join
 from tests.testing.command import failed
+from tests.testing.denied import Node, see_denied
 from tests.testing.gate import Gate
 from tests.testing.joining import Between
 from tests.testing.process import wait_until
 from towline.agent.joining import NotLetIn
 from towline.controller.token_keys import load_keys
 from towline.errors import InvalidConfiguration, TowlineError
-from towline.trust import identity, pinned
+from towline.trust import claims, identity, pinned
 from towline.trust.claims import NotTrusted
 
 KEPT = {"node.json", "node.creds", "node.key", "jobs.pub", "ca.pem"}
@@ -302,3 +304,26 @@ def test_whoever_may_only_read_lets_nobody_in(fleet: Fleet) -> None:
     ):
         answer = fleet.admin.request(method, path, json={}, headers=headers)
         assert answer.status_code == 403, answer.text
+
+
+def test_a_node_may_do_nothing_else_at_the_broker_also_once_it_came_in_anew(
+    fleet: Fleet, between: Between, tmp_path: Path
+) -> None:
+    def enrolled(place: str, label: str) -> tuple[str, str]:
+        """Let a machine come in as web-10; return its machine id and its login."""
+        state = tmp_path / place / "web-10"
+        state.parent.mkdir()
+        try_join(between, fleet.invite(labels=[label]), state)
+        login = (state / identity.DIRECTORY / "node.creds").read_text()
+        return claims.read(claims.token_in(login), claims.User)[0].name, login
+
+    async def attack(login: str, node: Node) -> None:
+        async with fleet.broker.raw(login) as raw:
+            await see_denied(raw, node)
+
+    before, login = enrolled("before", "group:web")
+    asyncio.run(attack(login, Node(before, ["web-10", "group.web"])))
+    assert fleet.towline("node", "remove", "web-10").status == 0
+    after, login = enrolled("after", "group:db")
+    assert after != before
+    asyncio.run(attack(login, Node(after, [before, "web-10", "group.web", "group.db"])))

@@ -12,10 +12,10 @@ import pytest
 from tests.testing.answers import refused
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.command import CommandLine
+from tests.testing.denied import Node, see_denied
 from tests.testing.gate import Gate
 from tests.testing.logins import lets_in
 from tests.testing.members import admit
-from tests.testing.nats_protocol import Raw, refusals
 from tests.testing.own_broker import OwnBroker
 from tests.testing.process import wait_until
 
@@ -201,44 +201,33 @@ def test_no_node_is_given_a_name_that_another_has(fleet: Cluster, name: str) -> 
     assert shown(fleet.admin)["web-03"]["hostname"] == "web-03"
 
 
-async def denied(node: Raw, before: str) -> None:
-    """Try whatever a node could wish for that had another name, or other labels."""
-    tried = [
-        f"{subject}"
-        for other in (before, "web-03", "db-01", "group:db", "group.db", "_all", "*", ">")
-        for subject in (f"report.{other}", f"beat.{other}", f"ask.{other}.task", f"task.{other}.x")
-    ]
-    for subject in [*tried, "$SYS.REQ.CLAIMS.UPDATE", "$JS.API.INFO", "$KV.members.x"]:
-        node.publish(subject, b"{}")
-        assert len(refusals(await node.settle())) == 1, subject
-    for number, other in enumerate((before, "web-03", "db-01", "group.db", "*"), 10):
-        for subject in (f"task.{other}.*", f"_INBOX.{other}.>", f"report.{other}"):
-            for queue in ("", "controllers"):
-                node.send(f"SUB {subject} {queue} {number}")
-                assert len(refusals(await node.settle())) == 1, (subject, queue)
-
-
 def test_a_node_that_is_renamed_and_labelled_anew_may_do_no_more_and_no_less(
     fleet: Cluster, gate: Gate
 ) -> None:
+    login = login_of(fleet, "web-04")
     label = {"labels": ["group:db"]}
-    fleet.admin.post("/agent/web-04/label", json=label).raise_for_status()
-    renamed = fleet.admin.post("/agent/web-04/rename", json={"name": "db-01"})
-    assert renamed.raise_for_status().json()["hostname"] == "db-01"
-    everywhere(fleet, lambda client: shown(client)["web-04"]["hostname"] == "db-01", "the name")
+
+    def change() -> None:
+        fleet.admin.post("/agent/web-04/label", json=label).raise_for_status()
+        renamed = fleet.admin.post("/agent/web-04/rename", json={"name": "db-01"})
+        assert renamed.raise_for_status().json()["hostname"] == "db-01"
+        everywhere(fleet, lambda client: shown(client)["web-04"]["hostname"] == "db-01", "the name")
+
+    async def attack() -> None:
+        # What it could wish for that has this name and these labels, or had others.
+        wished = ("web-03", "db-01", "group:db", "group.db", "group.web", BY_HAND, STAYS)
+        node = Node("web-04", wished)
+        async with own(fleet).raw(login) as before:
+            await see_denied(before, node)
+            await asyncio.to_thread(change)
+            await see_denied(before, node)
+            async with own(fleet).raw(login) as after:
+                await see_denied(after, node)
+
+    asyncio.run(attack())
     for client in others(fleet):
         refused(client.get("/node/db-02/gate", params={"name": "x"}), 400)
     # Its agent is the same, with the connection that it had before.
     answer = fleet.admin.post("/node/db-01/gate/pass", json={"name": "renamed"})
     assert answer.json()["results"][0]["status"] == "ok", answer.text
     assert named(fleet.admin.get("/node/group:db/gate", params={"name": "db"})) == {"db-01"}
-
-    async def attack() -> None:
-        async with own(fleet).raw(login_of(fleet, "web-04")) as node:
-            await denied(node, "by-hand")
-            for subject in ("report.web-04", "beat.web-04", "ask.web-04.task"):
-                node.publish(subject, b"")
-            node.send("SUB task.web-04.* 1", "SUB _INBOX.web-04.> 2")
-            assert refusals(await node.settle()) == []
-
-    asyncio.run(attack())
