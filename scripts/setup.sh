@@ -13,10 +13,13 @@ die() {
 
 # install_packages NAME...: install Debian packages without starting or enabling their services.
 install_packages() (
-    local service_policy=/usr/sbin/policy-rc.d unit log
+    local service_policy=/usr/sbin/policy-rc.d unit log waiting
     local -a new_units=()
     [[ $EUID -eq 0 ]] || die "Please install these packages first, or run this as root: $*."
     command -v apt-get >/dev/null || die "Please install what Debian calls: $*."
+    # Of two scripts that run at the same time one waits for the other.
+    exec {waiting}>/var/lock/towline-set-up
+    flock "$waiting"
     echo "Installing $* ..." >&2
     for unit in docker.service docker.socket containerd.service docker-registry.service \
         podman.service podman.socket podman-restart.service podman-auto-update.service \
