@@ -1,4 +1,4 @@
-"""The command that makes an invite, and prints the line that the machine needs."""
+"""The commands about nodes, and the one that makes an invite and prints the machine's line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from towline.cli import local
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.nodes import nodes
 from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
@@ -81,4 +82,5 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+node.add_command(nodes, "list")
 COMMANDS = (node,)

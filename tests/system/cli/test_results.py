@@ -99,6 +99,7 @@ def test_nodes_shows_who_is_there_and_what_does_not_work(towline: CommandLine) -
     assert found[WEB_1]["STATE"] == found[DB_1]["STATE"] == "Ready"
     assert found[WEB_1]["LABELS"] == "group:web.dev"
     assert found[WEB_2]["STATE"].startswith("Ready; docker: cannot connect")
+    assert [row["HOSTNAME"] for row in rows(towline("node", "list").stdout)] == [*found]
 
 
 def test_a_job_is_shown_node_by_node_and_moment_by_moment(
