@@ -28,12 +28,14 @@ from towline.agent.docker.provider import DockerProvider
 from towline.agent.host.facts import gather
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
+from towline.agent.trust_files import TrustFiles
 from towline.broker.settings import Settings
 from towline.controller.token_keys import load_keys
 from towline.runtime import logs
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.runtime.process import run
 from towline.trust.job_keys import load_verifier
+from towline.trust.signing import Verifier
 from towline.units import parse_duration
 from towline.wire.platform import Platform
 from towline.wire.target import parse_label
@@ -136,7 +138,9 @@ def agents(
     extra = os.environ.get("TOWLINE_OPERATIONS", "")
     operations.load_extra([module for module in extra.split(",") if module])
     settings = Settings([url], credentials)
-    verifier = load_verifier(job_keys, named=True)
+
+    def load() -> Verifier:
+        return load_verifier(job_keys, named=True)
 
     async def main() -> None:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -166,7 +170,7 @@ def agents(
                     providers=[HostProvider, docker],
                     interval=interval,
                     key=NodeKey(os.urandom(KEY_BYTES)),
-                    verifier=verifier,
+                    trust=TrustFiles(settings, load),
                     gather=lambda: found,
                     # Thousands of nodes that look at themselves would take all of one machine.
                     probe_every=60.0,

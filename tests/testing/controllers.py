@@ -54,7 +54,7 @@ class Controllers:
         events: of these what was answered with "stored".
         receipt: returns what a report is answered with, None for no answer.
         registrations, heartbeats, progress: what was received.
-        interval: what the answer to a registration names.
+        interval, trusts: what the answer to a registration names.
         tasks: what is answered to questions for tasks, by job id.
         refusal: what a question is answered with for which there is no other answer.
         cooldown: what is answered to questions about one.
@@ -69,6 +69,7 @@ class Controllers:
         self.heartbeats: list[Heartbeat] = []
         self.progress: list[TaskProgress] = []
         self.interval: float | None = None
+        self.trusts = ""
         self.tasks: dict[str, Release] = {}
         self.refusal = Answer(now(), error="there is no such task")
         self.cooldown: Cooldown | None = None
@@ -106,7 +107,7 @@ class Controllers:
     def _answer(self, about: str, subject: str, data: bytes) -> Answer:
         if about == REGISTER:
             self.registrations.append(messages.registration(subject, data))
-            return Answer(now(), interval=self.interval)
+            return Answer(now(), interval=self.interval, trusts=self.trusts)
         if about == TASK:
             release = self.tasks.get(messages.task_question(data).job)
             if release is not None:

@@ -17,7 +17,7 @@ from towline.broker.connection import Connection
 from towline.broker.listener import Received
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
-from towline.trust.signing import answer_to
+from towline.trust.signing import Verifier, answer_to
 
 
 class _Subscription(Subscription):
@@ -113,9 +113,14 @@ class ConnectionDouble(Connection):
             self.controllers.receive(subject, payload)
 
 
-def believed(connection: Connection, machine: str, clock: Clock | None = None) -> Believed:
-    """Return the controllers as the agent of a machine knows them, by the tests' key."""
-    return Believed(connection, machine, clock or Clock(), VERIFIER)
+def believed(
+    connection: Connection,
+    machine: str,
+    clock: Clock | None = None,
+    verifier: Verifier = VERIFIER,
+) -> Believed:
+    """Return the controllers as the agent of a machine knows them, by the tests' key or others."""
+    return Believed(connection, machine, clock or Clock(), verifier)
 
 
 AWAY = BrokerUnreachable("The broker is out of reach.", "a test says so")

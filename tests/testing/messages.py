@@ -15,6 +15,7 @@ from towline.wire.event import COMPLETED, LED, NOBODY, RELEASED, STEP, Event, Le
 from towline.wire.facts import Facts, Interface, Route
 from towline.wire.fields import LONGEST_TEXT
 from towline.wire.job import Job, PlannedNode, new_id
+from towline.wire.joining import Renewal
 from towline.wire.messages import Answered
 from towline.wire.node import Condition, Conditions, Heartbeat, Registration, pack
 from towline.wire.progress import Part, TaskProgress
@@ -112,6 +113,7 @@ REGISTRATION = Registration(
         routes=[Route("0.0.0.0", "192.0.2.254", "eth0", "0.0.0.0", 1, "UG")],
         custom={"rack": "r1", "site": {"floors": [1, None]}},
     ),
+    trusts="aa.bb.cc",
 )
 CONDITION = Condition(NOW, True, "much is in use")
 HEARTBEAT = Heartbeat(
@@ -131,6 +133,8 @@ HEARTBEAT = Heartbeat(
 )
 _FIGURES = {"fetched": 1, "size": 2, "unsized": 3, "rate": 4, "left": 5}
 PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 6, **_FIGURES)
+
+RENEWAL = Renewal("x.y.z", "certificates", ["ab" * 32])
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -160,7 +164,7 @@ def _order(name: str, whole: Order) -> Message:
 MESSAGES = [
     _order("release", RELEASE),
     _order("cancellation", Cancellation(JOB_ID, MACHINE, "ann", NOW, NOW, NOW + 60)),
-    _order("beat now", BeatNow(NOW, 5.0, 2.0)),
+    _order("beat now", BeatNow(NOW, 5.0, 2.0, "aa.bb.cc")),
     _order("refresh", Refresh(JOB_ID, MACHINE, NOW)),
     Message(
         "receipt",
@@ -170,7 +174,7 @@ MESSAGES = [
     Message(
         "answer",
         lambda data: messages.answer(data, MACHINE),
-        Answer(NOW, RELEASE, COOLDOWN, 5.0, "why", again=True),
+        Answer(NOW, RELEASE, COOLDOWN, 5.0, "aa.bb.cc", RENEWAL, "why", again=True),
     ),
     Message("report", lambda data: messages.report(f"report.{MACHINE}", data), END),
     Message("led", lambda data: messages.report(f"report.{MACHINE}", data), FOUND),

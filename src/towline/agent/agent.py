@@ -24,13 +24,13 @@ from towline.agent.questions import ControllerQuestions
 from towline.agent.reads import Reads
 from towline.agent.renewal import Renewal
 from towline.agent.runner import Runner
+from towline.agent.trust_files import TrustFiles
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
 from towline.trust.identity import Identity
-from towline.trust.signing import Verifier
 from towline.wire.facts import named
 from towline.wire.subjects import inbox_prefix
 from towline.wire.target import Label
@@ -48,7 +48,7 @@ class Agent:
         providers: make what brings the node's capabilities.
         interval: seconds between heartbeats, until a controller names others.
         key: the node's, to which controllers seal.
-        verifier: by which is verified what they send.
+        trust: the files that say whom the node trusts.
         identity: whose login is renewed; None for a login that is somebody else's care.
         probe_every: seconds between looks at what the node can do.
         gather: looks at the machine; called in a thread.
@@ -66,7 +66,7 @@ class Agent:
         providers: Sequence[Callable[[Context], Provider]],
         interval: float,
         key: NodeKey,
-        verifier: Verifier,
+        trust: TrustFiles,
         identity: Identity | None = None,
         probe_every: float = PROBE_EVERY,
         gather: Callable[[], Gathered] = gather,
@@ -77,13 +77,15 @@ class Agent:
             f"agent {hostname}",
             self._connection_changed,
             inbox=inbox_prefix(machine),
+            on_refused=self._cut_off,
         )
         self._ledger = ledger
         self._start = secrets.token_hex(8)
         clock = Clock()
         self._controllers = Controllers(
-            self._connection, machine, clock, verifier, fresh_for=fresh_for
+            self._connection, machine, clock, trust.verifier, fresh_for=fresh_for
         )
+        self._controllers.on_unknown_key = self._cut_off
         self._questions = ControllerQuestions(self._controllers, machine)
         context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
@@ -117,6 +119,8 @@ class Agent:
             survey=self._survey,
             running_tasks=lambda: executor.task_count,
             public_key=key.public,
+            trusts=lambda: trust.trusted.hash,
+            told=self._told,
             subscribed=self._subscribed,
             interval=interval,
         )
@@ -141,10 +145,14 @@ class Agent:
             "survey": self._survey.run,
             "runner": self._runner.run,
             "heartbeats": self._heartbeats.run,
+            "trust": trust.run,
         }
+        trust.on_change = self._heartbeats.register_anew
+        self._renewal: Renewal | None = None
+        """None for a node whose files are somebody else's care."""
         if identity is not None:
-            renewal = Renewal(identity, self._questions, clock.now)
-            self._parts["renewal"] = renewal.run
+            self._renewal = Renewal(identity, trust, self._questions, clock.now)
+            self._parts["renewal"] = self._renewal.run
 
     @property
     def refused(self) -> int:
@@ -159,6 +167,14 @@ class Agent:
         if connected:
             self._heartbeats.register_anew()
             self._outbox.send_now()
+
+    def _told(self, trusts: str, spread: float) -> None:
+        if self._renewal is not None:
+            self._renewal.told(trusts, spread)
+
+    def _cut_off(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cut_off()
 
     def _capabilities_changed(self) -> None:
         self._heartbeats.send_now()

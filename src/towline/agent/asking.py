@@ -9,7 +9,7 @@ from towline.broker.clock import Clock
 from towline.broker.connection import Connection, unreachable
 from towline.broker.listener import Received
 from towline.errors import BrokerUnreachable
-from towline.trust.signing import Verifier, answer_to, order_for
+from towline.trust.signing import UnknownKey, Verifier, answer_to, order_for
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.release import Order, Release
@@ -35,6 +35,7 @@ class Controllers:
         refused: how many messages could not be read, or were not believed.
         refusal: why the newest of them was not.
         clock: theirs, as far as signed messages show it.
+        on_unknown_key: called when a message is signed by a key that is not known here.
         clock_doubted: whether an order that they have signed is of another time than that; then
             they are to be asked.
 
@@ -58,6 +59,7 @@ class Controllers:
         self._fresh_for = fresh_for
         self.clock = clock
         self.clock_doubted = False
+        self.on_unknown_key: Callable[[], None] = lambda: None
         self.refused = 0
         self.refusal = ""
 
@@ -65,6 +67,8 @@ class Controllers:
         """Count a message that is not believed."""
         self.refused += 1
         self.refusal = str(error)[:LONGEST_REFUSAL]
+        if isinstance(error, UnknownKey):
+            self.on_unknown_key()
 
     def order(self, received: Received) -> Order:
         """Return what a controller has sent to this node, or to all.

@@ -61,6 +61,8 @@ class Heartbeats:
         survey: what is known of the machine.
         running_tasks: returns how many tasks there are at this moment.
         public_key: what is sealed to it only this node can read.
+        trusts: returns the hash of what the node trusts, and `told` is called with that of what
+            controllers say, and with the seconds over which all nodes spread what they do about it.
         subscribed: returns once the broker sends what is for this node. No heartbeat is sent
             before, since tasks are sent to nodes that have sent one.
         interval: seconds between heartbeats, until a controller names others.
@@ -85,6 +87,8 @@ class Heartbeats:
         survey: Survey,
         running_tasks: Callable[[], int],
         public_key: str,
+        trusts: Callable[[], str] = lambda: "",
+        told: Callable[[str, float], None] = lambda trusts, spread: None,
         subscribed: Callable[[], Awaitable[None]],
         interval: float,
         shortest_pause: float = SHORTEST_PAUSE,
@@ -105,6 +109,8 @@ class Heartbeats:
         self._conditions = Watch()
         self._running_tasks = running_tasks
         self._public_key = public_key
+        self._trusts = trusts
+        self._told = told
         self._subscribed = subscribed
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
@@ -138,6 +144,7 @@ class Heartbeats:
     def asked(self, order: BeatNow) -> None:
         """Send one as a controller asks all nodes to, at a random moment of the time it gives."""
         self._set_interval(order.interval)
+        self._told(order.trusts, order.spread)
         loop = asyncio.get_running_loop()
         moment = loop.time() + random.uniform(0.0, min(order.spread, self._interval))
         if self._asked is not None:
@@ -249,6 +256,7 @@ class Heartbeats:
         self._ledger.use(answer.time)
         if answer.interval is not None:
             self._set_interval(answer.interval)
+        self._told(answer.trusts, 0.0)
         if not self.sent.is_set():
             log.info("agent registered", machine=self._machine, hostname=self._hostname)
 
@@ -277,4 +285,5 @@ class Heartbeats:
             start=self._start,
             after=self._after,
             facts=self._survey.facts,
+            trusts=self._trusts(),
         )

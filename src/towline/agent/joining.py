@@ -24,7 +24,7 @@ from towline.trust.identity import Identity, Keys
 from towline.trust.joining import fingerprint, machine_of, open_answer, seal_request
 from towline.wire import joining
 from towline.wire.decoding import Unreadable
-from towline.wire.joining import JoinAnswer, JoinRequest, RenewalRequest, Sealed
+from towline.wire.joining import JoinAnswer, JoinRequest, Renewal, RenewalRequest, Sealed
 
 ASK_EVERY = 5.0
 """Seconds between questions whether somebody has let this machine in."""
@@ -144,8 +144,11 @@ def _check(answer: JoinAnswer, keys: Keys) -> None:
         raise NotTrusted("The answer names no brokers, or no keys of controllers.")
 
 
-def renew(found: Identity) -> str:
-    """Return a new login for a node whose own has ended, from the controller it came in at.
+def renew(found: Identity) -> Renewal:
+    """Return a new login, and what else is to be trusted, from the controller a node came in at.
+
+    It is for a node that doesn't reach the controllers over the broker any more, or doesn't believe
+    them.
 
     It is asked once.
 
@@ -162,7 +165,7 @@ def renew(found: Identity) -> str:
         sealed = seal_request(request, keys.seed, keys.private, fleet)
         answer = _opened(_asked(client, "POST", "/agent/renew", sealed), sealed, keys, fleet)
     _check(answer, keys)
-    return answer.jwt
+    return answer.renewal
 
 
 def _opened(data: bytes, request: Sealed, keys: Keys, fleet: PublicKey) -> JoinAnswer:

@@ -13,6 +13,7 @@ from towline.runtime.pauses import Pauses
 from towline.trust.claims import NotTrusted
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
+from towline.wire.joining import Renewal
 from towline.wire.node import Registration
 from towline.wire.release import Release
 from towline.wire.report import Answer, CooldownQuestion, RenewalQuestion, TaskQuestion
@@ -84,17 +85,17 @@ class ControllerQuestions:
             log.warning("no cooldown", job=job_id, reason=answer.error)
         return answer.cooldown
 
-    async def renew(self) -> str:
-        """Return a new login for this node's key, as a JWT.
+    async def renew(self) -> Renewal:
+        """Return a new login for this node's key, and what the node is to trust.
 
         Raises:
             NotTrusted: the controllers give it none.
             BrokerUnreachable: nobody answers.
         """
         answer = await self._insist(RENEW, RenewalQuestion())
-        if not answer.login:
+        if answer.renewal is None:
             raise NotTrusted("The controllers give this node no new login.", answer.error)
-        return answer.login
+        return answer.renewal
 
     async def _insist(self, about: str, question: msgspec.Struct) -> Answer:
         """Ask until there is an answer which another attempt wouldn't better.

@@ -1,16 +1,19 @@
-"""A node's login to the broker, which it has renewed long before it ends."""
+"""A node's login to the broker and all that it trusts, renewed long before any of it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import structlog
 
 from towline.agent.questions import ControllerQuestions
+from towline.agent.trust_files import TrustFiles
 from towline.errors import BrokerUnreachable, TowlineError
-from towline.runtime.pauses import Pauses
+from towline.runtime.pauses import Pauses, within
 from towline.trust.identity import Identity
+from towline.wire.joining import Renewal as Renewed
 
 log = structlog.get_logger()
 
@@ -22,13 +25,17 @@ LONGEST_PAUSE = 300.0
 
 
 class Renewal:
-    """Has the login renewed once half of its time is over, and again for as long as that fails.
+    """Has the login renewed once half of its time is over, and with it all that the node trusts.
 
-    It is asked for over the broker; where that is out of reach and the login has ended, at the
-    controller's URL by which the node came in. The connection that there is goes on. The one after
-    it, which comes when the broker ends the old login at the latest, reads the new one.
+    It does so too when controllers say that the node ought to trust something else, and again for
+    as long as it fails. It asks over the broker. Where that is out of reach, and the login has
+    ended or the node is cut off, it asks at the controller's URL by which the node came in.
+
+    The connection that there is goes on. The one after it, which comes when the broker ends the old
+    login at the latest, reads the new one.
 
     Args:
+        files: what the node trusts; they are read again after each renewal.
         now: seconds since 1970.
         look_every, retry_every: seconds; see the constants.
     """
@@ -36,6 +43,7 @@ class Renewal:
     def __init__(
         self,
         identity: Identity,
+        files: TrustFiles,
         questions: ControllerQuestions,
         now: Callable[[], float],
         *,
@@ -43,24 +51,67 @@ class Renewal:
         retry_every: float = RETRY_EVERY,
     ) -> None:
         self._identity = identity
+        self._files = files
         self._questions = questions
         self._now = now
         self._look_every = look_every
         self._retry_every = retry_every
+        self._wanted = ""
+        self._cut_off = False
+        self._needed = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
+
+    def told(self, trusts: str, spread: float = 0.0) -> None:
+        """Take it that controllers say what the node ought to trust.
+
+        Args:
+            trusts: the hash of it; "" where they don't say.
+            spread: seconds over which all nodes spread that they ask.
+        """
+        self._wanted = trusts
+        if self._behind and self._later is None:
+            pause = random.uniform(0.0, spread)
+            self._later = asyncio.get_running_loop().call_later(pause, self._look)
+
+    def cut_off(self) -> None:
+        """Take it that the node can't be reached with what it has.
+
+        The broker refuses its login, or shows a certificate of which it knows nothing, or somebody
+        signs messages with a key that it doesn't know.
+        """
+        self._cut_off = True
+        self._needed.set()
+
+    def _look(self) -> None:
+        self._later = None
+        if self._behind:
+            self._needed.set()
+
+    @property
+    def _behind(self) -> bool:
+        return self._wanted not in ("", self._files.trusted.hash)
 
     async def run(self) -> None:
-        """Keep the login good, for ever."""
+        """Keep the login good, and what the node trusts, for ever."""
         pauses = Pauses(self._retry_every, LONGEST_PAUSE)
         while True:
             left = self._until_due()
-            if left > 0:
-                pauses.reset()
-                await asyncio.sleep(min(left, self._look_every))
+            if left > 0 and not self._needed.is_set():
+                if not await within(min(left, self._look_every), self._needed.wait()):
+                    pauses.reset()
                 continue
             try:
                 await self._renew()
             except (TowlineError, OSError) as error:
                 log.warning("login not renewed", reason=str(error))
+            else:
+                self._cut_off = False
+                self._needed.clear()
+                if self._behind:
+                    # Another controller has answered, which has other keys yet.
+                    self._needed.set()
+                elif self._until_due() > 0:
+                    pauses.reset()
             # Also after a success: by this machine's clock the new one may be old already.
             await pauses.wait()
 
@@ -72,14 +123,19 @@ class Renewal:
 
     async def _renew(self) -> None:
         try:
-            jwt = await self._questions.renew()
+            renewed = await self._questions.renew()
         except BrokerUnreachable as error:
-            if self._identity.read_login().exp > self._now():
-                raise
-            log.info("login has ended", reason=error.details)
-            # What speaks HTTP takes memory that a node with a good login doesn't need.
-            from towline.agent.joining import renew
+            renewed = await self._renewed_by_http(error)
+        await asyncio.to_thread(self._identity.renew, renewed)
+        self._files.read_again()
+        log.info("login renewed", trusts=self._files.trusted.hash)
 
-            jwt = await asyncio.to_thread(renew, self._identity)
-        await asyncio.to_thread(self._identity.renew, jwt)
-        log.info("login renewed")
+    async def _renewed_by_http(self, error: BrokerUnreachable) -> Renewed:
+        ended = self._identity.read_login().exp <= self._now()
+        if not ended and not self._cut_off:
+            raise error
+        log.info("login has ended" if ended else "cut off", reason=error.details)
+        # What speaks HTTP takes memory that a node with a good login doesn't need.
+        from towline.agent.joining import renew
+
+        return await asyncio.to_thread(renew, self._identity)

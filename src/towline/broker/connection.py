@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Self
 
@@ -15,7 +16,7 @@ from nats.aio.msg import Msg
 
 from towline.broker.client import ServerClient
 from towline.broker.settings import Settings, login, without_password
-from towline.errors import BrokerUnreachable, sentence
+from towline.errors import BrokerUnreachable, InvalidConfiguration, sentence
 from towline.runtime.pauses import Pauses, within
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ class Connection:
         name: shown in the server's list of connections.
         inbox: what the subjects begin with on which it is answered, without the last dot.
         on_change: called with True when connected and with False when lost.
+        on_refused: called when the server has refused the login, or its certificate is signed by
+            none that is known.
         ping_interval, connect_timeout, longest_pause, patience: seconds; see the constants.
 
     Raises:
@@ -65,6 +68,7 @@ class Connection:
         on_change: Callable[[bool], None] | None = None,
         *,
         inbox: str = "_INBOX",
+        on_refused: Callable[[], None] = lambda: None,
         ping_interval: float = PING_INTERVAL,
         connect_timeout: float = CONNECT_TIMEOUT,
         longest_pause: float = LONGEST_PAUSE,
@@ -74,11 +78,12 @@ class Connection:
         self._name = name
         self._on_change = on_change
         self._inbox = inbox
+        self._on_refused = on_refused
         self._ping_interval = ping_interval
         self._connect_timeout = connect_timeout
         self._longest_pause = longest_pause
         self._patience = patience
-        self._login = login(settings)
+        login(settings)  # whoever has named what can't be read is told at once
         self._client: ServerClient | None = None
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
@@ -118,7 +123,7 @@ class Connection:
             lost = asyncio.Event()
             try:
                 client = await self._connect(lost)
-            except (OSError, nats.errors.Error) as error:
+            except (OSError, nats.errors.Error, InvalidConfiguration) as error:
                 self.last_error = _reason(error)
                 log.warning(
                     "broker not reachable",
@@ -126,6 +131,8 @@ class Connection:
                     servers=servers,
                     reason=self.last_error,
                 )
+                if _refused(error):
+                    self._on_refused()
             except Exception as error:
                 self.last_error = _reason(error)
                 log.exception("broker not understood", connection=self._name, servers=servers)
@@ -155,6 +162,8 @@ class Connection:
 
     async def _connect(self, lost: asyncio.Event) -> ServerClient:
         client = ServerClient(lost)
+        # Read each time: login and certificates may have been replaced.
+        options = login(self._settings)
 
         async def on_error(error: Exception) -> None:
             self.last_error = _reason(error)
@@ -175,7 +184,7 @@ class Connection:
                     max_outstanding_pings=1,
                     error_cb=on_error,
                     skip_subject_validation=True,
-                    **self._login,
+                    **options,
                 )
             if not client.is_connected:
                 raise nats.errors.Error("nats: the server ended the connection at once")
@@ -373,6 +382,14 @@ def _cancellations() -> int:
 
 def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _refused(error: BaseException) -> bool:
+    """Return whether a server has refused the login, or its certificate is none that is known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    # As the server says it: "Authorization Violation", "User Authentication Expired".
+    return isinstance(error, nats.errors.Error) and "auth" in str(error).lower()
 
 
 def _server(client: Client) -> str:

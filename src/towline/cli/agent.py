@@ -104,6 +104,7 @@ def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> N
     from towline.agent.agent import Agent
     from towline.agent.host.facts import gather
     from towline.agent.ledger import Ledger
+    from towline.agent.trust_files import TrustFiles
     from towline.runtime import state_directory
     from towline.runtime.process import run, starting
     from towline.trust import identity
@@ -127,7 +128,11 @@ def agent(context: click.Context, /, config_file: str | None, **flags: Any) -> N
                 providers=providers,
                 interval=settings.seconds("heartbeat"),
                 key=key,
-                verifier=part_keys.verifier(settings, directory),
+                trust=TrustFiles(
+                    broker,
+                    partial(part_keys.verifier, settings, directory),
+                    part_keys.verified_by(settings, directory),
+                ),
                 identity=found,
                 gather=partial(gather, Path(settings.facts)),
             )

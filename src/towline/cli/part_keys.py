@@ -82,9 +82,16 @@ def verifier(settings: config.Settings, directory: Path) -> Verifier:
     """Return what verifies by the keys of the file named, else the directory's."""
     from towline.trust import job_keys
 
-    if settings.job_keys is None:
-        return job_keys.load_verifier(directory / job_keys.JOBS_PUBLIC, named=False)
-    return job_keys.load_verifier(Path(settings.job_keys), named=True)
+    named = settings.job_keys is not None
+    return job_keys.load_verifier(verified_by(settings, directory), named=named)
+
+
+def verified_by(settings: config.Settings, directory: Path) -> Path:
+    """Return the file with the keys by which an agent verifies what it is sent."""
+    from towline.trust import job_keys
+
+    named = settings.job_keys
+    return directory / job_keys.JOBS_PUBLIC if named is None else Path(named)
 
 
 def account(directory: Path, login: Path | None) -> NodesAccount | None:

@@ -78,6 +78,7 @@ from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
 from towline.trust.keys import Trust
 from towline.trust.signing import Signer, Verifier
+from towline.trust.trusted import Trusted, job_keys
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
 """Seconds for which a controller waits, before it says where it answers, for the nodes' broker, and
@@ -170,7 +171,7 @@ class Controller:
         self.fleet = Fleet()
         self.members = Members(self.jetstream, self.fleet)
         self.invites = Invites(self.jetstream)
-        signer = options.signer
+        self._signer = signer = options.signer
         self.budget = Budget()
         self.joining: Joining | None = None
         """None where no machine can be let in."""
@@ -183,6 +184,7 @@ class Controller:
             *(self.fleet, nodes, self.jetstream, signer),
             budget=self.budget,
             interval=options.heartbeat,
+            trusts=lambda: self.trusted.hash,
             members_known=self.members.known,
         )
         self.open = OpenJobs()
@@ -287,6 +289,13 @@ class Controller:
         self.waits = Waits(options.wait, options.longest_wait)
         self._limits = options.limits
         self.nodes = nodes
+
+    @property
+    def trusted(self) -> Trusted:
+        """What every node ought to trust; of a fleet with no keys of its own that of jobs alone."""
+        if self.joining is not None:
+            return self.joining.trusted
+        return Trusted(jobs=job_keys(self._signer.public))
 
     def application(self) -> ASGIApp:
         """Return the HTTP application."""

@@ -24,8 +24,9 @@ from towline.trust.joining import (
 from towline.trust.keys import Trust
 from towline.trust.pinned import pin_of
 from towline.trust.signing import Signer
+from towline.trust.trusted import Trusted, issuer_of, job_keys
 from towline.wire.decoding import Unreadable
-from towline.wire.joining import JoinAnswer, JoinRequest, Sealed
+from towline.wire.joining import JoinAnswer, JoinRequest, Renewal, Sealed
 from towline.wire.member import ACCEPTED, PENDING, MemberRecord
 from towline.wire.pattern import matches
 from towline.wire.target import InvalidTarget, parse_hostname, parse_label
@@ -65,14 +66,29 @@ class Joining:
         self._trust = trust
         self._key = trust.enrolment()
         self._brokers = list(brokers)
-        encrypted = any(not url.startswith("nats://") for url in brokers)
-        self._ca = trust.read(keys.CA) if encrypted else ""
+        self._encrypted = any(not url.startswith("nats://") for url in brokers)
+        self._ca = self._issuer = ""
+        self.read_again()
         self._signer = signer
         self._members = members
         self._invites = invites
         self._fleet = fleet
         self.bundle = trust.bundle()
         self._pin = pin_of(bytes.fromhex(self.bundle.root))
+
+    def read_again(self) -> None:
+        """Read again what nodes are given beside the keys of the signer.
+
+        Raises:
+            InvalidConfiguration: it can't be read; what was read before goes on to count.
+        """
+        ca, issuer = self._trust.read(keys.CA) if self._encrypted else "", issuer_of(self._trust)
+        self._ca, self._issuer = ca, issuer
+
+    @property
+    def trusted(self) -> Trusted:
+        """What every node ought to trust by now."""
+        return Trusted(self._ca, job_keys(self._signer.public), self._issuer)
 
     async def invite(self, by: str, lasts: float, **given: Any) -> tuple[Invite, str]:
         """Make an invite; return it, and what is given to a machine.
@@ -187,25 +203,23 @@ class Joining:
         shown = fingerprint_of(record)
         if record.state == PENDING:
             return JoinAnswer(PENDING, record.machine, record.hostname, shown, record.labels)
+        renewal = self._renewal(record)
         return JoinAnswer(
             ACCEPTED,
             record.machine,
             record.hostname,
             shown,
             record.labels,
-            jwt=self.login(record),
-            ca=self._ca,
-            brokers=self._brokers,
-            jobs=[key.hex() for key in self._signer.public],
+            *(renewal.jwt, renewal.ca, self._brokers, renewal.jobs),
         )
 
-    async def renewed(self, machine: str) -> str:
-        """Return a new login of a node, whose broker login says which it is.
+    async def renewed(self, machine: str) -> Renewal:
+        """Return a new login of a node, whose broker login says which it is, and what it trusts.
 
         Raises:
             Forbidden: it did not come in by an invite, or is not in any more.
             BrokerUnreachable: this controller does not know yet which nodes there are.
-            InvalidConfiguration: see `login`.
+            InvalidConfiguration: the key that signs logins can't be read any more.
         """
         await self._members.until_known()
         record = self._members.get(machine)
@@ -214,15 +228,11 @@ class Joining:
         if record.state != ACCEPTED:
             raise Forbidden(f"This node is not in: it is {record.state}.")
         log.info("login renewed", machine=machine, hostname=record.hostname)
-        return self.login(record)
+        return self._renewal(record)
 
-    def login(self, record: MemberRecord) -> str:
-        """Return a new login of a node.
-
-        Raises:
-            InvalidConfiguration: the key that signs these can't be read any more.
-        """
-        return self._trust.node_jwt(record.machine, record.nkey, LASTS)
+    def _renewal(self, record: MemberRecord) -> Renewal:
+        jwt = self._trust.node_jwt(record.machine, record.nkey, LASTS)
+        return Renewal(jwt, self._ca, [key.hex() for key in self._signer.public])
 
 
 def _hostname(invite: Invite, request: JoinRequest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -40,6 +41,9 @@ costs it some 0.1 ms."""
 SPREAD_PER_NODE = 1 / 4000
 LONGEST_SPREAD = 2.0
 """Seconds over which nodes spread the heartbeat that all are asked for, for each and at most."""
+RENEWED_PER_SECOND = 500.0
+"""Nodes that have a login renewed a second at most, where all are to trust something else: each
+has two keys sign, and a registration stored."""
 LOOK_EVERY = 0.5
 """Seconds between looks for nodes that send no heartbeats any more."""
 LATE = 5.0
@@ -65,6 +69,7 @@ class Presence:
         signer: signs what is sent.
         budget: what each node may send.
         interval: seconds between heartbeats in a small fleet.
+        trusts: returns the hash of what every node ought to trust.
         members_known: set once it is known which nodes came by an invite; None for no such nodes.
         look_every, late, grace, alive_within: seconds; see the constants.
     """
@@ -78,6 +83,7 @@ class Presence:
         *,
         budget: Budget | None = None,
         interval: float = INTERVAL,
+        trusts: Callable[[], str] = lambda: "",
         members_known: asyncio.Event | None = None,
         look_every: float = LOOK_EVERY,
         late: float = LATE,
@@ -89,6 +95,8 @@ class Presence:
         self._signer = signer
         self._budget = budget or Budget()
         self._interval = interval
+        self._trusts = trusts
+        self._trusts_anew = asyncio.Event()
         self._members_known = members_known
         self._look_every = look_every
         self._late = late
@@ -141,6 +149,10 @@ class Presence:
         async with asyncio.TaskGroup() as group:
             for name, run in parts.items():
                 group.create_task(keep_running(name, run))
+
+    def trust_anew(self) -> None:
+        """Have all nodes told now what they ought to trust: it has become something else."""
+        self._trusts_anew.set()
 
     async def _follow_registrations(self) -> None:
         if self._members_known is not None:
@@ -205,7 +217,7 @@ class Presence:
             except BrokerError as error:
                 return Answer(time.time(), error=f"{error.error} {error.details}", again=True)
             self._fleet.register(registration)
-        return Answer(time.time(), interval=self.interval)
+        return Answer(time.time(), interval=self.interval, trusts=self._trusts())
 
     async def _is_second(self, registration: Registration) -> bool:
         """Return whether another agent with the identity of the one that registers runs.
@@ -262,23 +274,33 @@ class Presence:
             await self._nodes.client()
             await self.heartbeats.ready.wait()
             lost = asyncio.create_task(self._nodes.lost())
+            anew = asyncio.create_task(self._trusts_anew.wait())
             spread = min(LONGEST_SPREAD, self._fleet.registered * SPREAD_PER_NODE)
             settling: asyncio.Task[None] | None = None
             try:
                 while not lost.done():
                     asked = self.interval
-                    order = BeatNow(time.time(), asked, spread)
+                    self._trusts_anew.clear()
+                    order = BeatNow(time.time(), asked, spread, self._trusts())
                     message = self._signer.seal(order, order_for(ALL_NODES, ""))
                     await self._nodes.publish(ALL_NODES, message)
                     self._patient_until = self._fleet.clock.running() + self._grace
                     if settling is None:
                         settling = asyncio.create_task(self._settle(spread))
                     while abs(self.interval - asked) <= asked / 4 and not lost.done():
-                        await asyncio.wait([lost], timeout=asked)
+                        await asyncio.wait(
+                            (lost, anew), timeout=asked, return_when=asyncio.FIRST_COMPLETED
+                        )
+                        if anew.done():
+                            break
                     # Who is here need not send one sooner to learn of another interval.
                     spread = self.interval
+                    if anew.done():
+                        spread = self._fleet.size / RENEWED_PER_SECOND
+                        anew = asyncio.create_task(self._trusts_anew.wait())
             finally:
                 lost.cancel()
+                anew.cancel()
                 if settling is not None:
                     settling.cancel()
 

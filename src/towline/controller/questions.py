@@ -140,17 +140,17 @@ class Questions:
         return Answer(time.time(), cooldown=cooldown)
 
     async def _renew(self, received: Received) -> Answer:
-        """Give a node a new login, for the key that it came in with."""
+        """Give a node a new login, for the key that it came in with, and what it is to trust."""
         machine = machine_of(received.subject)
         if self._joining is None:
             error = "this controller has no keys to make logins with"
             return Answer(time.time(), error=error, again=True)
         self._budget.spend(machine, LOOKED_UP)
         try:
-            login = await self._joining.renewed(machine)
+            renewal = await self._joining.renewed(machine)
         except Forbidden as error:
             return Answer(time.time(), error=error.error)
-        return Answer(time.time(), login=login)
+        return Answer(time.time(), renewal=renewal)
 
     async def _share(self, job_id: str, machine: str) -> JobState | None:
         """Return a job in which a node has its turn, and has not ended; None for any other."""

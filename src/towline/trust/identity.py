@@ -23,7 +23,7 @@ from towline.trust.claims import NotTrusted
 from towline.trust.job_keys import JOBS_PUBLIC, WORD
 from towline.wire.decoding import Decoder, Unreadable
 from towline.wire.fields import MachineId, Name
-from towline.wire.joining import JoinAnswer
+from towline.wire.joining import JoinAnswer, Renewal
 
 DIRECTORY = "identity"
 _DRAFT = ".identity-"
@@ -120,8 +120,11 @@ class Identity:
         """
         return Keys(claims.seed_in(self.login.read_text()), self.key().private)
 
-    def renew(self, jwt: str) -> None:
-        """Put a new login in place of the one that is there, whole: its key stays.
+    def renew(self, renewal: Renewal) -> None:
+        """Put a new login in place of the one that is there, and what else is to be trusted.
+
+        Each file is replaced whole, and the key of the login stays. Whatever ends this half-way
+        leaves files each of which is good by itself: controllers have the node ask once more.
 
         Raises:
             NotTrusted: it is for another key or another node than the one that is there.
@@ -130,10 +133,12 @@ class Identity:
         text = self.login.read_text()
         before = claims.read(claims.token_in(text), claims.User, ended=True)[0]
         # The controllers have said it; whether it has ended the broker decides, by its clock.
-        found = claims.read(jwt, claims.User, ended=True)[0]
+        found = claims.read(renewal.jwt, claims.User, ended=True)[0]
         if (found.sub, found.name) != (before.sub, before.name):
             raise NotTrusted("The login that was answered is another machine's.")
-        write_private(self.login, claims.credentials(jwt, claims.seed_in(text)))
+        texts = _trusted(renewal) | {LOGIN: claims.credentials(renewal.jwt, claims.seed_in(text))}
+        for name, each in texts.items():
+            write_private(self.directory / name, each.rstrip("\n") + "\n")
 
     def key(self) -> NodeKey:
         """Return what is sealed to this node opens; raises `InvalidConfiguration`."""
@@ -165,10 +170,8 @@ def keep(state: Path, keys: Keys, answer: JoinAnswer, brokers: list[str], **wher
         NODE: msgspec.json.encode(node).decode(),
         LOGIN: claims.credentials(answer.jwt, keys.seed),
         NODE_KEY: bytes(keys.private).hex(),
-        JOBS_PUBLIC: "\n".join(f"{WORD} {key}" for key in answer.jobs),
+        **_trusted(answer.renewal),
     }
-    if answer.ca:
-        texts[CA] = answer.ca
     try:
         for left in state.glob(f"{_DRAFT}*"):
             shutil.rmtree(left)
@@ -186,3 +189,13 @@ def keep(state: Path, keys: Keys, answer: JoinAnswer, brokers: list[str], **wher
             f"The node's identity can't be written to {str(state)!r}.", str(error)
         ) from error
     return Identity(state / DIRECTORY)
+
+
+def _trusted(renewal: Renewal) -> dict[str, str]:
+    """Return the texts of the files that say whom a node believes; what is not answered stays."""
+    texts = {}
+    if renewal.jobs:
+        texts[JOBS_PUBLIC] = "\n".join(f"{WORD} {key}" for key in renewal.jobs)
+    if renewal.ca:
+        texts[CA] = renewal.ca
+    return texts

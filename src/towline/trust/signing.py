@@ -68,6 +68,10 @@ def kid_of(public: bytes) -> str:
     return hashlib.blake2b(public, digest_size=KID_BYTES).hexdigest()
 
 
+class UnknownKey(Unreadable):
+    """A message is signed with a key that is none of those which count here."""
+
+
 class Signer:
     """Signs with the first of some keys; the others are older ones, which nodes may still know.
 
@@ -118,6 +122,15 @@ class Verifier:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys: Mapping[str, VerifyKey] = {kid_of(key): VerifyKey(key) for key in keys}
 
+    @property
+    def public(self) -> list[bytes]:
+        """The keys."""
+        return [bytes(key) for key in self._keys.values()]
+
+    def replace(self, other: Verifier) -> None:
+        """Verify by the keys of another one from now on."""
+        self._keys = other._keys
+
     def knows(self, kid: str) -> bool:
         """Return whether a key is one of these."""
         return kid in self._keys
@@ -129,12 +142,13 @@ class Verifier:
             purpose: what it has to be signed for, see `order_for` and `answer_to`.
 
         Raises:
-            Unreadable: it is no envelope, or not signed for this by a key that is known.
+            UnknownKey: it is signed by a key that is not known.
+            Unreadable: it is no envelope, or not signed for this.
         """
         envelope = messages.envelope(data)
         key = self._keys.get(envelope.kid)
         if key is None:
-            raise Unreadable(
+            raise UnknownKey(
                 f"it is signed with the key {envelope.kid or '-'}, and none but "
                 f"{', '.join(self._keys)} counts here"
             )

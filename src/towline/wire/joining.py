@@ -10,7 +10,15 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from towline.wire.decoding import Decoder
-from towline.wire.fields import Encoded, MachineId, Moment, Name, Signature, Text
+from towline.wire.fields import (
+    Encoded,
+    Login,
+    MachineId,
+    Moment,
+    Name,
+    Signature,
+    Text,
+)
 from towline.wire.member import Nkey
 
 LARGEST = 64 * 1024
@@ -99,6 +107,20 @@ class Signed(msgspec.Struct, frozen=True):
     signature: Signature
 
 
+class Renewal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node logs in with and trusts from now on.
+
+    Attributes:
+        jwt: its login to the broker, which its own key belongs to.
+        ca: the certificates that sign the brokers'; "" where the brokers encrypt nothing.
+        jobs: the public keys by which it verifies what controllers send.
+    """
+
+    jwt: Login
+    ca: Text = ""
+    jobs: list[Key] = []
+
+
 class JoinAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a machine is answered.
 
@@ -106,9 +128,8 @@ class JoinAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
         state: whether it is in, or waits for somebody to let it in.
         fingerprint: of its keys, for whoever lets it in.
         jwt: its login to the broker, which its own key belongs to; "" while it waits.
-        ca: the certificates that sign the brokers'; "" where the brokers encrypt nothing.
+        ca, jobs: as in `Renewal`.
         brokers: their URLs.
-        jobs: the public keys by which it verifies what controllers send.
     """
 
     state: Literal["pending", "accepted"]
@@ -116,10 +137,15 @@ class JoinAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     hostname: Name
     fingerprint: Name
     labels: dict[Name, Name] = {}
-    jwt: Encoded = ""
-    ca: str = ""
+    jwt: Login = ""
+    ca: Text = ""
     brokers: list[Name] = []
     jobs: list[Key] = []
+
+    @property
+    def renewal(self) -> Renewal:
+        """What of it a node is given anew when it has come in long ago."""
+        return Renewal(self.jwt, self.ca, self.jobs)
 
 
 bundle = Decoder(Bundle, largest=LARGEST)

@@ -34,6 +34,8 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
         public_key: what is sealed to it only the node can read: X25519, as base64.
         start, after: as in its heartbeats; "" where it doesn't say.
         facts: what the machine is.
+        trusts: what the node trusts, as a hash, see `towline.trust.trusted`; "" where it doesn't
+            say.
     """
 
     machine: MachineId
@@ -47,6 +49,7 @@ class Registration(msgspec.Struct, frozen=True, omit_defaults=True):
     start: Name = ""
     after: Name = ""
     facts: Facts = Facts()
+    trusts: Name = ""
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):

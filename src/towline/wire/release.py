@@ -73,11 +73,14 @@ class BeatNow(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", tag_f
         time: by the controllers' clock.
         interval: from now on so many seconds lie between a node's heartbeats.
         spread: seconds over which the nodes spread the first one.
+        trusts: what every node ought to trust by now, see `towline.trust.trusted`; "" where that is
+            not said.
     """
 
     time: Moment
     interval: Seconds
     spread: Seconds = 0.0
+    trusts: Name = ""
 
 
 class Refresh(msgspec.Struct, frozen=True, omit_defaults=True, tag="progress", tag_field="kind"):

@@ -6,7 +6,8 @@ import msgspec
 
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead
-from towline.wire.fields import JobId, Login, Moment, Name, Seconds, Text
+from towline.wire.fields import JobId, Moment, Name, Seconds, Text
+from towline.wire.joining import Renewal
 from towline.wire.release import Release
 
 STORED = "stored"
@@ -66,7 +67,10 @@ class CooldownQuestion(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RenewalQuestion(msgspec.Struct, frozen=True):
-    """A node asks for a new login, on `ask.M.renew`: whose it is the subject says."""
+    """A node asks for a new login and all that it is to trust, on `ask.M.renew`.
+
+    Which node it is the subject says.
+    """
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,7 +81,8 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
         release: for a question for a task.
         cooldown: the one that is in force, for a question about one.
         interval: seconds between heartbeats, for a registration.
-        login: a new JWT for the key that the node logs in with, where it asks for one.
+        trusts: what the node ought to trust, for a registration; see `towline.trust.trusted`.
+        renewal: a new login, and what else the node is to trust, where it asks for that.
         error: why there is no answer.
         again: whether another controller, or the same a moment later, may know one.
         second: whether it is an agent with the identity of another that is here.
@@ -87,7 +92,8 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     release: Release | None = None
     cooldown: Cooldown | None = None
     interval: Seconds | None = None
-    login: Login = ""
+    trusts: Name = ""
+    renewal: Renewal | None = None
     error: Text = ""
     again: bool = False
     second: bool = False

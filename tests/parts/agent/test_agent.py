@@ -20,6 +20,7 @@ from tests.testing.signing import VERIFIER
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
+from towline.agent.trust_files import TrustFiles
 from towline.broker.settings import Settings
 from towline.operation import NODE, Effect
 from towline.runtime.keys import KEY_BYTES, NodeKey
@@ -85,8 +86,9 @@ async def agent(
 ) -> AsyncIterator[Agent]:
     """An agent that the fleet knows to be here."""
     with Ledger(ledger) as opened:
+        settings = Settings([broker.url], broker.logins.agents)
         made = Agent(
-            Settings([broker.url], broker.logins.agents),
+            settings,
             opened,
             machine=MACHINE,
             hostname="node-1",
@@ -94,7 +96,7 @@ async def agent(
             providers=[HostProvider, *([lambda _: provider] if provider else [])],
             interval=0.2,
             key=NodeKey(os.urandom(KEY_BYTES)),
-            verifier=VERIFIER,
+            trust=TrustFiles(settings, lambda: VERIFIER),
         )
         running = asyncio.create_task(made.run())
         try:

@@ -22,6 +22,7 @@ from towline.controller.members import Members
 from towline.errors import Conflict, Forbidden, InvalidRequest, NotFound, TowlineError
 from towline.trust import claims
 from towline.trust.keys import Trust, create
+from towline.trust.trusted import Trusted
 from towline.wire.joining import JoinAnswer
 from towline.wire.node import Registration
 
@@ -269,10 +270,15 @@ async def test_a_machine_that_was_turned_away_gets_no_login(site: Site, state: s
             await site.join(machine, each)
 
 
-async def test_a_login_is_renewed_for_the_same_key_as_long_as_the_node_is_in(site: Site) -> None:
+async def test_a_login_is_renewed_for_the_same_key_as_long_as_the_node_is_in(
+    site: Site, trust: Trust
+) -> None:
     machine, waiting = Machine("web-01"), Machine("web-02")
     await site.join(machine, await site.invite())
-    login, _ = claims.read(await site.joining.renewed(machine.machine), claims.User)
+    renewal = await site.joining.renewed(machine.machine)
+    assert (renewal.ca, renewal.jobs) == (trust.read("ca.pem"), [SIGNER.public[0].hex()])
+    login, _ = claims.read(renewal.jwt, claims.User)
+    assert site.joining.trusted == Trusted(renewal.ca, frozenset(renewal.jobs), login.iss)
     assert (login.name, login.sub) == (machine.machine, machine.keys.nkey)
     assert LASTS - 60 < login.exp - time.time() <= LASTS
     await site.join(waiting, await site.invite(approve=True))

@@ -20,6 +20,7 @@ from tests.testing.signing import SIGNER, VERIFIER
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
 from towline.agent.ledger import Ledger
+from towline.agent.trust_files import TrustFiles
 from towline.broker.connection import Connection
 from towline.broker.journal import Retention
 from towline.broker.settings import Settings
@@ -127,8 +128,9 @@ class System:
     async def agent(self, **more: Any) -> AsyncIterator[Agent]:
         """Run an agent."""
         with Ledger(self.directory / "ledger.sqlite") as ledger:
+            settings = Settings([self.broker.url], self.broker.logins.agents)
             agent = Agent(
-                Settings([self.broker.url], self.broker.logins.agents),
+                settings,
                 ledger,
                 machine=MACHINE,
                 hostname="web-01",
@@ -136,7 +138,7 @@ class System:
                 providers=[HostProvider],
                 interval=0.5,
                 key=NodeKey(os.urandom(KEY_BYTES)),
-                verifier=VERIFIER,
+                trust=TrustFiles(settings, lambda: VERIFIER),
                 **more,
             )
             async with self._while(agent.run()):

@@ -15,6 +15,7 @@ from towline.trust import claims, identity
 from towline.trust.claims import NotTrusted
 from towline.trust.identity import Identity
 from towline.trust.keys import NODES_SIGNING, Trust
+from towline.wire.joining import Renewal
 
 DAY = 86400.0
 
@@ -34,7 +35,7 @@ def came_in(fleet: Fleet, between: Between, state: Path, *, begun: float, ends: 
         iat=int(now + begun),
         exp=int(now + ends),
     )
-    found.renew(jwt)
+    found.renew(Renewal(jwt))
     return found
 
 
@@ -84,7 +85,7 @@ def test_an_answer_that_was_altered_or_is_another_one_s_renews_nothing(
         return body
 
     between.answer = kept
-    login, _ = claims.read(renew(found), claims.User)
+    login, _ = claims.read(renew(found).jwt, claims.User)
     assert login.sub == found.read_login().sub
     bundle, answer = answers
     half = len(answer) // 2

@@ -102,6 +102,22 @@ async def node(ledger: Ledger) -> Node:
     return made
 
 
+async def test_a_node_says_what_it_trusts_and_takes_what_controllers_say_of_that(
+    node: Node,
+) -> None:
+    told: list[tuple[str, float]] = []
+    node.controllers.trusts = "a.b.c"
+    node.made = node.make(
+        trusts=lambda: "x.y.z", told=lambda trusts, spread: told.append((trusts, spread))
+    )
+    async with node.running():
+        await until(node.made.sent.is_set)
+        node.made.asked(BeatNow(NOW, 60.0, 1.5, "d.e.f"))
+    (registration,) = node.controllers.registrations
+    assert registration.trusts == "x.y.z"
+    assert told == [("a.b.c", 0.0), ("d.e.f", 1.5)]
+
+
 async def test_a_node_registers_and_then_says_that_it_is_here(node: Node) -> None:
     node.tasks = 3
     async with node.running():

@@ -8,21 +8,30 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.testing.controllers import now
-from tests.testing.doubles import ConnectionDouble, believed
+from tests.testing.doubles import ConnectionDouble, believed, until
+from tests.testing.signing import SIGNER, STRANGER
 from towline.agent.questions import ControllerQuestions
 from towline.agent.renewal import Renewal
+from towline.agent.trust_files import TrustFiles
 from towline.broker.clock import Clock
+from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
 from towline.trust import claims, identity
+from towline.trust.certificates import make_authority
 from towline.trust.identity import Identity, Keys
+from towline.trust.job_keys import load_verifier
 from towline.trust.joining import machine_of
+from towline.trust.trusted import Trusted
 from towline.wire.joining import JoinAnswer
+from towline.wire.joining import Renewal as Renewed
 from towline.wire.report import Answer
 
 ACCOUNT = claims.make_seed(claims.ACCOUNT)
 KEYS = Keys()
+CA = make_authority().certificate
 
 
 def a_login(begun: float, ends: float, *, key: str = KEYS.nkey, machine: str = "") -> str:
@@ -41,7 +50,9 @@ def a_login(begun: float, ends: float, *, key: str = KEYS.nkey, machine: str = "
 def a_node(state: Path, login: str) -> Identity:
     """Return the identity of a node that came in with a login."""
     machine = machine_of(KEYS.nkey)
-    answer = JoinAnswer("accepted", machine, "web-01", "f", jwt=login, jobs=["0" * 64])
+    answer = JoinAnswer(
+        *("accepted", machine, "web-01", "f"), jwt=login, ca=CA, jobs=[SIGNER.public[0].hex()]
+    )
     where = {"controller": "http://127.0.0.1:1", "pin": "p"}
     return identity.keep(state, KEYS, answer, ["nats://127.0.0.1:1"], **where)
 
@@ -51,13 +62,22 @@ def connection() -> ConnectionDouble:
     return ConnectionDouble()
 
 
+def files_of(node: Identity) -> TrustFiles:
+    """Return the files that say whom a node trusts."""
+    broker = Settings(["tls://127.0.0.1:1"], node.login, node.ca)
+    return TrustFiles(broker, lambda: load_verifier(node.jobs, named=True))
+
+
 @contextlib.asynccontextmanager
-async def renewing(node: Identity, connection: ConnectionDouble) -> AsyncIterator[None]:
+async def renewing(
+    node: Identity, connection: ConnectionDouble, look_every: float = 0.001
+) -> AsyncIterator[tuple[Renewal, TrustFiles]]:
     questions = ControllerQuestions(believed(connection, "a", Clock()), "a", retry_every=0.001)
-    renewal = Renewal(node, questions, time.time, look_every=0.001, retry_every=0.001)
+    files = files_of(node)
+    renewal = Renewal(node, files, questions, time.time, look_every=look_every, retry_every=0.001)
     task = asyncio.create_task(renewal.run())
     try:
-        yield
+        yield renewal, files
         assert not task.done(), "the renewal has ended"
     finally:
         task.cancel()
@@ -75,7 +95,7 @@ async def test_a_login_is_renewed_once_past_its_half_life_and_its_key_stays(
 ) -> None:
     node = a_node(tmp_path, a_login(-60, 50))
     new = a_login(0, 3600)
-    connection.controllers.refusal = Answer(now(), login=new)
+    connection.controllers.refusal = Answer(now(), renewal=Renewed(new))
     async with renewing(node, connection), asyncio.timeout(20):
         while claims.token_in(node.login.read_text()) != new:
             await asyncio.sleep(0.001)
@@ -97,10 +117,10 @@ async def test_before_its_half_life_nobody_is_asked(
     "answer",
     [
         Answer(now(), error="this node is not in: it is revoked"),
-        Answer(now(), login="x.y.z"),
-        Answer(now(), login=a_login(0, 3600, key=Keys().nkey)),
-        Answer(now(), login=a_login(0, 3600, machine="another")),
-        Answer(now(), login=a_login(0, 3600)[:-8] + "AAAAAAAA"),
+        Answer(now(), renewal=Renewed("x.y.z")),
+        Answer(now(), renewal=Renewed(a_login(0, 3600, key=Keys().nkey))),
+        Answer(now(), renewal=Renewed(a_login(0, 3600, machine="another"))),
+        Answer(now(), renewal=Renewed(a_login(0, 3600)[:-8] + "AAAAAAAA")),
     ],
 )
 async def test_what_is_no_login_of_this_node_is_not_kept_and_it_asks_again(
@@ -113,7 +133,7 @@ async def test_what_is_no_login_of_this_node_is_not_kept_and_it_asks_again(
         await until_asked(connection, 3)
         assert node.login.read_text() == before
         new = a_login(0, 3600)
-        connection.controllers.refusal = Answer(now(), login=new)
+        connection.controllers.refusal = Answer(now(), renewal=Renewed(new))
         async with asyncio.timeout(20):
             while claims.token_in(node.login.read_text()) != new:
                 await asyncio.sleep(0.001)
@@ -124,7 +144,7 @@ async def test_an_answer_that_no_controller_has_signed_renews_nothing(
 ) -> None:
     node = a_node(tmp_path, a_login(-60, 50))
     before = node.login.read_text()
-    connection.controllers.refusal = Answer(now(), login=a_login(0, 3600))
+    connection.controllers.refusal = Answer(now(), renewal=Renewed(a_login(0, 3600)))
     connection.junk = lambda purpose: b'{"kid":"x","sig":"","body":"{}"}'
     questions = ControllerQuestions(believed(connection, "a", Clock()), "a", retry_every=0.001)
     with pytest.raises(BrokerUnreachable, match="not believed"):
@@ -132,3 +152,67 @@ async def test_an_answer_that_no_controller_has_signed_renews_nothing(
     async with renewing(node, connection):
         await until_asked(connection, 6)
     assert node.login.read_text() == before
+
+
+async def test_a_node_that_ought_to_trust_something_else_has_all_of_it_renewed_at_once(
+    connection: ConnectionDouble, tmp_path: Path
+) -> None:
+    node = a_node(tmp_path, a_login(-1, 3600))
+    other = claims.make_seed(claims.ACCOUNT)
+    login = claims.sign(claims.User(), by=other, about=KEYS.nkey, name=machine_of(KEYS.nkey))
+    public = [STRANGER.public[0].hex(), SIGNER.public[0].hex()]
+    certificates = CA + make_authority().certificate
+    wanted = Trusted(certificates, frozenset(public), claims.public_key(other))
+    connection.controllers.refusal = Answer(now(), renewal=Renewed(login, certificates, public))
+    changes: list[str] = []
+    async with renewing(node, connection, look_every=60.0) as (renewal, files):
+        files.on_change = lambda: changes.append(files.trusted.hash)
+        renewal.told(files.trusted.hash)
+        renewal.told("")
+        await asyncio.sleep(0.01)
+        assert connection.requests == 0
+        renewal.told(wanted.hash)
+        await until(lambda: files.trusted.hash == wanted.hash)
+        await asyncio.sleep(0.02)
+    assert (connection.requests, changes) == (1, [wanted.hash])
+    assert files.verifier.public == [bytes.fromhex(each) for each in public]
+    kept = Identity(node.directory)
+    assert kept.ca is not None
+    assert kept.ca.read_text() == certificates
+    assert files_of(kept).trusted == wanted
+    for path in (kept.ca, kept.jobs, kept.login):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_node_that_is_answered_by_a_controller_with_other_keys_asks_again(
+    connection: ConnectionDouble, tmp_path: Path
+) -> None:
+    node = a_node(tmp_path, login := a_login(-1, 3600))
+    wanted = Trusted(CA, frozenset([STRANGER.public[0].hex()]), claims.public_key(ACCOUNT))
+    connection.controllers.refusal = Answer(
+        now(), renewal=Renewed(login, CA, [SIGNER.public[0].hex()])
+    )
+    async with renewing(node, connection, look_every=60.0) as (renewal, files):
+        renewal.told(wanted.hash)
+        await until_asked(connection, 3)
+        connection.controllers.refusal = Answer(
+            now(), renewal=Renewed(login, CA, [STRANGER.public[0].hex()])
+        )
+        await until(lambda: files.trusted == wanted)
+
+
+async def test_a_node_that_is_cut_off_asks_over_the_broker_and_by_http_where_that_fails(
+    connection: ConnectionDouble, tmp_path: Path
+) -> None:
+    node = a_node(tmp_path, login := a_login(-1, 3600))
+    connection.there = False
+    async with renewing(node, connection, look_every=60.0) as (renewal, _):
+        with capture_logs() as logs:
+            renewal.cut_off()
+            # Nobody is where it came in: as often as it asks, so often it is told.
+            await until(lambda: sum("does not let" in str(each) for each in logs) > 1)
+        connection.controllers.refusal = Answer(
+            now(), renewal=Renewed(login, CA, [STRANGER.public[0].hex()])
+        )
+        connection.there = True
+        await until(lambda: load_verifier(node.jobs, named=True).public == STRANGER.public)

@@ -75,6 +75,30 @@ async def test_a_node_is_registered_once_and_answered_with_its_interval() -> Non
     assert world.fleet.one("web-02").machine == "a"
 
 
+async def test_what_nodes_ought_to_trust_is_said_to_each_and_to_all_when_it_changes() -> None:
+    trusts = ["a.b.c"]
+    world = World(interval=60.0, trusts=lambda: trusts[0])
+    said = msgspec.structs.replace(REGISTRATION, trusts="a.b.x")
+    assert (await world.register(said)).trusts == "a.b.c"
+    assert world.fleet.one("a").registration.trusts == "a.b.x"
+    ((_, stored),) = world.journal.stored
+    assert stored.trusts == "a.b.x"
+    world.beat()
+    world.presence._known.set()
+    world.presence.heartbeats.ready.set()
+    asking = asyncio.create_task(world.presence._ask())
+    await until(lambda: world.asked)
+    trusts[0] = "a.d.c"
+    world.presence.trust_anew()
+    await until(lambda: len(world.asked) == 2)
+    assert [each.trusts for each in world.asked] == ["a.b.c", "a.d.c"]
+    # One node need not wait for others.
+    assert world.asked[1].spread < 0.1
+    assert (await world.register(said)).trusts == "a.d.c"
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
 async def test_of_a_node_that_came_by_an_invite_is_stored_what_its_record_says() -> None:
     world = World()
     world.fleet.enrol(
