@@ -19,6 +19,7 @@ from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
 from towline.endpoints.registries import RegistryView
 from towline.endpoints.results import Result
+from towline.endpoints.trust import TrustView
 from towline.endpoints.views import JobEvent, JobView
 from towline.errors import ApiError
 from towline.options import JobOptions
@@ -48,4 +49,5 @@ __all__ = [
     "Retried",
     "Steered",
     "Total",
+    "TrustView",
 ]

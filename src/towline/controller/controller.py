@@ -50,6 +50,7 @@ from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.joining import Joining
+from towline.controller.key_kinds import KeyKind, KeyKinds
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.oidc import Issuer, Provider
@@ -77,7 +78,7 @@ from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
 from towline.trust.keys import Trust
-from towline.trust.signing import Signer, Verifier
+from towline.trust.signing import Signer, Verifier, kid_of
 from towline.trust.trusted import Trusted, job_keys
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
@@ -218,6 +219,14 @@ class Controller:
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
         self.key_files = KeyFiles(options.key_files)
+        self.key_kinds = KeyKinds(
+            [
+                KeyKind("tokens", lambda: [*options.keys.public]),
+                KeyKind("credentials", lambda: options.vault.fingerprints),
+                KeyKind("jobs", lambda: [kid_of(key) for key in signer.public]),
+            ],
+            *(self.fleet, lambda: self.trusted),
+        )
         self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
         self.archive = Archive(
             *(self.jetstream, index, self.trail),

@@ -16,6 +16,7 @@ from towline.endpoints import (
     operations,
     registries,
     tokens,
+    trust,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "operations",
     "registries",
     "tokens",
+    "trust",
 ]

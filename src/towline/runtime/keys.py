@@ -47,6 +47,11 @@ class Vault:
         self._boxes, self.fingerprint = other._boxes, other.fingerprint
 
     @property
+    def fingerprints(self) -> list[str]:
+        """Those of all keys, the first first."""
+        return [*self._boxes]
+
+    @property
     def rotating(self) -> bool:
         """Whether there are keys that only decrypt."""
         return len(self._boxes) > 1

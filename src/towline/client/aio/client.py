@@ -24,10 +24,11 @@ from towline.client.options import (
 )
 from towline.client.streams import EventStream, ProgressFold
 from towline.endpoint import Endpoint, Event, Stream
-from towline.endpoints import events, jobs, nodes, registries
+from towline.endpoints import events, jobs, nodes, registries, trust
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
 from towline.endpoints.registries import RegistryView
+from towline.endpoints.trust import TrustView
 from towline.endpoints.views import JobEvent, JobView
 from towline.operation import Operation
 from towline.options import JobOptions, Waiting
@@ -217,6 +218,10 @@ class AsyncClient:
     async def undrain(self, name: str) -> str:
         """Give work to a drained node again, and return a message for people."""
         return (await self.call(nodes.undrain, hostname=name)).message
+
+    async def trust(self) -> TrustView:
+        """Return which keys the controller has, and which nodes do not know them yet."""
+        return await self.call(trust.status)
 
     async def registries(self) -> list[RegistryView]:
         """Return the registries that have a credential."""

@@ -25,10 +25,11 @@ from towline.client.options import (
 from towline.client.streams import EventStream, ProgressFold
 from towline.client.sync.job import Job
 from towline.endpoint import Endpoint, Event, Stream
-from towline.endpoints import events, jobs, nodes, registries
+from towline.endpoints import events, jobs, nodes, registries, trust
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
 from towline.endpoints.registries import RegistryView
+from towline.endpoints.trust import TrustView
 from towline.endpoints.views import JobEvent, JobView
 from towline.operation import Operation
 from towline.options import JobOptions, Waiting
@@ -216,6 +217,10 @@ class Client:
     def undrain(self, name: str) -> str:
         """Give work to a drained node again, and return a message for people."""
         return (self.call(nodes.undrain, hostname=name)).message
+
+    def trust(self) -> TrustView:
+        """Return which keys the controller has, and which nodes do not know them yet."""
+        return self.call(trust.status)
 
     def registries(self) -> list[RegistryView]:
         """Return the registries that have a credential."""
