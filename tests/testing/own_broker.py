@@ -152,3 +152,17 @@ class OwnBroker(Broker):
         """Stop all of them."""
         for server in self.servers:
             server.stop()
+
+
+async def is_route(port: int, ca: Path, pair: tuple[Path, Path] | None) -> bool:
+    """Return whether a broker speaks with whoever shows a certificate as one of its cluster."""
+    context = ssl.create_default_context(cafile=ca)
+    if pair is not None:
+        context.load_cert_chain(*pair)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        return (await asyncio.wait_for(reader.readline(), 20)).startswith(b"INFO ")
+    except (ConnectionError, ssl.SSLError):
+        return False
+    finally:
+        writer.close()

@@ -77,7 +77,7 @@ from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
-from towline.trust.keys import Trust
+from towline.trust.keys import CA, NODES_SIGNING, Trust
 from towline.trust.signing import Signer, Verifier, kid_of
 from towline.trust.trusted import Trusted, job_keys
 
@@ -218,7 +218,6 @@ class Controller:
         )
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
-        self.key_files = KeyFiles(options.key_files)
         self.key_kinds = KeyKinds(
             [
                 KeyKind("tokens", lambda: [*options.keys.public]),
@@ -249,6 +248,7 @@ class Controller:
             login = options.account.changed_with
             system = msgspec.structs.replace(options.nodes, credentials=login)
             self.logins = Logins(self.jetstream, system, options.account)
+        self.key_files = KeyFiles([*options.key_files, *self._of_nodes(options)])
         self.expulsion = Expulsion(self.presence, self.members, self.logins)
         optional = () if self.logins is None else (self.logins,)
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
@@ -305,6 +305,25 @@ class Controller:
         if self.joining is not None:
             return self.joining.trusted
         return Trusted(jobs=job_keys(self._signer.public))
+
+    def _of_nodes(self, options: Options) -> list[KeyFile]:
+        """Return the files of the keys of nodes' logins and of the brokers' CA, with their users.
+
+        When one has changed nodes are told that they ought to trust something else.
+        """
+        users: dict[Path, list[Logins | Joining]] = {}
+        if self.logins is not None and options.account is not None:
+            users[options.account.file] = [self.logins]
+        if self.joining is not None and options.trust is not None:
+            for name in (CA, NODES_SIGNING):
+                users.setdefault(options.trust.path(name), []).append(self.joining)
+
+        def read_again(path: Path) -> None:
+            for user in users[path]:
+                user.read_again()
+            self.presence.trust_anew()
+
+        return [KeyFile(path, functools.partial(read_again, path)) for path in users]
 
     def application(self) -> ASGIApp:
         """Return the HTTP application."""

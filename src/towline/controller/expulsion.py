@@ -95,7 +95,8 @@ class Expulsion:
     async def _take_back(self, member: Member, record: MemberRecord | None, before: int) -> bool:
         assert self._logins is not None
         if record is None:
-            return await self._logins.revoke({self._logins.key_of(member.machine): before}, {})
+            keys = self._logins.keys_of(member.machine)
+            return await self._logins.revoke(dict.fromkeys(keys, before), {})
         ends = int(time.time()) + LONGEST_LOGIN
         return await self._logins.revoke({record.nkey: before}, {record.nkey: ends})
 

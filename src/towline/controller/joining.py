@@ -24,7 +24,7 @@ from towline.trust.joining import (
 from towline.trust.keys import Trust
 from towline.trust.pinned import pin_of
 from towline.trust.signing import Signer
-from towline.trust.trusted import Trusted, issuer_of, job_keys
+from towline.trust.trusted import Trusted, job_keys
 from towline.wire.decoding import Unreadable
 from towline.wire.joining import JoinAnswer, JoinRequest, Renewal, Sealed
 from towline.wire.member import ACCEPTED, PENDING, MemberRecord
@@ -82,7 +82,8 @@ class Joining:
         Raises:
             InvalidConfiguration: it can't be read; what was read before goes on to count.
         """
-        ca, issuer = self._trust.read(keys.CA) if self._encrypted else "", issuer_of(self._trust)
+        ca = self._trust.read(keys.CA) if self._encrypted else ""
+        issuer, *_ = self._trust.login_keys().public
         self._ca, self._issuer = ca, issuer
 
     @property

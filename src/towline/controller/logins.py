@@ -1,9 +1,9 @@
-"""Nodes' logins that are taken back: stored once for all controllers, and put into force."""
+"""Which logins of nodes are let in: stored once for all controllers, and put into force."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -61,10 +61,12 @@ def check_taken(data: bytes) -> None:
 
 
 class Logins:
-    """Takes nodes' logins back.
+    """Takes nodes' logins back, and has those let in that the fleet's keys have signed.
 
     The record in the bucket is the truth. Each controller puts it into force: when it has changed,
-    whenever this controller has connected, and now and then.
+    whenever this controller has connected, and now and then. When it starts, and when its file of
+    the keys that sign logins has changed, it adds the keys that the record lacks, and takes out
+    those that the file says are retired.
 
     Args:
         system: how to log in to the system account.
@@ -93,14 +95,37 @@ class Logins:
         self._changed = asyncio.Event()
         self._in_force = 0
         self._progress = asyncio.Event()
+        self._keys_read = asyncio.Event()
+        self._keys_read.set()
+        self._lets_in: tuple[str, ...] = ()
 
     async def create(self, replicas: int) -> None:
         """Make the bucket where it doesn't exist; raises as `Bucket.create`."""
         await self._bucket.create(replicas)
 
-    def key_of(self, machine: str) -> str:
-        """Return the public key of the logins that `towline trust login` makes for a machine id."""
-        return self._account.login_key(machine)
+    def keys_of(self, machine: str) -> list[str]:
+        """Return the public keys of the logins that `towline trust login` makes for a machine id.
+
+        There is one for each of the keys by which they may have been signed.
+        """
+        return self._account.of_machine(machine)
+
+    @property
+    def lets_in(self) -> tuple[str, ...]:
+        """The public keys whose logins a broker lets in, as far as this controller has sent them.
+
+        None where it has sent none: nothing was taken back yet, and no key replaced.
+        """
+        return self._lets_in
+
+    def read_again(self) -> None:
+        """Read the keys that sign logins again, and have brokers let in what they have signed.
+
+        Raises:
+            InvalidConfiguration: they can't be read; those that there are count on.
+        """
+        self._account.read_again()
+        self._keys_read.set()
 
     async def run(self) -> None:
         """Put into force what is taken back, at whichever controller, for ever."""
@@ -110,6 +135,7 @@ class Logins:
         ):
             group.create_task(keep_running("logins taken back", self._follow))
             group.create_task(keep_running("nodes' account", lambda: self._enforce(system)))
+            group.create_task(keep_running("keys of nodes' logins", self._keep_keys))
 
     async def revoke(self, revoked: Mapping[str, int], ends: Mapping[str, int]) -> bool:
         """Take logins back; see `NodesAccount.revoke`.
@@ -121,18 +147,43 @@ class Logins:
             BrokerRefused: they are not taken back.
             BrokerUnreachable: they may or may not be taken back.
         """
+        record = await self._change(lambda before: self._account.revoke(before, revoked, ends))
+        assert record is not None
+        return await within(self._in_force_within, self._until_in_force(self._account.made(record)))
+
+    async def _change(
+        self, alter: Callable[[AccountRecord | None], AccountRecord | None]
+    ) -> AccountRecord | None:
+        """Store another record; return it, or None where it is to stay as it is.
+
+        Args:
+            alter: returns the record for the one that there is.
+        """
         while True:
             entry = await self._bucket.get(KEY)
-            before = None if entry is None else entry.value
-            record = self._account.revoke(before, revoked, ends)
+            record = alter(None if entry is None else entry.value)
+            if record is None:
+                return None
             try:
                 await self._bucket.put(KEY, record, last=0 if entry is None else entry.sequence)
             except WrongLastSequence:
                 continue  # another controller's, or this one's
-            break
-        self._take(record)
-        made = self._account.made(record)
-        return await within(self._in_force_within, self._until_in_force(made))
+            self._take(record)
+            return record
+
+    async def _keep_keys(self) -> None:
+        while True:
+            await self._keys_read.wait()
+            self._keys_read.clear()
+            try:
+                record = await self._change(self._account.with_keys)
+            except (BrokerError, NotTrusted) as error:
+                log.warning("keys of nodes' logins not in the account yet", reason=str(error))
+                self._keys_read.set()
+                await asyncio.sleep(self._retry_every)
+                continue
+            if record is not None:
+                log.info("keys of nodes' logins stored", keys=self._account.lets_in(record))
 
     async def _follow(self) -> None:
         async for change in self._bucket.follow():
@@ -177,5 +228,7 @@ class Logins:
     async def _send(self, system: Connection, record: AccountRecord) -> None:
         reply = await system.request(UPDATE, record.jwt.encode())
         check_taken(reply.data)
-        self._in_force = max(self._in_force, self._account.made(record))
+        made = self._account.made(record)
+        if made >= self._in_force:
+            self._in_force, self._lets_in = made, self._account.lets_in(record)
         self._progress.set()

@@ -1,4 +1,4 @@
-"""The nodes' account as brokers have it: which logins of nodes it has taken back."""
+"""The nodes' account as brokers have it: whose logins it lets in, and which it has taken back."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from towline.errors import InvalidConfiguration
 from towline.trust import claims
 from towline.trust.claims import NotTrusted
 from towline.trust.keys import (
+    NODES_JWT,
     NODES_LOGIN,
-    NODES_NAME,
     NODES_SIGNING,
     OPERATOR_SIGNING,
     SYSTEM_LOGIN,
     Trust,
-    node_seed,
-    nodes_account,
 )
+from towline.trust.login_keys import LoginKeys, node_seed
+from towline.trust.nodes_account import NAME, account_of, scope_of
 from towline.wire.fields import Name
 
 FOR_GOOD = 2**53 - 1
@@ -44,10 +44,12 @@ class AccountRecord(msgspec.Struct, frozen=True):
 
 
 class NodesAccount:
-    """Makes the nodes' account anew, with whatever logins are taken back.
+    """Makes the nodes' account anew: with other keys that sign logins, or with some taken back.
 
     Attributes:
-        changed_with: the file with the login by which brokers take it.
+        file: that of the keys that sign nodes' logins.
+        keys: what is in it.
+        changed_with: the file with the login by which brokers take the account.
 
     Args:
         trust: has the keys.
@@ -57,12 +59,14 @@ class NodesAccount:
     """
 
     def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self.file = trust.path(NODES_SIGNING)
+        self.keys: LoginKeys = trust.login_keys()
         try:
             self._operator = trust.read(OPERATOR_SIGNING)
-            self._signing = trust.read(NODES_SIGNING)
             self._issuer = claims.public_key(self._operator)
             login, _ = claims.read(claims.token_in(trust.read(NODES_LOGIN)), claims.User)
-            self._first = nodes_account(self._signing)
+            _, first = claims.read(trust.read(NODES_JWT), claims.Account)
         except (NotTrusted, ValueError) as error:
             raise InvalidConfiguration(
                 f"The keys in {str(trust.directory)!r} can't be used.", str(error)
@@ -70,10 +74,18 @@ class NodesAccount:
         self.changed_with = trust.path(SYSTEM_LOGIN)
         # The account itself has signed the controllers' login to it.
         self._key = login.iss
+        self._first = account_of(scope.key for scope in first.signing_keys)
 
-    def login_key(self, machine: str) -> str:
-        """Return the public key of the logins that `Trust.node_login` makes for a machine id."""
-        return claims.public_key(node_seed(self._signing, machine))
+    def read_again(self) -> None:
+        """Take the keys that sign nodes' logins from their file; raises `InvalidConfiguration`."""
+        self.keys = self._trust.login_keys()
+
+    def of_machine(self, machine: str) -> list[str]:
+        """Return the public keys of the logins that `Trust.node_login` makes for a machine id.
+
+        They are as many as there are keys by which it may have been signed.
+        """
+        return [claims.public_key(node_seed(seed, machine)) for seed in self.keys.seeds]
 
     def made(self, record: AccountRecord) -> int:
         """Return when a record's account was made, in seconds since 1970.
@@ -83,12 +95,45 @@ class NodesAccount:
         """
         return self._read(record)[0].iat
 
+    def lets_in(self, record: AccountRecord | None) -> tuple[str, ...]:
+        """Return the public keys by which logins are signed that count; raises as `made`.
+
+        Args:
+            record: None for the account that brokers are started with.
+        """
+        account = self._first if record is None else self._read(record)[1]
+        return tuple(scope.key for scope in account.signing_keys)
+
     def _read(self, record: AccountRecord) -> tuple[claims.Claims, claims.Account]:
         # Whoever can write the journal must not have another account signed as that of the nodes.
         found, account = claims.read(record.jwt, claims.Account, {self._issuer})
         if found.sub != self._key:
             raise NotTrusted(f"The account {found.sub} is not that of the nodes.")
         return found, account
+
+    def with_keys(self, record: AccountRecord | None) -> AccountRecord | None:
+        """Return the record by which logins are let in that the file's keys have signed.
+
+        What another controller knows of stays, but for the keys that the file says are retired.
+
+        Args:
+            record: see `revoke`.
+
+        Returns:
+            None where it is so already.
+
+        Raises:
+            NotTrusted: see `made`.
+        """
+        _, account = self._parts(record)
+        there = {scope.key: scope for scope in account.signing_keys}
+        keys = self.keys.known(there)
+        # Brokers may have been started with an account of before this machine's was changed.
+        stored = record is not None or len((*self.keys.seeds, *self.keys.retired)) == 1
+        if stored and keys == tuple(there):
+            return None
+        scopes = tuple(there.get(key) or scope_of(key) for key in keys)
+        return self._signed(record, msgspec.structs.replace(account, signing_keys=scopes), {})
 
     def revoke(
         self, record: AccountRecord | None, revoked: Mapping[str, int], ends: Mapping[str, int]
@@ -98,7 +143,7 @@ class NodesAccount:
         What was taken back of logins that have ended is left out.
 
         Args:
-            record: the one that is in force; None for the account as it was made.
+            record: the one that is in force; None for the account that brokers are started with.
             revoked: by public key, the moment up to which logins of it must have been made; see
                 `FOR_GOOD`. One that is known already is replaced.
             ends: see `AccountRecord`.
@@ -106,22 +151,34 @@ class NodesAccount:
         Raises:
             NotTrusted: see `made`.
         """
-        made = now = int(time.time())
-        account, known = self._first, dict(ends)
-        if record is not None:
-            found, account = self._read(record)
-            # Of two accounts brokers keep the newer one.
-            made, known = max(now, found.iat + 1), {**record.ends, **ends}
+        _, account = self._parts(record)
+        revocations = {**account.revocations, **revoked}
+        return self._signed(record, msgspec.structs.replace(account, revocations=revocations), ends)
+
+    def _parts(self, record: AccountRecord | None) -> tuple[int, claims.Account]:
+        """Return when the account was made, and what it is."""
+        if record is None:
+            return 0, self._first
+        found, account = self._read(record)
+        return found.iat, account
+
+    def _signed(
+        self, record: AccountRecord | None, account: claims.Account, ends: Mapping[str, int]
+    ) -> AccountRecord:
+        now = int(time.time())
+        before, _ = self._parts(record)
+        known = {**(record.ends if record is not None else {}), **ends}
         kept = {
             key: moment
-            for key, moment in {**account.revocations, **revoked}.items()
+            for key, moment in account.revocations.items()
             if not 0 < known.get(key, 0) < now - PRUNED_AFTER
         }
         jwt = claims.sign(
             msgspec.structs.replace(account, revocations=kept),
             by=self._operator,
             about=self._key,
-            name=NODES_NAME,
-            iat=made,
+            name=NAME,
+            # Of two accounts brokers keep the newer one.
+            iat=max(now, before + 1),
         )
         return AccountRecord(jwt, {key: known[key] for key in kept if key in known})

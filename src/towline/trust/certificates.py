@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ RENEW_EVERY = SERVER_LASTS.total_seconds() / 2
 """Seconds until a server that runs on gets another certificate."""
 SKEW = datetime.timedelta(hours=1)
 """How far the clocks of the fleet's machines may be apart."""
+_PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----[^-]*-----END \1-----")
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -70,6 +72,9 @@ def make_authority(called: str = "Towline CA") -> Pair:
 class Authority:
     """The certificate authority, which signs the servers' certificates.
 
+    Of several in the files the one signs whose certificate is the first. Its key may stand anywhere
+    among the others, so that the two files can be replaced one after the other.
+
     Args:
         certificate, key: the files.
 
@@ -78,26 +83,15 @@ class Authority:
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-        self._certificate = read_certificate(certificate)
-        try:
-            check_secret_file(key, "The key of the CA", named=False)
-            found = load_pem_private_key(key.read_bytes(), None)
-        except (OSError, TypeError, ValueError) as error:
+        self._certificate = read_certificates(certificate)[0]
+        wanted = self._certificate.public_key()
+        found = [each for each in read_keys(key) if each.public_key() == wanted]
+        if not found:
             raise InvalidConfiguration(
-                f"The key of the CA, {str(key)!r}, can't be read.", str(error)
-            ) from error
-        if (
-            not isinstance(found, ec.EllipticCurvePrivateKey)
-            or found.public_key() != self._certificate.public_key()
-        ):
-            raise InvalidConfiguration(
-                f"The key {str(key)!r} is not that of the certificate {str(certificate)!r}.",
+                f"No key in {str(key)!r} is that of the first certificate in {str(certificate)!r}.",
                 "Put back the two that belong together",
             )
-        self._key = found
+        self._key = found[0]
 
     def issue(
         self,
@@ -172,6 +166,10 @@ class Renewed:
         self._issued = 0.0
         self._pair: Pair | None = None
 
+    def forget(self) -> None:
+        """Have another one made next, whatever the time."""
+        self._pair = None
+
     def __call__(self) -> Pair:
         """Return the one that is to be shown now.
 
@@ -186,20 +184,49 @@ class Renewed:
         return self._pair
 
 
-def read_certificate(path: Path) -> x509.Certificate:
-    """Return the certificate in a file.
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """Return the certificates in a file.
 
     Raises:
-        InvalidConfiguration: there is none.
+        InvalidConfiguration: there is none, or something else.
     """
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidConfiguration(
             f"The certificate {str(path)!r} can't be read.", str(error)
         ) from error
+
+
+def read_keys(path: Path) -> list[EllipticCurvePrivateKey]:
+    """Return the keys of authorities in a file.
+
+    Raises:
+        InvalidConfiguration: there is none, or something else, or any user may read it.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    name = "The key of the CA"
+    try:
+        check_secret_file(path, name, named=False)
+        text = path.read_text()
+        found = [load_pem_private_key(each.encode(), None) for each in pem_blocks(text) or [text]]
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
+    keys = [each for each in found if isinstance(each, ec.EllipticCurvePrivateKey)]
+    if len(keys) != len(found):
+        raise InvalidConfiguration(
+            f"{name}, {str(path)!r}, is of another kind.", "Put back the one that was there"
+        )
+    return keys
+
+
+def pem_blocks(text: str) -> list[str]:
+    """Return what stands in a text as PEM, one by one."""
+    return [f"{each.group()}\n" for each in _PEM.finditer(text)]
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

@@ -26,6 +26,7 @@ ACCOUNT = nkeys.PREFIX_BYTE_ACCOUNT
 USER = nkeys.PREFIX_BYTE_USER
 
 UNLIMITED = -1
+_PUBLIC_LENGTH = 56
 VERSION = 2
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _BEGIN_JWT, _END_JWT = "-----BEGIN NATS USER JWT-----", "------END NATS USER JWT------"
@@ -174,6 +175,15 @@ def public_key(seed: str) -> str:
         ValueError: it is none.
     """
     return str(_pair(seed).public_key.decode())
+
+
+def is_public(text: str) -> bool:
+    """Return whether a text is the public half of a key."""
+    try:
+        raw = base64.b32decode(text, casefold=False) if len(text) == _PUBLIC_LENGTH else b""
+    except ValueError:
+        return False
+    return bool(raw) and nkeys.crc16(raw[:-2]).to_bytes(2, "little") == raw[-2:]
 
 
 def sign(

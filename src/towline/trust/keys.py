@@ -23,21 +23,14 @@ from towline.errors import InvalidConfiguration
 from towline.runtime.keys import CREDENTIALS_KEY, open_vault
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import Lock, make_private, sync_directory, write_private
-from towline.trust import certificates, claims, pinned
-from towline.trust.claims import UNLIMITED, Limits, NotTrusted, Permission, Permissions
+from towline.trust import certificates, claims, login_keys, pinned
+from towline.trust.claims import UNLIMITED, Limits, NotTrusted, Permission
+from towline.trust.login_keys import LoginKeys
+from towline.trust.nodes_account import NAME as NODES_NAME
+from towline.trust.nodes_account import account_of
 from towline.wire import joining
 from towline.wire.decoding import Unreadable
 from towline.wire.joining import Bundle
-from towline.wire.subjects import (
-    ALL_NODES,
-    answer_subject,
-    heartbeat_subject,
-    inbox_prefix,
-    progress_subject,
-    question_subject,
-    report_subject,
-    task_subject,
-)
 from towline.wire.target import parse_machine_id
 
 DIRECTORY = "trust"
@@ -88,30 +81,6 @@ FILES = {
 _PUBLIC = (".jwt", ".pem", ".pub", ".json")
 """How the names of those end that are no secrets."""
 
-LARGEST_OF_NODES = 2 * 1024 * 1024
-"""Bytes of a message in the nodes' account at most: a task with parameters as large as a request
-may be, and the rest of its release. A controller that is sent more at a time than it takes is cut
-off by the server when 64 MB wait for it."""
-_NAME = "{{name()}}"
-"""In a template: the name in the login, which is the node's machine id."""
-NODE_PERMISSIONS = Permissions(
-    pub=Permission(
-        (
-            report_subject(_NAME),
-            report_subject(_NAME, again=True),
-            heartbeat_subject(_NAME),
-            progress_subject(_NAME, "*"),
-            question_subject(_NAME, "*"),
-            answer_subject("*", _NAME),
-        )
-    ),
-    sub=Permission((task_subject(_NAME, "*"), ALL_NODES, f"{inbox_prefix(_NAME)}.>")),
-    subs=100,
-    data=UNLIMITED,
-    payload=UNLIMITED,
-)
-"""All that a node may do at the broker."""
-NODES_NAME = "NODES"
 _EVERYTHING: dict[str, Any] = {"subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED}
 _ACCOUNT: dict[str, Any] = {**_EVERYTHING, "conn": UNLIMITED, "disallow_bearer": True}
 
@@ -190,6 +159,19 @@ class Trust:
             ) from error
         return Accounts(token, operator.system_account, accounts)
 
+    def login_keys(self) -> LoginKeys:
+        """Return the keys that sign nodes' logins.
+
+        Raises:
+            InvalidConfiguration: they are not here, or can't be read.
+        """
+        try:
+            return login_keys.read(self.read(NODES_SIGNING))
+        except ValueError as error:
+            raise InvalidConfiguration(
+                f"The keys in {str(self.path(NODES_SIGNING))!r} can't be used.", str(error)
+            ) from error
+
     def node_login(self, machine: str, expires: float | None = None) -> str:
         """Return a new login for a node, as the text of a `.creds` file.
 
@@ -204,13 +186,13 @@ class Trust:
         """
         if expires is not None and expires < 1:
             raise ValueError("a login lasts a second at least: it is reckoned in whole ones")
-        signing, machine = self.read(NODES_SIGNING), parse_machine_id(machine)
-        nodes, _ = self._account(NODES_JWT)
+        signing, machine = self.login_keys().first, parse_machine_id(machine)
+        nodes, _ = self.account(NODES_JWT)
         return _login(
             signing,
             claims.User(issuer_account=nodes.sub),
             machine,
-            seed=node_seed(signing, machine),
+            seed=login_keys.node_seed(signing, machine),
             exp=0 if expires is None else int(time.time() + expires),
         )
 
@@ -225,10 +207,10 @@ class Trust:
         Raises:
             InvalidConfiguration: the key that signs these is not here, or can't be read.
         """
-        nodes, _ = self._account(NODES_JWT)
+        nodes, _ = self.account(NODES_JWT)
         return claims.sign(
             claims.User(issuer_account=nodes.sub),
-            by=self.read(NODES_SIGNING),
+            by=self.login_keys().first,
             about=key,
             name=parse_machine_id(machine),
             exp=int(time.time() + lasts),
@@ -256,7 +238,12 @@ class Trust:
                 f"What is in {str(self.path(BUNDLE))!r} can't be used.", str(error)
             ) from error
 
-    def _account(self, name: str) -> tuple[claims.Claims, claims.Account]:
+    def account(self, name: str) -> tuple[claims.Claims, claims.Account]:
+        """Return an account, by the name of its file, and what is said of it.
+
+        Raises:
+            InvalidConfiguration: it is not here, or can't be read.
+        """
         try:
             return claims.read(self.read(name), claims.Account)
         except NotTrusted as error:
@@ -278,30 +265,6 @@ class Accounts(msgspec.Struct, frozen=True):
     operator: str
     system: str
     accounts: dict[str, str]
-
-
-def node_seed(signing: str, machine: str) -> str:
-    """Return the seed of the logins that `Trust.node_login` makes for a machine id.
-
-    It follows from the key that signs them, so that they can be taken back by whoever has that,
-    though nothing is kept of them.
-
-    Args:
-        signing: the text of `NODES_SIGNING`.
-    """
-    return claims.derive_seed(signing, f"node {machine}", claims.USER)
-
-
-def nodes_account(signing: str) -> claims.Account:
-    """Return the nodes' account, from which no login has been taken back.
-
-    Args:
-        signing: the text of `NODES_SIGNING`.
-    """
-    scope = claims.Scope(claims.public_key(signing), "node", NODE_PERMISSIONS)
-    # No JetStream: nothing that a node can say lands where the journal is.
-    limits = Limits(**{**_ACCOUNT, "payload": LARGEST_OF_NODES})
-    return claims.Account(limits, signing_keys=(scope,))
 
 
 def needed_by(name: str) -> list[str]:
@@ -401,7 +364,7 @@ def _fill(directory: Path) -> None:
     accounts = {
         (SYSTEM_JWT, SYSTEM, "SYSTEM"): claims.Account(Limits(**_ACCOUNT)),
         (JOURNAL_JWT, JOURNAL, "JOURNAL"): claims.Account(Limits(**_ACCOUNT, **stores)),
-        (NODES_JWT, NODES, NODES_NAME): nodes_account(seeds[NODES_SIGNING]),
+        (NODES_JWT, NODES, NODES_NAME): account_of([public[NODES_SIGNING]]),
     }
     # What changes accounts, and the answers to that: no other part of the system account.
     changes = claims.User(

@@ -9,7 +9,7 @@ from nacl.signing import SigningKey
 
 from towline.errors import InvalidConfiguration
 from towline.trust import claims, keys
-from towline.trust.certificates import fingerprint, read_certificate
+from towline.trust.certificates import fingerprint, read_certificates
 from towline.trust.job_keys import load_signer
 from towline.trust.keys import FILES, Trust
 from towline.trust.pinned import pin_of
@@ -54,9 +54,9 @@ def _state(trust: Trust, name: str) -> str:
 
 def _described(trust: Trust, name: str) -> str:
     if name in (keys.CA, keys.API_CA):
-        certificate = read_certificate(trust.path(name))
-        return (
-            f"sha256 {fingerprint(certificate)}, until {certificate.not_valid_after_utc:%Y-%m-%d}"
+        return "; ".join(
+            f"sha256 {fingerprint(each)}, until {each.not_valid_after_utc:%Y-%m-%d}"
+            for each in read_certificates(trust.path(name))
         )
     if name == keys.CA_KEY:
         _ = trust.authority
@@ -72,6 +72,9 @@ def _described(trust: Trust, name: str) -> str:
         return f"x25519 {bytes(trust.enrolment().public_key).hex()}"
     if name == keys.BUNDLE:
         return f"pin {pin_of(bytes.fromhex(trust.bundle().root))}"
+    if name == keys.NODES_SIGNING:
+        found = trust.login_keys()
+        return ", ".join((*found.public, *(f"{key} (retired)" for key in found.retired)))
     text = trust.read(name)
     if name == keys.ROOT:
         return f"ed25519 {SigningKey(bytes.fromhex(text)).verify_key.encode().hex()}"
@@ -80,13 +83,12 @@ def _described(trust: Trust, name: str) -> str:
     if name.endswith(".seed"):
         return claims.public_key(text)
     if name.endswith(".creds"):
-        found, _ = claims.read(claims.token_in(text), claims.User)
-        return f"{found.sub}, {_until(found.exp)}"
-    if name == keys.OPERATOR_JWT:
-        found, _ = claims.read(text, claims.Operator)
-        return f"{found.sub}, {_until(found.exp)}"
-    found, _ = claims.read(text, claims.Account)
-    return f"{found.sub}, {_until(found.exp)}"
+        jwt, _ = claims.read(claims.token_in(text), claims.User)
+    elif name == keys.OPERATOR_JWT:
+        jwt, _ = claims.read(text, claims.Operator)
+    else:
+        jwt, _ = claims.read(text, claims.Account)
+    return f"{jwt.sub}, {_until(jwt.exp)}"
 
 
 def _until(moment: int) -> str:

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from towline.errors import InvalidConfiguration
-from towline.trust import claims
-from towline.trust.keys import NODES_SIGNING, Trust
+from towline.trust.certificates import pem_blocks
 
 CA, JOBS, NODES = "ca", "jobs", "nodes"
 KINDS = (CA, JOBS, NODES)
@@ -40,28 +38,15 @@ class Trusted(msgspec.Struct, frozen=True):
 
     @property
     def hash(self) -> str:
-        """The hash; neither the order of the keys nor blanks around the certificates count."""
-        parts = (self.ca.strip(), " ".join(sorted(self.jobs)), self.issuer)
+        """The hash; the order of keys and certificates doesn't count, and no blanks around them."""
+        ca = "".join(sorted(pem_blocks(self.ca) or [self.ca.strip()]))
+        parts = (ca, " ".join(sorted(self.jobs)), self.issuer)
         return ".".join(map(_digest, parts))
 
 
 def job_keys(public: Iterable[bytes]) -> frozenset[str]:
     """Return the public keys of controllers as `Trusted` has them."""
     return frozenset(key.hex() for key in public)
-
-
-def issuer_of(trust: Trust) -> str:
-    """Return the public key that signs the nodes' logins.
-
-    Raises:
-        InvalidConfiguration: it is not here, or can't be read.
-    """
-    try:
-        return claims.public_key(trust.read(NODES_SIGNING))
-    except ValueError as error:
-        raise InvalidConfiguration(
-            f"The key in {str(trust.path(NODES_SIGNING))!r} can't be used.", str(error)
-        ) from error
 
 
 def differing(said: str, expected: str) -> list[str]:

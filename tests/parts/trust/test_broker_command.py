@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from tests.testing.command import CommandLine, failed
 from tests.testing.logins import REVOKED, lets_in, taking_back, until_shut_out
-from tests.testing.own_broker import OwnBroker
+from tests.testing.own_broker import OwnBroker, is_route
 from tests.testing.ports import free_port, listening
 from tests.testing.process import Process, wait_until
 from tests.testing.up import ServiceManager, naming
@@ -82,7 +82,7 @@ async def test_a_login_that_is_taken_back_at_one_broker_is_so_at_all(cluster: Ow
         cluster.raw(login, number=2) as two,
         cluster.raw(other, number=2) as spared,
     ):
-        assert await logins.revoke({logins.key_of("m1"): FOR_GOOD}, {})
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("m1"), FOR_GOOD), {})
         assert await one.until_ended() == await two.until_ended() == [REVOKED]
         assert await spared.settle() == []
         for number in range(3):
@@ -94,26 +94,12 @@ async def test_a_broker_that_was_away_takes_back_what_the_others_have(cluster: O
     cluster.servers[2].stop()
     try:
         async with taking_back(cluster, 0) as logins:
-            assert await logins.revoke({logins.key_of("m3"): FOR_GOOD}, {})
+            assert await logins.revoke(dict.fromkeys(logins.keys_of("m3"), FOR_GOOD), {})
     finally:
         await asyncio.to_thread(cluster.start)
     # No controller is there any more: the brokers have it from each other.
     await until_shut_out(cluster, login, 2)
     await asyncio.to_thread(cluster.wait_whole)
-
-
-async def is_route(port: int, ca: Path, pair: tuple[Path, Path] | None) -> bool:
-    """Return whether a broker speaks with whoever shows a certificate as one of its cluster."""
-    context = ssl.create_default_context(cafile=ca)
-    if pair is not None:
-        context.load_cert_chain(*pair)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    try:
-        return (await asyncio.wait_for(reader.readline(), 20)).startswith(b"INFO ")
-    except (ConnectionError, ssl.SSLError):
-        return False
-    finally:
-        writer.close()
 
 
 def written(directory: Path, pair: Pair) -> tuple[Path, Path]:

@@ -9,7 +9,8 @@ from tests.testing.own_broker import OwnBroker
 from towline.controller.logins import UPDATE
 from towline.trust import claims
 from towline.trust.account import FOR_GOOD
-from towline.trust.keys import NODES_JWT, NODES_LOGIN, NODES_SIGNING, SYSTEM_LOGIN, node_seed
+from towline.trust.keys import NODES_JWT, NODES_LOGIN, NODES_SIGNING, SYSTEM_LOGIN
+from towline.trust.login_keys import node_seed
 
 
 def login_of(broker: OwnBroker, machine: str, made: int) -> str:
@@ -34,7 +35,7 @@ async def test_who_is_connected_with_a_login_that_is_taken_back_is_dropped_and_n
         broker.raw(login) as again,
         broker.raw(other) as spared,
     ):
-        assert await logins.revoke({logins.key_of("m1"): FOR_GOOD}, {})
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("m1"), FOR_GOOD), {})
         assert await taken.until_ended() == await again.until_ended() == [REVOKED]
         assert await spared.settle() == []
     assert not await lets_in(broker, login)
@@ -47,7 +48,7 @@ async def test_a_login_that_was_made_later_than_those_that_are_taken_back_counts
 ) -> None:
     now = int(time.time())
     async with taking_back(broker) as logins:
-        assert await logins.revoke({logins.key_of("later"): now - 60}, {})
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("later"), now - 60), {})
     for ago, counts in ((90, False), (60, False), (59, True)):
         assert await lets_in(broker, login_of(broker, "later", now - ago)) is counts
 
@@ -62,7 +63,7 @@ async def test_controllers_that_take_logins_back_at_once_lose_none(broker: OwnBr
         several = [one, two, three] * 4
         found = await asyncio.gather(
             *(
-                each.revoke({each.key_of(machine): FOR_GOOD}, {})
+                each.revoke(dict.fromkeys(each.keys_of(machine), FOR_GOOD), {})
                 for each, machine in zip(several, machines, strict=True)
             )
         )
@@ -76,7 +77,7 @@ async def test_what_is_taken_back_stays_so_when_the_broker_is_started_again(
 ) -> None:
     login = broker.trust.node_login("lasting")
     async with taking_back(broker) as logins:
-        assert await logins.revoke({logins.key_of("lasting"): FOR_GOOD}, {})
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("lasting"), FOR_GOOD), {})
     await asyncio.to_thread(broker.stop)
     await asyncio.to_thread(broker.start)
     assert not await lets_in(broker, login)
@@ -95,7 +96,7 @@ async def test_an_older_account_that_comes_late_does_not_stay_in_force(broker: O
         taking_back(broker, again_every=0.1) as logins,
     ):
         older = broker.trust.read(NODES_JWT)
-        assert await logins.revoke({logins.key_of("late"): FOR_GOOD}, {})
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("late"), FOR_GOOD), {})
         assert b'"code":200' in (await system.request(UPDATE, older.encode())).data
         await until_shut_out(broker, login)
 
@@ -105,7 +106,7 @@ async def test_who_takes_a_login_back_is_shown_that_no_broker_has_done_so_yet(
 ) -> None:
     login = broker.trust.node_login("not-yet")
     async with taking_back(broker, system=NODES_LOGIN, in_force_within=0.5) as logins:
-        assert not await logins.revoke({logins.key_of("not-yet"): FOR_GOOD}, {})
+        assert not await logins.revoke(dict.fromkeys(logins.keys_of("not-yet"), FOR_GOOD), {})
     assert await lets_in(broker, login)
     # It is stored: a controller that can puts it into force.
     async with taking_back(broker):

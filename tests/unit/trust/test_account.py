@@ -74,7 +74,7 @@ def test_the_key_of_a_node_s_logins_is_known_though_nothing_is_kept_of_them(
         text = trust.node_login(machine, expires=60)
         return claims.read(claims.token_in(text), claims.User)[0].sub
 
-    assert account.login_key("m") == key(trust, "m") == key(trust, "m")
+    assert account.of_machine("m") == [key(trust, "m")] == [key(trust, "m")]
     assert len({key(trust, "m"), key(trust, "n"), key(create(tmp_path), "m")}) == 3
 
 

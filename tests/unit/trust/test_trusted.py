@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from towline.trust.certificates import make_authority
 from towline.trust.trusted import KINDS, Trusted, differing
 from towline.wire.fields import Name
 
@@ -12,6 +13,9 @@ TRUSTED = Trusted("certificate\n", frozenset(["aa", "bb"]), "ACCOUNT")
 def test_blanks_around_certificates_and_the_order_of_keys_do_not_count() -> None:
     same = Trusted("certificate", frozenset(["bb", "aa"]), "ACCOUNT")
     assert same.hash == TRUSTED.hash
+    one, two = (make_authority().certificate for _ in range(2))
+    assert Trusted(one + two).hash == Trusted(f"{two}\n{one}").hash
+    assert len({Trusted(each).hash for each in (one, two, one + two)}) == 3
     assert differing(same.hash, TRUSTED.hash) == []
     assert msgspec.convert(TRUSTED.hash, Name) == TRUSTED.hash
 

@@ -1,0 +1,128 @@
+"""Keys of nodes' logins that are replaced, at a real broker."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testing.logins import lets_in, taking_back, until_shut_out
+from tests.testing.own_broker import OwnBroker
+from towline.controller.logins import Logins
+from towline.trust import rotation
+from towline.trust.account import FOR_GOOD
+from towline.trust.keys import NODES_SIGNING
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[OwnBroker]:
+    """A broker of this test's own: its keys are replaced."""
+    with OwnBroker(tmp_path) as broker:
+        yield broker
+
+
+async def until_let_in(broker: OwnBroker, login: str) -> None:
+    """Wait until a broker lets somebody in with a login."""
+    async with asyncio.timeout(30):
+        while not await lets_in(broker, login):
+            await asyncio.sleep(0.05)
+
+
+async def until_keys(logins: Logins, *keys: str) -> None:
+    """Wait until a broker lets in what these keys have signed, and nothing else."""
+    async with asyncio.timeout(30):
+        while sorted(logins.lets_in) != sorted(keys):
+            await asyncio.sleep(0.02)
+
+
+async def test_logins_of_both_keys_are_let_in_until_the_old_one_is_retired(
+    broker: OwnBroker,
+) -> None:
+    trust = broker.trust
+    old, revoked = trust.node_login("m"), trust.node_login("revoked")
+    (first,) = trust.login_keys().public
+    async with taking_back(broker) as logins:
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("revoked"), FOR_GOOD), {})
+        rotation.rotate_logins(trust)
+        logins.read_again()
+        _, second = trust.login_keys().public
+        await until_keys(logins, first, second)
+        rotation.rotate_logins(trust)
+        logins.read_again()
+        new = trust.node_login("m")
+        assert new != old
+        assert await lets_in(broker, old)
+        async with broker.raw(old) as dropped, broker.raw(new) as spared:
+            rotation.retire_logins(trust)
+            logins.read_again()
+            await dropped.until_ended()
+            assert await spared.settle() == []
+        assert not await lets_in(broker, old)
+        assert await lets_in(broker, new)
+        # What was taken back before stays so, and a node's logins are those of every key.
+        assert not await lets_in(broker, revoked)
+        assert logins.lets_in == (second,)
+
+
+async def test_what_is_taken_back_of_a_machine_is_what_any_of_the_keys_has_signed(
+    broker: OwnBroker,
+) -> None:
+    old = broker.trust.node_login("m")
+    rotation.rotate_logins(broker.trust)
+    rotation.rotate_logins(broker.trust)
+    async with taking_back(broker) as logins:
+        new = broker.trust.node_login("m")
+        await until_let_in(broker, new)
+        assert await lets_in(broker, old)
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("m"), FOR_GOOD), {})
+        assert not await lets_in(broker, old)
+        assert not await lets_in(broker, new)
+
+
+async def test_a_controller_with_an_older_file_takes_out_no_newer_key_and_none_stays_out_of_date(
+    broker: OwnBroker,
+) -> None:
+    trust = broker.trust
+    old, file = trust.node_login("m"), trust.path(NODES_SIGNING)
+    shutil.copy(file, before := file.with_name("before"))
+    rotation.rotate_logins(trust)
+    shutil.copy(file, known := file.with_name("known"))
+    rotation.rotate_logins(trust)
+    new = trust.node_login("m")
+    async with taking_back(broker):
+        await until_let_in(broker, new)
+    shutil.copy(file, both := file.with_name("both"))
+    # One is started with the file of before the first step.
+    shutil.copy(before, file)
+    async with taking_back(broker) as logins:
+        assert await logins.revoke(dict.fromkeys(logins.keys_of("other"), FOR_GOOD), {})
+        assert await lets_in(broker, new)
+    # The old key is retired while no controller runs.
+    shutil.copy(both, file)
+    rotation.retire_logins(trust)
+    shutil.copy(file, retired := file.with_name("retired"))
+    async with taking_back(broker):
+        await until_shut_out(broker, old)
+        assert await lets_in(broker, new)
+    # One that has missed that brings the key back, until it gets the file.
+    shutil.copy(known, file)
+    async with taking_back(broker) as logins:
+        await until_let_in(broker, old)
+        shutil.copy(retired, file)
+        logins.read_again()
+        await until_shut_out(broker, old)
+        assert await lets_in(broker, new)
+
+
+async def test_keys_are_stored_once_the_broker_is_back(broker: OwnBroker) -> None:
+    rotation.rotate_logins(broker.trust)
+    async with taking_back(broker, retry_every=0.1) as logins:
+        keys = broker.trust.login_keys().public
+        await until_keys(logins, *keys)
+        await asyncio.to_thread(broker.stop)
+        rotation.rotate_logins(broker.trust)
+        rotation.retire_logins(broker.trust)
+        logins.read_again()
+        await asyncio.to_thread(broker.start)
+        await until_keys(logins, keys[1])
