@@ -9,11 +9,14 @@ from collections.abc import Callable
 import structlog
 
 from towline.errors import InvalidConfiguration
+from towline.runtime import key_files
+from towline.runtime.key_files import KeyFile, KeyFiles
 from towline.runtime.nats_conf import Plan, nats_conf
 from towline.runtime.nats_server import NatsServer
+from towline.runtime.part import keep_running
 from towline.runtime.state_directory import make_private, write_private
 from towline.trust.certificates import RENEW_EVERY, Pair, Renewed
-from towline.trust.keys import Trust
+from towline.trust.keys import CA, CA_KEY, Trust
 
 log = structlog.get_logger()
 
@@ -29,15 +32,20 @@ async def run(
     *,
     renew_every: float = RENEW_EVERY,
     look_every: float = LOOK_EVERY,
+    read_every: float = key_files.LOOK_EVERY,
     clock: Callable[[], float] = time.time,
 ) -> None:
     """Run a broker until cancelled.
+
+    It has another certificate whenever it is time, and when the files of the CA have changed; its
+    connections stay.
 
     Args:
         plan: what is its own, with encryption.
         names: host names and addresses by which it is reached.
         ready: called once it accepts connections.
         renew_every, look_every: seconds; see the constants.
+        read_every: seconds between looks at the files of the CA.
         clock: returns the time in seconds since 1970.
 
     Raises:
@@ -63,23 +71,43 @@ async def run(
     server = NatsServer(configuration, None)
     await server.end_orphan()
     write_private(configuration, nats_conf(plan, trust.accounts()))
+    written: Pair | None = None
+
+    def renew() -> None:
+        nonlocal written
+        try:
+            if (found := certificate()) == written:
+                return
+            written = write(found)
+        except OSError as error:
+            raise InvalidConfiguration(
+                "The broker's certificate can't be written.", str(error)
+            ) from error
+        server.reload()
+        log.info("certificate renewed", certificate=str(files.certificate))
+
+    def renew_now() -> None:
+        # Also where the same key signs on: the server has to read whom else it takes for a broker.
+        certificate.forget()
+        renew()
+
+    authority = KeyFiles(
+        [KeyFile(trust.path(name), renew_now) for name in (CA, CA_KEY)], look_every=read_every
+    )
     written = write(certificate())
+    reading = asyncio.create_task(keep_running("files of the CA", authority.run))
     try:
         await server.start(plan.listen)
         ready()
         ending = asyncio.create_task(server.wait())
         while not (await asyncio.wait([ending], timeout=look_every))[0]:
             try:
-                if (found := certificate()) == written:
-                    continue
-                written = write(found)
-            except (InvalidConfiguration, OSError) as error:
-                log.error("certificate not renewed yet", reason=str(error))
-                continue
-            server.reload()
-            log.info("certificate renewed", certificate=str(files.certificate))
+                renew()
+            except InvalidConfiguration as error:
+                log.error("certificate not renewed yet", reason=f"{error.error} {error.details}")
         raise InvalidConfiguration(
             f"The broker ended with status {ending.result()}.", "its log stands above"
         )
     finally:
+        reading.cancel()
         await server.stop()

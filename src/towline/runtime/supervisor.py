@@ -20,10 +20,12 @@ import structlog
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
+from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime.part import keep_running
 from towline.runtime.pauses import Pauses
 from towline.runtime.process import SUPERVISED, child_environment, notify, starting
 from towline.runtime.state_directory import URL, make_private, write_private
-from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, Trust
+from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, NODES_SIGNING, Trust
 
 log = structlog.get_logger()
 
@@ -154,11 +156,17 @@ async def run(
             Part("agent", ["agent", *arguments.agent, *where, "--nats-credentials", str(login)]),
         ]
         write_private(directory / URL, url + "\n")
+
+        def login_anew() -> None:
+            _write_login(login, trust, machine)
+
+        signing = KeyFiles([KeyFile(trust.path(NODES_SIGNING), login_anew)])
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part.run())
                 group.create_task(keep_broker())
+                group.create_task(keep_running("agent's login", signing.run))
                 with starting("waiting for the controller") as ready:
                     await _show_readiness(url, show, ready, check_every)
         finally:
@@ -178,13 +186,23 @@ async def _broker(
         return
     login = directory / "broker" / "agent.creds"
     make_private(login.parent)
-    write_private(login, trust.node_login(machine))
+    _write_login(login, trust, machine)
     part = Part("broker", ["broker", *arguments.broker])
     try:
         where = ["--nats", arguments.broker_url, "--nats-ca", str(trust.path(CA))]
         yield where, login, part.run
     finally:
         await part.stop()
+
+
+def _write_login(path: Path, trust: Trust, machine: str) -> None:
+    """Write a new login of this machine's node; raises `InvalidConfiguration`."""
+    try:
+        write_private(path, trust.node_login(machine))
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"The login of this machine's node, {str(path)!r}, can't be written.", str(error)
+        ) from error
 
 
 async def _keep_running(broker: EmbeddedBroker) -> None:
