@@ -55,6 +55,7 @@ class Controllers:
         receipt: returns what a report is answered with, None for no answer.
         registrations, heartbeats, progress: what was received.
         interval, trusts: what the answer to a registration names.
+        second: whether it says that another agent of the node is here.
         tasks: what is answered to questions for tasks, by job id.
         refusal: what a question is answered with for which there is no other answer.
         cooldown: what is answered to questions about one.
@@ -70,6 +71,7 @@ class Controllers:
         self.progress: list[TaskProgress] = []
         self.interval: float | None = None
         self.trusts = ""
+        self.second = False
         self.tasks: dict[str, Release] = {}
         self.refusal = Answer(now(), error="there is no such task")
         self.cooldown: Cooldown | None = None
@@ -107,6 +109,8 @@ class Controllers:
     def _answer(self, about: str, subject: str, data: bytes) -> Answer:
         if about == REGISTER:
             self.registrations.append(messages.registration(subject, data))
+            if self.second:
+                return Answer(now(), error="another is here", again=True, second=True)
             return Answer(now(), interval=self.interval, trusts=self.trusts)
         if about == TASK:
             release = self.tasks.get(messages.task_question(data).job)

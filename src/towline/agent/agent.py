@@ -81,6 +81,8 @@ class Agent:
         )
         self._ledger = ledger
         self._start = secrets.token_hex(8)
+        self._taken = asyncio.Event()
+        """Set once a controller has taken this start for the node, and not for a second agent."""
         clock = Clock()
         self._controllers = Controllers(
             self._connection, machine, clock, trust.verifier, fresh_for=fresh_for
@@ -122,6 +124,7 @@ class Agent:
             trusts=lambda: trust.trusted.hash,
             told=self._told,
             subscribed=self._subscribed,
+            taken=self._go_on,
             interval=interval,
         )
         self._inbox = Inbox(
@@ -139,7 +142,7 @@ class Agent:
         )
         self._parts = {
             "inbox": self._inbox.run,
-            "outbox": self._outbox.run,
+            "outbox": self._report,
             "progress": self._progress.run,
             "capabilities": self._capabilities.run,
             "survey": self._survey.run,
@@ -185,6 +188,16 @@ class Agent:
     async def _subscribed(self) -> None:
         await self._inbox.ready()
 
+    async def _go_on(self) -> None:
+        if not self._taken.is_set():
+            # Not before: of a ledger that is a copy all runs where that was copied from.
+            await self._runner.resume()
+            self._taken.set()
+
+    async def _report(self) -> None:
+        await self._taken.wait()
+        await self._outbox.run()
+
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then take nothing more, and say that this node goes away.
 
@@ -195,8 +208,6 @@ class Agent:
         self._ledger.begin(self._start)
         async with self._connection:
             try:
-                # What stands in the ledger needs no broker to be run.
-                await self._runner.resume()
                 async with asyncio.TaskGroup() as group:
                     for name, run in self._parts.items():
                         group.create_task(keep_running(name, run))
@@ -209,7 +220,7 @@ class Agent:
         for close in (
             self._inbox.close,
             self._runner.close,
-            self._outbox.close,
+            *((self._outbox.close,) if self._taken.is_set() else ()),
             self._heartbeats.close,
             self._capabilities.close,
         ):

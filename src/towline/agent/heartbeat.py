@@ -65,6 +65,8 @@ class Heartbeats:
             controllers say, and with the seconds over which all nodes spread what they do about it.
         subscribed: returns once the broker sends what is for this node. No heartbeat is sent
             before, since tasks are sent to nodes that have sent one.
+        taken: awaited before the first heartbeat, when a controller has taken this start of the
+            agent for the node.
         interval: seconds between heartbeats, until a controller names others.
         shortest_pause: seconds between attempts to register, at first.
         register_after: heartbeats after which a node registers once more.
@@ -90,6 +92,7 @@ class Heartbeats:
         trusts: Callable[[], str] = lambda: "",
         told: Callable[[str, float], None] = lambda trusts, spread: None,
         subscribed: Callable[[], Awaitable[None]],
+        taken: Callable[[], Awaitable[None]],
         interval: float,
         shortest_pause: float = SHORTEST_PAUSE,
         register_after: int = REGISTER_AFTER,
@@ -112,9 +115,12 @@ class Heartbeats:
         self._trusts = trusts
         self._told = told
         self._subscribed = subscribed
+        self._taken = taken
         self._set_interval(interval)
         self._shortest_pause = shortest_pause
         self._registered = False
+        self._second = False
+        """Whether another agent with this identity counts, as it was last answered."""
         self._renewals = 0
         self._unanswered = 0
         self._register_after = register_after
@@ -174,13 +180,17 @@ class Heartbeats:
                     await self._register()
                 except BrokerUnreachable as error:
                     log.warning("not registered yet", reason=error.details)
-                    if isinstance(error, SecondAgent):
+                    self._second = isinstance(error, SecondAgent)
+                    if self._second:
                         # One controller was asked, and all are to know of it.
                         shown = Heartbeat(self._start, interval=self._interval, second=True)
                         await self._send(shown)
                     await pauses.wait()
                     continue
+                self._second = False
                 pauses.reset()
+                if not self.sent.is_set():
+                    await self._taken()
             await self._send(self._heartbeat())
             self.sent.set()
             # Where there was no room for it, this finds out whether anybody reads.
@@ -207,6 +217,9 @@ class Heartbeats:
         """Send the last heartbeat: this node goes away of its own will."""
         if self._asked is not None:
             self._asked.cancel()
+        if self._second:
+            # With a copy of its ledger this would be taken for a word of the one that is here.
+            return
         await self._send(
             Heartbeat(self._start, interval=self._interval, after=self._after, leaving=True)
         )

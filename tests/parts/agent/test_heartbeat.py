@@ -39,6 +39,9 @@ async def heartbeats(
     async def until_subscribed() -> None:
         await subscribed.wait()
 
+    async def taken() -> None:
+        pass
+
     controllers = believed(connection, "a")
     with Ledger(path) as ledger:
         made = Heartbeats(
@@ -56,6 +59,7 @@ async def heartbeats(
             running_tasks=lambda: 0,
             public_key="a2V5",
             subscribed=until_subscribed,
+            taken=taken,
             interval=INTERVAL,
             send_within=0.2,
         )

@@ -33,6 +33,7 @@ class Node:
 
     Attributes:
         subscribed: none is sent before it is set.
+        taken: how many heartbeats there were when it was taken for the node, each time.
         tasks: how many run.
         found: what a look at the machine finds.
     """
@@ -45,6 +46,7 @@ class Node:
         self.subscribed = asyncio.Event()
         self.subscribed.set()
         self.believed = believed(self.connection, "a")
+        self.taken: list[int] = []
         self.tasks = 0
         self.ledger = ledger
         self.found = Gathered(Facts(cpu_count=2, fqdn="host-a.example.org"))
@@ -54,6 +56,9 @@ class Node:
     def make(self, **more: Any) -> Heartbeats:
         async def subscribed() -> None:
             await self.subscribed.wait()
+
+        async def taken() -> None:
+            self.taken.append(len(self.beats))
 
         fields: dict[str, Any] = {"labels": [Label("group", "web.eu")], "interval": 60.0, **more}
         return Heartbeats(
@@ -70,6 +75,7 @@ class Node:
             running_tasks=lambda: self.tasks,
             public_key="a2V5",
             subscribed=subscribed,
+            taken=taken,
             shortest_pause=0.01,
             **fields,
         )
@@ -285,6 +291,31 @@ async def test_the_last_one_says_that_the_node_leaves(node: Node) -> None:
         await until(node.made.sent.is_set)
     await node.made.close()
     assert [beat.leaving for beat in node.beats] == [False, True]
+
+
+async def test_it_is_taken_for_the_node_once_before_the_first_one(node: Node) -> None:
+    async with node.running():
+        await until(node.made.sent.is_set)
+        node.made.register_anew()
+        await until(lambda: len(node.beats) > 1)
+    assert node.taken == [0]
+
+
+async def test_an_agent_that_is_refused_as_a_second_one_goes_on_with_nothing_and_leaves_unsaid(
+    node: Node,
+) -> None:
+    node.controllers.second = True
+    async with node.running():
+        await until(lambda: len(node.beats) > 1)
+    await node.made.close()
+    assert node.taken == []
+    assert all(beat.second and not beat.leaving for beat in node.beats)
+    node.controllers.second = False
+    async with node.running():
+        await until(node.made.sent.is_set)
+    await node.made.close()
+    assert len(node.taken) == 1
+    assert node.beats[-1].leaving
 
 
 async def test_a_node_whose_clock_shows_anything_can_register(

@@ -43,6 +43,9 @@ class Node:
         async def subscribed() -> None:
             await self.inbox.ready()
 
+        async def taken() -> None:
+            pass
+
         self.heartbeats = Heartbeats(
             middle.connection,
             "machine-1",
@@ -58,6 +61,7 @@ class Node:
             running_tasks=lambda: 0,
             public_key="",
             subscribed=subscribed,
+            taken=taken,
             interval=60.0,
         )
         self.inbox = Inbox(
