@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import httpx
 from tests.testing.assembly import Assembly
 from tests.testing.broker import Broker
+from tests.testing.own_broker import OwnBroker
 from tests.testing.ports import free_port
 from tests.testing.process import Failed, Process, TowlineProcess, wait_until
 
@@ -52,11 +53,18 @@ STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
 each."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
+CREDS = ".creds"
+"""How the files with the nodes' own logins end, which are named by their machine ids."""
 
 
 def hostname(number: int) -> str:
     """Return the name of a node."""
     return f"node-{number:05}"
+
+
+def machine_id(number: int) -> str:
+    """Return the machine id of a node."""
+    return hashlib.md5(hostname(number).encode()).hexdigest()
 
 
 class AtOnce(Executor):
@@ -129,15 +137,18 @@ def agents(
     directory: Path,
     interval: float,
     pull: float,
+    ca: Path | None,
 ) -> None:
     """Run agents until asked to stop; a line on standard output says that all have begun.
 
-    Parameters: `interval` is that of the heartbeats and `pull` how long one takes, in seconds.
+    Parameters: `credentials` is the login that all share, or the directory where each has its own;
+    `interval` is that of the heartbeats and `pull` how long one takes, in seconds; `ca` are the
+    certificates to encrypt by.
     """
     logs.configure("fleet", "error")
     extra = os.environ.get("TOWLINE_OPERATIONS", "")
     operations.load_extra([module for module in extra.split(",") if module])
-    settings = Settings([url], credentials)
+    own = credentials.is_dir()
 
     def load() -> Verifier:
         return load_verifier(job_keys, named=True)
@@ -160,11 +171,14 @@ def agents(
             docker = partial(DockerProvider, engine=engine, named=True, configuration=None)
             path = directory / f"{hostname(number)}.sqlite"
             path.write_bytes(empty)
+            machine = machine_id(number)
+            login = credentials / f"{machine}{CREDS}" if own else credentials
+            settings = Settings([url], login, ca)
             with Ledger(path, AtOnce()) as ledger:
                 agent = Agent(
                     settings,
                     ledger,
-                    machine=hashlib.md5(hostname(number).encode()).hexdigest(),
+                    machine=machine,
                     hostname=hostname(number),
                     labels=[parse_label(f"group:g{number % GROUPS}")],
                     providers=[HostProvider, docker],
@@ -197,7 +211,8 @@ class Fleet(Assembly):
 
     Parameters: `directory` holds state and logs, `processes` share the agents among them,
     `heartbeat` is a duration, `pull` how long one takes, and `settings` are those of the
-    controllers, by key.
+    controllers, by key. With `own_logins` the broker is `towline broker`, encrypted, and each node
+    has a login of its own, as controllers sign them; else all share a password.
     """
 
     def __init__(
@@ -210,6 +225,7 @@ class Fleet(Assembly):
         heartbeat: str = "5s",
         pull: str = "0s",
         settings: Mapping[str, str] | None = None,
+        own_logins: bool = False,
     ) -> None:
         super().__init__()
         self.directory = directory
@@ -218,6 +234,7 @@ class Fleet(Assembly):
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._pull = pull
+        self._own_logins = own_logins
         self._env = {"TOWLINE_HEARTBEAT": heartbeat}
         self._env |= {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
         self.controllers: list[TowlineProcess] = []
@@ -226,13 +243,15 @@ class Fleet(Assembly):
         self.workers: list[Process] = []
 
     def _start(self) -> None:
-        self.broker = self._parts.enter_context(Broker(self.directory))
+        made = OwnBroker if self._own_logins else Broker
+        self.broker: Broker = self._parts.enter_context(made(self.directory))
         key = self.directory / "token.key"
         self.token = load_keys(key, create=True).create(
             subject="fleet", roles=["admin"], lifetime=86400
         )
         for number in range(self._controllers):
             listen, name = f"127.0.0.1:{free_port()}", f"controller-{number}"
+            self.broker.prepare(self.directory / name)
             controller = TowlineProcess(
                 *("controller", "--state", self.directory / name, "--listen", listen),
                 *self.broker.journal_login,
@@ -257,6 +276,7 @@ class Fleet(Assembly):
                 )
             )
         )
+        credentials, job_keys, ca = self._logins()
         share = -(-self.nodes // self._processes)
         for first in range(0, self.nodes, share):
             worker = Process(
@@ -264,12 +284,21 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(self.broker.logins.agents, self.broker.job_keys, self.ledgers),
-                    *(self._heartbeat, self._pull),
+                    *(credentials, job_keys, self.ledgers, self._heartbeat, self._pull, ca or ""),
                 ],
                 logs=self.directory,
             )
             self.workers.append(self._parts.enter_context(worker))
+
+    def _logins(self) -> tuple[Path, Path, Path | None]:
+        """Return what agents log in with, the keys of those they obey, and whose broker it is."""
+        if not isinstance(self.broker, OwnBroker):
+            return self.broker.logins.agents, self.broker.job_keys, None
+        for number in range(self.nodes):
+            path = self.ledgers / f"{machine_id(number)}{CREDS}"
+            path.touch(0o600)
+            path.write_text(self.broker.trust.node_login(machine_id(number)))
+        return self.ledgers, self.broker.publish_job_keys(), self.broker.ca
 
     def here(self, client: httpx.Client) -> int:
         """Return how many nodes a controller counts as here."""
@@ -295,10 +324,10 @@ class Fleet(Assembly):
 def main() -> int:
     """Run a fleet until interrupted; return the exit status."""
     if sys.argv[1:2] == ["--worker"]:
-        first, count, url, credentials, job_keys, directory, heartbeat, pull = sys.argv[2:]
+        first, count, url, credentials, job_keys, directory, heartbeat, pull, ca = sys.argv[2:]
         agents(
             *(int(first), int(count), url, Path(credentials), Path(job_keys), Path(directory)),
-            *(parse_duration(heartbeat), parse_duration(pull)),
+            *(parse_duration(heartbeat), parse_duration(pull), Path(ca) if ca else None),
         )
         return 0
     arguments = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
@@ -307,6 +336,9 @@ def main() -> int:
     arguments.add_argument("--processes", type=int, metavar="COUNT")
     arguments.add_argument("--heartbeat", default="5s", metavar="DURATION")
     arguments.add_argument("--pull", default="0s", metavar="DURATION")
+    arguments.add_argument(
+        "--own-logins", action="store_true", help="encrypted, and each node with a login of its own"
+    )
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="towline-fleet-") as directory:
         fleet = Fleet(
@@ -316,6 +348,7 @@ def main() -> int:
             processes=options.processes,
             heartbeat=options.heartbeat,
             pull=options.pull,
+            own_logins=options.own_logins,
         )
         try:
             with fleet:

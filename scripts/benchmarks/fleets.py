@@ -64,7 +64,7 @@ def broadcasts(fleet: Fleet) -> list[tuple[float, float]]:
 
     Each is the seconds until the last result, and the broker's CPU seconds: medians.
     """
-    client, broker = fleet.clients[0], fleet.broker.process.pid
+    client, broker = fleet.clients[0], fleet.broker.pid
     headers = {"Prefer": "wait=300"}
     found: list[tuple[float, float]] = []
     for read in (True, False):
@@ -90,7 +90,7 @@ def broadcasts(fleet: Fleet) -> list[tuple[float, float]]:
 
 def idle(fleet: Fleet) -> tuple[float, float]:
     """Return the cores that a controller and the broker use while nobody asks for anything."""
-    pids = [fleet.controllers[0].pid, fleet.broker.process.pid]
+    pids = [fleet.controllers[0].pid, fleet.broker.pid]
     time.sleep(IDLE_AFTER)
     before = [cpu_seconds(pid) for pid in pids]
     time.sleep(IDLE_FOR)
@@ -130,7 +130,7 @@ def measure_broadcast(nodes: int) -> tuple[list[str], list[list[str]]]:
         begun = time.perf_counter()
         fleet.wait_until_here()
         started = time.perf_counter() - begun
-        broker = fleet.broker.process.pid
+        broker = fleet.broker.pid
         (read, read_cpu), (pull, pull_cpu) = broadcasts(fleet)
         memory = [resident(broker), resident(fleet.controllers[0].pid)]
         cores = idle(fleet)
@@ -166,7 +166,7 @@ def measure_return() -> list[list[str]]:
     ):
         fleet.wait_until_here()
         client = fleet.clients[0]
-        fleet.broker.process.kill()
+        fleet.broker.kill()
         wait_until(lambda: client.get("/health/ready").status_code == 503, what="the loss noticed")
         begun = time.perf_counter()
         fleet.broker.start()

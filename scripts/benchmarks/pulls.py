@@ -220,7 +220,7 @@ def measure_many() -> tuple[list[list[str]], list[list[str]]]:
         wait_until(all_run, timeout=60, what="all nodes to pull")
         parts = {
             "controller": fleet.controllers[0].pid,
-            "broker": fleet.broker.process.pid,
+            "broker": fleet.broker.pid,
         }
         rows, used, most = [], 0.0, 0
         reports = reports_a_second(fleet, job)

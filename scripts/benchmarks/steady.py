@@ -188,7 +188,7 @@ def _sample(fleet: Fleet, load: Load, seconds: float, kills: int) -> list[str]:
         str(kills),
         str(len(load.accepted)),
         " ".join(f"{memory:.0f}" for memory in controllers),
-        f"{resident(fleet.broker.process.pid):.0f}",
+        f"{resident(fleet.broker.pid):.0f}",
         f"{sum(resident(worker.pid) for worker in fleet.workers):.0f}",
     ]
 

@@ -117,6 +117,11 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
         return self.agent_login
 
     @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self.process.pid
+
+    @property
     def url(self) -> str:
         """Where it listens, without credentials."""
         return f"nats://127.0.0.1:{self.port}"
@@ -134,6 +139,15 @@ jetstream {{ store_dir: {json.dumps(str(directory / "data"))}, sync_interval: al
     def stop(self) -> None:
         """Stop it as a service manager would."""
         self.process.stop()
+
+    def kill(self) -> None:
+        """End it as the kernel would."""
+        self.process.kill()
+
+    @property
+    def log(self) -> str:
+        """All that the server has said, over all its starts."""
+        return self.process.stderr
 
     def last_sequence(self, stream: str) -> int:
         """Return how many messages a stream has ever been given."""

@@ -15,6 +15,7 @@ from tests.testing.broker import Broker
 from tests.testing.nats_protocol import Raw
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, start_listening, wait_until
+from tests.testing.up import command_of
 from towline.trust.job_keys import JOBS_PUBLIC, load_signer, publish
 from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, Trust, create
 
@@ -74,6 +75,18 @@ class OwnBroker(Broker):
         )
 
     @property
+    def pid(self) -> int:
+        """The process id of the first server, which `towline broker` has started."""
+        known = {pid: command_of(pid)[:1] for pid in self.servers[0].survivors()}
+        (found,) = (pid for pid, run in known.items() if run and run[0].endswith("nats-server"))
+        return found
+
+    @property
+    def log(self) -> str:
+        """All that the servers have said, over all their starts."""
+        return "".join(server.stderr for server in self.servers)
+
+    @property
     def ca(self) -> Path:
         """The certificates to encrypt by."""
         return self.trust.path(CA)
@@ -103,11 +116,15 @@ class OwnBroker(Broker):
         if not path.exists():
             path.touch(0o600)
             path.write_text(self.trust.node_login(hostname))
-        publish(load_signer(self.trust.path(JOBS_KEY), create=False), self._directory)
         return [
             *("--nats", self.url, "--nats-ca", str(self.ca), "--nats-credentials", str(path)),
-            *("--job-keys", str(self._directory / JOBS_PUBLIC)),
+            *("--job-keys", str(self.publish_job_keys())),
         ]
+
+    def publish_job_keys(self) -> Path:
+        """Write by which keys agents know what controllers have signed; return where."""
+        publish(load_signer(self.trust.path(JOBS_KEY), create=False), self._directory)
+        return self._directory / JOBS_PUBLIC
 
     def raw(self, credentials: str, *, jwt: str | None = None, number: int = 0) -> Raw:
         """Return a connection to one of them that speaks the protocol by hand."""
@@ -152,6 +169,12 @@ class OwnBroker(Broker):
         """Stop all of them."""
         for server in self.servers:
             server.stop()
+
+    def kill(self) -> None:
+        """End all of them as the kernel would, with what they have started."""
+        for server in self.servers:
+            server.kill()
+            wait_until(lambda: not server.survivors(), what="the end of the server")  # noqa: B023
 
 
 async def is_route(port: int, ca: Path, pair: tuple[Path, Path] | None) -> bool:
