@@ -29,6 +29,18 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def show_duration(seconds: float) -> str:
+    """Return a duration as `parse_duration` reads it, in the largest unit that it is whole in.
+
+    >>> show_duration(5400.0), show_duration(86400.0)
+    ('90m', '1d')
+    """
+    for unit in ("d", "h", "m", "s"):
+        if seconds and seconds % _DURATION_UNITS[unit] == 0:
+            return f"{seconds / _DURATION_UNITS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms"
+
+
 SIZE_UNITS = {
     **{"": 1, "b": 1},
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgtp", 1)},

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.units import LONGEST_DURATION, parse_duration
+from towline.units import LONGEST_DURATION, parse_duration, show_duration
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 # The rule once more, as one expression.
@@ -82,3 +82,18 @@ def test_a_megabyte_is_refused_with_its_beginning(unit: str) -> None:
     with pytest.raises(ValueError, match="is not a duration") as refused:
         parse_duration(unit * (1_000_000 // len(unit)))
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0ms"), (0.25, "250ms"), (90, "90s"), (5400, "90m"), (7200, "2h"), (86400, "1d")],
+)
+def test_a_duration_is_shown_in_the_largest_unit_that_it_is_whole_in(
+    seconds: float, text: str
+) -> None:
+    assert show_duration(seconds) == text
+
+
+@given(st.integers(0, int(LONGEST_DURATION)))
+def test_what_is_shown_is_read_as_the_same(seconds: int) -> None:
+    assert parse_duration(show_duration(seconds)) == seconds

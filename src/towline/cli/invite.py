@@ -48,6 +48,12 @@ def node() -> None:
     metavar="NUMBER",
     help="How many machines may use it, 1000 at most, or unlimited; 1 unless given.",
 )
+@click.option(
+    "--ephemeral",
+    metavar="DURATION",
+    help="Remove its nodes when they have been away for so long, 1m at least; for machines that "
+    "come and go.",
+)
 @click.option("--approve", is_flag=True, help="Let each machine wait until somebody lets it in.")
 def invite(**values: Any) -> None:
     """Print the line that makes another machine a node.

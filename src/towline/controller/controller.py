@@ -17,6 +17,7 @@ from towline.broker.isolation import check_isolated
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
+from towline.controller.absences import Absences
 from towline.controller.audit.archive import Archive
 from towline.controller.audit.trail import Keeping, Trail
 from towline.controller.auth import Authenticator
@@ -25,6 +26,7 @@ from towline.controller.cooldowns import Cooldowns
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.credentials.store import CredentialStore
 from towline.controller.credentials.supplies import Supplies
+from towline.controller.ephemeral import Ephemeral
 from towline.controller.expulsion import Expulsion
 from towline.controller.fleet import Fleet
 from towline.controller.health import Health
@@ -249,7 +251,12 @@ class Controller:
             system = msgspec.structs.replace(options.nodes, credentials=login)
             self.logins = Logins(self.jetstream, system, options.account)
         self.key_files = KeyFiles([*options.key_files, *self._of_nodes(options)])
-        self.expulsion = Expulsion(self.presence, self.members, self.logins)
+        self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
+        self.absences = Absences(self.fleet, nodes, able)
+        self.ephemeral = Ephemeral(
+            *(self.fleet, self.members, self.absences, self.expulsion),
+            Lease(self.jetstream, "ephemeral"),
+        )
         optional = () if self.logins is None else (self.logins,)
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)
         self.registries = AllowedRegistries(options.registries)
@@ -341,6 +348,7 @@ class Controller:
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
                 *(self.members, self.trail, self.archive, self.credentials, self.key_files),
+                *(self.absences, self.ephemeral),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

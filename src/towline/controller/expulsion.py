@@ -8,19 +8,27 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from towline.controller.audit.entry import Request
+from towline.controller.audit.trail import Trail
 from towline.controller.fleet import Member
 from towline.controller.logins import Logins
-from towline.controller.members import Members
+from towline.controller.members import Members, lasts_of
 from towline.controller.presence import Presence
 from towline.errors import Conflict
 from towline.trust.account import FOR_GOOD
+from towline.wire.fields import EARLIEST
 from towline.wire.member import REMOVED, REVOKED, MemberRecord, MemberState
 from towline.wire.node import NodeState
 
 log = structlog.get_logger()
 
-LONGEST_LOGIN = 30 * 86400 + 86400
-"""Seconds after which a login of a member has ended, whenever it was made, and a day."""
+SPARE = 86400
+"""Seconds for which is still known that a login was taken back which has ended by itself."""
+
+
+def by_itself(why: str) -> str:
+    """Return by whom it is that a controller does something which nobody has asked for."""
+    return f"controller ({why})"
 
 
 class Expulsion:
@@ -30,12 +38,16 @@ class Expulsion:
 
     Args:
         logins: None for a broker at which no login can be taken back from here.
+        trail: has an entry of what nobody has asked for.
     """
 
-    def __init__(self, presence: Presence, members: Members, logins: Logins | None) -> None:
+    def __init__(
+        self, presence: Presence, members: Members, logins: Logins | None, trail: Trail
+    ) -> None:
         self._presence = presence
         self._members = members
         self._logins = logins
+        self._trail = trail
 
     async def revoke(self, member: Member, by: str) -> bool:
         """Make a node's keys worth nothing, for good; to do it again changes nothing.
@@ -92,12 +104,35 @@ class Expulsion:
         log.info("node removed", machine=member.machine, hostname=member.hostname, by=by)
         return dropped
 
+    async def remove_by_itself(self, member: Member, why: str) -> bool:
+        """Remove a node that nobody has asked to remove; as `remove`.
+
+        The audit has an entry as if somebody had, whose subject says why.
+        """
+        by = by_itself(why)
+        dropped = await self.remove(member, by)
+        self.record(member, by)
+        return dropped
+
+    def record(self, member: Member, by: str) -> None:
+        """Write into the audit that a controller has removed a node by itself."""
+        removal = Request(
+            time=max(EARLIEST, time.time()),
+            caller=by,
+            method="DELETE",
+            path=f"/agent/{member.machine}",
+            operation="agent.remove",
+            target=member.hostname,
+            status=200,
+        )
+        self._trail.add(removal, "")
+
     async def _take_back(self, member: Member, record: MemberRecord | None, before: int) -> bool:
         assert self._logins is not None
         if record is None:
             keys = self._logins.keys_of(member.machine)
             return await self._logins.revoke(dict.fromkeys(keys, before), {})
-        ends = int(time.time()) + LONGEST_LOGIN
+        ends = int(time.time() + lasts_of(record)) + SPARE
         return await self._logins.revoke({record.nkey: before}, {record.nkey: ends})
 
 

@@ -14,7 +14,7 @@ from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.errors import Forbidden, NotFound, TowlineError
-from towline.wire.fields import Count, Moment, Name, Text
+from towline.wire.fields import Count, Moment, Name, Seconds, Text
 from towline.wire.member import Nkey
 
 BUCKET = "invites"
@@ -43,6 +43,7 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
         labels: what the machines carry.
         allowed: patterns of labels that the machines themselves may choose.
         approve: whether somebody has to let each in.
+        ephemeral: seconds for which a machine may be away before it is removed; None for any time.
         withdrawn: since when it lets nobody in; None for one that does.
     """
 
@@ -57,6 +58,7 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[Name, Name] = {}
     allowed: list[Name] = []
     approve: bool = False
+    ephemeral: Seconds | None = None
     withdrawn: Moment | None = None
 
     @property

@@ -11,7 +11,7 @@ import structlog
 
 from towline.controller.fleet import Fleet
 from towline.controller.invites import Invite, Invites, digest_of, new_secret, token_of
-from towline.controller.members import Members
+from towline.controller.members import Members, lasts_of
 from towline.errors import Conflict, Forbidden, InvalidRequest
 from towline.trust import keys
 from towline.trust.joining import (
@@ -33,8 +33,6 @@ from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 
 log = structlog.get_logger()
 
-LASTS = 30 * 86400.0
-"""Seconds for which a node's login lasts."""
 FRESH_FOR = 60.0
 """Seconds by which the time in a request for a new login may differ from this machine's."""
 
@@ -184,6 +182,7 @@ class Joining:
             changed=now,
             labels=labels,
             allowed=invite.allowed,
+            ephemeral=invite.ephemeral,
         )
         stored = await self._members.add(record)
         log.info(
@@ -232,7 +231,7 @@ class Joining:
         return self._renewal(record)
 
     def _renewal(self, record: MemberRecord) -> Renewal:
-        jwt = self._trust.node_jwt(record.machine, record.nkey, LASTS)
+        jwt = self._trust.node_jwt(record.machine, record.nkey, lasts_of(record))
         return Renewal(jwt, self._ca, [key.hex() for key in self._signer.public])
 
 

@@ -19,7 +19,14 @@ from towline.runtime.pauses import within
 from towline.trust.joining import fingerprint_of
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.member import NAMELESS, PENDING, REMOVED, MemberRecord, MemberState
+from towline.wire.member import (
+    ACCEPTED,
+    NAMELESS,
+    PENDING,
+    REMOVED,
+    MemberRecord,
+    MemberState,
+)
 from towline.wire.node import Registration
 
 log = structlog.get_logger()
@@ -34,6 +41,14 @@ REMEMBERED_FOR = 86400.0
 controllers do."""
 PRUNED_AT_ONCE = 100
 """Records of such nodes that are forgotten whenever one changes, at most."""
+LASTS = 30 * 86400.0
+LASTS_EPHEMERAL = 86400.0
+"""Seconds for which a node's login lasts, and one's that is removed when it is away."""
+
+
+def lasts_of(record: MemberRecord) -> float:
+    """Return for how many seconds each login of a member lasts."""
+    return LASTS if record.ephemeral is None else LASTS_EPHEMERAL
 
 
 def _key(hostname: str) -> str:
@@ -133,6 +148,14 @@ class Members:
         """Return all records but those of removed nodes, by hostname."""
         found = [record for record in self._records.values() if record.state != REMOVED]
         return sorted(found, key=lambda record: record.hostname)
+
+    def ephemeral(self) -> list[MemberRecord]:
+        """Return those that are in, and are removed when they are away for too long."""
+        return [
+            record
+            for record in self._records.values()
+            if record.ephemeral is not None and record.state == ACCEPTED
+        ]
 
     # Changes
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 UNLIMITED = "unlimited"
 LONGEST_EXPIRY = 30 * 86400.0
 """Seconds: for longer no invite lasts."""
+SHORTEST_AWAY = 60.0
+"""Seconds that every node may be away: to be started anew, or to find another broker."""
 
 
 def _uses(text: str) -> None:
@@ -33,6 +35,11 @@ def _uses(text: str) -> None:
 
 def _duration(text: str) -> None:
     parse_duration(text)
+
+
+def _away(text: str) -> None:
+    if parse_duration(text) < SHORTEST_AWAY:
+        raise ValueError(f"{text[:20]!r} is too short: write 1m, or longer")
 
 
 Texts: TypeAlias = Annotated[list[str], Meta(max_length=100)]
@@ -64,6 +71,10 @@ class InviteView(View, frozen=True, kw_only=True):
     labels: dict[str, str] = {}  # noqa: RUF012
     allowed_labels: list[str] = []  # noqa: RUF012
     approve: bool = False
+    ephemeral: Annotated[
+        float | None,
+        Meta(description="Seconds for which its nodes may be away; absent for any time."),
+    ] = None
 
 
 class NewInvite(InviteView, frozen=True, kw_only=True):
@@ -140,6 +151,13 @@ async def create(
         str, Meta(description="How many machines may use it, or unlimited."), Check(_uses)
     ] = "1",
     approve: Annotated[bool, Meta(description="Whether somebody has to let each node in.")] = False,
+    ephemeral: Annotated[
+        str | None,
+        Meta(
+            description="Its nodes are removed when they have been away for so long, 1m at least."
+        ),
+        Check(_away),
+    ] = None,
 ) -> NewInvite:
     """Make an invite, by which a machine becomes a node."""
     joining = _joining(context)
@@ -156,6 +174,7 @@ async def create(
         labels=_labels(labels or []),
         allowed=_patterns(allow_labels or []),
         approve=approve,
+        ephemeral=None if ephemeral is None else parse_duration(ephemeral),
     )
     return NewInvite(**_fields(invite), token=token)
 
@@ -318,4 +337,5 @@ def _fields(invite: Invite) -> dict[str, Any]:
         "labels": invite.labels,
         "allowed_labels": invite.allowed,
         "approve": invite.approve,
+        "ephemeral": invite.ephemeral,
     }

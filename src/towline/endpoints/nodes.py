@@ -78,6 +78,7 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
         invited_by: who made the invite by which it came; absent for one that came by none, which
             says by itself what it is called and which labels it carries.
         allowed_labels: patterns of the labels that it may choose itself.
+        ephemeral: seconds for which it may be away before it is removed; absent for any time.
         second_agent_at: when another agent with its identity was refused last: a copy of its login
             or its state directory, on another machine; absent where none was in the last minute.
     """
@@ -118,6 +119,7 @@ class AgentView(msgspec.Struct, frozen=True, omit_defaults=True):
     revoked_by: str | None = None
     invited_by: str | None = None
     allowed_labels: list[str] = []
+    ephemeral: float | None = None
     second_agent_at: DateTime | None = None
 
 
@@ -173,6 +175,7 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         revoked_by=by,
         invited_by=None if record is None else record.by,
         allowed_labels=[] if record is None else record.allowed,
+        ephemeral=None if record is None else record.ephemeral,
         second_agent_at=_second(member),
         timeline=_history(member),
     )

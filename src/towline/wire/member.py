@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
-from towline.wire.fields import MachineId, Moment, Name, Text
+from towline.wire.fields import MachineId, Moment, Name, Seconds, Text
 
 PENDING: Final = "pending"
 ACCEPTED: Final = "accepted"
@@ -36,6 +36,8 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         created: when it came, in seconds since 1970.
         by: who made the invite.
         changed, changed_by: when the record became what it is, and by whom.
+        ephemeral: seconds for which it may be away before it is removed; None for any time.
+        left: when it was here last, of an ephemeral node that is away; None for one that is here.
     """
 
     machine: MachineId
@@ -50,3 +52,5 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     changed_by: Text = ""
     labels: dict[Name, Name] = {}
     allowed: list[Name] = []
+    ephemeral: Seconds | None = None
+    left: Moment | None = None

@@ -17,8 +17,8 @@ from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
 from towline.controller.invites import Invites
-from towline.controller.joining import LASTS, Joining
-from towline.controller.members import Members
+from towline.controller.joining import Joining
+from towline.controller.members import LASTS, Members
 from towline.errors import Conflict, Forbidden, InvalidRequest, NotFound, TowlineError
 from towline.trust import claims
 from towline.trust.keys import Trust, create

@@ -185,6 +185,10 @@ def test_an_invite_is_listed_without_its_secret_and_lets_nobody_in_once_it_is_wi
         {"labels": ["group:a", "group:b"]},
         {"allow_labels": ["*"]},
         {"allow_labels": ["*:x"]},
+        {"ephemeral": "59s"},
+        {"ephemeral": "soon"},
+        {"ephemeral": "-1h"},
+        {"ephemeral": 3600},
         {"secret": "mine"},
     ],
 )

@@ -1,0 +1,155 @@
+"""Nodes that are removed when they have been away for as long as their invite says."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.testing.admission import Node, Site
+from tests.testing.joining import Machine
+from tests.testing.logins import lets_in, until_shut_out
+from tests.testing.own_broker import OwnBroker
+from towline.controller.members import LASTS_EPHEMERAL
+from towline.trust import claims
+from towline.wire.member import MemberRecord
+
+HOUR = 3600.0
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    with OwnBroker(tmp_path_factory.mktemp("own")) as broker:
+        yield broker
+
+
+@pytest.fixture
+async def site(broker: OwnBroker) -> AsyncIterator[Site]:
+    async with Site(broker) as site:
+        yield site
+
+
+async def came_in(broker: OwnBroker, site: Site, path: Path, name: str, ephemeral: float) -> Node:
+    machine = Machine(name)
+    answer = await site.join(machine, await site.invite(ephemeral=ephemeral))
+    return Node(broker, machine, answer.jwt, path)
+
+
+async def left(site: Site, node: Node, ago: float) -> None:
+    """Keep of a node that it was here last so many seconds ago."""
+
+    def alter(record: MemberRecord) -> MemberRecord:
+        moment = time.time() - ago
+        return msgspec.structs.replace(record, left=moment, changed=moment)
+
+    await site.members.change(node.machine, alter)
+
+
+async def test_a_node_that_is_away_for_its_time_is_removed_once_and_one_that_is_here_stays(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    async with Site(broker) as other:
+        gone = await came_in(broker, site, tmp_path, "gone", 1.0)
+        stays = await came_in(broker, site, tmp_path, "stays", 1.0)
+        async with stays.here(site, other):
+            async with gone.here(site, other):
+                pass
+            await asyncio.gather(*(each.until(gone.machine, "removed") for each in (site, other)))
+            assert (site.fleet.get(gone.machine), site.members.named("gone")) == (None, None)
+            assert not await lets_in(broker, gone.login)
+            assert site.fleet.is_here(stays.machine)
+            assert not stays.dropped.is_set()
+        found = {entry.id: entry for each in (site, other) for entry in await each.removals()}
+        (entry,) = [each for each in found.values() if each.target == "gone"]
+        assert (entry.caller, entry.token, entry.address) == ("controller (away for 1s)", "", "")
+        record = site.members.get(gone.machine)
+        assert record is not None
+        assert record.changed_by == entry.caller
+
+
+async def test_its_login_lasts_a_day(site: Site) -> None:
+    answer = await site.join(Machine("day"), await site.invite(ephemeral=HOUR))
+    login, _ = claims.read(answer.jwt, claims.User)
+    assert LASTS_EPHEMERAL - 60 < login.exp - time.time() <= LASTS_EPHEMERAL
+
+
+async def test_a_machine_that_came_in_and_never_started_its_agent_is_removed(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    never = await came_in(broker, site, tmp_path, "never", 1.0)
+    await site.until(never.machine, "removed")
+    await until_shut_out(broker, never.login)
+
+
+async def test_when_a_node_was_here_last_is_kept_for_controllers_that_start_anew(
+    broker: OwnBroker, tmp_path: Path
+) -> None:
+    async with Site(broker) as before:
+        node = await came_in(broker, before, tmp_path, "kept", HOUR)
+        async with node.here(before):
+            pass
+        async with asyncio.timeout(30):
+            while (record := before.members.get(node.machine)) and record.left is None:
+                await asyncio.sleep(0.005)
+        member = before.fleet.get(node.machine)
+        assert member is not None
+        assert record is not None
+        assert record.left == member.last_heartbeat
+        # As if an hour had passed since.
+        before.able.clear()
+        await left(before, node, HOUR)
+    async with Site(broker) as site:
+        await site.until(node.machine, "removed")
+
+
+async def test_a_node_that_is_here_when_controllers_start_anew_stays_whatever_is_kept_of_it(
+    broker: OwnBroker, tmp_path: Path
+) -> None:
+    async with Site(broker, seen_for=HOUR) as before:
+        node = await came_in(broker, before, tmp_path, "here", 2.0)
+        async with node.here(before):
+            pass
+        await left(before, node, HOUR)
+    async with Site(broker, seen_for=HOUR) as site:
+        # It comes back later than the controller.
+        assert not site.fleet.is_here(node.machine)
+        async with node.here(site), asyncio.timeout(30):
+            while (record := site.members.get(node.machine)) and record.left is not None:
+                await asyncio.sleep(0.005)
+        assert record is not None
+        assert record.state == "accepted"
+
+
+async def test_a_controller_that_does_not_know_who_is_here_removes_nobody(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    gone = await came_in(broker, site, tmp_path, "unknown", 0.5)
+    site.able.clear()
+    await left(site, gone, HOUR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await site.until(gone.machine, "removed")
+    assert (record := site.members.get(gone.machine)) is not None
+    assert record.state == "accepted"
+    site.able.set()
+    await site.until(gone.machine, "removed")
+
+
+async def test_a_node_that_was_revoked_stays_in_the_list(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    revoked = await came_in(broker, site, tmp_path, "revoked", 0.5)
+    gone = await came_in(broker, site, tmp_path, "not-revoked", 0.6)
+    async with revoked.here(site):
+        member = site.fleet.get(revoked.machine)
+        assert member is not None
+        await site.expulsion.revoke(member, "ann")
+        async with asyncio.timeout(30):
+            await revoked.dropped.wait()
+    await site.until(gone.machine, "removed")
+    record = site.members.get(revoked.machine)
+    assert record is not None
+    assert (record.state, record.changed_by) == ("revoked", "ann")
