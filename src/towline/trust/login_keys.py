@@ -1,8 +1,9 @@
 """The keys that sign nodes' logins, and the file that they stand in.
 
-Each line of it is a key. The first is a seed, and signs; what the others have signed is let in,
-too. Those that were retired stand behind them by their public halves: so each controller takes them
-out of the nodes' account whenever it reads the file, also one that was away when they were retired.
+Each line of it is a seed. The first one signs; what the others have signed is let in, too. Behind
+these stand the public halves of keys that were retired, each with a word before it: so each
+controller takes them out of the nodes' account whenever it reads the file, also one that was away
+when they were retired.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Iterable
 import msgspec
 
 from towline.trust import claims
+
+RETIRED = "retired"
+"""What those lines begin with that say that a key counts no longer."""
 
 
 class LoginKeys(msgspec.Struct, frozen=True):
@@ -38,7 +42,8 @@ class LoginKeys(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What stands in the file."""
-        return "".join(f"{line}\n" for line in (*self.seeds, *self.retired))
+        retired = (f"{RETIRED} {key}" for key in self.retired)
+        return "".join(f"{line}\n" for line in (*self.seeds, *retired))
 
     def known(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return whose logins are to be let in, where others know of some keys.
@@ -57,16 +62,16 @@ def read(text: str) -> LoginKeys:
     Raises:
         ValueError: it has none, or something else in it.
     """
-    lines = text.split()
-    seeds = [line for line in lines if line.startswith("S")]
-    retired = [line for line in lines if not line.startswith("S")]
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    seeds = [words[0] for words in lines if len(words) == 1]
+    retired = [words[1] for words in lines if len(words) == 2 and words[0] == RETIRED]
     if not seeds:
         raise ValueError("there is no key in it")
     if {claims.public_key(seed)[0] for seed in seeds} != {"A"}:
         raise ValueError("a key in it is none of an account")
-    for key in retired:
-        if not (key.startswith("A") and claims.is_public(key)):
-            raise ValueError("a line of it is neither a key nor the public half of a retired one")
+    known = all(key.startswith("A") and claims.is_public(key) for key in retired)
+    if not known or len(seeds) + len(retired) != len(lines):
+        raise ValueError("a line of it is neither a key nor the public half of a retired one")
     return LoginKeys(tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(retired)))
 
 

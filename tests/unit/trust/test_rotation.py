@@ -72,10 +72,12 @@ WRONG = {
     "no seed": PUBLIC[OLD],
     "a user's seed": claims.make_seed(claims.USER),
     "an operator's seed behind": f"{OLD}\n{claims.make_seed(claims.OPERATOR)}",
-    "a public half that is cut off": f"{OLD}\n{PUBLIC[NEW][:-1]}",
-    "a public half that was altered": f"{OLD}\n{altered(PUBLIC[NEW])}",
-    "a user's public half": f"{OLD}\n{claims.public_key(claims.make_seed(claims.USER))}",
+    "a public half that is cut off": f"{OLD}\nretired {PUBLIC[NEW][:-1]}",
+    "a public half that was altered": f"{OLD}\nretired {altered(PUBLIC[NEW])}",
+    "a user's public half": f"{OLD}\nretired {claims.public_key(claims.make_seed(claims.USER))}",
     "a word": f"{OLD}\nwhat",
+    "another word before a public half": f"{OLD}\nwhat {PUBLIC[NEW]}",
+    "more than a public half": f"{OLD}\nretired {PUBLIC[NEW]} {PUBLIC[NEW]}",
     "a seed that was altered": altered(OLD),
 }
 
