@@ -52,7 +52,7 @@ from towline.controller.jobs.streams import EventStreams
 from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.joining import Joining
-from towline.controller.key_kinds import KeyKind, KeyKinds
+from towline.controller.key_kinds import KeyKind, KeyKinds, kinds_of_fleet
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.oidc import Issuer, Provider
@@ -220,14 +220,6 @@ class Controller:
         )
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
-        self.key_kinds = KeyKinds(
-            [
-                KeyKind("tokens", lambda: [*options.keys.public]),
-                KeyKind("credentials", lambda: options.vault.fingerprints),
-                KeyKind("jobs", lambda: [kid_of(key) for key in signer.public]),
-            ],
-            *(self.fleet, lambda: self.trusted),
-        )
         self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
         self.archive = Archive(
             *(self.jetstream, index, self.trail),
@@ -251,6 +243,15 @@ class Controller:
             system = msgspec.structs.replace(options.nodes, credentials=login)
             self.logins = Logins(self.jetstream, system, options.account)
         self.key_files = KeyFiles([*options.key_files, *self._of_nodes(options)])
+        self.key_kinds = KeyKinds(
+            [
+                KeyKind("tokens", lambda: [*options.keys.public]),
+                KeyKind("credentials", lambda: options.vault.fingerprints),
+                KeyKind("jobs", lambda: [kid_of(key) for key in signer.public]),
+                *kinds_of_fleet(self.logins, self.joining),
+            ],
+            *(self.fleet, lambda: self.trusted),
+        )
         self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
         self.absences = Absences(self.fleet, nodes, able)
         self.ephemeral = Ephemeral(

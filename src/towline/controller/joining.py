@@ -42,6 +42,7 @@ class Joining:
 
     Attributes:
         bundle: what they trust first.
+        authorities: the certificates of the brokers' CA, as PEM.
 
     Args:
         trust: has the keys.
@@ -65,7 +66,7 @@ class Joining:
         self._key = trust.enrolment()
         self._brokers = list(brokers)
         self._encrypted = any(not url.startswith("nats://") for url in brokers)
-        self._ca = self._issuer = ""
+        self.authorities = self._issuer = ""
         self.read_again()
         self._signer = signer
         self._members = members
@@ -80,9 +81,12 @@ class Joining:
         Raises:
             InvalidConfiguration: it can't be read; what was read before goes on to count.
         """
-        ca = self._trust.read(keys.CA) if self._encrypted else ""
-        issuer, *_ = self._trust.login_keys().public
-        self._ca, self._issuer = ca, issuer
+        text, (issuer, *_) = self._trust.read(keys.CA), self._trust.login_keys().public
+        self.authorities, self._issuer = text, issuer
+
+    @property
+    def _ca(self) -> str:
+        return self.authorities if self._encrypted else ""
 
     @property
     def trusted(self) -> Trusted:

@@ -118,6 +118,19 @@ class Logins:
         """
         return self._lets_in
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The public keys whose logins are to be let in, that which signs first."""
+        return self._account.keys.public
+
+    @property
+    def obstacle(self) -> str:
+        """Why what one of several keys has signed may be refused yet; "" where it isn't."""
+        missing = [key for key in self.keys if key not in self._lets_in]
+        if len(self.keys) == 1 or not missing:
+            return ""
+        return f"no broker is known to let in what the key {missing[0]} has signed"
+
     def read_again(self) -> None:
         """Read the keys that sign logins again, and have brokers let in what they have signed.
 

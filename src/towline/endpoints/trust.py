@@ -24,6 +24,9 @@ class KeysView(View, frozen=True, kw_only=True):
         Meta(description="Nodes that are here and don't know just these; the next step waits."),
     ] = 0
     behind: Annotated[list[str], Meta(description="Hostnames of these, the first 20 of them.")] = []  # noqa: RUF012
+    obstacle: Annotated[
+        str, Meta(description="Why the next step waits beside for nodes; empty where it doesn't.")
+    ] = ""
 
 
 class TrustView(View, frozen=True, kw_only=True):
@@ -42,6 +45,12 @@ async def status(context: Context) -> TrustView:
         behind = controller.key_kinds.behind(kind.name)
         named = [member.hostname for member in behind[:MOST_NAMED]]
         found.append(
-            KeysView(kind=kind.name, keys=[*kind.ids()], nodes_behind=len(behind), behind=named)
+            KeysView(
+                kind=kind.name,
+                keys=[*kind.ids()],
+                nodes_behind=len(behind),
+                behind=named,
+                obstacle=kind.obstacle(),
+            )
         )
     return TrustView(kinds=found, nodes_here=controller.fleet.size)

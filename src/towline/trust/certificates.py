@@ -5,8 +5,10 @@ They are of the kind that every TLS library takes: ECDSA on P-256.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
+import hashlib
 import ipaddress
 import re
 import socket
@@ -234,6 +236,22 @@ def fingerprint(certificate: x509.Certificate) -> str:
     from cryptography.hazmat.primitives import hashes
 
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def short_id(text: str) -> str:
+    """Return by what people call a key, or a certificate, of which this is public in full."""
+    return text[:16]
+
+
+def fingerprints(text: str) -> list[str]:
+    """Return the fingerprints of the certificates in a text; raises ValueError where one is none.
+
+    They are those of `fingerprint`, without a library that takes long to load.
+    """
+    return [
+        hashlib.sha256(base64.b64decode("".join(each.splitlines()[1:-1]))).hexdigest()
+        for each in pem_blocks(text)
+    ]
 
 
 def names_of_machine() -> list[str]:
