@@ -30,6 +30,7 @@ from towline.controller.joining import Joining
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.presence import Presence
+from towline.controller.replacing import Replacing
 from towline.controller.rollout.lease import Lease
 from towline.trust import claims
 from towline.trust.account import NodesAccount
@@ -44,15 +45,19 @@ GRACE = 0.3
 LOOK_EVERY = 0.02
 SEEN_FOR = 1.0
 NOTED_AFTER = 0.1
+AWAY_FOR = 0.5
 
 
 class Site:
     """One controller on a real broker; `able` says whether it may act.
 
-    Parameters: `seen_for` is for how long it has to see a node away that it is to remove.
+    Parameters: `seen_for` is for how long it has to see a node away that it is to remove;
+    `starts_within` for how long one keeps its name that came in and was never here.
     """
 
-    def __init__(self, broker: OwnBroker, seen_for: float = SEEN_FOR) -> None:
+    def __init__(
+        self, broker: OwnBroker, *, seen_for: float = SEEN_FOR, starts_within: float = 0.0
+    ) -> None:
         self._stack = contextlib.AsyncExitStack()
         self._broker = broker
 
@@ -84,8 +89,14 @@ class Site:
             noted_after=NOTED_AFTER,
             seen_for=seen_for,
         )
+        replacing = Replacing(
+            *(self.fleet, self.members, self.absences, self.expulsion),
+            away_for=AWAY_FOR,
+            starts_within=starts_within,
+        )
         self.joining = Joining(
-            *(broker.trust, [broker.url], SIGNER, self.members, self.invites, self.fleet)
+            *(broker.trust, [broker.url], SIGNER, self.members, self.invites, self.fleet),
+            replacing,
         )
         self.key = enrolment_key(self.joining)
         self._jetstream = jetstream

@@ -54,6 +54,12 @@ def node() -> None:
     help="Remove its nodes when they have been away for so long, 1m at least; for machines that "
     "come and go.",
 )
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Let a machine take the name of one that is away and came by the same line, which is "
+    "removed.",
+)
 @click.option("--approve", is_flag=True, help="Let each machine wait until somebody lets it in.")
 def invite(**values: Any) -> None:
     """Print the line that makes another machine a node.

@@ -61,6 +61,7 @@ from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
 from towline.controller.questions import Questions
 from towline.controller.registries import AllowedRegistries
+from towline.controller.replacing import Replacing
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.rollout.releases import Releases
@@ -176,13 +177,6 @@ class Controller:
         self.invites = Invites(self.jetstream)
         self._signer = signer = options.signer
         self.budget = Budget()
-        self.joining: Joining | None = None
-        """None where no machine can be let in."""
-        if options.trust is not None:
-            self.joining = Joining(
-                *(options.trust, options.node_brokers, signer),
-                *(self.members, self.invites, self.fleet),
-            )
         self.presence = Presence(
             *(self.fleet, nodes, self.jetstream, signer),
             budget=self.budget,
@@ -190,6 +184,28 @@ class Controller:
             trusts=lambda: self.trusted.hash,
             members_known=self.members.known,
         )
+        self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
+        self.logins: Logins | None = None
+        """None for a broker at which no login can be taken back from here."""
+        if options.account is not None:
+            login = options.account.changed_with
+            system = msgspec.structs.replace(options.nodes, credentials=login)
+            self.logins = Logins(self.jetstream, system, options.account)
+        able = asyncio.Event()
+        self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
+        self.absences = Absences(self.fleet, nodes, able)
+        self.ephemeral = Ephemeral(
+            *(self.fleet, self.members, self.absences, self.expulsion),
+            Lease(self.jetstream, "ephemeral"),
+        )
+        self.joining: Joining | None = None
+        """None where no machine can be let in."""
+        if options.trust is not None:
+            self.joining = Joining(
+                *(options.trust, options.node_brokers, signer),
+                *(self.members, self.invites, self.fleet),
+                Replacing(self.fleet, self.members, self.absences, self.expulsion),
+            )
         self.open = OpenJobs()
         self.indexer = Indexer(self.jetstream, index, self.open, retention=options.retention.age)
         self.waiting = Waiting(self.indexer, self.fleet)
@@ -201,7 +217,6 @@ class Controller:
         self.releases = Releases(nodes, signer, self.fleet, supplies.of, self.cooldowns.of)
         self.decisions = Decisions(self.journal, self.open, self.indexer)
         self.lease = Lease(self.jetstream, "rollouts")
-        able = asyncio.Event()
         self.runner = Runner(
             *(self.open, self.fleet, self.decisions, self.releases, self.lease, able)
         )
@@ -220,7 +235,6 @@ class Controller:
         )
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
-        self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
         self.archive = Archive(
             *(self.jetstream, index, self.trail),
             *(Verifier(signer.public), options.audit.age),
@@ -236,12 +250,6 @@ class Controller:
             issuer=self.issuer,
             revoked=self.tokens.is_revoked,
         )
-        self.logins: Logins | None = None
-        """None for a broker at which no login can be taken back from here."""
-        if options.account is not None:
-            login = options.account.changed_with
-            system = msgspec.structs.replace(options.nodes, credentials=login)
-            self.logins = Logins(self.jetstream, system, options.account)
         self.key_files = KeyFiles([*options.key_files, *self._of_nodes(options)])
         self.key_kinds = KeyKinds(
             [
@@ -251,12 +259,6 @@ class Controller:
                 *kinds_of_fleet(self.logins, self.joining),
             ],
             *(self.fleet, lambda: self.trusted),
-        )
-        self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
-        self.absences = Absences(self.fleet, nodes, able)
-        self.ephemeral = Ephemeral(
-            *(self.fleet, self.members, self.absences, self.expulsion),
-            Lease(self.jetstream, "ephemeral"),
         )
         optional = () if self.logins is None else (self.logins,)
         self.token_maker = TokenMaker(options.keys, self.tokens, self.authenticator)

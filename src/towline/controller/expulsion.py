@@ -12,7 +12,7 @@ from towline.controller.audit.entry import Request
 from towline.controller.audit.trail import Trail
 from towline.controller.fleet import Member
 from towline.controller.logins import Logins
-from towline.controller.members import Members, lasts_of
+from towline.controller.members import Members, by_itself, lasts_of
 from towline.controller.presence import Presence
 from towline.errors import Conflict
 from towline.trust.account import FOR_GOOD
@@ -24,11 +24,6 @@ log = structlog.get_logger()
 
 SPARE = 86400
 """Seconds for which is still known that a login was taken back which has ended by itself."""
-
-
-def by_itself(why: str) -> str:
-    """Return by whom it is that a controller does something which nobody has asked for."""
-    return f"controller ({why})"
 
 
 class Expulsion:
@@ -113,6 +108,28 @@ class Expulsion:
         dropped = await self.remove(member, by)
         self.record(member, by)
         return dropped
+
+    async def replace(self, member: Member, record: MemberRecord) -> MemberRecord:
+        """Remove a node, and store a new member that has its name from then on; return that.
+
+        The login comes first here as well. If it is the last that is done, the node is away, as it
+        was, and the next machine may take its name.
+
+        Raises:
+            Conflict: another machine was faster, the node is not what it was, or its login can't be
+                taken back.
+            BrokerError: the new one may or may not be stored.
+        """
+        before = self._members.get(member.machine)
+        if self._logins is None or before is None:
+            raise Conflict(f"The login of {member.hostname} can't be taken back from here.")
+        await self._take_back(member, before, FOR_GOOD)
+        await self._presence.remove(member, None)
+        stored = await self._members.replace(before, record)
+        by = by_itself(f"replaced by {stored.machine}")
+        log.info("node replaced", machine=member.machine, hostname=member.hostname, by=by)
+        self.record(member, by)
+        return stored
 
     def record(self, member: Member, by: str) -> None:
         """Write into the audit that a controller has removed a node by itself."""

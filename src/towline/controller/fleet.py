@@ -392,13 +392,17 @@ class Fleet:
             )
         return self._members[found[0]]
 
-    def names_another(self, hostname: str, machine: str) -> bool:
-        """Whether a hostname, in upper or lower case, is another node's name or machine id."""
+    def names_another(self, hostname: str, *machines: str) -> bool:
+        """Whether a hostname, in upper or lower case, is another node's name or machine id.
+
+        Args:
+            machines: the machine ids of those that are no others.
+        """
         wanted = hostname.lower()
         return any(
             wanted in (member.hostname.lower(), member.machine.lower())
             for member in self._members.values()
-            if member.machine != machine
+            if member.machine not in machines
         )
 
     def _is_invited(self, machine: str) -> bool:

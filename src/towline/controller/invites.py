@@ -39,11 +39,12 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
         by: who made it.
         uses: how many machines it lets in; None for any number.
         takers: the keys of those that it has let in, where it counts them.
-        hostname: what the one machine is called; "" for what that calls itself.
+        hostname: what its machine is called; "" for what that calls itself.
         labels: what the machines carry.
         allowed: patterns of labels that the machines themselves may choose.
         approve: whether somebody has to let each in.
         ephemeral: seconds for which a machine may be away before it is removed; None for any time.
+        replace: whether a machine takes the name of one that is away and came by this invite.
         withdrawn: since when it lets nobody in; None for one that does.
     """
 
@@ -59,6 +60,7 @@ class Invite(msgspec.Struct, frozen=True, omit_defaults=True):
     allowed: list[Name] = []
     approve: bool = False
     ephemeral: Seconds | None = None
+    replace: bool = False
     withdrawn: Moment | None = None
 
     @property

@@ -12,6 +12,7 @@ import structlog
 from towline.controller.fleet import Fleet
 from towline.controller.invites import Invite, Invites, digest_of, new_secret, token_of
 from towline.controller.members import Members, lasts_of
+from towline.controller.replacing import Replacing
 from towline.errors import Conflict, Forbidden, InvalidRequest
 from towline.trust import keys
 from towline.trust.joining import (
@@ -61,6 +62,7 @@ class Joining:
         members: Members,
         invites: Invites,
         fleet: Fleet,
+        replacing: Replacing,
     ) -> None:
         self._trust = trust
         self._key = trust.enrolment()
@@ -72,6 +74,7 @@ class Joining:
         self._members = members
         self._invites = invites
         self._fleet = fleet
+        self._replacing = replacing
         self.bundle = trust.bundle()
         self._pin = pin_of(bytes.fromhex(self.bundle.root))
 
@@ -166,7 +169,10 @@ class Joining:
         invite = await self._invites.check(request.invite, request.secret, request.nkey)
         hostname, labels = _hostname(invite, request), _labels(invite, request)
         taken = self._members.named(hostname)
-        if taken is not None or self._fleet.names_another(hostname, machine):
+        replaced = self._replacing.find(taken, invite)
+        free = taken is None or replaced is not None
+        others = [machine, *([] if replaced is None else [replaced.machine])]
+        if not free or self._fleet.names_another(hostname, *others):
             raise Conflict(
                 f"Another node is called {hostname!r}.",
                 "Name this one with --hostname, or choose another name in the invite; towline node "
@@ -188,7 +194,13 @@ class Joining:
             allowed=invite.allowed,
             ephemeral=invite.ephemeral,
         )
-        stored = await self._members.add(record)
+        if replaced is not None:
+            # While the invite was taken it may have come back.
+            replaced = self._replacing.find(self._members.named(hostname), invite)
+        if replaced is None:
+            stored = await self._members.add(record)
+        else:
+            stored = await self._replacing.replace(replaced, record)
         log.info(
             "node came in" if stored.state == ACCEPTED else "node waits to be let in",
             machine=machine,

@@ -51,6 +51,11 @@ def lasts_of(record: MemberRecord) -> float:
     return LASTS if record.ephemeral is None else LASTS_EPHEMERAL
 
 
+def by_itself(why: str) -> str:
+    """Return by whom it is that a controller does something which nobody has asked for."""
+    return f"controller ({why})"
+
+
 def _key(hostname: str) -> str:
     # The key is the name, so that the broker itself lets no two members have the same.
     return hashlib.sha256(hostname.lower().encode()).hexdigest()
@@ -97,6 +102,16 @@ class Members:
         self._owners[key] = record.machine
         if sequence <= self._sequences.get(record.machine, 0):
             return
+        if (before := self._records.get(record.replaces or "")) is not None:
+            # Nothing of it is kept but that; what is still on its way is older.
+            by = by_itself(f"replaced by {record.machine}")
+            removed = msgspec.structs.replace(
+                before, state=REMOVED, changed=record.created, changed_by=by
+            )
+            self._learn(removed, sequence - 1)
+        self._learn(record, sequence)
+
+    def _learn(self, record: MemberRecord, sequence: int) -> None:
         self._sequences[record.machine] = sequence
         self._records[record.machine] = record
         self._fleet.enrol(record)
@@ -169,6 +184,32 @@ class Members:
         """
         key = _key(record.hostname)
         return await self._put(key, record, await self._bucket.get(key))
+
+    async def replace(self, before: MemberRecord, record: MemberRecord) -> MemberRecord:
+        """Store a new member in the place of another one, whose name it takes.
+
+        Args:
+            before: the other one, which is in.
+
+        Raises:
+            Conflict: the name belongs to a third by now, or the other one was shut out or renamed.
+            BrokerRefused: it was not stored.
+            BrokerUnreachable: it may or may not have been stored.
+        """
+        key = _key(before.hostname)
+        while True:
+            entry = await self._bucket.get(key)
+            found = None if entry is None else entry.value
+            if entry is None or found is None:
+                raise _taken(record.hostname)
+            if (found.machine, found.state) != (before.machine, ACCEPTED):
+                return self._found(key, record, found, entry.sequence)
+            try:
+                sequence = await self._bucket.put(key, record, last=entry.sequence)
+            except WrongLastSequence:
+                continue  # another machine's, or another change of the same record
+            self._take(key, record, sequence)
+            return record
 
     async def change(
         self, machine: str, alter: Callable[[MemberRecord], MemberRecord]

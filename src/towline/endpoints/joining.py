@@ -75,6 +75,7 @@ class InviteView(View, frozen=True, kw_only=True):
         float | None,
         Meta(description="Seconds for which its nodes may be away; absent for any time."),
     ] = None
+    replace: bool = False
 
 
 class NewInvite(InviteView, frozen=True, kw_only=True):
@@ -158,14 +159,32 @@ async def create(
         ),
         Check(_away),
     ] = None,
+    replace: Annotated[
+        bool,
+        Meta(
+            description="Whether a machine takes the name of one that is away and came by it, too."
+        ),
+    ] = False,
 ) -> NewInvite:
     """Make an invite, by which a machine becomes a node."""
     joining = _joining(context)
     lasts = parse_duration(expires)
     if lasts > LONGEST_EXPIRY:
         raise InvalidRequest("An invite lasts for 30d at most.", "Ask for a shorter time")
-    if hostname is not None and uses != "1":
-        raise InvalidRequest("One hostname is for one machine.", "Leave out hostname, or uses")
+    if hostname is not None and uses != "1" and not replace:
+        raise InvalidRequest(
+            "One hostname is for one machine.", "Leave out hostname, or uses; or add replace"
+        )
+    if replace and uses == "1":
+        raise InvalidRequest(
+            "An invite for one machine lets none take its place.",
+            "Say with uses how many may come in, or unlimited",
+        )
+    if replace and approve:
+        raise InvalidRequest(
+            "A machine would take a name before anybody has let it in.",
+            "Leave out replace, or approve",
+        )
     invite, token = await joining.invite(
         context.caller.subject,
         lasts,
@@ -175,6 +194,7 @@ async def create(
         allowed=_patterns(allow_labels or []),
         approve=approve,
         ephemeral=None if ephemeral is None else parse_duration(ephemeral),
+        replace=replace,
     )
     return NewInvite(**_fields(invite), token=token)
 
@@ -338,4 +358,5 @@ def _fields(invite: Invite) -> dict[str, Any]:
         "allowed_labels": invite.allowed,
         "approve": invite.approve,
         "ephemeral": invite.ephemeral,
+        "replace": invite.replace,
     }

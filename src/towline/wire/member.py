@@ -37,6 +37,7 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         by: who made the invite.
         changed, changed_by: when the record became what it is, and by whom.
         ephemeral: seconds for which it may be away before it is removed; None for any time.
+        replaces: the machine id of the node whose name it took as it came in; that is removed.
         left: when it was here last, of an ephemeral node that is away; None for one that is here.
     """
 
@@ -53,4 +54,5 @@ class MemberRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: dict[Name, Name] = {}
     allowed: list[Name] = []
     ephemeral: Seconds | None = None
+    replaces: MachineId | None = None
     left: Moment | None = None

@@ -19,6 +19,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.invites import Invites
 from towline.controller.joining import Joining
 from towline.controller.members import LASTS, Members
+from towline.controller.replacing import Replacing
 from towline.errors import Conflict, Forbidden, InvalidRequest, NotFound, TowlineError
 from towline.trust import claims
 from towline.trust.keys import Trust, create
@@ -27,6 +28,8 @@ from towline.wire.joining import JoinAnswer
 from towline.wire.node import Registration
 
 BROKERS = ["tls://127.0.0.1:4222"]
+NOBODY: Any = None
+"""No invite here lets a machine take another one's name: `test_replacing`."""
 
 
 class Site:
@@ -36,7 +39,10 @@ class Site:
         self.fleet = Fleet()
         self.members = Members(jetstream, self.fleet)
         self.invites = Invites(jetstream)
-        self.joining = Joining(trust, BROKERS, SIGNER, self.members, self.invites, self.fleet)
+        self.joining = Joining(
+            *(trust, BROKERS, SIGNER, self.members, self.invites, self.fleet),
+            Replacing(self.fleet, self.members, NOBODY, NOBODY),
+        )
         self.key = enrolment_key(self.joining)
 
     @contextlib.asynccontextmanager

@@ -189,6 +189,8 @@ def test_an_invite_is_listed_without_its_secret_and_lets_nobody_in_once_it_is_wi
         {"ephemeral": "soon"},
         {"ephemeral": "-1h"},
         {"ephemeral": 3600},
+        {"replace": True},
+        {"replace": True, "uses": "2", "approve": True},
         {"secret": "mine"},
     ],
 )
