@@ -16,6 +16,7 @@ from tests.testing.nats_protocol import Raw
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, start_listening, wait_until
 from tests.testing.up import command_of
+from towline.trust.bundle import names
 from towline.trust.job_keys import JOBS_PUBLIC, load_signer, publish
 from towline.trust.keys import CA, JOBS_KEY, JOURNAL_LOGIN, Trust, create
 
@@ -98,11 +99,11 @@ class OwnBroker(Broker):
 
     def prepare(self, state: Path) -> None:
         """Put the keys that controllers need into a state directory."""
-        own = state / "trust"
-        if not own.exists():
-            shutil.copytree(
-                self.trust.directory, own, ignore=shutil.ignore_patterns("offline", "broker")
-            )
+        own = Trust(state / "trust")
+        if not own.directory.exists():
+            for name in names(["controller"]):
+                own.path(name).parent.mkdir(0o700, parents=True, exist_ok=True)
+                shutil.copy2(self.trust.path(name), own.path(name))
             state.chmod(0o700)
 
     @property
