@@ -14,6 +14,7 @@ import uvloop
 from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.process import Failed, wait_until
 
+from scripts.benchmarks import fleet_turns
 from scripts.benchmarks.document import goal, milliseconds, say, table, write
 from scripts.benchmarks.journal import (
     BOUNDED_AGE,
@@ -157,12 +158,15 @@ def measure_broadcast(nodes: int) -> tuple[list[str], list[list[str]]]:
     return row, goals
 
 
-def measure_return() -> list[list[str]]:
-    """Return the row of a fleet whose broker is killed and comes back."""
-    say(f"The broker of {RETURNING:,} nodes restarts ...")
+def measure_return(nodes: int = RETURNING) -> list[list[str]]:
+    """Return the row of a fleet whose broker is killed and comes back.
+
+    Each node has a login of its own, and a connection that is encrypted.
+    """
+    say(f"The broker of {nodes:,} nodes restarts ...")
     with (
         tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
-        Fleet(Path(directory), RETURNING) as fleet,
+        Fleet(Path(directory), nodes, own_logins=True) as fleet,
     ):
         fleet.wait_until_here()
         client = fleet.clients[0]
@@ -174,13 +178,13 @@ def measure_return() -> list[list[str]]:
         def all_answer() -> bool:
             answer = client.get("/node/_all/load", headers={"Prefer": "wait=60"}).json()
             statuses = [result["status"] for result in answer.get("results", [])]
-            return statuses == ["ok"] * RETURNING
+            return statuses == ["ok"] * nodes
 
         wait_until(all_answer, timeout=300, what="the answers of all nodes")
         seconds = time.perf_counter() - begun
     return [
         goal(
-            f"until all of {RETURNING:,} nodes answer after the broker was away",
+            f"until all of {nodes:,} nodes answer after the broker was away",
             seconds,
             "s",
             most=60,
@@ -339,12 +343,28 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="scripts/bench --fleet", description=__doc__)
     arguments.add_argument("--nodes", default="100,2000,8000", metavar="N,N")
     arguments.add_argument("--broadcasts", action="store_true", help="measure these only")
+    arguments.add_argument("--returns", action="store_true", help="measure these only")
+    arguments.add_argument("--against", type=Path, action="append", metavar="CHECKOUT")
+    arguments.add_argument("--with-passwords", action="store_true", help="with --against")
+    arguments.add_argument("--turns", type=int, default=3, help="with --against")
     arguments.add_argument("--output", type=Path, default=DOCUMENT, metavar="FILE")
     options = arguments.parse_args()
+    sizes = [int(size) for size in options.nodes.split(",")]
     try:
-        document = measure(
-            [int(size) for size in options.nodes.split(",")], broadcasts_only=options.broadcasts
-        )
+        if options.against:
+            for size in sizes:
+                print(
+                    fleet_turns.measure(
+                        *(options.against, size, options.turns),
+                        with_passwords=options.with_passwords,
+                    )
+                )
+            return 0
+        if options.returns:
+            goals = [row for size in sizes for row in measure_return(size)]
+            print("\n".join(table(["", "measured", "goal", ""], goals)))
+            return 0
+        document = measure(sizes, broadcasts_only=options.broadcasts)
     except (Failed, OSError) as failure:
         print(f"The benchmark failed: {failure}", file=sys.stderr)
         return 1

@@ -31,6 +31,24 @@ def processes(directories: Iterable[Path]) -> dict[str, int]:
     return found
 
 
+def descendants(pid: int) -> dict[int, list[str]]:
+    """Return what a process has started, and what that has: arguments by process id."""
+    parents, known = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                after_name = (entry / "stat").read_text().rpartition(")")[2].split()
+                known[int(entry.name)] = (entry / "cmdline").read_text().split("\0")[:-1]
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(after_name[1])
+    found: dict[int, list[str]] = {}
+    new = {pid}
+    while new := {child for child, parent in parents.items() if parent in new}:
+        found |= {child: known[child] for child in new}
+    return found
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time, user and system, that a process has taken (proc_pid_stat(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
