@@ -19,9 +19,10 @@ log = structlog.get_logger()
 
 LOOK_EVERY = 60.0
 """Seconds between looks at how old the login is: the machine may have slept."""
-RETRY_EVERY = 5.0
+RETRY_EVERY = 1.0
 LONGEST_PAUSE = 300.0
-"""Seconds between attempts at first, and at most."""
+"""Seconds between attempts at first, and at most. At first it may be that a controller answers that
+has not read its files again, which it does within a second."""
 
 
 class Renewal:

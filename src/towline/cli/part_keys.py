@@ -33,11 +33,26 @@ def paths(settings: config.Settings, directory: Path) -> dict[str, Path]:
     return {
         "tokens": Path(tokens) if tokens else directory / state_directory.TOKEN_KEY,
         "credentials": Path(credentials) if credentials else directory / keys.CREDENTIALS_KEY,
+        "jobs": _jobs(settings, directory),
     }
 
 
+def _jobs(settings: config.Settings, directory: Path) -> Path:
+    from towline.trust import job_keys, keys
+
+    if settings.job_key is not None:
+        return Path(settings.job_key)
+    if keys.exists(directory):
+        return keys.open_trust(directory).path(keys.JOBS_KEY)
+    return directory / job_keys.JOBS_KEY
+
+
 def replaceable(
-    settings: config.Settings, directory: Path, tokens: TokenKeys, credentials: Vault
+    settings: config.Settings,
+    directory: Path,
+    tokens: TokenKeys,
+    credentials: Vault,
+    jobs: Signer,
 ) -> list[KeyFile]:
     """Return these files, with what uses the keys in them."""
     from towline.cli import local
@@ -47,6 +62,7 @@ def replaceable(
     return [
         KeyFile(found["tokens"], lambda: tokens.replace(local.token_keys(settings, directory))),
         KeyFile(found["credentials"], lambda: credentials.replace(vault(settings, directory))),
+        KeyFile(found["jobs"], lambda: jobs.replace(signer(settings, directory))),
     ]
 
 
@@ -57,13 +73,9 @@ def signer(settings: config.Settings, directory: Path) -> Signer:
     """
     from towline.trust import job_keys, keys
 
-    if settings.job_key is None and keys.exists(directory):
-        path = keys.open_trust(directory).path(keys.JOBS_KEY)
-        signer = job_keys.load_signer(path, create=False)
-    elif settings.job_key is None:
-        signer = job_keys.load_signer(directory / job_keys.JOBS_KEY, create=True)
-    else:
-        signer = job_keys.load_signer(Path(settings.job_key), create=False, named=True)
+    named = settings.job_key is not None
+    create = not named and not keys.exists(directory)
+    signer = job_keys.load_signer(_jobs(settings, directory), create=create, named=named)
     job_keys.publish(signer, directory)
     return signer
 

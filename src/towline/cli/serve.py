@@ -277,6 +277,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     host, port = address_of(settings.listen)
     broker, nodes = broker_of(settings), _nodes(settings)
     token_keys, vault = local.token_keys(settings, directory), part_keys.vault(settings, directory)
+    signer = part_keys.signer(settings, directory)
     options = process.Options(
         host=host,
         port=port,
@@ -285,9 +286,9 @@ def controller(config_file: str | None, **flags: Any) -> None:
         index=directory / "index.sqlite",
         keys=token_keys,
         clients=local.client_keys(settings),
-        signer=part_keys.signer(settings, directory),
+        signer=signer,
         vault=vault,
-        key_files=part_keys.replaceable(settings, directory, token_keys, vault),
+        key_files=part_keys.replaceable(settings, directory, token_keys, vault, signer),
         roles=settings.roles,
         wait=settings.seconds("wait"),
         longest_wait=settings.seconds("longest_wait"),

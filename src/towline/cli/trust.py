@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline.cli import local
+from towline.cli import local, rotation
 from towline.cli.command import Command, Group
 from towline.cli.listening import address_of
 from towline.cli.options import config_option, state_option
@@ -42,16 +42,6 @@ def init(config_file: str | None, state: str | None) -> None:
     made = keys.create(_directory(config_file, state))
     say(f"Made in {made.directory}:", "", *report.files(made).splitlines())
     say(*report.ADVICE.splitlines())
-
-
-@trust.command()
-@state_option
-@config_option
-def status(config_file: str | None, state: str | None) -> None:
-    """Show which keys are on this machine, by what is public of them."""
-    from towline.trust import keys, report
-
-    say(*report.status(keys.open_trust(_directory(config_file, state))).splitlines())
 
 
 @trust.command()
@@ -183,40 +173,6 @@ def import_(
     files = bundle.unseal(text, _passphrase(passphrase_file, twice=False))
     made = bundle.install(directory, files)
     say(f"Made in {made.directory}:", "", *report.files(made, files).splitlines())
-
-
-@trust.command()
-@click.argument("kind", metavar="KIND", type=click.Choice(["tokens", "credentials"]))
-@click.option("--retire", is_flag=True, help="Remove the old key: the last step.")
-@state_option
-@config_option
-def rotate(kind: str, retire: bool, config_file: str | None, state: str | None) -> None:
-    """Replace the key of tokens or of credentials, a step at a time.
-
-    Run it on one controller's machine, and copy the file to all others after each step: first a
-    new key is made that is known, then it is the one that is used, with --retire the old one is
-    removed. Controllers read the file again by themselves.
-    """
-    from towline.cli import part_keys
-    from towline.runtime import config, key_files
-
-    settings = config.load(config_file, state=state)
-    path = part_keys.paths(settings, local.directory(settings))[kind]
-    name = f"The key of {kind}"
-    if retire:
-        count = key_files.retire(path, name)
-        say(f"{path} has lost {count} keys. Copy it to all other controllers.")
-    elif key_files.rotate(path, name):
-        say(
-            f"The new key is the first in {path}, and used within some seconds.",
-            "Copy the file to all other controllers. Then, when nothing needs the old key:",
-            f"  towline trust rotate {kind} --retire",
-        )
-    else:
-        say(
-            f"A new key is in {path}, and known within some seconds.",
-            "Copy the file to all other controllers; then run this again.",
-        )
 
 
 def server_options(command: Any) -> Any:
@@ -359,4 +315,6 @@ def nats_conf(
     say(*configuration.nats_conf(plan, found.accounts()).splitlines())
 
 
+trust.add_command(rotation.rotate)
+trust.add_command(rotation.status)
 COMMANDS = (broker, trust)

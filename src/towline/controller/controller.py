@@ -81,7 +81,7 @@ from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries
 from towline.trust.account import NodesAccount
 from towline.trust.keys import CA, NODES_SIGNING, Trust
-from towline.trust.signing import Signer, Verifier, kid_of
+from towline.trust.signing import Signer, kid_of
 from towline.trust.trusted import Trusted, job_keys
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
@@ -237,7 +237,7 @@ class Controller:
         self.tokens = Tokens(self.jetstream)
         self.archive = Archive(
             *(self.jetstream, index, self.trail),
-            *(Verifier(signer.public), options.audit.age),
+            *(signer.verifier(), options.audit.age),
         )
         self._offered = [*of_controllers, *(endpoint_of(operation) for operation in catalog)]
         self.issuer = None if options.provider is None else Issuer(options.provider)
@@ -250,7 +250,10 @@ class Controller:
             issuer=self.issuer,
             revoked=self.tokens.is_revoked,
         )
-        self.key_files = KeyFiles([*options.key_files, *self._of_nodes(options)])
+        files = [*options.key_files, *self._of_nodes(options)]
+        self.key_files = KeyFiles(files, self._keys_read_again)
+        self._told = self.trusted.hash
+        """The hash of what nodes were told last that they ought to trust."""
         self.key_kinds = KeyKinds(
             [
                 KeyKind("tokens", lambda: [*options.keys.public]),
@@ -316,11 +319,15 @@ class Controller:
             return self.joining.trusted
         return Trusted(jobs=job_keys(self._signer.public))
 
-    def _of_nodes(self, options: Options) -> list[KeyFile]:
-        """Return the files of the keys of nodes' logins and of the brokers' CA, with their users.
+    def _keys_read_again(self) -> None:
+        """Tell nodes where they ought to trust something else than before."""
+        self.archive.verifier.replace(self._signer.verifier())
+        if self.trusted.hash != self._told:
+            self._told = self.trusted.hash
+            self.presence.trust_anew()
 
-        When one has changed nodes are told that they ought to trust something else.
-        """
+    def _of_nodes(self, options: Options) -> list[KeyFile]:
+        """Return the files of nodes' login keys and of the brokers' CA, with what uses them."""
         users: dict[Path, list[Logins | Joining]] = {}
         if self.logins is not None and options.account is not None:
             users[options.account.file] = [self.logins]
@@ -331,7 +338,6 @@ class Controller:
         def read_again(path: Path) -> None:
             for user in users[path]:
                 user.read_again()
-            self.presence.trust_anew()
 
         return [KeyFile(path, functools.partial(read_again, path)) for path in users]
 

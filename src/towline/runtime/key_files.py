@@ -43,11 +43,19 @@ class KeyFiles:
     """Has files read again when they change.
 
     Args:
+        changed: called after one was.
         look_every: seconds; see the constant.
     """
 
-    def __init__(self, files: Sequence[KeyFile], *, look_every: float = LOOK_EVERY) -> None:
+    def __init__(
+        self,
+        files: Sequence[KeyFile],
+        changed: Callable[[], None] = lambda: None,
+        *,
+        look_every: float = LOOK_EVERY,
+    ) -> None:
         self._files = files
+        self._changed = changed
         self._look_every = look_every
         self._seen = [_look(each.path) for each in files]
 
@@ -67,6 +75,7 @@ class KeyFiles:
                     log.error("keys not read again", reason=f"{error.error} {error.details}")
                 else:
                     log.info("keys read again", file=str(each.path))
+                    self._changed()
 
 
 def _look(path: Path) -> tuple[bytes, int, int] | None:
@@ -91,38 +100,52 @@ def rotate(path: Path, name: str) -> bool:
     Raises:
         InvalidConfiguration: the file can't be read or written, or more than one key is older.
     """
-    keys = _read(path, name)
+    keys, others = _read(path, name)
     if len(keys) > 2:
         raise InvalidConfiguration(
             f"{name}, {str(path)!r}, holds {len(keys)} keys.",
             "Retire those that are older than the first with --retire, or remove their lines",
         )
     first = len(keys) == 2
-    _write(path, name, keys[::-1] if first else [*keys, secrets.token_hex(KEY_BYTES)])
+    kept = keys[::-1] if first else [*keys, secrets.token_hex(KEY_BYTES)]
+    _write(path, name, [*kept, *others])
     return first
 
 
-def retire(path: Path, name: str) -> int:
-    """Remove all keys but the first; return how many there were; raises as `rotate`."""
-    keys = _read(path, name)
-    _write(path, name, keys[:1])
+def retire(path: Path, name: str, left: Callable[[str], str] | None = None) -> int:
+    """Remove all keys but the first; return how many there were; raises as `rotate`.
+
+    Args:
+        left: returns the line that stays of a key; None for none.
+    """
+    keys, others = _read(path, name)
+    if left is not None:
+        others = [*map(left, keys[1:]), *others]
+    _write(path, name, [*keys[:1], *others])
     return len(keys) - 1
 
 
-def _read(path: Path, name: str) -> list[str]:
+def read_keys(path: Path, name: str) -> list[str]:
+    """Return the keys of a file; raises as `rotate`."""
+    return _read(path, name)[0]
+
+
+def _read(path: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return the keys, and the lines that are none: those have a word before what is in them."""
     try:
         check_secret_file(path, name, named=True)
-        keys = path.read_text().split()
+        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
+    keys = [line for line in lines if " " not in line]
     if not keys:
         raise InvalidConfiguration(f"{name}, {str(path)!r}, is empty.", "Put back what was in it")
-    return keys
+    return keys, [line for line in lines if " " in line]
 
 
-def _write(path: Path, name: str, keys: list[str]) -> None:
+def _write(path: Path, name: str, lines: list[str]) -> None:
     try:
-        write_private(path, "".join(f"{key}\n" for key in keys))
+        write_private(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise InvalidConfiguration(
             f"{name}, {str(path)!r}, can't be written.", str(error)

@@ -66,8 +66,9 @@ def _described(trust: Trust, name: str) -> str:
         return f"the key of {keys.API_CA}"
     if name == keys.JOBS_KEY:
         # The names are those by which an agent says what it does not believe.
-        public = load_signer(trust.path(name), create=False).public
-        return ", ".join(f"{kid_of(key)} (ed25519 {key.hex()})" for key in public)
+        signer = load_signer(trust.path(name), create=False)
+        shown = [f"{kid_of(key)} (ed25519 {key.hex()})" for key in signer.public]
+        return ", ".join([*shown, *(f"retired {kid_of(key)}" for key in signer.retired)])
     if name == keys.ENROL_KEY:
         return f"x25519 {bytes(trust.enrolment().public_key).hex()}"
     if name == keys.BUNDLE:

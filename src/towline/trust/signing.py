@@ -76,18 +76,32 @@ class Signer:
     """Signs with the first of some keys; the others are older ones, which nodes may still know.
 
     Attributes:
-        kid: of the key that signs.
         public: the public halves of all keys, in their order.
+        retired: those of keys that have signed earlier, and are worth nothing to nodes any more.
 
     Args:
         seeds: the secret halves, 32 bytes each.
+        retired: see the attribute.
     """
 
-    def __init__(self, seeds: Sequence[bytes]) -> None:
+    def __init__(self, seeds: Sequence[bytes], retired: Sequence[bytes] = ()) -> None:
         keys = [SigningKey(seed) for seed in seeds]
-        self._key = keys[0]
         self.public = [bytes(key.verify_key) for key in keys]
-        self.kid = kid_of(self.public[0])
+        self.retired = list(retired)
+        self._signs = (keys[0], kid_of(self.public[0]))
+
+    @property
+    def kid(self) -> str:
+        """That of the key that signs."""
+        return self._signs[1]
+
+    def replace(self, other: Signer) -> None:
+        """Use the keys of another one from now on."""
+        self._signs, self.public, self.retired = other._signs, other.public, other.retired
+
+    def verifier(self) -> Verifier:
+        """Return what verifies whatever these keys have ever signed."""
+        return Verifier([*self.public, *self.retired])
 
     def seal(self, message: msgspec.Struct, purpose: bytes) -> bytes:
         """Return a message in its envelope, as it is sent.
@@ -96,8 +110,9 @@ class Signer:
             purpose: see `order_for` and `answer_to`.
         """
         body = msgspec.json.encode(message)
-        signature = self._key.sign(purpose + body).signature.hex()
-        return msgspec.json.encode(Envelope(msgspec.Raw(body), self.kid, signature))
+        key, kid = self._signs  # both at once: a thread may sign while they are replaced
+        signature = key.sign(purpose + body).signature.hex()
+        return msgspec.json.encode(Envelope(msgspec.Raw(body), kid, signature))
 
     async def seal_all(self, wanted: Sequence[tuple[msgspec.Struct, bytes]]) -> list[bytes]:
         """Return what `seal` makes of many, in their order; other work goes on meanwhile."""

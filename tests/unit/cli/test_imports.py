@@ -21,7 +21,7 @@ PARTS = tuple(f"towline.{room}." for room in ("controller", "agent", "runtime", 
 CONFIGURATION = ("towline.runtime.config", "towline.runtime.sources")
 START_PARTS = {
     *("cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"),
-    *("cli/listening.py", "cli/up.py", "cli/agent.py"),
+    *("cli/listening.py", "cli/up.py", "cli/agent.py", "cli/rotation.py"),
 }
 """Modules that start parts, or read and sign what belongs to them."""
 SLOW = ("httpx", "rich", "nats", "aiodocker", "starlette", "uvicorn", "structlog", "jwt", "nacl")

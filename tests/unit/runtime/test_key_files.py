@@ -32,7 +32,20 @@ def test_a_new_key_is_known_then_the_first_then_the_only_one(path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", ["", f"{FIRST}\n" * 3])
+def test_a_line_stays_of_a_key_that_is_retired_and_is_none_itself(path: Path) -> None:
+    rotate(path, "The key")
+    _, new = path.read_text().split()
+    rotate(path, "The key")
+    assert retire(path, "The key", lambda key: f"retired {key[:4]}") == 1
+    assert path.read_text() == f"{new}\nretired 6b6b\n"
+    assert not rotate(path, "The key")
+    newest = path.read_text().split()[1]
+    rotate(path, "The key")
+    retire(path, "The key", lambda key: f"retired {key[:4]}")
+    assert path.read_text() == f"{newest}\nretired {new[:4]}\nretired 6b6b\n"
+
+
+@pytest.mark.parametrize("content", ["", "retired 6b6b\n", f"{FIRST}\n" * 3])
 def test_nothing_is_changed_where_a_step_can_not_be_known(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InvalidConfiguration, match=path.name):
@@ -56,7 +69,10 @@ async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Pa
         while len(known) < count:
             await asyncio.sleep(0.01)
 
-    files = KeyFiles([KeyFile(path, read_again)], look_every=0.01)
+    changes: list[int] = []
+    files = KeyFiles(
+        [KeyFile(path, read_again)], lambda: changes.append(len(known)), look_every=0.01
+    )
     running = asyncio.create_task(files.run())
     try:
         async with asyncio.timeout(30):
@@ -73,6 +89,7 @@ async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Pa
         await asyncio.wait([running])
     assert len(known[1].split()) == 2
     assert known[2] == FIRST
+    assert changes == [2, 3]
 
 
 async def test_a_file_that_was_refused_as_open_to_others_is_read_again_once_it_is_closed(

@@ -7,7 +7,14 @@ import pytest
 from tests.testing.messages import RELEASE
 from tests.testing.signing import OTHER_SEED, SEED
 from towline.errors import InvalidConfiguration
-from towline.trust.job_keys import JOBS_KEY, JOBS_PUBLIC, load_signer, load_verifier, publish
+from towline.trust.job_keys import (
+    JOBS_KEY,
+    JOBS_PUBLIC,
+    load_signer,
+    load_verifier,
+    publish,
+    retired,
+)
 from towline.trust.signing import Signer, order_for
 from towline.wire.decoding import Unreadable
 
@@ -66,9 +73,31 @@ def test_what_agents_need_is_written_only_when_it_is_new(tmp_path: Path) -> None
     assert (tmp_path / JOBS_PUBLIC).stat().st_ino == written.st_ino
 
 
+def test_a_key_that_is_retired_only_verifies_and_no_agent_is_told_of_it(tmp_path: Path) -> None:
+    path = tmp_path / JOBS_KEY
+    path.touch(0o600)
+    path.write_text(f"{OTHER_SEED.hex()}\n{retired(SEED.hex())}\n")
+    signer = load_signer(path, create=False)
+    assert (signer.public, signer.retired) == (Signer([OTHER_SEED]).public, Signer([SEED]).public)
+    publish(signer, tmp_path)
+    assert load_verifier(tmp_path / JOBS_PUBLIC, named=True).public == signer.public
+    with pytest.raises(InvalidConfiguration):
+        retired("no key")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "ab", f"{SEED.hex()}\nno key\n", f"{SEED.hex()}00", f"towline-jobs {'ab' * 32}"],
+    [
+        *(
+            "",
+            "\n",
+            "ab",
+            f"{SEED.hex()}\nno key\n",
+            f"{SEED.hex()}00",
+            f"towline-jobs {'ab' * 32}",
+        ),
+        *(f"retired {'ab' * 32}\n", f"{SEED.hex()}\nretired ab\n"),
+    ],
 )
 def test_a_file_without_keys_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / JOBS_KEY).write_text(text)

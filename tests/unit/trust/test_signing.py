@@ -9,7 +9,16 @@ import pytest
 
 from tests.testing.messages import MACHINE, MESSAGES, RELEASE, START
 from tests.testing.signing import OTHER_SEED, SEED, SIGNER, STRANGER, VERIFIER, signed
-from towline.trust.signing import AT_ONCE, INLINE, Signer, Verifier, answer_to, kid_of, order_for
+from towline.trust.signing import (
+    AT_ONCE,
+    INLINE,
+    Signer,
+    UnknownKey,
+    Verifier,
+    answer_to,
+    kid_of,
+    order_for,
+)
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.release import BeatNow, Envelope
@@ -145,6 +154,19 @@ def test_the_first_of_a_controllers_keys_signs_and_agents_believe_all_that_they_
     assert Verifier(after.public).open(both.seal(RELEASE, PURPOSE), PURPOSE)
     with pytest.raises(Unreadable):
         Verifier(before.public).open(both.seal(RELEASE, PURPOSE), PURPOSE)
+
+
+def test_whoever_signs_takes_other_keys_and_what_was_signed_before_can_be_verified() -> None:
+    signer, before = Signer([SEED]), Signer([SEED])
+    signer.replace(Signer([OTHER_SEED], before.public))
+    assert (signer.kid, signer.public) == (STRANGER.kid, STRANGER.public)
+    for each in (before, signer):
+        assert signer.verifier().open(each.seal(RELEASE, PURPOSE), PURPOSE)
+    verifier = Verifier(before.public)
+    verifier.replace(Verifier(signer.public))
+    assert verifier.public == signer.public
+    with pytest.raises(UnknownKey):
+        verifier.open(before.seal(RELEASE, PURPOSE), PURPOSE)
 
 
 @pytest.mark.parametrize("count", [0, 1, INLINE, INLINE + 1, 2 * AT_ONCE + 1])

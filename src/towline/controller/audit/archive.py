@@ -72,9 +72,12 @@ class Filter(msgspec.Struct, frozen=True):
 class Archive:
     """Reads what all controllers have stored, and answers from it.
 
+    Attributes:
+        verifier: knows the keys that controllers sign with, and those that they have signed with.
+
     Args:
         trail: what this controller stores.
-        verifier: knows the keys that controllers sign with.
+        verifier: see the attribute.
         age: seconds for which entries are kept.
     """
 
@@ -84,7 +87,7 @@ class Archive:
         self._jetstream = jetstream
         self._index = index
         self._trail = trail
-        self._verifier = verifier
+        self.verifier = verifier
         self._age = age
         self._misread = Repeated("message not readable")
         self._read = 0
@@ -227,7 +230,7 @@ class Archive:
             head, own = self._trail.head, self._trail.checkpoint
             before, many = await self._state(AUDIT), await self._state(CHECKPOINTS)
             verification = Verification(
-                self._verifier,
+                self.verifier,
                 age=self._age,
                 now=time.time(),
                 full=before.full,

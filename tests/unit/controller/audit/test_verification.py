@@ -194,6 +194,8 @@ def test_after_a_change_of_the_key_what_the_old_one_has_signed_still_counts() ->
     store.signer = old
     store.add("ab", 1)
     assert named(store.faults(known)) == [(PUT_IN, "ab", 7)]
+    # Where the old key was retired it verifies what it has signed, and nobody has to vouch for it.
+    assert store.faults(Signer([b"n" * 32], old.public).verifier()) == []
     store.groups.pop()
     store.groups[1] = altered(store.groups[1], 0, caller="somebody else")
     assert named(store.faults(known))[0][:2] == (CHANGED, "ab")

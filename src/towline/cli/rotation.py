@@ -1,0 +1,188 @@
+"""The commands that replace keys, a step at a time, and show which there are and who lacks some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from towline.cli import local
+from towline.cli.command import Command
+from towline.cli.connection import Where, client_of, take_where, with_connection
+from towline.cli.terminal import say
+from towline.errors import ApiError, InvalidConfiguration
+from towline.runtime import config
+
+if TYPE_CHECKING:
+    from towline.endpoints.trust import KeysView, TrustView
+
+COPY = "Copy {files} to all other controllers"
+OTHERS = (
+    "Nodes that came in by an invite ask for it by themselves; to the others copy jobs.pub, which "
+    "is in the controllers' state directory."
+)
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """How a kind of keys is replaced in the files of this machine.
+
+    Attributes:
+        kind: as it is called.
+        path: the file.
+        step: puts a new key behind the other, or the newest before it; returns whether it is the
+            first now.
+        retire: removes all but the first, and returns how many.
+        ids: returns what is public of the keys, as the API shows it; None for keys of which nodes
+            know nothing.
+    """
+
+    kind: str
+    path: Path
+    step: Callable[[], bool]
+    retire: Callable[[], int]
+    ids: Callable[[], list[str]] | None = None
+
+
+def _settings(where: Where) -> config.Settings:
+    return config.load(
+        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
+    )
+
+
+def _rotation(kind: str, settings: config.Settings) -> Rotation:
+    from towline.cli import part_keys
+    from towline.runtime import key_files
+    from towline.trust import job_keys
+    from towline.trust.signing import kid_of
+
+    path, name = part_keys.paths(settings, local.directory(settings))[kind], f"The key of {kind}"
+
+    def ids() -> list[str]:
+        signer = job_keys.load_signer(path, create=False)
+        return [kid_of(key) for key in signer.public]
+
+    of_jobs = kind == "jobs"
+    return Rotation(
+        kind,
+        path,
+        lambda: key_files.rotate(path, name),
+        lambda: key_files.retire(path, name, job_keys.retired if of_jobs else None),
+        ids if of_jobs else None,
+    )
+
+
+@with_connection
+@click.command(cls=Command)
+@click.argument("kind", metavar="KIND", type=click.Choice(["tokens", "credentials", "jobs"]))
+@click.option("--retire", is_flag=True, help="Remove the old key: the last step.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Take the step though nodes that are here lack a key, or no controller can say so. Such a "
+    "node does nothing until it has asked for the key at a controller's URL.",
+)
+def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
+    """Replace the key of tokens, credentials or jobs, a step at a time.
+
+    Run it on one controller's machine, and copy the file to all others after each step: first a
+    new key is made that is known, then it is the one that is used, with --retire the old one is
+    removed. Controllers read the file again by themselves. With jobs, the second step and the
+    third wait until each node that is here knows the keys, which the controller is asked.
+    """
+    where = take_where(values)
+    settings = _settings(where)
+    rotation = _rotation(kind, settings)
+    # The first step is safe: whoever doesn't know the new key yet is not sent anything by it.
+    if rotation.ids is not None and not anyway and (retire or len(rotation.ids()) > 1):
+        _refuse_behind(settings, rotation, rotation.ids())
+    copy = COPY.format(files="it" if retire else "the file")
+    again = f"  towline trust rotate {kind}"
+    known = [] if rotation.ids is None else [OTHERS]
+    if retire:
+        count = rotation.retire()
+        say(f"{rotation.path} has lost {count} keys. {copy}.", *known)
+    elif rotation.step():
+        say(
+            f"The new key is the first in {rotation.path}, and used within some seconds.",
+            f"{copy}. Then, when nothing needs the old key:",
+            f"{again} --retire",
+        )
+    else:
+        say(
+            f"A new key is in {rotation.path}, and known within some seconds.",
+            *(f"{copy}.", *known, "Then, which makes it the one that is used:", again),
+        )
+
+
+def _asked(settings: config.Settings) -> tuple[str, TrustView]:
+    """Return the URL of a controller, and which keys it says that it has.
+
+    Raises:
+        InvalidConfiguration: none is named and none runs here, or there is no token for it.
+        ApiError: it doesn't say so.
+    """
+    url = local.url(settings) if settings.url is None else settings.url
+    with client_of(settings, url) as client:
+        return url, client.trust()
+
+
+def _refuse_behind(settings: config.Settings, rotation: Rotation, ids: list[str]) -> None:
+    """Raise `InvalidConfiguration` unless all nodes that are here know the keys of this machine."""
+    try:
+        url, found = _asked(settings)
+    except (InvalidConfiguration, ApiError) as error:
+        raise InvalidConfiguration(
+            f"No controller says which nodes know the keys of {rotation.kind}, so that nothing is "
+            f"changed: {error.error}",
+            f"{error.details} Name one with --url, or take the step with --anyway",
+        ) from error
+    keys = next((each for each in found.kinds if each.kind == rotation.kind), None)
+    if keys is None or keys.keys != ids:
+        raise InvalidConfiguration(
+            f"The controller at {url} has not the keys that {str(rotation.path)!r} holds, so that "
+            "nothing is changed.",
+            f"{COPY.format(files='the file')}, and give them some seconds to read it",
+        )
+    if keys.nodes_behind:
+        raise InvalidConfiguration(
+            f"{keys.nodes_behind} of {found.nodes_here} nodes that are here do not know the keys "
+            f"of {rotation.kind} yet, so that nothing is changed: {_named(keys)}.",
+            f"{OTHERS} towline trust status shows who is left; --anyway waits for nobody",
+        )
+
+
+def _named(keys: KeysView) -> str:
+    more = keys.nodes_behind - len(keys.behind)
+    return ", ".join(keys.behind) + (f" and {more} more" if more > 0 else "")
+
+
+@with_connection
+@click.command(cls=Command)
+def status(**values: Any) -> None:
+    """Show which keys there are, by what is public of them, and which nodes lack some.
+
+    First those on this machine, then those of the controller that is named, or runs here.
+    """
+    from towline.runtime import state_directory
+    from towline.trust import keys, report
+
+    settings = _settings(take_where(values))
+    directory = state_directory.open_directory(local.directory(settings))
+    say(*report.status(keys.open_trust(directory)).splitlines(), "")
+    try:
+        url, found = _asked(settings)
+    except (InvalidConfiguration, ApiError) as error:
+        say(f"No controller says which keys it has: {error.error} {error.details}")
+        return
+    say(f"At the controller {url}, the first of each kind being the one that is used:")
+    width = max(len(each.kind) for each in found.kinds)
+    for each in found.kinds:
+        say(f"  {each.kind:{width}}  {', '.join(each.keys)}")
+        if each.nodes_behind:
+            say(
+                f"  {'':{width}}  {each.nodes_behind} of {found.nodes_here} nodes that are here do "
+                f"not know these yet: {_named(each)}"
+            )
