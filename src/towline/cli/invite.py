@@ -80,7 +80,7 @@ def invite(**values: Any) -> None:
     given: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
-        if value
+        if value not in (None, (), False)  # what is empty is somebody's mistake, and refused
     }
     with connect(where) as client:
         made = client.call(joining.create, **given)
