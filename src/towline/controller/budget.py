@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from towline.broker.listener import Received
 from towline.broker.repeated import Repeated
+from towline.controller.rate import Rate
 from towline.wire.subjects import machine_of
 
 RATE = 1_000.0
@@ -25,8 +26,6 @@ STORED = 100.0
 changes once a minute at most, or that something it needs is to be left alone."""
 BYTES = 16_384
 """Bytes for which a message counts as one more."""
-REMEMBERED = 20_000
-"""Nodes whose messages are counted, before those are forgotten that have all of their budget."""
 
 
 class Budget:
@@ -49,12 +48,7 @@ class Budget:
         burst: float = BURST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._spent: dict[str, tuple[float, float]] = {}
-        """What each node has spent of its budget, and when that was so."""
-        self._tidied = REMEMBERED
+        self._rate = Rate(rate, burst, clock=clock)
         self._floods = Repeated("a node sends more than it may")
         self.dropped: Counter[str] = Counter()
 
@@ -77,21 +71,4 @@ class Budget:
         Args:
             cost: in messages. The last of a budget pays for more than it has.
         """
-        now = self._clock()
-        spent, before = self._spent.get(machine, (0.0, now))
-        spent = max(0.0, spent - (now - before) * self._rate)
-        left = spent < self._burst
-        self._spent[machine] = (spent + cost if left else spent, now)
-        if len(self._spent) > self._tidied:
-            self._tidy(now)
-        return left
-
-    def _tidy(self, now: float) -> None:
-        """Forget the nodes that have all of their budget."""
-        self._spent = {
-            machine: (spent, before)
-            for machine, (spent, before) in self._spent.items()
-            if spent > (now - before) * self._rate
-        }
-        # Where most are busy, it isn't tried with each message again.
-        self._tidied = max(REMEMBERED, 2 * len(self._spent))
+        return self._rate.spend(machine, cost)

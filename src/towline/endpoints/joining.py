@@ -99,7 +99,7 @@ async def bundle(context: Context) -> Bundle:
     return _joining(context).bundle
 
 
-@endpoint("join.join", "POST /join", open=True, errors=(400, 403, 409, 500), command=None)
+@endpoint("join.join", "POST /join", open=True, errors=(400, 403, 409, 429, 500), command=None)
 async def join(
     context: Context,
     *,
@@ -114,7 +114,9 @@ async def join(
     return await _joining(context).join(Sealed(key, box))
 
 
-@endpoint("agent.renew", "POST /agent/renew", open=True, errors=(400, 403, 409, 500), command=None)
+@endpoint(
+    "agent.renew", "POST /agent/renew", open=True, errors=(400, 403, 409, 429, 500), command=None
+)
 async def renew(
     context: Context,
     *,

@@ -48,14 +48,14 @@ def authority(ca: Path) -> Authority:
 class Serving:
     """A server, and connections to it."""
 
-    def __init__(self, ca: Path, source: Callable[[], Pair]) -> None:
+    def __init__(self, ca: Path, source: Callable[[], Pair], limits: Limits = LIMITS) -> None:
         self._listener = bind("127.0.0.1", 0)
         self._context = ssl.create_default_context(cafile=ca)
         self.port: int = self._listener.getsockname()[1]
         certificate = Certificate(source, look_every=0.02)
         paths: Paths = {"/large": {"GET": _large}, "/small": {"GET": _small}}
         self._server = Server(
-            *(application(paths), self._listener, lambda: None, LIMITS, certificate),
+            *(application(paths), self._listener, lambda: None, limits, certificate),
             stop_within=1,
         )
         assert self._server.url == f"https://127.0.0.1:{self.port}"
@@ -156,6 +156,19 @@ async def test_connections_count_before_their_handshake_and_a_refusal_says_why(
         writer.close()
     while b" 429 " in (await serving.ask(ASKED)):
         await asyncio.sleep(0.02)
+
+
+async def test_an_address_begins_so_many_handshakes_and_a_refusal_says_why(ca: Path) -> None:
+    limits = Limits(connections_of_address=2, handshakes=0.0, handshakes_at_once=3)
+    source = Renewed(lambda: authority(ca), lambda: ["127.0.0.1"])
+    async with Serving(ca, source, limits) as serving, asyncio.timeout(30):
+        for _ in range(3):
+            assert (await serving.ask(ASKED)).endswith(b"small")
+        answer = await serving.ask(ASKED)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"encrypted connections a second" in answer
+        assert b"\r\nretry-after: 1\r\n" in answer
+        assert (await serving.ask(ASKED, address="127.0.0.2")).endswith(b"small")
 
 
 async def test_of_refused_connections_so_many_have_their_handshake_and_no_more(

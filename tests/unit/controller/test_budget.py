@@ -4,7 +4,8 @@ import pytest
 
 from tests.testing.messages import MACHINE, OTHER
 from towline.broker.listener import Received
-from towline.controller.budget import BURST, BYTES, LOOKED_UP, REMEMBERED, Budget
+from towline.controller.budget import BURST, BYTES, LOOKED_UP, Budget
+from towline.controller.rate import REMEMBERED
 from towline.wire.decoding import Unreadable
 
 
@@ -72,7 +73,7 @@ async def test_nodes_that_are_quiet_are_forgotten() -> None:
     world.now += 1.0
     for number in range(REMEMBERED):
         world.send(f"later-{number}")
-    assert len(world.budget._spent) <= REMEMBERED + 1
+    assert len(world.budget._rate) <= REMEMBERED + 1
     assert world.send(OTHER) == 1
     assert world.budget.dropped == {OTHER: 100}
 
@@ -81,4 +82,4 @@ def test_a_subject_that_names_no_machine_is_unreadable() -> None:
     world = World()
     with pytest.raises(Unreadable):
         world.send("_")
-    assert not world.budget._spent
+    assert len(world.budget._rate) == 0

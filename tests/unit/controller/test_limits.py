@@ -56,3 +56,33 @@ def test_a_proxy_that_is_no_network_is_refused() -> None:
     for text in ("proxy.example", "10.0.0.1/8", ""):
         with pytest.raises(InvalidConfiguration, match=r"10\.0\.0\.0/8"):
             networks([text])
+
+
+def test_an_address_may_ask_to_come_in_so_many_times_at_once_and_then_so_many_a_second() -> None:
+    now = [0.0]
+    limits = Limits(joins=2.0, joins_at_once=5, proxies=networks(["192.0.2.9"]))
+    callers = Callers(limits, clock=lambda: now[0])
+    too_many = pytest.raises(TooManyRequests, match="2001:db8::/64, sends more than 2 ")
+    for _ in range(5):
+        callers.machine("2001:db8::1")
+    with too_many:
+        callers.machine("2001:db8::2")
+    for _ in range(20):
+        callers.machine("192.0.2.9")
+        callers.machine("")
+    callers.machine("192.0.2.10")
+    now[0] += 1.0
+    for _ in range(2):
+        callers.machine("2001:db8::1")
+    with too_many:
+        callers.machine("2001:db8::1")
+
+
+def test_many_machines_behind_one_address_may_come_in_at_once_and_wait_to_be_let_in() -> None:
+    now = [0.0]
+    callers = Callers(Limits(), clock=lambda: now[0])
+    # Each asks every five seconds.
+    for _ in range(100):
+        for _ in range(200):
+            callers.machine("192.0.2.7")
+        now[0] += 5.0

@@ -73,6 +73,8 @@ class Binding:
         state = request.scope["state"]
         state["endpoint"] = self.endpoint
         if self.endpoint.open:
+            if self.endpoint.method != "GET":
+                self._callers.machine(request.client.host if request.client else "")
             return await self._call(request, None)
         token = reading.token(request)
         await self._authenticator.prepare(token)

@@ -138,7 +138,7 @@ class Encrypted(SSLProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin the handshake, unless there is no room even to say why the client is refused."""
-        if self._connection.open(transport):
+        if self._connection.open(transport, encrypted=True):
             super().connection_made(transport)
         else:
             transport.abort()

@@ -1,7 +1,8 @@
 """What one client of the API may take of a controller, so that the others have theirs.
 
-How many connections an address has, how long it may take over a request, and what a caller may have
-under way. Whoever goes beyond is told which limit it was, and what to do.
+How many connections an address has, and how often it begins one; how long it may take over a
+request; what a caller may have under way. Whoever goes beyond is told which limit it was, and what
+to do.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import resource
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from towline.controller.rate import Rate
 from towline.errors import InvalidConfiguration, TooManyRequests
 
 if TYPE_CHECKING:
@@ -38,6 +41,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         connections_of_address: how many of one address; an IPv6 network of 64 bits counts as one.
         proxies: networks whose addresses may have any number: each of their connections may be
             another client's.
+        handshakes, handshakes_at_once: how many TLS handshakes one address may begin a second for
+            long, and at once after a while without any.
+        joins, joins_at_once: likewise, requests to come in and for new logins, which take no token.
         requests_of_caller: how many requests of one token's subject may be under way.
         streams_of_caller: how many streams of events it may follow besides.
         head, headers: bytes of a request's head, and lines.
@@ -54,6 +60,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     connections: int = 10_000
     connections_of_address: int = 2_500
+    handshakes: float = 50.0
+    handshakes_at_once: int = 2_500
+    joins: float = 50.0
+    joins_at_once: int = 1_000
     proxies: tuple[Network, ...] = ()
     requests_of_caller: int = 2_000
     streams_of_caller: int = 1_000
@@ -149,12 +159,34 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 class Callers:
-    """What each caller has under way at this controller."""
+    """What each caller has under way at this controller, and how often those come without a token.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
+        self._joins = Rate(limits.joins, limits.joins_at_once, clock=clock)
         self._requests: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
+
+    def machine(self, client: str) -> None:
+        """Count a request of a machine that comes in, or is given a new login.
+
+        Args:
+            client: its address; "" where that is not known.
+
+        Raises:
+            TooManyRequests: its address sends more of them than one may.
+        """
+        if not client or is_of(client, self._limits.proxies) or self._joins.spend(origin(client)):
+            return
+        raise TooManyRequests(
+            f"Your address, {origin(client)}, sends more than {self._limits.joins:.0f} requests a "
+            "second to come in or for a new login, as many as one address may.",
+            "Ask again in a second, or another controller",
+        )
 
     def request(self, subject: str) -> AbstractContextManager[None]:
         """Count a request of a caller while the block goes on.

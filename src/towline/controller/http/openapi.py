@@ -31,7 +31,7 @@ RESPONSES = {
     409: "It goes against what is there by now; the details say how.",
     413: "The body is too large.",
     415: "The body is of a type that is not read here.",
-    429: "Too much of the caller's is under way.",
+    429: "Too much of the caller's is under way, or its address asks too often.",
     500: "It failed; the details say why, in the engine's or the registry's own words.",
 }
 SUCCESS = {

@@ -24,6 +24,7 @@ from uvicorn.protocols.utils import get_remote_addr
 
 from towline.broker.repeated import Repeated
 from towline.controller.http.limits import Limits, is_of, most_connections, origin
+from towline.controller.rate import Rate
 
 CHUNKED = 5
 """Bytes that a byte of a body may come with: as many as where it is a chunk by itself."""
@@ -76,14 +77,20 @@ class Connections:
         self.refused: set[Connection] = set()
         self._open: set[Connection] = set()
         self._of: Counter[str] = Counter()
+        # Who may have so many connections may open them, too.
+        at_once = max(limits.handshakes_at_once, limits.connections_of_address)
+        self._handshakes = Rate(limits.handshakes, at_once)
         self._log = Repeated("connection refused")
 
-    def add(self, connection: Connection, client: str, address: str) -> Refusal | None:
+    def add(
+        self, connection: Connection, client: str, address: str, *, encrypted: bool
+    ) -> Refusal | None:
         """Take a connection; return why it is refused, None if it is not.
 
         Args:
             client: the client's address.
             address: what counts as one.
+            encrypted: whether it begins with a handshake.
         """
         limits = self.limits
         self._open.add(connection)
@@ -95,17 +102,23 @@ class Connections:
                 "Try again in a moment, or ask another controller; it takes more where the limit "
                 "of open files (ulimit -n, LimitNOFILE=) allows more",
             )
-        if (
-            self._of[address] > limits.connections_of_address
-            and client
-            and not is_of(client, limits.proxies)
-        ):
+        if not client or is_of(client, limits.proxies):
+            return None
+        if self._of[address] > limits.connections_of_address:
             return Refusal(
                 429,
                 f"Your address, {address}, has {limits.connections_of_address} connections, as "
                 "many as one address may have.",
                 "Close some, or send several requests over one; the setting "
                 "max-connections-per-address allows more, and trusted-proxies any number",
+            )
+        if encrypted and not self._handshakes.spend(address):
+            return Refusal(
+                429,
+                f"Your address, {address}, begins more than {limits.handshakes:.0f} encrypted "
+                "connections a second, as many as one address may.",
+                "Send several requests over one connection; the setting trusted-proxies allows any "
+                "number",
             )
         return None
 
@@ -156,7 +169,7 @@ class Connection(HttpToolsProtocol):
         self._cycles: deque[RequestResponseCycle] = deque()
         """The requests that are not answered: one whose answer is under way, and those behind."""
 
-    def open(self, transport: asyncio.Transport) -> bool:
+    def open(self, transport: asyncio.Transport, *, encrypted: bool = False) -> bool:
         """Count a connection that is open; where it is encrypted, before its handshake.
 
         Returns:
@@ -166,7 +179,7 @@ class Connection(HttpToolsProtocol):
         remote = get_remote_addr(transport)
         client = remote[0] if remote else ""
         self._address = origin(client) if client else ""
-        self._refusal = self._all.add(self, client, self._address)
+        self._refusal = self._all.add(self, client, self._address, encrypted=encrypted)
         return self._refusal is None or self._lingers()
 
     def leave(self) -> None:
