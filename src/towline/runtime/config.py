@@ -203,7 +203,7 @@ def _from_file(path: str | None) -> dict[str, Any]:
     for key in values:
         if key not in known:
             raise InvalidConfiguration(
-                f"The configuration file {str(sources.file(path))!r} has an unknown key {key!r}.",
+                f"The configuration file {sources.file(path)!r} has an unknown key {key!r}.",
                 f"It may have: {', '.join(sorted(known))}",
             )
     return values
