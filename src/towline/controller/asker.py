@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeAlias
 
 from towline.runtime.pauses import within
 
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-"""Returns the next message of a request's client, as ASGI has them."""
 
-GONE = "http.disconnect"
+class Asker:
+    """A client, as long as its connection is there."""
 
-_receive: ContextVar[Receive | None] = ContextVar("receive", default=None)
+    def __init__(self) -> None:
+        self._gone = False
+        self._waits: set[asyncio.Timeout] = set()
+
+    def leave(self) -> None:
+        """Break off all that waits for it: it has hung up."""
+        self._gone = True
+        for wait in self._waits:
+            _break_off(wait)
+
+    async def wait(self, seconds: float, awaited: Awaitable[object]) -> bool:
+        """Await something as `while_asked` does."""
+        try:
+            async with asyncio.timeout(seconds) as wait:
+                self._waits.add(wait)
+                try:
+                    if self._gone:
+                        _break_off(wait)
+                    await awaited
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            return False
+        return True
+
+
+def _break_off(wait: asyncio.Timeout) -> None:
+    wait.reschedule(asyncio.get_running_loop().time())
+
+
+_asker: ContextVar[Asker | None] = ContextVar("asker", default=None)
 
 
 @contextlib.contextmanager
-def asking(receive: Receive) -> Iterator[None]:
-    """Have `while_asked`, in the block, end when a client hangs up whose request has been read."""
-    token = _receive.set(receive)
+def asking(asker: Asker | None) -> Iterator[None]:
+    """Have `while_asked`, in the block, end when a client hangs up; None for one that can't."""
+    token = _asker.set(asker)
     try:
         yield
     finally:
-        _receive.reset(token)
+        _asker.reset(token)
 
 
 async def while_asked(seconds: float, awaited: Awaitable[object]) -> bool:
@@ -34,22 +62,7 @@ async def while_asked(seconds: float, awaited: Awaitable[object]) -> bool:
     Returns:
         whether it came in time. If not, it was cancelled.
     """
-    receive = _receive.get()
-    if receive is None:
+    asker = _asker.get()
+    if asker is None:
         return await within(seconds, awaited)
-    work, gone = asyncio.ensure_future(awaited), asyncio.create_task(_hung_up(receive))
-    try:
-        await asyncio.wait({work, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            return False
-        await work
-        return True
-    finally:
-        for each in (work, gone):
-            each.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != GONE:
-        pass  # what is left of a body that nobody reads
+    return await asker.wait(seconds, awaited)

@@ -100,7 +100,7 @@ class Binding:
                 return self._answer(context, await endpoint.once(context, **arguments))
             if isinstance(endpoint, Stream):
                 return await self._stream(context, caller, arguments)
-            with asking(request.receive):
+            with asking(request.scope.get("asker")):
                 return self._answer(context, await endpoint.function(context, **arguments))
         except NothingMore:
             return Response(status_code=204)

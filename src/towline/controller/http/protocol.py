@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.utils import get_remote_addr
 
 from towline.broker.repeated import Repeated
+from towline.controller.asker import Asker
 from towline.controller.http.limits import Limits, is_of, most_connections, origin
 from towline.controller.rate import Rate
 
@@ -168,6 +169,7 @@ class Connection(HttpToolsProtocol):
         self._head_of: object = None
         self._cycles: deque[RequestResponseCycle] = deque()
         """The requests that are not answered: one whose answer is under way, and those behind."""
+        self._asker = Asker()
 
     def open(self, transport: asyncio.Transport, *, encrypted: bool = False) -> bool:
         """Count a connection that is open; where it is encrypted, before its handshake.
@@ -238,6 +240,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope["asker"] = self._asker  # type: ignore[typeddict-unknown-key]
         self._body = self._rest = 0
 
     def on_headers_complete(self) -> None:
@@ -307,6 +310,7 @@ class Connection(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         """End all requests that are not answered: uvicorn knows of the last one alone."""
+        self._asker.leave()
         self._pass_answered()
         self.pipeline.clear()
         for cycle in self._cycles:
