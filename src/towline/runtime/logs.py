@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import msgspec
 
@@ -55,15 +56,19 @@ def _clean(value: Any) -> Any:
     return strike(text)
 
 
-def _render(logger: Any, method: str, event: EventDict) -> bytes:
+def _cleaned(event: EventDict) -> EventDict:
     if _PLAIN.issuperset(map(type, event.values())):
         # All at once: most lines have nothing that would have to be cleaned.
         text = "".join(map(str, event.values()))
         if text.isascii() and not suspicious(text):
-            return msgspec.json.encode(event)
+            return event
     # Before JSON escapes line ends and quotes: a secret right after such an escape would not be
     # recognized.
-    return msgspec.json.encode(_clean(event))
+    return cast(EventDict, _clean(event))
+
+
+_LEVELS = {"exception": "error", "warn": "warning"}
+"""What lines call the level of what is logged by these methods."""
 
 
 class _Forward(logging.Handler):
@@ -90,18 +95,15 @@ def configure(part: str, level: str = "info") -> None:
         raise ValueError(f"{level!r} is no log level, write debug, info, warning or error")
     lines = _Lines(sys.stderr.fileno())
 
-    def name_part(logger: Any, method: str, event: EventDict) -> EventDict:
-        event["part"] = part
-        return event
+    def render(logger: Any, method: str, event: EventDict) -> bytes:
+        # One function for all: a line of each task costs a node as much as its signature.
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, method, event)
+        level, now = _LEVELS.get(method, method), datetime.now(UTC)
+        return msgspec.json.encode({**_cleaned(event), "part": part, "level": level, "time": now})
 
     structlog.configure(
-        processors=[
-            name_part,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
-            _render,
-        ],
+        processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
