@@ -155,16 +155,20 @@ class Executor:
         if job_id in self._cancelled:
             work.close()
             return None
-        body = asyncio.create_task(work)
-        self._bodies[job_id] = body
+        task = asyncio.current_task()
+        assert task is not None
+        self._bodies[job_id] = task
         try:
-            return await body
+            return await work
         except asyncio.CancelledError:
-            if is_cancelled() or job_id not in self._cancelled:
+            # Of two cancellations one is another's, who wants the whole task to end.
+            if job_id not in self._cancelled or task.cancelling() != 1:
                 raise
             return None
         finally:
             del self._bodies[job_id]
+            if job_id in self._cancelled:
+                task.uncancel()
 
     def now(self, job_id: str) -> float:
         """Return seconds since 1970 by this node's clock as it was when the task was spawned.
@@ -211,12 +215,12 @@ class Executor:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
         if started is not None and self.once(job):
             return ended(FAILED, "interrupted: the agent ended while it ran, it is not run again")
-        now, over = self._clock.now(), f"the job expired at {timestamp(job.expires)}"
+        now = self._clock.now()
         if now > job.expires:
             reason = (
                 "not begun before" if started is None else "interrupted, and not begun again after"
             )
-            return ended(EXPIRED, f"{reason} {over}")
+            return ended(EXPIRED, f"{reason} the job expired at {timestamp(job.expires)}")
         if now > release.expires and started is None:
             over = timestamp(release.expires)
             return ended(EXPIRED, f"not begun before its turn was over at {over}")

@@ -94,6 +94,8 @@ class Lookup:
 
     def explain(self, state: JobState) -> None:
         """Write the reason into each task that has not ended, where it is known."""
+        if not state.unfinished:
+            return
         until = f"runs when it returns, until {timestamp(state.job.expires)}"
         if state.cancelled:
             until = "is cancelled when it returns"
