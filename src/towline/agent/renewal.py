@@ -99,6 +99,8 @@ class Renewal:
             left = self._until_due()
             if left > 0 and not self._needed.is_set():
                 if not await within(min(left, self._look_every), self._needed.wait()):
+                    # Not after a success: as long as controllers have different files, or one signs
+                    # with a key of its own, there is always something to ask for.
                     pauses.reset()
                 continue
             try:
@@ -111,8 +113,6 @@ class Renewal:
                 if self._behind:
                     # Another controller has answered, which has other keys yet.
                     self._needed.set()
-                elif self._until_due() > 0:
-                    pauses.reset()
             # Also after a success: by this machine's clock the new one may be old already.
             await pauses.wait()
 

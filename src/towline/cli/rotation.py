@@ -171,10 +171,12 @@ def status(**values: Any) -> None:
 
     settings = _settings(take_where(values))
     directory = state_directory.open_directory(local.directory(settings))
-    say(*report.status(keys.open_trust(directory)).splitlines(), "")
+    if keys.exists(directory):
+        say(*report.status(keys.open_trust(directory)).splitlines(), "")
     try:
         url, found = _asked(settings)
     except (InvalidConfiguration, ApiError) as error:
+        keys.open_trust(directory)  # where there is none either, this says so
         say(f"No controller says which keys it has: {error.error} {error.details}")
         return
     say(f"At the controller {url}, the first of each kind being the one that is used:")

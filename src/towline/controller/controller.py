@@ -181,7 +181,8 @@ class Controller:
             *(self.fleet, nodes, self.jetstream, signer),
             budget=self.budget,
             interval=options.heartbeat,
-            trusts=lambda: self.trusted.hash,
+            # Whoever can renew nothing asks nobody to have something renewed.
+            trusts=lambda: "" if self.joining is None else self.joining.trusted.hash,
             members_known=self.members.known,
         )
         self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -199,6 +200,28 @@ async def test_a_node_that_is_answered_by_a_controller_with_other_keys_asks_agai
             now(), renewal=Renewed(login, CA, [STRANGER.public[0].hex()])
         )
         await until(lambda: files.trusted == wanted)
+
+
+async def test_a_node_for_which_there_is_always_something_to_ask_asks_ever_more_seldom(
+    connection: ConnectionDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: list[float] = []
+
+    def uniform(low: float, high: float) -> float:
+        longest.append(high)
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    node = a_node(tmp_path, login := a_login(-1, 3600))
+    renewed = Renewed(login, CA, [SIGNER.public[0].hex()])
+    connection.controllers.refusal = Answer(now(), renewal=renewed)
+    async with renewing(node, connection, look_every=60.0) as (renewal, _):
+        async with asyncio.timeout(20):
+            while len(longest) < 5:
+                # As where one of the controllers signs with a key of its own.
+                renewal.cut_off()
+                await asyncio.sleep(0.001)
+    assert longest[:5] == [0.001, 0.002, 0.004, 0.008, 0.016]
 
 
 async def test_a_node_that_is_cut_off_asks_over_the_broker_and_by_http_where_that_fails(

@@ -103,6 +103,8 @@ def test_a_step_is_refused_where_no_controller_says_who_lacks_a_key(
 def test_status_says_whom_the_next_step_waits_for_and_where_nobody_answers(
     towline: Here, asking: Here, controller: StubController
 ) -> None:
+    says(controller, [OLD])
+    assert asking("trust", "status").stdout.startswith(f"At the controller {controller.url}")
     assert towline("trust", "init").status == 0
     said = towline("trust", "status").stdout
     assert "No controller says which keys it has: No controller is named" in said
