@@ -1,5 +1,7 @@
 """A controller and an agent in this process, on a real broker, and who means them harm."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -13,9 +15,10 @@ import pytest
 from nats.aio.client import Client
 from structlog.testing import capture_logs
 
-from tests.testing.broker import Broker
-from tests.testing.messages import MACHINE
+from tests.testing.broker import Broker, Logins
+from tests.testing.messages import MACHINE, OTHER
 from tests.testing.operations import Done, registered
+from tests.testing.own_broker import OwnBroker
 from tests.testing.signing import SIGNER, VERIFIER
 from towline.agent.agent import Agent
 from towline.agent.host.provider import HostProvider
@@ -24,6 +27,7 @@ from towline.agent.trust_files import TrustFiles
 from towline.broker.connection import Connection
 from towline.broker.journal import Retention
 from towline.broker.settings import Settings
+from towline.broker.settings import login as how_to_log_in
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
@@ -32,6 +36,7 @@ from towline.controller.permissions import Bounds
 from towline.controller.token_keys import TokenKeys
 from towline.operation import Effect, catalog
 from towline.runtime.keys import KEY_BYTES, NodeKey, Vault
+from towline.trust.keys import JOURNAL_LOGIN, NODES_LOGIN
 from towline.wire.target import ALL
 
 ALLOWED_LINES = 60
@@ -92,14 +97,20 @@ class System:
         self.logs = logs
         self.directory = directory
         self.keys = TokenKeys([os.urandom(32)])
-        self._running: list[asyncio.Task[None]] = []
+
+    @property
+    def logins(self) -> Logins | OwnLogins:
+        """What the parts log in with."""
+        return self.broker.logins
+
+    def settings(self, login: Path) -> Settings:
+        """Return how somebody with a login reaches the broker."""
+        return Settings([self.broker.url], login)
 
     @contextlib.asynccontextmanager
     async def controller(self) -> AsyncIterator[Controller]:
         """Run a controller."""
-        logins = self.broker.logins
-        journal = Settings([self.broker.url], logins.credentials)
-        nodes = Settings([self.broker.url], logins.nodes)
+        journal, nodes = self.settings(self.logins.credentials), self.settings(self.logins.nodes)
         options = Options(
             host="127.0.0.1",
             port=0,
@@ -128,7 +139,7 @@ class System:
     async def agent(self, **more: Any) -> AsyncIterator[Agent]:
         """Run an agent."""
         with Ledger(self.directory / "ledger.sqlite") as ledger:
-            settings = Settings([self.broker.url], self.broker.logins.agents)
+            settings = self.settings(self.logins.agents)
             agent = Agent(
                 settings,
                 ledger,
@@ -175,14 +186,54 @@ class System:
     @contextlib.asynccontextmanager
     async def client(self, login: Path) -> AsyncIterator[Client]:
         """A connection of somebody else's with a login of these."""
-        user, _, password = (await asyncio.to_thread(login.read_text)).partition(":")
-        client = await nats.connect(
-            self.broker.url, user=user, password=password, allow_reconnect=False
-        )
+        settings = self.settings(login)
+        client = await nats.connect(settings.urls, allow_reconnect=False, **how_to_log_in(settings))
         try:
             yield client
         finally:
             await client.close()
+
+
+class OwnLogins:
+    """Logins of the same names, each part's own: agents have that of `MACHINE`."""
+
+    def __init__(self, broker: OwnBroker, directory: Path) -> None:
+        self.credentials, self.nodes = map(broker.trust.path, (JOURNAL_LOGIN, NODES_LOGIN))
+        self.agents, self.other = (directory / f"{name}.creds" for name in (MACHINE, OTHER))
+        for path in (self.agents, self.other):
+            path.touch(0o600)
+            path.write_text(broker.trust.node_login(path.stem))
+
+
+class OwnSystem(System):
+    """The same on `towline broker`, where each node has a login of its own.
+
+    Attributes:
+        other: the login of another node, `OTHER`.
+    """
+
+    def __init__(self, broker: OwnBroker, *more: Any) -> None:
+        super().__init__(broker, *more)
+        self._own, self._ca = OwnLogins(broker, self.directory), broker.ca
+        self.other = self._own.other
+
+    @property
+    def logins(self) -> OwnLogins:
+        """What the parts log in with."""
+        return self._own
+
+    def settings(self, login: Path) -> Settings:
+        """Return how somebody with a login reaches the broker."""
+        return Settings([self.broker.url], login, self._ca)
+
+
+@pytest.fixture
+def own_system(
+    tmp_path: Path, work: Work, logs: list[MutableMapping[str, Any]]
+) -> Iterator[OwnSystem]:
+    """A broker of Towline's own, with nobody there yet."""
+    with OwnBroker(tmp_path) as broker:
+        yield OwnSystem(broker, work, logs, tmp_path)
 
 
 @pytest.fixture

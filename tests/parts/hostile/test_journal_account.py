@@ -72,7 +72,7 @@ async def test_messages_in_the_journal_that_can_t_be_read_are_counted(system: Sy
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.credentials) as client,
+        system.client(system.logins.credentials) as client,
     ):
         await here(controller)
         job = (await system.do(controller, wait=0.0)).job
@@ -137,7 +137,7 @@ async def test_values_in_buckets_that_can_t_be_read_are_counted(system: System) 
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.credentials) as client,
+        system.client(system.logins.credentials) as client,
     ):
         await here(controller)
         member = controller.fleet.get(MACHINE)

@@ -116,7 +116,7 @@ async def test_controllers_believe_nothing_that_can_t_be_read(system: System, lo
         stored = controller.index.query("SELECT count(*) FROM event").fetchone()
         begun, sent = counted(controller), 0
         lines = len(system.logs)
-        path: Path = getattr(system.broker.logins, login)
+        path: Path = getattr(system.logins, login)
         async with system.client(path) as client:
             while sent < MANY:
                 for number, (subject, bodies) in enumerate(BODIES.items()):
@@ -146,7 +146,7 @@ async def test_nothing_is_answered_where_no_inbox_is(system: System) -> None:
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.nodes) as client,
+        system.client(system.logins.nodes) as client,
     ):
         await here(controller)
 
@@ -182,7 +182,7 @@ async def test_a_node_that_reports_what_is_not_its_own_changes_nothing(system: S
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.agents) as client,
+        system.client(system.logins.agents) as client,
     ):
         await here(controller)
         state = await system.do(controller, wait=0.0)
@@ -213,7 +213,7 @@ async def test_progress_that_can_t_be_read_reaches_nobody(system: System) -> Non
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.agents) as client,
+        system.client(system.logins.agents) as client,
     ):
         await here(controller)
         job = (await system.do(controller, wait=0.0)).job.id
@@ -255,7 +255,7 @@ async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> N
     async with (
         system.controller() as controller,
         system.agent() as agent,
-        system.client(system.broker.logins.nodes) as client,
+        system.client(system.logins.nodes) as client,
     ):
         await here(controller)
         member = controller.fleet.get(MACHINE)
@@ -288,7 +288,7 @@ async def test_what_a_node_is_called_says_the_plan(system: System) -> None:
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.agents) as client,
+        system.client(system.logins.agents) as client,
     ):
         await here(controller)
         job = (await system.do(controller, wait=0.0)).job.id
@@ -325,7 +325,7 @@ async def test_of_a_flood_of_questions_by_one_node_as_many_are_answered_as_a_nod
     async with (
         system.controller() as controller,
         system.agent(),
-        system.client(system.broker.logins.agents) as client,
+        system.client(system.logins.agents) as client,
     ):
         await here(controller)
         await client.subscribe(f"{inbox_prefix(MACHINE)}.>", cb=answered)
@@ -363,7 +363,7 @@ async def test_messages_as_large_as_a_broker_takes_end_nothing(system: System) -
     async with (
         system.controller() as controller,
         system.agent() as agent,
-        system.client(system.broker.logins.nodes) as client,
+        system.client(system.logins.nodes) as client,
     ):
         await here(controller)
         member = controller.fleet.get(MACHINE)
@@ -387,7 +387,7 @@ async def test_who_sends_more_than_the_account_may_loses_its_own_connection(
         await here(controller)
         lines = len(system.logs)
         for _ in range(20):
-            async with system.client(system.broker.logins.agents) as client:
+            async with system.client(system.logins.agents) as client:
                 await client.publish(f"report.{MACHINE}", b"[" * (LARGEST + 1), reply=INBOX)
                 with contextlib.suppress(nats.errors.Error, OSError):
                     await client.flush(1)

@@ -35,7 +35,7 @@ from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 @pytest.fixture
 async def attacker(system: System) -> AsyncIterator[Client]:
     """Somebody with the login that controllers have where the nodes are."""
-    async with system.client(system.broker.logins.nodes) as client:
+    async with system.client(system.logins.nodes) as client:
         yield client
 
 
