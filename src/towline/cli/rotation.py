@@ -19,11 +19,9 @@ from towline.runtime import config
 if TYPE_CHECKING:
     from towline.endpoints.trust import KeysView, TrustView
 
-COPY = "Copy {files} to all other controllers"
-OTHERS = (
-    "Nodes that came in by an invite ask for it by themselves; to the others copy jobs.pub, which "
-    "is in the controllers' state directory."
-)
+COPY = "Copy the file to all other controllers"
+KINDS = ["tokens", "credentials", "jobs", "nodes", "ca"]
+BY_THEMSELVES = "Nodes that came in by an invite ask for it by themselves"
 
 
 class Rotation(msgspec.Struct, frozen=True):
@@ -37,6 +35,9 @@ class Rotation(msgspec.Struct, frozen=True):
         retire: removes all but the first, and returns how many.
         ids: returns what is public of the keys, as the API shows it; None for keys of which nodes
             know nothing.
+        copy: which files are to be copied after a step, and where to.
+        known: what nodes need when a key is new, or gone; "" for nothing.
+        first: what they need when another one is the first.
     """
 
     kind: str
@@ -44,6 +45,9 @@ class Rotation(msgspec.Struct, frozen=True):
     step: Callable[[], bool]
     retire: Callable[[], int]
     ids: Callable[[], list[str]] | None = None
+    copy: str = COPY
+    known: str = ""
+    first: str = ""
 
 
 def _settings(where: Where) -> config.Settings:
@@ -53,30 +57,84 @@ def _settings(where: Where) -> config.Settings:
 
 
 def _rotation(kind: str, settings: config.Settings) -> Rotation:
+    if kind == "jobs":
+        return _of_jobs(settings)
+    if kind == "nodes":
+        return _of_nodes(settings)
+    if kind == "ca":
+        return _of_ca(settings)
+    path, name = _key_file(kind, settings)
+    from towline.runtime import key_files
+
+    return Rotation(
+        kind, path, lambda: key_files.rotate(path, name), lambda: key_files.retire(path, name)
+    )
+
+
+def _key_file(kind: str, settings: config.Settings) -> tuple[Path, str]:
+    """Return a file that has a key in each line, and what errors call it."""
     from towline.cli import part_keys
+
+    return part_keys.paths(settings, local.directory(settings))[kind], f"The key of {kind}"
+
+
+def _of_jobs(settings: config.Settings) -> Rotation:
     from towline.runtime import key_files
     from towline.trust import job_keys
     from towline.trust.signing import kid_of
 
-    path, name = part_keys.paths(settings, local.directory(settings))[kind], f"The key of {kind}"
+    path, name = _key_file("jobs", settings)
 
     def ids() -> list[str]:
         signer = job_keys.load_signer(path, create=False)
         return [kid_of(key) for key in signer.public]
 
-    of_jobs = kind == "jobs"
     return Rotation(
-        kind,
+        "jobs",
         path,
         lambda: key_files.rotate(path, name),
-        lambda: key_files.retire(path, name, job_keys.retired if of_jobs else None),
-        ids if of_jobs else None,
+        lambda: key_files.retire(path, name, job_keys.retired),
+        ids,
+        known=f"{BY_THEMSELVES}; to the others copy jobs.pub, which is in the controllers' state "
+        "directory.",
+    )
+
+
+def _of_nodes(settings: config.Settings) -> Rotation:
+    from towline.trust import keys, rotation
+    from towline.trust.certificates import short_id
+
+    trust = keys.open_trust(local.directory(settings))
+    return Rotation(
+        "nodes",
+        trust.path(keys.NODES_SIGNING),
+        lambda: rotation.rotate_logins(trust),
+        lambda: rotation.retire_logins(trust),
+        lambda: list(map(short_id, trust.login_keys().public)),
+        first=f"{BY_THEMSELVES}; give each of the others the login that towline trust login makes "
+        "for it now.",
+    )
+
+
+def _of_ca(settings: config.Settings) -> Rotation:
+    from towline.trust import keys, rotation
+    from towline.trust.certificates import fingerprints, short_id
+
+    trust = keys.open_trust(local.directory(settings))
+    return Rotation(
+        "ca",
+        trust.path(keys.CA),
+        lambda: rotation.rotate_authorities(trust),
+        lambda: rotation.retire_authorities(trust),
+        lambda: list(map(short_id, fingerprints(trust.read(keys.CA)))),
+        copy="Copy ca.pem to all controllers, and ca.pem and ca.key to all other brokers",
+        known=f"{BY_THEMSELVES}; to the others copy ca.pem.",
     )
 
 
 @with_connection
 @click.command(cls=Command)
-@click.argument("kind", metavar="KIND", type=click.Choice(["tokens", "credentials", "jobs"]))
+@click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
 @click.option("--retire", is_flag=True, help="Remove the old key: the last step.")
 @click.option(
     "--anyway",
@@ -85,12 +143,16 @@ def _rotation(kind: str, settings: config.Settings) -> Rotation:
     "node does nothing until it has asked for the key at a controller's URL.",
 )
 def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
-    """Replace the key of tokens, credentials or jobs, a step at a time.
+    """Replace a key of the fleet, a step at a time.
 
     Run it on one controller's machine, and copy the file to all others after each step: first a
     new key is made that is known, then it is the one that is used, with --retire the old one is
-    removed. Controllers read the file again by themselves. With jobs, the second step and the
-    third wait until each node that is here knows the keys, which the controller is asked.
+    removed. Controllers read the file again by themselves.
+
+    KIND is tokens, credentials, jobs (what nodes are sent is signed with it), nodes (signs the
+    logins of nodes) or ca (the brokers' CA, on a broker's machine). With the last three, the second
+    step and the third wait until each node that is here has what it needs, which the controller is
+    asked.
     """
     where = take_where(values)
     settings = _settings(where)
@@ -98,23 +160,30 @@ def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
     # The first step is safe: whoever doesn't know the new key yet is not sent anything by it.
     if rotation.ids is not None and not anyway and (retire or len(rotation.ids()) > 1):
         _refuse_behind(settings, rotation, rotation.ids())
-    copy = COPY.format(files="it" if retire else "the file")
     again = f"  towline trust rotate {kind}"
-    known = [] if rotation.ids is None else [OTHERS]
     if retire:
         count = rotation.retire()
-        say(f"{rotation.path} has lost {count} keys. {copy}.", *known)
+        _say(f"{rotation.path} has lost {count} keys. {rotation.copy}.", rotation.known)
     elif rotation.step():
-        say(
+        _say(
             f"The new key is the first in {rotation.path}, and used within some seconds.",
-            f"{copy}. Then, when nothing needs the old key:",
+            f"{rotation.copy}.",
+            rotation.first,
+            "Then, when nothing needs the old key:",
             f"{again} --retire",
         )
     else:
-        say(
+        _say(
             f"A new key is in {rotation.path}, and known within some seconds.",
-            *(f"{copy}.", *known, "Then, which makes it the one that is used:", again),
+            f"{rotation.copy}.",
+            rotation.known,
+            "Then, which makes it the one that is used:",
+            again,
         )
+
+
+def _say(*lines: str) -> None:
+    say(*filter(None, lines))
 
 
 def _asked(settings: config.Settings) -> tuple[str, TrustView]:
@@ -144,13 +213,19 @@ def _refuse_behind(settings: config.Settings, rotation: Rotation, ids: list[str]
         raise InvalidConfiguration(
             f"The controller at {url} has not the keys that {str(rotation.path)!r} holds, so that "
             "nothing is changed.",
-            f"{COPY.format(files='the file')}, and give them some seconds to read it",
+            f"{rotation.copy}, and give them some seconds to read it",
+        )
+    if keys.obstacle:
+        raise InvalidConfiguration(
+            f"The next step has to wait, so that nothing is changed: {keys.obstacle}.",
+            "Try again in a moment; --anyway waits for nothing",
         )
     if keys.nodes_behind:
         raise InvalidConfiguration(
             f"{keys.nodes_behind} of {found.nodes_here} nodes that are here do not know the keys "
             f"of {rotation.kind} yet, so that nothing is changed: {_named(keys)}.",
-            f"{OTHERS} towline trust status shows who is left; --anyway waits for nobody",
+            f"{rotation.known or rotation.first} towline trust status shows who is left; --anyway "
+            "waits for nobody",
         )
 
 
@@ -183,6 +258,8 @@ def status(**values: Any) -> None:
     width = max(len(each.kind) for each in found.kinds)
     for each in found.kinds:
         say(f"  {each.kind:{width}}  {', '.join(each.keys)}")
+        if each.obstacle:
+            say(f"  {'':{width}}  {each.obstacle}")
         if each.nodes_behind:
             say(
                 f"  {'':{width}}  {each.nodes_behind} of {found.nodes_here} nodes that are here do "

@@ -81,6 +81,7 @@ def retire_authorities(trust: Trust) -> int:
 def _authorities(trust: Trust) -> tuple[list[str], list[str]]:
     """Return the certificates, and the key of each, as PEM."""
     path, secret = trust.path(CA), trust.path(CA_KEY)
+    text, _ = trust.read(CA), trust.read(CA_KEY)
     keys = read_keys(secret)
     found = []
     for each in read_certificates(path):
@@ -91,7 +92,7 @@ def _authorities(trust: Trust) -> tuple[list[str], list[str]]:
                 "Put back what belongs together",
             )
         found.append(_pem(key))
-    return pem_blocks(trust.read(CA)), found
+    return pem_blocks(text), found
 
 
 def _pem(key: EllipticCurvePrivateKey) -> str:
