@@ -190,3 +190,23 @@ async def is_route(port: int, ca: Path, pair: tuple[Path, Path] | None) -> bool:
         return False
     finally:
         writer.close()
+
+
+async def verifies(port: int, ca: str) -> bool:
+    """Return whether whoever knows these certificates takes a server for a broker of the fleet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await reader.readline()
+        await writer.start_tls(ssl.create_default_context(cadata=ca))
+    except ssl.SSLCertVerificationError:
+        return False
+    finally:
+        writer.close()
+    return True
+
+
+async def until_verified(port: int, ca: str) -> None:
+    """Wait until a server shows a certificate that these have signed."""
+    async with asyncio.timeout(30):
+        while not await verifies(port, ca):
+            await asyncio.sleep(0.05)

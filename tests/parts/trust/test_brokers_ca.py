@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.testing.own_broker import OwnBroker, is_route
+from tests.testing.own_broker import OwnBroker, is_route, until_verified, verifies
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess
 from tests.testing.stream import connect
@@ -24,26 +24,6 @@ from towline.runtime.nats_conf import own_plan
 from towline.trust import rotation
 from towline.trust.certificates import pem_blocks
 from towline.trust.keys import CA, CA_KEY, JOURNAL_LOGIN, Trust, create
-
-
-async def verifies(port: int, ca: str) -> bool:
-    """Return whether whoever knows these certificates takes a server for a broker of the fleet."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        await reader.readline()
-        await writer.start_tls(ssl.create_default_context(cadata=ca))
-    except ssl.SSLCertVerificationError:
-        return False
-    finally:
-        writer.close()
-    return True
-
-
-async def until_verified(port: int, ca: str) -> None:
-    """Wait until a server shows a certificate that these have signed."""
-    async with asyncio.timeout(30):
-        while not await verifies(port, ca):
-            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager
