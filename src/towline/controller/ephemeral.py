@@ -99,9 +99,11 @@ class Ephemeral:
     def _is_over(self, record: MemberRecord) -> bool:
         if record.ephemeral is None or record.left is None:
             return False
-        seen = self._absences.of(record.machine)
+        # Of one that is not registered no heartbeat counts: it may have to register anew.
+        known = self._fleet.get(record.machine) is not None
+        least = min(record.ephemeral, self._seen_for) if known else self._seen_for
         away = time.time() - record.left
-        return away > record.ephemeral and seen > min(record.ephemeral, self._seen_for)
+        return away > record.ephemeral and self._absences.of(record.machine) > least
 
     async def _look_after(self, record: MemberRecord) -> None:
         machine = record.machine

@@ -79,8 +79,9 @@ class Replacing:
         seen = self._absences.of(member.machine)
         if member.heartbeat is not None and member.heartbeat.leaving:
             return seen > 0
-        if member.received is None and time.time() - record.changed < self._starts_within:
-            return False
+        if self._fleet.get(member.machine) is None:
+            # No heartbeat of it counts, whether it is yet to be started or to register anew.
+            return min(seen, time.time() - record.changed) > self._starts_within
         return seen > self._away_for
 
     async def replace(self, member: Member, record: MemberRecord) -> MemberRecord:

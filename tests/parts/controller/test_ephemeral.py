@@ -138,6 +138,20 @@ async def test_a_controller_that_does_not_know_who_is_here_removes_nobody(
     await site.until(gone.machine, "removed")
 
 
+async def test_one_that_is_not_registered_has_more_time_since_no_heartbeat_of_it_counts(
+    broker: OwnBroker, tmp_path: Path
+) -> None:
+    async with Site(broker, seen_for=HOUR) as site:
+        unknown = await came_in(broker, site, tmp_path, "unregistered", 0.2)
+        gone = await came_in(broker, site, tmp_path, "registered", 0.8)
+        async with gone.here(site):
+            pass
+        await site.until(gone.machine, "removed")
+        record = site.members.get(unknown.machine)
+        assert record is not None
+        assert (record.state, record.left is None) == ("accepted", False)
+
+
 async def test_a_node_that_was_revoked_stays_in_the_list(
     broker: OwnBroker, site: Site, tmp_path: Path
 ) -> None:
