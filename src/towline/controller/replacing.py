@@ -66,25 +66,29 @@ class Replacing:
                 f"The node {taken.hostname!r} is here: none takes its name.",
                 "Stop its agent first, or name this machine with --hostname",
             )
-        if not self._is_away(member, taken):
-            raise Conflict(
-                f"The node {taken.hostname!r} has not been away for long enough, as far as this "
-                "controller knows.",
-                f"Try again in {self._away_for:.0f} seconds; a machine that has just come in has "
-                f"{self._starts_within / 60:.0f} minutes to start its agent",
-            )
-        return member
-
-    def _is_away(self, member: Member, record: MemberRecord) -> bool:
         seen = self._absences.of(member.machine)
-        if member.heartbeat is not None and member.heartbeat.leaving:
-            return seen > 0
         if self._fleet.get(member.machine) is None:
             # No heartbeat of it counts, whether it is yet to be started or to register anew.
-            return min(seen, time.time() - record.changed) > self._starts_within
-        return seen > self._away_for
+            if min(seen, time.time() - taken.changed) <= self._starts_within:
+                raise Conflict(
+                    f"The machine that has come in as {taken.hostname!r} has "
+                    f"{self._starts_within / 60:.0f} minutes to start its agent.",
+                    "Name this machine with --hostname, or try again after that",
+                )
+        elif seen <= (0.0 if _has_left(member) else self._away_for):
+            raise Conflict(
+                f"The node {taken.hostname!r} has not been away for {self._away_for:.0f} seconds, "
+                "as far as this controller knows.",
+                "Name this machine with --hostname, or try again after that",
+            )
+        return member
 
     async def replace(self, member: Member, record: MemberRecord) -> MemberRecord:
         """Store a new member in the place of a node that was found; raises as `Expulsion`'s."""
         named = msgspec.structs.replace(record, replaces=member.machine)
         return await self._expulsion.replace(member, named)
+
+
+def _has_left(member: Member) -> bool:
+    """Return whether a node's agent has said that it ends."""
+    return member.heartbeat is not None and member.heartbeat.leaving

@@ -33,7 +33,7 @@ async def until_replaceable(site: Site, machine: Machine, token: str) -> JoinAns
             try:
                 return await site.join(machine, token)
             except Conflict as refused:
-                if "away for long enough" not in refused.error:
+                if "has not been away for" not in refused.error:
                     raise
                 await asyncio.sleep(0.02)
 
@@ -169,9 +169,10 @@ async def test_a_machine_that_has_just_come_in_and_a_controller_that_does_not_kn
         async with asyncio.timeout(20):
             while site.absences.of(left.machine) > 0:
                 await asyncio.sleep(0.005)
-        for name in ("new", "left"):
-            with pytest.raises(Conflict, match="away for long enough"):
-                await site.join(Machine(name), token)
+        with pytest.raises(Conflict, match="minutes to start its agent"):
+            await site.join(Machine("new"), token)
+        with pytest.raises(Conflict, match="not been away"):
+            await site.join(Machine("left"), token)
         site.able.set()
         async with asyncio.timeout(20):
             while site.absences.of(left.machine) == 0:
@@ -180,5 +181,5 @@ async def test_a_machine_that_has_just_come_in_and_a_controller_that_does_not_kn
         async with asyncio.timeout(20):
             while (record := site.members.named("new")) and site.absences.of(record.machine) < 1:
                 await asyncio.sleep(0.02)
-        with pytest.raises(Conflict, match="away for long enough"):
+        with pytest.raises(Conflict, match="minutes to start its agent"):
             await site.join(Machine("new"), token)
