@@ -14,6 +14,29 @@ OTHER = "n"
 NODE = Node("m", [OTHER])
 
 
+LINES = [
+    *("PUB\treport.n\t1\r\nx", "pub report.n 1\r\nx", "PUB  report.n   1\r\nx"),
+    *("PUB report.n -1\r\nx", "PUB report.n 1 1 1\r\nx", "PUB report.n 99999999999\r\n"),
+    *("PUB report.m task.n.1 report.n 1\r\nx", "PUB report.m\0 1\r\nx", "PUB report..m 1\r\nx"),
+    *("PUB .report.m 1\r\nx", "PUB report.m. 1\r\nx", "PUB", "SUB", "SUB task.n.> 1 2 3"),
+    # What would be a second message if the length of the first were not what counts.
+    *("PUB report.m 1\r\nxPUB report.n 1\r\nx", "PUB report.m 3\r\nx\r\nPUB report.n 1\r\nx"),
+    *("SUB task.n..> 9", "SUB task.n.\0 9", "SUB _INBOX.m.>.x 9", "SUB task.m*.x 9"),
+    # What servers say to each other, and to clients.
+    *("MSG task.n.1 1 1\r\nx", "HMSG task.n.1 1 12 13\r\nNATS/1.0\r\n\r\nx"),
+    *("RMSG NODES task.n.1 1\r\nx", "RMSG $G task.n.1 1\r\nx", "RS+ NODES task.n.>", "RS+ NODES >"),
+    *("RS- NODES >", "A+ NODES", "A- NODES", "LMSG task.n.1 1\r\nx", "LS+ task.n.>"),
+    "HRMSG NODES task.n.1 12 13\r\nNATS/1.0\r\n\r\nx",
+    *('INFO {"server_id": "x", "cluster": "fleet"}', "+OK", "-ERR x", "x" * 5000, "\0" * 10),
+]
+"""Lines that no client library would send."""
+AGAIN = [
+    *("{}", '{"verbose": false}', '{"user": "controllers", "pass": "x"}', '{"account": "SYS"}'),
+    '{"account": "JOURNAL"}',
+]
+"""What a client may say of itself a second time."""
+
+
 @pytest.fixture
 async def node(broker: OwnBroker) -> AsyncIterator[Raw]:
     """A node's own connection."""
@@ -69,6 +92,36 @@ async def test_a_reply_subject_that_nobody_answers_on_is_not_used_by_the_server(
         await node.settle()
         await asyncio.sleep(0.2)
         assert await other.settle() == []
+
+
+async def test_no_line_that_a_node_sends_is_taken_for_another_s(
+    controller: Raw, broker: OwnBroker
+) -> None:
+    async with broker.raw(broker.trust.node_login(OTHER)) as other:
+        other.send("SUB task.n.* 1", "SUB _INBOX.n.> 2")
+        await other.settle()
+        for line in LINES:
+            async with broker.raw(broker.trust.node_login(NODE.name)) as raw:
+                raw.send(line)
+                said = await raw.settle()
+                assert all(each.startswith("-ERR ") for each in said), (line, said)
+        assert await seen_of(controller) == []
+        assert await other.settle() == []
+
+
+async def test_who_says_anew_who_it_is_may_do_no_more(controller: Raw, broker: OwnBroker) -> None:
+    for again in AGAIN:
+        async with broker.raw(broker.trust.node_login(NODE.name)) as raw:
+            raw.send(f"CONNECT {again}")
+            await raw.settle()
+            raw.send("SUB > 1", "SUB task.n.> 2", "SUB _INBOX.n.> 3", "SUB $SYS.> 4")
+            for subject in ("report.n", "task.n.1", "$JS.API.INFO", "$SYS.REQ.SERVER.PING"):
+                raw.publish(subject, b"x", reply="_INBOX.m.1")
+            said = await raw.settle()
+            controller.publish("task.n.1", b"secret")
+            assert await seen_of(controller) == ["task.n.1"]
+            said += await raw.settle()
+            assert all(each.startswith("-ERR ") for each in said), (again, said)
 
 
 async def test_a_node_receives_on_its_own_subjects(node: Raw, controller: Raw) -> None:
