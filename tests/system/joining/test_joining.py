@@ -19,8 +19,11 @@ from tests.testing.gate import Gate
 from tests.testing.joining import Between
 from tests.testing.process import wait_until
 from towline.agent.joining import NotLetIn
+from towline.agent.ledger import Ledger
 from towline.controller.token_keys import load_keys
 from towline.errors import InvalidConfiguration, TowlineError
+from towline.runtime.keys import node_key
+from towline.runtime.state_directory import machine_id, open_directory
 from towline.trust import claims, identity, pinned
 from towline.trust.claims import NotTrusted
 
@@ -238,6 +241,32 @@ def test_a_copy_with_its_ledger_is_the_second_until_the_first_has_ended(
             assert "task ended" not in copy.stderr
             original.kill()
             copy.wait_for(lambda: "agent registered" in copy.stderr)
+
+
+def test_machines_of_one_image_are_nodes_of_their_own(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    """An image with an agent that was started once and belonged to no fleet."""
+    image, line = open_directory(tmp_path / "image"), fleet.invite(uses="2")
+    of_image = machine_id(image, None)
+    node_key(image)
+
+    async def start_once() -> None:
+        with Ledger(image / "ledger.sqlite") as ledger:
+            await ledger.begin("0123456789abcdef")
+
+    asyncio.run(start_once())
+    states = [tmp_path / "gold-1", tmp_path / "gold-2"]
+    for state in states:
+        shutil.copytree(image, state)
+        try_join(between, line, state)
+    with agent(states[0], gate) as first, agent(states[1], gate) as second:
+        for state in states:
+            runs(fleet, gate, state.name)
+        assert "another agent" not in first.stderr + second.stderr
+    known = fleet.admin.get("/agent").raise_for_status().json()["agents"]
+    ids = {each["machine_id"] for each in known if each["hostname"].startswith("gold-")}
+    assert len(ids - {of_image}) == 2
 
 
 def wait_for_pending(fleet: Fleet, hostname: str) -> dict[str, str]:

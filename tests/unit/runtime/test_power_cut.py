@@ -17,6 +17,10 @@ from towline.runtime.state_directory import (
     open_directory,
     write_private,
 )
+from towline.trust import identity
+from towline.trust.identity import Keys
+from towline.trust.keys import FILES, create
+from towline.wire.joining import JoinAnswer
 
 
 @pytest.fixture
@@ -89,6 +93,29 @@ def test_keys_and_the_machine_id_outlast_a_power_cut(disk: Disk) -> None:
     kept = disk.after_a_power_cut()
     for name in ("token.key", "credentials.key", "node.key", "machine-id"):
         assert kept[f"state/{name}"] == (state / name).read_text() != ""
+
+
+def test_the_keys_of_a_fleet_outlast_a_power_cut(disk: Disk) -> None:
+    state = open_directory(disk.root / "fleet")
+    trust = create(state)
+    kept = disk.after_a_power_cut()
+    assert {f"fleet/trust/{name}" for name in FILES} <= kept.keys()
+    for name in FILES:
+        assert kept[f"fleet/trust/{name}"] == trust.path(name).read_text() != ""
+
+
+def test_what_a_machine_came_in_with_outlasts_a_power_cut(disk: Disk) -> None:
+    state = open_directory(disk.root / "node")
+    answer = JoinAnswer("accepted", "m1", "web-01", "0000", jwt="x.y.z", jobs=["ab" * 32])
+    found = identity.keep(
+        *(state, Keys(), answer, ["tls://192.0.2.1:4222"]), controller="https://c:8080", pin="p"
+    )
+    kept = disk.after_a_power_cut()
+    names = {path.name for path in found.directory.iterdir()}
+    assert {"node.json", "node.creds", "node.key"} <= names
+    for name in names:
+        text = (found.directory / name).read_text()
+        assert kept[f"node/{identity.DIRECTORY}/{name}"] == text != ""
 
 
 def test_a_directory_that_may_be_written_but_not_read_is_no_obstacle(
