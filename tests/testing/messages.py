@@ -164,7 +164,7 @@ def _order(name: str, whole: Order) -> Message:
 MESSAGES = [
     _order("release", RELEASE),
     _order("cancellation", Cancellation(JOB_ID, MACHINE, "ann", NOW, NOW, NOW + 60)),
-    _order("beat now", BeatNow(NOW, 5.0, 2.0, "aa.bb.cc")),
+    _order("beat now", BeatNow(NOW, 5.0, 2.0, "aa.bb.cc", 1.0)),
     _order("refresh", Refresh(JOB_ID, MACHINE, NOW)),
     Message(
         "receipt",

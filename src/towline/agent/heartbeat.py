@@ -150,7 +150,7 @@ class Heartbeats:
     def asked(self, order: BeatNow) -> None:
         """Send one as a controller asks all nodes to, at a random moment of the time it gives."""
         self._set_interval(order.interval)
-        self._told(order.trusts, order.spread)
+        self._told(order.trusts, order.renew_within)
         loop = asyncio.get_running_loop()
         moment = loop.time() + random.uniform(0.0, min(order.spread, self._interval))
         if self._asked is not None:

@@ -69,7 +69,7 @@ class Renewal:
             trusts: the hash of it; "" where they don't say.
             spread: seconds over which all nodes spread that they ask.
         """
-        self._wanted = trusts
+        self._wanted = trusts or self._wanted
         if self._behind and self._later is None:
             pause = random.uniform(0.0, spread)
             self._later = asyncio.get_running_loop().call_later(pause, self._look)

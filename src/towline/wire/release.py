@@ -75,12 +75,14 @@ class BeatNow(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", tag_f
         spread: seconds over which the nodes spread the first one.
         trusts: what every node ought to trust by now, see `towline.trust.trusted`; "" where that is
             not said.
+        renew_within: seconds over which the nodes spread that they ask for what they lack of that.
     """
 
     time: Moment
     interval: Seconds
     spread: Seconds = 0.0
     trusts: Name = ""
+    renew_within: Seconds = 0.0
 
 
 class Refresh(msgspec.Struct, frozen=True, omit_defaults=True, tag="progress", tag_field="kind"):

@@ -118,7 +118,7 @@ async def test_a_node_says_what_it_trusts_and_takes_what_controllers_say_of_that
     )
     async with node.running():
         await until(node.made.sent.is_set)
-        node.made.asked(BeatNow(NOW, 60.0, 1.5, "d.e.f"))
+        node.made.asked(BeatNow(NOW, 60.0, 0.0, "d.e.f", 1.5))
     (registration,) = node.controllers.registrations
     assert registration.trusts == "x.y.z"
     assert told == [("a.b.c", 0.0), ("d.e.f", 1.5)]

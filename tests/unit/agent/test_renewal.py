@@ -173,6 +173,7 @@ async def test_a_node_that_ought_to_trust_something_else_has_all_of_it_renewed_a
         await asyncio.sleep(0.01)
         assert connection.requests == 0
         renewal.told(wanted.hash)
+        renewal.told("")
         await until(lambda: files.trusted.hash == wanted.hash)
         await asyncio.sleep(0.02)
     assert (connection.requests, changes) == (1, [wanted.hash])

@@ -13,7 +13,7 @@ from tests.testing.signing import SIGNER, opened
 from towline.broker.jetstream import JetStream
 from towline.broker.listener import Received
 from towline.controller.fleet import Fleet
-from towline.controller.presence import MOST_HEARTBEATS, Presence
+from towline.controller.presence import MOST_HEARTBEATS, RENEWED_PER_SECOND, Presence
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
 from towline.wire.member import MemberRecord
@@ -92,8 +92,9 @@ async def test_what_nodes_ought_to_trust_is_said_to_each_and_to_all_when_it_chan
     world.presence.trust_anew()
     await until(lambda: len(world.asked) == 2)
     assert [each.trusts for each in world.asked] == ["a.b.c", "a.d.c"]
-    # One node need not wait for others.
-    assert world.asked[1].spread < 0.1
+    # One node need not wait for others, nor send a heartbeat sooner.
+    assert [each.renew_within for each in world.asked] == [1 / RENEWED_PER_SECOND] * 2
+    assert world.asked[1].spread == 60.0
     assert (await world.register(said)).trusts == "a.d.c"
     asking.cancel()
     await asyncio.wait([asking])
