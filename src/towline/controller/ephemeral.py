@@ -20,7 +20,7 @@ from towline.wire.member import ACCEPTED, MemberRecord
 
 log = structlog.get_logger()
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 5.0
 """Seconds between looks for nodes that have come, gone, or been away for long enough."""
 NOTED_AFTER = 30.0
 """Seconds after which is kept that a node is away: most are back before, as after a restart."""
