@@ -158,16 +158,24 @@ async def test_connections_count_before_their_handshake_and_a_refusal_says_why(
         await asyncio.sleep(0.02)
 
 
-async def test_an_address_begins_so_many_handshakes_and_a_refusal_says_why(ca: Path) -> None:
-    limits = Limits(connections_of_address=2, handshakes=0.0, handshakes_at_once=3)
+@pytest.mark.parametrize("told", [0.0, 5.0])
+async def test_an_address_begins_so_many_handshakes_and_few_that_are_refused_are_told_why(
+    ca: Path, told: float
+) -> None:
+    limits = Limits(connections_of_address=2, handshakes=0.0, handshakes_at_once=3, told=told)
     source = Renewed(lambda: authority(ca), lambda: ["127.0.0.1"])
     async with Serving(ca, source, limits) as serving, asyncio.timeout(30):
         for _ in range(3):
             assert (await serving.ask(ASKED)).endswith(b"small")
-        answer = await serving.ask(ASKED)
-        assert answer.startswith(b"HTTP/1.1 429 ")
-        assert b"encrypted connections a second" in answer
-        assert b"\r\nretry-after: 1\r\n" in answer
+        if told:
+            answer = await serving.ask(ASKED)
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"encrypted connections a second" in answer
+            assert b"\r\nretry-after: 1\r\n" in answer
+        else:
+            # Before its handshake: that is what it costs.
+            with pytest.raises(OSError, match=r"reset|EOF|SSL|closed"):
+                await serving.ask(ASKED)
         assert (await serving.ask(ASKED, address="127.0.0.2")).endswith(b"small")
 
 

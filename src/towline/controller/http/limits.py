@@ -43,7 +43,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             another client's.
         handshakes, handshakes_at_once: how many TLS handshakes one address may begin a second for
             long, and at once after a while without any.
-        joins, joins_at_once: likewise, requests to come in and for new logins, which take no token.
+        told: how many connections that are beyond that are told so a second, by a handshake; the
+            others are closed.
+        joins, joins_at_once: as of handshakes, of requests to come in and for new logins, which
+            take no token.
         requests_of_caller: how many requests of one token's subject may be under way.
         streams_of_caller: how many streams of events it may follow besides.
         head, headers: bytes of a request's head, and lines.
@@ -62,6 +65,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections_of_address: int = 2_500
     handshakes: float = 50.0
     handshakes_at_once: int = 2_500
+    told: float = 5.0
     joins: float = 50.0
     joins_at_once: int = 1_000
     proxies: tuple[Network, ...] = ()

@@ -43,13 +43,18 @@ class Stage(enum.Enum):
 
 
 class Refusal(Exception):
-    """Why a connection is closed."""
+    """Why a connection is closed.
 
-    def __init__(self, status: int, error: str, details: str) -> None:
+    Args:
+        told: whether its client is to be told, where that takes a handshake.
+    """
+
+    def __init__(self, status: int, error: str, details: str, *, told: bool = True) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.details = details
+        self.told = told
 
     @property
     def answer(self) -> bytes:
@@ -81,6 +86,7 @@ class Connections:
         # Who may have so many connections may open them, too.
         at_once = max(limits.handshakes_at_once, limits.connections_of_address)
         self._handshakes = Rate(limits.handshakes, at_once)
+        self._told = Rate(limits.told, limits.told)
         self._log = Repeated("connection refused")
 
     def add(
@@ -96,6 +102,17 @@ class Connections:
         limits = self.limits
         self._open.add(connection)
         self._of[address] += 1
+        limited = bool(client) and not is_of(client, limits.proxies)
+        # First: who is refused for something else is told that after a handshake, too.
+        if encrypted and limited and not self._handshakes.spend(address):
+            return Refusal(
+                429,
+                f"Your address, {address}, begins more than {limits.handshakes:.0f} encrypted "
+                "connections a second, as many as one address may.",
+                "Send several requests over one connection; the setting trusted-proxies allows any "
+                "number",
+                told=self._told.spend(address),
+            )
         if len(self._open) - len(self.refused) > self._most:
             return Refusal(
                 503,
@@ -103,23 +120,13 @@ class Connections:
                 "Try again in a moment, or ask another controller; it takes more where the limit "
                 "of open files (ulimit -n, LimitNOFILE=) allows more",
             )
-        if not client or is_of(client, limits.proxies):
-            return None
-        if self._of[address] > limits.connections_of_address:
+        if limited and self._of[address] > limits.connections_of_address:
             return Refusal(
                 429,
                 f"Your address, {address}, has {limits.connections_of_address} connections, as "
                 "many as one address may have.",
                 "Close some, or send several requests over one; the setting "
                 "max-connections-per-address allows more, and trusted-proxies any number",
-            )
-        if encrypted and not self._handshakes.spend(address):
-            return Refusal(
-                429,
-                f"Your address, {address}, begins more than {limits.handshakes:.0f} encrypted "
-                "connections a second, as many as one address may.",
-                "Send several requests over one connection; the setting trusted-proxies allows any "
-                "number",
             )
         return None
 
@@ -182,7 +189,7 @@ class Connection(HttpToolsProtocol):
         client = remote[0] if remote else ""
         self._address = origin(client) if client else ""
         self._refusal = self._all.add(self, client, self._address, encrypted=encrypted)
-        return self._refusal is None or self._lingers()
+        return self._refusal is None or (self._refusal.told and self._lingers())
 
     def leave(self) -> None:
         """Count it no more."""
