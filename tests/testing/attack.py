@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
-from tests.testing.cluster import WEB_1, Cluster
+from tests.testing.cluster import PULL, WEB_1, Cluster
 from tests.testing.plain_http import UNENCRYPTED
 
 HERE = "127.0.0.2"
@@ -76,8 +76,8 @@ async def _receive(reader: asyncio.StreamReader) -> bytes:
 
 
 async def answered(cluster: Cluster, *, read: bool = True) -> None:
-    """Check that others are answered: who asks how the controller is, and who reads a node."""
-    headers = {"Authorization": f"Bearer {cluster.token('read', subject='another')}"}
+    """Check that others are answered: who asks how the controller is, who reads, who pulls."""
+    headers = {"Authorization": f"Bearer {cluster.token('write', subject='another')}"}
     async with httpx.AsyncClient(
         base_url=cluster.url, headers=headers, timeout=60, verify=UNENCRYPTED
     ) as client:
@@ -85,6 +85,10 @@ async def answered(cluster: Cluster, *, read: bool = True) -> None:
         if read:
             answer = await client.get(f"/node/{WEB_1}/load")
             assert answer.status_code == 200, answer.text
+            answer = await client.post(f"/node/{WEB_1}/{PULL}", json={"image": "any:1"})
+            # The node has taken it, and says that it has no engine.
+            (result,) = answer.json()["results"]
+            assert (answer.status_code, result["status"]) == (202, "skipped"), answer.text
 
 
 @contextlib.asynccontextmanager
