@@ -1,5 +1,6 @@
 """Logins that are renewed, before they end and after."""
 
+import contextlib
 import stat
 import time
 from pathlib import Path
@@ -10,10 +11,13 @@ from tests.system.joining.conftest import Fleet, agent, runs, try_join
 from tests.testing.gate import Gate
 from tests.testing.joining import Between
 from tests.testing.process import wait_until
+from tests.testing.signing import STRANGER
 from towline.agent.joining import NotLetIn, renew
 from towline.trust import claims, identity
+from towline.trust.certificates import make_authority
 from towline.trust.claims import NotTrusted
 from towline.trust.identity import Identity
+from towline.trust.job_keys import WORD
 from towline.trust.keys import NODES_SIGNING, Trust
 from towline.wire.joining import Renewal
 
@@ -99,3 +103,36 @@ def test_an_answer_that_was_altered_or_is_another_one_s_renews_nothing(
     with pytest.raises(NotTrusted):
         renew(found)
     assert [method for method, _ in between.received] == ["GET"]
+
+
+def test_a_node_whose_files_are_of_no_use_any_more_comes_back_though_its_login_is_good(
+    fleet: Fleet, gate: Gate, between: Between, tmp_path: Path
+) -> None:
+    found = {
+        name: came_in(fleet, between, tmp_path / name, begun=-60, ends=DAY)
+        for name in ("unknown-ca", "unknown-key", "unknown-issuer")
+    }
+    ca = found["unknown-ca"].ca
+    assert ca is not None
+    ca.write_text(make_authority().certificate)
+    found["unknown-key"].jobs.write_text(f"{WORD} {STRANGER.public[0].hex()}\n")
+    login = found["unknown-issuer"].login
+    before, user = claims.read(claims.token_in(login.read_text()), claims.User)
+    other = claims.sign(
+        claims.User(issuer_account=user.issuer_account),
+        by=claims.make_seed(claims.ACCOUNT),
+        about=before.sub,
+        name=before.name,
+        exp=before.exp,
+    )
+    login.write_text(claims.credentials(other, claims.seed_in(login.read_text())))
+    between.received.clear()
+    with contextlib.ExitStack() as agents:
+        for name in found:
+            agents.enter_context(agent(tmp_path / name, gate))
+        for name, each in found.items():
+            runs(fleet, gate, name)
+            assert lasts(each) > 29 * DAY
+    # Over the broker none of them could have asked.
+    assert [method for method, _ in between.received].count("POST") >= len(found)
+    assert ca.read_text() == found["unknown-key"].ca.read_text()  # type: ignore[union-attr]
