@@ -151,6 +151,8 @@ class Agent:
             "trust": trust.run,
         }
         trust.on_change = self._heartbeats.register_anew
+        # When the old key is retired brokers drop whoever is logged in by it: all at once.
+        trust.on_other_issuer = self._connection.renew
         self._renewal: Renewal | None = None
         """None for a node whose files are somebody else's care."""
         if identity is not None:

@@ -32,8 +32,8 @@ class Renewal:
     as long as it fails. It asks over the broker. Where that is out of reach, and the login has
     ended or the node is cut off, it asks at the controller's URL by which the node came in.
 
-    The connection that there is goes on. The one after it, which comes when the broker ends the old
-    login at the latest, reads the new one.
+    The connection that there is goes on, unless another key has signed the new login. The one after
+    it, which comes when the broker ends the old login at the latest, reads the new one.
 
     Args:
         files: what the node trusts; they are read again after each renewal.

@@ -28,6 +28,7 @@ class TrustFiles:
         verifier: by which is verified what controllers send; its keys are replaced.
         trusted: what is in the files.
         on_change: called when that has become something else.
+        on_other_issuer: called when the login is another one, which another key has signed.
 
     Args:
         broker: names the login, and the certificates that sign the brokers'.
@@ -51,6 +52,7 @@ class TrustFiles:
         self.verifier = load()
         self.trusted = self._read(self.verifier)
         self.on_change: Callable[[], None] = lambda: None
+        self.on_other_issuer: Callable[[], None] = lambda: None
         paths = [each for each in (jobs, self._ca, broker.credentials) if each is not None]
         files = [KeyFile(each, self.read_again) for each in paths]
         self._files = KeyFiles(files, look_every=look_every)
@@ -69,9 +71,11 @@ class TrustFiles:
         found = self._read(verifier)
         self.verifier.replace(verifier)
         if found != self.trusted:
-            self.trusted = found
+            before, self.trusted = self.trusted, found
             log.info("trusts anew", trusts=found.hash)
             self.on_change()
+            if found.issuer not in ("", before.issuer):
+                self.on_other_issuer()
 
     @property
     def _ca(self) -> Path | None:

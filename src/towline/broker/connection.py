@@ -89,6 +89,7 @@ class Connection:
         self._lost = asyncio.Event()
         self._requests: set[asyncio.Timeout] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._server = self._avoided = self._wanted = ""
         """The URLs of the server that is connected to, of the one that was left last, and of the
         one that is tried next, without a password."""
@@ -246,6 +247,22 @@ class Connection:
         if self._client is not None and server != self.server:
             self._wanted = server
             self._client.drop()
+
+    def renew(self) -> None:
+        """Connect anew, with the login that the file has by now.
+
+        The server has read all by then that it was sent before.
+        """
+        if self._client is not None:
+            self._renewing = asyncio.create_task(self._leave(self._client))
+
+    async def _leave(self, client: ServerClient) -> None:
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with self._while_connected():
+                await client.flush()
+        if client is self._client:
+            self.last_error = "there is another login"
+            client.drop()
 
     # Being connected
 

@@ -281,3 +281,22 @@ async def test_nobody_finds_a_client_of_a_connection_that_was_left(broker: Broke
     assert not waiting.done()
     waiting.cancel()
     await asyncio.wait([waiting])
+
+
+async def test_a_connection_that_is_renewed_loses_nothing_that_was_sent_over_it(
+    broker: Broker, relay: Relay
+) -> None:
+    settings = Settings([relay.url], broker.credentials)
+    async with (
+        connect(Settings([broker.url], broker.credentials)) as other,
+        connect(settings) as connection,
+    ):
+        received = await (await other.client()).subscribe("sent")
+        await (await other.client()).flush()
+        before = await connection.client()
+        for _ in range(1000):
+            await connection.publish("sent", b"x" * 1000)
+        connection.renew()
+        await until(lambda: received.pending_msgs == 1000, "all that was sent")
+        await until(lambda: relay.accepted == 2 and connection.connected, "another connection")
+        assert await connection.client() is not before
