@@ -53,13 +53,17 @@ async def test_a_node_that_is_away_for_its_time_is_removed_once_and_one_that_is_
 ) -> None:
     async with Site(broker) as other:
         gone = await came_in(broker, site, tmp_path, "gone", 1.0)
-        stays = await came_in(broker, site, tmp_path, "stays", 1.0)
+        stays = await came_in(broker, site, tmp_path, "stays", 2.0)
         async with stays.here(site, other):
             async with gone.here(site, other):
                 pass
             await asyncio.gather(*(each.until(gone.machine, "removed") for each in (site, other)))
             assert (site.fleet.get(gone.machine), site.members.named("gone")) == (None, None)
             assert not await lets_in(broker, gone.login)
+            member = site.fleet.get(stays.machine)
+            assert member is not None
+            while time.time() - member.registered < 3.0:  # longer than it may be away
+                await asyncio.sleep(0.05)
             assert site.fleet.is_here(stays.machine)
             assert not stays.dropped.is_set()
         found = {entry.id: entry for each in (site, other) for entry in await each.removals()}
@@ -109,7 +113,7 @@ async def test_a_node_that_is_here_when_controllers_start_anew_stays_whatever_is
     broker: OwnBroker, tmp_path: Path
 ) -> None:
     async with Site(broker, seen_for=HOUR) as before:
-        node = await came_in(broker, before, tmp_path, "here", 2.0)
+        node = await came_in(broker, before, tmp_path, "here", 20.0)
         async with node.here(before):
             pass
         await left(before, node, HOUR)
