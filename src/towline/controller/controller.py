@@ -182,7 +182,7 @@ class Controller:
             budget=self.budget,
             interval=options.heartbeat,
             # Whoever can renew nothing asks nobody to have something renewed.
-            trusts=lambda: "" if self.joining is None else self.joining.trusted.hash,
+            trusts=lambda: "" if self.joining is None else self._trusts,
             members_known=self.members.known,
         )
         self.trail = Trail(self.jetstream, signer, socket.gethostname(), options.audit)
@@ -253,8 +253,8 @@ class Controller:
         )
         files = [*options.key_files, *self._of_nodes(options)]
         self.key_files = KeyFiles(files, self._keys_read_again)
-        self._told = self.trusted.hash
-        """The hash of what nodes were told last that they ought to trust."""
+        self._trusts = self.trusted.hash
+        """The hash of what nodes ought to trust, reckoned once and not for each registration."""
         self.key_kinds = KeyKinds(
             [
                 KeyKind("tokens", lambda: [*options.keys.public]),
@@ -323,8 +323,8 @@ class Controller:
     def _keys_read_again(self) -> None:
         """Tell nodes where they ought to trust something else than before."""
         self.archive.verifier.replace(self._signer.verifier())
-        if self.trusted.hash != self._told:
-            self._told = self.trusted.hash
+        if (trusts := self.trusted.hash) != self._trusts:
+            self._trusts = trusts
             self.presence.trust_anew()
 
     def _of_nodes(self, options: Options) -> list[KeyFile]:

@@ -186,6 +186,26 @@ async def test_a_node_that_ought_to_trust_something_else_has_all_of_it_renewed_a
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+async def test_nodes_ask_spread_over_the_time_that_controllers_give_them(
+    connection: ConnectionDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    node = a_node(tmp_path, a_login(-1, 3600))
+    async with renewing(node, connection, look_every=60.0) as (renewal, _):
+        renewal.told("a.b.c", 7.0)
+        # By another controller, or since the node has registered: the first moment counts.
+        renewal.told("a.b.c", 9.0)
+        await until_asked(connection, 1)
+    assert drawn[0] == (0.0, 7.0)
+    assert (0.0, 9.0) not in drawn
+
+
 async def test_a_node_that_is_answered_by_a_controller_with_other_keys_asks_again(
     connection: ConnectionDouble, tmp_path: Path
 ) -> None:
