@@ -295,7 +295,7 @@ async def test_a_connection_that_is_renewed_loses_nothing_that_was_sent_over_it(
         await (await other.client()).flush()
         before = await connection.client()
         for _ in range(1000):
-            await connection.publish("sent", b"x" * 1000)
+            await before.publish("sent", b"x" * 10_000)
         connection.renew()
         await until(lambda: received.pending_msgs == 1000, "all that was sent")
         await until(lambda: relay.accepted == 2 and connection.connected, "another connection")
