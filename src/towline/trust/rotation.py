@@ -104,7 +104,6 @@ def _pem(key: EllipticCurvePrivateKey) -> str:
 
 
 def _write_logins(trust: Trust, keys: LoginKeys) -> None:
-    _write(trust, NODES_SIGNING, keys.text)
     # What a further broker is started with, until a controller has sent it what counts by now. It
     # is as old as it was, or it would count for newer than what has been taken back since.
     found, account = trust.account(NODES_JWT)
@@ -115,6 +114,7 @@ def _write_logins(trust: Trust, keys: LoginKeys) -> None:
         name=found.name,
         iat=found.iat,
     )
+    _write(trust, NODES_SIGNING, keys.text)
     _write(trust, NODES_JWT, f"{changed}\n")
 
 

@@ -8,7 +8,15 @@ from tests.testing.command import failed
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
 from towline.trust.certificates import fingerprints, short_id
-from towline.trust.keys import CA, CA_KEY, NODES_SIGNING, Trust, create
+from towline.trust.keys import (
+    CA,
+    CA_KEY,
+    FILES,
+    NODES_SIGNING,
+    OPERATOR_SIGNING,
+    Trust,
+    create,
+)
 
 COPIED = {"nodes": NODES_SIGNING, "ca": "ca.pem and ca.key to all other brokers"}
 NEEDED = {"nodes": "towline trust login", "ca": "copy ca.pem"}
@@ -73,11 +81,15 @@ def test_a_step_waits_for_nodes_and_for_whatever_else_the_controller_names(
     assert ids(trust, kind) != before
 
 
-@pytest.mark.parametrize(("kind", "file"), [("nodes", NODES_SIGNING), ("ca", CA_KEY)])
+@pytest.mark.parametrize(
+    ("kind", "file"), [("nodes", NODES_SIGNING), ("nodes", OPERATOR_SIGNING), ("ca", CA_KEY)]
+)
 def test_what_is_needed_for_it_is_named_where_it_is_not_on_this_machine(
     towline: Here, trust: Trust, kind: str, file: str
 ) -> None:
     trust.path(file).unlink()
+    before = {name: trust.path(name).read_bytes() for name in FILES if trust.path(name).exists()}
     said = failed(towline("trust", "rotate", kind))
+    assert before == {name: trust.path(name).read_bytes() for name in before}
     assert f"{file}' (" in said
     assert "is not on this machine" in said
