@@ -22,6 +22,7 @@ from towline.controller.absences import Absences
 from towline.controller.audit.archive import Archive
 from towline.controller.audit.entry import AUDIT, Entry, entries_of
 from towline.controller.audit.trail import Keeping, Trail
+from towline.controller.budget import Budget
 from towline.controller.ephemeral import Ephemeral
 from towline.controller.expulsion import Expulsion
 from towline.controller.fleet import Fleet
@@ -52,11 +53,17 @@ class Site:
     """One controller on a real broker; `able` says whether it may act.
 
     Parameters: `seen_for` is for how long it has to see a node away that it is to remove;
-    `starts_within` for how long one keeps its name that came in and was never here.
+    `starts_within` for how long one keeps its name that came in and was never here; one that is
+    `deaf` receives no heartbeats.
     """
 
     def __init__(
-        self, broker: OwnBroker, *, seen_for: float = SEEN_FOR, starts_within: float = 0.0
+        self,
+        broker: OwnBroker,
+        *,
+        seen_for: float = SEEN_FOR,
+        starts_within: float = 0.0,
+        deaf: bool = False,
     ) -> None:
         self._stack = contextlib.AsyncExitStack()
         self._broker = broker
@@ -73,6 +80,7 @@ class Site:
         self.invites = Invites(jetstream)
         self.presence = Presence(
             *(self.fleet, self._nodes, jetstream, SIGNER),
+            budget=Budget(rate=0.0, burst=0.0) if deaf else None,
             interval=INTERVAL,
             members_known=self.members.known,
             look_every=LOOK_EVERY,

@@ -69,3 +69,11 @@ class Absences:
             return 0.0
         heard = 0.0 if member is None or member.received is None else member.received.running
         return now - max(self._since, heard)
+
+    def has_left(self, machine: str) -> bool:
+        """Return whether a node has said that it ends, and could have been heard ever since."""
+        member, since = self._fleet.get(machine), self._since
+        if member is None or member.heartbeat is None or member.received is None or since is None:
+            return False
+        leaves = member.heartbeat.leaving and self.of(machine) > 0
+        return leaves and member.received.running >= since

@@ -13,6 +13,7 @@ from towline.controller.absences import Absences
 from towline.controller.expulsion import Expulsion
 from towline.controller.fleet import Fleet
 from towline.controller.members import Members
+from towline.controller.moment import Moment
 from towline.controller.rollout.lease import Lease
 from towline.errors import TowlineError
 from towline.units import show_duration
@@ -34,7 +35,9 @@ class Ephemeral:
     """Removes ephemeral nodes: whichever controller has the lease just now.
 
     When a node was here last is kept in its record while it is away: controllers that are started
-    anew don't give it all of its time again.
+    anew don't give it all of its time again. A controller that sees it here takes that out of the
+    record, which is a sign of life for those that don't: where servers of a cluster are cut off
+    from each other, some may hear a node and others not.
 
     Args:
         lease: which controller does it. It is taken only when there is something to do.
@@ -61,18 +64,31 @@ class Ephemeral:
         self._look_every = look_every
         self._noted_after = noted_after
         self._seen_for = seen_for
+        self._signs: dict[str, Moment] = {}
+        """When a record last was one of a node that is here, by machine id."""
         self._failures = Repeated("ephemeral node not looked after")
+        members.subscribe(self._recorded)
+
+    def _recorded(self, record: MemberRecord) -> None:
+        if record.ephemeral is None or record.state != ACCEPTED:
+            self._signs.pop(record.machine, None)
+        elif record.left is None:
+            self._signs[record.machine] = self._fleet.clock.moment()
 
     async def run(self) -> None:
         """Remove nodes when their time is over, for ever."""
         try:
             while True:
                 await asyncio.sleep(self._look_every)
-                found = [each for each in self._members.ephemeral() if self._is_due(each)]
-                # Of what many controllers see, one does something.
-                if not found or not await self._lease.take():
-                    continue
-                for record in found:
+                due = [each for each in self._members.ephemeral() if self._is_due(each)]
+                away = []
+                for record in due:
+                    if self._fleet.is_here(record.machine):
+                        await self._look_after(record)
+                    else:
+                        away.append(record)
+                # Of several controllers that miss a node one does something.
+                for record in away:
                     if not self._lease.valid and not await self._lease.take():
                         break
                     await self._look_after(record)
@@ -88,13 +104,19 @@ class Ephemeral:
         member, now = self._fleet.get(record.machine), time.time()
         if member is not None and member.here:
             return None
-        seen = self._absences.of(record.machine)
+        seen = self._seen(record.machine)
         if seen < self._noted_after or now - record.changed < self._noted_after:
             return record.left
         if member is not None and member.received is not None:
-            return max(member.received.time, record.left or 0.0)
+            sign = self._signs.get(record.machine, member.received)
+            return max(member.received.time, sign.time, record.left or 0.0)
         # Nobody has seen it since it came in, or since this controller was started.
         return record.left or max(record.changed, now - seen)
+
+    def _seen(self, machine: str) -> float:
+        """Return for how many seconds no controller has been known to see a node here."""
+        away, sign = self._absences.of(machine), self._signs.get(machine)
+        return away if sign is None else min(away, sign.age)
 
     def _is_over(self, record: MemberRecord) -> bool:
         if record.ephemeral is None or record.left is None:
@@ -103,7 +125,7 @@ class Ephemeral:
         known = self._fleet.get(record.machine) is not None
         least = min(record.ephemeral, self._seen_for) if known else self._seen_for
         away = time.time() - record.left
-        return away > record.ephemeral and self._absences.of(record.machine) > least
+        return away > record.ephemeral and self._seen(record.machine) > least
 
     async def _look_after(self, record: MemberRecord) -> None:
         machine = record.machine

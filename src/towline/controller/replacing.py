@@ -75,7 +75,7 @@ class Replacing:
                     f"{self._starts_within / 60:.0f} minutes to start its agent.",
                     "Name this machine with --hostname, or try again after that",
                 )
-        elif seen <= (0.0 if _has_left(member) else self._away_for):
+        elif seen <= (0.0 if self._absences.has_left(member.machine) else self._away_for):
             raise Conflict(
                 f"The node {taken.hostname!r} has not been away for {self._away_for:.0f} seconds, "
                 "as far as this controller knows.",
@@ -87,8 +87,3 @@ class Replacing:
         """Store a new member in the place of a node that was found; raises as `Expulsion`'s."""
         named = msgspec.structs.replace(record, replaces=member.machine)
         return await self._expulsion.replace(member, named)
-
-
-def _has_left(member: Member) -> bool:
-    """Return whether a node's agent has said that it ends."""
-    return member.heartbeat is not None and member.heartbeat.leaving

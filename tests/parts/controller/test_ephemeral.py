@@ -156,6 +156,20 @@ async def test_one_that_is_not_registered_has_more_time_since_no_heartbeat_of_it
         assert (record.state, record.left is None) == ("accepted", False)
 
 
+async def test_a_node_stays_that_is_here_to_another_controller_than_the_one_that_removes(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    node = await came_in(broker, site, tmp_path, "half", 4.0)
+    async with Site(broker, deaf=True) as deaf, node.here(site):
+        async with asyncio.timeout(30):
+            while deaf.absences.of(node.machine) < 6.0:
+                await asyncio.sleep(0.05)
+        assert not node.dropped.is_set()
+        record = deaf.members.get(node.machine)
+        assert record is not None
+        assert record.state == "accepted"
+
+
 async def test_a_node_that_was_revoked_stays_in_the_list(
     broker: OwnBroker, site: Site, tmp_path: Path
 ) -> None:

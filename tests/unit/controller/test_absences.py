@@ -69,11 +69,12 @@ async def test_a_node_is_away_since_its_last_heartbeat_and_not_at_all_while_it_i
     seen.beat()
     await seen.passed(2)
     assert seen.absences.of("m1") == 0
+    assert not seen.absences.has_left("m1")
     seen.beat(leaving=True)
     await seen.passed(3)
-    assert seen.absences.of("m1") == 3
+    assert (seen.absences.of("m1"), seen.absences.has_left("m1")) == (3, True)
     seen.beat()
-    assert seen.absences.of("m1") == 0
+    assert (seen.absences.of("m1"), seen.absences.has_left("m1")) == (0, False)
 
 
 async def test_a_node_that_was_never_heard_is_away_since_this_controller_can_hear(
@@ -87,7 +88,7 @@ async def test_a_node_that_was_never_heard_is_away_since_this_controller_can_hea
 async def test_after_a_gap_no_node_has_been_away(seen: Seen, gap: str) -> None:
     seen.beat(leaving=True)
     await seen.passed(20)
-    assert seen.absences.of("m1") == 20
+    assert (seen.absences.of("m1"), seen.absences.has_left("m1")) == (20, True)
     if gap == "stood still":
         seen.now += LATE + 1
         assert seen.absences.of("m1") == 0
@@ -104,3 +105,4 @@ async def test_after_a_gap_no_node_has_been_away(seen: Seen, gap: str) -> None:
     assert seen.absences.of("m1") <= 1
     await seen.passed(4)
     assert seen.absences.of("m1") <= 5
+    assert not seen.absences.has_left("m1")
