@@ -84,7 +84,9 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
         InvalidConfiguration: one that is made has the name of one that is written by hand.
     """
     found = _by_hand(listed)
-    if _single(found):
+    # Of modules that the settings name any command may be.
+    made = {*listed.modules} & {DOCKER, NODE, ENDPOINTS} or sources.value("operations")
+    if _single(found) or (found is not None and not made):
         return found
     from towline.cli import generated
 

@@ -10,14 +10,16 @@ from typing import Any, cast
 
 import msgspec
 
-# structlog imports rich where it is installed, for colours that lines of JSON never have: 4 MiB of
-# every agent's memory. With None in its place that import fails, as it does where rich is absent.
-_rich = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+# structlog imports these where they are installed, for colours that lines of JSON never have and
+# for threads of another kind: 4 and 1 MiB of every agent's memory. With None in its place such an
+# import fails, as it does where they are absent.
+_UNUSED = [name for name in ("rich", "greenlet") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type]
 import structlog  # noqa: E402
 from structlog.typing import EventDict  # noqa: E402
 
-if _rich is None:
-    del sys.modules["rich"]
+for _name in _UNUSED:
+    del sys.modules[_name]
 
 from towline.runtime.process import write_if_possible  # noqa: E402
 from towline.runtime.redaction import strike, suspicious  # noqa: E402
