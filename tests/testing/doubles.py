@@ -1,7 +1,7 @@
 """A connection and providers that fail when a test says so."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 from nats.aio.client import Client
@@ -12,6 +12,7 @@ from tests.testing.controllers import Controllers
 from tests.testing.signing import VERIFIER
 from towline.agent.asking import Controllers as Believed
 from towline.agent.provider import Task
+from towline.broker.client import ServerClient
 from towline.broker.clock import Clock
 from towline.broker.connection import Connection
 from towline.broker.listener import Received
@@ -25,7 +26,7 @@ class _Subscription(Subscription):
         """Do nothing: there is no server."""
 
 
-Callback = Callable[[Msg], Awaitable[None]]
+Callback = Callable[[Msg], None]
 
 
 class ConnectionDouble(Connection):
@@ -60,13 +61,13 @@ class ConnectionDouble(Connection):
     def connected(self) -> bool:
         return self.there
 
-    async def client(self, timeout: float | None = None) -> Client:
+    async def client(self, timeout: float | None = None) -> ServerClient:
         if self.faults:
             raise self.faults.pop()
         async with asyncio.timeout(timeout):
             while not self.there:
                 await asyncio.sleep(0.005)
-        return cast(Client, self)
+        return cast(ServerClient, self)
 
     async def lost(self) -> None:
         while self.there:
@@ -94,9 +95,9 @@ class ConnectionDouble(Connection):
             answer = self.junk(answer_to(subject, payload, reply))
         return Msg(cast(Client, self), reply, data=answer)
 
-    async def subscribe(self, subject: str, *, queue: str = "", cb: Callback) -> Subscription:
+    async def listen(self, subject: str, receive: Callback, queue: str = "") -> Subscription:
         """Subscribe, as a client does it."""
-        self.callbacks[subject] = cb
+        self.callbacks[subject] = receive
         return _Subscription(cast(Client, self), subject=subject)
 
     async def flush(self) -> None:
@@ -105,7 +106,7 @@ class ConnectionDouble(Connection):
     async def deliver(self, received: Received) -> None:
         """Have whoever has subscribed to a subject receive a message."""
         message = Msg(cast(Client, self), received.subject, received.reply, received.data)
-        await self.callbacks[received.subject](message)
+        self.callbacks[received.subject](message)
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         if self.there:

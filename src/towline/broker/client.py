@@ -1,17 +1,21 @@
 """The NATS client library, with what it lacks.
 
-That is: a loss that is reported at once, honest TLS, messages that are sent without a task between,
-and messages that can't end the connection.
+That is: a loss that is reported at once, honest TLS, messages that are sent and received without a
+task between, requests that end as soon as nobody can answer them, and messages that can't end the
+connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import nats.errors
-from nats.aio.client import PING_PROTO, Client
+from nats.aio.client import NO_RESPONDERS_STATUS, PING_PROTO, Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.nuid import NUID
 
 PONG_WITHIN = 5.0
@@ -46,6 +50,9 @@ class ServerClient(Client):
         self._nuid = _Drawn()
         self._lost = lost
         self._writing: asyncio.Handle | None = None
+        self._receivers: dict[int, Callable[[Msg], None]] = {}
+        self._asked: dict[str, asyncio.Future[Msg]] = {}
+        self._answers = ""
 
     @property
     def version(self) -> str:
@@ -97,6 +104,70 @@ class ServerClient(Client):
         if written and writer is not None and not writer.is_closing():
             writer.write(b"".join(written))
 
+    # It passes each message on by a queue and a task, and its waiting for an answer may drop a
+    # cancellation.
+
+    async def listen(
+        self, subject: str, receive: Callable[[Msg], None], queue: str = ""
+    ) -> Subscription:
+        """Receive what is published on a subject.
+
+        Args:
+            receive: called with each message as it is read; it raises nothing.
+            queue: of all who name the same one, each message reaches one; "" for every message.
+        """
+        # With a future the library makes no task.
+        unused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        subscription = await self.subscribe(subject, queue=queue, future=unused)
+        self._receivers[subscription._id] = receive
+        return subscription
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._receivers.pop(sid, None)
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        receive = self._receivers.get(sid)
+        if receive is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        found = await self._process_headers(headers) if headers else None
+        receive(self._build_message(sid, subject, reply, data, found))
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        if not self._answers:
+            self._answers = f"{self.new_inbox()}."
+            await self.listen(f"{self._answers}*", self._answered)
+        loop = asyncio.get_running_loop()
+        reply = self._answers + secrets.token_urlsafe(16)
+        answer: asyncio.Future[Msg] = loop.create_future()
+        self._asked[reply] = answer
+        timer = loop.call_later(timeout, _expire, answer)
+        try:
+            await self.publish(subject, payload, reply, headers)
+            found = await answer
+        finally:
+            timer.cancel()
+            del self._asked[reply]
+        if found.headers and found.headers.get("Status") == NO_RESPONDERS_STATUS:
+            raise nats.errors.NoRespondersError
+        return found
+
+    def _answered(self, message: Msg) -> None:
+        answer = self._asked.get(message.subject)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
     async def flush(self, timeout: float = PONG_WITHIN) -> None:
         # The library waits in a way that may drop a cancellation, and reads nothing more once there
         # is the answer to a ping for which nobody waits any longer.
@@ -146,19 +217,32 @@ class ServerClient(Client):
         return super()._build_message(sid, _readable(subject), _readable(reply), data, headers)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        self._lost.set()
+        self._end()
         await super()._close(status, do_cbs)
 
     def drop(self) -> None:
         """Close the connection at once: what is still to be sent would reach nobody."""
-        self._lost.set()
+        self._end()
         self._pending, self._pending_data_size = [], 0
         writer = self._writer()
         if writer is not None:
             writer.transport.abort()
 
+    def _end(self) -> None:
+        """Say that the connection is lost, also to all who wait for an answer."""
+        self._lost.set()
+        for waiting in (*self._asked.values(), *self._pongs):
+            if not waiting.done():
+                waiting.set_exception(nats.errors.ConnectionClosedError())
+                waiting.exception()  # for a ping nobody may wait
+
     def _writer(self) -> asyncio.StreamWriter | None:
         return getattr(self._transport, "_io_writer", None)
+
+
+def _expire(answer: asyncio.Future[Msg]) -> None:
+    if not answer.done():
+        answer.set_exception(nats.errors.TimeoutError())
 
 
 def _readable(text: bytes) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Self
 
 import nats.errors
@@ -87,7 +87,6 @@ class Connection:
         self._client: ServerClient | None = None
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
-        self._requests: set[asyncio.Timeout] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._server = self._avoided = self._wanted = ""
@@ -152,9 +151,6 @@ class Connection:
         await lost.wait()
         self._client = None
         self._connected.clear()
-        # Nobody answers any more what was requested over this connection.
-        for scope in self._requests:
-            scope.reschedule(0)
         if client.last_error is not None:
             self.last_error = _reason(client.last_error)
         log.warning("broker connection lost", connection=self._name, reason=self.last_error)
@@ -257,9 +253,8 @@ class Connection:
             self._renewing = asyncio.create_task(self._leave(self._client))
 
     async def _leave(self, client: ServerClient) -> None:
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            async with self._while_connected():
-                await client.flush()
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await client.flush()
         if client is self._client:
             self.last_error = "there is another login"
             client.drop()
@@ -286,7 +281,7 @@ class Connection:
         """Whether there is a connection at this moment."""
         return self._client is not None
 
-    async def client(self, timeout: float | None = None) -> Client:
+    async def client(self, timeout: float | None = None) -> ServerClient:
         """Return the live client, waiting up to `timeout` seconds for one (None: for ever).
 
         Raises:
@@ -313,9 +308,8 @@ class Connection:
         if client is None:
             return
         try:
-            async with self._while_connected():
-                await client.flush()
-        except (nats.errors.Error, OSError, TimeoutError) as error:
+            await client.flush()
+        except (nats.errors.Error, OSError) as error:
             if client is self._client:
                 self.last_error = _reason(error)
                 client.drop()
@@ -328,16 +322,6 @@ class Connection:
             await self._lost.wait()
 
     # Sending
-
-    @contextlib.asynccontextmanager
-    async def _while_connected(self) -> AsyncIterator[None]:
-        """Raise TimeoutError in the block when the connection is lost (`_until_lost`)."""
-        async with asyncio.timeout(None) as scope:
-            self._requests.add(scope)
-            try:
-                yield
-            finally:
-                self._requests.discard(scope)
 
     async def request(
         self,
@@ -353,19 +337,12 @@ class Connection:
             BrokerUnreachable: no connection, no answer within `timeout` seconds, or nobody there.
         """
         client = await self.client(timeout)
-        before = _cancellations()
         try:
-            async with self._while_connected():
-                reply = await client.request(subject, payload, timeout=timeout, headers=headers)
-        except (nats.errors.Error, OSError, asyncio.CancelledError) as error:
-            if _cancellations() > before:
-                raise asyncio.CancelledError from error
-            if isinstance(error, nats.errors.NoRespondersError):
-                raise unreachable(f"nothing there answers on {subject!r}") from error
+            return await client.request(subject, payload, timeout=timeout, headers=headers)
+        except nats.errors.NoRespondersError as error:
+            raise unreachable(f"nothing there answers on {subject!r}") from error
+        except (nats.errors.Error, OSError) as error:
             raise unreachable(f"NATS: {_reason(error)}") from error
-        if _cancellations() > before:
-            raise asyncio.CancelledError
-        return reply
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send a message that nothing acknowledges; it is dropped while there is no connection.
@@ -385,16 +362,6 @@ class Connection:
 def unreachable(reason: str) -> BrokerUnreachable:
     """Return the error for a broker that gave no answer."""
     return BrokerUnreachable(sentence("The broker is out of reach", reason), reason)
-
-
-def _cancellations() -> int:
-    """Return how often the current task was cancelled.
-
-    The library's own waiting drops a cancellation that comes together with the answer, and its
-    closing cancels futures whose tasks nobody has cancelled.
-    """
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0
 
 
 def _reason(error: BaseException) -> str:

@@ -168,14 +168,11 @@ class Follower:
         inbox = client.new_inbox()
         queue: asyncio.Queue[Msg | None] = asyncio.Queue()
 
-        async def receive(message: Msg) -> None:
-            queue.put_nowait(message)
-
         async def watch() -> None:
             await self._jetstream.connection.lost()
             queue.put_nowait(None)
 
-        subscription = await client.subscribe(inbox, cb=receive)
+        subscription = await client.listen(inbox, queue.put_nowait)
         watcher = asyncio.create_task(watch())
         request = msgspec.json.encode(self._request())
         try:

@@ -10,10 +10,10 @@ from typing import Self
 import msgspec
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from towline.broker.client import ServerClient
 from towline.broker.connection import Connection
 from towline.broker.repeated import LOG_EVERY, Repeated
 from towline.wire.decoding import Unreadable
@@ -96,7 +96,7 @@ class Listener:
             self._misread.close()
             self._failures.close()
 
-    async def _listen(self, client: Client) -> None:
+    async def _listen(self, client: ServerClient) -> None:
         """Receive until this connection is lost, or does not let us subscribe."""
         # Waited for as tasks: the library's own waiting may drop a cancellation, and waits on for
         # an answer when the connection is lost.
@@ -118,13 +118,11 @@ class Listener:
             subscribing.cancel()
             lost.cancel()
 
-    async def _subscribe(self, client: Client) -> Subscription | None:
+    async def _subscribe(self, client: ServerClient) -> Subscription | None:
         """Subscribe and wait until the server knows it; return None where that failed."""
         subscription = None
         try:
-            subscription = await client.subscribe(
-                self._subject, queue=self._queue, cb=self._deliver
-            )
+            subscription = await client.listen(self._subject, self._deliver, self._queue)
             await client.flush()
         except BaseException as error:
             await _end(subscription)
@@ -134,7 +132,7 @@ class Listener:
             return None
         return subscription
 
-    async def _deliver(self, message: Msg) -> None:
+    def _deliver(self, message: Msg) -> None:
         received = Received(message.subject, message.data, message.reply)
         try:
             self._receive(received)

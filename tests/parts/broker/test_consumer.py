@@ -200,17 +200,17 @@ async def test_a_follower_that_is_cancelled_as_a_message_arrives_ends(
         await fill(jetstream, 1, 1)
         await following.until(1)
         message = following.messages[0].origin
-        await (await delivery(jetstream, message))(message)
+        (await delivery(jetstream, message))(message)
         for _ in range(ticks):
             await asyncio.sleep(0)
         following.task.cancel()
         await until(following.task.done, "the end of the follower")
 
 
-async def delivery(jetstream: JetStream, message: Msg) -> Callable[[Msg], Awaitable[None]]:
+async def delivery(jetstream: JetStream, message: Msg) -> Callable[[Msg], None]:
     """Return what is called with each message of the subscription that brought this one."""
-    deliver: Callable[[Msg], Awaitable[None]] = (await subscription(jetstream, message))._cb
-    return deliver
+    client = await jetstream.connection.client()
+    return client._receivers[message.sid]
 
 
 async def subscription(jetstream: JetStream, message: Msg) -> Any:
@@ -228,11 +228,11 @@ async def test_a_delivery_that_is_lost_on_the_way_is_asked_for_again(
         message = following.messages[0].origin
         deliver = await delivery(jetstream, message)
 
-        async def lose(message: Msg) -> None:
+        def lose(message: Msg) -> None:
             if message.data != b"2":
-                await deliver(message)
+                deliver(message)
 
-        (await subscription(jetstream, message))._cb = lose
+        (await jetstream.connection.client())._receivers[message.sid] = lose
         await fill(jetstream, 2, 4)
         await following.until(4)
     assert following.numbers == [1, 2, 3, 4]

@@ -128,5 +128,4 @@ async def test_nobody_can_foretell_where_a_request_is_answered(broker: Broker) -
 
         await client.subscribe("question", cb=receive)
         await asyncio.gather(*(connection.request("question", b"well?") for _ in range(20)))
-    # All that the library draws anew for each request are its last four characters.
     assert len({token[:10] for token in found}) == len({token[10:20] for token in found}) == 20

@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from tests.testing.doubles import ConnectionDouble, until
 from tests.testing.signing import SIGNER
+from towline.broker.client import ServerClient
 from towline.broker.journal import Retention
 from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
@@ -34,7 +34,7 @@ LOOPS = {
 class Broken(ConnectionDouble):
     """A connection on which whatever is done raises what nobody expects."""
 
-    async def client(self, timeout: float | None = None) -> Client:
+    async def client(self, timeout: float | None = None) -> ServerClient:
         raise RuntimeError("a fault")
 
     async def lost(self) -> None:
