@@ -1,5 +1,6 @@
 """Image references: what a person may write to name a container image."""
 
+import functools
 import re
 from typing import Self
 
@@ -35,6 +36,10 @@ _MEANT_AS_DIGEST = re.compile(
 )
 
 
+REMEMBERED = 256
+"""References that were read last."""
+
+
 class InvalidReference(ValueError):
     """The text is not an image reference; the message shows it and says how to mend it."""
 
@@ -57,6 +62,8 @@ class Reference(msgspec.Struct, frozen=True):
     digest: str | None
 
     @classmethod
+    # A pull's is read by all who want to know its registry: five times by its controller.
+    @functools.lru_cache(maxsize=REMEMBERED)
     def parse(cls, text: str) -> Self:
         """Read a reference as Docker does, short names included.
 

@@ -75,4 +75,8 @@ def _text(text: str) -> str:
     short = text[:LONGEST]
     if suspicious(short):
         short = strike(short)[:LONGEST]
-    return "".join(each if each.isprintable() else "?" for each in short)
+    return (
+        short
+        if short.isprintable()
+        else "".join(each if each.isprintable() else "?" for each in short)
+    )

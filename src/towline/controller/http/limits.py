@@ -8,6 +8,7 @@ to do.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import resource
 import time
@@ -29,6 +30,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 RESERVED = 256
 """Descriptors that are no client's: for the index, the broker's two connections and those that take
 their place, the log, and connections that are being refused."""
+REMEMBERED = 256
+"""Addresses that were read last: each request comes from one."""
 MOST_FILES = 65_536
 """Open files that a controller asks the system for, where it may."""
 
@@ -156,6 +159,7 @@ def client_of(address: str, forwarded: Iterable[str], proxies: Iterable[Network]
     return address
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return an address without its zone; one of IPv4 as itself, however it is written."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
