@@ -274,6 +274,7 @@ class Controller:
             retention=options.retention.age,
             settled=self.presence.settled,
             check=self.registries.check_job,
+            ahead=supplies.ahead,
         )
         self.steering = Steering(
             *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)

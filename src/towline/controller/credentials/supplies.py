@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import structlog
@@ -34,13 +35,29 @@ class Supplies:
     def __init__(self, store: CredentialStore, public_key: Callable[[str], str | None]) -> None:
         self._store = store
         self._public_key = public_key
+        self._ahead: dict[str, asyncio.Task[Issued | Supply | None]] = {}
+
+    @contextlib.contextmanager
+    def ahead(self, job: Job) -> Iterator[None]:
+        """Look up what the first nodes of a job are given while the block, say, stores the job.
+
+        A request that waits for both would otherwise wait for one behind the other.
+        """
+        self._ahead[job.id] = asyncio.create_task(self._issued(job))
+        try:
+            yield
+        finally:
+            unused = self._ahead.pop(job.id, None)
+            if unused is not None:
+                unused.add_done_callback(_retrieve)
+                unused.cancel()
 
     async def of(self, job: Job, machines: Sequence[str]) -> dict[str, Supply]:
         """Return what nodes are given for a job, by machine id; nothing where nothing is kept."""
         if not machines:
             return {}
         try:
-            issued = await self._issued(job)
+            issued = await (self._ahead.pop(job.id, None) or self._issued(job))
         except ValueError as error:
             return dict.fromkeys(machines, Supply(error=str(error)))
         except WrongKey as error:
@@ -81,6 +98,12 @@ class Supplies:
         if job.credential:
             return Supply(error=f"the credential that came with job {job.id} is gone")
         return None
+
+
+def _retrieve(task: asyncio.Task[Issued | Supply | None]) -> None:
+    """Take the error of a look-up for which nobody waits."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _seal(data: bytes, keys: dict[str, str | None]) -> dict[str, Supply]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -129,6 +130,7 @@ class Submitter:
         retention: seconds that the journal keeps jobs.
         settled: awaited before any request asks who is here.
         check: raises `Forbidden` for an operation that is not to be done with its parameters.
+        ahead: looks up what a job's nodes will be given, within a block.
         settled_within: seconds; see the constant.
     """
 
@@ -149,6 +151,7 @@ class Submitter:
         retention: float,
         settled: asyncio.Event,
         check: Callable[[AnyOperation, Mapping[str, Any]], None],
+        ahead: Callable[[Job], AbstractContextManager[None]],
         settled_within: float = SETTLED_WITHIN,
     ) -> None:
         self._journal = journal
@@ -166,6 +169,7 @@ class Submitter:
         self._retention = retention
         self._settled = settled
         self._check = check
+        self._ahead = ahead
         self._settled_within = settled_within
 
     async def run(
@@ -222,11 +226,7 @@ class Submitter:
         return state
 
     async def _until_settled(self) -> None:
-        """Wait until it is known who is here.
-
-        Raises:
-            BrokerUnreachable: that takes too long.
-        """
+        """Wait until it is known who is here; raises `BrokerUnreachable` if that takes too long."""
         if not await within(self._settled_within, self._settled.wait()):
             raise BrokerUnreachable(
                 "This controller does not know yet which nodes are here: "
@@ -244,34 +244,35 @@ class Submitter:
         if request.credential is not None:
             # Before the job: it may be sent to its nodes as soon as it is there.
             await self._credentials.keep(job, request.credential)
-        try:
-            await self._journal.add_job(job)
+        with self._ahead(job):
+            try:
+                await self._journal.add_job(job)
+                if request.key is not None:
+                    # Perhaps another attempt came first: only the journal knows.
+                    await self._lookup.get(job.id)
+            except BrokerRefused as error:
+                if error.number != FULL:
+                    raise
+                raise TowlineError(
+                    "The journal is full: no job is taken until it has room.",
+                    f"{error.details}; jobs leave it by age (retention): give it more room "
+                    "(retention-size, and the broker's disk), or wait",
+                ) from error
+            except BrokerUnreachable as error:
+                raise BrokerUnreachable(
+                    error.error,
+                    f"{error.details}; whether job {job.id} was stored is not known, "
+                    f"GET /job/{job.id} says it when the broker is back",
+                    job_id=job.id,
+                ) from error
             if request.key is not None:
-                # Perhaps another attempt came first: only the journal knows.
-                await self._lookup.get(job.id)
-        except BrokerRefused as error:
-            if error.number != FULL:
-                raise
-            raise TowlineError(
-                "The journal is full: no job is taken until it has room.",
-                f"{error.details}; jobs leave it by age (retention): give it more room "
-                "(retention-size, and the broker's disk), or wait",
-            ) from error
-        except BrokerUnreachable as error:
-            raise BrokerUnreachable(
-                error.error,
-                f"{error.details}; whether job {job.id} was stored is not known, "
-                f"GET /job/{job.id} says it when the broker is back",
-                job_id=job.id,
-            ) from error
-        if request.key is not None:
-            made = self._open.get(job.id)
-        else:
-            # It is stored: what is folded here a moment later is the same. But for one that was
-            # cancelled before its acknowledgement came, and is folded to its end.
-            made = None if state.done else self._open.add(job)
-        if made is not None:
-            await self._runner.first(made)
+                made = self._open.get(job.id)
+            else:
+                # It is stored: what is folded here a moment later is the same. But for one that was
+                # cancelled before its acknowledgement came, and is folded to its end.
+                made = None if state.done else self._open.add(job)
+            if made is not None:
+                await self._runner.first(made)
 
     def _plan(self, request: Submission) -> list[PlannedNode]:
         """Return the nodes that a job is for, each waiting or with the end that it has already.

@@ -88,6 +88,7 @@ def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) 
         retention=86400.0,
         settled=settled,
         check=controller.registries.check_job,
+        ahead=lambda job: contextlib.nullcontext(),
         settled_within=0.05,
     )
 

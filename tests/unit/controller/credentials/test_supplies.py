@@ -1,5 +1,6 @@
 """What nodes are given with their tasks: the credential of a job's registry, sealed to each."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -153,3 +154,38 @@ async def test_a_job_that_can_not_be_read_is_an_error_in_words(parameters: Any) 
     found = await Supplies(Store(), key_of).of(a_job(**parameters), ["web-01"])
     assert found["web-01"].error
     assert not found["web-01"].again
+
+
+async def test_what_is_looked_up_ahead_is_given_and_not_looked_up_again() -> None:
+    store, job = Store(), a_job()
+    store.keep(OF_REGISTRY, PULLER)
+    supplies = Supplies(store, key_of)
+    with supplies.ahead(job):
+        await asyncio.sleep(0)
+        assert store.asked == [OF_REGISTRY]
+        found = await supplies.of(job, list(KEYS))
+        assert len(store.asked) == 1
+    assert {opened(found[machine], machine).credential for machine in KEYS} == {PULLER}
+    # What is asked later may be another one by then.
+    store.keep(OF_REGISTRY, OWN)
+    found = await supplies.of(job, list(KEYS))
+    assert {opened(found[machine], machine).credential for machine in KEYS} == {OWN}
+
+
+async def test_what_can_t_be_looked_up_ahead_says_so_when_it_is_wanted() -> None:
+    store, job = Store(), a_job()
+    store.failing = unreachable("a test says so")
+    supplies = Supplies(store, key_of)
+    with supplies.ahead(job):
+        found = await supplies.of(job, ["web-01"])
+    assert found["web-01"].again
+
+
+async def test_nothing_is_left_of_what_was_looked_up_for_a_job_that_was_not_stored() -> None:
+    store, job = Store(), a_job()
+    store.keep(OF_REGISTRY, PULLER)
+    supplies = Supplies(store, key_of)
+    with supplies.ahead(job):
+        await asyncio.sleep(0)
+    assert opened((await supplies.of(job, ["web-01"]))["web-01"], "web-01").credential == PULLER
+    assert len(store.asked) == 2
