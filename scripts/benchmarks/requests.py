@@ -1,6 +1,7 @@
 """What scripts/bench measures, on throw-away parts that are all gone when it ends."""
 
 import argparse
+import os
 import signal
 import statistics
 import subprocess
@@ -36,12 +37,16 @@ DOCUMENT = Path(__file__).parents[2] / "docs/benchmarks.md"
 def command_seconds(commands: Sequence[Sequence[str]], count: int) -> list[float]:
     """Return the median wall time of each command, run by turns, after a first run of each."""
     taken: list[list[float]] = [[] for _ in commands]
-    for number in range(count + 1):
-        for command, seconds in zip(commands, taken, strict=True):
-            begun = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            if number:
-                seconds.append(time.perf_counter() - begun)
+    with tempfile.TemporaryDirectory() as compiled:
+        # As where it is installed: what the first run has compiled is there for the others.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for number in range(count + 1):
+            for command, seconds in zip(commands, taken, strict=True):
+                begun = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+                if number:
+                    seconds.append(time.perf_counter() - begun)
     return [statistics.median(seconds) for seconds in taken]
 
 
