@@ -6,6 +6,7 @@ import time
 from tests.testing.own_broker import OwnBroker
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
+from towline.broker.seal import Seal
 from towline.broker.settings import Settings
 from towline.controller.fleet import Fleet
 from towline.controller.members import Members
@@ -40,6 +41,6 @@ def admit(broker: OwnBroker, hostname: str, labels: dict[str, str]) -> str:
 async def _add(broker: OwnBroker, record: MemberRecord) -> None:
     settings = Settings(broker.url.split(","), broker.trust.path(JOURNAL_LOGIN), broker.ca)
     async with Connection(settings, "tests") as connection:
-        members = Members(JetStream(connection), Fleet())
+        members = Members(JetStream(connection, seal=Seal(broker.trust.stored_key())), Fleet())
         await members.create(1)
         await members.add(record)

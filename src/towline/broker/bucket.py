@@ -58,7 +58,7 @@ class _State(msgspec.Struct):
 
 
 class Bucket(Generic[T]):
-    """A NATS JetStream key-value bucket, with values of one type, as JSON.
+    """A NATS JetStream key-value bucket, with values of one type, as JSON behind the seal's mark.
 
     The stream `KV_<name>` stores it, with the message of each key on the subject
     `$KV.<name>.<key>`, as other NATS clients expect.
@@ -164,7 +164,8 @@ class Bucket(Generic[T]):
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
-        subject, data = self.subject(key), msgspec.json.encode(value)
+        subject = self.subject(key)
+        data = self._jetstream.seal.close(subject, msgspec.json.encode(value))
         try:
             return await self._jetstream.append(subject, data, last=last, timeout=timeout)
         except WrongLastSequence:
@@ -239,7 +240,7 @@ class Bucket(Generic[T]):
         if not data:
             return None
         try:
-            return self._decoder.decode(data)
+            return self._decoder.decode(self._jetstream.seal.open(self.subject(key), data))
         except Unreadable as error:
             self.count_unreadable(key, error)
             return None

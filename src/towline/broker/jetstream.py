@@ -16,6 +16,7 @@ from towline.broker.answers import (
 )
 from towline.broker.clock import Clock, running
 from towline.broker.connection import REQUEST_TIMEOUT, Connection
+from towline.broker.seal import Seal
 from towline.errors import BrokerUnreachable
 
 FIRST_ATTEMPT = 2.0
@@ -31,16 +32,21 @@ class JetStream:
     Attributes:
         connection: to the broker, in the account that the streams are in.
         clock: the broker's clock, as far as its answers show it.
+        seal: marks what is stored in the journal and in buckets, where it is read as well.
         trouble: why the broker did not store the last message that it was sent; "" where it did.
 
     Args:
         connection: to the broker; whoever made it enters and leaves it.
         clock: takes the time from answers; None for one of its own.
+        seal: None for one that marks nothing.
     """
 
-    def __init__(self, connection: Connection, clock: Clock | None = None) -> None:
+    def __init__(
+        self, connection: Connection, clock: Clock | None = None, seal: Seal | None = None
+    ) -> None:
         self.connection = connection
         self.clock = Clock() if clock is None else clock
+        self.seal = Seal() if seal is None else seal
         self.trouble = ""
 
     async def call(

@@ -111,9 +111,7 @@ class Journal:
 
     async def add_job(self, job: Job, *, timeout: float = 5.0) -> int:
         """Append a job; return its sequence; raises as `JetStream.append`."""
-        return await self._stream.append(
-            job_subject(job.id), msgspec.json.encode(job), message_id=job.id, timeout=timeout
-        )
+        return await self._append(job_subject(job.id), job, message_id=job.id, timeout=timeout)
 
     async def decide(self, event: Event, last: int) -> int:
         """Append a decision about a job; return its sequence.
@@ -127,18 +125,19 @@ class Journal:
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
-        return await self._stream.append(
-            decision_subject(event.job), msgspec.json.encode(event), last=last
-        )
+        return await self._append(decision_subject(event.job), event, last=last)
 
     async def add_reports(self, events: Sequence[Event], message_id: str) -> int:
         """Append reports together, `MOST_IN_GROUP` at most; raises as `JetStream.append`."""
-        data = msgspec.json.encode(events)
-        return await self._stream.append(REPORTED, data, message_id=message_id)
+        return await self._append(REPORTED, events, message_id=message_id)
 
     async def add_reads(self, reads: Sequence[Answered], message_id: str) -> int:
         """Record reads together; raises as `JetStream.append`."""
-        return await self._stream.append(READ, msgspec.json.encode(reads), message_id=message_id)
+        return await self._append(READ, reads, message_id=message_id)
+
+    async def _append(self, subject: str, content: object, **how: Any) -> int:
+        data = self._stream.seal.close(subject, msgspec.json.encode(content))
+        return await self._stream.append(subject, data, **how)
 
     async def purge(self, job_id: str, *, before: int | None = None) -> None:
         """Delete what is only of one job, and its decisions, or those below a sequence.

@@ -35,6 +35,8 @@ def health(output: str, **values: Any) -> None:
         say(f"jobs     {found.jobs.total}, {found.jobs.processing} under way")
         if found.audit is not None and found.audit.lost:
             say(f"audit    {found.audit.lost} requests have no entry: too many waited")
+        if found.forged:
+            say(f"stored   {found.forged} messages refused: no controller has stored them")
         say("")
         print_table(
             ["COMPONENT", "STATUS", "ADDRESS", ""],

@@ -264,6 +264,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     flags["addresses"] = list(flags["addresses"])
     settings, directory = start(config_file, "controller", **flags)
     settings = _with_own_logins(settings, directory)
+    from towline.broker.seal import Seal
     from towline.broker.settings import without_password
     from towline.controller import controller as process
     from towline.controller.audit.trail import keeping_of
@@ -278,6 +279,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     broker, nodes = broker_of(settings), _nodes(settings)
     token_keys, vault = local.token_keys(settings, directory), part_keys.vault(settings, directory)
     signer = part_keys.signer(settings, directory)
+    trust = part_keys.joined_by(directory)
     options = process.Options(
         host=host,
         port=port,
@@ -302,7 +304,8 @@ def controller(config_file: str | None, **flags: Any) -> None:
         registries=Registries.of(settings.registries),
         certificate=certificate(settings, directory),
         account=part_keys.account(directory, nodes.credentials),
-        trust=part_keys.joined_by(directory),
+        trust=trust,
+        seal=None if trust is None else Seal(trust.stored_key()),
         node_brokers=settings.node_brokers or list(map(without_password, broker.urls)),
     )
 

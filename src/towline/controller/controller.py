@@ -16,6 +16,7 @@ from towline.broker.connection import Connection
 from towline.broker.isolation import check_isolated
 from towline.broker.jetstream import JetStream
 from towline.broker.journal import Journal, Retention
+from towline.broker.seal import Seal
 from towline.broker.settings import Settings
 from towline.controller.absences import Absences
 from towline.controller.audit.archive import Archive
@@ -116,6 +117,7 @@ class Options(msgspec.Struct, frozen=True):
         provider: the OpenID Connect issuer whose tokens are taken; None for none.
         trust: the keys by which machines are let in; None where there are none.
         node_brokers: the URLs of the brokers that nodes are given.
+        seal: marks what is stored; None for a fleet whose controllers share no key for that.
     """
 
     host: str
@@ -143,6 +145,7 @@ class Options(msgspec.Struct, frozen=True):
     provider: Provider | None = None
     trust: Trust | None = None
     node_brokers: list[str] = []
+    seal: Seal | None = None
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -169,7 +172,7 @@ class Controller:
         self, options: Options, broker: Connection, nodes: Connection, index: Index
     ) -> None:
         self.stopping = asyncio.Event()
-        self.jetstream = JetStream(broker)
+        self.jetstream = JetStream(broker, seal=options.seal)
         self.index = index
         self.journal = Journal(self.jetstream)
         self.fleet = Fleet()

@@ -160,6 +160,7 @@ class Health:
             consumers=consumers,
             registry=processes,
             audit=AuditStatus(self._trail.waiting, self._trail.lost),
+            forged=self._jetstream.seal.refused,
         )
 
     async def _stored(self) -> tuple[list[StreamInfo] | None, ConsumerCounts | None]:

@@ -151,6 +151,8 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         error: the first of what doesn't work.
         nats, streams, kv_buckets, consumers: absent while the broker doesn't answer.
         registry: the controller that answers and, unless they are too many, the agents.
+        forged: how often the controller that answers has found something stored at the broker, as a
+            job or as what is kept of nodes, that no controller of the fleet had stored there.
     """
 
     status: Annotated[str, one_of("ok", "degraded")]
@@ -166,6 +168,7 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     kv_buckets: list[BucketStatus] | None = None
     consumers: ConsumerCounts | None = None
     audit: AuditStatus | None = None
+    forged: int = 0
 
 
 class Health(View, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ what is in it and where each file is needed. What is in `offline` nobody needs f
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import tempfile
@@ -35,6 +36,8 @@ from towline.wire.target import parse_machine_id
 
 DIRECTORY = "trust"
 _DRAFT = ".trust-"
+_STORED = b"towline-stored"
+"""What a key is derived for."""
 
 CA, CA_KEY = "ca.pem", "ca.key"
 API_CA, API_CA_KEY = "api-ca.pem", "controller/api-ca.key"
@@ -65,7 +68,7 @@ FILES = {
     OPERATOR_SIGNING: "signs accounts, as when a node is revoked: controllers",
     NODES_SIGNING: "signs the nodes' logins: controllers",
     JOBS_KEY: "signs what nodes are sent: controllers",
-    ENROL_KEY: "opens what new nodes send: controllers",
+    ENROL_KEY: "opens what new nodes send, marks what is stored: controllers",
     SYSTEM_LOGIN: "login that changes accounts: controllers",
     JOURNAL_LOGIN: "login to the journal: controllers",
     NODES_LOGIN: "login to the nodes: controllers",
@@ -228,6 +231,14 @@ class Trust:
             raise InvalidConfiguration(
                 f"The key in {str(self.path(ENROL_KEY))!r} can't be used.", str(error)
             ) from error
+
+    def stored_key(self) -> bytes:
+        """Return by what controllers mark what they store, 32 bytes; raises as `enrolment`.
+
+        It follows from the key that opens what new nodes send, which controllers alone have and
+        which stays as long as the fleet.
+        """
+        return hashlib.blake2b(bytes(self.enrolment()), digest_size=32, person=_STORED).digest()
 
     def bundle(self) -> Bundle:
         """Return what new nodes trust first; raises as `enrolment`."""

@@ -26,6 +26,7 @@ from towline.agent.ledger import Ledger
 from towline.agent.trust_files import TrustFiles
 from towline.broker.connection import Connection
 from towline.broker.journal import Retention
+from towline.broker.seal import Seal
 from towline.broker.settings import Settings
 from towline.broker.settings import login as how_to_log_in
 from towline.controller.controller import Controller, Options
@@ -87,6 +88,7 @@ class System:
         logs: what they have logged.
         directory: holds the index and the ledger.
         keys: sign the tokens that the controller takes.
+        seal: marks what the controller stores.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class System:
         self.logs = logs
         self.directory = directory
         self.keys = TokenKeys([os.urandom(32)])
+        self.seal = Seal()
 
     @property
     def logins(self) -> Logins | OwnLogins:
@@ -126,6 +129,7 @@ class System:
             expires=3600.0,
             retention=Retention(size=256 * 1024**2),
             heartbeat=0.5,
+            seal=self.seal,
         )
         with Index(options.index) as index:
             async with Connection(journal, "journal") as one, Connection(nodes, "nodes") as other:
@@ -216,6 +220,7 @@ class OwnSystem(System):
         super().__init__(broker, *more)
         self._own, self._ca = OwnLogins(broker, self.directory), broker.ca
         self.other = self._own.other
+        self.seal = Seal(broker.trust.stored_key())
 
     @property
     def logins(self) -> OwnLogins:

@@ -189,9 +189,10 @@ class Indexer:
 
     def _fold(self, stream: str, message: Message) -> None:
         kind, _, job_id = message.subject.partition(".")
+        data = self._stream.seal.open(message.subject, message.data)
         if stream == READS:
             within = 0
-            for each in messages.answered(message.data):
+            for each in messages.answered(data):
                 if each.job is not None and self._fold_whole(
                     each.job, each.events, place(message.sequence, within)
                 ):
@@ -204,15 +205,15 @@ class Indexer:
                     self._fold_event(event, stream, place(message.sequence, within))
                     within += 1
         elif message.subject == REPORTED:
-            for within, event in enumerate(messages.group(message.data)):
+            for within, event in enumerate(messages.group(data)):
                 self._fold_event(event, stream, place(message.sequence, within))
         elif kind == "decision":
-            decision = messages.decision(message.data)
+            decision = messages.decision(data)
             if decision.job != job_id:
                 raise Unreadable("it is about another job than its subject says")
             self._fold_event(decision, stream, place(message.sequence))
         else:
-            job = messages.job(message.data)
+            job = messages.job(data)
             if job.id != job_id:
                 raise Unreadable("it is another job than its subject says")
             self._fold_job(job, stream, place(message.sequence))
