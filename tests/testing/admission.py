@@ -46,13 +46,15 @@ GRACE = 0.3
 LOOK_EVERY = 0.02
 SEEN_FOR = 1.0
 NOTED_AFTER = 0.1
+KEPT_FOR = 0.1
 AWAY_FOR = 0.5
 
 
 class Site:
     """One controller on a real broker; `able` says whether it may act.
 
-    Parameters: `seen_for` is for how long it has to see a node away that it is to remove;
+    Parameters: `seen_for` is for how long it has to see a node away that it is to remove, and
+    `kept_for` for how long that is to be kept of it;
     `starts_within` for how long one keeps its name that came in and was never here; one that is
     `deaf` receives no heartbeats.
     """
@@ -62,6 +64,7 @@ class Site:
         broker: OwnBroker,
         *,
         seen_for: float = SEEN_FOR,
+        kept_for: float = KEPT_FOR,
         starts_within: float = 0.0,
         deaf: bool = False,
     ) -> None:
@@ -95,6 +98,7 @@ class Site:
             Lease(jetstream, "ephemeral"),
             look_every=LOOK_EVERY,
             noted_after=NOTED_AFTER,
+            kept_for=kept_for,
             seen_for=seen_for,
         )
         replacing = Replacing(

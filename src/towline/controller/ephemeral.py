@@ -25,6 +25,9 @@ LOOK_EVERY = 5.0
 """Seconds between looks for nodes that have come, gone, or been away for long enough."""
 NOTED_AFTER = 30.0
 """Seconds after which is kept that a node is away: most are back before, as after a restart."""
+KEPT_FOR = 15.0
+"""Seconds for which that has been kept of a node that is removed: three looks of those controllers
+that may see it here."""
 SEEN_FOR = 600.0
 """Seconds for which the controller that removes a node has seen it away itself, where it may be
 away for that long: whatever became of controllers and brokers, a node has so long to come back. One
@@ -41,7 +44,7 @@ class Ephemeral:
 
     Args:
         lease: which controller does it. It is taken only when there is something to do.
-        look_every, noted_after, seen_for: seconds; see the constants.
+        look_every, noted_after, kept_for, seen_for: seconds; see the constants.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Ephemeral:
         *,
         look_every: float = LOOK_EVERY,
         noted_after: float = NOTED_AFTER,
+        kept_for: float = KEPT_FOR,
         seen_for: float = SEEN_FOR,
     ) -> None:
         self._fleet = fleet
@@ -63,17 +67,24 @@ class Ephemeral:
         self._lease = lease
         self._look_every = look_every
         self._noted_after = noted_after
+        self._kept_for = kept_for
         self._seen_for = seen_for
         self._signs: dict[str, Moment] = {}
         """When a record last was one of a node that is here, by machine id."""
+        self._kept: dict[str, Moment] = {}
+        """Since when it is one of a node that is away."""
         self._failures = Repeated("ephemeral node not looked after")
         members.subscribe(self._recorded)
 
     def _recorded(self, record: MemberRecord) -> None:
         if record.ephemeral is None or record.state != ACCEPTED:
             self._signs.pop(record.machine, None)
+            self._kept.pop(record.machine, None)
         elif record.left is None:
             self._signs[record.machine] = self._fleet.clock.moment()
+            self._kept.pop(record.machine, None)
+        else:
+            self._kept.setdefault(record.machine, self._fleet.clock.moment())
 
     async def run(self) -> None:
         """Remove nodes when their time is over, for ever."""
@@ -119,13 +130,15 @@ class Ephemeral:
         return away if sign is None else min(away, sign.age)
 
     def _is_over(self, record: MemberRecord) -> bool:
-        if record.ephemeral is None or record.left is None:
+        kept = self._kept.get(record.machine)
+        if record.ephemeral is None or record.left is None or kept is None:
             return False
         # Of one that is not registered no heartbeat counts: it may have to register anew.
         known = self._fleet.get(record.machine) is not None
         least = min(record.ephemeral, self._seen_for) if known else self._seen_for
         away = time.time() - record.left
-        return away > record.ephemeral and self._seen(record.machine) > least
+        long_enough = away > record.ephemeral and self._seen(record.machine) > least
+        return long_enough and kept.age > self._kept_for
 
     async def _look_after(self, record: MemberRecord) -> None:
         machine = record.machine

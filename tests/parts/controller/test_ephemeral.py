@@ -160,7 +160,7 @@ async def test_a_node_stays_that_is_here_to_another_controller_than_the_one_that
     broker: OwnBroker, site: Site, tmp_path: Path
 ) -> None:
     node = await came_in(broker, site, tmp_path, "half", 4.0)
-    async with Site(broker, deaf=True) as deaf, node.here(site):
+    async with Site(broker, kept_for=2.0, deaf=True) as deaf, node.here(site):
         async with asyncio.timeout(30):
             while deaf.absences.of(node.machine) < 6.0:
                 await asyncio.sleep(0.05)
