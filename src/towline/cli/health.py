@@ -36,7 +36,7 @@ def health(output: str, **values: Any) -> None:
         if found.audit is not None and found.audit.lost:
             say(f"audit    {found.audit.lost} requests have no entry: too many waited")
         if found.forged:
-            say(f"stored   {found.forged} messages refused: no controller has stored them")
+            say(f"stored   {found.forged} times something was read that no controller has stored")
         say("")
         print_table(
             ["COMPONENT", "STATUS", "ADDRESS", ""],

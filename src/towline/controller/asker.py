@@ -40,7 +40,9 @@ class Asker:
 
 
 def _break_off(wait: asyncio.Timeout) -> None:
-    wait.reschedule(asyncio.get_running_loop().time())
+    # One whose time is over, or that was broken off a moment ago, refuses another moment.
+    if not wait.expired():
+        wait.reschedule(asyncio.get_running_loop().time())
 
 
 _asker: ContextVar[Asker | None] = ContextVar("asker", default=None)

@@ -151,8 +151,9 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         error: the first of what doesn't work.
         nats, streams, kv_buckets, consumers: absent while the broker doesn't answer.
         registry: the controller that answers and, unless they are too many, the agents.
-        forged: how often the controller that answers has found something stored at the broker, as a
-            job or as what is kept of nodes, that no controller of the fleet had stored there.
+        forged: how often the controller that answers has read something at the broker, as a job or
+            as what is kept of nodes, that no controller of the fleet had stored there; what stays
+            there is read again now and then.
     """
 
     status: Annotated[str, one_of("ok", "degraded")]

@@ -207,9 +207,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._give_up()
-        super().connection_lost(exc)
-        self.leave()
+        try:
+            self._give_up()
+            super().connection_lost(exc)
+        finally:
+            self.leave()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends, within the limits."""

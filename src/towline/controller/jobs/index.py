@@ -336,6 +336,15 @@ class Index:
             if found is not None:
                 yield found[0]
 
+    def over(self, job_id: str) -> bool:
+        """Whether a job has ended or was deleted, as far as that is written by now."""
+        row = self._database.execute(
+            "SELECT 1 FROM job WHERE id = ?1 AND done "
+            "UNION ALL SELECT 1 FROM deleted WHERE job = ?1",
+            (job_id,),
+        ).fetchone()
+        return row is not None
+
     def deleted(self, job_id: str) -> bool:
         """Whether a job was there and has been deleted."""
         row = self.query("SELECT 1 FROM deleted WHERE job = ?", (job_id,)).fetchone()

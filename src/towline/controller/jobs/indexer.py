@@ -248,6 +248,8 @@ class Indexer:
             if job.id in self._reads:
                 return
             self._remember(job)
+        elif self._open.get(job.id) is None and self._index.over(job.id):
+            return  # stored again, by a request that came twice or by whoever holds the broker
         self._index.add_job(job, stream, at)
         state = self._open.add(job)
         for event, decided in self._early.pop(job.id, ()) if state is not None else ():

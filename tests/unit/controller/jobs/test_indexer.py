@@ -4,19 +4,28 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+from nats.aio.msg import Msg
+
 from tests.testing.doubles import until
-from tests.testing.jobs import LONG_AGO, Fold, a_job
-from towline.broker.journal import STREAMS
+from tests.testing.jobs import LONG_AGO, Fold, a_decision, a_job, an_event
+from towline.broker.consumer import Message
+from towline.broker.journal import CHANGES, STREAMS
+from towline.broker.seal import Seal
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.open import OpenJobs
 from towline.errors import BrokerUnreachable
+from towline.wire.event import COMPLETED, DELETED
+from towline.wire.subjects import job_subject
 
 
 class Broker:
     """A broker whose streams have lost all they held, and that delivers nothing."""
 
     clustered = False
+    seal = Seal()
 
     async def call(self, subject: str, *_: Any, **__: Any) -> dict[str, Any]:
         assert subject.startswith("STREAM.INFO.")
@@ -102,3 +111,25 @@ async def test_a_job_that_goes_on_is_forgotten_with_the_journal_that_had_it(tmp_
         writing = asyncio.create_task(indexer.write())
         await until(lambda: not len(fold.open))
         writing.cancel()
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_job_that_is_stored_again_after_its_end_is_not_opened_again(
+    deleted: bool, tmp_path: Path
+) -> None:
+    with Index(tmp_path / "index.sqlite") as index:
+        fold = Fold(index)
+        job = a_job()
+        fold.job(job)
+        fold.event(an_event(job, COMPLETED))
+        if deleted:
+            fold.event(a_decision(job, DELETED))
+        index.flush()
+        indexer = Indexer(Broker(), index, fold.open, retention=60.0)  # type: ignore[arg-type]
+        indexer._fold(CHANGES, message(job_subject(job.id), msgspec.json.encode(job)))
+        assert fold.open.get(job.id) is None
+        assert index.over(job.id)
+
+
+def message(subject: str, data: bytes) -> Message:
+    return Message(subject, data, 99, LONG_AGO, 0, Msg(None))  # type: ignore[arg-type]
