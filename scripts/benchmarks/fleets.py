@@ -344,6 +344,7 @@ def main() -> int:
     arguments.add_argument("--nodes", default="100,2000,8000", metavar="N,N")
     arguments.add_argument("--broadcasts", action="store_true", help="measure these only")
     arguments.add_argument("--returns", action="store_true", help="measure these only")
+    arguments.add_argument("--any", action="store_true", help="measure these only")
     arguments.add_argument("--against", type=Path, action="append", metavar="CHECKOUT")
     arguments.add_argument("--with-passwords", action="store_true", help="with --against")
     arguments.add_argument("--turns", type=int, default=3, help="with --against")
@@ -360,8 +361,10 @@ def main() -> int:
                     )
                 )
             return 0
-        if options.returns:
-            goals = [row for size in sizes for row in measure_return(size)]
+        if options.returns or options.any:
+            goals = measure_any() if options.any else []
+            if options.returns:
+                goals += [row for size in sizes for row in measure_return(size)]
             print("\n".join(table(["", "measured", "goal", ""], goals)))
             return 0
         document = measure(sizes, broadcasts_only=options.broadcasts)
