@@ -110,6 +110,10 @@ def _revoked(record: MemberRecord | None, state: NodeState | None) -> tuple[floa
     return state.revoked, state.shut_by
 
 
+def _why(what: str, by: str) -> str:
+    return f"the node was {what}" + (f" by {by}" if by else "")
+
+
 class Fleet:
     """All registered nodes, in memory.
 
@@ -169,6 +173,10 @@ class Fleet:
         if member is not None:
             self.register(member.registration)
 
+    def shut(self, machine: str, by: str) -> None:
+        """Take it that a node was removed, by whom, of which no record is kept any more."""
+        self.shut_out[machine] = _why("removed", by)
+
     def _judge(self, machine: str) -> None:
         """Shut a node out that was revoked or removed, or let one in that isn't any more."""
         record, state = self._records.get(machine), self._states.get(machine)
@@ -184,7 +192,7 @@ class Fleet:
         if not what:
             self.shut_out.pop(machine, None)
             return
-        self.shut_out[machine] = f"the node was {what}" + (f" by {by}" if by else "")
+        self.shut_out[machine] = _why(what, by)
         if member is None:
             return
         was_here = member.here
@@ -255,10 +263,10 @@ class Fleet:
 
         One that came by no invite and was removed comes back as another one, if its login lets it.
         """
-        why = self.shut_out.get(machine)
-        if why is None or machine in self._records:
+        why, state = self.shut_out.get(machine), self._states.get(machine)
+        if why is None or state is None or machine in self._records:
             return why
-        return None if self._states[machine].revoked is None else why
+        return None if state.revoked is None else why
 
     def receive(self, machine: str, heartbeat: Heartbeat) -> bool:
         """Take a heartbeat; one of a node that isn't registered yet counts as none.

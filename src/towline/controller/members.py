@@ -76,6 +76,10 @@ class Members:
         """The places in the bucket of these records."""
         self._owners: dict[str, str] = {}
         """Machine ids by the keys of the bucket."""
+        self._holders: dict[str, set[str]] = {}
+        """Whose a key was, as far as this controller knows, when it was followed last and since."""
+        self._unsettled: dict[str, tuple[MemberRecord, int]] = {}
+        """What was followed of keys whose holders of before may still count here."""
         self._listeners: list[Callable[[MemberRecord], None]] = []
         self.known = asyncio.Event()
         """Set once this controller has read all records that were there when it was started."""
@@ -86,30 +90,59 @@ class Members:
 
     async def run(self) -> None:
         """Learn of all members, and of each change at whichever controller, for ever."""
-        async for change in self._bucket.follow(self.known.set):
+        async for change in self._bucket.follow(self._all_read):
             try:
-                self._take(change.key, messages.checked_member(change.value), change.sequence)
+                record = messages.checked_member(change.value)
+                self._take(change.key, record, change.sequence)
+                self._unsettled[change.key] = (record, change.sequence)
             except Unreadable as error:
                 self._bucket.count_unreadable(change.key, error)
             if change.live:
+                self._settle()
                 await self._prune()
 
     def subscribe(self, changed: Callable[[MemberRecord], None]) -> None:
         """Have `changed` called with each record as it becomes known, at this controller too."""
         self._listeners.append(changed)
 
+    def _settle(self) -> None:
+        """Learn who is removed because another has the name: no message may ever have said so.
+
+        It waits until all is read that was there: whoever was renamed may come later.
+        """
+        for key, (record, sequence) in self._unsettled.items():
+            holders = self._holders.get(key, set())
+            for machine in holders - {record.machine}:
+                before = self._records.get(machine)
+                if before is not None and _has(before, key) and self._sequences[machine] < sequence:
+                    self._learn_removed(before, record, sequence)
+            holders -= {each for each in holders if self._sequences.get(each, 0) < sequence}
+        self._unsettled.clear()
+
+    def _all_read(self) -> None:
+        self._settle()
+        self.known.set()
+
     def _take(self, key: str, record: MemberRecord, sequence: int) -> None:
         self._owners[key] = record.machine
+        self._holders.setdefault(key, set()).add(record.machine)
         if sequence <= self._sequences.get(record.machine, 0):
             return
-        if (before := self._records.get(record.replaces or "")) is not None:
-            # Nothing of it is kept but that; what is still on its way is older.
-            by = by_itself(f"replaced by {record.machine}")
-            removed = msgspec.structs.replace(
-                before, state=REMOVED, changed=record.created, changed_by=by
-            )
-            self._learn(removed, sequence - 1)
+        if record.replaces is not None:
+            before = self._records.get(record.replaces)
+            if before is not None:
+                self._learn_removed(before, record, sequence)
+            else:
+                self._fleet.shut(record.replaces, _replaced_by(record))
         self._learn(record, sequence)
+
+    def _learn_removed(self, before: MemberRecord, record: MemberRecord, sequence: int) -> None:
+        # Nothing of it is kept but that another has its name; what is still on its way is older.
+        by = _replaced_by(record) if record.replaces == before.machine else ""
+        removed = msgspec.structs.replace(
+            before, state=REMOVED, changed=record.created, changed_by=by
+        )
+        self._learn(removed, sequence - 1)
 
     def _learn(self, record: MemberRecord, sequence: int) -> None:
         self._sequences[record.machine] = sequence
@@ -348,10 +381,14 @@ class Members:
                 if self._sequences[record.machine] != sequence:
                     continue
                 if self._owners.get(key) == record.machine:
-                    del self._owners[key]
+                    del self._owners[key], self._holders[key]
                 del self._records[record.machine], self._sequences[record.machine]
         except BrokerError as error:
             log.warning("removed nodes not forgotten yet", reason=error.details)
+
+
+def _replaced_by(record: MemberRecord) -> str:
+    return by_itself(f"replaced by {record.machine}")
 
 
 def _none_waits(name: str) -> NotFound:

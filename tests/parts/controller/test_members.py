@@ -133,6 +133,73 @@ async def test_a_node_that_is_renamed_has_the_new_name_everywhere_and_the_old_on
         }
 
 
+def altered(**fields: Any) -> Any:
+    return lambda found: msgspec.structs.replace(found, **fields)
+
+
+async def until_removed(members: Members, machine: str) -> None:
+    async with asyncio.timeout(20):
+        while getattr(members.get(machine), "state", "") != "removed":
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_who_missed_that_a_node_was_removed_learns_it_when_another_has_its_name(
+    members: Members, jetstream: JetStream, how: str
+) -> None:
+    fleet = Fleet()
+    late = Members(jetstream, fleet)
+    first = await members.add(record("m1", "web-01"))
+    async with following(late):
+        pass
+    if how == "removed":
+        await members.change("m1", altered(state="removed"))
+        await members.add(record("m2", "web-01"))
+    else:
+        second = await members.replace(first, record("m3", "web-01", replaces="m1"))
+        await members.replace(second, record("m2", "web-01", replaces="m3"))
+    # Nor did it follow before what it stores itself.
+    await late.add(record("m4", "web-02"))
+    async with following(members):
+        await until(members, "web-02", "m4")
+    await members.change("m4", altered(state="removed"))
+    await members.add(record("m5", "web-02"))
+    async with following(late):
+        await until_removed(late, "m1")
+        await until_removed(late, "m4")
+    assert [each.machine for each in late.all()] == ["m2", "m5"]
+    assert fleet.shut_out.keys() == {"m1", "m4"} | ({"m3"} if how == "replaced" else set())
+
+
+async def test_who_missed_that_a_node_was_renamed_never_takes_it_for_removed(
+    members: Members, jetstream: JetStream
+) -> None:
+    late, seen = Members(jetstream, Fleet()), []
+    await members.add(record("m1", "web-01"))
+    async with following(late):
+        pass
+    late.subscribe(lambda found: seen.append((found.machine, found.state)))
+    await members.change("m1", altered(hostname="web-02"))
+    await members.add(record("m2", "web-01"))
+    await members.change("m1", altered(labels={"group": "web"}))
+    async with following(late):
+        await until(late, "web-02", "m1")
+        await members.add(record("m3", "web-03"))
+        await until(late, "web-03", "m3")
+    assert seen == [("m2", "accepted"), ("m1", "accepted"), ("m3", "accepted")]
+
+
+async def test_a_node_is_shut_out_of_which_is_kept_only_that_another_has_replaced_it(
+    members: Members, jetstream: JetStream
+) -> None:
+    first = await members.add(record("m1", "web-01"))
+    await members.replace(first, record("m2", "web-01", replaces="m1"))
+    fleet = Fleet()
+    async with following(Members(jetstream, fleet)):
+        assert fleet.shut_out == {"m1": "the node was removed by controller (replaced by m2)"}
+        assert fleet.refuses("m1") == fleet.shut_out["m1"]
+
+
 async def test_who_is_no_member_has_no_record_to_change(members: Members) -> None:
     with pytest.raises(NotFound, match="'m9'"):
         await members.change("m9", lambda found: found)
