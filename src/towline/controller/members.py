@@ -225,7 +225,7 @@ class Members:
             before: the other one, which is in.
 
         Raises:
-            Conflict: the name belongs to a third by now, or the other one was shut out or renamed.
+            Conflict: the name belongs to a third by now, or the other one was revoked.
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
@@ -233,8 +233,9 @@ class Members:
         while True:
             entry = await self._bucket.get(key)
             found = None if entry is None else entry.value
-            if entry is None or found is None:
-                raise _taken(record.hostname)
+            if entry is None or found is None or not _has(found, key):
+                # The other one was removed or renamed meanwhile.
+                return await self._put(key, record, entry)
             if (found.machine, found.state) != (before.machine, ACCEPTED):
                 return self._found(key, record, found, entry.sequence)
             try:

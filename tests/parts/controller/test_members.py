@@ -200,6 +200,21 @@ async def test_a_node_is_shut_out_of_which_is_kept_only_that_another_has_replace
         assert fleet.refuses("m1") == fleet.shut_out["m1"]
 
 
+@pytest.mark.parametrize("how", ["removed", "renamed", "pruned"])
+async def test_who_is_to_replace_a_node_takes_its_name_though_that_is_free_by_now(
+    members: Members, jetstream: JetStream, how: str
+) -> None:
+    first = await members.add(record("m1", "web-01"))
+    if how == "renamed":
+        await members.change("m1", altered(hostname="web-02"))
+    else:
+        await members.change("m1", altered(state="removed"))
+    if how == "pruned":
+        await jetstream.call("STREAM.PURGE.KV_members", {})
+    await members.replace(first, record("m2", "web-01", replaces="m1"))
+    assert [each.machine for each in members.all()] == ["m2"]
+
+
 async def test_who_is_no_member_has_no_record_to_change(members: Members) -> None:
     with pytest.raises(NotFound, match="'m9'"):
         await members.change("m9", lambda found: found)
