@@ -173,6 +173,11 @@ class Fleet:
         if member is not None:
             self.register(member.registration)
 
+    def forget(self, machine: str) -> None:
+        """Keep nothing more of what was recorded of a node that came by an invite."""
+        self._records.pop(machine, None)
+        self._judge(machine)
+
     def shut(self, machine: str, by: str) -> None:
         """Take it that a node was removed, by whom, of which no record is kept any more."""
         self.shut_out[machine] = _why("removed", by)

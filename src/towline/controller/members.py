@@ -384,6 +384,9 @@ class Members:
                 if self._owners.get(key) == record.machine:
                     del self._owners[key], self._holders[key]
                 del self._records[record.machine], self._sequences[record.machine]
+                self._fleet.forget(record.machine)
+                if record.replaces is not None and record.replaces not in self._records:
+                    self._fleet.forget(record.replaces)
         except BrokerError as error:
             log.warning("removed nodes not forgotten yet", reason=error.details)
 

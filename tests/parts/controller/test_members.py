@@ -224,9 +224,11 @@ async def test_who_is_no_member_has_no_record_to_change(members: Members) -> Non
 async def test_that_a_node_was_rejected_or_removed_is_forgotten_after_a_day(
     members: Members, jetstream: JetStream, state: str
 ) -> None:
+    fleet = members._fleet
     async with following(members):
         long_ago = time.time() - 2 * REMEMBERED_FOR
-        removed = msgspec.structs.replace(record("m1", "web-01"), state=state, changed=long_ago)
+        removed = record("m1", "web-01", replaces="m0")
+        removed = msgspec.structs.replace(removed, state=state, changed=long_ago)
         await members.add(removed)
         await members.add(record("m2", "web-02"))
         async with asyncio.timeout(20):
@@ -234,6 +236,7 @@ async def test_that_a_node_was_rejected_or_removed_is_forgotten_after_a_day(
                 await asyncio.sleep(0.001)
         answer = await jetstream.call("STREAM.INFO.KV_members")
         assert answer["state"]["messages"] == 1
+        assert (set(fleet._records), fleet.shut_out) == ({"m2"}, {})
 
 
 async def test_who_forgets_a_removed_node_late_forgets_nobody_who_has_its_name_since(
