@@ -14,13 +14,12 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from towline.errors import InvalidConfiguration, InvalidRequest
+from towline.runtime import key_files
+from towline.runtime.key_files import KEY_BYTES
 from towline.runtime.secret_file import check_secret_file
-from towline.runtime.state_directory import keep_private
 
 ALGORITHM = "EdDSA"
 CLIENTS_ALGORITHM = "HS256"
-KEY_BYTES = 32
-MOST_KEYS = 16
 LONGEST_LIFE = 365 * 86400.0
 """Seconds that a token is valid at most, whoever has signed it."""
 LONGEST_TOKEN = 8192
@@ -130,24 +129,8 @@ def load_keys(path: Path, *, create: bool, named: bool = False) -> TokenKeys:
         InvalidConfiguration: the file can't be read or made, is open to others, or holds no keys.
     """
     name = "The key that signs tokens"
-    try:
-        if create and not path.exists():
-            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
-        check_secret_file(path, name, named=named)
-        lines = path.read_text().split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
-    try:
-        seeds = [bytes.fromhex(line) for line in lines]
-    except ValueError:
-        seeds = []
-    if not 0 < len(seeds) <= MOST_KEYS or any(len(seed) != KEY_BYTES for seed in seeds):
-        raise InvalidConfiguration(
-            f"{name}, {str(path)!r}, is none.",
-            f"The file holds {2 * KEY_BYTES} hex digits a line, of up to {MOST_KEYS} keys; a key "
-            "with which others sign tokens is listed in token-keys",
-        )
-    return TokenKeys(seeds)
+    mend = "; a key with which others sign tokens is listed in token-keys"
+    return TokenKeys(key_files.load(path, name, create=create, named=named, mend=mend)[0])
 
 
 def load_client_key(path: Path) -> bytes:

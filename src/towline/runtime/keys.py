@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,14 +11,12 @@ from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 from nacl.secret import Aead
 
-from towline.errors import InvalidConfiguration, TowlineError
-from towline.runtime.secret_file import check_secret_file
-from towline.runtime.state_directory import keep_private
+from towline.errors import TowlineError
+from towline.runtime import key_files
 
 CREDENTIALS_KEY = "credentials.key"
 NODE_KEY = "node.key"
-KEY_BYTES = 32
-MOST_KEYS = 16
+KEY_BYTES = key_files.KEY_BYTES
 
 
 class WrongKey(TowlineError):
@@ -90,10 +87,8 @@ def open_vault(path: Path, *, create: bool, named: bool = False) -> Vault:
     Raises:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    keys = _load(
-        path, "The key that credentials are kept with", create=create, named=named, most=MOST_KEYS
-    )
-    return Vault(keys, path)
+    name = "The key that credentials are kept with"
+    return Vault(key_files.load(path, name, create=create, named=named)[0], path)
 
 
 def _fingerprint(key: bytes) -> str:
@@ -133,7 +128,8 @@ def node_key(directory: Path, *, create: bool = True) -> NodeKey:
     Raises:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
-    (key,) = _load(directory / NODE_KEY, "The key of this node", create=create, named=False, most=1)
+    path, name = directory / NODE_KEY, "The key of this node"
+    (key,), _ = key_files.load(path, name, create=create, named=False, most=1)
     return NodeKey(key)
 
 
@@ -148,23 +144,3 @@ def seal(data: bytes, public: str) -> str:
     except (CryptoError, TypeError, ValueError) as error:
         raise ValueError("not an X25519 public key") from error
     return base64.b64encode(SealedBox(key).encrypt(data)).decode()
-
-
-def _load(path: Path, name: str, *, create: bool, named: bool, most: int) -> list[bytes]:
-    try:
-        if create and not path.exists():
-            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
-        check_secret_file(path, name, named=named)
-        lines = path.read_text().split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
-    try:
-        keys = [bytes.fromhex(line) for line in lines]
-    except ValueError:
-        keys = []
-    if not 0 < len(keys) <= most or any(len(key) != KEY_BYTES for key in keys):
-        raise InvalidConfiguration(
-            f"{name}, {str(path)!r}, is none.",
-            f"The file holds {2 * KEY_BYTES} hex digits; put back the one that was there",
-        )
-    return keys

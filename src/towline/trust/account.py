@@ -85,7 +85,7 @@ class NodesAccount:
 
         They are as many as there are keys by which it may have been signed.
         """
-        return [claims.public_key(node_seed(seed, machine)) for seed in self.keys.seeds]
+        return [claims.public_key(node_seed(seed, machine)) for seed in self.keys.all]
 
     def made(self, record: AccountRecord) -> int:
         """Return when a record's account was made, in seconds since 1970.
@@ -129,7 +129,7 @@ class NodesAccount:
         there = {scope.key: scope for scope in account.signing_keys}
         keys = self.keys.known(there)
         # Brokers may have been started with an account of before this machine's was changed.
-        stored = record is not None or len((*self.keys.seeds, *self.keys.retired)) == 1
+        stored = record is not None or len((*self.keys.all, *self.keys.retired)) == 1
         if stored and keys == tuple(there):
             return None
         scopes = tuple(there.get(key) or scope_of(key) for key in keys)

@@ -1,29 +1,26 @@
 """The files with the keys that controllers sign with, and with those that agents believe.
 
 A controller's file has the secret half of each key in a line, 64 hex digits; the first one signs.
-Behind these it has the public halves of keys that were retired, each with a word before it: they
-verify what stands in the audit, and being in the same file they are copied with it.
+Behind these it has the public halves of keys that were retired: they verify what stands in the
+audit, and being in the same file they are copied with it.
 An agent's file has public halves, each with another word before it: so the one is not taken for the
 other.
 """
 
 from __future__ import annotations
 
-import secrets
 import stat
 from pathlib import Path
 
 from towline.errors import InvalidConfiguration
-from towline.runtime.secret_file import check_secret_file
-from towline.runtime.state_directory import keep_private, write_private
-from towline.trust.signing import KEY_BYTES, Signer, Verifier
+from towline.runtime import key_files
+from towline.runtime.state_directory import write_private
+from towline.trust.signing import Signer, Verifier
 
 JOBS_KEY, JOBS_PUBLIC = "jobs.key", "jobs.pub"
 """Of a state directory: what a controller signs with, and what agents need of that."""
 WORD = "towline-jobs"
 """What each line of an agent's file begins with."""
-RETIRED = "retired"
-"""What those lines of a controller's file begin with that verify only."""
 
 
 def load_signer(path: Path, *, create: bool, named: bool = False) -> Signer:
@@ -38,36 +35,16 @@ def load_signer(path: Path, *, create: bool, named: bool = False) -> Signer:
             others.
     """
     name = "The key that jobs are signed with"
-    try:
-        if create and not path.exists():
-            keep_private(path, secrets.token_hex(KEY_BYTES) + "\n")
-        check_secret_file(path, name, named=named)
-        lines = _lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
-    old = [_key(key) for word, _, key in map(_parted, lines) if word == RETIRED]
-    seeds = [_key(line) for line in lines if _parted(line)[0] != RETIRED]
-    if not seeds or None in (*seeds, *old):
-        raise InvalidConfiguration(
-            f"{name}, {str(path)!r}, is none.",
-            f"Each line of the file holds a key, {2 * KEY_BYTES} hex digits; put back the one that "
-            "was there",
-        )
-    return Signer([seed for seed in seeds if seed], [key for key in old if key])
+    return Signer(*key_files.load(path, name, create=create, named=named))
 
 
-def retired(line: str) -> str:
-    """Return what stays in a controller's file of the line of a key that is retired.
+def retired(text: str) -> str:
+    """Return what stays in a controller's file of a key that is retired.
 
     Raises:
-        InvalidConfiguration: it is no key.
+        ValueError: it is no key.
     """
-    seed = _key(line)
-    if seed is None:
-        raise InvalidConfiguration(
-            "A line of the key that jobs are signed with is none.", "Put back what was there"
-        )
-    return f"{RETIRED} {Signer([seed]).public[0].hex()}"
+    return Signer([key_files.key_of(text)]).public[0].hex()
 
 
 def publish(signer: Signer, directory: Path) -> None:
@@ -139,7 +116,6 @@ def _parted(line: str) -> tuple[str, str, str]:
 
 def _key(text: str) -> bytes | None:
     try:
-        key = bytes.fromhex(text)
+        return key_files.key_of(text)
     except ValueError:
         return None
-    return key if len(key) == KEY_BYTES else None

@@ -10,40 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
+from towline.runtime import key_files
+from towline.runtime.key_files import KeyLines
 from towline.trust import claims
 
-RETIRED = "retired"
-"""What those lines begin with that say that a key counts no longer."""
 
-
-class LoginKeys(msgspec.Struct, frozen=True):
-    """What is in the file.
-
-    Attributes:
-        seeds: of the keys that count; the first one signs.
-        retired: the public halves of those that don't any more.
-    """
-
-    seeds: tuple[str, ...]
-    retired: tuple[str, ...] = ()
+class LoginKeys(KeyLines, frozen=True):
+    """What is in the file: seeds, and the public halves of those that are retired."""
 
     @property
     def first(self) -> str:
         """The seed of the key that signs."""
-        return self.seeds[0]
+        return self.keys[0]
 
     @property
     def public(self) -> tuple[str, ...]:
         """The public halves of the keys that count, that of the first one first."""
-        return tuple(map(claims.public_key, self.seeds))
-
-    @property
-    def text(self) -> str:
-        """What stands in the file."""
-        retired = (f"{RETIRED} {key}" for key in self.retired)
-        return "".join(f"{line}\n" for line in (*self.seeds, *retired))
+        return tuple(map(claims.public_key, self.all))
 
     def known(self, known: Iterable[str]) -> tuple[str, ...]:
         """Return whose logins are to be let in, where others know of some keys.
@@ -62,38 +45,22 @@ def read(text: str) -> LoginKeys:
     Raises:
         ValueError: it has none, or something else in it.
     """
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    seeds = [words[0] for words in lines if len(words) == 1]
-    retired = [words[1] for words in lines if len(words) == 2 and words[0] == RETIRED]
-    if not seeds:
-        raise ValueError("there is no key in it")
-    if {claims.public_key(seed)[0] for seed in seeds} != {"A"}:
+    found = key_files.parse(text)
+    if {claims.public_key(seed)[0] for seed in found.all} != {"A"}:
         raise ValueError("a key in it is none of an account")
-    known = all(key.startswith("A") and claims.is_public(key) for key in retired)
-    if not known or len(seeds) + len(retired) != len(lines):
-        raise ValueError("a line of it is neither a key nor the public half of a retired one")
-    return LoginKeys(tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(retired)))
+    if not all(key.startswith("A") and claims.is_public(key) for key in found.retired):
+        raise ValueError("what is left of a retired key in it is no public half")
+    return LoginKeys(found.keys, found.retired, found.coming)
 
 
-def rotated(keys: LoginKeys) -> tuple[LoginKeys, bool]:
-    """Return the keys after the next step, and whether the newest is the first by now.
-
-    Raises:
-        ValueError: more than one key is older.
-    """
-    if len(keys.seeds) > 2:
-        raise ValueError(f"it holds {len(keys.seeds)} keys: retire those behind the first")
-    if len(keys.seeds) == 2:
-        return msgspec.structs.replace(keys, seeds=keys.seeds[::-1]), True
-    made = claims.make_seed(claims.ACCOUNT)
-    return msgspec.structs.replace(keys, seeds=(*keys.seeds, made)), False
+def rotated(keys: LoginKeys) -> LoginKeys:
+    """Return the keys after the next step; raises as `KeyLines.rotated`."""
+    return keys.rotated(lambda: claims.make_seed(claims.ACCOUNT))
 
 
 def retired(keys: LoginKeys) -> LoginKeys:
-    """Return the keys without any but the first."""
-    first, *others = keys.public
-    gone = dict.fromkeys((*keys.retired, *others))
-    return LoginKeys(keys.seeds[:1], tuple(key for key in gone if key != first))
+    """Return the keys without any but the first; raises as `KeyLines.with_first`."""
+    return keys.with_first(claims.public_key)
 
 
 def node_seed(signing: str, machine: str) -> str:

@@ -6,11 +6,14 @@ step half-way leaves files that can be used, and the step can be taken again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from towline.errors import InvalidConfiguration
+from towline.runtime.key_files import FIRST_ALREADY, NOT_FIRST_YET
 from towline.runtime.state_directory import write_private
 from towline.trust import claims, login_keys
 from towline.trust.certificates import (
@@ -31,68 +34,71 @@ def rotate_logins(trust: Trust) -> bool:
         Whether the newest key is the first now.
 
     Raises:
-        InvalidConfiguration: a file can't be read or written, or more than one key is older.
+        InvalidConfiguration: a file can't be read or written, or the newest key is the first
+            already.
     """
-    try:
-        keys, first = login_keys.rotated(trust.login_keys())
-    except ValueError as error:
-        raise _refused(trust, NODES_SIGNING, error) from error
-    _write_logins(trust, keys)
-    return first
+    return bool(_change_logins(trust, login_keys.rotated).coming)
 
 
 def retire_logins(trust: Trust) -> int:
-    """Remove all keys of nodes' logins but the first; return how many; raises as above.
+    """Remove all keys of nodes' logins but the first; return how many.
 
     What stays of them in the file is the public half, by which they are known to be retired.
+
+    Raises:
+        InvalidConfiguration: a file can't be read or written, or the newest key is not the first
+            yet.
     """
-    before = trust.login_keys()
-    _write_logins(trust, login_keys.retired(before))
-    return len(before.seeds) - 1
+    return len(_change_logins(trust, login_keys.retired).keys) - 1
 
 
 def rotate_authorities(trust: Trust) -> bool:
-    """Take the next step with the brokers' CA, as `rotate_logins`; raises as that."""
-    certificates, keys = _authorities(trust)
-    if len(certificates) > 2:
-        raise _refused(
-            trust, CA, f"it holds {len(certificates)} certificates: retire those behind the first"
-        )
-    first = len(certificates) == 2
-    if first:
-        certificates, keys = certificates[::-1], keys[::-1]
-    else:
-        made = make_authority()
-        certificates, keys = [*certificates, made.certificate], [*keys, made.key]
+    """Take the next step with the brokers' CA, as `rotate_logins`; raises as that.
+
+    The keys stay in the order in which they were made: it says which certificate is the newest.
+    """
+    certificates, keys, coming = _authorities(trust)
+    if coming is not None:
+        _write(trust, CA, "".join([coming, *(each for each in certificates if each != coming)]))
+        return True
+    if len(certificates) > 1:
+        raise _refused(trust, CA, FIRST_ALREADY)
+    made = make_authority()
     # What signs is the key of the first certificate, wherever it stands: so one after the other.
-    _write(trust, CA_KEY, "".join(keys))
-    _write(trust, CA, "".join(certificates))
-    return first
+    _write(trust, CA_KEY, "".join([*keys, made.key]))
+    _write(trust, CA, "".join([*certificates, made.certificate]))
+    return False
 
 
 def retire_authorities(trust: Trust) -> int:
     """Remove all CAs of brokers but the first, as `retire_logins`."""
-    certificates, keys = _authorities(trust)
+    certificates, keys, coming = _authorities(trust)
+    if coming is not None:
+        raise _refused(trust, CA, NOT_FIRST_YET)
     _write(trust, CA, certificates[0])
     _write(trust, CA_KEY, keys[0])
     return len(certificates) - 1
 
 
-def _authorities(trust: Trust) -> tuple[list[str], list[str]]:
-    """Return the certificates, and the key of each, as PEM."""
+def _authorities(trust: Trust) -> tuple[list[str], list[str], str | None]:
+    """Return the certificates, and the key of each, as PEM, and which is to be the first."""
     path, secret = trust.path(CA), trust.path(CA_KEY)
     text, _ = trust.read(CA), trust.read(CA_KEY)
     keys = read_keys(secret)
-    found = []
+    blocks, found, places = pem_blocks(text), [], []
     for each in read_certificates(path):
-        key = next((key for key in keys if key.public_key() == each.public_key()), None)
-        if key is None:
+        place = next(
+            (at for at, key in enumerate(keys) if key.public_key() == each.public_key()), None
+        )
+        if place is None:
             raise InvalidConfiguration(
                 f"No key in {str(secret)!r} is that of a certificate in {str(path)!r}.",
                 "Put back what belongs together",
             )
-        found.append(_pem(key))
-    return pem_blocks(text), found
+        places.append(place)
+        found.append(_pem(keys[place]))
+    newest = blocks[places.index(max(places))]
+    return blocks, found, None if newest == blocks[0] else newest
 
 
 def _pem(key: EllipticCurvePrivateKey) -> str:
@@ -101,6 +107,17 @@ def _pem(key: EllipticCurvePrivateKey) -> str:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
+
+
+def _change_logins(trust: Trust, alter: Callable[[LoginKeys], LoginKeys]) -> LoginKeys:
+    """Write what `alter` returns for the keys of logins, and return those that there were."""
+    before = trust.login_keys()
+    try:
+        after = alter(before)
+    except ValueError as error:
+        raise _refused(trust, NODES_SIGNING, error) from error
+    _write_logins(trust, after)
+    return before
 
 
 def _write_logins(trust: Trust, keys: LoginKeys) -> None:

@@ -64,7 +64,8 @@ def test_a_new_key_is_known_then_signs_then_the_old_one_only_verifies(
 def test_a_step_is_refused_while_a_node_that_is_here_lacks_a_key(
     asking: Here, controller: StubController, path: Path, flags: tuple[str, ...]
 ) -> None:
-    path.write_text(f"{SEED.hex()}\n{OTHER_SEED.hex()}\n")
+    mark = "" if flags else "next "
+    path.write_text(f"{SEED.hex()}\n{mark}{OTHER_SEED.hex()}\n")
     says(controller, [OLD, NEW], "web-01", "web-02", of=22)
     said = failed(rotate(asking, *flags))
     assert "22 of 40 nodes that are here do not know the keys of jobs yet" in said
@@ -78,7 +79,7 @@ def test_a_step_is_refused_while_a_node_that_is_here_lacks_a_key(
 def test_a_step_is_refused_while_the_controller_has_other_keys(
     asking: Here, controller: StubController, path: Path, keys: list[str]
 ) -> None:
-    path.write_text(f"{SEED.hex()}\n{OTHER_SEED.hex()}\n")
+    path.write_text(f"{SEED.hex()}\nnext {OTHER_SEED.hex()}\n")
     says(controller, keys)
     said = failed(rotate(asking))
     assert f"The controller at {controller.url} has not the keys that" in said
@@ -89,7 +90,7 @@ def test_a_step_is_refused_while_the_controller_has_other_keys(
 def test_a_step_is_refused_where_no_controller_says_who_lacks_a_key(
     towline: Here, asking: Here, controller: StubController, path: Path
 ) -> None:
-    path.write_text(f"{SEED.hex()}\n{OTHER_SEED.hex()}\n")
+    path.write_text(f"{SEED.hex()}\nnext {OTHER_SEED.hex()}\n")
     for nobody, why in ((towline, "No controller is named"), (asking, "nothing here")):
         said = failed(rotate(nobody))
         assert "No controller says which nodes know the keys of jobs" in said

@@ -68,6 +68,8 @@ def test_a_step_waits_for_nodes_and_for_whatever_else_the_controller_names(
     asking: Here, controller: StubController, trust: Trust, kind: str, flags: tuple[str, ...]
 ) -> None:
     asking("trust", "rotate", kind)
+    if flags:
+        asking("trust", "rotate", kind, "--anyway")
     before = ids(trust, kind)
     says(controller, trust, kind, behind=["web-01"], nodes_behind=1)
     said = failed(asking("trust", "rotate", kind, *flags))

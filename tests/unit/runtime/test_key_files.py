@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from towline.controller.token_keys import TokenKeys, load_keys
 from towline.errors import InvalidConfiguration
 from towline.runtime.key_files import KeyFile, KeyFiles, retire, rotate
+from towline.runtime.keys import Vault, open_vault
+from towline.trust.job_keys import load_signer
+from towline.trust.signing import Signer
 
 FIRST = "6b" * 32
 
@@ -22,8 +26,8 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_new_key_is_known_then_the_first_then_the_only_one(path: Path) -> None:
     assert not rotate(path, "The key")
-    first, new = path.read_text().split()
-    assert (first, len(new)) == (FIRST, 64)
+    first, word, new = path.read_text().split()
+    assert (first, word, len(new)) == (FIRST, "next", 64)
     assert rotate(path, "The key")
     assert path.read_text().split() == [new, FIRST]
     assert retire(path, "The key") == 1
@@ -34,23 +38,51 @@ def test_a_new_key_is_known_then_the_first_then_the_only_one(path: Path) -> None
 
 def test_a_line_stays_of_a_key_that_is_retired_and_is_none_itself(path: Path) -> None:
     rotate(path, "The key")
-    _, new = path.read_text().split()
+    new = path.read_text().split()[-1]
     rotate(path, "The key")
-    assert retire(path, "The key", lambda key: f"retired {key[:4]}") == 1
+    assert retire(path, "The key", lambda key: key[:4]) == 1
     assert path.read_text() == f"{new}\nretired 6b6b\n"
     assert not rotate(path, "The key")
-    newest = path.read_text().split()[1]
+    newest = path.read_text().split()[2]
     rotate(path, "The key")
-    retire(path, "The key", lambda key: f"retired {key[:4]}")
-    assert path.read_text() == f"{newest}\nretired {new[:4]}\nretired 6b6b\n"
+    retire(path, "The key", lambda key: key[:4])
+    assert path.read_text() == f"{newest}\nretired 6b6b\nretired {new[:4]}\n"
 
 
-@pytest.mark.parametrize("content", ["", "retired 6b6b\n", f"{FIRST}\n" * 3])
+@pytest.mark.parametrize("content", ["", "retired 6b6b\n", f"next {FIRST}\n", f"what {FIRST}\n"])
 def test_nothing_is_changed_where_a_step_can_not_be_known(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InvalidConfiguration, match=path.name):
         rotate(path, "The key")
     assert path.read_text() == content
+
+
+def test_no_step_is_taken_twice_and_none_before_its_time(path: Path) -> None:
+    rotate(path, "The key")
+    known = path.read_text()
+    with pytest.raises(InvalidConfiguration, match="not the first yet"):
+        retire(path, "The key")
+    assert path.read_text() == known
+    rotate(path, "The key")
+    signs = path.read_text()
+    with pytest.raises(InvalidConfiguration, match=r"first already: .* --retire"):
+        rotate(path, "The key")
+    assert path.read_text() == signs
+    retire(path, "The key")
+    assert path.read_text().strip() == signs.split()[0]
+
+
+def test_a_key_that_is_to_come_is_read_behind_the_others_by_whatever_reads_such_a_file(
+    path: Path,
+) -> None:
+    rotate(path, "The key")
+    new = path.read_text().split()[-1]
+    seeds = [bytes.fromhex(each) for each in (FIRST, new)]
+    path.write_text(f"next {new}\n{FIRST}\n")
+    assert [*load_keys(path, create=False).public] == [*TokenKeys(seeds).public]
+    vault = open_vault(path, create=False)
+    assert vault.fingerprints == Vault(seeds, path).fingerprints
+    assert load_signer(path, create=False).public == Signer(seeds).public
 
 
 async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Path) -> None:
@@ -61,7 +93,7 @@ async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Pa
 
     def read_again() -> None:
         found = path.read_text()
-        if "x" in found:
+        if found == "x":
             raise InvalidConfiguration("It is none.", "x")
         known.append(found)
 
@@ -87,7 +119,7 @@ async def test_a_file_is_read_again_when_it_has_changed_and_can_be_used(path: Pa
     finally:
         running.cancel()
         await asyncio.wait([running])
-    assert len(known[1].split()) == 2
+    assert len(known[1].splitlines()) == 2
     assert known[2] == FIRST
     assert changes == [2, 3]
 

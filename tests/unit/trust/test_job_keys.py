@@ -76,12 +76,12 @@ def test_what_agents_need_is_written_only_when_it_is_new(tmp_path: Path) -> None
 def test_a_key_that_is_retired_only_verifies_and_no_agent_is_told_of_it(tmp_path: Path) -> None:
     path = tmp_path / JOBS_KEY
     path.touch(0o600)
-    path.write_text(f"{OTHER_SEED.hex()}\n{retired(SEED.hex())}\n")
+    path.write_text(f"{OTHER_SEED.hex()}\nretired {retired(SEED.hex())}\n")
     signer = load_signer(path, create=False)
     assert (signer.public, signer.retired) == (Signer([OTHER_SEED]).public, Signer([SEED]).public)
     publish(signer, tmp_path)
     assert load_verifier(tmp_path / JOBS_PUBLIC, named=True).public == signer.public
-    with pytest.raises(InvalidConfiguration):
+    with pytest.raises(ValueError, match="hex"):
         retired("no key")
 
 
