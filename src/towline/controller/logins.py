@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import structlog
 
 from towline.broker.answers import WrongLastSequence
-from towline.broker.bucket import Bucket
+from towline.broker.bucket import Bucket, Entry
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
@@ -156,7 +157,8 @@ class Logins:
         Return whether a broker has done so already: otherwise it is sent again until one has.
 
         Raises:
-            NotTrusted: somebody has written to the bucket who is no controller of this fleet.
+            NotTrusted: what stands in the bucket is no controller's of this fleet, and this one
+                knows of no record.
             BrokerRefused: they are not taken back.
             BrokerUnreachable: they may or may not be taken back.
         """
@@ -170,11 +172,11 @@ class Logins:
         """Store another record; return it, or None where it is to stay as it is.
 
         Args:
-            alter: returns the record for the one that there is.
+            alter: returns the record for the newest that there is.
         """
         while True:
             entry = await self._bucket.get(KEY)
-            record = alter(None if entry is None else entry.value)
+            record = alter(self._before(entry))
             if record is None:
                 return None
             try:
@@ -183,6 +185,27 @@ class Logins:
                 continue  # another controller's, or this one's
             self._take(record)
             return record
+
+    def _before(self, entry: Entry[AccountRecord] | None) -> AccountRecord | None:
+        """Return the record to go on from, so that nothing is let in again.
+
+        Whoever holds the broker may have put an older one back, or anything.
+        """
+        stored, made = (None if entry is None else entry.value), 0
+        if stored is not None:
+            # Without another one, whoever alters it raises the same.
+            with contextlib.suppress(NotTrusted):
+                made = self._account.made(stored)
+        if self._made > made:
+            return self._newest
+        if entry is not None and stored is None:
+            raise NotTrusted(
+                "Which logins of nodes were taken back can't be read at the broker.",
+                "A controller that runs since before goes on from what it knows. Where none does: "
+                "have the broker's backup put back, or remove what stands there, nats stream purge "
+                "KV_accounts, and revoke once more whoever is to stay shut out",
+            )
+        return stored
 
     async def _keep_keys(self) -> None:
         while True:

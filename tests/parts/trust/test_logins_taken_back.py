@@ -3,13 +3,17 @@
 import asyncio
 import shutil
 import time
+from pathlib import Path
+
+import pytest
 
 from tests.testing.logins import REVOKED, lets_in, taking_back, until_shut_out
 from tests.testing.own_broker import OwnBroker
-from towline.controller.logins import UPDATE
+from towline.controller.logins import KEY, UPDATE
 from towline.trust import claims
-from towline.trust.account import FOR_GOOD
-from towline.trust.keys import NODES_JWT, NODES_LOGIN, NODES_SIGNING, SYSTEM_LOGIN
+from towline.trust.account import FOR_GOOD, AccountRecord
+from towline.trust.claims import NotTrusted
+from towline.trust.keys import NODES_JWT, NODES_LOGIN, NODES_SIGNING, SYSTEM_LOGIN, create
 from towline.trust.login_keys import node_seed
 
 
@@ -99,6 +103,33 @@ async def test_an_older_account_that_comes_late_does_not_stay_in_force(broker: O
         assert await logins.revoke(dict.fromkeys(logins.keys_of("late"), FOR_GOOD), {})
         assert b'"code":200' in (await system.request(UPDATE, older.encode())).data
         await until_shut_out(broker, login)
+
+
+@pytest.mark.parametrize("what", ["older", "unreadable", "deleted", "another fleet's"])
+async def test_whatever_stands_at_the_broker_what_this_controller_took_back_stays_so(
+    broker: OwnBroker, tmp_path: Path, what: str
+) -> None:
+    async with taking_back(broker) as logins:
+        bucket, keys = logins._bucket, [f"{what[0]}{number}" for number in range(3)]
+        assert await logins.revoke({keys[0]: FOR_GOOD}, {})
+        older = await bucket.get(KEY)
+        assert await logins.revoke({keys[1]: FOR_GOOD}, {})
+        if what == "older":
+            assert older is not None
+            assert older.value is not None
+            await bucket.put(KEY, older.value)
+        elif what == "another fleet's":
+            await bucket.put(KEY, AccountRecord(create(tmp_path).read(NODES_JWT)))
+        else:
+            await bucket._jetstream.append(bucket.subject(KEY), b"junk" if what[0] == "u" else b"")
+        if what != "older":
+            async with taking_back(broker) as later:
+                with pytest.raises(NotTrusted):
+                    await later.revoke({keys[2]: FOR_GOOD}, {})
+        assert await logins.revoke({keys[2]: FOR_GOOD}, {})
+        assert (entry := await bucket.get(KEY)) is not None
+        assert entry.value is not None
+        assert set(keys) <= claims.read(entry.value.jwt, claims.Account)[1].revocations.keys()
 
 
 async def test_who_takes_a_login_back_is_shown_that_no_broker_has_done_so_yet(
