@@ -15,7 +15,7 @@ from towline.broker.bucket import Bucket, Entry
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
-from towline.errors import BrokerError, BrokerUnreachable
+from towline.errors import BrokerError, BrokerUnreachable, Conflict
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import within
 from towline.trust.account import AccountRecord, NodesAccount
@@ -29,6 +29,9 @@ AGAIN_EVERY = 30.0
 """Seconds after which the brokers are sent the account again: one of them may have been away, or
 have been sent an older one by a controller that was late."""
 RETRY_EVERY = 1.0
+MOST_BYTES = 4_000_000
+"""How large revocations may make the record, each by some 171 bytes: one of 6.29 MB and more could
+still be stored, but would come back, in base64, as an answer that is larger than any may be."""
 IN_FORCE_WITHIN = 5.0
 """Seconds for which whoever takes a login back waits until a broker has done so."""
 
@@ -61,6 +64,10 @@ def check_taken(data: bytes) -> None:
         raise BrokerUnreachable("The broker did not take the nodes' account.", reason)
 
 
+def _size(record: AccountRecord | None) -> int:
+    return 0 if record is None else len(msgspec.json.encode(record))
+
+
 class Logins:
     """Takes nodes' logins back, and has those let in that the fleet's keys have signed.
 
@@ -73,6 +80,7 @@ class Logins:
         system: how to log in to the system account.
         account: makes the account.
         again_every, retry_every, in_force_within: seconds; see the constants.
+        most_bytes: see the constant.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Logins:
         again_every: float = AGAIN_EVERY,
         retry_every: float = RETRY_EVERY,
         in_force_within: float = IN_FORCE_WITHIN,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self._bucket = Bucket(jetstream, BUCKET, AccountRecord, max_consumers=1000)
         self._system = system
@@ -91,6 +100,7 @@ class Logins:
         self._again_every = again_every
         self._retry_every = retry_every
         self._in_force_within = in_force_within
+        self._most_bytes = most_bytes
         self._newest: AccountRecord | None = None
         self._made = 0
         self._changed = asyncio.Event()
@@ -157,12 +167,26 @@ class Logins:
         Return whether a broker has done so already: otherwise it is sent again until one has.
 
         Raises:
+            Conflict: there are so many that no more may be.
             NotTrusted: what stands in the bucket is no controller's of this fleet, and this one
                 knows of no record.
             BrokerRefused: they are not taken back.
             BrokerUnreachable: they may or may not be taken back.
         """
-        record = await self._change(lambda before: self._account.revoke(before, revoked, ends))
+
+        def altered(before: AccountRecord | None) -> AccountRecord:
+            record = self._account.revoke(before, revoked, ends)
+            if _size(record) > max(self._most_bytes, _size(before)):
+                raise Conflict(
+                    "So many nodes' logins are taken back that no more can be: the account's "
+                    f"record may have {self._most_bytes:,} bytes.",
+                    "Those are left out whose logins have ended by themselves, of nodes that "
+                    "come and go after two days: try again then, and keep the machine off the "
+                    "network until that",
+                )
+            return record
+
+        record = await self._change(altered)
         assert record is not None
         return await within(self._in_force_within, self._until_in_force(self._account.made(record)))
 

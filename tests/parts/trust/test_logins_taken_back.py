@@ -5,11 +5,13 @@ import shutil
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.testing.logins import REVOKED, lets_in, taking_back, until_shut_out
 from tests.testing.own_broker import OwnBroker
 from towline.controller.logins import KEY, UPDATE
+from towline.errors import Conflict
 from towline.trust import claims
 from towline.trust.account import FOR_GOOD, AccountRecord
 from towline.trust.claims import NotTrusted
@@ -127,9 +129,22 @@ async def test_whatever_stands_at_the_broker_what_this_controller_took_back_stay
                 with pytest.raises(NotTrusted):
                     await later.revoke({keys[2]: FOR_GOOD}, {})
         assert await logins.revoke({keys[2]: FOR_GOOD}, {})
-        assert (entry := await bucket.get(KEY)) is not None
+        entry = await bucket.get(KEY)
+        assert entry is not None
         assert entry.value is not None
         assert set(keys) <= claims.read(entry.value.jwt, claims.Account)[1].revocations.keys()
+
+
+async def test_no_more_is_taken_back_than_can_be_read_again(broker: OwnBroker) -> None:
+    async with taking_back(broker) as logins:
+        assert await logins.revoke({"last": FOR_GOOD}, {})
+        entry = await logins._bucket.get(KEY)
+        assert entry is not None
+        logins._most_bytes = len(msgspec.json.encode(entry.value))
+        with pytest.raises(Conflict, match=r"no more can be.*two days"):
+            await logins.revoke({"more": FOR_GOOD}, {})
+        # What makes it no larger is stored.
+        assert await logins.revoke({"last": FOR_GOOD}, {})
 
 
 async def test_who_takes_a_login_back_is_shown_that_no_broker_has_done_so_yet(
