@@ -61,31 +61,38 @@ class Renewal:
         self._cut_off = False
         self._needed = asyncio.Event()
         self._later: asyncio.TimerHandle | None = None
+        self._spread = 0.0
 
     def told(self, trusts: str, spread: float = 0.0) -> None:
         """Take it that controllers say what the node ought to trust.
 
         Args:
             trusts: the hash of it; "" where they don't say.
-            spread: seconds over which all nodes spread that they ask.
+            spread: seconds over which all nodes spread that they ask; 0 where they don't say.
         """
         self._wanted = trusts or self._wanted
-        if self._behind and self._later is None:
-            pause = random.uniform(0.0, spread)
-            self._later = asyncio.get_running_loop().call_later(pause, self._look)
+        self._spread = spread or self._spread
+        if self._behind:
+            self._look_later(spread)
 
     def cut_off(self) -> None:
         """Take it that the node can't be reached with what it has.
 
         The broker refuses its login, or shows a certificate of which it knows nothing, or somebody
-        signs messages with a key that it doesn't know.
+        signs messages with a key that it doesn't know. A whole fleet may be so at the same moment:
+        it asks spread over the time that controllers gave last.
         """
         self._cut_off = True
-        self._needed.set()
+        self._look_later(self._spread)
+
+    def _look_later(self, spread: float) -> None:
+        if self._later is None:
+            pause = random.uniform(0.0, spread)
+            self._later = asyncio.get_running_loop().call_later(pause, self._look)
 
     def _look(self) -> None:
         self._later = None
-        if self._behind:
+        if self._behind or self._cut_off:
             self._needed.set()
 
     @property

@@ -206,6 +206,27 @@ async def test_nodes_ask_spread_over_the_time_that_controllers_give_them(
     assert (0.0, 9.0) not in drawn
 
 
+async def test_nodes_that_are_cut_off_ask_spread_over_the_time_that_controllers_gave_last(
+    connection: ConnectionDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.0
+
+    node = a_node(tmp_path, a_login(-1, 3600))
+    async with renewing(node, connection, look_every=60.0) as (renewal, files):
+        renewal.told(files.trusted.hash, 7.0)
+        renewal.told(files.trusted.hash)
+        monkeypatch.setattr(random, "uniform", uniform)
+        renewal.cut_off()
+        renewal.cut_off()
+        await until_asked(connection, 1)
+    assert drawn[0] == (0.0, 7.0)
+    assert drawn.count((0.0, 7.0)) == 1
+
+
 async def test_a_node_that_is_answered_by_a_controller_with_other_keys_asks_again(
     connection: ConnectionDouble, tmp_path: Path
 ) -> None:
@@ -229,7 +250,8 @@ async def test_a_node_for_which_there_is_always_something_to_ask_asks_ever_more_
     longest: list[float] = []
 
     def uniform(low: float, high: float) -> float:
-        longest.append(high)
+        if high:
+            longest.append(high)
         return 0.0
 
     monkeypatch.setattr(random, "uniform", uniform)
