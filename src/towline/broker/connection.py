@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from towline.broker.client import ServerClient
-from towline.broker.settings import Settings, login, without_password
+from towline.broker.settings import Settings, UnreadableCA, login, without_password
 from towline.errors import BrokerUnreachable, InvalidConfiguration, sentence
 from towline.runtime.pauses import Pauses, within
 
@@ -54,7 +54,7 @@ class Connection:
         inbox: what the subjects begin with on which it is answered, without the last dot.
         on_change: called with True when connected and with False when lost.
         on_refused: called when the server has refused the login, or its certificate is signed by
-            none that is known.
+            none that is known, or what is known can't be read.
         ping_interval, connect_timeout, longest_pause, patience: seconds; see the constants.
 
     Raises:
@@ -370,7 +370,7 @@ def _reason(error: BaseException) -> str:
 
 def _refused(error: BaseException) -> bool:
     """Return whether a server has refused the login, or its certificate is none that is known."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, ssl.SSLCertVerificationError | UnreadableCA):
         return True
     # As the server says it: "Authorization Violation", "User Authentication Expired".
     return isinstance(error, nats.errors.Error) and "auth" in str(error).lower()

@@ -15,6 +15,10 @@ from towline.errors import InvalidConfiguration
 _SEED = re.compile("SU[A-Z2-7]{56}")
 
 
+class UnreadableCA(InvalidConfiguration):
+    """The certificates that sign the brokers' can't be read."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Where the broker is and how to log in.
 
@@ -40,7 +44,7 @@ def login(settings: Settings) -> dict[str, Any]:
         try:
             options["tls"] = ssl.create_default_context(cafile=settings.ca)
         except OSError as error:
-            raise InvalidConfiguration(
+            raise UnreadableCA(
                 f"The certificates in {str(settings.ca)!r} can't be read.", str(error)
             ) from error
     path = settings.credentials

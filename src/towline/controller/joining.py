@@ -13,8 +13,9 @@ from towline.controller.fleet import Fleet
 from towline.controller.invites import Invite, Invites, digest_of, new_secret, token_of
 from towline.controller.members import Members, lasts_of
 from towline.controller.replacing import Replacing
-from towline.errors import Conflict, Forbidden, InvalidRequest
+from towline.errors import Conflict, Forbidden, InvalidConfiguration, InvalidRequest
 from towline.trust import keys
+from towline.trust.certificates import check_certificates
 from towline.trust.joining import (
     fingerprint_of,
     machine_of,
@@ -22,7 +23,7 @@ from towline.trust.joining import (
     open_request,
     seal_answer,
 )
-from towline.trust.keys import Trust
+from towline.trust.keys import Trust, node_jwt
 from towline.trust.pinned import pin_of
 from towline.trust.signing import Signer
 from towline.trust.trusted import Trusted, job_keys
@@ -68,7 +69,7 @@ class Joining:
         self._key = trust.enrolment()
         self._brokers = list(brokers)
         self._encrypted = any(not url.startswith("nats://") for url in brokers)
-        self.authorities = self._issuer = ""
+        self._account = trust.account(keys.NODES_JWT)[0].sub
         self.read_again()
         self._signer = signer
         self._members = members
@@ -84,8 +85,14 @@ class Joining:
         Raises:
             InvalidConfiguration: it can't be read; what was read before goes on to count.
         """
-        text, (issuer, *_) = self._trust.read(keys.CA), self._trust.login_keys().public
-        self.authorities, self._issuer = text, issuer
+        text, logins = self._trust.read(keys.CA), self._trust.login_keys()
+        try:
+            check_certificates(text)
+        except ValueError as error:
+            raise InvalidConfiguration(
+                f"The CA in {str(self._trust.path(keys.CA))!r} can't be used.", str(error)
+            ) from error
+        self.authorities, self._logins = text, logins
 
     @property
     def _ca(self) -> str:
@@ -94,7 +101,7 @@ class Joining:
     @property
     def trusted(self) -> Trusted:
         """What every node ought to trust by now."""
-        return Trusted(self._ca, job_keys(self._signer.public), self._issuer)
+        return Trusted(self._ca, job_keys(self._signer.public), self._logins.public[0])
 
     async def invite(self, by: str, lasts: float, **given: Any) -> tuple[Invite, str]:
         """Make an invite; return it, and what is given to a machine.
@@ -235,7 +242,6 @@ class Joining:
         Raises:
             Forbidden: it did not come in by an invite, or is not in any more.
             BrokerUnreachable: this controller does not know yet which nodes there are.
-            InvalidConfiguration: the key that signs logins can't be read any more.
         """
         await self._members.until_known()
         record = self._members.get(machine)
@@ -247,7 +253,10 @@ class Joining:
         return self._renewal(record)
 
     def _renewal(self, record: MemberRecord) -> Renewal:
-        jwt = self._trust.node_jwt(record.machine, record.nkey, lasts_of(record))
+        jwt = node_jwt(
+            *(self._account, self._logins.first, record.machine, record.nkey),
+            lasts_of(record),
+        )
         return Renewal(jwt, self._ca, [key.hex() for key in self._signer.public])
 
 

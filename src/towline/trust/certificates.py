@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -200,6 +201,18 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
         raise InvalidConfiguration(
             f"The certificate {str(path)!r} can't be read.", str(error)
         ) from error
+
+
+def check_certificates(text: str) -> None:
+    """Return if a text has certificates by which servers' can be verified, and nothing cut off.
+
+    Raises:
+        ValueError: it has none that can be read.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"there is no certificate in it that can be read: {error}") from error
 
 
 def read_keys(path: Path) -> list[EllipticCurvePrivateKey]:

@@ -19,6 +19,7 @@ from towline.runtime.keys import NODE_KEY, NodeKey, node_key
 from towline.runtime.secret_file import check_secret_file
 from towline.runtime.state_directory import sync_directory, write_private
 from towline.trust import claims
+from towline.trust.certificates import check_certificates
 from towline.trust.claims import NotTrusted
 from towline.trust.job_keys import JOBS_PUBLIC, WORD
 from towline.wire.decoding import Decoder, Unreadable
@@ -127,7 +128,8 @@ class Identity:
         leaves files each of which is good by itself: controllers have the node ask once more.
 
         Raises:
-            NotTrusted: it is for another key or another node than the one that is there.
+            NotTrusted: it is for another key or another node than the one that is there, or the CA
+                that it has is none.
             OSError: it can't be written.
         """
         text = self.login.read_text()
@@ -136,6 +138,11 @@ class Identity:
         found = claims.read(renewal.jwt, claims.User, ended=True)[0]
         if (found.sub, found.name) != (before.sub, before.name):
             raise NotTrusted("The login that was answered is another machine's.")
+        if renewal.ca:
+            try:
+                check_certificates(renewal.ca)
+            except ValueError as error:
+                raise NotTrusted("The CA that was answered is none.", str(error)) from error
         texts = _trusted(renewal) | {LOGIN: claims.credentials(renewal.jwt, claims.seed_in(text))}
         for name, each in texts.items():
             write_private(self.directory / name, each.rstrip("\n") + "\n")

@@ -199,26 +199,6 @@ class Trust:
             exp=0 if expires is None else int(time.time() + expires),
         )
 
-    def node_jwt(self, machine: str, key: str, lasts: float) -> str:
-        """Return a login for a node that has its key already.
-
-        Args:
-            machine: the machine id, which is the only one that it is good for.
-            key: the public half of the node's key.
-            lasts: seconds from now.
-
-        Raises:
-            InvalidConfiguration: the key that signs these is not here, or can't be read.
-        """
-        nodes, _ = self.account(NODES_JWT)
-        return claims.sign(
-            claims.User(issuer_account=nodes.sub),
-            by=self.login_keys().first,
-            about=key,
-            name=parse_machine_id(machine),
-            exp=int(time.time() + lasts),
-        )
-
     def enrolment(self) -> PrivateKey:
         """Return what opens what new nodes send.
 
@@ -276,6 +256,25 @@ class Accounts(msgspec.Struct, frozen=True):
     operator: str
     system: str
     accounts: dict[str, str]
+
+
+def node_jwt(account: str, signing: str, machine: str, key: str, lasts: float) -> str:
+    """Return a login for a node that has its key already.
+
+    Args:
+        account: the public key of the nodes' account.
+        signing: the seed of the key that signs it.
+        machine: the machine id, which is the only one that it is good for.
+        key: the public half of the node's key.
+        lasts: seconds from now.
+    """
+    return claims.sign(
+        claims.User(issuer_account=account),
+        by=signing,
+        about=key,
+        name=parse_machine_id(machine),
+        exp=int(time.time() + lasts),
+    )
 
 
 def needed_by(name: str) -> list[str]:

@@ -122,6 +122,7 @@ async def test_before_its_half_life_nobody_is_asked(
         Answer(now(), renewal=Renewed(a_login(0, 3600, key=Keys().nkey))),
         Answer(now(), renewal=Renewed(a_login(0, 3600, machine="another"))),
         Answer(now(), renewal=Renewed(a_login(0, 3600)[:-8] + "AAAAAAAA")),
+        Answer(now(), renewal=Renewed(a_login(0, 3600), ca="-----BEGIN CERTIFICATE-----")),
     ],
 )
 async def test_what_is_no_login_of_this_node_is_not_kept_and_it_asks_again(
