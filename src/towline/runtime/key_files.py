@@ -64,6 +64,8 @@ class KeyFiles:
         self._changed = changed
         self._look_every = look_every
         self._seen = [_look(each.path) for each in files]
+        self._failed: list[_Found] = [None for _ in files]
+        """What was found when a file could not be read or used, and has been logged."""
 
     async def run(self) -> None:
         """Look, for ever."""
@@ -72,26 +74,42 @@ class KeyFiles:
             for number, each in enumerate(self._files):
                 found = _look(each.path)
                 # One that is not there is being replaced, or was lost: what is known of it counts.
-                if found is None or found == self._seen[number]:
+                if found is None:
                     continue
-                self._seen[number] = found
+                if found == self._seen[number]:
+                    self._failed[number] = None
+                    continue
                 try:
+                    if isinstance(found, str):
+                        raise InvalidConfiguration(f"{str(each.path)!r} can't be read.", found)
                     each.read_again()
                 except InvalidConfiguration as error:
-                    log.error("keys not read again", reason=f"{error.error} {error.details}")
+                    # It is tried again each time, since the disk may have been full; said once.
+                    if found != self._failed[number]:
+                        log.error("keys not read again", reason=f"{error.error} {error.details}")
+                    self._failed[number] = found
                 else:
+                    self._seen[number], self._failed[number] = found, None
                     log.info("keys read again", file=str(each.path))
                     self._changed()
 
 
-def _look(path: Path) -> tuple[bytes, int, int] | None:
-    """Return content, mode and owner of a file: one that was refused as open may be closed."""
+_Found = tuple[bytes, int, int] | str | None
+
+
+def _look(path: Path) -> _Found:
+    """Return content, mode and owner of a file: one that was refused as open may be closed.
+
+    Where it can't be read it is why not; None where it isn't there.
+    """
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             return file.read(), status.st_mode, status.st_uid
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        return str(error)
 
 
 class KeyLines(msgspec.Struct, frozen=True):
@@ -253,7 +271,7 @@ def _change(path: Path, name: str, alter: Callable[[KeyLines], KeyLines]) -> Key
     except (OSError, ValueError) as error:
         raise InvalidConfiguration(f"{name}, {str(path)!r}, can't be read.", str(error)) from error
     try:
-        write_private(path, alter(before).text)
+        write_private(path, alter(before).text, as_before=True)
     except ValueError as error:
         raise InvalidConfiguration(f"{name}, {str(path)!r}, is left as it is: {error}.") from error
     except OSError as error:

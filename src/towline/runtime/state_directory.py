@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import socket
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -125,13 +126,17 @@ def make_private(directory: Path) -> None:
         sync_directory(path.parent)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, as_before: bool = False) -> None:
     """Write a file that only its owner may read, in place of the one that may be there.
 
     Whatever ends this half-way, a power cut included, leaves the old file or the new one, whole.
     When this returns it is the new one.
+
+    Args:
+        as_before: whether owner, group and mode are those of the one that is there: what reads it
+            may be another user.
     """
-    with _temporary(path, text) as temporary:
+    with _temporary(path, text, as_before=as_before) as temporary:
         os.replace(temporary, path)
         sync_directory(path.parent)
 
@@ -151,11 +156,13 @@ def keep_private(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path, text: str) -> Iterator[str]:
+def _temporary(path: Path, text: str, *, as_before: bool = False) -> Iterator[str]:
     """Yield the path of a temporary file beside `path` with `text` in it, synced."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
+            if as_before:
+                _take_over(descriptor, path)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
@@ -163,6 +170,18 @@ def _temporary(path: Path, text: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _take_over(descriptor: int, path: Path) -> None:
+    """Give an open file the owner, the group and the mode of the one at `path`, if there is one."""
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        return
+    own = os.fstat(descriptor)
+    if (before.st_uid, before.st_gid) != (own.st_uid, own.st_gid):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
 
 
 def sync_directory(path: Path) -> None:

@@ -57,7 +57,7 @@ def publish(signer: Signer, directory: Path) -> None:
     text = "".join(f"{WORD} {key.hex()}\n" for key in signer.public)
     try:
         if not path.exists() or path.read_bytes() != text.encode():
-            write_private(path, text)
+            write_private(path, text, as_before=True)
     except OSError as error:
         raise InvalidConfiguration(
             f"The keys for agents, {str(path)!r}, can't be written.", str(error)

@@ -137,7 +137,7 @@ def _write_logins(trust: Trust, keys: LoginKeys) -> None:
 
 def _write(trust: Trust, name: str, text: str) -> None:
     try:
-        write_private(trust.path(name), text)
+        write_private(trust.path(name), text, as_before=True)
     except OSError as error:
         raise InvalidConfiguration(
             f"{str(trust.path(name))!r} can't be written.", str(error)

@@ -1,7 +1,11 @@
 """Keys are replaced in steps, and read again by what uses them."""
 
 import asyncio
+import os
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -156,3 +160,65 @@ async def test_a_file_that_was_refused_as_open_to_others_is_read_again_once_it_i
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert known == [f"{FIRST}\n{FIRST}\n"]
+
+
+async def test_a_file_whose_reading_fails_is_read_again_though_it_stays_the_same_and_said_once(
+    path: Path,
+) -> None:
+    tries = 0
+
+    def read_again() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise InvalidConfiguration("It can't be read.", "too many open files")
+
+    files = KeyFiles([KeyFile(path, read_again)], look_every=0.001)
+    rotate(path, "The key")
+    with capture_logs() as logs:
+        await _until_read(files, logs)
+    assert [each["event"] for each in logs] == ["keys not read again", "keys read again"]
+
+
+async def test_a_file_that_can_not_be_opened_is_said_once_and_read_when_it_can(path: Path) -> None:
+    files = KeyFiles([KeyFile(path, lambda: None)], look_every=0.001)
+
+    def take_away() -> None:
+        path.unlink()
+        path.mkdir()  # root opens whatever it likes but this
+
+    def put_back() -> None:
+        path.rmdir()
+        path.write_text(f"next {FIRST}")
+
+    take_away()
+    with capture_logs() as logs:
+        asyncio.get_running_loop().call_later(0.05, put_back)
+        await _until_read(files, logs)
+    assert [each["event"] for each in logs] == ["keys not read again", "keys read again"]
+    assert "Is a directory" in logs[0]["reason"]
+
+
+async def _until_read(files: KeyFiles, logs: Sequence[Mapping[str, Any]]) -> None:
+    """Have files looked at until one has been read again."""
+    running = asyncio.create_task(files.run())
+    try:
+        async with asyncio.timeout(20):
+            while not any(each["event"] == "keys read again" for each in logs):
+                await asyncio.sleep(0.001)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_file_stays_readable_for_whom_it_was_given_to(path: Path) -> None:
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 12, 34)
+    before = path.stat()
+    rotate(path, "The key")
+    after = path.stat()
+    assert after.st_ino != before.st_ino
+    for each in (before, after):
+        assert stat.S_IMODE(each.st_mode) == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)

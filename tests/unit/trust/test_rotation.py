@@ -177,6 +177,7 @@ STEPS: dict[str, tuple[Callable[[Trust], bool], Callable[[Trust], int], str]] = 
 @pytest.mark.parametrize("name", STEPS)
 def test_no_step_is_taken_twice_and_none_before_its_time(trust: Trust, name: str) -> None:
     rotate, retire, secret = STEPS[name]
+    trust.path(secret).chmod(0o640)
 
     def texts() -> list[str]:
         return [trust.read(each) for each in (name, secret)]
@@ -192,6 +193,7 @@ def test_no_step_is_taken_twice_and_none_before_its_time(trust: Trust, name: str
         rotate(trust)
     assert texts() == signs
     assert retire(trust) == 1
+    assert stat.S_IMODE(trust.path(secret).stat().st_mode) == 0o640
     assert signs[0].startswith(trust.read(name).split("retired")[0].strip())
 
 
