@@ -120,7 +120,7 @@ class Heartbeats:
         self._shortest_pause = shortest_pause
         self._registered = False
         self._second = False
-        """Whether another agent with this identity counts, as it was last answered."""
+        """Whether another agent with this identity counts, by the last answer that came."""
         self._renewals = 0
         self._unanswered = 0
         self._register_after = register_after
@@ -180,8 +180,8 @@ class Heartbeats:
                     await self._register()
                 except BrokerUnreachable as error:
                     log.warning("not registered yet", reason=error.details)
-                    self._second = isinstance(error, SecondAgent)
-                    if self._second:
+                    if isinstance(error, SecondAgent):
+                        self._second = True
                         # One controller was asked, and all are to know of it.
                         shown = Heartbeat(self._start, interval=self._interval, second=True)
                         await self._send(shown)
@@ -217,7 +217,7 @@ class Heartbeats:
         """Send the last heartbeat: this node goes away of its own will."""
         if self._asked is not None:
             self._asked.cancel()
-        if self._second:
+        if self._second or not self.sent.is_set():
             # With a copy of its ledger this would be taken for a word of the one that is here.
             return
         await self._send(

@@ -293,6 +293,23 @@ async def test_the_last_one_says_that_the_node_leaves(node: Node) -> None:
     assert [beat.leaving for beat in node.beats] == [False, True]
 
 
+@pytest.mark.parametrize("second", [True, False])
+async def test_an_agent_that_was_never_taken_for_the_node_leaves_unsaid_though_nobody_answers(
+    node: Node, second: bool
+) -> None:
+    node.controllers.second = second
+    if second:
+        node.made.sent.set()  # it counted before, as one that was cut off for long
+        async with node.running():
+            await until(lambda: node.beats)
+    beats = len(node.beats)
+    node.connection.failing = AWAY
+    async with node.running():
+        await asyncio.sleep(0.05)
+    await node.made.close()
+    assert not any(beat.leaving for beat in node.beats[beats:])
+
+
 async def test_it_is_taken_for_the_node_once_before_the_first_one(node: Node) -> None:
     async with node.running():
         await until(node.made.sent.is_set)
