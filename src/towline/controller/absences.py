@@ -70,6 +70,18 @@ class Absences:
         heard = 0.0 if member is None or member.received is None else member.received.running
         return now - max(self._since, heard)
 
+    def sees(self, machine: str) -> bool:
+        """Return whether a node that is here was heard since the last gap.
+
+        In one all are still taken for here that were, and for some heartbeats after it.
+        """
+        member, since = self._fleet.get(machine), self._since
+        if member is None or not member.here or member.received is None or since is None:
+            return False
+        return member.received.running >= since and not self._stood_still(
+            self._fleet.clock.running()
+        )
+
     def has_left(self, machine: str) -> bool:
         """Return whether a node has said that it ends, and could have been heard ever since."""
         member, since = self._fleet.get(machine), self._since

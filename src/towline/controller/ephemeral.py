@@ -114,7 +114,7 @@ class Ephemeral:
         """Return what is to be kept of when a node was here last; None for one that is here."""
         member, now = self._fleet.get(record.machine), time.time()
         if member is not None and member.here:
-            return None
+            return None if self._absences.sees(record.machine) else record.left
         seen = self._seen(record.machine)
         if seen < self._noted_after or now - record.changed < self._noted_after:
             return record.left

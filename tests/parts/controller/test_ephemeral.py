@@ -142,6 +142,27 @@ async def test_a_controller_that_does_not_know_who_is_here_removes_nobody(
     await site.until(gone.machine, "removed")
 
 
+async def test_a_controller_that_hears_no_node_shows_no_sign_of_those_that_were_here(
+    broker: OwnBroker, site: Site, tmp_path: Path
+) -> None:
+    node = await came_in(broker, site, tmp_path, "unheard", HOUR)
+    moment = time.time() - 60
+    async with node.here(site), asyncio.timeout(30):
+        site.able.clear()
+        while site.absences.sees(node.machine):
+            await asyncio.sleep(0.005)
+        # As another controller keeps it, that sees it away.
+        record = await site.members.change(
+            node.machine, lambda found: msgspec.structs.replace(found, left=moment)
+        )
+        assert site.fleet.is_here(node.machine)
+        assert site.ephemeral._left(record) == moment
+        site.able.set()
+        while record.left is not None:
+            await asyncio.sleep(0.005)
+            record = site.members.get(node.machine) or record
+
+
 async def test_one_that_is_not_registered_has_more_time_since_no_heartbeat_of_it_counts(
     broker: OwnBroker, tmp_path: Path
 ) -> None:

@@ -77,6 +77,28 @@ async def test_a_node_is_away_since_its_last_heartbeat_and_not_at_all_while_it_i
     assert (seen.absences.of("m1"), seen.absences.has_left("m1")) == (0, False)
 
 
+@pytest.mark.parametrize("gap", ["not able", "connection lost", "stood still"])
+async def test_a_node_is_seen_when_it_was_heard_since_the_last_gap(seen: Seen, gap: str) -> None:
+    assert not seen.absences.sees("m1")
+    seen.beat()
+    await seen.passed(2)
+    assert seen.absences.sees("m1")
+    if gap == "stood still":
+        seen.now += LATE + 1
+    elif gap == "not able":
+        seen.able.clear()
+    else:
+        seen.link.ended.set()
+    await asyncio.sleep(0.01)
+    assert (seen.fleet.is_here("m1"), seen.absences.sees("m1")) == (True, False)
+    seen.able.set()
+    seen.link.ended = asyncio.Event()
+    await seen.passed(2)
+    assert not seen.absences.sees("m1")
+    seen.beat()
+    assert seen.absences.sees("m1")
+
+
 async def test_a_node_that_was_never_heard_is_away_since_this_controller_can_hear(
     seen: Seen,
 ) -> None:
