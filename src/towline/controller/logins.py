@@ -109,6 +109,8 @@ class Logins:
         self._keys_read = asyncio.Event()
         self._keys_read.set()
         self._lets_in: tuple[str, ...] = ()
+        """The public keys whose logins a broker lets in, as far as this controller has sent them.
+        """
 
     async def create(self, replicas: int) -> None:
         """Make the bucket where it doesn't exist; raises as `Bucket.create`."""
@@ -120,14 +122,6 @@ class Logins:
         There is one for each of the keys by which they may have been signed.
         """
         return self._account.of_machine(machine)
-
-    @property
-    def lets_in(self) -> tuple[str, ...]:
-        """The public keys whose logins a broker lets in, as far as this controller has sent them.
-
-        None where it has sent none: nothing was taken back yet, and no key replaced.
-        """
-        return self._lets_in
 
     @property
     def keys(self) -> tuple[str, ...]:

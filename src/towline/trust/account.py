@@ -95,14 +95,9 @@ class NodesAccount:
         """
         return self._read(record)[0].iat
 
-    def lets_in(self, record: AccountRecord | None) -> tuple[str, ...]:
-        """Return the public keys by which logins are signed that count; raises as `made`.
-
-        Args:
-            record: None for the account that brokers are started with.
-        """
-        account = self._first if record is None else self._read(record)[1]
-        return tuple(scope.key for scope in account.signing_keys)
+    def lets_in(self, record: AccountRecord) -> tuple[str, ...]:
+        """Return the public keys by which logins are signed that count; raises as `made`."""
+        return tuple(scope.key for scope in self._read(record)[1].signing_keys)
 
     def _read(self, record: AccountRecord) -> tuple[claims.Claims, claims.Account]:
         # Whoever can write the journal must not have another account signed as that of the nodes.
@@ -125,7 +120,7 @@ class NodesAccount:
         Raises:
             NotTrusted: see `made`.
         """
-        _, account = self._parts(record)
+        made, account = self._parts(record)
         there = {scope.key: scope for scope in account.signing_keys}
         keys = self.keys.known(there)
         # Brokers may have been started with an account of before this machine's was changed.
@@ -133,7 +128,8 @@ class NodesAccount:
         if stored and keys == tuple(there):
             return None
         scopes = tuple(there.get(key) or scope_of(key) for key in keys)
-        return self._signed(record, msgspec.structs.replace(account, signing_keys=scopes), {})
+        changed = msgspec.structs.replace(account, signing_keys=scopes)
+        return self._signed(record, made, changed, {})
 
     def revoke(
         self, record: AccountRecord | None, revoked: Mapping[str, int], ends: Mapping[str, int]
@@ -151,9 +147,10 @@ class NodesAccount:
         Raises:
             NotTrusted: see `made`.
         """
-        _, account = self._parts(record)
+        made, account = self._parts(record)
         revocations = {**account.revocations, **revoked}
-        return self._signed(record, msgspec.structs.replace(account, revocations=revocations), ends)
+        changed = msgspec.structs.replace(account, revocations=revocations)
+        return self._signed(record, made, changed, ends)
 
     def _parts(self, record: AccountRecord | None) -> tuple[int, claims.Account]:
         """Return when the account was made, and what it is."""
@@ -163,10 +160,13 @@ class NodesAccount:
         return found.iat, account
 
     def _signed(
-        self, record: AccountRecord | None, account: claims.Account, ends: Mapping[str, int]
+        self,
+        record: AccountRecord | None,
+        before: int,
+        account: claims.Account,
+        ends: Mapping[str, int],
     ) -> AccountRecord:
         now = int(time.time())
-        before, _ = self._parts(record)
         known = {**(record.ends if record is not None else {}), **ends}
         kept = {
             key: moment
