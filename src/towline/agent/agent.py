@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -31,6 +32,7 @@ from towline.broker.settings import Settings
 from towline.runtime.keys import NodeKey
 from towline.runtime.part import keep_running
 from towline.trust.identity import Identity
+from towline.trust.trusted import JOBS
 from towline.wire.facts import named
 from towline.wire.subjects import inbox_prefix
 from towline.wire.target import Label
@@ -87,7 +89,7 @@ class Agent:
         self._controllers = Controllers(
             self._connection, machine, clock, trust.verifier, fresh_for=fresh_for
         )
-        self._controllers.on_unknown_key = self._cut_off
+        self._controllers.on_unknown_key = partial(self._cut_off, JOBS)
         self._questions = ControllerQuestions(self._controllers, machine)
         context = Context(machine, hostname, key, self._questions, clock.now)
         made = [make(context) for make in providers]
@@ -177,9 +179,9 @@ class Agent:
         if self._renewal is not None:
             self._renewal.told(trusts, spread)
 
-    def _cut_off(self) -> None:
+    def _cut_off(self, kind: str | None = None) -> None:
         if self._renewal is not None:
-            self._renewal.cut_off()
+            self._renewal.cut_off(kind)
 
     def _capabilities_changed(self) -> None:
         self._heartbeats.send_now()

@@ -13,6 +13,7 @@ from towline.agent.trust_files import TrustFiles
 from towline.errors import BrokerUnreachable, TowlineError
 from towline.runtime.pauses import Pauses, within
 from towline.trust.identity import Identity
+from towline.trust.trusted import CA, JOBS, differing
 from towline.wire.joining import Renewal as Renewed
 
 log = structlog.get_logger()
@@ -34,6 +35,8 @@ class Renewal:
 
     The connection that there is goes on, unless another key has signed the new login. The one after
     it, which comes when the broker ends the old login at the latest, reads the new one.
+
+    What is in a file that a setting names, and not in that of the identity, nobody is asked for.
 
     Args:
         files: what the node trusts; they are read again after each renewal.
@@ -60,6 +63,13 @@ class Renewal:
         self._wanted = ""
         self._cut_off = False
         self._needed = asyncio.Event()
+        used = {CA: (files.ca, identity.ca), JOBS: (files.jobs, identity.jobs)}
+        self._kept_by_others = {
+            kind for kind, (path, own) in used.items() if path not in (None, own)
+        }
+        """The kinds of keys that settings take from another file: no answer changes that."""
+        for kind in self._kept_by_others:
+            log.warning("not renewed, since a setting names it", file=str(used[kind][0]))
         self._later: asyncio.TimerHandle | None = None
         self._spread = 0.0
 
@@ -75,13 +85,18 @@ class Renewal:
         if self._behind:
             self._look_later(spread)
 
-    def cut_off(self) -> None:
+    def cut_off(self, kind: str | None = None) -> None:
         """Take it that the node can't be reached with what it has.
 
         The broker refuses its login, or shows a certificate of which it knows nothing, or somebody
         signs messages with a key that it doesn't know. A whole fleet may be so at the same moment:
         it asks spread over the time that controllers gave last.
+
+        Args:
+            kind: which kind of keys is missing, where it is known.
         """
+        if kind in self._kept_by_others:
+            return
         self._cut_off = True
         self._look_later(self._spread)
 
@@ -97,7 +112,10 @@ class Renewal:
 
     @property
     def _behind(self) -> bool:
-        return self._wanted not in ("", self._files.trusted.hash)
+        if not self._wanted:
+            return False
+        found = differing(self._wanted, self._files.trusted.hash)
+        return not self._kept_by_others.issuperset(found)
 
     async def run(self) -> None:
         """Keep the login good, and what the node trusts, for ever."""

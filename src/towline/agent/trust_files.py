@@ -27,6 +27,7 @@ class TrustFiles:
     Attributes:
         verifier: by which is verified what controllers send; its keys are replaced.
         trusted: what is in the files.
+        jobs: the file with the keys of jobs; None for none.
         on_change: called when that has become something else.
         on_other_issuer: called when the login is another one, which another key has signed.
 
@@ -49,11 +50,12 @@ class TrustFiles:
     ) -> None:
         self._broker = broker
         self._load = load
+        self.jobs = jobs
         self.verifier = load()
         self.trusted = self._read(self.verifier)
         self.on_change: Callable[[], None] = lambda: None
         self.on_other_issuer: Callable[[], None] = lambda: None
-        paths = [each for each in (jobs, self._ca, broker.credentials) if each is not None]
+        paths = [each for each in (jobs, self.ca, broker.credentials) if each is not None]
         files = [KeyFile(each, self.read_again) for each in paths]
         self._files = KeyFiles(files, look_every=look_every)
 
@@ -78,13 +80,14 @@ class TrustFiles:
                 self.on_other_issuer()
 
     @property
-    def _ca(self) -> Path | None:
+    def ca(self) -> Path | None:
+        """The file with the certificates that sign the brokers'; None for none."""
         encrypted = any(url.startswith("tls://") for url in self._broker.urls)
         return self._broker.ca if encrypted else None
 
     def _read(self, verifier: Verifier) -> Trusted:
         try:
-            ca = "" if self._ca is None else self._ca.read_text()
+            ca = "" if self.ca is None else self.ca.read_text()
             path = self._broker.credentials
             login = "" if path is None else path.read_text()
         except (OSError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import shutil
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from towline.agent.trust_files import TrustFiles
 from towline.broker.clock import Clock
 from towline.broker.settings import Settings
 from towline.errors import BrokerUnreachable
-from towline.trust import claims, identity
+from towline.trust import claims, identity, trusted
 from towline.trust.certificates import make_authority
 from towline.trust.identity import Identity, Keys
 from towline.trust.job_keys import load_verifier
@@ -71,10 +72,13 @@ def files_of(node: Identity) -> TrustFiles:
 
 @contextlib.asynccontextmanager
 async def renewing(
-    node: Identity, connection: ConnectionDouble, look_every: float = 0.001
+    node: Identity,
+    connection: ConnectionDouble,
+    look_every: float = 0.001,
+    files: TrustFiles | None = None,
 ) -> AsyncIterator[tuple[Renewal, TrustFiles]]:
     questions = ControllerQuestions(believed(connection, "a", Clock()), "a", retry_every=0.001)
-    files = files_of(node)
+    files = files or files_of(node)
     renewal = Renewal(node, files, questions, time.time, look_every=look_every, retry_every=0.001)
     task = asyncio.create_task(renewal.run())
     try:
@@ -226,6 +230,35 @@ async def test_nodes_that_are_cut_off_ask_spread_over_the_time_that_controllers_
         await until_asked(connection, 1)
     assert drawn[0] == (0.0, 7.0)
     assert drawn.count((0.0, 7.0)) == 1
+
+
+@pytest.mark.parametrize("kind", [trusted.CA, trusted.JOBS])
+async def test_nobody_is_asked_for_what_settings_take_from_another_file(
+    connection: ConnectionDouble, tmp_path: Path, kind: str
+) -> None:
+    node = a_node(tmp_path, a_login(-1, 3600))
+    assert node.ca is not None
+    paths = {trusted.CA: node.ca, trusted.JOBS: node.jobs}
+    own = paths[kind]
+    paths[kind] = Path(shutil.copy(own, tmp_path / "named"))
+    broker = Settings(["tls://127.0.0.1:1"], node.login, paths[trusted.CA])
+    jobs = paths[trusted.JOBS]
+    files = TrustFiles(broker, lambda: load_verifier(jobs, named=True), jobs)
+    other = {
+        trusted.CA: Trusted(make_authority().certificate, files.trusted.jobs, files.trusted.issuer),
+        trusted.JOBS: Trusted(CA, frozenset(["ab" * 32]), files.trusted.issuer),
+    }
+    with capture_logs() as logs:
+        async with renewing(node, connection, look_every=60.0, files=files) as (renewal, _):
+            renewal.told(other[kind].hash)
+            renewal.cut_off(kind)
+            await asyncio.sleep(0.02)
+            assert connection.requests == 0
+            # What else differs is asked for.
+            renewal.told("a.b.c")
+            await until_asked(connection, 1)
+    said = [each["file"] for each in logs if "since a setting names it" in each["event"]]
+    assert said == [str(paths[kind])]
 
 
 async def test_a_node_that_is_answered_by_a_controller_with_other_keys_asks_again(
