@@ -35,6 +35,9 @@ from towline.wire.target import InvalidTarget, parse_hostname, parse_label
 
 log = structlog.get_logger()
 
+MOST_UNSEEN = 500
+"""Ephemeral nodes of one invite at a time that have never registered. Each is removed later, and
+its login kept as taken back for two days: whoever has the invite could fill that record."""
 FRESH_FOR = 60.0
 """Seconds by which the time in a request for a new login may differ from this machine's."""
 
@@ -185,6 +188,7 @@ class Joining:
                 "Name this one with --hostname, or choose another name in the invite; towline node "
                 "remove frees the name of one that never came, or comes no more",
             )
+        self._check_unseen(invite)
         await self._invites.take(invite.id, request.nkey)
         now = time.time()
         record = MemberRecord(
@@ -215,6 +219,23 @@ class Joining:
             invite=invite.id,
         )
         return stored
+
+    def _check_unseen(self, invite: Invite) -> None:
+        """Raise `Conflict` where too many have come in by an invite that were never here."""
+        if invite.ephemeral is None:
+            return
+        unseen = [
+            each
+            for each in self._members.ephemeral()
+            if each.invite == invite.id and self._fleet.get(each.machine) is None
+        ]
+        if len(unseen) >= MOST_UNSEEN:
+            raise Conflict(
+                f"{MOST_UNSEEN} machines have come in by this invite whose agents have never "
+                "registered, as many as may at a time.",
+                "Start their agents, remove them, or take another invite; they are removed by "
+                "themselves when their time is over",
+            )
 
     def _answer(self, record: MemberRecord, public_key: str) -> JoinAnswer:
         if record.public_key != public_key:

@@ -14,6 +14,7 @@ from tests.testing.joining import Machine
 from tests.testing.logins import lets_in, until_shut_out
 from tests.testing.own_broker import OwnBroker
 from towline.controller.members import LASTS_EPHEMERAL
+from towline.errors import Conflict
 from towline.trust import claims
 from towline.wire.member import MemberRecord
 
@@ -86,6 +87,22 @@ async def test_a_machine_that_came_in_and_never_started_its_agent_is_removed(
     never = await came_in(broker, site, tmp_path, "never", 1.0)
     await site.until(never.machine, "removed")
     await until_shut_out(broker, never.login)
+
+
+async def test_of_one_invite_only_so_many_machines_may_be_in_that_never_registered(
+    broker: OwnBroker, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towline.controller.joining.MOST_UNSEEN", 2)
+    token = await site.invite(ephemeral=HOUR)
+    machines = [Machine(f"unseen-{number}") for number in range(3)]
+    first, *_ = [await site.join(each, token) for each in machines[:2]]
+    with pytest.raises(Conflict, match="2 machines have come in by this invite"):
+        await site.join(machines[2], token)
+    # Those that are in are answered again, and other invites have theirs.
+    await site.join(machines[1], token)
+    await site.join(Machine("unseen-other"), await site.invite(ephemeral=HOUR))
+    async with Node(broker, machines[0], first.jwt, tmp_path).here(site):
+        await site.join(machines[2], token)
 
 
 async def test_when_a_node_was_here_last_is_kept_for_controllers_that_start_anew(
