@@ -135,10 +135,13 @@ create(Path(sys.argv[1]))
 """
 
 
+MOMENTS = 16
+
+
 def test_a_start_that_is_killed_at_any_moment_leaves_nothing_or_all(tmp_path: Path) -> None:
     """Whatever it leaves, the next one makes all."""
     took = 0.0
-    for number in range(41):
+    for number in range(MOMENTS + 1):
         state = tmp_path / f"{number}"
         state.mkdir(mode=0o700)
         process = subprocess.Popen(
@@ -149,7 +152,7 @@ def test_a_start_that_is_killed_at_any_moment_leaves_nothing_or_all(tmp_path: Pa
         begun = time.monotonic()
         if number:
             # Moments all over the time that the first one took.
-            time.sleep(took * number / 40)
+            time.sleep(took * number / MOMENTS)
             process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
