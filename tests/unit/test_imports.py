@@ -32,7 +32,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "runtime": ("runtime", "trust", "wire", "broker.settings"),
     "trust": (
         *("trust", "wire"),
-        *("runtime.keys", "runtime.secret_file", "runtime.state_directory"),
+        *("runtime.keys", "runtime.key_files", "runtime.secret_file", "runtime.state_directory"),
     ),
     "controller": ("controller", "broker", "runtime", "trust", *OFFERED, "wire"),
     "agent": (

@@ -10,8 +10,8 @@ import structlog
 
 from towline.controller.audit.entry import Request
 from towline.controller.audit.trail import Trail
-from towline.controller.fleet import Member
 from towline.controller.logins import Logins
+from towline.controller.member import Member
 from towline.controller.members import Members, by_itself, lasts_of
 from towline.controller.presence import Presence
 from towline.errors import Conflict

@@ -13,9 +13,10 @@ from towline.broker.jetstream import JetStream
 from towline.broker.streams import StreamInfo, list_consumers, list_streams
 from towline.controller.audit.trail import Trail
 from towline.controller.budget import Budget
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
+from towline.controller.member import Member
 from towline.endpoints.health import (
     AgentCounts,
     AgentSummary,

@@ -7,9 +7,10 @@ from functools import partial
 
 import msgspec
 
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
 from towline.controller.joining import Joining
 from towline.controller.logins import Logins
+from towline.controller.member import Member
 from towline.trust.certificates import fingerprints, short_id
 from towline.trust.trusted import KINDS, Trusted, differing
 

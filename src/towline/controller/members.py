@@ -13,7 +13,8 @@ import structlog
 from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket, Entry
 from towline.broker.jetstream import JetStream
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
+from towline.controller.member import Member
 from towline.errors import BrokerError, BrokerUnreachable, Conflict, InvalidRequest, NotFound
 from towline.runtime.pauses import within
 from towline.trust.joining import fingerprint_of

@@ -15,7 +15,8 @@ from towline.broker.jetstream import JetStream
 from towline.broker.listener import Listener, Received
 from towline.broker.repeated import Repeated
 from towline.controller.budget import STORED, Budget
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
+from towline.controller.member import Member
 from towline.errors import BrokerError
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import within

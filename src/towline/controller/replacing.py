@@ -8,8 +8,9 @@ import msgspec
 
 from towline.controller.absences import Absences
 from towline.controller.expulsion import Expulsion
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
 from towline.controller.invites import Invite
+from towline.controller.member import Member
 from towline.controller.members import Members
 from towline.errors import Conflict
 from towline.wire.member import ACCEPTED, MemberRecord

@@ -16,7 +16,7 @@ from towline.signature import Flag
 from towline.wire.target import Hostname, InvalidTarget, parse_hostname, parse_label
 
 if TYPE_CHECKING:
-    from towline.controller.fleet import Member
+    from towline.controller.member import Member
     from towline.wire.member import MemberRecord
 
 TAKE_AWAY = "-"

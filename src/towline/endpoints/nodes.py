@@ -18,7 +18,7 @@ from towline.wire.node import Conditions, ConditionType
 from towline.wire.target import Hostname
 
 if TYPE_CHECKING:
-    from towline.controller.fleet import Member
+    from towline.controller.member import Member
 
 
 READS, WRITES = "agent:read", "agent:write"

@@ -32,7 +32,7 @@ from towline.broker.settings import login as how_to_log_in
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
-from towline.controller.jobs.submit import Submission
+from towline.controller.jobs.submission import Submission
 from towline.controller.permissions import Bounds
 from towline.controller.token_keys import TokenKeys
 from towline.operation import Effect, catalog

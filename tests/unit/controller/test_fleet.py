@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testing.jobs import LONG_AGO
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
+from towline.controller.member import Member
 from towline.controller.moment import LocalClock
 from towline.errors import InvalidRequest, NoNodes, TowlineError
 from towline.wire.job import new_id

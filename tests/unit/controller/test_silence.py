@@ -5,7 +5,8 @@ import pytest
 from tests.testing.doubles import ConnectionDouble
 from tests.testing.signing import SIGNER
 from towline.broker.jetstream import JetStream
-from towline.controller.fleet import MISSED, Fleet, Member
+from towline.controller.fleet import MISSED, Fleet
+from towline.controller.member import Member
 from towline.controller.moment import LocalClock
 from towline.controller.presence import GRACE, LATE, LOOK_EVERY, Presence
 from towline.wire.node import Heartbeat, Registration

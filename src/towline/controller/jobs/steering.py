@@ -12,7 +12,7 @@ from towline.controller.auth import Caller
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.state import JobState
-from towline.controller.jobs.submit import Submission
+from towline.controller.jobs.submission import Submission
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.errors import Conflict, InvalidRequest

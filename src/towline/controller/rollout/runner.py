@@ -12,9 +12,10 @@ import asyncio
 import structlog
 
 from towline.broker.repeated import Repeated
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
+from towline.controller.member import Member
 from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions, decision
 from towline.controller.rollout.lease import Lease

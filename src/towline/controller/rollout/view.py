@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from towline.controller.fleet import Fleet, Member
+from towline.controller.fleet import Fleet
+from towline.controller.member import Member
 from towline.units import timestamp
 from towline.wire.job import CONVERGE, READ, Job
 from towline.wire.pattern import parse_nodes

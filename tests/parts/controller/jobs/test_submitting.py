@@ -17,7 +17,8 @@ from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
 from towline.controller.controller import Controller, Options
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.submit import Submission, Submitter
+from towline.controller.jobs.submission import Submission
+from towline.controller.jobs.submit import Submitter
 from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.token_keys import TokenKeys
 from towline.errors import BrokerUnreachable, Forbidden

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from towline.controller.jobs.submit import Submission
+from towline.controller.jobs.submission import Submission
 from towline.controller.permissions import Bounds
 from towline.operations import docker
 from towline.wire.credential import Credential
