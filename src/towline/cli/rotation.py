@@ -163,7 +163,11 @@ def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
     again = f"  towline trust rotate {kind}"
     if retire:
         count = rotation.retire()
-        _say(f"{rotation.path} has lost {count} keys. {rotation.copy}.", rotation.known)
+        if not count:
+            _say(f"{rotation.path} holds one key alone: there is none to remove.")
+            return
+        gone = "one older key" if count == 1 else f"{count} older keys"
+        _say(f"Removed {gone} from {rotation.path}. {rotation.copy}.", rotation.known)
     elif rotation.step():
         _say(
             f"The new key is the first in {rotation.path}, and used within some seconds.",

@@ -51,8 +51,10 @@ def test_a_new_key_is_known_then_signs_then_the_old_one_only_verifies(
     assert rotate(asking).status == 0
     assert kids(path) == [new, OLD]
     says(controller, [new, OLD])
-    assert "has lost 1 keys" in rotate(asking, "--retire").stdout
+    assert "Removed one older key from" in rotate(asking, "--retire").stdout
     assert kids(path) == [new]
+    says(controller, [new])
+    assert "there is none to remove" in rotate(asking, "--retire").stdout
     assert load_signer(path, create=False).retired == Signer([SEED]).public
     assert SEED.hex() not in path.read_text()
     # What was retired stays with the next one.

@@ -59,7 +59,7 @@ def test_a_key_is_replaced_in_three_steps(
     assert all(COPIED[kind].rpartition("/")[2] in each for each in said)
     assert NEEDED[kind] in " ".join(said)
     assert f"towline trust rotate {kind} --retire" in said[1]
-    assert "has lost 1 keys" in said[2]
+    assert "Removed one older key from" in said[2]
 
 
 @pytest.mark.parametrize("flags", [(), ("--retire",)])
