@@ -1,5 +1,6 @@
 """Requests that are generated from the OpenAPI document."""
 
+import os
 import re
 import sys
 from collections.abc import Collection
@@ -12,6 +13,8 @@ from tests.testing.process import Process
 
 LEFT_OUT = "^/(event|agent/.+/(un)?drain)$"
 """A stream never ends, and a drained node is of no use to the others."""
+EXAMPLES = 60 if os.environ.get("TOWLINE_TEST_ALL") else 4
+"""Requests at random for each route, beside those at the bounds of each parameter."""
 CONFIGURATION = """\
 [dictionaries.targets]
 values = ["_all", "_any", "web-01", "group:web"]
@@ -25,7 +28,7 @@ values = ["docker.io", "localhost:5000", "registry.internal"]
 "path.host" = {{ dictionary = "registries", probability = 0.7 }}
 [generation]
 deterministic = true
-max-examples = 12
+max-examples = {examples}
 [[operations]]
 include-path-regex = '{left_out}'
 enabled = false
@@ -49,7 +52,7 @@ def check_generated(
     left_out = rf"^(?!({'|'.join(map(re.escape, only))})$)" if only else LEFT_OUT
     job = cluster.admin.get(f"/node/{WEB_1}/load").json()["job_id"]
     configuration = directory / "schemathesis.toml"
-    configuration.write_text(CONFIGURATION.format(job=job, left_out=left_out))
+    configuration.write_text(CONFIGURATION.format(job=job, left_out=left_out, examples=EXAMPLES))
     process = Process(
         "schemathesis",
         [
