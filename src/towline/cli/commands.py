@@ -1,13 +1,17 @@
 """The root of all commands: what each is called, what is said of it, and where it is.
 
 Nothing of a command is imported before it is wanted: what the root says of it is declared here.
+Each noun stands here once, in the singular. Its plural and short forms are other words for the same
+command: they are replaced before anything is looked up.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 
 import click
+from click.shell_completion import CompletionItem
 
 from towline import __version__
 from towline.cli.command import Group
@@ -16,6 +20,15 @@ from towline.runtime import sources
 SERVE, JOBS, TRUST = "towline.cli.serve", "towline.cli.jobs", "towline.cli.trust"
 DOCKER, NODE = "towline.operations.docker", "towline.operations.node"
 ENDPOINTS = "towline.endpoints"
+HELP = ("-h", "--help")
+ON_NODES, FLEET, ACCESS, PARTS = (
+    "Do something on nodes",
+    "Look after nodes and jobs",
+    "Say who may do what",
+    "Run the parts",
+)
+HEADINGS = (ON_NODES, FLEET, ACCESS, PARTS)
+"""Under these the help lists commands, in this order."""
 
 
 class Listed(click.Command):
@@ -25,11 +38,22 @@ class Listed(click.Command):
         about: what it does, in one line; of a group, what its commands are for.
         modules: those that have the command, and those with the operations and endpoints that it,
             or a command of the group, is made of.
+        heading: under which the help lists it.
+        plural: another word for a group, which by itself is its `list`.
     """
 
-    def __init__(self, name: str, about: str, *modules: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        *modules: str,
+        heading: str = ON_NODES,
+        plural: str | None = None,
+    ) -> None:
         super().__init__(name, short_help=about)
         self.modules = modules
+        self.heading = heading
+        self.plural = plural
 
 
 class Root(Group):
@@ -47,8 +71,37 @@ class Root(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments begin with, and what follows its name."""
-        name, command, rest = super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(
+            ctx, spelt_out(args, completing=ctx.resilient_parsing)
+        )
         return name, _found(ctx, command) if isinstance(command, Listed) else command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, under their headings, and after them the short forms."""
+        listed = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        found = [each for each in listed if isinstance(each, Listed)]
+        width = max(len(str(each.name)) for each in found)
+        for heading in HEADINGS:
+            rows = [
+                (f"{each.name:{width}}", each.get_short_help_str(formatter.width - width - 6))
+                for each in found
+                if each.heading == heading
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+        short: dict[str, list[str]] = {}
+        for word, (noun, verb) in WORDS.items():
+            whole = f"{noun} {verb}" if word == verb == "pull" else f"{noun} …"
+            short.setdefault("… list" if verb == "list" else whole, []).append(word)
+        with formatter.section("Shorter words for some"):
+            formatter.write_dl(
+                [(f"{whole:{width}}", ", ".join(sorted(words))) for whole, words in short.items()]
+            )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return what a word may become: a command, or a short form of one."""
+        short = [CompletionItem(word) for word in WORDS if word.startswith(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *short]
 
     def _further(self, ctx: click.Context) -> dict[str, Listed]:
         """Return the commands that are not listed here, by name."""
@@ -56,7 +109,7 @@ class Root(Group):
             return {}
         from towline.cli import generated
 
-        by_hand = {each.name for each in LISTED if _single(_by_hand(each))}
+        by_hand = {each.name for each in LISTED if _single(_by_hand(each))} | WORDS.keys()
         return {
             name: Listed(name, about)
             for name, about in generated.further(ctx, by_hand).items()
@@ -95,45 +148,98 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
 
 
 LISTED = (
-    Listed("agent", "Run an agent, which makes this machine a node.", "towline.cli.agent"),
     Listed(
-        "audit", "List who changed something and who was refused.", "towline.cli.audit", ENDPOINTS
+        *("agent", "Run an agent, which makes this machine a node.", "towline.cli.agent"),
+        heading=PARTS,
     ),
-    Listed("broker", "Run a broker with the keys of towline trust init.", TRUST),
-    Listed("cancel", "Stop a job on every node where it has not ended.", JOBS),
-    Listed("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),
-    Listed("delete", "Delete a job that has ended.", ENDPOINTS),
+    Listed(
+        *("audit", "List who changed something and who was refused."),
+        *("towline.cli.audit", ENDPOINTS),
+        heading=ACCESS,
+    ),
+    Listed("broker", "Run a broker with the keys of towline trust init.", TRUST, heading=PARTS),
+    Listed(
+        *("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),
+        heading=PARTS,
+    ),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
-    Listed("drain", "Stop giving work to a node; what runs there goes on to its end.", ENDPOINTS),
-    Listed("health", "How the controller is, and all that it works with.", "towline.cli.health"),
-    Listed("job", "Show one job.", JOBS),
-    Listed("jobs", "List jobs, the newest first.", JOBS),
     Listed(
-        "node",
-        "Look at nodes, let machines in, and label, rename and shut out nodes.",
-        *("towline.cli.invite", NODE, ENDPOINTS),
+        *("health", "How the controller is, and all that it works with.", "towline.cli.health"),
+        heading=FLEET,
     ),
-    Listed("nodes", "List the nodes.", "towline.cli.nodes"),
-    Listed("pause", "Give no more nodes of a job their turn.", ENDPOINTS),
-    Listed("pull", "Pull a container image on the target node.", DOCKER),
     Listed(
-        "registry",
-        "Keep the credentials that pulls use.",
-        *("towline.cli.registries", ENDPOINTS),
+        *("job", "List, show, follow, cancel and retry jobs.", JOBS, ENDPOINTS),
+        heading=FLEET,
+        plural="jobs",
     ),
-    Listed("resume", "Give nodes of a paused job their turn again.", ENDPOINTS),
-    Listed("retry", "Do a job again where it did not succeed.", JOBS),
-    Listed("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
-    Listed("trust", "Make, show, pass on and replace the keys that a fleet stands on.", TRUST),
-    Listed("undrain", "Give work to a drained node again.", ENDPOINTS),
-    Listed("up", "Run a broker, a controller and an agent on this machine.", "towline.cli.up"),
+    Listed(
+        *("node", "List and show nodes, let machines in, drain nodes and shut them out."),
+        *("towline.cli.nodes", NODE, ENDPOINTS),
+        heading=FLEET,
+        plural="nodes",
+    ),
+    Listed(
+        *("registry", "Keep the credentials that pulls use.", "towline.cli.registries", ENDPOINTS),
+        heading=FLEET,
+        plural="registries",
+    ),
+    Listed(
+        *("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
+        heading=ACCESS,
+        plural="tokens",
+    ),
+    Listed(
+        *("trust", "Make, show, pass on and replace the keys that a fleet stands on.", TRUST),
+        heading=ACCESS,
+    ),
+    Listed(
+        *("up", "Run a broker, a controller and an agent on this machine.", "towline.cli.up"),
+        heading=PARTS,
+    ),
 )
+PLURALS = {each.plural: str(each.name) for each in LISTED if each.plural is not None}
+"""Other words for nouns, each of which by itself is the noun's list."""
+WORDS = {
+    "pull": ("docker", "pull"),
+    **{word: ("job", word) for word in ("cancel", "delete", "pause", "resume", "retry")},
+    **{word: ("node", word) for word in ("drain", "undrain", "invites")},
+    **{plural: (noun, "list") for plural, noun in PLURALS.items()},
+}
+"""One word in place of two: what is typed most, and what commands were called in version 0.1."""
+JOB_ID = re.compile("[0-9A-Fa-f-]{8,}")
+"""What is meant as a job's id, whole or short, valid or not; no command is called so."""
+
+
+def spelt_out(words: list[str], *, completing: bool = False) -> list[str]:
+    """Return words of a command line with noun and verb in place of a short form.
+
+    Args:
+        words: those behind `towline`, options of its own left out.
+        completing: whether more words may follow: then a plural is no list yet.
+
+    Example:
+        ["drain", "web-01"] is ["node", "drain", "web-01"], ["nodes", "-o", "json"] is ["node",
+        "list", "-o", "json"], ["nodes", "show", "web-01"] is ["node", "show", "web-01"], and
+        ["job", "0199c0de1234"] is ["job", "show", "0199c0de1234"].
+    """
+    if not words:
+        return words
+    name, *rest = words
+    first = rest[0] if rest else "-"
+    if name in PLURALS and ((completing and not rest) or not first.startswith("-")):
+        return spelt_out([PLURALS[name], *rest])
+    if name in WORDS:
+        return [*WORDS[name], *rest]
+    asks = first.startswith("-") and first not in ("-", *HELP)
+    if name == "job" and (asks or JOB_ID.fullmatch(first)):
+        return ["job", "show", *rest]
+    return words
 
 
 @click.group(
     cls=Root,
     commands=LISTED,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": [*HELP]},
 )
 @click.version_option(__version__, prog_name="towline")
 def cli() -> None:

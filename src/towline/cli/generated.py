@@ -27,8 +27,6 @@ from towline.operations import load_extra
 from towline.runtime import config
 from towline.signature import Upload
 
-SHORT = {"pull": "docker.pull"}
-"""Short names of the commands that are used most."""
 FORM = "printed_form"
 """Keeps what `-o` says apart from a parameter that is called `output`."""
 LOADED = "towline.cli.loaded"
@@ -69,9 +67,6 @@ def command(
         InvalidConfiguration: what is made has the name of one in the group.
     """
     made = [(words, asked) for words, asked in commands_made(context) if words[0] == name]
-    if name in SHORT:
-        operation = catalog.get(SHORT[name])
-        return None if operation is None else _of_operation(operation, name)
     for words, asked in made:
         if len(words) == 1:
             return _of(asked, name)

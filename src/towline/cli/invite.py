@@ -1,4 +1,4 @@
-"""The commands about nodes, and the one that makes an invite and prints the machine's line."""
+"""The command that makes an invite, and prints the line by which a machine comes in."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from urllib.parse import urlsplit
 import click
 
 from towline.cli import local
-from towline.cli.command import Group
+from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
-from towline.cli.nodes import nodes
 from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
 
 
-@click.group(cls=Group)
-def node() -> None:
-    """Look at nodes, let machines in, and label, rename and shut out nodes."""
-
-
 @with_connection
-@node.command()
+@click.command(cls=Command)
 @click.option("--hostname", metavar="NAME", help="What the node is called.")
 @click.option(
     "--label",
@@ -92,7 +86,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-node.add_command(nodes, "list")
-COMMANDS = (node,)

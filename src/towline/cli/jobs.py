@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
 
 from towline.cli import outcome, watch
-from towline.cli.command import Command
-from towline.cli.connection import connect, duration, take_where, with_connection
+from towline.cli.command import Group
+from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
 from towline.cli.options import output_option, take_job_options, with_job_options
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
 
+@click.group(cls=Group)
+def job() -> None:
+    """List, show, follow, cancel and retry jobs.
+
+    towline job JOB_ID is short for towline job show JOB_ID.
+    """
+
+
 @with_connection
-@click.command(cls=Command)
+@job.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only jobs with this status.")
 @click.option(
     "--operation", metavar="NAME", help="Only jobs of this operation, for example docker.pull."
@@ -49,7 +57,7 @@ STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 @click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
 @click.option("-f", "--follow", is_flag=True, help="Show the events of jobs from now on, until ^C.")
 @output_option
-def jobs(output: str, follow: bool, limit: int, **values: Any) -> None:
+def list_(output: str, follow: bool, limit: int, **values: Any) -> None:
     """List jobs, the newest first."""
     where = take_where(values)
     with connect(where) as client:
@@ -83,25 +91,40 @@ def _row(job: JobView) -> list[str]:
 
 
 @with_connection
-@click.command(cls=Command)
+@job.command()
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
 @output_option
-def job(job_id: str, output: str, follow: bool, **values: Any) -> None:
-    """Show one job.
-
-    With --follow the exit status is 0 only if every node succeeded.
-    """
-    with connect(take_where(values)) as client:
-        if follow:
-            _follow(client, job_id, output)
-        found = client.job(job_id)
+def show(job_id: str, output: str, follow: bool, **values: Any) -> None:
+    """Show one job; with --follow as towline job follow."""
+    where = take_where(values)
     if follow:
-        outcome.end(job_id, found.rows or [])
+        _follow_to_its_end(where, job_id, output)
+    with connect(where) as client:
+        found = client.job(job_id)
     if output == "json":
         print_json(found)
     else:
         print_job(found)
+
+
+@with_connection
+@job.command()
+@click.argument("job_id")
+@output_option
+def follow(job_id: str, output: str, **values: Any) -> None:
+    """Show a job's events and progress until it ends.
+
+    The exit status is 0 only if every node succeeded.
+    """
+    _follow_to_its_end(take_where(values), job_id, output)
+
+
+def _follow_to_its_end(where: Where, job_id: str, output: str) -> NoReturn:
+    with connect(where) as client:
+        _follow(client, job_id, output)
+        found = client.job(job_id)
+    outcome.end(job_id, found.rows or [])
 
 
 def _follow(client: Client, job_id: str, output: str) -> None:
@@ -157,7 +180,7 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
 
 
 @with_connection
-@click.command(cls=Command)
+@job.command()
 @click.argument("job_id")
 @click.option(
     "--wait",
@@ -178,7 +201,7 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
 
 
 @with_connection
-@click.command(cls=Command)
+@job.command()
 @click.argument("job_id")
 @click.option("--on", metavar="TARGET", help="The target, in place of the nodes where it failed.")
 @click.option(
@@ -214,4 +237,4 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
     outcome.end(made.job_id, found.rows or [])
 
 
-COMMANDS = (jobs, job, cancel, retry)
+COMMANDS = (job,)

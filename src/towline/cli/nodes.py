@@ -1,4 +1,4 @@
-"""The command that lists nodes."""
+"""The commands about nodes; the one that lists them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline.cli.command import Command
+from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.invite import invite
 from towline.cli.options import output_option
 from towline.cli.output import print_json, print_table
 
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
     from towline.client import AgentView
 
 
+@click.group(cls=Group)
+def node() -> None:
+    """List and show nodes, let machines in, drain nodes and shut them out."""
+
+
 @with_connection
-@click.command(cls=Command)
+@node.command("list")
 @output_option
-def nodes(output: str, **values: Any) -> None:
+def list_(output: str, **values: Any) -> None:
     """List the nodes."""
     with connect(take_where(values)) as client:
         found = client.nodes()
@@ -59,4 +65,5 @@ def _state_of(node: AgentView) -> str:
     return "; ".join(states)
 
 
-COMMANDS = (nodes,)
+node.add_command(invite)
+COMMANDS = (node,)

@@ -158,7 +158,7 @@ async def get(context: Context, *, id: JobId, options: Waiting = USUAL) -> JobVi
     needs=f"`{WRITES}`, and `{ADMIN}` for a job that somebody else made",
     narrows=True,
     errors=(404,),
-    command="delete",
+    command="job delete",
 )
 async def delete(context: Context, *, id: JobId) -> None:
     """Delete a job that has ended."""
@@ -231,7 +231,7 @@ async def cancel(context: Context, *, id: JobId, options: Waiting = USUAL) -> Ca
     owned=True,
     needs=STEERS,
     errors=(404, 409),
-    command="pause",
+    command="job pause",
 )
 async def pause(context: Context, *, id: JobId) -> Steered:
     """Give no more nodes of a job their turn.
@@ -250,7 +250,7 @@ async def pause(context: Context, *, id: JobId) -> Steered:
     owned=True,
     needs=STEERS,
     errors=(404, 409),
-    command="resume",
+    command="job resume",
 )
 async def resume(context: Context, *, id: JobId) -> Steered:
     """Give nodes of a paused job their turn again."""

@@ -253,7 +253,7 @@ async def get(context: Context, *, hostname: NodeName) -> AgentView:
     permission=WRITES,
     narrows=True,
     errors=(404, 409),
-    command="drain",
+    command="node drain",
 )
 async def drain(context: Context, *, hostname: NodeName) -> Message:
     """Stop giving work to a node; what runs there goes on to its end."""
@@ -280,7 +280,7 @@ async def drain(context: Context, *, hostname: NodeName) -> Message:
     permission=WRITES,
     narrows=True,
     errors=(404, 409),
-    command="undrain",
+    command="node undrain",
 )
 async def undrain(context: Context, *, hostname: NodeName) -> Message:
     """Give work to a drained node again."""

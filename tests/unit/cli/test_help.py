@@ -12,7 +12,7 @@ import towline.cli
 from tests.unit.cli.conftest import Here
 from tests.unit.cli.test_usage import every_command
 from towline.cli.commands import cli
-from towline.cli.generated import SHORT, commands_made
+from towline.cli.generated import commands_made
 
 
 def test_each_command_has_its_help(towline: Here) -> None:
@@ -46,7 +46,7 @@ def test_every_command_that_there_is_is_listed() -> None:
     }
     context = click.Context(cli)
     made = {words[0] for words, _ in commands_made(context)}
-    assert set(cli.list_commands(context)) == by_hand | made | set(SHORT)
+    assert set(cli.list_commands(context)) == by_hand | made
 
 
 def test_the_help_of_an_option_says_what_it_means_and_what_holds_without_it(towline: Here) -> None:

@@ -87,9 +87,9 @@ def test_every_option_that_takes_one_value_is_refused_when_it_is_given_twice(wor
     [
         ("docker pull", "--on", "a", "--registry-user", "b", "--on", "c"),
         ("up", "--state", "a", "--state", "a"),
-        ("nodes", "--state", "a", "--state-dir", "b"),
+        ("node list", "--state", "a", "--state-dir", "b"),
         ("registry set", "-u", "a", "--username", "b"),
-        ("jobs", "-o", "json", "-o", "json"),
+        ("job list", "-o", "json", "-o", "json"),
     ],
     ids=" ".join,
 )
@@ -101,7 +101,7 @@ def test_it_does_not_matter_how_an_option_is_given_twice(arguments: tuple[str, .
 
 def test_labels_and_flags_may_repeat() -> None:
     COMMANDS["agent"].make_context("agent", ["--label", "a:b", "--label", "c:d"])
-    COMMANDS["jobs"].make_context("jobs", ["--follow", "--follow"])
+    COMMANDS["job list"].make_context("job list", ["--follow", "--follow"])
 
 
 def test_an_interrupt_ends_a_command_with_130() -> None:
