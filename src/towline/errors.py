@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 LONGEST_CAUSE = 500
@@ -19,6 +20,28 @@ def sentence(what: str, cause: object) -> str:
     if len(words) > LONGEST_CAUSE:
         words = f"{words[: LONGEST_CAUSE - 1]}…"
     return f"{what}: {words}"
+
+
+MOST_SUGGESTED = 3
+"""Names that are suggested in place of one that there is not; more would be a list."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the question whether another name was meant; "" where none looks like it.
+
+    Args:
+        word: a name that there is not.
+        known: those that there are.
+
+    Example:
+        did_you_mean("docker.pul", ["docker.list", "docker.pull"])  # "Did you mean docker.pull?"
+    """
+    # Whoever makes no mistake need not wait for it.
+    from difflib import get_close_matches
+
+    names = {name.lower(): name for name in known}
+    near = [names[name] for name in get_close_matches(word.lower(), names, MOST_SUGGESTED)]
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 class TowlineError(Exception):

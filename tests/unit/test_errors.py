@@ -3,7 +3,7 @@ import pytest
 from towline import errors
 from towline.broker.answers import BrokerRefused
 from towline.client import ApiError
-from towline.errors import InvalidRequest, TowlineError
+from towline.errors import InvalidRequest, TowlineError, did_you_mean
 
 FAMILY = [
     kind
@@ -83,3 +83,11 @@ def test_an_error_of_the_api_is_of_the_family_too() -> None:
     error = ApiError("Gone.", status=404)
     assert isinstance(error, TowlineError)
     assert error.status == 404
+
+
+def test_for_a_name_that_there_is_not_the_nearest_are_suggested() -> None:
+    known = ["docker.list", "docker.pull", "node.load", "node.Ready"]
+    assert did_you_mean("docker.pul", known) == "Did you mean docker.pull or docker.list?"
+    assert did_you_mean("NODE.LAOD", known).startswith("Did you mean node.load")
+    assert "node.Ready" in did_you_mean("node.ready", known)
+    assert did_you_mean("uptime", known) == did_you_mean("", known) == did_you_mean("x", []) == ""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
+
+from towline.errors import did_you_mean
 
 INTERRUPTED = 130
 """The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
@@ -43,10 +46,72 @@ def _takes_one(option: click.Option) -> bool:
     return not (option.multiple or option.is_flag or option.count)
 
 
+class Choice(click.Choice[str]):
+    """A choice among texts, which asks whether the nearest was meant."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return what is wrong with a value that is none of them."""
+        said = super().get_invalid_choice_message(value, ctx)
+        return f"{said} {did_you_mean(str(value), map(str, self.choices))}".rstrip()
+
+
+OTHERS_WORDS = {
+    **{"cordon": "node drain", "uncordon": "node undrain", "ps": "docker list"},
+    **{"stop": "job cancel", "kill": "job cancel", "rm": "job delete", "logs": "job show"},
+    **{"describe": "node show", "get": "node list", "status": "health", "info": "health"},
+    **{"server": "controller", "secret": "registry set"},
+}
+"""What other tools call what is a command of this name here."""
+
+
 class Group(_Once, click.Group):
     """A group that refuses the same, and whose commands are `Command`s."""
 
     command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments begin with, and what follows its name.
+
+        Raises:
+            UsageError: there is none of that name; the text has those that may have been meant.
+        """
+        name = args[0]
+        if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        meant = did_you_mean(name, self.words(ctx)) or _elsewhere(ctx, name)
+        raise click.UsageError(f"No such command {name!r}. {meant}".rstrip(), ctx)
+
+    def words(self, ctx: click.Context) -> Iterable[str]:
+        """Return what may be typed in this place, short forms of commands included."""
+        return self.list_commands(ctx)
+
+
+def _elsewhere(ctx: click.Context, name: str) -> str:
+    """Return the question whether a command was meant that stands in another place."""
+    root = ctx.find_root()
+    found = [" ".join(words) for words in _all_commands(root) if words[-1] == name]
+    if not found and name in OTHERS_WORDS:
+        found = [OTHERS_WORDS[name]]
+    commands = [f"{root.info_name} {words}" for words in found]
+    return f"Did you mean {' or '.join(commands)}?" if commands else ""
+
+
+def _all_commands(root: click.Context) -> Iterator[list[str]]:
+    """Yield the words of each command of the first two levels that the help shows."""
+    group = root.command
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(root):
+        _, found, _ = group.resolve_command(root, [name])
+        if found is None or found.hidden:
+            continue
+        yield [name]
+        if isinstance(found, click.Group):
+            for below in found.list_commands(root):
+                each = found.get_command(root, below)
+                if each is not None and not each.hidden:
+                    yield [name, below]
 
 
 class CommandGroup(Command, Group):

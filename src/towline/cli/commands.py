@@ -76,6 +76,10 @@ class Root(Group):
         )
         return name, _found(ctx, command) if isinstance(command, Listed) else command, rest
 
+    def words(self, ctx: click.Context) -> list[str]:
+        """Return what may be typed in place of a command, short forms included."""
+        return [*self.list_commands(ctx), *WORDS]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, under their headings, and after them the short forms."""
         listed = [self.get_command(ctx, name) for name in self.list_commands(ctx)]

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from towline.cli import outcome, watch
-from towline.cli.command import Group
+from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.login import take_login, with_login
@@ -34,7 +34,7 @@ def job() -> None:
 
 @with_connection
 @job.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="Only jobs with this status.")
+@click.option("--status", type=Choice(STATUSES), help="Only jobs with this status.")
 @click.option(
     "--operation", metavar="NAME", help="Only jobs of this operation, for example docker.pull."
 )

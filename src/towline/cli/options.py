@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from towline.cli.command import Choice
 from towline.options import RunOptions
 from towline.signature import Parameter, Upload, of_group
 from towline.wire.fact_references import refers
@@ -20,7 +21,7 @@ config_option = click.option(
 )
 OUTPUT_FLAGS = ["-o", "--output"]
 OUTPUT: dict[str, Any] = {
-    "type": click.Choice(["table", "json"]),
+    "type": Choice(["table", "json"]),
     "default": "table",
     "show_default": True,
     "help": "What is printed: a table for people, or JSON for programs.",
@@ -33,7 +34,7 @@ def flags(parameter: Parameter) -> list[str]:
     return [f"--{parameter.name.replace('_', '-')}", parameter.name]
 
 
-class ChoiceOrFact(click.Choice[str]):
+class ChoiceOrFact(Choice):
     """A choice among texts; what refers to facts of nodes is one of them there."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -45,7 +46,7 @@ def kind_of(annotation: Any) -> tuple[Any, dict[str, Any]]:
     """Return click's type for a parameter, and further arguments of its option."""
     if get_origin(annotation) is Literal:
         values = get_args(annotation)
-        kind = ChoiceOrFact if all(isinstance(value, str) for value in values) else click.Choice
+        kind = ChoiceOrFact if all(isinstance(value, str) for value in values) else Choice
         return kind([str(value) for value in values]), {}
     if get_origin(annotation) is list:
         return kind_of(get_args(annotation)[0])[0], {"multiple": True}

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from towline.cli import local
-from towline.cli.command import Command
+from towline.cli.command import Choice, Command
 from towline.cli.connection import Where, client_of, take_where, with_connection
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration
@@ -134,7 +134,7 @@ def _of_ca(settings: config.Settings) -> Rotation:
 
 @with_connection
 @click.command(cls=Command)
-@click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
+@click.argument("kind", metavar="KIND", type=Choice(KINDS))
 @click.option("--retire", is_flag=True, help="Remove the old key: the last step.")
 @click.option(
     "--anyway",

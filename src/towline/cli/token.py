@@ -15,7 +15,7 @@ from towline.cli.connection import client_of, duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
 from towline.cli.terminal import say
-from towline.errors import InvalidConfiguration
+from towline.errors import InvalidConfiguration, did_you_mean
 from towline.operation import catalog
 from towline.runtime import config
 
@@ -159,7 +159,8 @@ def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise InvalidConfiguration(
-                f"There is no {kind} {name!r}.", f"There are: {', '.join(sorted(known))}"
+                f"There is no {kind} {name!r}. {did_you_mean(name, known)}".rstrip(),
+                f"There are: {', '.join(sorted(known))}",
             )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towline.cli import local, rotation
-from towline.cli.command import Command, Group
+from towline.cli.command import Choice, Command, Group
 from towline.cli.listening import address_of
 from towline.cli.options import config_option, state_option
 from towline.cli.serve import level_option, start
@@ -97,7 +97,7 @@ def _passphrase(path: str | None, *, twice: bool) -> str:
 @click.option(
     "--for",
     "parts",
-    type=click.Choice(["controller", "broker"]),
+    type=Choice(["controller", "broker"]),
     multiple=True,
     required=True,
     help="What is to run where it is imported. It may be given twice.",

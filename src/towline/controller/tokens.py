@@ -16,7 +16,14 @@ from towline.broker.jetstream import JetStream
 from towline.controller.auth import CLOCKS_APART, JOB_ADMIN, Authenticator, Caller
 from towline.controller.permissions import NARROWED, covers, parse_grant
 from towline.controller.token_keys import LONGEST_LIFE, TokenKeys, new_token_id
-from towline.errors import BrokerError, BrokerUnreachable, Forbidden, InvalidRequest, TowlineError
+from towline.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    Forbidden,
+    InvalidRequest,
+    TowlineError,
+    did_you_mean,
+)
 from towline.wire.fields import Moment, Name, Text
 
 log = structlog.get_logger()
@@ -266,7 +273,8 @@ def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise InvalidRequest(
-                f"There is no {kind} {name[:80]!r}.", f"There are: {', '.join(sorted(known))}"
+                f"There is no {kind} {name[:80]!r}. {did_you_mean(name[:80], known)}".rstrip(),
+                f"There are: {', '.join(sorted(known))}",
             )
 
 

@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Meta
 
-from towline.endpoint import Context, endpoint
-from towline.endpoints.fields import DateTime, Since, Uuid, View, When, is_uuid, moment, one_of
+from towline.endpoint import Context, endpoint, endpoints
+from towline.endpoints.fields import (
+    DateTime,
+    Since,
+    Uuid,
+    View,
+    When,
+    is_uuid,
+    moment,
+    named,
+    one_of,
+)
 from towline.errors import NotFound
+from towline.operation import catalog
 from towline.signature import Check, Flag
 from towline.units import timestamp
 
@@ -209,9 +220,14 @@ def _filter(
     since: str | None,
     until: str | None,
 ) -> Filter:
-    return context.controller.archive.filter(
+    archive = context.controller.archive
+    return archive.filter(
         caller=user,
-        operation=operation,
+        operation=named(
+            operation,
+            (*catalog, *endpoints),
+            lambda name: archive.count(archive.filter(operation=name)),
+        ),
         status=code,
         job=None if job is None else job.lower(),
         since=None if since is None else moment(since),

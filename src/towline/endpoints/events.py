@@ -152,7 +152,7 @@ async def of_all(
     """The events of all jobs, from now on or from a moment on."""
     controller = context.controller
     wanted = controller.lists.filter(
-        operation=fields.operation(operation),
+        operation=fields.operation(operation, controller.lists),
         target=target,
         caller=caller,
         machine=machine(node, controller.fleet),

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
 
-from towline.errors import InvalidRequest, NotFound
-from towline.operation import catalog
+from towline.errors import InvalidRequest, NotFound, did_you_mean
+from towline.operation import AnyOperation, catalog
 from towline.signature import Check, Flag
 from towline.units import parse_duration
 from towline.wire.target import InvalidTarget, Target, parse_target
 
 if TYPE_CHECKING:
     from towline.controller.fleet import Fleet
+    from towline.controller.jobs.lists import Lists
+    from towline.endpoint import AnyEndpoint
 
 TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:value"
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -178,10 +181,34 @@ def target(text: str) -> Target:
         raise InvalidRequest.because("The target is not valid", error, TARGETS) from error
 
 
-def operation(name: str | None) -> str | None:
-    """Return the name of the operation that a filter names, be it by its label."""
-    known = None if name is None else catalog.get(name)
-    return name if known is None else known.name
+def named(
+    name: str | None, known: Iterable[AnyOperation | AnyEndpoint], kept: Callable[[str], object]
+) -> str | None:
+    """Return the name of what a filter names, be it by its label; None where it names nothing.
+
+    Args:
+        known: what there is.
+        kept: whether something is kept of a name all the same: it may be of another version.
+
+    Raises:
+        InvalidRequest: there is nothing of that name.
+    """
+    if name is None:
+        return None
+    labels = {each.label: each.name for each in known}
+    if name in labels.values() or (name not in labels and kept(name)):
+        return name
+    if name not in labels:
+        raise InvalidRequest(
+            f"There is no operation {name[:80]!r}. {did_you_mean(name[:80], labels)}".rstrip(),
+            f"There are: {', '.join(sorted(labels))}",
+        )
+    return labels[name]
+
+
+def operation(name: str | None, lists: Lists) -> str | None:
+    """Return the name of the operation that a filter of jobs names; raises as `named`."""
+    return named(name, catalog, lambda name: lists.count(lists.filter(operation=name)))
 
 
 def machine(node: str | None, fleet: Fleet) -> str | None:

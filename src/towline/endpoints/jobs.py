@@ -114,7 +114,7 @@ async def list_jobs(
     lists = controller.lists
     wanted = lists.filter(
         status=status,
-        operation=fields.operation(operation),
+        operation=fields.operation(operation, lists),
         target=target,
         caller=caller,
         machine=machine(node, controller.fleet),

@@ -22,7 +22,7 @@ def test_jobs_are_listed_by_what_they_are(jobs: Cluster, ask: Ask) -> None:
     assert ids("status=failed")[0] == failed
     assert done in ids("node=two&operation=gate.pass&caller=tests&target=_all&since=1h")
     assert failed not in ids("node=two&limit=100")
-    assert ids("caller=nobody") == ids("until=1h") == ids("operation=none") == []
+    assert ids("caller=nobody") == ids("until=1h") == []
 
 
 def test_a_job_made_at_one_controller_stands_in_the_list_of_the_other(
@@ -52,6 +52,7 @@ def test_pages_go_on_where_the_last_one_ended(jobs: Cluster, ask: Ask) -> None:
     ("query", "says"),
     [
         ("status=bad", "status"),
+        ("operation=gate.pas", "There is no operation 'gate.pas'. Did you mean gate.pass?"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
         ("limit=x", "limit"),

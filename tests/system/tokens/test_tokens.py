@@ -126,7 +126,10 @@ def test_a_token_that_is_in_no_list_is_revoked_too(pair: Cluster) -> None:
     [
         ({"roles": ["raed"]}, "There is no role 'raed'"),
         ({"roles": []}, "no roles"),
-        ({"permissions": ["docker:wirte"]}, "There is no permission 'docker:wirte'"),
+        (
+            {"permissions": ["docker:wirte"]},
+            "There is no permission 'docker:wirte'. Did you mean docker:write",
+        ),
         ({"permissions": ["docker:write@"]}, "is no permission"),
         ({"permissions": ["docker:write@_all"]}, "is no permission"),
         ({"expires": "366d"}, "365 days at most"),
