@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from towline.cli.cells import Moment
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, take_where, with_connection
-from towline.cli.options import given, output_option
-from towline.cli.output import print_json, print_table
+from towline.cli.options import given, take_form, with_output
+from towline.cli.output import print_document, print_list
+from towline.cli.tables import Column
 from towline.cli.terminal import printable, say
 
 
@@ -33,51 +35,59 @@ from towline.cli.terminal import printable, say
     help="How many entries are listed.",
 )
 @click.option("--offset", type=click.IntRange(0), help="How many of the newest are left out.")
-@output_option
 @click.pass_context
-def audit(context: click.Context, /, output: str, **values: Any) -> None:
+def audit(context: click.Context, /, **values: Any) -> None:
     """List who changed something and who was refused.
 
     The newest comes first.
     """
-    where = take_where(values)
+    where, form = take_where(values), take_form(values)
     if context.invoked_subcommand is not None:
         return
     from towline.endpoints import audit as endpoints
 
     with connect(where) as client:
         page = client.call(endpoints.list_audit, **given(values))
-    if output == "json":
-        print_json(page)
-        return
-    print_table(
-        ["TIME", "USER", "ADDRESS", "OPERATION", "TARGET", "CODE", "COUNT"],
+    print_list(
+        form,
+        page,
+        [
+            Column("TIME", gives_way=1),
+            Column("USER"),
+            Column("ADDRESS", gives_way=4),
+            Column("OPERATION", gives_way=2, least=12),
+            Column("TARGET", gives_way=3, least=8),
+            Column("CODE"),
+            Column("COUNT", gives_way=5),
+        ],
         [
             [
-                *(each.timestamp, each.user or "-", each.source_ip, each.operation_id or "-"),
-                *(each.target or "-", str(each.response_code), str(each.count or 1)),
+                *(Moment(each.timestamp), each.user, each.source_ip, each.operation_id),
+                *(each.target, str(each.response_code), str(each.count or 1)),
             ]
             for each in page.items
         ],
+        [each.id for each in page.items],
     )
-    if page.total_items > len(page.items):
+    if form.for_people and page.total_items > len(page.items):
         say(f"{page.total_items} in all; --offset and --limit show others", error=True)
 
 
 @with_connection
+@with_output
 @click.command(cls=Command)
-@output_option
-def verify(output: str, **values: Any) -> None:
+def verify(**values: Any) -> None:
     """Name what of the audit was changed, removed or put in.
 
     The exit status is 0 only if nothing was.
     """
     from towline.endpoints import audit as endpoints
 
+    form = take_form(values)
     with connect(take_where(values)) as client:
         found = client.call(endpoints.verify)
-    if output == "json":
-        print_json(found)
+    if form.document:
+        print_document(found, form)
     else:
         for fault in found.faults:
             when = f" ({fault.timestamp}, {fault.id})" if fault.id else ""
@@ -93,5 +103,5 @@ def verify(output: str, **values: Any) -> None:
 
 
 audit.add_command(verify)
-with_connection(audit)
+with_connection(with_output(audit))
 COMMANDS = (audit,)

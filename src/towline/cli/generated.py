@@ -13,10 +13,10 @@ from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.login import login_parameters, take_login
 from towline.cli.options import (
     JOB_OPTIONS,
-    OUTPUT,
-    OUTPUT_FLAGS,
     given,
+    output_parameters,
     parameters_of,
+    take_form,
     take_job_options,
 )
 from towline.cli.output import print_answer, print_json
@@ -27,8 +27,6 @@ from towline.operations import load_extra
 from towline.runtime import config
 from towline.signature import Upload
 
-FORM = "printed_form"
-"""Keeps what `-o` says apart from a parameter that is called `output`."""
 LOADED = "towline.cli.loaded"
 """Under this key a context has whether the modules that the settings name have been imported."""
 
@@ -114,11 +112,10 @@ def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
     parameters = parameters_of(endpoint.signature.parameters)
     taken = {flag for parameter in parameters for flag in parameter.opts}
     if endpoint.result is not None and not streams:
-        free = [flag for flag in OUTPUT_FLAGS if flag not in taken]
-        parameters.append(click.Option([*free, FORM], **OUTPUT))
+        parameters += output_parameters(taken)
 
     def callback(**values: Any) -> None:
-        where, output = take_where(values), values.pop(FORM, "json")
+        where, form = take_where(values), take_form(values)
         found = endpoint.signature.arguments(
             {
                 name: Upload(value.name, value.read()) if hasattr(value, "read") else value
@@ -132,7 +129,7 @@ def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
                 return
             answer = client.call(endpoint, **found)
         if answer is not None:
-            print_answer(answer, output)
+            print_answer(answer, form)
 
     return Command(
         name,
@@ -158,7 +155,7 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),
         *parameters_of(JOB_OPTIONS),
-        click.Option(OUTPUT_FLAGS, **OUTPUT),
+        *output_parameters(taken),
     ]
     if operation.takes_credential:
         parameters += login_parameters()
@@ -170,9 +167,9 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         where = take_where(values)
         options = take_job_options(values)
         credential = take_login(values)
-        names = ("on", "wait", "output")
-        rest = {name: values.pop(name) for name in names}
-        run(operation, given(values), where, options, credential, **rest)
+        form = take_form(values)
+        rest = {name: values.pop(name) for name in ("on", "wait")}
+        run(operation, given(values), where, options, credential, form=form, **rest)
 
     return Command(
         name,

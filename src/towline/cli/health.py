@@ -9,25 +9,29 @@ import click
 
 from towline.cli.command import Command
 from towline.cli.connection import connect, take_where, with_connection
-from towline.cli.options import output_option
-from towline.cli.output import print_json, print_table
+from towline.cli.options import take_form, with_output
+from towline.cli.output import print_document, print_names
+from towline.cli.tables import Column, print_table
 from towline.cli.terminal import say
 
 
 @with_connection
+@with_output
 @click.command(cls=Command)
-@output_option
-def health(output: str, **values: Any) -> None:
+def health(**values: Any) -> None:
     """How the controller is, and all that it works with.
 
     The exit status is 0 only if a pull would work.
     """
     from towline.endpoints import health
 
+    form = take_form(values)
     with connect(take_where(values)) as client:
         found = client.call(health.status)
-    if output == "json":
-        print_json(found)
+    if form.document:
+        print_document(found, form)
+    elif form.output == "name":
+        print_names(found.components)
     else:
         say(f"status   {found.status}")
         say(f"version  {found.version}, up {found.uptime}")
@@ -39,11 +43,17 @@ def health(output: str, **values: Any) -> None:
             say(f"stored   {found.forged} times something was read that no controller has stored")
         say("")
         print_table(
-            ["COMPONENT", "STATUS", "ADDRESS", ""],
             [
-                [name, each.status, each.address or "-", each.error or ""]
+                Column("COMPONENT"),
+                Column("STATUS"),
+                Column("ADDRESS", gives_way=1, least=12),
+                Column("ERROR", words=True, optional=True),
+            ],
+            [
+                [name, each.status, each.address, each.error]
                 for name, each in found.components.items()
             ],
+            form,
         )
     sys.exit(0 if found.status == "ok" else 1)
 

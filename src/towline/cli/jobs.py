@@ -8,12 +8,24 @@ import click
 import msgspec
 
 from towline.cli import outcome, watch
+from towline.cli.cells import Cell, Moment
+from towline.cli.cells import job_id as short
 from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
+from towline.cli.form import Form
 from towline.cli.login import take_login, with_login
-from towline.cli.options import output_option, take_job_options, with_job_options
-from towline.cli.output import label, print_job, print_json, print_table, results_table
+from towline.cli.options import take_form, take_job_options, with_job_options, with_output
+from towline.cli.output import (
+    label,
+    print_document,
+    print_job,
+    print_json,
+    print_list,
+    print_names,
+    results_table,
+)
+from towline.cli.tables import Column
 from towline.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -33,6 +45,7 @@ def job() -> None:
 
 
 @with_connection
+@with_output
 @job.command("list")
 @click.option("--status", type=Choice(STATUSES), help="Only jobs with this status.")
 @click.option(
@@ -56,81 +69,90 @@ def job() -> None:
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
 @click.option("-f", "--follow", is_flag=True, help="Show the events of jobs from now on, until ^C.")
-@output_option
-def list_(output: str, follow: bool, limit: int, **values: Any) -> None:
+def list_(follow: bool, limit: int, **values: Any) -> None:
     """List jobs, the newest first."""
-    where = take_where(values)
+    where, form = take_where(values), take_form(values)
     with connect(where) as client:
         if follow:
             for refused in ("status", "until", "cursor"):
                 if values.pop(refused) is not None:
                     raise click.UsageError(f"--follow takes no --{refused}")
-            _print_events(client.events(**values), output, with_job=True)
+            _print_events(client.events(**values), form, with_job=True)
             return
         page = client.jobs(limit=limit, **values)
-    if output == "json":
-        print_json(page)
-        return
-    print_table(
-        ["JOB", "CREATED", "OPERATION", "TARGET", "STATUS", "NODES", "CALLER"],
+    print_list(
+        form,
+        page,
+        [
+            Column("JOB"),
+            Column("CREATED", gives_way=2),
+            Column("OPERATION", gives_way=3),
+            Column("TARGET", gives_way=1, least=12),
+            Column("STATUS"),
+            Column("NODES", gives_way=4, least=8),
+            Column("CALLER", gives_way=5, least=8),
+        ],
         [_row(job) for job in page.items],
+        [job.id for job in page.items],
     )
-    if page.next_cursor:
+    if form.for_people and page.next_cursor:
         say(
             f"{page.total_items} in all; --cursor {page.next_cursor} shows what is older",
             error=True,
         )
 
 
-def _row(job: JobView) -> list[str]:
+def _row(job: JobView) -> list[Cell]:
     nodes = ", ".join(f"{count} {status}" for status, count in (job.nodes or {}).items())
     return [
-        *(job.id, job.created, label(job.operation.type), job.target, job.status),
-        *(nodes or "-", job.caller),
+        *(short(job.id), Moment(job.created), label(job.operation.type), job.target, job.status),
+        *(nodes, job.caller),
     ]
 
 
 @with_connection
+@with_output
 @job.command()
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
-@output_option
-def show(job_id: str, output: str, follow: bool, **values: Any) -> None:
+def show(job_id: str, follow: bool, **values: Any) -> None:
     """Show one job; with --follow as towline job follow."""
-    where = take_where(values)
+    where, form = take_where(values), take_form(values)
     if follow:
-        _follow_to_its_end(where, job_id, output)
+        _follow_to_its_end(where, job_id, form)
     with connect(where) as client:
         found = client.job(job_id)
-    if output == "json":
-        print_json(found)
+    if form.document:
+        print_document(found, form)
+    elif form.output == "name":
+        print_names([found.id])
     else:
-        print_job(found)
+        print_job(found, form)
 
 
 @with_connection
+@with_output
 @job.command()
 @click.argument("job_id")
-@output_option
-def follow(job_id: str, output: str, **values: Any) -> None:
+def follow(job_id: str, **values: Any) -> None:
     """Show a job's events and progress until it ends.
 
     The exit status is 0 only if every node succeeded.
     """
-    _follow_to_its_end(take_where(values), job_id, output)
+    _follow_to_its_end(take_where(values), job_id, take_form(values))
 
 
-def _follow_to_its_end(where: Where, job_id: str, output: str) -> NoReturn:
+def _follow_to_its_end(where: Where, job_id: str, form: Form) -> NoReturn:
     with connect(where) as client:
-        _follow(client, job_id, output)
+        _follow(client, job_id, form)
         found = client.job(job_id)
     outcome.end(job_id, found.rows or [])
 
 
-def _follow(client: Client, job_id: str, output: str) -> None:
+def _follow(client: Client, job_id: str, form: Form) -> None:
     """Show a job's events and progress until it ends."""
-    if output == "json":
-        _print_events(client.job_events(job_id), output, with_job=False)
+    if not form.for_people:
+        _print_events(client.job_events(job_id), form, with_job=False)
         return
     screen = display()
     streams = (
@@ -155,9 +177,9 @@ def _follow(client: Client, job_id: str, output: str) -> None:
         screen.close()
 
 
-def _print_events(events: Iterable[Event[JobEvent]], output: str, *, with_job: bool) -> None:
+def _print_events(events: Iterable[Event[JobEvent]], form: Form, *, with_job: bool) -> None:
     for event in events:
-        if output == "json":
+        if not form.for_people:
             print_json(
                 {"id": event.id, "event": event.kind, **msgspec.to_builtins(event.data)},
                 indent=None,
@@ -180,6 +202,7 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
 
 
 @with_connection
+@with_output
 @job.command()
 @click.argument("job_id")
 @click.option(
@@ -189,18 +212,21 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
     metavar="DURATION",
     help="How long to wait for its end.",
 )
-@output_option
-def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
+def cancel(job_id: str, wait: str, **values: Any) -> None:
     """Stop a job on every node where it has not ended."""
+    form = take_form(values)
     with connect(take_where(values)) as client:
         cancelled = client.cancel(job_id, wait=duration(wait))
-    if output == "json":
-        print_json(cancelled)
+    if form.document:
+        print_document(cancelled, form)
+    elif form.output == "name":
+        print_names([cancelled.job_id])
     else:
-        results_table(cancelled.rows)
+        results_table(cancelled.rows, form)
 
 
 @with_connection
+@with_output
 @job.command()
 @click.argument("job_id")
 @click.option("--on", metavar="TARGET", help="The target, in place of the nodes where it failed.")
@@ -213,8 +239,7 @@ def cancel(job_id: str, wait: str, output: str, **values: Any) -> None:
 )
 @with_job_options
 @with_login
-@output_option
-def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) -> None:
+def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     """Do a job again where it did not succeed.
 
     The new job is for the nodes on which the first one failed, expired or was cancelled, unless
@@ -222,6 +247,7 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
     or --max-failures say otherwise. A credential that came with the first job has not been kept:
     give it again. The exit status is 0 only if every node succeeded.
     """
+    form = take_form(values)
     options, credential = take_job_options(values), take_login(values)
     with connect(take_where(values)) as client:
         asking = client.with_options(wait=duration(wait), **options, credential=credential)
@@ -230,10 +256,12 @@ def retry(job_id: str, on: str | None, wait: str, output: str, **values: Any) ->
         except KeyboardInterrupt:
             outcome.interrupted_early()
         found = client.job(made.job_id)
-    if output == "json":
-        print_json({"job_id": made.job_id, "results": found.rows or []})
+    if form.document:
+        print_document({"job_id": made.job_id, "results": found.rows or []}, form)
+    elif form.output == "name":
+        print_names([made.job_id])
     else:
-        results_table(found.rows or [])
+        results_table(found.rows or [], form)
     outcome.end(made.job_id, found.rows or [])
 
 

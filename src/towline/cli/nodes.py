@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli.cells import Moment, machine_id
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.invite import invite
-from towline.cli.options import output_option
-from towline.cli.output import print_json, print_table
+from towline.cli.options import take_form, with_output
+from towline.cli.output import print_list
+from towline.cli.tables import Column
 
 if TYPE_CHECKING:
     from towline.client import AgentView
@@ -22,28 +24,36 @@ def node() -> None:
 
 
 @with_connection
+@with_output
 @node.command("list")
-@output_option
-def list_(output: str, **values: Any) -> None:
+def list_(**values: Any) -> None:
     """List the nodes."""
+    form = take_form(values)
     with connect(take_where(values)) as client:
         found = client.nodes()
-    if output == "json":
-        print_json(found)
-        return
-    print_table(
-        ["HOSTNAME", "STATE", "LABELS", "VERSION", "LAST HEARD", "MACHINE ID"],
+    print_list(
+        form,
+        found,
+        [
+            Column("HOSTNAME"),
+            Column("MACHINE ID", gives_way=4),
+            Column("LABELS", gives_way=3, least=12, optional=True),
+            Column("VERSION", gives_way=5),
+            Column("LAST HEARD", gives_way=2),
+            Column("STATE", words=True),
+        ],
         [
             [
                 node.hostname,
-                _state_of(node),
+                machine_id(node.machine_id),
                 " ".join(f"{key}:{value}" for key, value in node.labels.items()),
                 node.version,
-                node.last_heard,
-                node.machine_id,
+                Moment(node.last_heard),
+                _state_of(node),
             ]
             for node in found
         ],
+        [node.hostname for node in found],
     )
 
 

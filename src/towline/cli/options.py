@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
 from towline.cli.command import Choice
+from towline.cli.form import OUTPUTS, Form
 from towline.options import RunOptions
 from towline.signature import Parameter, Upload, of_group
 from towline.wire.fact_references import refers
@@ -19,14 +20,59 @@ state_option = click.option("--state", metavar="DIR", help="The state directory.
 config_option = click.option(
     "--config", "config_file", metavar="FILE", help="The configuration file, TOML."
 )
-OUTPUT_FLAGS = ["-o", "--output"]
-OUTPUT: dict[str, Any] = {
-    "type": Choice(["table", "json"]),
-    "default": "table",
-    "show_default": True,
-    "help": "What is printed: a table for people, or JSON for programs.",
-}
-output_option = click.option(*OUTPUT_FLAGS, **OUTPUT)
+_FORM = "printed_"
+"""Keeps what these options say apart from an operation's parameters of the same names."""
+
+
+def output_parameters(taken: Collection[str] = ()) -> list[click.Option]:
+    """Return the options that say in which form something is printed; `take_form` reads them.
+
+    Args:
+        taken: flags that the command has for something else.
+    """
+    options: tuple[tuple[str, list[str], dict[str, Any]], ...] = (
+        (
+            "output",
+            ["-o", "--output"],
+            {
+                "type": Choice(OUTPUTS),
+                "default": "table",
+                "show_default": True,
+                "help": "What is printed: a table for people, wide with all columns, JSON or YAML "
+                "for programs, or names and ids only, one a line.",
+            },
+        ),
+        ("names", ["-q", "--quiet"], {"is_flag": True, "help": "Names and ids only: -o name."}),
+        (
+            "whole",
+            ["--no-trunc"],
+            {"is_flag": True, "help": "Ids and digests in full; nothing is cut."},
+        ),
+    )
+    return [
+        click.Option([*free, f"{_FORM}{name}"], **more)
+        for name, flags_, more in options
+        if (free := [flag for flag in flags_ if flag not in taken])
+    ]
+
+
+def with_output(command: click.Command) -> click.Command:
+    """Add the options that say in which form something is printed to a command."""
+    command.params += output_parameters()
+    return command
+
+
+def take_form(values: dict[str, Any]) -> Form:
+    """Take the values of `output_parameters` out of those of a command.
+
+    Raises:
+        UsageError: -q, and another form than that.
+    """
+    output = values.pop(f"{_FORM}output", "table")
+    names = values.pop(f"{_FORM}names", False)
+    if names and output not in ("table", "name"):
+        raise click.UsageError(f"-q is -o name: it goes with no -o {output}.")
+    return Form("name" if names else output, values.pop(f"{_FORM}whole", False))
 
 
 def flags(parameter: Parameter) -> list[str]:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from towline.cli.cells import Moment
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.login import read_secret
-from towline.cli.options import output_option
-from towline.cli.output import print_json, print_table
+from towline.cli.options import take_form, with_output
+from towline.cli.output import print_list
+from towline.cli.tables import Column
 from towline.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -51,17 +53,22 @@ def set_(host: str, username: str | None, identity_token: bool, **values: Any) -
 
 
 @registry.command("list")
-@output_option
-def list_(output: str, **values: Any) -> None:
+def list_(**values: Any) -> None:
     """List the registries that have a credential."""
+    form = take_form(values)
     with connect(take_where(values)) as client:
         found = client.registries()
-    if output == "json":
-        print_json(found)
-        return
-    print_table(
-        ["REGISTRY", "CREDENTIAL", "UPDATED", "BY"],
-        [[kept.registry, _whose(kept), kept.updated_at, kept.updated_by] for kept in found],
+    print_list(
+        form,
+        found,
+        [
+            Column("REGISTRY"),
+            Column("CREDENTIAL", gives_way=1, least=12),
+            Column("UPDATED", gives_way=2),
+            Column("BY", gives_way=3, least=8),
+        ],
+        [[kept.registry, _whose(kept), Moment(kept.updated_at), kept.updated_by] for kept in found],
+        [kept.registry for kept in found],
     )
 
 
@@ -73,6 +80,7 @@ def _whose(kept: RegistryView) -> str:
     return f"{kept.type.replace('_', ' ')}{name}{unreadable}"
 
 
+with_output(list_)
 for command in (set_, list_):
     with_connection(command)
 

@@ -10,7 +10,8 @@ import msgspec
 
 from towline.cli import outcome, watch
 from towline.cli.connection import Where, connect, duration
-from towline.cli.output import print_json, results_table
+from towline.cli.form import Form
+from towline.cli.output import print_document, print_names, results_table
 from towline.cli.terminal import say
 from towline.operation import Operation
 from towline.wire.target import ANY
@@ -38,7 +39,7 @@ def run(
     *,
     on: str,
     wait: str | None,
-    output: str,
+    form: Form,
 ) -> None:
     """Run an operation, print its results, and end with the exit status that they make.
 
@@ -49,7 +50,7 @@ def run(
         credential: for the image's registry, where the command line brings one.
         on: the target.
         wait: how long to wait for the nodes that are there; None for their end.
-        output: table or json.
+        form: in which form the results are printed.
 
     Raises:
         ApiError: the request was refused.
@@ -60,7 +61,7 @@ def run(
     with connect(where) as client:
         client = client.with_options(**options, credential=credential)
         try:
-            job = _follow(client, operation, on, parameters, wait, quiet=output == "json")
+            job = _follow(client, operation, on, parameters, wait, quiet=not form.for_people)
             job_id = job.id
             rows = [_row(result, operation.status) for result in job.results]
         except ApiError as error:
@@ -73,10 +74,12 @@ def run(
             except ApiError as refused:
                 # A token that may pull need not be one that may read jobs.
                 raise error if refused.status == FORBIDDEN else refused from None
-    if output == "json":
-        print_json({"job_id": job_id, "results": rows})
+    if form.document:
+        print_document({"job_id": job_id, "results": rows}, form)
+    elif form.output == "name":
+        print_names([job_id])
     else:
-        results_table(rows)
+        results_table(rows, form)
     outcome.end(job_id, rows)
 
 

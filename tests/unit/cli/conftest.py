@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from tests.testing.command import Finished
+from tests.testing.screens import Terminal
 from tests.unit.stub import StubController
 from towline.cli import main
 
@@ -26,9 +27,16 @@ class Here:
         self._env |= env or {}
 
     def __call__(
-        self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = ""
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        columns: int | None = None,
     ) -> Finished:
+        """Run a command; with `columns`, standard output is a terminal that has so many."""
         stdout, stderr = io.StringIO(), io.StringIO()
+        if columns is not None:
+            stdout, env = Terminal(), {**(env or {}), "COLUMNS": str(columns)}
         given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
         with (
             mock.patch.dict(os.environ, {**self._env, **(env or {})}, clear=True),

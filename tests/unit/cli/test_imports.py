@@ -24,7 +24,18 @@ START_PARTS = {
     *("cli/listening.py", "cli/up.py", "cli/agent.py", "cli/rotation.py"),
 }
 """Modules that start parts, or read and sign what belongs to them."""
-SLOW = ("httpx", "rich", "nats", "aiodocker", "starlette", "uvicorn", "structlog", "jwt", "nacl")
+SLOW = (
+    "httpx",
+    "rich",
+    "yaml",
+    "nats",
+    "aiodocker",
+    "starlette",
+    "uvicorn",
+    "structlog",
+    "jwt",
+    "nacl",
+)
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, bool]]:

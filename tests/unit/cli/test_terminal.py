@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml  # type: ignore[import-untyped]
 from msgspec import inspect
 
 import towline.cli
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController, events
+from towline.cli.form import OUTPUTS
 from towline.endpoints import offered
 
 HOSTILE = "a\x1b]0;x\x07b\x9b31mc\u202ed\u2066e\nf\rg\x7fh\u2028i\x85"
@@ -85,7 +87,7 @@ def harmless(text: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.parametrize("output", OUTPUTS)
 def test_answers_are_printed_without_what_controls_a_terminal(
     asking: Here, controller: StubController, command: str, output: str
 ) -> None:
@@ -97,7 +99,9 @@ def test_answers_are_printed_without_what_controls_a_terminal(
     harmless(done.stdout + done.stderr)
     if output == "json":
         assert json.dumps(HOSTILE) in json.dumps(json.loads(done.stdout))
-    else:
+    elif output == "yaml":
+        assert json.dumps(HOSTILE) in json.dumps(yaml.safe_load(done.stdout))
+    elif output != "name":
         assert "f\\rg" in done.stdout
 
 

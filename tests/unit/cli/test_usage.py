@@ -51,7 +51,7 @@ COMMANDS = {" ".join(words): command for words, command in every_command()}
         ["pull", "--on", "web-01"],
         ["pull", "nginx", "redis", "--on", "web-01"],
         ["pull", "nginx", "--on", "web-01", "--tag", "1.0"],
-        ["pull", "nginx", "--on", "web-01", "-o", "yaml"],
+        ["pull", "nginx", "--on", "web-01", "-o", "xml"],
         ["docker", "list", "--on", "web-01", "--limit", "many"],
         ["docker", "list", "--on", "web-01", "--state", "lost"],
         ["nodes", "web-01"],

@@ -1,0 +1,148 @@
+"""What stands in the cells of tables: ids and digests, short or whole, and moments as ages."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from towline.cli.form import Form
+
+SHORT_DIGEST = 12
+"""Hexadecimal digits that tell images apart; engines show as many."""
+SHORT_MACHINE = 12
+"""Characters of a machine id that tell machines apart."""
+NOTHING = "-"
+_DIGEST = re.compile(r"(sha(?:256|384|512):)([0-9a-f]{64,128})")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+class Short(msgspec.Struct, frozen=True):
+    """An id: what is shown of it, and the whole of it."""
+
+    short: str
+    whole: str
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A moment, RFC 3339 text, which tables show by how long ago it is."""
+
+    at: str
+
+
+Cell = str | Short | Moment | None
+"""What may stand in a cell; None for nothing."""
+
+
+def digest(text: str) -> Short:
+    """Return a digest, or a text with digests in it: `sha256:11fa8c2b41d0` is shown of each."""
+    return Short(_DIGEST.sub(lambda found: found[1] + found[2][:SHORT_DIGEST], text), text)
+
+
+def job_id(text: str) -> Short:
+    """Return a job's id: its last group is shown, since the first ones are the time, and alike."""
+    return Short(text.rpartition("-")[2], text)
+
+
+def machine_id(text: str) -> Short:
+    """Return a machine id: the first characters of it are shown."""
+    return Short(text[:SHORT_MACHINE], text)
+
+
+def container_id(text: str) -> Short:
+    """Return the id of a container: as much of it is shown as engines show."""
+    return Short(text[:SHORT_DIGEST], text)
+
+
+def in_form(cell: Cell, form: Form, now: float | None = None) -> str:
+    """Return what a cell shows in this form.
+
+    Args:
+        now: the present moment, in seconds since 1970; None to look.
+    """
+    match cell:
+        case None:
+            return ""
+        case Short(short, whole):
+            return whole if form.whole else short
+        case Moment(at):
+            return at if form.output == "wide" else age(at, now)
+        case _:
+            return cell
+
+
+def age(moment: str, now: float | None = None) -> str:
+    """Return how long ago a moment is, in one unit: 5 s, 3 min, 2 h, 5 d; "in 2 h" if it comes.
+
+    A text that is no moment is returned as it is.
+
+    Args:
+        now: the present moment, in seconds since 1970; None to look.
+    """
+    try:
+        then = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    if then.tzinfo is None:
+        return moment
+    seconds = (time.time() if now is None else now) - then.timestamp()
+    # Another machine's clock may be a little ahead.
+    return about(seconds) if seconds > -_MINUTE else f"in {about(-seconds)}"
+
+
+def about(seconds: float) -> str:
+    """Return a duration in one unit, rounded down: 5 s, 3 min, 2 h, 5 d."""
+    whole = int(max(0.0, seconds))
+    for unit, name, least in ((_DAY, "d", 2 * _DAY), (_HOUR, "h", 2 * _HOUR), (_MINUTE, "min", 60)):
+        if whole >= least:
+            return f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def cell_of(value: object) -> Cell:
+    """Return the cell of any value of an answer: of digests the short form is shown."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return digest(value) if ":" in value else value
+        case list() if all(isinstance(each, (str, int, float)) for each in value):
+            return ", ".join(map(str, value))
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def head_of(name: str) -> str:
+    """Return the head of the column that a field of an answer has."""
+    return name.replace("_", " ").upper()
+
+
+def twins(nodes: Iterable[tuple[str, str | None]]) -> frozenset[str]:
+    """Return the hostnames that several machines have.
+
+    Args:
+        nodes: hostname and machine id of each; a node may be among them several times.
+    """
+    seen: dict[str, str | None] = {}
+    alike = set()
+    for hostname, machine in nodes:
+        if seen.setdefault(hostname, machine) != machine:
+            alike.add(hostname)
+    return frozenset(alike)
+
+
+def node_name(hostname: str, machine: str | None, alike: frozenset[str]) -> Cell:
+    """Return a node's name; one that is not the only one of its hostname has its machine id beside.
+
+    Args:
+        alike: see `twins`.
+    """
+    if hostname not in alike or machine is None:
+        return hostname
+    return Short(f"{hostname} ({machine[:SHORT_MACHINE]})", f"{hostname} ({machine})")
