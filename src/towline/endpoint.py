@@ -180,6 +180,7 @@ class Endpoint(Generic[P, R]):
         once: for a stream, the function whose answer those get who ask for JSON.
         once_result: the type of that answer.
         command: its words on the command line; None where a command of its own does better.
+        typed: the words of that one, where there is one.
         needs: what a token needs, for people; "" where none is.
         locates: whether answers say in `Location` where what was made is to be found.
         either: groups of parameters of the body, of which one has to be given.
@@ -208,6 +209,7 @@ class Endpoint(Generic[P, R]):
         errors: tuple[int, ...] = (),
         once: Callable[..., Any] | None = None,
         command: str | None = None,
+        typed: str | None = None,
         needs: str = "",
         locates: bool = False,
         label: str = "",
@@ -231,6 +233,7 @@ class Endpoint(Generic[P, R]):
         self.once = once
         self.once_result = None if once is None else get_type_hints(once)["return"]
         self.command = command
+        self.typed = command or typed
         self.needs = needs or (f"`{permission}`" if permission else "")
         self.locates = locates
         self.either = either
@@ -330,6 +333,7 @@ def endpoint(
     errors: tuple[int, ...] = (),
     once: Callable[..., Any] | None = None,
     command: str | None = "",
+    typed: str | None = None,
     needs: str = "",
     locates: bool = False,
     either: tuple[tuple[str, ...], ...] = (),
@@ -351,6 +355,7 @@ def endpoint(
         once: for a stream, the function whose answer those get who ask for JSON.
         command: its one or two words on the command line, unless given the first two of its name;
             None where a command of its own does better.
+        typed: the words of that one, which is written by hand.
         needs: what a token needs, for people, where that isn't one permission.
         locates: whether answers say in `Location` where what was made is to be found.
         either: parameters of the body of which one of these groups has to be given: the function
@@ -392,6 +397,7 @@ def endpoint(
             errors=errors,
             once=once,
             command=" ".join(name.split(".")[:2]) if command == "" else command,
+            typed=typed,
             needs=needs,
             locates=locates,
             either=either,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from towline.errors import did_you_mean
+from towline.errors import TowlineError, did_you_mean
 
 INTERRUPTED = 130
 """The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
@@ -35,11 +35,20 @@ class Command(_Once):
     """A command that refuses an option given twice where only one value counts."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; ^C ends it with the exit status that shells have for that."""
+        """Run the command; ^C ends it with the exit status that shells have for that.
+
+        Raises:
+            TowlineError: in the words of commands, as `spoken` has them.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+        except TowlineError as error:
+            from towline.cli import spoken
+
+            spoken.translate(error, self)
+            raise
 
 
 def _takes_one(option: click.Option) -> bool:

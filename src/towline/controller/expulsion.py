@@ -57,7 +57,7 @@ class Expulsion:
             raise Conflict(
                 f"The login of {member.hostname} can't be taken back from here, since this "
                 "controller is not started with the broker's keys: take it away at the broker.",
-                f"DELETE /agent/{member.hostname}, or towline node remove, forgets the node then",
+                f"DELETE /agent/{member.hostname} forgets the node then",
             )
         record = self._members.get(member.machine)
         dropped = await self._take_back(member, record, FOR_GOOD)

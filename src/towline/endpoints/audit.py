@@ -125,7 +125,7 @@ class AuditVerdict(View, frozen=True, kw_only=True):
     ]
 
 
-@endpoint("audit.list", "GET /audit", permission=READS, command=None)
+@endpoint("audit.list", "GET /audit", permission=READS, command=None, typed="audit")
 async def list_audit(
     context: Context,
     *,
@@ -165,7 +165,7 @@ async def export(
     return AuditPage(total_items=archive.count(wanted), items=[_view(each) for each in found])
 
 
-@endpoint("audit.verify", "GET /audit/verify", permission=READS, command=None)
+@endpoint("audit.verify", "GET /audit/verify", permission=READS, command=None, typed="audit verify")
 async def verify(context: Context) -> AuditVerdict:
     """Read all of the audit, and name what was changed, removed or put in.
 

@@ -66,6 +66,7 @@ LastEvent: TypeAlias = Annotated[
     success=(200, 204),
     errors=(404,),
     command=None,
+    typed="job follow",
 )
 async def of_job(
     context: Context, *, id: JobId, after: LastEvent = None
@@ -103,6 +104,7 @@ async def _snapshot(
     errors=(404,),
     once=_snapshot,
     command=None,
+    typed="job follow",
 )
 async def progress(
     context: Context,
@@ -137,7 +139,7 @@ async def _followed(context: Context, id: str, node: str | None) -> tuple[str, s
     return state.job.id, only
 
 
-@endpoint("event.stream", "GET /event", permission=READS, command=None)
+@endpoint("event.stream", "GET /event", permission=READS, command=None, typed="job list --follow")
 async def of_all(
     context: Context,
     *,

@@ -201,6 +201,7 @@ async def ready(context: Context) -> Health:
     permission="health:read",
     success=(200, 503),
     command=None,
+    typed="health",
 )
 async def status(context: Context) -> HealthStatus:
     """How the controller is, and all that it works with.

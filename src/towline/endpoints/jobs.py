@@ -86,7 +86,7 @@ class Retried(View, frozen=True, kw_only=True):
     timestamp: DateTime
 
 
-@endpoint("job.list", "GET /job", permission=READS, command=None)
+@endpoint("job.list", "GET /job", permission=READS, command=None, typed="job list")
 async def list_jobs(
     context: Context,
     *,
@@ -142,7 +142,15 @@ def _item(context: Context, job: Listed) -> JobView:
     return views.listed(job)
 
 
-@endpoint("job.get", "GET /job/{id}", permission=READS, narrows=True, errors=(404,), command=None)
+@endpoint(
+    "job.get",
+    "GET /job/{id}",
+    permission=READS,
+    narrows=True,
+    errors=(404,),
+    command=None,
+    typed="job show",
+)
 async def get(context: Context, *, id: JobId, options: Waiting = USUAL) -> JobView:
     """One job, and what became of it on each node."""
     lookup, bounds = context.controller.lookup, context.caller.bounds(READS)
@@ -177,6 +185,7 @@ async def delete(context: Context, *, id: JobId) -> None:
     errors=(404, 409),
     locates=True,
     command=None,
+    typed="job retry",
 )
 async def retry(
     context: Context,
@@ -212,6 +221,7 @@ async def retry(
     errors=(404, 409),
     locates=True,
     command=None,
+    typed="job cancel",
 )
 async def cancel(context: Context, *, id: JobId, options: Waiting = USUAL) -> Cancelled:
     """Stop a job wherever it has not ended."""

@@ -99,7 +99,14 @@ async def bundle(context: Context) -> Bundle:
     return _joining(context).bundle
 
 
-@endpoint("join.join", "POST /join", open=True, errors=(400, 403, 409, 429, 500), command=None)
+@endpoint(
+    "join.join",
+    "POST /join",
+    open=True,
+    errors=(400, 403, 409, 429, 500),
+    command=None,
+    typed="agent join",
+)
 async def join(
     context: Context,
     *,
@@ -132,7 +139,13 @@ async def renew(
 
 
 @endpoint(
-    "invite.create", "POST /invite", permission=WRITES, success=(201,), errors=(409,), command=None
+    "invite.create",
+    "POST /invite",
+    permission=WRITES,
+    success=(201,),
+    errors=(409,),
+    command=None,
+    typed="node invite",
 )
 async def create(
     context: Context,
@@ -297,7 +310,7 @@ def _one(name: str) -> str:
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one machine: name it by its hostname or its machine id.",
-            "GET /agent/pending, or towline node pending, lists those that wait",
+            "GET /agent/pending lists those that wait",
         )
     return named.name
 

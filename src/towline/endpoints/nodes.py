@@ -225,7 +225,9 @@ class Agents(msgspec.Struct, frozen=True):
     total: int
 
 
-@endpoint("agent.list", "GET /agent", permission=READS, narrows=True, command=None)
+@endpoint(
+    "agent.list", "GET /agent", permission=READS, narrows=True, command=None, typed="node list"
+)
 async def list_nodes(context: Context) -> Agents:
     """All registered nodes; with a permission that is narrowed to some nodes, these."""
     members = context.caller.bounds(READS).inside(context.controller.fleet.members())
@@ -303,7 +305,7 @@ def _member(context: Context, hostname: str, permission: str) -> Member:
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
-            "GET /agent, or towline nodes, lists those that are registered",
+            "GET /agent lists those that are registered",
         )
     member = context.controller.fleet.one(named.name)
     context.caller.bounds(permission).check([member])

@@ -51,7 +51,13 @@ class Registries(View, frozen=True, kw_only=True):
     total: int
 
 
-@endpoint("registry.list", "GET /registry", permission="registry:read", command=None)
+@endpoint(
+    "registry.list",
+    "GET /registry",
+    permission="registry:read",
+    command=None,
+    typed="registry list",
+)
 async def list_registries(context: Context) -> Registries:
     """The registries for which a credential is kept, without the secrets."""
     found = [_view(context, stored) for stored in await context.controller.credentials.all()]
@@ -76,6 +82,7 @@ async def get(context: Context, *, host: Host) -> RegistryView:
     errors=(409,),
     either=(("username", "password"), ("identity_token",)),
     command=None,
+    typed="registry set",
 )
 async def put(
     context: Context,
@@ -135,5 +142,5 @@ def _view(context: Context, stored: StoredCredential) -> RegistryView:
 def _nothing_kept(registry: str) -> NotFound:
     return NotFound(
         f"No credential is kept for {registry!r}.",
-        "GET /registry, or towline registry list, lists the registries that have one",
+        "GET /registry lists the registries that have one",
     )

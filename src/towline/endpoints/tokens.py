@@ -97,6 +97,7 @@ class TokenPage(View, frozen=True, kw_only=True):
     success=(201,),
     locates=True,
     command=None,
+    typed="token create",
 )
 async def create(
     context: Context,
@@ -153,7 +154,7 @@ async def get(context: Context, *, id: TokenId) -> TokenView:
     if record is None:
         raise NotFound(
             f"No token {id!r} is known that has not expired.",
-            "GET /token, or towline token list, lists those that were made or revoked here",
+            "GET /token lists those that were made or revoked here",
         )
     return TokenView(**_fields(record))
 

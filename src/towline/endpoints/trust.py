@@ -36,7 +36,7 @@ class TrustView(View, frozen=True, kw_only=True):
     nodes_here: int
 
 
-@endpoint("trust.status", "GET /trust", permission=READS, command=None)
+@endpoint("trust.status", "GET /trust", permission=READS, command=None, typed="trust status")
 async def status(context: Context) -> TrustView:
     """Which keys this controller has, and which nodes do not know them yet."""
     controller = context.controller

@@ -33,7 +33,10 @@ class Waves(msgspec.Struct, frozen=True, omit_defaults=True):
         for name in OPTIONS:
             text = getattr(self, name)
             if text is not None:
-                read_share(name, text)
+                try:
+                    read_share(name, text)
+                except ValueError as error:
+                    raise ValueError(f"`{name}`: {error}") from error
 
     @classmethod
     def of(cls, given: dict[str, str]) -> Waves | None:
@@ -47,14 +50,18 @@ class Waves(msgspec.Struct, frozen=True, omit_defaults=True):
         waves = cls(**{name: text.strip() for name, text in given.items()})
         if given.keys() == {MAX_FAILURES}:
             raise ValueError(
-                "'max_failures' says when nodes that wait are cancelled, and none would wait: "
-                "give 'max_parallel' or 'canary' too"
+                "`max_failures` says when nodes that wait are cancelled, and none would wait: "
+                "give `max_parallel` or `canary` too"
             )
         return waves
 
 
 def read_share(name: str, text: str) -> tuple[int, bool]:
-    """Return the number that an option's text names, and whether it is a percentage."""
+    """Return the number that an option's text names, and whether it is a percentage.
+
+    Raises:
+        ValueError: it is neither; the text says what it may be, and names no option.
+    """
     match = _SHARE.fullmatch(text.strip())
     least = 0 if name == MAX_FAILURES else 1
     if match is not None:
@@ -62,6 +69,6 @@ def read_share(name: str, text: str) -> tuple[int, bool]:
         if least <= number and not (percent and number > 100):
             return number, percent
     raise ValueError(
-        f"{name!r}: {text[:40]!r} is neither a number of nodes, {least} or more, "
+        f"{text[:40]!r} is neither a number of nodes, {least} or more, "
         f"nor a percentage of them, {least}% to 100%"
     )

@@ -34,7 +34,7 @@ def said(answer: httpx.Response, status: int) -> str:
         (PULL_ON_WEB_1, {"json": {**IMAGE, "retries": -1}}, 400, ["retries", ">= 0"]),
         (PULL_ON_WEB_1, TEXT, 415, ["'text/plain'", "application/json"]),
         (f"{PULL_ON_WEB_1}?expires=soon", {"json": IMAGE}, 400, ["`expires`", "'soon'"]),
-        (f"{PULL_ON_WEB_1}?canary=0", {"json": IMAGE}, 400, ["'canary'", "'0'"]),
+        (f"{PULL_ON_WEB_1}?canary=0", {"json": IMAGE}, 400, ["`canary`", "'0'"]),
         (f"/node/nobody/{PULL}", {"json": IMAGE}, 400, ["'nobody'", "No registered node"]),
         (f"/node/web.*/{PULL}", {"json": IMAGE}, 400, ["'web.*'", "is not a target"]),
         (f"/node/group:nobody/{PULL}", {"json": IMAGE}, 400, ["'group:nobody'", "carries"]),

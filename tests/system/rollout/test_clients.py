@@ -28,7 +28,7 @@ def test_a_command_is_done_in_waves_and_waits_for_all(
     assert again.status == 0
     assert {row["STATUS"] for row in rows(again.stdout)} == {"ok"}
     wrong = towline("gate", "pass", name, "--on", "_all", "--canary", "none")
-    assert (wrong.status, "'canary': 'none'" in wrong.stderr) == (1, True)
+    assert (wrong.status, "--canary: 'none'" in wrong.stderr) == (1, True)
 
 
 def test_a_job_is_paused_and_resumed_by_commands(

@@ -14,14 +14,14 @@ from tests.testing.gate import Gate
     ("target", "query", "named"),
     [
         ("a1", "max_parallel=1", "'a1' is one node"),
-        ("a1", "canary=1&max_failures=1", "Leave out canary, max_failures"),
+        ("a1", "canary=1&max_failures=1", "Leave out `canary`, `max_failures`"),
         ("_any", "canary=1", "'_any' is one node"),
-        ("_all", "max_parallel=0", "'max_parallel': '0'"),
+        ("_all", "max_parallel=0", "`max_parallel`: '0'"),
         ("_all", "max_parallel=200%25", "'200%'"),
-        ("_all", "canary=some", "'canary': 'some'"),
-        ("_all", "canary=", "'canary': ''"),
-        ("_all", "max_failures=1", "give 'max_parallel' or 'canary' too"),
-        ("_all", "max_failures=-1&canary=1", "'max_failures': '-1'"),
+        ("_all", "canary=some", "`canary`: 'some'"),
+        ("_all", "canary=", "`canary`: ''"),
+        ("_all", "max_failures=1", "give `max_parallel` or `canary` too"),
+        ("_all", "max_failures=-1&canary=1", "`max_failures`: '-1'"),
         ("_all", "canary=1&canary=2", "stands there twice"),
         ("_all", "max_paralel=1", "max_parallel, canary, max_failures"),
     ],
@@ -67,5 +67,5 @@ def test_a_retry_keeps_the_options_unless_others_are_given(
     url = f"/job/{failed}/retry"
     body = {"target_hostname": "a1"}
     declined(system.admin.post(f"{url}?canary=1", json=body), 400, "'a1' is one node")
-    declined(system.admin.post(f"{url}?canary=0"), 400, "'canary'")
+    declined(system.admin.post(f"{url}?canary=0"), 400, "`canary`")
     declined(system.admin.post(f"{url}?color=red"), 400, "`color`")

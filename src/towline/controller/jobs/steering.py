@@ -100,7 +100,7 @@ class Steering:
             if not failed:
                 raise InvalidRequest(
                     f"Job {job.id} has failed nowhere: there is nothing to retry.",
-                    "Name a target_hostname to run it there again",
+                    "Give `target_hostname` to run it there again",
                 )
             target = parse_target(job.target)
             if target == ALL or isinstance(target, Label):

@@ -199,7 +199,7 @@ class Submitter:
         """
         target, operation = request.target, request.operation
         if request.waves is not None and not (target == ALL or isinstance(target, Label)):
-            given = ", ".join(msgspec.to_builtins(request.waves))
+            given = ", ".join(f"`{name}`" for name in msgspec.to_builtins(request.waves))
             raise InvalidRequest(
                 f"{str(target)!r} is one node, and {given} says how several get their turns.",
                 f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
@@ -210,7 +210,7 @@ class Submitter:
             if not members:
                 raise InvalidRequest(
                     f"None of the nodes to retry on is meant by {str(target)!r} any more.",
-                    "Name another with target_hostname",
+                    "Name another with `target_hostname`",
                 )
         members = self._permitted(request, members)
         refused: dict[str, tuple[str, str | None]] = {}
@@ -285,7 +285,7 @@ class Submitter:
             raise InvalidRequest.because(
                 f"The job would be kept for {request.expires:g} s",
                 f"the journal keeps jobs for {self._retention:g} s: "
-                "give a shorter expires, or controllers a longer retention",
+                "give a shorter `expires`, or controllers a longer retention",
             )
         now = time.time()
         # With waves it may be long until the last node's turn; from then on it has its own time.

@@ -250,7 +250,7 @@ def _pause(state: JobState) -> Pause | None:
     if job.waves is None:
         raise Conflict(
             f"No node of job {job.id} waits: all have their turn at once.",
-            "Only a job made with max_parallel or canary can be paused",
+            "Only a job made with `max_parallel` or `canary` can be paused",
         )
     if state.done:
         raise Conflict(f"Job {job.id} has ended already: {state.status}.", "No node waits")
