@@ -21,7 +21,6 @@ from towline.errors import BrokerUnreachable, TowlineError
 from towline.trust.signing import Verifier
 from towline.wire import messages
 from towline.wire.decoding import Unreadable
-from towline.wire.job import first_id
 
 log = structlog.get_logger()
 
@@ -212,9 +211,9 @@ class Archive:
         if first is None:
             return []
         rows = self._index.query(
-            "SELECT id FROM job WHERE stream = 'CHANGES' AND id >= ? AND id < ?"
+            "SELECT id FROM job WHERE stream = 'CHANGES' AND created >= ? AND created < ?"
             " AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.job = job.id) ORDER BY id LIMIT ?",
-            (first_id(first[0]), first_id(before), most),
+            (first[0], before, most),
         )
         return [job for (job,) in rows]
 

@@ -12,7 +12,7 @@ import msgspec
 from towline.broker.journal import STREAMS
 from towline.controller.jobs.index import Index
 from towline.wire.event import Event
-from towline.wire.job import Job
+from towline.wire.job import Job, first_id
 
 REMEMBERED = 4 * 1024**2
 """Bytes of what is remembered, as the index has it. Those who are up to date ask for little;
@@ -61,17 +61,25 @@ class Feed:
             for table in ("job", "event")
         )
 
-    def before(self, job_id: str) -> list[int]:
-        """Return the last place of each stream before `job_id` and later ones."""
+    def before(self, moment: float) -> list[int]:
+        """Return the last place of each stream before the jobs that were made at a moment or later.
+
+        Args:
+            moment: seconds since 1970.
+        """
         found = []
         for stream in STREAMS:
             firsts = [
                 self._number(
                     f"SELECT min(place) FROM {table} WHERE stream = ? AND {column} >= ?",
                     stream,
-                    job_id,
+                    value,
                 )
-                for table, column in (("job", "id"), ("event", "job"))
+                # What was decided about a read stands in another stream than the read.
+                for table, column, value in (
+                    ("job", "created", moment),
+                    ("event", "job", first_id(moment)),
+                )
             ]
             later = [first for first in firsts if first]
             found.append(min(later) - 1 if later else self._newest(stream))

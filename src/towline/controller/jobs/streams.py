@@ -23,7 +23,7 @@ from towline.endpoints import views
 from towline.endpoints.views import JobEvent
 from towline.errors import InvalidRequest
 from towline.wire.event import Event
-from towline.wire.job import Job, first_id
+from towline.wire.job import Job
 
 SUBMITTED = "submitted"
 BATCH = 500
@@ -225,4 +225,4 @@ class EventStreams:
         """Return the place in the journal to begin at: now, or `since` (seconds since 1970)."""
         if since is None:
             return Reached(self._feed.newest())
-        return Reached(self._feed.before(first_id(since)))
+        return Reached(self._feed.before(since))

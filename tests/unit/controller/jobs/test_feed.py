@@ -6,7 +6,7 @@ from towline.broker.journal import CHANGES, READS, place, sequence
 from towline.controller.jobs.feed import LARGEST_BATCH, Feed
 from towline.controller.jobs.index import Index
 from towline.wire.event import COMPLETED, STARTED
-from towline.wire.job import Job, first_id
+from towline.wire.job import Job
 
 
 def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Path) -> None:
@@ -37,9 +37,13 @@ def test_jobs_and_events_are_passed_on_from_a_place_in_the_journal(tmp_path: Pat
         ]
         assert feed.after(READS, 0, 9).entries == [(place(1), read.order), (place(2), ended)]
         # Before the first thing of any job that is not older.
-        assert feed.before(first_id(LONG_AGO + 700)) == [place(3) - 1, place(2)]
-        assert feed.before(first_id(LONG_AGO + 9000)) == [place(4), place(2)]
-        assert feed.before(first_id(LONG_AGO - 9000)) == [place(1) - 1, place(1) - 1]
+        assert feed.before(LONG_AGO + 700) == [place(3) - 1, place(2)]
+        fold.job(a_job(LONG_AGO + 800, id=a_job(LONG_AGO - 5000).id))
+        assert feed.before(LONG_AGO + 750) == [place(3) - 1, place(2)]
+        fold.job(a_job(LONG_AGO + 2000, id=a_job(LONG_AGO - 4000).id))
+        assert feed.before(LONG_AGO + 1500) == [place(6) - 1, place(2)]
+        assert feed.before(LONG_AGO + 9000) == [place(6), place(2)]
+        assert feed.before(LONG_AGO - 9000) == [place(1) - 1, place(1) - 1]
 
 
 def test_a_place_is_the_sequence_and_what_stands_behind_it_in_the_message() -> None:
