@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from towline import errors
 
 if TYPE_CHECKING:
-    from towline.client import ApiError, AsyncClient, Client, Credential
+    from towline.client import ApiError, AsyncClient, Client, Credential, new_job_id
 
-__all__ = ["ApiError", "AsyncClient", "Client", "Credential", "errors"]
+__all__ = ["ApiError", "AsyncClient", "Client", "Credential", "errors", "new_job_id"]
 __version__ = "0.1.0"
 
 

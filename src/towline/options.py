@@ -140,7 +140,8 @@ class RunOptions(Waiting, frozen=True, kw_only=True):
         canary: how many nodes run it first, alone; as `max_parallel`.
         max_failures: how many nodes may fail; as `max_parallel`. When more have failed, those that
             wait for their turn are cancelled.
-        idempotency_key: the same key with the same request means the same job, for a day.
+        idempotency_key: the same key with the same request means the same job, for a day; a UUID
+            of version 7 is the job's id.
     """
 
     expires: Annotated[
@@ -190,7 +191,10 @@ class RunOptions(Waiting, frozen=True, kw_only=True):
             schema={"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
             mend="A UUID, for example",
         ),
-        Meta(description="The same key with the same request means the same job, for a day."),
+        Meta(
+            description="The same key with the same request means the same job, for a day. A UUID "
+            "of version 7 becomes the job's id."
+        ),
         Flag("KEY"),
     ] = None
 

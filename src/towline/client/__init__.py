@@ -12,6 +12,7 @@ from __future__ import annotations
 from towline.client.aio.client import AsyncClient
 from towline.client.aio.job import AsyncJob
 from towline.client.models import JobSnapshot, Progress
+from towline.client.options import new_job_id
 from towline.client.sync.client import Client
 from towline.client.sync.job import Job
 from towline.endpoint import Event
@@ -50,4 +51,5 @@ __all__ = [
     "Steered",
     "Total",
     "TrustView",
+    "new_job_id",
 ]

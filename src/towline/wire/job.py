@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import Any
 
@@ -111,6 +112,24 @@ def new_id() -> str:
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_OWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def own_id(key: str) -> str | None:
+    """Return the id that a job gets from its request's `Idempotency-Key`.
+
+    That is the key itself where it is what `new_id` makes: a UUID of version 7 in the form of
+    RFC 9562, in whichever case. None for all other keys.
+    """
+    lowered = key.lower()
+    return lowered if _OWN.fullmatch(lowered) else None
+
+
+def time_of(job_id: str) -> float:
+    """Return the moment in a UUID of version 7, in seconds since 1970."""
+    return int(job_id[:8] + job_id[9:13], 16) / 1000
 
 
 def first_id(seconds: float) -> str:

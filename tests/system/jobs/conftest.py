@@ -45,9 +45,15 @@ def ask(jobs: Cluster, name: str) -> Ask:
     def ask(target: str, operation: str = "pass", *, wait: int = 30, **more: Any) -> httpx.Response:
         headers = {"Prefer": f"wait={wait}", **more.pop("headers", {})}
         body = {"name": name, **more.pop("body", {})}
-        url = f"/node/{target}/gate/{operation}{more.pop('query', '')}"
+        query = more.pop("query", "")
         client = more.pop("client", jobs.admin)
-        answer: httpx.Response = client.post(url, json=body, headers=headers)
+        answer: httpx.Response
+        if operation == "look":
+            url = f"/node/{target}/gate?name={name}{query.replace('?', '&')}"
+            answer = client.get(url, headers=headers)
+        else:
+            url = f"/node/{target}/gate/{operation}{query}"
+            answer = client.post(url, json=body, headers=headers)
         return answer
 
     return ask

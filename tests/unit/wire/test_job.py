@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.testing.jobs import a_job, an_event
 from towline.wire.event import STARTED
-from towline.wire.job import Job, first_id, new_id
+from towline.wire.job import Job, first_id, new_id, own_id, time_of
 from towline.wire.rollout import Waves
 
 JOB = a_job()
@@ -54,6 +55,24 @@ def test_ids_sort_by_the_millisecond_they_were_made_in(moments: list[int]) -> No
             patch.setattr(time, "time_ns", lambda moment=moment: moment * 1_000_000)
             ids.append(new_id())
     assert ids == sorted(ids)
+
+
+@given(st.uuids(), st.sampled_from([str, lambda each: str(each).upper()]))
+def test_a_key_is_a_job_s_id_if_it_is_a_uuid_of_version_7(
+    drawn: uuid.UUID, write: Callable[[uuid.UUID], str]
+) -> None:
+    seven = uuid.UUID(int=drawn.int & ~(0xF << 76) | 0x7 << 76)
+    made = seven.version == 7  # None for another variant
+    assert own_id(write(seven)) == (str(seven) if made else None)
+    other = uuid.UUID(int=drawn.int & ~(0xF << 76) | 0x4 << 76)
+    assert own_id(write(other)) is None
+    for form in (f"{{{seven}}}", seven.urn, seven.hex, f" {seven}", f"{seven}\n", f"{seven}0"):
+        assert own_id(form) is None
+
+
+@given(st.floats(0, 4e9))
+def test_an_id_says_when_it_was_made(moment: float) -> None:
+    assert abs(time_of(first_id(moment)) - moment) < 0.002
 
 
 def test_no_two_ids_are_the_same_though_made_in_one_millisecond(

@@ -15,6 +15,7 @@ import structlog
 
 from towline.broker.journal import CHANGES, place
 from towline.controller.audit.entry import AUDIT, Entry
+from towline.controller.jobs.idempotency import BEHIND
 from towline.controller.jobs.state import JobState, overall
 from towline.wire.event import DELETED, NOBODY, RELEASED, Event
 from towline.wire.job import Job, PlannedNode, first_id
@@ -270,10 +271,11 @@ class Index:
         """
         self.flush()
         self.version += 1
-        oldest = first_id(before)
+        # An id may have been drawn some time before the job was made.
+        oldest = first_id(before - BEHIND)
         database = self._database
         with self._transaction():
-            gone = database.execute("DELETE FROM job WHERE id < ? RETURNING id", (oldest,))
+            gone = database.execute("DELETE FROM job WHERE created < ? RETURNING id", (before,))
             jobs = gone.fetchall()
             for stream, number in first.items():
                 gone = database.execute(

@@ -15,7 +15,7 @@ from towline.broker.journal import FULL, Journal
 from towline.controller.auth import Caller
 from towline.controller.credentials.jobs import JobCredentials
 from towline.controller.fleet import Fleet
-from towline.controller.jobs.idempotency import Keys
+from towline.controller.jobs.idempotency import BEHIND, Keys, check_time
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.open import OpenJobs
@@ -32,7 +32,7 @@ from towline.operation import AnyOperation, Effect, Operation
 from towline.options import RunOptions
 from towline.runtime.pauses import within
 from towline.units import timestamp
-from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id
+from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id, own_id
 from towline.wire.target import ALL, ANY, Label, Target
 
 SETTLED_WITHIN = 15.0
@@ -119,12 +119,14 @@ class Submitter:
             kept = await self._keys.find(request.caller, request.key, request.digest)
             if kept is not None and (found := await self._made(request, kept, wait)) is not None:
                 return found
+            if kept is None:
+                await self._check_free(request.key)
         self._check(request.operation, request.parameters)
         await self._until_settled()
         job = self._job(request, self._plan(request))
         if request.key is not None:
             kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
-            if kept != job.id:
+            if kept is not None:
                 if (found := await self._made(request, kept, wait)) is not None:
                     return found
                 # Whoever reserved the key didn't come to make the job.
@@ -293,7 +295,7 @@ class Submitter:
         usual = self._expires if kept else SOON
         nodes = 1 if request.target == ANY else sum(node.state == WAITS for node in plan)
         job = Job(
-            id=new_id(),
+            id=self._id(request, now),
             operation=operation.name,
             parameters=request.parameters,
             target=str(request.target),
@@ -314,6 +316,24 @@ class Submitter:
             else [],
         )
         return msgspec.structs.replace(job, plan=first_turns(job, plan, self._fleet, self._view))
+
+    def _id(self, request: Submission, now: float) -> str:
+        own = None if request.key is None else own_id(request.key)
+        if own is None:
+            return new_id()
+        check_time(own, now, min(BEHIND, self._retention))
+        return own
+
+    async def _check_free(self, key: str) -> None:
+        """Refuse a key that is the id of a job which was made without it."""
+        job_id = own_id(key)
+        if job_id is None:
+            return
+        if await self._lookup.find(job_id) is not None or self._index.deleted(job_id):
+            raise Conflict(
+                f"The Idempotency-Key {key!r} is the id of a job that was made already.",
+                "Give this one a key of its own",
+            )
 
     async def _made(self, request: Submission, job_id: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""

@@ -21,6 +21,7 @@ from tests.testing.jobs import (
 )
 from towline.broker.journal import CHANGES, READS, STREAMS, place
 from towline.controller.jobs.feed import Feed
+from towline.controller.jobs.idempotency import AHEAD, BEHIND
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.lists import Filter, Lists
 from towline.wire.event import (
@@ -189,13 +190,26 @@ def test_old_jobs_are_forgotten_with_their_events(path: Path) -> None:
         assert found(index, old)[1] == []
 
 
+def test_a_job_is_as_old_as_it_was_made_whenever_its_id_was_drawn(path: Path) -> None:
+    early = a_job(LONG_AGO + 1000, id=a_job(LONG_AGO + 1000 - BEHIND).id)
+    late = a_job(LONG_AGO, id=a_job(LONG_AGO + AHEAD).id)
+    with Index(path) as index:
+        fold = Fold(index)
+        for job in (early, late):
+            fold.job(job)
+            fold.event(an_event(job, COMPLETED))
+        assert index.forget(LONG_AGO + 1000, {}) == 1
+        assert index.find(late.id) is None
+        assert len(found(index, early)[1]) == 1
+
+
 def test_events_of_jobs_that_never_came_are_forgotten_too(path: Path) -> None:
     lost, kept = a_job(), a_job(LONG_AGO + 1000)
     with Index(path) as index:
         fold = Fold(index)
         for job in (lost, kept):
             fold.event(an_event(job, COMPLETED))
-        assert index.forget(LONG_AGO + 1000, {}) == 0
+        assert index.forget(LONG_AGO + 1000 + BEHIND, {}) == 0
         for job in (lost, kept):
             fold.job(job)
         assert found(index, lost)[1] == []
