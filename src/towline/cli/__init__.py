@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from towline.cli.commands import cli
+from towline.cli.standard import CannotPrint, open_streams
 from towline.cli.terminal import say
 from towline.errors import TowlineError
 
@@ -15,6 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; None for the process's own.
     """
+    open_streams()
     try:
         cli(arguments, prog_name="towline")
     except TowlineError as error:
@@ -23,4 +25,4 @@ def main(arguments: list[str] | None = None) -> None:
             say(*(f"  {line}" for line in error.details.splitlines()), error=True)
         if error.job_id:
             say(f"  towline job {error.job_id} shows more", error=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, CannotPrint) else 1)

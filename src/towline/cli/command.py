@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from towline.cli.terminal import printable
 from towline.errors import TowlineError, did_you_mean
 
 INTERRUPTED = 130
 """The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
+PATHS = ("FILE", "DIR")
+"""What the help calls the values of options that name a file or a directory."""
 
 
 class _Once(click.Command):
@@ -28,7 +31,28 @@ class _Once(click.Command):
                     raise click.BadOptionUsage(
                         name, f"Option {name!r} takes one value, but is given {given} times.", ctx
                     )
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            _check_text(parameter, ctx.params.get(parameter.name or ""), ctx)
+        return rest
+
+
+def _check_text(parameter: click.Parameter, value: Any, ctx: click.Context) -> None:
+    """Refuse bytes that are no text in this locale, unless they name a file, which may be any."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_text(parameter, each, ctx)
+    elif isinstance(value, str) and parameter.metavar not in PATHS and not _is_text(value):
+        raise click.BadParameter(
+            f"'{printable(value)}' has bytes that are no {sys.getfilesystemencoding().upper()}.",
+            ctx,
+            parameter,
+        )
+
+
+def _is_text(value: str) -> bool:
+    # Python keeps bytes that it can't decode as lone surrogates (PEP 383).
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 class Command(_Once):

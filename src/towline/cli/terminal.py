@@ -16,16 +16,25 @@ def printable_json(text: str) -> str:
     """Return JSON, which means the same, with what is no visible character escaped as JSON does.
 
     Control characters below the blank are escaped in any JSON; others, and those that turn the
-    direction of what follows, are not.
+    direction of what follows, are not. JSON is UTF-8 (RFC 8259): where standard output is not, all
+    but ASCII is escaped.
     """
     import json
 
+    wide = _is_utf_8(sys.stdout.encoding)
     return "\n".join(
         line
-        if line.isprintable()
-        else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        if line.isprintable() and (wide or line.isascii())
+        else "".join(
+            c if c.isprintable() and (wide or c.isascii()) else json.dumps(c)[1:-1] for c in line
+        )
         for line in text.split("\n")
     )
+
+
+def _is_utf_8(encoding: str | None) -> bool:
+    # Of a stream in memory there is none.
+    return encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8")
 
 
 def say(*lines: str, error: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,14 @@ from towline.cli.command import Group
 from towline.cli.connection import client_of, duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
+from towline.cli.standard import CannotPrint
 from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration, did_you_mean
 from towline.operation import catalog
 from towline.runtime import config
+
+if TYPE_CHECKING:
+    from towline.endpoints.tokens import NewToken
 
 SEVERAL = "It may be given several times."
 
@@ -79,9 +83,20 @@ def create_token(
     if flags["token_key"] is None:
         made = _asked_for(settings, subject, roles, permissions, expires)
         if made is not None:
-            say(made)
+            _print(made.token, made.id)
             return
-    say(_signed(settings, subject, roles, permissions, lifetime))
+    _print(*_signed(settings, subject, roles, permissions, lifetime))
+
+
+def _print(token: str, id: str) -> None:
+    """Print a token; raises `CannotPrint`, which says how to revoke what nobody has seen."""
+    try:
+        say(token)
+    except CannotPrint as error:
+        raise CannotPrint(
+            error.error,
+            f"The token was made, and nobody has it: towline token revoke {id} revokes it",
+        ) from error
 
 
 def _asked_for(
@@ -90,7 +105,7 @@ def _asked_for(
     roles: tuple[str, ...],
     permissions: tuple[str, ...],
     expires: str,
-) -> str | None:
+) -> NewToken | None:
     """Return a token that a controller has made; None where none is named and none is here."""
     from towline.endpoints import tokens
     from towline.errors import ApiError
@@ -112,7 +127,7 @@ def _asked_for(
             if error.status or settings.url is not None:
                 raise
             return None
-    return made.token
+    return made
 
 
 def _signed(
@@ -121,8 +136,8 @@ def _signed(
     roles: tuple[str, ...],
     permissions: tuple[str, ...],
     lifetime: float,
-) -> str:
-    """Return a token that is signed here, of which no controller knows."""
+) -> tuple[str, str]:
+    """Return a token that is signed here, of which no controller knows, and its id."""
     from towline import operations
     from towline.controller import auth
     from towline.controller.token_keys import new_token_id
@@ -152,7 +167,7 @@ def _signed(
         f"Signed here: towline token list doesn't have it; towline token revoke {made} revokes it.",
         error=True,
     )
-    return token
+    return token, made
 
 
 def _check(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -126,4 +126,14 @@ def _tls(files: Encryption) -> str:
 
 
 def _text(value: object) -> str:
-    return json.dumps(str(value), ensure_ascii=False)
+    """Return a text, or a path, as the server reads it: what is not plain ASCII as `\\xHH`.
+
+    A path is the bytes that the system has for it, whatever the locale calls them.
+    """
+    content = os.fsencode(value) if isinstance(value, Path) else str(value).encode()
+    shown = "".join(chr(byte) if _plain(byte) else f"\\x{byte:02x}" for byte in content)
+    return f'"{shown}"'
+
+
+def _plain(byte: int) -> bool:
+    return 0x20 <= byte < 0x7F and chr(byte) not in '"\\'

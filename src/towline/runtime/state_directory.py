@@ -231,7 +231,8 @@ def machine_id(directory: Path, given: str | None) -> str:
     except OSError:
         seed = ""
     # machine-id(5) asks that the machine's own id stay confidential.
-    derived = hashlib.sha256(f"towline {seed} {directory.resolve()}".encode()).hexdigest()[:32]
+    named = f"towline {seed} ".encode() + os.fsencode(directory.resolve())
+    derived = hashlib.sha256(named).hexdigest()[:32]
     made = derived if seed else uuid.uuid4().hex
     write_private(path, made + "\n")
     return made

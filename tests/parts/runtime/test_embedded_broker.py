@@ -35,6 +35,21 @@ async def test_after_a_restart_it_is_where_it_was(tmp_path: Path, trust: Trust) 
         assert broker.settings == first
 
 
+@pytest.mark.parametrize(
+    "name",
+    [b"st\xc3\xa4te dir", b"caf\xe9\xff", b"'a' \"b\" %h $HOME \\c {x} # ;", b"a\nb\tc\x07\x7f"],
+    ids=["umlauts", "no UTF-8", "punctuation", "no signs"],
+)
+async def test_its_directory_may_be_called_anything(
+    tmp_path: Path, trust: Trust, name: bytes
+) -> None:
+    directory = tmp_path / os.fsdecode(name)
+    async with EmbeddedBroker(directory, trust, "m") as broker:
+        assert await answers(broker)
+    assert os.listdir(os.fsencode(tmp_path)) == [name]
+    assert {"accounts", "data"} <= {*os.listdir(directory)}
+
+
 async def test_where_its_port_is_taken_it_takes_another_for_good(
     tmp_path: Path, trust: Trust
 ) -> None:

@@ -171,6 +171,12 @@ def test_a_machine_id_that_could_be_no_subject_is_refused(tmp_path: Path, given:
     assert repr(given) in refused.value.details
 
 
+def test_a_directory_whose_name_is_no_text_has_a_machine_id_too(tmp_path: Path) -> None:
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    directory.mkdir()
+    assert machine_id(directory, None) == machine_id(directory, None)
+
+
 def test_a_directory_has_a_machine_id_of_its_own_that_stays(tmp_path: Path) -> None:
     first, second = (open_directory(tmp_path / name) for name in ("a", "b"))
     made = machine_id(first, None)
