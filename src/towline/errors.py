@@ -56,9 +56,12 @@ class TowlineError(Exception):
 
     Attributes:
         code: the HTTP status with which the API answers it.
+        passing: whether the same request may go well a moment later. The answer has `Retry-After`
+            then.
     """
 
     code: int = 500
+    passing: bool = False
 
     def __init__(self, error: str, details: str = "", job_id: str | None = None) -> None:
         super().__init__(error if details in error else f"{error} {details}")
@@ -131,6 +134,7 @@ class TooManyRequests(TowlineError):
     """The caller has as much under way as one caller may."""
 
     code = 429
+    passing = True
 
 
 class NoNodes(TowlineError):
@@ -144,11 +148,14 @@ class BrokerError(TowlineError):
 class BrokerUnreachable(BrokerError):
     """The broker did not answer in time."""
 
+    passing = True
+
 
 class Stopping(TowlineError):
     """The controller has to end before it could answer; another may do what was asked."""
 
     code = 503
+    passing = True
 
 
 class TaskFailed(TowlineError):
@@ -197,3 +204,24 @@ class ApiError(TowlineError):
     ) -> None:
         super().__init__(error, details, job_id)
         self.status = status
+
+
+class Unreachable(ApiError):
+    """The controller gave no answer, or it could not reach the broker: another try may help.
+
+    Attributes:
+        unknown: whether it isn't known what became of the request: it may have been done. A job
+            that was asked for with an `idempotency_key` is made once, however often it is asked.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        details: str = "",
+        job_id: str | None = None,
+        *,
+        status: int = 0,
+        unknown: bool = False,
+    ) -> None:
+        super().__init__(error, details, job_id, status=status)
+        self.unknown = unknown

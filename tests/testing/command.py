@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testing.process import Failed
+from towline.cli.outcome import REFUSED, UNREACHABLE
 
+STATUSES = range(UNREACHABLE + 1)
+"""The exit statuses of commands that nobody interrupts."""
 _SCRIPT = Path(sys.executable).with_name("towline")
 
 
@@ -52,7 +55,7 @@ class CommandLine:
             check=False,
         )
         finished = Finished(done.returncode, done.stdout, done.stderr)
-        if "Traceback" in done.stdout + done.stderr or done.returncode not in (0, 1, 2):
+        if "Traceback" in done.stdout + done.stderr or done.returncode not in STATUSES:
             raise Failed(f"towline {arguments} broke off: {finished}")
         return finished
 
@@ -69,7 +72,7 @@ def rows(table: str) -> list[dict[str, str]]:
     return [dict(zip(cells(head), cells(line), strict=True)) for line in lines]
 
 
-def failed(done: Finished, status: int = 1) -> str:
+def failed(done: Finished, status: int = REFUSED) -> str:
     """Check that nothing but an error was written, and return it."""
     assert (done.status, done.stdout) == (status, "")
     assert done.stderr

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 from towline.cli.commands import cli
-from towline.cli.standard import CannotPrint, open_streams
-from towline.cli.terminal import say
+from towline.cli.standard import open_streams
 from towline.errors import TowlineError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. An error is printed to standard error, and the exit status is not 0.
+    """Run the command line.
+
+    An error is printed to standard error, and ends with the status that `towline.cli.outcome` has
+    for it.
 
     Args:
         arguments: what follows the program's name; None for the process's own.
@@ -20,9 +20,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         cli(arguments, prog_name="towline")
     except TowlineError as error:
-        say(f"towline: {error.error}", error=True)
-        if error.details not in error.error:
-            say(*(f"  {line}" for line in error.details.splitlines()), error=True)
-        if error.job_id:
-            say(f"  towline job {error.job_id} shows more", error=True)
-        sys.exit(2 if isinstance(error, CannotPrint) else 1)
+        from towline.cli import outcome
+
+        outcome.failed(error)

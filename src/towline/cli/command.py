@@ -11,8 +11,6 @@ import click
 from towline.cli.terminal import printable
 from towline.errors import TowlineError, did_you_mean
 
-INTERRUPTED = 130
-"""The exit status of a command that ^C has ended: 128 and the number of SIGINT, as in shells."""
 PATHS = ("FILE", "DIR")
 """What the help calls the values of options that name a file or a directory."""
 
@@ -67,6 +65,8 @@ class Command(_Once):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            from towline.cli.outcome import INTERRUPTED
+
             sys.exit(INTERRUPTED)
         except TowlineError as error:
             from towline.cli import spoken

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from towline.cli import outcome
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.login import login_parameters, take_login
@@ -176,5 +177,6 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         params=parameters + connection_parameters(taken),
         callback=callback,
         help=f"{operation.summary}\n\n\b\n{operation.description}",
+        epilog=outcome.IN_HELP,
         short_help=operation.summary,
     )

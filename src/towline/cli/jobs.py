@@ -112,7 +112,7 @@ def _row(job: JobView) -> list[Cell]:
 
 @with_connection
 @with_output
-@job.command()
+@job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
 def show(job_id: str, follow: bool, **values: Any) -> None:
@@ -132,13 +132,10 @@ def show(job_id: str, follow: bool, **values: Any) -> None:
 
 @with_connection
 @with_output
-@job.command()
+@job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 def follow(job_id: str, **values: Any) -> None:
-    """Show a job's events and progress until it ends.
-
-    The exit status is 0 only if every node succeeded.
-    """
+    """Show a job's events and progress until it ends."""
     _follow_to_its_end(take_where(values), job_id, take_form(values))
 
 
@@ -203,7 +200,7 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
 
 @with_connection
 @with_output
-@job.command()
+@job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option(
     "--wait",
@@ -223,11 +220,12 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
         print_names([cancelled.job_id])
     else:
         results_table(cancelled.rows, form)
+    outcome.stopped(cancelled.rows)
 
 
 @with_connection
 @with_output
-@job.command()
+@job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option("--on", metavar="TARGET", help="The target, in place of the nodes where it failed.")
 @click.option(
@@ -245,7 +243,7 @@ def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     The new job is for the nodes on which the first one failed, expired or was cancelled, unless
     --on names a target. They get their turns as in the first job, unless --max-parallel, --canary
     or --max-failures say otherwise. A credential that came with the first job has not been kept:
-    give it again. The exit status is 0 only if every node succeeded.
+    give it again.
     """
     form = take_form(values)
     options, credential = take_job_options(values), take_login(values)

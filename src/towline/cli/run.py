@@ -13,6 +13,8 @@ from towline.cli.connection import Where, connect, duration
 from towline.cli.form import Form
 from towline.cli.output import print_document, print_names, results_table
 from towline.cli.terminal import say
+from towline.endpoints.operations import status_of
+from towline.errors import Unreachable
 from towline.operation import Operation
 from towline.wire.target import ANY
 
@@ -65,15 +67,18 @@ def run(
             job_id = job.id
             rows = [_row(result, operation.status) for result in job.results]
         except ApiError as error:
-            if error.job_id is None:
+            if error.job_id is None or isinstance(error, Unreachable):
                 raise
             # A single node failed. It is shown like every other failure, one node a line.
             job_id = error.job_id
             try:
                 rows = client.job(job_id).rows or []
             except ApiError as refused:
+                if refused.status != FORBIDDEN:
+                    raise
                 # A token that may pull need not be one that may read jobs.
-                raise error if refused.status == FORBIDDEN else refused from None
+                status = status_of(operation, error.error)
+                outcome.failed(error, outcome.exit_status([status]))
     if form.document:
         print_document({"job_id": job_id, "results": rows}, form)
     elif form.output == "name":

@@ -22,7 +22,7 @@ from towline.endpoints.registries import RegistryView
 from towline.endpoints.results import Result
 from towline.endpoints.trust import TrustView
 from towline.endpoints.views import JobEvent, JobView
-from towline.errors import ApiError
+from towline.errors import ApiError, Unreachable
 from towline.options import JobOptions
 from towline.wire.credential import Credential
 from towline.wire.progress import NodeProgress, PartProgress, Total
@@ -51,5 +51,6 @@ __all__ = [
     "Steered",
     "Total",
     "TrustView",
+    "Unreachable",
     "new_job_id",
 ]

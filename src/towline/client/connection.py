@@ -10,10 +10,15 @@ from urllib.request import getproxies
 
 import httpx
 
-from towline.errors import ApiError, InvalidConfiguration, sentence
+from towline.errors import ApiError, InvalidConfiguration, Unreachable, sentence
 
 MARGIN = 15.0
 """Seconds that the HTTP request may take beyond the wait that it asks for."""
+GATEWAY = (502, 504)
+"""Statuses by which what stands before a controller says that this one gave no answer."""
+STOPPING = 503
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+"""Failures before anything of a request was sent."""
 
 
 Authorities: TypeAlias = str | os.PathLike[str] | ssl.SSLContext
@@ -72,7 +77,8 @@ def body(response: httpx.Response) -> Any:
     """Return the body of an answer that is no error; None where it has none.
 
     Raises:
-        ApiError: the answer is an error, or comes from something that is no controller.
+        Unreachable: the controller was not there to answer, or couldn't reach the broker.
+        ApiError: the answer is another error, or comes from something that is no controller.
     """
     found: object = None
     if response.content:
@@ -86,9 +92,13 @@ def body(response: httpx.Response) -> Any:
         before, _, job_id = response.headers.get("location", "").partition("/job/")
         said = str(known.get("error") or f"{response.status_code} from {response.url.host}")
         details = str(known.get("details", ""))
-        raise ApiError(
-            said, details, None if before else job_id or None, status=response.status_code
-        )
+        status, job = response.status_code, None if before else job_id or None
+        if status in (*GATEWAY, STOPPING):
+            raise Unreachable(said, details, job, status=status, unknown=True)
+        if status == 500 and "retry-after" in response.headers:
+            # With a job: whether it was stored is not known.
+            raise Unreachable(said, details, job, status=status, unknown=job is not None)
+        raise ApiError(said, details, job, status=status)
     return found
 
 
@@ -101,7 +111,7 @@ def foreign(response: httpx.Response, cause: object) -> ApiError:
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
-    """Return the error of a controller that gave no answer."""
+    """Return the error of a controller that gave no answer: `Unreachable` if it isn't the way."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _untrusted(url, cause)
@@ -114,7 +124,11 @@ def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
     details = str(error)
     if isinstance(error, httpx.RemoteProtocolError) and url.startswith("http:"):
         details += " Beyond loopback controllers encrypt: write https://"
-    return ApiError(sentence(f"The controller at {url} does not answer", error), details)
+    return Unreachable(
+        sentence(f"The controller at {url} does not answer", error),
+        details,
+        unknown=not isinstance(error, NOT_SENT),
+    )
 
 
 _PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")

@@ -92,7 +92,7 @@ async def _submit(
         if failed.status in BAD:
             why = failed.error or failed.reason
             failure = TowlineError(
-                sentence(f"{operation.label} {ENDED[failed.status]} on {failed.hostname}", why),
+                sentence(f"{_ended(operation, failed.status)} {failed.hostname}", why),
                 f"{why} (job {state.job.id})",
                 state.job.id,
             )
@@ -100,6 +100,16 @@ async def _submit(
                 failure.code = failed.code
             raise failure
     return {"job_id": state.job.id, "results": views.results(state)}
+
+
+def _ended(operation: AnyOperation, status: str) -> str:
+    return f"{operation.label} {ENDED[status]} on"
+
+
+def status_of(operation: AnyOperation, error: str) -> str:
+    """Return the status of the one node that a request was for, by the error that answered it."""
+    said = (status for status in ENDED if error.startswith(f"{_ended(operation, status)} "))
+    return next(said, "failed")
 
 
 def collection(operation: AnyOperation) -> type[msgspec.Struct]:

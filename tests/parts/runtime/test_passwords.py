@@ -29,7 +29,7 @@ WRONG_PASSWORD = "wrong-password"
 def test_a_password_in_a_url_that_is_no_brokers_is_not_repeated(url: str, tmp_path: Path) -> None:
     for part in ("agent", "controller"):
         done = CommandLine(tmp_path)(part, "--nats", url.format(WRONG_PASSWORD))
-        assert done.status == 1
+        assert done.status == 2
         assert "localhost" in done.stderr
         assert not found({WRONG_PASSWORD}, done.stdout + done.stderr)
 

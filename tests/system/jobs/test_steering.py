@@ -111,7 +111,7 @@ def test_a_job_is_cancelled_and_retried(
     assert again.status == 0
     assert {row["STATUS"] for row in rows(again.stdout)} == {"ok"}
     nothing = towline("cancel", json.loads(towline("jobs", "-o", "json").stdout)["items"][0]["id"])
-    assert nothing.status == 1
+    assert nothing.status == 2
     assert "ended already" in nothing.stderr
     gate.damage(name)
     broken = towline("retry", job, "--on", "one", "-o", "json")

@@ -27,6 +27,7 @@ def test_without_the_broker_a_pull_is_500_and_it_recovers(
         assert answer.status_code == 500
         assert "broker" in error_body(answer.content, 500)
         assert answer.headers["Location"].startswith("/job/")
+        assert answer.headers["Retry-After"] == "1"
         assert cluster.anyone.get("/health").status_code == 200
         assert cluster.anyone.get("/health/ready").status_code == 503
 

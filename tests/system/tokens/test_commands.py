@@ -8,6 +8,7 @@ import pytest
 from tests.testing.cluster import Cluster
 from tests.testing.command import CommandLine, failed
 from tests.testing.ports import free_port
+from towline.cli.outcome import UNREACHABLE
 
 CREATE = ("token", "create", "--subject", "ann", "--role", "read")
 
@@ -44,4 +45,4 @@ def test_where_no_controller_is_named_or_answers_a_token_is_signed_here(pair: Cl
     assert f"towline token revoke {found}" in done.stderr
     # A controller that was named and doesn't answer is an error: it may be the wrong one.
     env = {"TOWLINE_URL": f"http://127.0.0.1:{free_port()}"}
-    assert "does not answer" in failed(CommandLine(state, env)(*CREATE))
+    assert "does not answer" in failed(CommandLine(state, env)(*CREATE), UNREACHABLE)

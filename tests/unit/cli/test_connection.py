@@ -10,6 +10,7 @@ from tests.testing.command import failed
 from tests.testing.ports import free_port
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
+from towline.cli.outcome import REFUSED, UNREACHABLE
 
 NOWHERE = "550e8400-e29b-41d4-a716-446655440000"
 COMMANDS = [["nodes"], ["pull", "nginx", "--on", "_all"], ["job", NOWHERE]]
@@ -25,7 +26,7 @@ def test_without_a_controller_it_says_where_none_answers(
     asking: Here, arguments: list[str]
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert url in failed(asking(*arguments, "--url", url))
+    assert url in failed(asking(*arguments, "--url", url), UNREACHABLE)
 
 
 def test_without_any_set_up_it_says_what_is_missing(towline: Here, state: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_server_that_is_no_controller_is_named_as_that(
     asking: Here, controller: StubController, arguments: list[str], content: str, status: int
 ) -> None:
     controller.default = Answer(content, status, "text/html")
-    said = failed(asking(*arguments))
+    said = failed(asking(*arguments), REFUSED if status == 200 else UNREACHABLE)
     assert ("is no controller" if status == 200 else str(status)) in said
 
 
@@ -92,11 +93,11 @@ def test_a_flag_beats_the_environment_and_the_environment_the_file(
     path = tmp_path / "towline.toml"
     path.write_text(f'url = "{file}"\ntoken = "of the file"')
     with_file = ["nodes", "--config", str(path)]
-    assert file in failed(towline(*with_file))
-    assert file in failed(towline("nodes", env={"TOWLINE_CONFIG": str(path)}))
-    assert environment in failed(towline(*with_file, env={"TOWLINE_URL": environment}))
+    assert file in failed(towline(*with_file), UNREACHABLE)
+    assert file in failed(towline("nodes", env={"TOWLINE_CONFIG": str(path)}), UNREACHABLE)
+    assert environment in failed(towline(*with_file, env={"TOWLINE_URL": environment}), UNREACHABLE)
     by_flag = [*with_file, "--url", flag]
-    assert flag in failed(towline(*by_flag, env={"TOWLINE_URL": environment}))
+    assert flag in failed(towline(*by_flag, env={"TOWLINE_URL": environment}), UNREACHABLE)
 
 
 def test_the_token_too_comes_from_flag_environment_or_file_in_that_order(

@@ -125,7 +125,7 @@ def test_refusals_are_printed_without_it(
 ) -> None:
     controller.default = Answer({"error": HOSTILE, "details": f"{HOSTILE} more", "code": 400}, 400)
     done = asking(*command.split())
-    assert done.status == 1
+    assert done.status == 2
     assert "f\\rg" in done.stderr
     harmless(done.stdout + done.stderr)
 

@@ -5,7 +5,7 @@ import pytest
 from tests.testing.clients import failures
 from tests.testing.ports import free_port
 from tests.unit.stub import Answer, StubController
-from towline.client import ApiError, AsyncClient, AsyncJob, Client, Job, Result
+from towline.client import ApiError, AsyncClient, AsyncJob, Client, Job, Result, Unreachable
 from towline.operations import docker, node
 
 
@@ -21,6 +21,36 @@ def test_what_encrypts_nothing_is_known_as_that(controller: StubController) -> N
     error = failures(controller.url.replace("http:", "https:"), "token")
     assert "does not encrypt" in error.error
     assert "http://" in error.details
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "unknown"),
+    [
+        (502, {}, True),
+        (503, {"Retry-After": "1"}, True),
+        (500, {"Retry-After": "1"}, False),
+        (500, {"Retry-After": "1", "Location": "/job/1"}, True),
+        (500, {"Location": "/job/1"}, None),
+        (500, {}, None),
+        (429, {"Retry-After": "1"}, None),
+    ],
+    ids=str,
+)
+def test_a_controller_that_was_not_there_is_told_from_one_that_refused(
+    controller: StubController, status: int, headers: dict[str, str], unknown: bool | None
+) -> None:
+    controller.default = Answer({"error": "No."}, status, headers=headers)
+    error = failures(controller.url, "token")
+    assert (error.unknown if isinstance(error, Unreachable) else None) is unknown
+
+
+def test_whether_a_request_may_have_been_done_is_known(controller: StubController) -> None:
+    refused = failures(f"http://127.0.0.1:{free_port()}", "token")
+    assert isinstance(refused, Unreachable)
+    controller.default = Answer("{}", 202, length=9)
+    lost = failures(controller.url, "token")
+    assert isinstance(lost, Unreachable)
+    assert (refused.unknown, lost.unknown) == (False, True)
 
 
 @pytest.mark.parametrize("image", ["", "Nginx", "nginx:", "http://nginx", "a "])

@@ -38,7 +38,7 @@ DISCARD_WITHIN = 30.0
 """Seconds that this may take."""
 
 RETRY_AFTER = 1
-"""Seconds after which whoever has too much under way may try again."""
+"""Seconds after which what was refused for the moment may be tried again."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 Audited = Callable[[Scope, int, int], None]
@@ -55,7 +55,7 @@ def refusal(error: TowlineError) -> Response:
     headers = {}
     if error.code == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.code == 429:
+    if error.passing:
         headers["Retry-After"] = str(RETRY_AFTER)
     details = error.details
     if error.job_id is not None:

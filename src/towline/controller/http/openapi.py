@@ -211,8 +211,11 @@ class _Entry:
             responses["401"]["headers"] = {"WWW-Authenticate": {"required": True, "schema": TEXT}}
         if "429" in responses:
             responses["429"]["headers"] = {"Retry-After": {"required": True, "schema": TEXT}}
-        if endpoint.locates and "500" in responses:
-            responses["500"]["headers"] = {"Location": LOCATION, "Preference-Applied": APPLIED}
+        if "500" in responses:
+            # Where it is the broker that can't be reached.
+            responses["500"]["headers"] = {"Retry-After": {"schema": TEXT}}
+            if endpoint.locates:
+                responses["500"]["headers"] |= {"Location": LOCATION, "Preference-Applied": APPLIED}
         return responses
 
 
