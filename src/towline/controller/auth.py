@@ -33,6 +33,8 @@ MAKE = "towline token create makes a new one"
 OIDC = "oidc"
 """What stands before the subjects of an issuer's tokens; no key of a client has this name."""
 
+JOB_READ = "job:read"
+"""What it takes to see a job."""
 JOB_ADMIN = "job:admin"
 """What it takes to do something about a job that somebody else has made."""
 

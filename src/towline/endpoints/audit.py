@@ -41,7 +41,9 @@ def _entry_id(text: str) -> None:
 OfUser: TypeAlias = Annotated[str, Meta(description="Requests of this caller.")]
 OfOperation: TypeAlias = Annotated[str, Meta(description="For example docker.pull.")]
 OfCode: TypeAlias = Annotated[int, Meta(ge=100, le=599, description="The status of the answer.")]
-OfJob: TypeAlias = Annotated[str, Meta(description="Requests about this job.")]
+OfJob: TypeAlias = Annotated[
+    str, Meta(description="Requests about this job, by its id or short id.")
+]
 Until: TypeAlias = Annotated[When, Meta(description="Answered before then, as `since`.")]
 EntryId: TypeAlias = Annotated[
     str, Meta(extra_json_schema={"format": "uuid"}), Check(_entry_id), Flag("ENTRY_ID")

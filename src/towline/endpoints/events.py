@@ -83,7 +83,7 @@ async def of_job(
 async def _seen(context: Context, id: str) -> JobState:
     """Return the job that a caller asks about, and may."""
     lookup, bounds = context.controller.lookup, context.caller.bounds(READS)
-    state, _ = await lookup.get(id.lower())
+    state, _ = await lookup.named(id, context.caller)
     lookup.check(state, bounds)
     return state
 

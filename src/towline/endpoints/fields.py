@@ -26,9 +26,24 @@ TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:val
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+_SHORT_ID = re.compile("[0-9a-fA-F]{12}")
+
+
 def _job_id(text: str) -> None:
+    if not is_uuid(text) and not is_short_id(text):
+        raise ValueError(
+            f"{text[:80]!r} is not a job id, which is a UUID, or the 12 hex digits at its end"
+        )
+
+
+def _cursor(text: str) -> None:
     if not is_uuid(text):
-        raise ValueError(f"{text[:80]!r} is not a job id, which is a UUID")
+        raise ValueError(f"{text[:80]!r} is not a cursor, which is a UUID")
+
+
+def is_short_id(text: str) -> bool:
+    """Return whether a text is the end of a UUID, behind its last dash, in either case."""
+    return _SHORT_ID.fullmatch(text) is not None
 
 
 def is_uuid(text: str) -> bool:
@@ -41,9 +56,16 @@ def _when(text: str) -> None:
 
 
 JobId: TypeAlias = Annotated[
-    str, Meta(extra_json_schema={"format": "uuid"}), Check(_job_id), Flag("JOB_ID")
+    str,
+    Meta(
+        extra_json_schema={"format": "uuid"},
+        description="The job's id, or its short id: the 12 hex digits behind its last dash.",
+    ),
+    Check(_job_id),
+    Flag("JOB_ID"),
 ]
-"""A job's id, in letters of either case."""
+"""A job's id or short id, in letters of either case."""
+Cursor: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uuid"}), Check(_cursor)]
 
 Uuid: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 DateTime: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]

@@ -10,6 +10,7 @@ from msgspec import Meta
 from towline.endpoint import Context, endpoint
 from towline.endpoints import fields, views
 from towline.endpoints.fields import (
+    Cursor,
     DateTime,
     JobId,
     JobStatus,
@@ -103,7 +104,7 @@ async def list_jobs(
     limit: Annotated[int, Meta(ge=1, le=100)] = 10,
     offset: Annotated[int, Meta(ge=0, le=2**62)] = 0,
     cursor: Annotated[
-        JobId | None,
+        Cursor | None,
         Meta(description="`next_cursor` of the page before; not beside an offset."),
     ] = None,
 ) -> JobPage:
@@ -154,7 +155,8 @@ def _item(context: Context, job: Listed) -> JobView:
 async def get(context: Context, *, id: JobId, options: Waiting = USUAL) -> JobView:
     """One job, and what became of it on each node."""
     lookup, bounds = context.controller.lookup, context.caller.bounds(READS)
-    state, events = await lookup.get(id.lower(), wait=context.wait(options.wait, usual=0.0))
+    wait = context.wait(options.wait, usual=0.0)
+    state, events = await lookup.named(id, context.caller, wait=wait)
     lookup.check(state, bounds)
     return views.job(state, events)
 
@@ -275,7 +277,7 @@ async def _mine(context: Context, id: str, permission: str | None = None) -> Job
         permission: what that takes whoever made the job; None for nothing.
     """
     lookup, caller = context.controller.lookup, context.caller
-    state, _ = await lookup.get(id.lower())
+    state, _ = await lookup.named(id, caller)
     context.job = state.job.id
     needed = [] if permission is None else [permission]
     if state.job.caller != caller.subject:

@@ -39,7 +39,7 @@ def test_a_refusal_is_printed_in_the_words_of_the_api(
 def test_what_is_no_job_id_is_refused_before_it_is_sent(towline: CommandLine) -> None:
     refused = towline("job", "x")
     assert (refused.status, refused.stdout) == (2, "")
-    assert "'x' is not a job id, which is a UUID" in refused.stderr
+    assert "'x' is not a job id, which is a UUID, or the 12 hex digits at its end" in refused.stderr
 
 
 def test_a_token_that_is_refused_is_printed_in_the_words_of_the_api(

@@ -14,6 +14,7 @@ from tests.testing.process import wait_until
 from towline.client import ApiError, AsyncClient, Client, Event, JobEvent
 
 NODES = ("one", "two")
+AT_ONCE = {"Prefer": "respond-async"}
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,14 @@ def test_jobs_are_listed_with_filters_and_pages(
 ) -> None:
     first, second = made(pair, name, "one", wait=9), made(pair, name, wait=9)
     listed = rows(towline("jobs", "--operation", "gate.pass", "--limit", "2").stdout)
-    assert [row["JOB"] for row in listed] == [second, first]
+    assert [row["JOB"] for row in listed] == [each.rpartition("-")[2] for each in (second, first)]
     assert listed[0]["NODES"] == "2 ok"
     assert listed[0]["STATUS"] == "completed"
     shown = towline("jobs", "--limit", "1", "-o", "json")
     page = json.loads(shown.stdout)
     assert page["items"][0]["id"] == second
     on = towline("jobs", "--limit", "1", "--cursor", page["next_cursor"])
-    assert rows(on.stdout)[0]["JOB"] == first
+    assert rows(on.stdout)[0]["JOB"] == first.rpartition("-")[2]
     assert "--cursor" in towline("jobs", "--limit", "1").stderr
     assert "nobody" in towline("jobs", "--node", "nobody").stderr
     assert towline("jobs", "--status", "bad").status == 2
@@ -117,6 +118,33 @@ def test_a_job_is_cancelled_and_retried(
     broken = towline("retry", job, "--on", "one", "-o", "json")
     assert broken.status == 1
     assert json.loads(broken.stdout)["results"][0]["status"] == "failed"
+
+
+def test_whatever_takes_the_id_of_a_job_takes_its_short_id(
+    pair: Cluster, gate: Gate, towline: CommandLine, name: str
+) -> None:
+    gate.hold(name)
+    answer = pair.admin.post(
+        "/node/_all/gate/pass", json={"name": name}, params={"max_parallel": 1}, headers=AT_ONCE
+    )
+    job = answer.json()["job_id"]
+    short = job.rpartition("-")[2]
+    for what in ("", "/progress"):
+        shown = pair.admin.get(
+            f"/job/{short.upper()}{what}", headers={"Accept": "application/json"}
+        ).json()
+        assert job in (shown.get("id"), shown.get("job_id"))
+    assert [towline("job", verb, short).status for verb in ("pause", "resume")] == [0, 0]
+    stopped = towline("job", "cancel", short)
+    assert {row["STATUS"] for row in rows(stopped.stdout)} == {"cancelled"}
+    gate.open(name)
+    followed = towline("job", "follow", short, "-o", "json")
+    assert {json.loads(line)["job_id"] for line in followed.stdout.splitlines()} == {job}
+    assert towline("job", "retry", short).status == 0
+    audited = json.loads(towline("audit", "--job", short, "-o", "json").stdout)
+    assert {entry["job_id"] for entry in audited["items"]} == {job}
+    assert towline("job", "delete", short).status == 0
+    assert f"There is no job {short}" in towline("job", short).stderr
 
 
 def test_a_node_is_drained_and_undrained(towline: CommandLine, name: str) -> None:

@@ -41,6 +41,7 @@ class Filter(msgspec.Struct, frozen=True):
     """Which entries are meant; None for any.
 
     Attributes:
+        job: an id, or the short id of a job that is there still.
         since, until: seconds since 1970; answered at `since` or later, before `until`.
     """
 
@@ -55,7 +56,12 @@ class Filter(msgspec.Struct, frozen=True):
     def clause(self) -> tuple[str, list[object]]:
         """What SQL asks for these."""
         where, values = ["TRUE"], list[object]()
-        for name in ("caller", "operation", "status", "job"):
+        if self.job is not None:
+            # What has no dash is a short id.
+            short = "job IN (SELECT id FROM job AS found WHERE substr(found.id, 25) = ?)"
+            where.append("job = ?" if "-" in self.job else short)
+            values.append(self.job)
+        for name in ("caller", "operation", "status"):
             value = getattr(self, name)
             if value is not None:
                 where.append(f"{name} = ?")

@@ -22,7 +22,7 @@ from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 8
+VERSION = 9
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -351,6 +351,11 @@ class Index:
         """Whether a job was there and has been deleted."""
         row = self.query("SELECT 1 FROM deleted WHERE job = ?", (job_id,)).fetchone()
         return row is not None
+
+    def ending(self, short: str) -> list[str]:
+        """Return the ids of jobs whose id ends with this, behind its last dash."""
+        rows = self.query("SELECT id FROM job WHERE substr(id, 25) = ? ORDER BY id", (short,))
+        return [job_id for (job_id,) in rows]
 
     def job(self, job_id: str) -> Job | None:
         """Return a job as it was made, without its plan, or None where there is no such job."""

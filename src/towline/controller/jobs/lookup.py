@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from towline.controller.auth import JOB_READ, Caller
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.indexer import Indexer
@@ -11,11 +12,16 @@ from towline.controller.jobs.state import JobState
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.permissions import Bounds, Place
 from towline.controller.rollout.rule import waits_for
-from towline.errors import NotFound
+from towline.errors import Forbidden, InvalidRequest, NotFound
 from towline.operation import catalog
 from towline.units import timestamp
 from towline.wire.event import NOBODY, Event
 from towline.wire.target import Label
+
+SHORT = 12
+"""Characters of a short id: those of a job's id behind its last dash."""
+MOST_NAMED = 5
+"""Jobs that are named where a short id is that of several."""
 
 
 class _Gone(msgspec.Struct, frozen=True):
@@ -71,6 +77,51 @@ class Lookup:
         if found is None:
             raise NotFound(f"There is no job {job_id}.", "It may be older than the journal keeps")
         return found
+
+    async def named(
+        self, name: str, caller: Caller, *, wait: float = 0.0
+    ) -> tuple[JobState, list[Event]]:
+        """Return what `get` returns of the job that somebody names, by its id or its short id.
+
+        Jobs of which the caller is shown nothing don't stand in the way of those of which he is.
+
+        Args:
+            name: the id, or what is behind its last dash, in letters of either case.
+
+        Raises:
+            NotFound: there is no such job.
+            InvalidRequest: several jobs have this short id.
+        """
+        name = name.lower()
+        if len(name) != SHORT:
+            return await self.get(name, wait=wait)
+        found = self._index.ending(name)
+        if not found:
+            await self._indexer.catch_up()
+            found = self._index.ending(name)
+        if len(found) > 1:
+            # Where none is shown the answer is that of one which is not.
+            found = [each for each in found if self._shown(each, caller)] or found[:1]
+        if len(found) > 1:
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            raise InvalidRequest(
+                f"{name} is the short id of {len(found)} jobs: name one by its whole id.",
+                f"They are: {', '.join(found[:MOST_NAMED])}{more}",
+            )
+        return await self.get(found[0] if found else name, wait=wait)
+
+    def _shown(self, job_id: str, caller: Caller) -> bool:
+        """Whether a caller has made a job, or may see it."""
+        state = self.state(job_id)
+        if state is None:
+            return False
+        if state.job.caller == caller.subject:
+            return True
+        try:
+            self.check(state, caller.bounds(JOB_READ))
+        except Forbidden:
+            return False
+        return True
 
     def check(self, state: JobState, bounds: Bounds) -> None:
         """Refuse a job that is not wholly inside of what a caller may see, or do.

@@ -12,6 +12,8 @@ CREATE INDEX job_operation ON job (operation, id);
 CREATE INDEX job_target ON job (target, id);
 CREATE INDEX job_caller ON job (caller, id);
 CREATE INDEX job_open ON job (id) WHERE NOT done;
+-- Short ids: what is behind the last dash.
+CREATE INDEX job_short ON job (substr(id, 25));
 -- The nodes that a job is for, as it was planned: apart from it, since lists don't need them.
 CREATE TABLE plan (job TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;
 CREATE TABLE event (
