@@ -1,4 +1,4 @@
-"""The fleet: which nodes there are, which are here now, and which a target means."""
+"""The fleet: which nodes there are, and which are here now."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 import structlog
 
+from towline.controller import resolution
 from towline.controller.member import Member, revocation
 from towline.controller.moment import LocalClock
-from towline.errors import InvalidRequest, NoNodes, NotFound
-from towline.units import timestamp
+from towline.controller.names import Names
 from towline.wire.member import NAMELESS, REMOVED, MemberRecord
 from towline.wire.node import Heartbeat, NodeState, Registration
-from towline.wire.target import ALL, ANY, Hostname, Label, Target
+from towline.wire.target import Target
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ class Fleet:
 
     Attributes:
         clock: this machine's clocks.
+        names: by what the nodes are found.
     """
 
     def __init__(self, clock: LocalClock | None = None) -> None:
@@ -40,7 +41,7 @@ class Fleet:
         self._on_heartbeat: list[Callable[[Member], None]] = []
         self._members: dict[str, Member] = {}
         self._here: set[str] = set()
-        self._by_hostname: dict[str, set[str]] = {}
+        self.names = Names()
         self._states: dict[str, NodeState] = {}
         self._records: dict[str, MemberRecord] = {}
         self.shut_out: dict[str, str] = {}
@@ -116,16 +117,10 @@ class Fleet:
         if what == "removed":
             del self._members[machine]
             self._sorted = None
-            self._unname(member)
+            self.names.drop(member)
         if was_here:
             log.warning(f"node {what}", machine=machine, hostname=member.hostname, by=by)
         self._notify({machine})
-
-    def _unname(self, member: Member) -> None:
-        same = self._by_hostname[member.hostname]
-        same.discard(member.machine)
-        if not same:
-            del self._by_hostname[member.hostname]
 
     def register(self, registration: Registration) -> None:
         """Take what a node is.
@@ -138,14 +133,14 @@ class Fleet:
         member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
-            self._unname(old)
+            self.names.drop(old)
             member.heartbeat, member.received = old.heartbeat, old.received
             member.here, member.jobs, member.second = old.here, old.jobs, old.second
         member.state = self._states.get(machine, member.state)
         member.record = self._records.get(machine)
         self._members[machine] = member
         self._sorted = None
-        self._by_hostname.setdefault(registration.hostname, set()).add(machine)
+        self.names.add(member)
         if machine in self.shut_out:
             self._judge(machine)
 
@@ -276,45 +271,18 @@ class Fleet:
         """How many nodes are known, here or not."""
         return len(self._members)
 
+    def is_invited(self, machine: str) -> bool:
+        """Whether a node came by an invite, and has its hostname for itself."""
+        record = self._records.get(machine)
+        return record is not None and record.state not in NAMELESS
+
     def one(self, name: str) -> Member:
-        """Return the node of this hostname or machine id.
+        """Return the node of a name; see `towline.controller.resolution.one`."""
+        return resolution.one(self, name)
 
-        Raises:
-            NotFound: there is none.
-            InvalidRequest: several have that hostname, and not just one of them is here.
-        """
-        if name not in self._members and not self._by_hostname.get(name):
-            raise NotFound(
-                f"No registered node is called {name!r}.",
-                "GET /agent, or towline nodes, lists those that are registered",
-            )
-        return self._members.get(name) or self._named(name)
-
-    def _named(self, hostname: str) -> Member:
-        """Return the node of this hostname; of several the one that is here.
-
-        One that came by an invite has its name for itself: no other can take it by saying so.
-
-        Raises:
-            InvalidRequest: there is none, or several, of which not just one is here.
-        """
-        machines = sorted(self._by_hostname.get(hostname, ()))
-        if not machines:
-            raise InvalidRequest(
-                f"No registered node is called {hostname!r}.",
-                "GET /agent, or towline nodes, lists those that are registered",
-            )
-        invited = [each for each in machines if self._is_invited(each)]
-        machines = invited or [each for each in machines if each not in self.shut_out] or machines
-        here = [machine for machine in machines if self._members[machine].here]
-        found = machines if len(machines) == 1 else here
-        if len(found) != 1:
-            raise InvalidRequest(
-                f"The hostname {hostname!r} belongs to {len(machines)} nodes, of which "
-                f"{len(here)} are here: name one by its machine id.",
-                f"Their machine ids: {', '.join(machines)}",
-            )
-        return self._members[found[0]]
+    def resolve(self, target: Target) -> list[Member]:
+        """Return the nodes of a target; see `towline.controller.resolution.resolve`."""
+        return resolution.resolve(self, target)
 
     def names_another(self, hostname: str, *machines: str) -> bool:
         """Whether a hostname, in upper or lower case, is another node's name or machine id.
@@ -328,47 +296,3 @@ class Fleet:
             for member in self._members.values()
             if member.machine not in machines
         )
-
-    def _is_invited(self, machine: str) -> bool:
-        record = self._records.get(machine)
-        return record is not None and record.state not in NAMELESS
-
-    def resolve(self, target: Target) -> list[Member]:
-        """Return the nodes that `target` means; for `_any`, all of which one is to act.
-
-        A hostname that several nodes have means the one that is here, where just one is.
-
-        Raises:
-            NoNodes: no node is registered at all, or all were revoked.
-            InvalidRequest: no registered node has that name or label, it was revoked, or it is not
-                known which of several is meant.
-        """
-        if not self._members:
-            raise NoNodes(
-                "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
-            )
-        if isinstance(target, Hostname):
-            member = self._members.get(target.name) or self._named(target.name)
-            if member.revoked is not None:
-                since, by = member.revoked
-                raise InvalidRequest(
-                    f"{member.hostname} was revoked, at {timestamp(since)}, by {by}: it takes no "
-                    "work any more.",
-                    f"DELETE /agent/{member.hostname}, or towline node remove, forgets it",
-                )
-            return [member]
-        members = [member for member in self.members() if member.machine not in self.shut_out]
-        if target in (ANY, ALL):
-            if not members:
-                raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
-            return members
-        assert isinstance(target, Label)
-        found = [
-            member for member in members if any(target.matches(label) for label in member.labels)
-        ]
-        if not found:
-            raise InvalidRequest(
-                f"No registered node carries the label {str(target)!r}.",
-                "GET /agent, or towline nodes, lists the labels that nodes carry",
-            )
-        return found

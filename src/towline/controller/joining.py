@@ -30,8 +30,8 @@ from towline.trust.trusted import Trusted, job_keys
 from towline.wire.decoding import Unreadable
 from towline.wire.joining import JoinAnswer, JoinRequest, Renewal, Sealed
 from towline.wire.member import ACCEPTED, PENDING, MemberRecord
-from towline.wire.pattern import matches
 from towline.wire.target import InvalidTarget, parse_hostname, parse_label
+from towline.wire.wildcard import matches
 
 log = structlog.get_logger()
 

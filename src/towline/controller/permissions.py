@@ -11,8 +11,9 @@ from towline.endpoint import PERMISSION
 from towline.errors import Forbidden
 from towline.operation import AnyOperation
 from towline.wire.fact_references import refers
-from towline.wire.pattern import NodePattern, matches, parse_nodes
+from towline.wire.pattern import NodePattern, parse_nodes
 from towline.wire.target import InvalidTarget, Label
+from towline.wire.wildcard import matches
 
 LONGEST = 1024
 """Characters of a permission, with all that narrows it."""

@@ -21,6 +21,7 @@ from towline.endpoints.fields import (
     View,
     machine,
     moment,
+    same_target,
 )
 from towline.endpoints.views import JobEvent
 from towline.errors import NotFound
@@ -155,7 +156,7 @@ async def of_all(
     controller = context.controller
     wanted = controller.lists.filter(
         operation=fields.operation(operation, controller.lists),
-        target=target,
+        target=same_target(target),
         caller=caller,
         machine=machine(node, controller.fleet),
     )

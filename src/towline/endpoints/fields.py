@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from towline.controller.jobs.lists import Lists
     from towline.endpoint import AnyEndpoint
 
-TARGETS = "A target is a hostname, a machine id, _any, _all, or a label: key:value"
+TARGETS = (
+    "A target is a hostname, a machine id, _any, _all, a label (key:value), or an expression of "
+    "these: ',' means and, ';' or, '!' excludes, '*' stands for anything within a name"
+)
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -78,7 +81,9 @@ NodeName: TypeAlias = Annotated[
 ]
 
 OfOperation: TypeAlias = Annotated[str, Meta(description="For example docker.pull.")]
-OfTarget: TypeAlias = Annotated[str, Meta(description="Jobs for this very target.")]
+OfTarget: TypeAlias = Annotated[
+    str, Meta(description="Jobs for this very target, in whichever order it is written.")
+]
 OfNode: TypeAlias = Annotated[
     str, Meta(description="Jobs that this node has a part in, by hostname or machine id.")
 ]
@@ -201,6 +206,14 @@ def target(text: str) -> Target:
         return parse_target(text)
     except InvalidTarget as error:
         raise InvalidRequest.because("The target is not valid", error, TARGETS) from error
+
+
+def same_target(text: str | None) -> str | None:
+    """Return a target that a filter names as jobs have it; what is none, as it is."""
+    try:
+        return None if text is None else str(parse_target(text))
+    except InvalidTarget:
+        return text
 
 
 def named(

@@ -26,6 +26,7 @@ from towline.endpoints.fields import (
     When,
     machine,
     moment,
+    same_target,
     target,
 )
 from towline.endpoints.views import JobView
@@ -116,7 +117,7 @@ async def list_jobs(
     wanted = lists.filter(
         status=status,
         operation=fields.operation(operation, lists),
-        target=target,
+        target=same_target(target),
         caller=caller,
         machine=machine(node, controller.fleet),
         since=None if since is None else moment(since),

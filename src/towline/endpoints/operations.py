@@ -24,14 +24,16 @@ from towline.operation import AnyOperation
 from towline.options import JobOptions, RunOptions
 from towline.signature import Parameter, Place, camel
 from towline.wire.event import BAD, OWN_CODES
-from towline.wire.target import ANY, Hostname
+from towline.wire.target import is_several
 
 TargetName = Annotated[
     str,
     Meta(
         min_length=1,
         description="Target agent hostname, reserved routing value (_any, _all), or label selector "
-        "(key:value).",
+        "(key:value); or an expression of these: `,` means and, `;` or, `!` excludes, `*` stands "
+        "for anything within a name (group:web,site:ber; web-*;db-01; _all,!rack:r3; "
+        "_any,group:web).",
     ),
 ]
 ENDED = {"failed": "failed", "cancelled": "was cancelled", "expired": "expired"}
@@ -86,8 +88,7 @@ async def _submit(
         wait=context.wait(options.wait),
     )
     context.about(state.job.id)
-    single = named == ANY or isinstance(named, Hostname)
-    if single and state.done:
+    if not is_several(named) and state.done:
         failed = next(iter(state.tasks.values()))
         if failed.status in BAD:
             why = failed.error or failed.reason

@@ -184,7 +184,7 @@ def results(state: JobState) -> list[dict[str, Any]]:
     """Return what is known of each node that a job is for."""
     operation = catalog.get(state.job.operation)
     status = STATUS if operation is None else operation.status
-    if not state.tasks and state.job.target == ANY:
+    if not state.tasks and state.job.for_any:
         until = timestamp(state.job.expires)
         reason = f"no node has taken it yet; it runs on the first that can, until {until}"
         return [{"hostname": ANY, status: "pending", "reason": reason}]

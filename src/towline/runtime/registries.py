@@ -13,9 +13,9 @@ from typing import Self
 import msgspec
 
 from towline.errors import InvalidConfiguration
-from towline.wire.pattern import ANYTHING, matches
 from towline.wire.reference import InvalidReference, parse_registry
 from towline.wire.text import quoted
+from towline.wire.wildcard import ANYTHING, matches
 
 MOST_SHOWN = 10
 """Patterns that a refusal names."""

@@ -12,7 +12,7 @@ import msgspec
 from towline.wire.event import Lead
 from towline.wire.fields import Count, JobId, MachineId, Moment, Name, Text
 from towline.wire.rollout import Waves
-from towline.wire.target import ANY
+from towline.wire.target import means_any
 
 READ, CONVERGE, ONCE = "read", "converge", "once"
 """What running an operation does; see `Effect` in `towline.operation`."""
@@ -83,9 +83,14 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     within: list[Name] = []
 
     @property
+    def for_any(self) -> bool:
+        """Whether it is for exactly one of several nodes, whichever can do it."""
+        return means_any(self.target)
+
+    @property
     def needs_leave(self) -> bool:
         """Whether a turn of it can be taken back, so that a node must ask before it begins."""
-        return self.waves is not None or (self.target == ANY and self.effect != READ)
+        return self.waves is not None or (self.for_any and self.effect != READ)
 
     @property
     def answered(self) -> bool:

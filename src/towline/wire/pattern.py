@@ -1,4 +1,4 @@
-"""Patterns: which nodes, or which texts, something that is narrowed is for."""
+"""Patterns: which nodes something that is narrowed is for."""
 
 from __future__ import annotations
 
@@ -8,32 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from towline.wire.target import InvalidTarget, Label, parse_hostname, parse_label
-
-ANYTHING = "*"
-"""Stands for any characters, or none, also those that separate parts."""
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Return whether a text is one of a pattern's.
-
-    It takes time in proportion to both, whoever has written the pattern.
-
-    >>> matches("web-*.example", "web-01.example")
-    True
-    """
-    first, *others = pattern.split(ANYTHING)
-    if not others:
-        return pattern == text
-    *between, last = others
-    if not text.startswith(first) or len(text) < len(first) + len(last):
-        return False
-    place, end = len(first), len(text) - len(last)
-    for part in between:
-        found = text.find(part, place, end)
-        if found < 0:
-            return False
-        place = found + len(part)
-    return text.endswith(last)
+from towline.wire.wildcard import ANYTHING, matches
 
 
 class NodePattern(msgspec.Struct, frozen=True):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.wire.pattern import matches, parse_nodes
+from towline.wire.pattern import parse_nodes
 from towline.wire.target import InvalidTarget, Label
+from towline.wire.wildcard import matches
 
 TEXTS = st.text("ab-.", max_size=8)
 

@@ -46,7 +46,6 @@ from towline.wire.event import (
 from towline.wire.job import SOON, Job, PlannedNode, new_id
 from towline.wire.messages import Answered
 from towline.wire.subjects import answer_subject
-from towline.wire.target import ANY
 
 log = structlog.get_logger()
 
@@ -250,7 +249,7 @@ class Reads:
     def _pick(self, read: _Read) -> None:
         """Give a read for any node to another one where its own is gone."""
         state, job = read.state, read.job
-        if job.target != ANY or state.done or any(map(self._fleet.is_here, state.tasks)):
+        if not job.for_any or state.done or any(map(self._fleet.is_here, state.tasks)):
             return
         machine = self._view.pick(job)
         member = None if machine is None else self._fleet.get(machine)

@@ -29,7 +29,6 @@ from towline.wire.event import (
     NamedNode,
 )
 from towline.wire.job import CANARY, CONVERGE, LEADS, READ, SOON, TURN, WAITS, Job
-from towline.wire.target import ANY
 
 
 class Task:
@@ -186,7 +185,7 @@ class JobState:
             self._release(event)
         elif event.kind == TAKEN_BACK:
             for node in event.nodes or []:
-                if self.turns.take_back(node.machine) and self.job.target == ANY:
+                if self.turns.take_back(node.machine) and self.job.for_any:
                     del self.tasks[node.machine]
                     self.unfinished.discard(node.machine)
                     self.turns.waiting.pop(node.machine, None)
@@ -214,7 +213,7 @@ class JobState:
             names = self.tasks
             nodes = [NamedNode(each, names[each].hostname) for each in self.turns.waiting]
         for node in nodes:
-            if self.job.target == ANY and not self.tasks:
+            if self.job.for_any and not self.tasks:
                 self._task(node.machine, node.hostname)
             if node.machine in self.unfinished:
                 self.turns.release(

@@ -19,7 +19,7 @@ from towline.errors import Conflict, InvalidRequest
 from towline.operation import catalog
 from towline.options import RunOptions
 from towline.wire.event import BAD, DELETED
-from towline.wire.target import ALL, Label, Target, parse_target
+from towline.wire.target import Target, is_several, parse_target
 
 
 class Steering:
@@ -103,11 +103,11 @@ class Steering:
                     "Give `target_hostname` to run it there again",
                 )
             target = parse_target(job.target)
-            if target == ALL or isinstance(target, Label):
+            if is_several(target):
                 only = frozenset(failed)
         submission = Submission.of(operation, job.parameters, target, caller, options)
         waves = submission.waves
-        if waves is None and (target == ALL or isinstance(target, Label)):
+        if waves is None and is_several(target):
             waves = job.waves
         return msgspec.structs.replace(
             submission,

@@ -33,7 +33,7 @@ from towline.options import RunOptions
 from towline.runtime.pauses import within
 from towline.units import timestamp
 from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id, own_id
-from towline.wire.target import ALL, ANY, Label, Target
+from towline.wire.target import Target, is_any, is_several
 
 SETTLED_WITHIN = 15.0
 """Seconds that a request waits for a controller that was just started to know who is here: longer
@@ -200,7 +200,7 @@ class Submitter:
         Of a job for any node those are all that it could be for.
         """
         target, operation = request.target, request.operation
-        if request.waves is not None and not (target == ALL or isinstance(target, Label)):
+        if request.waves is not None and not is_several(target):
             given = ", ".join(f"`{name}`" for name in msgspec.to_builtins(request.waves))
             raise InvalidRequest(
                 f"{str(target)!r} is one node, and {given} says how several get their turns.",
@@ -249,7 +249,7 @@ class Submitter:
         bounds, asked = request.bounds, (request.operation, request.parameters)
         if bounds.everywhere:
             return members
-        if request.target != ANY:
+        if not is_any(request.target):
             bounds.check(members, *asked)
             return members
         found = bounds.inside(members, *asked)
@@ -293,7 +293,7 @@ class Submitter:
         # With waves it may be long until the last node's turn; from then on it has its own time.
         kept = operation.effect is Effect.CONVERGE or request.waves is not None
         usual = self._expires if kept else SOON
-        nodes = 1 if request.target == ANY else sum(node.state == WAITS for node in plan)
+        nodes = 1 if is_any(request.target) else sum(node.state == WAITS for node in plan)
         job = Job(
             id=self._id(request, now),
             operation=operation.name,
@@ -312,7 +312,7 @@ class Submitter:
             lead=request.lead,
             requires=operation.requires,
             within=request.bounds.patterns(operation, request.parameters)
-            if request.target == ANY
+            if is_any(request.target)
             else [],
         )
         return msgspec.structs.replace(job, plan=first_turns(job, plan, self._fleet, self._view))
@@ -352,7 +352,7 @@ def first_turns(
     job: Job, plan: list[PlannedNode], fleet: Fleet, view: FleetView
 ) -> list[PlannedNode]:
     """Return the plan of a job with the first turns, which the rule gives as all others."""
-    if job.target == ANY:
+    if job.for_any:
         picked = view.pick(job)
         member = None if picked is None else fleet.get(picked)
         return [] if member is None else [PlannedNode(member.machine, member.hostname)]

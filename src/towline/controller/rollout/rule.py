@@ -16,7 +16,6 @@ from towline.controller.rollout.turns import FAILURES, Turns
 from towline.units import timestamp
 from towline.wire.job import CONVERGE, Job
 from towline.wire.rollout import CANARY, MAX_FAILURES, MAX_PARALLEL, Waves, read_share
-from towline.wire.target import ANY
 
 LEAD_WITHIN = 10.0
 """Seconds after which a node that leads has had its turn to: it died, or what it asks is slow."""
@@ -141,7 +140,7 @@ def decide(state: JobState, view: View, now: float) -> Decision:
         ]
         if away:
             return Decision(take_back=away)
-    if state.job.target == ANY:
+    if state.job.for_any:
         picked = None if state.tasks else view.pick(state.job)
         return NOTHING if picked is None else Decision([picked])
     return _release(state, view, now)
@@ -156,7 +155,7 @@ def _over(state: JobState, view: View, now: float) -> dict[str, tuple[str, str]]
         return gone
     if expired:
         found = dict.fromkeys(turns.waiting, ("expired", f"not begun before {state.expiry}"))
-        if not state.tasks and job.target == ANY:
+        if not state.tasks and job.for_any:
             found["_"] = "expired", f"not begun before {state.expiry}"
     for machine, turn in turns.under_way.items() if expired or turns.timed else ():
         over, expiry = job.expires, state.expiry

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from towline.controller.fleet import Fleet
 from towline.controller.member import Member
+from towline.controller.resolution import candidates
 from towline.units import timestamp
 from towline.wire.job import CONVERGE, READ, Job
 from towline.wire.pattern import parse_nodes
-from towline.wire.target import InvalidTarget
+from towline.wire.target import InvalidTarget, parse_target
 
 
 class FleetView:
@@ -51,11 +52,24 @@ class FleetView:
 
     def pick(self, job: Job) -> str | None:
         """Return a node that can do a job: of two at random the one that has less to do."""
-        able = [member for member in self._fleet.here() if _able(member, job)]
+        wanted = _wanted(self._fleet, job.target)
+        able = [
+            member
+            for member in self._fleet.here()
+            if (wanted is None or member.machine in wanted) and _able(member, job)
+        ]
         if not able:
             return None
         some = random.sample(able, min(2, len(able)))
         return min(some, key=_busy).machine
+
+
+def _wanted(fleet: Fleet, target: str) -> frozenset[str] | None:
+    """Return the machine ids of the nodes that a job for any of some may be done by; None: all."""
+    try:
+        return candidates(fleet, parse_target(target))
+    except InvalidTarget:
+        return frozenset()  # of a version that knows more of them
 
 
 def _able(member: Member, job: Job) -> bool:
