@@ -157,7 +157,7 @@ class RunOptions(Waiting, frozen=True, kw_only=True):
         int | str | None,
         Meta(
             description="How many nodes run the job at a time: a number, or a percentage of them, "
-            "10%. For `_all` and labels.",
+            "10%. For several nodes.",
             extra_json_schema=_SHARE,
         ),
         Check(functools.partial(_share, MAX_PARALLEL)),

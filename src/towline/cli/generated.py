@@ -21,6 +21,7 @@ from towline.cli.options import (
     take_job_options,
 )
 from towline.cli.output import print_answer, print_json
+from towline.cli.target import FORMS, ON
 from towline.endpoint import AnyEndpoint, Stream, endpoints
 from towline.errors import InvalidConfiguration
 from towline.operation import Operation, catalog
@@ -146,12 +147,7 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
     parameters = parameters_of(operation.signature.parameters)
     taken = {flag for parameter in parameters for flag in parameter.opts}
     parameters += [
-        click.Option(
-            ["--on"],
-            required=True,
-            metavar="TARGET",
-            help="A hostname, _any, _all, or a label, KEY:VALUE.",
-        ),
+        click.Option(["--on"], required=True, help=f"Which nodes. {FORMS}", **ON),
         click.Option(
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),

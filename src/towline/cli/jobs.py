@@ -26,6 +26,7 @@ from towline.cli.output import (
     results_table,
 )
 from towline.cli.tables import Column
+from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -227,7 +228,9 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
 @with_output
 @job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
-@click.option("--on", metavar="TARGET", help="The target, in place of the nodes where it failed.")
+@click.option(
+    "--on", help=f"Which nodes, in place of those where it did not succeed. {FORMS}", **ON
+)
 @click.option(
     "--wait",
     default="30s",

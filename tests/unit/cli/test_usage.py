@@ -68,9 +68,28 @@ def test_bad_usage_has_status_2(towline: Here, arguments: list[str]) -> None:
     assert failed(towline(*arguments), 2).startswith("Usage: towline")
 
 
-def test_a_target_given_twice_is_refused_by_the_name_of_its_option(towline: Here) -> None:
-    said = failed(towline("pull", "nginx", "--on", "web-01", "--on", "web-02"), 2)
-    assert "Error: Option '--on' takes one value, but is given 2 times." in said
+def test_an_option_given_twice_is_refused_by_its_name(towline: Here) -> None:
+    said = failed(towline("pull", "nginx", "--on", "a", "--wait", "1s", "--wait", "2s"), 2)
+    assert "Error: Option '--wait' takes one value, but is given 2 times." in said
+
+
+@pytest.mark.parametrize("words", ["docker pull", "node load", "job retry"])
+@pytest.mark.parametrize(
+    ("given", "target"),
+    [
+        ([], None),
+        (["--on", "web-*"], "web-*"),
+        (["--on", "a", "--on=_all,!b"], "a;_all,!b"),
+        (["--on", ""], ""),
+    ],
+)
+def test_several_targets_are_one_that_means_any_of_them(
+    words: str, given: list[str], target: str | None
+) -> None:
+    command = COMMANDS[words]
+    context = click.Context(command, resilient_parsing=True)
+    command.parse_args(context, ["x", *given])
+    assert context.params["on"] == target
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -85,7 +104,7 @@ def test_every_option_that_takes_one_value_is_refused_when_it_is_given_twice(wor
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("docker pull", "--on", "a", "--registry-user", "b", "--on", "c"),
+        ("docker pull", "--wait", "a", "--registry-user", "b", "--wait", "c"),
         ("up", "--state", "a", "--state", "a"),
         ("node list", "--state", "a", "--state-dir", "b"),
         ("registry set", "-u", "a", "--username", "b"),
