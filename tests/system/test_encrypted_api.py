@@ -1,7 +1,9 @@
 """`towline up` beyond loopback: encrypted, and whoever asks there verifies whom they ask."""
 
 import asyncio
+import hashlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,9 +14,10 @@ import httpx
 import pytest
 
 from tests.testing.cluster import NO_ENGINE
-from tests.testing.command import CommandLine, failed
+from tests.testing.command import TOWLINE, CommandLine, failed
 from tests.testing.ports import free_port
 from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.terminal import Terminal
 from tests.testing.up import Up
 from towline.client import ApiError, AsyncClient, Client
 from towline.trust.keys import API_CA, CA
@@ -111,6 +114,41 @@ def test_commands_that_are_given_no_ca_say_which_they_need(
     elsewhere = CommandLine(tmp_path, {"TOWLINE_URL": up.url, "TOWLINE_TOKEN": token})
     assert "trust/api-ca.pem" in failed(elsewhere("nodes"))
     assert "'/no/ca'" in failed(elsewhere("nodes", "--ca", "/no/ca"))
+
+
+def test_a_login_takes_no_ca_that_nobody_has_compared(up: Up, token: str, tmp_path: Path) -> None:
+    towline = CommandLine(tmp_path, {"XDG_CONFIG_HOME": str(tmp_path / "home")})
+    login = ("login", up.url, "--token-stdin")
+    status = CommandLine(up.state)("trust", "status").stdout
+    (pin,) = re.findall(r"api-ca.pem +sha256 (\w+)", status)
+    assert pin in failed(towline(*login, stdin=token))
+    assert pin in failed(towline(*login, "--pin", "0" * 64, stdin=token))
+    elsewhere = up.url.replace("127.0.0.1", "127.0.0.9")
+    assert "--address" in failed(towline("login", elsewhere, *login[2:], "--pin", pin, stdin=token))
+    assert not (tmp_path / "home").exists()
+    assert towline(*login, "--pin", pin, stdin=token).status == 0
+    assert "web-01" in towline("node", "list").stdout
+    # Also where the system has come to trust somebody else of the same name.
+    assert "web-01" in towline("node", "list", env={"SSL_CERT_FILE": "/dev/null"}).stdout
+
+
+def test_at_a_terminal_a_login_asks_for_the_fingerprint_and_for_the_token(
+    up: Up, ca: Path, token: str, tmp_path: Path
+) -> None:
+    shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca.read_text())).hexdigest()
+    towline = CommandLine(tmp_path, {"XDG_CONFIG_HOME": str(tmp_path / "home")})
+    for answer, logged_in in (("n", False), ("y", True)):
+        with Terminal([TOWLINE, "login", up.url, "--name", "prod"], towline.env) as terminal:
+            terminal.wait_for(shown)
+            terminal.wait_for("Is it the same")
+            terminal.type(f"{answer}\n")
+            if logged_in:
+                terminal.wait_for("Token:")
+                terminal.type(f"{token}\n")
+                terminal.wait_for("Logged in")
+            assert (terminal.wait() == 0) is logged_in
+        assert token not in terminal.screen
+    assert "web-01" in towline("node", "list").stdout
 
 
 def test_nothing_is_answered_in_plain_text_nor_by_old_tls(up: Up, ca: Path) -> None:

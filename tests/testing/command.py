@@ -13,7 +13,7 @@ from towline.cli.outcome import REFUSED, UNREACHABLE
 
 STATUSES = range(UNREACHABLE + 1)
 """The exit statuses of commands that nobody interrupts."""
-_SCRIPT = Path(sys.executable).with_name("towline")
+TOWLINE = Path(sys.executable).with_name("towline")
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,17 @@ class CommandLine:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWLINE_")}
         # In place of /etc/towline/towline.toml, which this machine may have.
         here = {"STATE_DIRECTORY": str(state), "TOWLINE_CONFIG": "/dev/null"}
-        self._env = {**clean, **here, **(env or {})}
+        here["XDG_CONFIG_HOME"] = "/nowhere"
+        self.env = {**clean, **here, **(env or {})}
 
     def __call__(
         self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> Finished:
         """Run a command to its end."""
         done = subprocess.run(
-            [*self._prefix, _SCRIPT, *arguments],
+            [*self._prefix, TOWLINE, *arguments],
             input=stdin,
-            env={**self._env, **(env or {})},
+            env={**self.env, **(env or {})},
             capture_output=True,
             text=True,
             timeout=60,

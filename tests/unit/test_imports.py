@@ -43,7 +43,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "cli": (
         *("cli", "client", *OFFERED, "wire"),
         *("runtime.config", "runtime.logs", "runtime.process", "runtime.sources"),
-        "runtime.state_directory",
+        *("runtime.contexts", "runtime.state_directory"),
     ),
     # The commands that start parts, or make what only a part reads.
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from towline.cli.terminal import printable
-from towline.errors import TowlineError, did_you_mean
+from towline.errors import ApiError, TowlineError, did_you_mean
 
+CONTEXT = "towline.context"
+"""What `meta` of click's context has under this: the name of the context that was used."""
 PATHS = ("FILE", "DIR")
 """What the help calls the values of options that name a file or a directory."""
 
@@ -72,6 +74,8 @@ class Command(_Once):
             from towline.cli import spoken
 
             spoken.translate(error, self)
+            if isinstance(error, ApiError) and error.status == 401 and CONTEXT in ctx.meta:
+                error.details = f"Log in again: towline login --name {ctx.meta[CONTEXT]}"
             raise
 
 

@@ -166,6 +166,11 @@ LISTED = (
         *("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),
         heading=PARTS,
     ),
+    Listed(
+        *("context", "Choose which controller commands ask.", "towline.cli.contexts"),
+        heading=ACCESS,
+        plural="contexts",
+    ),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
     Listed(
         *("health", "How the controller is, and all that it works with.", "towline.cli.health"),
@@ -175,6 +180,22 @@ LISTED = (
         *("job", "List, show, follow, cancel and retry jobs.", JOBS, ENDPOINTS),
         heading=FLEET,
         plural="jobs",
+    ),
+    Listed(
+        *(
+            "login",
+            "Keep a controller's URL, a token for it and its CA, as the current context.",
+            "towline.cli.login",
+        ),
+        heading=ACCESS,
+    ),
+    Listed(
+        *(
+            "logout",
+            "Forget the token of a context, the current one unless another is named.",
+            "towline.cli.login",
+        ),
+        heading=ACCESS,
     ),
     Listed(
         *("node", "List and show nodes, let machines in, drain nodes and shut them out."),

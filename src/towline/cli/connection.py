@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from towline.cli.command import CONTEXT
 from towline.errors import InvalidConfiguration
 from towline.runtime import config
 from towline.units import parse_duration
@@ -27,6 +28,7 @@ class Where(msgspec.Struct, frozen=True):
     ca: str | None
     state: str | None
     config: str | None
+    context: str | None
 
 
 def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
@@ -56,6 +58,11 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
             "The state directory, where towline up keeps URL and key.",
         ),
         ("config", ["--config"], "FILE", "The configuration file, TOML."),
+        (
+            *("context", ["--context"], "NAME"),
+            "The context of towline login that says where the controller is; "
+            "local for that of towline up on this machine.",
+        ),
     )
     parameters: list[click.Parameter] = []
     for name, flags, metavar, text in options:
@@ -68,6 +75,12 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
 def take_where(values: dict[str, Any]) -> Where:
     """Take the values of `connection_parameters` out of those of a command."""
     return Where(*(values.pop(f"{PREFIX}{name}", None) for name in Where.__struct_fields__))
+
+
+def settings_of(where: Where) -> config.Settings:
+    """Return the settings of a command; raises as `config.load_connection`."""
+    flags = {name: getattr(where, name) for name in where.__struct_fields__}
+    return config.load_connection(flags.pop("config"), **flags)
 
 
 def with_connection(command: click.Command) -> click.Command:
@@ -87,7 +100,8 @@ def duration(text: str) -> float:
 def connect(where: Where) -> Client:
     """Return a client.
 
-    URL, token and the fleet's own CA come from the settings, or else from this machine's state.
+    URL, token and the fleet's own CA come from the settings or a context, or else from this
+    machine's state.
 
     Raises:
         InvalidConfiguration: there is no URL or no token, one is not valid, or the CA can't be
@@ -95,18 +109,21 @@ def connect(where: Where) -> Client:
     """
     from towline.cli import local
 
-    settings = config.load(
-        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
-    )
+    settings = settings_of(where)
     return client_of(settings, local.url(settings) if settings.url is None else settings.url)
 
 
 def client_of(settings: config.Settings, url: str) -> Client:
     """Return a client of the controller at a URL; see `connect`."""
-    from towline.cli import local
+    from towline.cli import first_contact, local
     from towline.client import Client
 
     token = local.token(settings) if settings.token is None else settings.token
+    running = click.get_current_context(silent=True)
+    if running is not None and settings.context is not None:
+        running.meta[CONTEXT] = settings.context
     if settings.ca is not None or not url.startswith("https:"):
         return Client(url, token, ca=settings.ca)
+    if settings.context is not None:
+        return Client(url, token, ca=first_contact.trusting(settings.context))
     return Client(url, token, ca=local.authorities(settings))

@@ -11,7 +11,6 @@ import click
 from towline.cli import outcome
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
-from towline.cli.login import login_parameters, take_login
 from towline.cli.options import (
     JOB_OPTIONS,
     given,
@@ -21,6 +20,7 @@ from towline.cli.options import (
     take_job_options,
 )
 from towline.cli.output import print_answer, print_json
+from towline.cli.passwords import login_parameters, take_login
 from towline.cli.target import FORMS, ON
 from towline.endpoint import AnyEndpoint, Stream, endpoints
 from towline.errors import InvalidConfiguration

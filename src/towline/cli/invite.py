@@ -10,10 +10,9 @@ import click
 
 from towline.cli import local
 from towline.cli.command import Command
-from towline.cli.connection import connect, take_where, with_connection
+from towline.cli.connection import connect, settings_of, take_where, with_connection
 from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration
-from towline.runtime import config
 
 
 @with_connection
@@ -63,7 +62,7 @@ def invite(**values: Any) -> None:
     from towline.endpoints import joining
 
     where = take_where(values)
-    settings = config.load(where.config, url=where.url, token=where.token, state=where.state)
+    settings = settings_of(where)
     url = settings.url or local.url(settings)
     if settings.url is None and _is_loopback(urlsplit(url).hostname or ""):
         raise InvalidConfiguration(

@@ -14,7 +14,6 @@ from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.form import Form
-from towline.cli.login import take_login, with_login
 from towline.cli.options import take_form, take_job_options, with_job_options, with_output
 from towline.cli.output import (
     label,
@@ -25,6 +24,7 @@ from towline.cli.output import (
     print_names,
     results_table,
 )
+from towline.cli.passwords import take_login, with_login
 from towline.cli.tables import Column
 from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say

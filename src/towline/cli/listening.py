@@ -120,7 +120,8 @@ def certificate(settings: Settings, directory: Path) -> Certificate | None:
             "--tls-key FILE, or --plain-http where a proxy encrypts",
         )
     trust = keys.open_trust(directory)
-    return Certificate(Renewed(lambda: trust.api_authority, partial(_names, settings, host)))
+    names = partial(_names, settings, host)
+    return Certificate(Renewed(lambda: trust.api_authority, names, with_authority=True))
 
 
 def _names(settings: Settings, host: str) -> list[str]:

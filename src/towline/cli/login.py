@@ -1,68 +1,183 @@
-"""Passwords: read where no other user or program can see them."""
+"""Logging in to a controller: what it takes to reach it is kept, as a context."""
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from towline.errors import InvalidConfiguration
+from towline.cli import first_contact
+from towline.cli.command import Command
+from towline.cli.passwords import read_secret
+from towline.cli.terminal import say
+from towline.errors import ApiError, InvalidConfiguration
 
-if TYPE_CHECKING:
-    from towline.wire.credential import Credential
+HIDING = ("TOWLINE_URL", "TOWLINE_CONTEXT", "TOWLINE_STATE")
+"""Variables that go before the current context."""
 
 
-def read_secret(what: str, *, twice: bool = False) -> str:
-    """Return a secret that a person types unseen, or all of standard input.
+@click.command(cls=Command)
+@click.argument("url", metavar="[URL]", required=False)
+@click.option("--name", metavar="NAME", help="What the context is called; the host unless given.")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
+@click.option("--ca", metavar="FILE", help="The certificates that sign the controller's, PEM.")
+@click.option(
+    "--pin",
+    metavar="FINGERPRINT",
+    help="The SHA-256 of the CA's certificate: it is taken without a question.",
+)
+def login(
+    url: str | None, name: str | None, token_stdin: bool, ca: str | None, pin: str | None
+) -> None:
+    """Keep a controller's URL, a token for it and its CA, as the current context.
 
-    It is never an argument or a variable: other users and programs can see those.
+    The token is asked for, and never an argument. Without URL it is that of the context.
 
-    Args:
-        what: what the prompt calls it, for example "Password".
-        twice: whether a person has to type it twice, since what is typed wrong is found out later.
+    \b
+    Example:
+        towline login https://controller.example:8080
+    """
+    from towline.runtime import contexts
+
+    name, url, known = _meant(url, name)
+    authority = _authority(url, known, ca, pin, ask=not token_stdin)
+    if not token_stdin and not sys.stdin.isatty():
+        raise InvalidConfiguration(
+            "There is no terminal to type the token at.",
+            "Give --token-stdin, and the token on standard input",
+        )
+    token = read_secret("Token").strip()
+    version = _asked(url, token, authority)
+    contexts.write(name, contexts.Context(url, token, authority))
+    contexts.use(name)
+    say(
+        f"Logged in to {url} (Towline {version}). "
+        f"The context {name} is the current one: commands ask this controller."
+    )
+    warn_of_hiding()
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+def logout(name: str | None) -> None:
+    """Forget the token of a context, the current one unless another is named.
+
+    The token itself is good until it expires or is revoked.
+    """
+    from towline.runtime import contexts
+
+    name = name or contexts.current()
+    if name is None:
+        raise InvalidConfiguration("Nobody is logged in.", "towline context list shows contexts")
+    found = contexts.read(name)
+    contexts.write(name, contexts.Context(found.url, None, found.ca))
+    say(f"Logged out of {found.url}. The token is good until it expires: towline token revoke ID")
+
+
+def _meant(url: str | None, name: str | None) -> tuple[str, str, str | None]:
+    """Return the name of the context, its URL, and the CA that is known of it already.
 
     Raises:
-        InvalidConfiguration: it is empty, or not UTF-8.
+        InvalidConfiguration: neither is named, or the name is that of another controller.
     """
-    if sys.stdin.isatty():
-        secret = str(click.prompt(what, hide_input=True, err=True, confirmation_prompt=twice))
-    else:
-        try:
-            # UTF-8 whatever the locale: the secret becomes JSON.
-            secret = sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
+    from towline.runtime import contexts
+
+    if url is None:
+        name = name or contexts.current()
+        if name is None:
             raise InvalidConfiguration(
-                f"The {what.lower()} on standard input is not UTF-8.", "Write it as text"
-            ) from None
-    if not secret:
+                "No controller is named.", "Write towline login https://HOST:PORT"
+            )
+        found = contexts.read(name)
+        return name, found.url, found.ca
+    url = url.rstrip("/")
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    chosen = contexts.check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", host).strip("-"))
+    if chosen not in contexts.names():
+        return chosen, url, None
+    present = contexts.read(chosen)
+    if present.url == url:
+        return chosen, url, present.ca
+    if name is None:
         raise InvalidConfiguration(
-            f"There is no {what.lower()}.", "Write it to standard input, or at the prompt"
+            f"The context {chosen!r} is of another controller, {present.url}.",
+            "Give this one another name, with --name NAME",
         )
-    return secret
+    return chosen, url, None
 
 
-def login_parameters() -> list[click.Option]:
-    """Return the options by which a request brings a credential of its own."""
-    return [
-        click.Option(
-            ["--registry-user"],
-            metavar="NAME",
-            help="Log in to the image's registry as this user; standard input has the password.",
+def _authority(
+    url: str, known: str | None, ca: str | None, pin: str | None, *, ask: bool
+) -> str | None:
+    """Return who signs the controller's certificate, as PEM; None where the system trusts it.
+
+    Raises:
+        InvalidConfiguration: the file can't be read, nothing answers, or nobody confirms it.
+    """
+    if ca is not None:
+        try:
+            text = Path(ca).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfiguration(f"{ca!r} can't be read.", str(error)) from error
+        first_contact.verifier(text)
+        return text
+    if not url.startswith("https:"):
+        return None
+    if pin is not None:
+        return first_contact.pinned(url, pin)
+    if known is not None:
+        return known
+    try:
+        first_contact.check(url)
+    except first_contact.Shown as shown:
+        if not (ask and sys.stdin.isatty()):
+            raise
+        say(
+            f"{url} shows a certificate of an authority that this machine does not know:",
+            f"  sha256 {shown.fingerprint}",
+            "On the controller's machine towline trust status shows it, at api-ca.pem.",
+            error=True,
         )
-    ]
+        if not click.confirm("Is it the same", err=True):
+            raise InvalidConfiguration("Nothing was kept.") from shown
+        return shown.certificate
+    return None
 
 
-def with_login(command: Any) -> Any:
-    """Add these options to a command."""
-    for flag in login_parameters():
-        command = click.option(*flag.opts, metavar=flag.metavar, help=flag.help)(command)
-    return command
+def _asked(url: str, token: str, authority: str | None) -> str:
+    """Return the controller's version, once it has taken the token.
+
+    Raises:
+        ApiError: it doesn't answer, or doesn't take the token.
+    """
+    from towline.client import Client
+    from towline.endpoints import health
+
+    trusted: Any = None if authority is None else first_contact.verifier(authority)
+    with Client(url, token, ca=trusted) as client:
+        found = client.call(health.version)
+        try:
+            client.jobs(limit=1)
+        except ApiError as error:
+            # A token that may not list jobs is one all the same.
+            if error.status != 403:
+                raise
+    return found.version
 
 
-def take_login(values: dict[str, Any]) -> Credential | None:
-    """Take the values of these options out of those of a command, and read the password."""
-    from towline.wire.credential import Credential
+def warn_of_hiding() -> None:
+    from towline.runtime import sources
 
-    user = values.pop("registry_user", None)
-    return None if user is None else Credential(user, read_secret("Password"))
+    for variable in HIDING:
+        if sources.variable(variable) is not None:
+            say(f"{variable} is set, and goes before it: unset {variable}", error=True)
+
+
+COMMANDS = (login, logout)

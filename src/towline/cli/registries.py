@@ -9,9 +9,9 @@ import click
 from towline.cli.cells import Moment
 from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
-from towline.cli.login import read_secret
 from towline.cli.options import take_form, with_output
 from towline.cli.output import print_list
+from towline.cli.passwords import read_secret
 from towline.cli.tables import Column
 from towline.cli.terminal import say
 

@@ -11,7 +11,7 @@ import msgspec
 
 from towline.cli import local
 from towline.cli.command import Choice, Command
-from towline.cli.connection import Where, client_of, take_where, with_connection
+from towline.cli.connection import client_of, settings_of, take_where, with_connection
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration
 from towline.runtime import config
@@ -48,12 +48,6 @@ class Rotation(msgspec.Struct, frozen=True):
     copy: str = COPY
     known: str = ""
     first: str = ""
-
-
-def _settings(where: Where) -> config.Settings:
-    return config.load(
-        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
-    )
 
 
 def _rotation(kind: str, settings: config.Settings) -> Rotation:
@@ -155,7 +149,7 @@ def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
     asked.
     """
     where = take_where(values)
-    settings = _settings(where)
+    settings = settings_of(where)
     rotation = _rotation(kind, settings)
     # The first step is safe: whoever doesn't know the new key yet is not sent anything by it.
     if rotation.ids is not None and not anyway and (retire or len(rotation.ids()) > 1):
@@ -248,7 +242,7 @@ def status(**values: Any) -> None:
     from towline.runtime import state_directory
     from towline.trust import keys, report
 
-    settings = _settings(take_where(values))
+    settings = settings_of(take_where(values))
     directory = state_directory.open_directory(local.directory(settings))
     if keys.exists(directory):
         say(*report.status(keys.open_trust(directory)).splitlines(), "")

@@ -63,6 +63,9 @@ def token() -> None:
 )
 @click.option("--url", help="The controller to ask, in place of that of this machine.")
 @click.option("--token", help="The token to ask with, in place of one made here.")
+@click.option(
+    "--context", metavar="NAME", help="The context of towline login whose controller is asked."
+)
 @state_option
 @config_option
 def create_token(
@@ -78,7 +81,7 @@ def create_token(
     The controller is asked for it, which then lists it. Where none is named and none runs here, it
     is signed with the key in the state directory.
     """
-    settings = config.load(config_file, **flags)
+    settings = config.load_connection(config_file, **flags)
     lifetime = duration(expires)
     if flags["token_key"] is None:
         made = _asked_for(settings, subject, roles, permissions, expires)

@@ -78,7 +78,7 @@ passphrase_option = click.option(
 
 
 def _passphrase(path: str | None, *, twice: bool) -> str:
-    from towline.cli.login import read_secret
+    from towline.cli.passwords import read_secret
     from towline.runtime.secret_file import check_secret_file
 
     if path is None:

@@ -86,6 +86,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         log_level: below which nothing is logged.
         url, token: where the command line finds the API, and the token it sends.
         ca: the file with the certificates that sign the API's.
+        context: the context of `towline login` that says so, in place of the current one.
     """
 
     state: str | None = None
@@ -142,6 +143,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     url: str | None = None
     token: str | None = None
     ca: str | None = None
+    context: str | None = None
 
     def seconds(self, key: str) -> float:
         """Return the duration at `key` in seconds.
@@ -178,7 +180,83 @@ def load(path: str | None, **flags: Any) -> Settings:
     Raises:
         InvalidConfiguration: the file can't be read, or a key in it is unknown or not valid.
     """
-    values = _from_file(path)
+    return _settings(_from_file(path) | _from_environment() | _from_flags(flags))
+
+
+CONNECTION = ("url", "token", "ca")
+"""What belongs together: a token is for one controller."""
+
+
+def load_connection(path: str | None, **flags: Any) -> Settings:
+    """Return the settings of a command that asks a controller; parameters as of `load`.
+
+    Where neither a flag nor a variable nor the file says which controller that is, a context does;
+    `context` of what is returned is its name, and None where none has been used. Nothing of a
+    context goes to a controller that something else has named.
+
+    Raises:
+        InvalidConfiguration: as `load`; or there is no such context, it can't be read, or nobody is
+            logged in there.
+    """
+    from towline.runtime import contexts
+
+    file, environment, given = _from_file(path), _from_environment(), _from_flags(flags)
+    name = _context(file, environment, given)
+    for layer in (file, environment, given):
+        layer.pop("context", None)
+    named = flags.get("context") is not None
+    if name is None or name == contexts.LOCAL:
+        lower = file | environment
+        return _settings((_without_connection(lower) if named else lower) | given)
+    found = contexts.read(name)
+    values = {"context": name, "url": found.url}
+    if found.token is not None:
+        values["token"] = found.token
+    if named:
+        values = _without_connection(file | environment) | values | given
+    else:
+        values = _without_connection(file) | values | environment | given
+    if "token" not in values:
+        raise InvalidConfiguration(
+            f"Nobody is logged in to {found.url}, the controller of the context {name!r}.",
+            f"towline login --name {name}",
+        )
+    return _settings(values)
+
+
+def _without_connection(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in CONNECTION}
+
+
+def _context(
+    file: dict[str, Any], environment: dict[str, Any], given: dict[str, Any]
+) -> str | None:
+    """Return the name of the context that counts; None where something else names the controller.
+
+    Raises:
+        InvalidConfiguration: two flags name it, or the current context can't be read.
+    """
+    from towline.runtime import contexts
+
+    other = next((f"--{key}" for key in ("url", "state") if key in given), None)
+    if "context" in given:
+        if other is not None:
+            raise InvalidConfiguration(
+                f"Both --context and {other} say where the controller is.", "Leave one out"
+            )
+        return str(given["context"])
+    if other is not None:
+        return None
+    for layer in (environment, file):
+        if "url" in layer:
+            return None
+        if "context" in layer:
+            return str(layer["context"])
+    return None if "state" in environment else contexts.current()
+
+
+def _from_environment() -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         text = sources.variable(f"TOWLINE_{field.name.upper()}")
         if text is None or field.name in ("roles", "token_keys", "oidc_groups"):
@@ -187,10 +265,17 @@ def load(path: str | None, **flags: Any) -> Settings:
             values[field.encode_name] = [part.strip() for part in text.split(",") if part.strip()]
         else:
             values[field.encode_name] = text
+    return values
+
+
+def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
-    for name, value in flags.items():
-        if value is not None and value != []:
-            values[names[name]] = value
+    return {
+        names[name]: value for name, value in flags.items() if value is not None and value != []
+    }
+
+
+def _settings(values: dict[str, Any]) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:

@@ -96,6 +96,13 @@ class Authority:
             )
         self._key = found[0]
 
+    @property
+    def certificate(self) -> str:
+        """The authority's own certificate, as PEM."""
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return self._certificate.public_bytes(Encoding.PEM).decode()
+
     def issue(
         self,
         names: Iterable[str],
@@ -148,6 +155,8 @@ class Renewed:
         authority: returns what signs it.
         names: returns the names and addresses by which the server is reached.
         connects: as of `Authority.issue`.
+        with_authority: whether the authority's own certificate is shown behind it: whoever does not
+            know that yet can ask a person about it.
         renew_every: seconds; see the constant.
         clock: returns the time in seconds since 1970.
     """
@@ -158,12 +167,14 @@ class Renewed:
         names: Callable[[], Iterable[str]],
         *,
         connects: bool = False,
+        with_authority: bool = False,
         renew_every: float = RENEW_EVERY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._authority = authority
         self._names = names
         self._connects = connects
+        self._with_authority = with_authority
         self._renew_every = renew_every
         self._clock = clock
         self._issued = 0.0
@@ -182,7 +193,10 @@ class Renewed:
         now = self._clock()
         # By the clock that certificates are valid by: it may have been wrong before.
         if self._pair is None or not 0 <= now - self._issued < self._renew_every:
-            self._pair = self._authority().issue(self._names(), connects=self._connects)
+            authority = self._authority()
+            pair = authority.issue(self._names(), connects=self._connects)
+            behind = authority.certificate if self._with_authority else ""
+            self._pair = Pair(pair.certificate + behind, pair.key)
             self._issued = now
         return self._pair
 

@@ -24,6 +24,7 @@ class Here:
     def __init__(self, state: Path, env: Mapping[str, str] | None = None) -> None:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("TOWLINE_")}
         self._env = {**clean, "STATE_DIRECTORY": str(state), "TOWLINE_CONFIG": "/dev/null"}
+        self._env["XDG_CONFIG_HOME"] = "/nowhere"
         self._env |= env or {}
 
     def __call__(

@@ -18,7 +18,7 @@ from towline.cli.generated import commands_made
 
 SOURCE = Path(towline.__file__).parent
 PARTS = tuple(f"towline.{room}." for room in ("controller", "agent", "runtime", "broker", "trust"))
-CONFIGURATION = ("towline.runtime.config", "towline.runtime.sources")
+CONFIGURATION = tuple(f"towline.runtime.{name}" for name in ("config", "contexts", "sources"))
 START_PARTS = {
     *("cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"),
     *("cli/listening.py", "cli/up.py", "cli/agent.py", "cli/rotation.py"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from towline.cli.login import read_secret
+from towline.cli.passwords import read_secret
 from towline.errors import InvalidConfiguration
 
 
