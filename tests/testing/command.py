@@ -73,6 +73,16 @@ def rows(table: str) -> list[dict[str, str]]:
     return [dict(zip(cells(head), cells(line), strict=True)) for line in lines]
 
 
+def values(block: str) -> dict[str, str]:
+    """Read names and values that have been printed, a line each, up to the first empty line."""
+    lines = block.split("\n\n")[0].splitlines()
+    found = {}
+    for line in lines:
+        name, value = re.split(r"  +", line, maxsplit=1)
+        found[name] = value
+    return found
+
+
 def failed(done: Finished, status: int = REFUSED) -> str:
     """Check that nothing but an error was written, and return it."""
     assert (done.status, done.stdout) == (status, "")

@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -103,6 +104,20 @@ class EngineApi:
         """Remove every image."""
         for found in self.images():
             self.remove_image(found["Id"])
+
+    @contextmanager
+    def containers(self, reference: str, count: int) -> Iterator[list[str]]:
+        """Create so many containers of an image, none of which runs; remove them at the end."""
+        asked = {"Image": reference, "Cmd": ["nothing"]}
+        made = []
+        for _ in range(count):
+            answer = self._http.post("/containers/create", json=asked).raise_for_status()
+            made.append(str(answer.json()["Id"]))
+        try:
+            yield made
+        finally:
+            for each in made:
+                self._http.delete(f"/containers/{each}").raise_for_status()
 
     def pull(self, reference: str, platform: str = "") -> list[dict[str, Any]]:
         """Pull directly, not through Towline, and return the engine's progress messages.

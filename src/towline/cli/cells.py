@@ -18,14 +18,22 @@ SHORT_MACHINE = 12
 """Characters of a machine id that tell machines apart."""
 NOTHING = "-"
 _DIGEST = re.compile(r"(sha(?:256|384|512):)([0-9a-f]{64,128})")
+_LONG_ID = re.compile(r"[0-9a-f]{64}")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Short(msgspec.Struct, frozen=True):
-    """An id: what is shown of it, and the whole of it."""
+    """An id, or a text with ids in it.
+
+    Attributes:
+        short: what is shown of it.
+        id: whether it is nothing but an id: that is shown so, or not at all.
+    """
 
     short: str
     whole: str
+    id: bool = True
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -40,7 +48,8 @@ Cell = str | Short | Moment | None
 
 def digest(text: str) -> Short:
     """Return a digest, or a text with digests in it: `sha256:11fa8c2b41d0` is shown of each."""
-    return Short(_DIGEST.sub(lambda found: found[1] + found[2][:SHORT_DIGEST], text), text)
+    short = _DIGEST.sub(lambda found: found[1] + found[2][:SHORT_DIGEST], text)
+    return Short(short, text, id=_DIGEST.fullmatch(text) is not None)
 
 
 def job_id(text: str) -> Short:
@@ -67,8 +76,8 @@ def in_form(cell: Cell, form: Form, now: float | None = None) -> str:
     match cell:
         case None:
             return ""
-        case Short(short, whole):
-            return whole if form.whole else short
+        case Short():
+            return cell.whole if form.whole else cell.short
         case Moment(at):
             return at if form.output == "wide" else age(at, now)
         case _:
@@ -83,15 +92,27 @@ def age(moment: str, now: float | None = None) -> str:
     Args:
         now: the present moment, in seconds since 1970; None to look.
     """
+    then = _seconds(moment)
+    if then is None:
+        return moment
+    seconds = (time.time() if now is None else now) - then
+    # Another machine's clock may be a little ahead.
+    return about(seconds) if seconds > -_MINUTE else f"in {about(-seconds)}"
+
+
+def between(begin: str, moment: str) -> float | None:
+    """Return how many seconds a moment is after another, or None where one of them is none."""
+    first, then = _seconds(begin), _seconds(moment)
+    return None if first is None or then is None else then - first
+
+
+def _seconds(moment: str) -> float | None:
+    """Return a moment in seconds since 1970, or None for a text that is none."""
     try:
         then = datetime.fromisoformat(moment)
     except ValueError:
-        return moment
-    if then.tzinfo is None:
-        return moment
-    seconds = (time.time() if now is None else now) - then.timestamp()
-    # Another machine's clock may be a little ahead.
-    return about(seconds) if seconds > -_MINUTE else f"in {about(-seconds)}"
+        return None
+    return None if then.tzinfo is None else then.timestamp()
 
 
 def about(seconds: float) -> str:
@@ -103,19 +124,41 @@ def about(seconds: float) -> str:
     return f"{whole} s"
 
 
-def cell_of(value: object) -> Cell:
-    """Return the cell of any value of an answer: of digests the short form is shown."""
+def cell_of(value: object, name: str = "") -> Cell:
+    """Return the cell of any value of an answer.
+
+    Moments become ages, and digests and long ids short ones.
+
+    Args:
+        name: the field's.
+    """
     match value:
         case None:
             return None
         case bool():
             return "yes" if value else "no"
+        case float():
+            return _plain(value)
+        case str() if _MOMENT.fullmatch(value):
+            return Moment(value)
+        case str() if name == "machine_id":
+            return machine_id(value)
+        case str() if _LONG_ID.fullmatch(value):
+            return container_id(value)
+        case str() if _DIGEST.search(value):
+            return digest(value)
         case str():
-            return digest(value) if ":" in value else value
+            return value
         case list() if all(isinstance(each, (str, int, float)) for each in value):
-            return ", ".join(map(str, value))
+            return ", ".join(map(_plain, value))
+        case dict() if all(isinstance(each, (str, int, float)) for each in value.values()):
+            return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
         case _:
             return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def head_of(name: str) -> str:

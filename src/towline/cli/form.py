@@ -21,10 +21,12 @@ class Form(msgspec.Struct, frozen=True):
         output: a table for people, the same with all columns and with moments in full, JSON or
             YAML for programs, or names and ids alone, one a line.
         whole: whether ids and digests are printed in full, and nothing is cut or left out.
+        all_nodes: whether each node of a job has a row, however many there are.
     """
 
     output: Output = "table"
     whole: bool = False
+    all_nodes: bool = False
 
     @property
     def for_people(self) -> bool:

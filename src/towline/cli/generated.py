@@ -152,7 +152,7 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),
         *parameters_of(JOB_OPTIONS),
-        *output_parameters(taken),
+        *output_parameters(taken, results=True),
     ]
     if operation.takes_credential:
         parameters += login_parameters()

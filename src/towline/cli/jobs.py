@@ -14,20 +14,21 @@ from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.form import Form
-from towline.cli.options import take_form, take_job_options, with_job_options, with_output
-from towline.cli.output import (
-    label,
-    print_document,
-    print_job,
-    print_json,
-    print_list,
-    print_names,
-    results_table,
+from towline.cli.job_view import print_job
+from towline.cli.options import (
+    take_form,
+    take_job_options,
+    with_job_options,
+    with_output,
+    with_results_output,
 )
+from towline.cli.output import label, print_document, print_json, print_list, print_names
 from towline.cli.passwords import take_login, with_login
+from towline.cli.results import print_results
 from towline.cli.tables import Column
 from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
+from towline.operation import catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +113,7 @@ def _row(job: JobView) -> list[Cell]:
 
 
 @with_connection
-@with_output
+@with_results_output
 @job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
@@ -200,7 +201,7 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
 
 
 @with_connection
-@with_output
+@with_results_output
 @job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option(
@@ -220,12 +221,12 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
     elif form.output == "name":
         print_names([cancelled.job_id])
     else:
-        results_table(cancelled.rows, form)
+        print_results(cancelled.rows, None, form)
     outcome.stopped(cancelled.rows)
 
 
 @with_connection
-@with_output
+@with_results_output
 @job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
 @click.option(
@@ -262,7 +263,7 @@ def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     elif form.output == "name":
         print_names([made.job_id])
     else:
-        results_table(found.rows or [], form)
+        print_results(found.rows or [], catalog.get(found.operation.type), form)
     outcome.end(made.job_id, found.rows or [])
 
 

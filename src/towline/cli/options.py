@@ -23,12 +23,19 @@ config_option = click.option(
 _FORM = "printed_"
 """Keeps what these options say apart from an operation's parameters of the same names."""
 
+_ALL_NODES: tuple[str, list[str], dict[str, Any]] = (
+    "all_nodes",
+    ["--all-nodes"],
+    {"is_flag": True, "help": "A row for each node, however many there are."},
+)
 
-def output_parameters(taken: Collection[str] = ()) -> list[click.Option]:
+
+def output_parameters(taken: Collection[str] = (), *, results: bool = False) -> list[click.Option]:
     """Return the options that say in which form something is printed; `take_form` reads them.
 
     Args:
         taken: flags that the command has for something else.
+        results: whether what is printed are the results of a job.
     """
     options: tuple[tuple[str, list[str], dict[str, Any]], ...] = (
         (
@@ -48,6 +55,7 @@ def output_parameters(taken: Collection[str] = ()) -> list[click.Option]:
             ["--no-trunc"],
             {"is_flag": True, "help": "Ids and digests in full; nothing is cut."},
         ),
+        *((_ALL_NODES,) if results else ()),
     )
     return [
         click.Option([*free, f"{_FORM}{name}"], **more)
@@ -62,6 +70,12 @@ def with_output(command: click.Command) -> click.Command:
     return command
 
 
+def with_results_output(command: click.Command) -> click.Command:
+    """Add these options to a command that prints the results of a job."""
+    command.params += output_parameters(results=True)
+    return command
+
+
 def take_form(values: dict[str, Any]) -> Form:
     """Take the values of `output_parameters` out of those of a command.
 
@@ -72,7 +86,11 @@ def take_form(values: dict[str, Any]) -> Form:
     names = values.pop(f"{_FORM}names", False)
     if names and output not in ("table", "name"):
         raise click.UsageError(f"-q is -o name: it goes with no -o {output}.")
-    return Form("name" if names else output, values.pop(f"{_FORM}whole", False))
+    return Form(
+        "name" if names else output,
+        values.pop(f"{_FORM}whole", False),
+        values.pop(f"{_FORM}all_nodes", False),
+    )
 
 
 def flags(parameter: Parameter) -> list[str]:

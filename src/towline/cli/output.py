@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +10,18 @@ import msgspec
 
 from towline.cli.cells import (
     Cell,
-    Moment,
     cell_of,
-    digest,
     head_of,
-    in_form,
-    machine_id,
-    node_name,
-    twins,
 )
 from towline.cli.form import Form
-from towline.cli.tables import GAP, Column, hanging, print_table
+from towline.cli.tables import Column, print_table, value_lines
 from towline.cli.terminal import printable_json, say
-from towline.operation import OUTCOME, RESULT_RESERVED, STATUS
 
 if TYPE_CHECKING:
-    from towline.client import JobView
+    pass
 
 NAMES = ("name", "id", "job_id", "hostname", "registry", "key", "subject")
 """The fields by which things are named in an answer: the first that is there."""
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-"""How answers write moments."""
 
 
 def print_list(
@@ -80,90 +70,14 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
     say(*printable_json(json.dumps(plain, indent=indent, ensure_ascii=False)).split("\n"))
 
 
-def results_table(results: list[dict[str, Any]], form: Form) -> None:
-    """Print a job's results, each in a line."""
-    names: list[str] = []
-    for result in results:
-        names += [name for name in result if name not in names]
-    status = OUTCOME if OUTCOME in names else STATUS
-    names = [name for name in names if name not in RESULT_RESERVED | {status}]
-    alike = twins((result["hostname"], result.get("machine_id")) for result in results)
-    why = [name for name in ("error", "reason") if any(name in result for result in results)]
-    print_table(
-        [
-            *(Column("NODE"), Column(head_of(status))),
-            *(
-                Column(head_of(name), gives_way=number, least=8)
-                for number, name in enumerate(names, 1)
-            ),
-            *([Column("WHY", words=True)] if why else []),
-        ],
-        [
-            [
-                node_name(result["hostname"], result.get("machine_id"), alike),
-                *(cell_of(result.get(name)) for name in (status, *names)),
-                *([": ".join(str(result[name]) for name in why if name in result)] if why else []),
-            ]
-            for result in results
-        ],
-        form,
-    )
-
-
 def label(operation: str) -> str:
     """Return what people are shown for the type of an operation: it is called so as a command."""
     return ".".join(operation.split(".")[:2])
 
 
-def print_job(job: JobView, form: Form) -> None:
-    """Print a job for people: what it is, its result on each node, and its timeline."""
-    operation = job.operation
-    given = json.dumps(operation.data, ensure_ascii=False)
-    print_values(
-        {
-            "job": job.id,
-            "status": job.status,
-            "operation": f"{label(operation.type)} {given}",
-            "target": job.target,
-            "caller": job.caller,
-            "created": Moment(job.created),
-            "expires": Moment(job.expires),
-            "resolved": None
-            if job.resolved is None
-            else digest(f"{job.resolved.digest} by {job.resolved.resolver}"),
-        },
-        form,
-    )
-    say("")
-    results_table(job.rows or [], form)
-    say("")
-    print_table(
-        [
-            Column("TIME"),
-            Column("EVENT"),
-            Column("NODE"),
-            Column("", words=True),
-        ],
-        [
-            [
-                *(moment.timestamp, moment.event, moment.hostname or ""),
-                moment.error or moment.reason or moment.message or "",
-            ]
-            for moment in job.timeline or []
-        ],
-        form,
-    )
-
-
 def print_values(values: Mapping[str, Cell], form: Form, *, now: float | None = None) -> None:
-    """Print what one thing is: names and values, a line each, without those that are None.
-
-    What is longer than the rest of its line goes on below, indented as the values are.
-    """
-    shown = {name: in_form(cell, form, now) for name, cell in values.items() if cell is not None}
-    margin = max(map(len, shown), default=0) + len(GAP)
-    for name, text in shown.items():
-        say(*hanging(f"{name.ljust(margin)}", text, form.width))
+    """Print what one thing is, a line a value: what `value_lines` returns."""
+    say(*value_lines(values, form, now=now))
 
 
 def print_answer(answer: object, form: Form) -> None:
@@ -182,11 +96,11 @@ def print_answer(answer: object, form: Form) -> None:
         names = list(dict.fromkeys(name for row in rows for name in row))
         print_table(
             [_column_of(number, name) for number, name in enumerate(names)],
-            [[_cell_of(name, row.get(name)) for name in names] for row in rows],
+            [[cell_of(row.get(name), name) for name in names] for row in rows],
             form,
         )
     else:
-        print_values({name: _cell_of(name, value) for name, value in plain.items()}, form)
+        print_values({name: cell_of(value, name) for name, value in plain.items()}, form)
 
 
 def _name_of(row: dict[str, Any]) -> str | None:
@@ -199,11 +113,3 @@ def _column_of(number: int, name: str) -> Column:
     if number == 0 or name in NAMES:
         return Column(head_of(name))
     return Column(head_of(name), gives_way=number, least=8, optional=True)
-
-
-def _cell_of(name: str, value: object) -> Cell:
-    if name == "machine_id" and isinstance(value, str):
-        return machine_id(value)
-    if isinstance(value, str) and MOMENT.fullmatch(value):
-        return Moment(value)
-    return cell_of(value)

@@ -11,7 +11,8 @@ import msgspec
 from towline.cli import outcome, watch
 from towline.cli.connection import Where, connect, duration
 from towline.cli.form import Form
-from towline.cli.output import print_document, print_names, results_table
+from towline.cli.output import print_document, print_names
+from towline.cli.results import names_of, print_results
 from towline.cli.terminal import say
 from towline.endpoints.operations import status_of
 from towline.errors import Unreachable
@@ -60,6 +61,7 @@ def run(
     """
     from towline.client import ApiError
 
+    begun = time.monotonic()
     with connect(where) as client:
         client = client.with_options(**options, credential=credential)
         try:
@@ -82,9 +84,9 @@ def run(
     if form.document:
         print_document({"job_id": job_id, "results": rows}, form)
     elif form.output == "name":
-        print_names([job_id])
+        print_names(names_of(rows, operation, job_id))
     else:
-        results_table(rows, form)
+        print_results(rows, operation, form, seconds=time.monotonic() - begun)
     outcome.end(job_id, rows)
 
 

@@ -8,11 +8,11 @@ that are longer stand below their row. What is no terminal is sent everything.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from towline.cli.cells import NOTHING, Cell, in_form
+from towline.cli.cells import NOTHING, Cell, Short, in_form
 from towline.cli.form import Form
 from towline.cli.terminal import printable, say
 
@@ -74,8 +74,19 @@ def table_lines(
         width: columns of the terminal; None for no bounds.
         now: the present moment, in seconds since 1970; None to look.
     """
-    columns = [*columns]
-    cells = [[printable(in_form(cell, form, now)) for cell in row] for row in rows]
+    given = [[*row] for row in rows]
+    ids = {
+        number
+        for row in given
+        for number, cell in enumerate(row)
+        if isinstance(cell, Short) and cell.id
+    }
+    # A part of an id is none: it is left out rather than cut.
+    columns = [
+        msgspec.structs.replace(column, least=0) if number in ids else column
+        for number, column in enumerate(columns)
+    ]
+    cells = [[printable(in_form(cell, form, now)) for cell in row] for row in given]
     shown = [
         number
         for number, column in enumerate(columns)
@@ -137,6 +148,20 @@ def fit(columns: Sequence[Column], natural: dict[int, int], width: int | None) -
     return left
 
 
+def value_lines(values: Mapping[str, Cell], form: Form, *, now: float | None = None) -> list[str]:
+    """Return what one thing is: names and values, a line each, without those that are empty.
+
+    What is longer than the rest of its line goes on below, indented as the values are.
+    """
+    shown = {name: in_form(cell, form, now) for name, cell in values.items()}
+    shown = {printable(name): text for name, text in shown.items() if text}
+    margin = max(map(text_width, shown), default=0) + len(GAP)
+    lines: list[str] = []
+    for name, text in shown.items():
+        lines += hanging(name + " " * (margin - text_width(name)), text, form.width)
+    return lines
+
+
 def below(text: str, width: int | None, *, most: int | None = None) -> list[str]:
     """Return words as lines below a row, indented and wrapped.
 
@@ -147,38 +172,58 @@ def below(text: str, width: int | None, *, most: int | None = None) -> list[str]
     return hanging(" " * INDENT, text, width, most=most)
 
 
-def hanging(begin: str, text: str, width: int | None, *, most: int | None = None) -> list[str]:
+def hanging(
+    begin: str,
+    text: str,
+    width: int | None,
+    *,
+    indent: int | None = None,
+    most: int | None = None,
+) -> list[str]:
     """Return words as lines that begin below each other, behind what the first line begins with.
 
     Args:
         width: columns of the terminal; None for one line.
+        indent: columns before the further lines, in place of as many as stand before the first.
         most: so many lines at most; None for all.
     """
     text = printable(text)
-    room = 0 if width is None else max(FEW_WORDS // 2, width - text_width(begin))
-    if width is None or text_width(text) <= room:
+    indent = text_width(begin) if indent is None else indent
+    # What begins a line is part of it: it ends where the others do.
+    room = 0 if width is None else max(FEW_WORDS // 2, width - indent)
+    if width is None or text_width(begin) + text_width(text) <= width:
         return [begin + text]
-    lines = wrapped(text, room)
+    first = " " * max(0, text_width(begin) - indent)
+    lines = wrapped(text, room, before=len(first))
     if most is not None and len(lines) > most:
         lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), room)]
-    margin = " " * text_width(begin)
+    margin = " " * indent
     return [f"{margin if number else begin}{line}" for number, line in enumerate(lines)]
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Return a text as lines of so many columns at most, broken between words where that can be."""
-    lines = [""]
+def wrapped(text: str, width: int, *, before: int = 0) -> list[str]:
+    """Return a text as lines of so many columns at most, broken between words where that can be.
+
+    Args:
+        before: columns of the first line that are taken.
+    """
+    lines, taken = [""], before
     for word in text.split():
-        begun = f"{lines[-1]} {word}" if lines[-1] else word
-        if text_width(begun) <= width:
-            lines[-1] = begun
+        blank = " " if lines[-1] else ""
+        if taken + len(blank) + text_width(word) <= width:
+            lines[-1] += blank + word
+            taken += len(blank) + text_width(word)
             continue
-        if lines[-1]:
+        if taken:
             lines.append("")
+            taken = 0
         for character in word:
-            if text_width(lines[-1] + character) > width:
+            wide = text_width(character)
+            if taken + wide > width:
                 lines.append("")
+                taken = 0
             lines[-1] += character
+            taken += wide
     return lines
 
 

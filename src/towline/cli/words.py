@@ -48,3 +48,8 @@ def duration(seconds: int) -> str:
     if minutes < 60:
         return f"{minutes} min {seconds} s"
     return "{} h {} min".format(*divmod(minutes, 60))
+
+
+def seconds_in_words(seconds: float) -> str:
+    """Return how long something took: tenths of a second tell what is quick apart."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else duration(round(seconds))

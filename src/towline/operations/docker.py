@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from towline.operation import Capability, Effect, Node, operation
 from towline.signature import Check
+from towline.signature.shown import BYTES, MORE, SAME
 from towline.units import parse_duration
 from towline.wire.fact_references import refers
 from towline.wire.platform import Platform
@@ -99,10 +100,10 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     image_id: str
-    size: int
+    size: Annotated[int, BYTES]
     changed: bool
     tag: str | None = None
-    digest: str | None = None
+    digest: Annotated[str | None, SAME] = None
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -116,10 +117,15 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Containers(msgspec.Struct, frozen=True):
-    """The containers of a node, the newest first."""
+    """The containers of a node, the newest first.
+
+    Attributes:
+        truncated: whether the node has more than `limit` of them.
+    """
 
     containers: list[Container]
     changed: bool = False
+    truncated: Annotated[bool, MORE] = False
 
 
 class Docker(Protocol):
@@ -225,4 +231,6 @@ async def list_containers(
     Example:
         towline docker list --on web-01 --state running
     """
-    return Containers(await node.provider(DOCKER).containers(state=state, limit=limit))
+    # One more than is wanted tells whether there are more.
+    found = await node.provider(DOCKER).containers(state=state, limit=limit + 1)
+    return Containers(found[:limit], truncated=len(found) > limit)

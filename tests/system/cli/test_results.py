@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.testing.cluster import DB_1, PULL, WEB_1, WEB_2, Cluster
-from tests.testing.command import CommandLine, failed, rows
+from tests.testing.command import CommandLine, failed, rows, values
 from tests.testing.engine import Engine
 from tests.testing.process import TowlineProcess, wait_until
 from tests.testing.proxy import Answer, FaultyProxy, Freeze
 from tests.testing.registry import PushedImage
+from towline.units import show_size
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,15 @@ def test_the_exit_status_of_a_pull_says_what_became_of_it(
     towline: CommandLine, image: PushedImage, target: str, statuses: dict[str, str], status: int
 ) -> None:
     done = towline("pull", image.reference, "--on", target, "--retries", "0")
-    assert {row["HOSTNAME"]: row["STATUS"] for row in rows(done.stdout)} == statuses
+    printed, *_ = done.stdout.split("\n\n")
+    if len(statuses) == 1:
+        ((node, became),) = statuses.items()
+        shown = values(printed)
+        assert (shown["node"], shown["status"].split(",")[0]) == (node, became)
+    else:
+        summary, _, table = printed.partition("\n")
+        assert {row["NODE"]: row["STATUS"] for row in rows(table)} == statuses
+        assert all(f" {became}" in summary for became in statuses.values())
     assert done.status == status
     assert done.stderr == ""
 
@@ -41,23 +50,29 @@ def test_a_pull_prints_what_each_node_has(
     towline: CommandLine, engine: Engine, image: PushedImage
 ) -> None:
     done = towline("docker", "pull", image.reference, "--on", "group:web", "--retries", "0")
-    good, bad = rows(done.stdout)
     found = engine.image(image.reference)
     assert found is not None
+    printed, failures = done.stdout.split("\n\n")
+    summary, _, table = printed.partition("\n")
+    assert summary.startswith(f"1 ok (1 changed), 1 failed · {image.digest[:19]} · ")
+    good, bad = rows(table)
     assert good == {
-        "HOSTNAME": WEB_1,
+        "NODE": WEB_1,
         "STATUS": "ok",
-        "IMAGE ID": found["Id"],
-        "SIZE": str(found["Size"]),
         "CHANGED": "yes",
+        "IMAGE ID": found["Id"][:19],
+        "SIZE": show_size(found["Size"]),
         "TAG": "1.0",
-        "DIGEST": image.digest,
-        "ERROR": "-",
     }
-    assert bad["HOSTNAME"] == WEB_2
-    assert "cannot connect" in bad["ERROR"]
-    (again,) = rows(towline("pull", image.reference, "--on", WEB_1).stdout)
-    assert again["CHANGED"] == "no"
+    assert bad["NODE"] == WEB_2
+    assert failures.splitlines()[0] == f"failed: {WEB_2}"
+    assert "cannot connect" in failures
+    again = values(towline("pull", image.reference, "--on", WEB_1, "--no-trunc").stdout)
+    assert again.pop("status").startswith("ok, unchanged, ")
+    assert again == {
+        **{"node": WEB_1, "image id": found["Id"], "size": good["SIZE"]},
+        **{"tag": "1.0", "digest": image.digest},
+    }
 
 
 def test_json_is_what_the_api_answers_and_nothing_else(
@@ -84,12 +99,26 @@ def test_json_is_what_the_api_answers_and_nothing_else(
 def test_reads_print_what_each_node_says(towline: CommandLine) -> None:
     done = towline("node", "load", "--on", "_all")
     assert (done.status, done.stderr) == (0, "")
-    assert {row["HOSTNAME"] for row in rows(done.stdout)} == {WEB_1, WEB_2, DB_1}
-    assert all("1min" in json.loads(row["LOAD AVERAGE"]) for row in rows(done.stdout))
+    assert {row["NODE"] for row in rows(done.stdout)} == {WEB_1, WEB_2, DB_1}
+    assert all(row["LOAD AVERAGE"].startswith("1min ") for row in rows(done.stdout))
 
-    done = towline("docker", "list", "--on", WEB_1, "--state", "running", "--limit", "5")
+
+def test_containers_are_a_row_each(
+    towline: CommandLine, engine: Engine, image: PushedImage
+) -> None:
+    towline("pull", image.reference, "--on", WEB_1)
+    asked = ("docker", "list", "--on", WEB_1, "--state", "stopped")
+    with engine.containers(image.reference, 2) as created:
+        done = towline(*asked)
+        one = towline(*asked, "--limit", "1")
+        names = towline(*asked, "-q")
     assert (done.status, done.stderr) == (0, "")
-    assert [row["CONTAINERS"] for row in rows(done.stdout)] == ["[]"]
+    listed = rows(done.stdout)
+    assert {row["ID"] for row in listed} >= {each[:12] for each in created}
+    assert {(row["NODE"], row["STATE"]) for row in listed} == {(WEB_1, "created")}
+    assert len(rows(one.stdout)) == 1
+    assert one.stderr == f"{WEB_1} has more than these: --limit shows more\n"
+    assert {*names.stdout.split()} >= {*created}
 
 
 def test_nodes_shows_who_is_there_and_what_does_not_work(towline: CommandLine) -> None:
@@ -108,11 +137,13 @@ def test_a_job_is_shown_node_by_node_and_moment_by_moment(
     answer = mixed.pull("_all", image.reference, retries=0)
     done = towline("job", answer.json()["job_id"])
     assert (done.status, done.stderr) == (0, "")
-    head, results, moments = done.stdout.split("\n\n")
-    assert f"job        {answer.json()['job_id']}" in head
-    assert "status     partial_failure" in head
-    assert image.reference in head
-    assert {row["STATUS"] for row in rows(results)} == {"ok", "failed", "skipped"}
+    head, results, _, moments = done.stdout.split("\n\n")
+    shown = values(head)
+    assert (shown["job"], shown["status"]) == (answer.json()["job_id"], "partial_failure")
+    assert image.reference in shown["operation"]
+    assert {row["STATUS"] for row in rows(results.partition("\n")[2])} == {
+        *("ok", "failed", "skipped")
+    }
     assert [row["EVENT"] for row in rows(moments) if row["NODE"] == WEB_1] == [
         "started",
         "completed",
@@ -127,16 +158,19 @@ def test_of_a_node_that_is_away_it_says_since_when_and_how_to_learn_the_rest(
     mixed.wait_away(DB_1)
     try:
         done = towline("pull", image.reference, "--on", "_all", "--retries", "0")
-        away = {row["HOSTNAME"]: row for row in rows(done.stdout)}[DB_1]
+        printed, why = done.stdout.split("\n\n")
+        away = {row["NODE"]: row for row in rows(printed.partition("\n")[2])}[DB_1]
         assert (done.status, away["STATUS"]) == (1, "pending")
-        assert "not reachable since" in away["REASON"]
+        assert f"pending: {DB_1}\n    not reachable since" in why
         said = re.fullmatch(r"not done yet: towline job (\S+) shows the rest\n", done.stderr)
         assert said is not None
         assert DB_1 in towline("job", said[1]).stdout
 
         done = towline("node", "load", "--on", "_all")
         assert done.status == 1
-        assert {row["STATUS"] for row in rows(done.stdout)} == {"ok", "failed"}
+        printed, why = done.stdout.split("\n\n")
+        assert {row["NODE"] for row in rows(printed)} == {WEB_1, WEB_2}
+        assert f"failed: {DB_1}\n    not reachable since" in why
         assert "not reachable since" in failed(towline("node", "load", "--on", DB_1))
         state = {row["HOSTNAME"]: row["STATE"] for row in rows(towline("nodes").stdout)}
         assert state[DB_1] == "NotReady"
@@ -152,12 +186,12 @@ def test_a_wait_that_runs_out_says_that_the_job_goes_on(
     proxy.fault = Freeze(match="images/create")
     done = towline("pull", image.reference, "--on", WEB_1, "--wait", wait)
     assert done.status == 4
-    assert [row["STATUS"] in ("pending", "running") for row in rows(done.stdout)] == [True]
+    assert values(done.stdout)["status"].startswith(("pending", "running"))
     said = re.fullmatch(r"not done yet: towline job (\S+) shows the rest\n", done.stderr)
     assert said is not None
     proxy.fault = None
     assert mixed.ended(said[1])["status"] == "completed"
-    assert "status     completed" in towline("job", said[1]).stdout
+    assert values(towline("job", said[1]).stdout)["status"] == "completed"
 
 
 def test_an_interrupt_ends_the_command_and_not_the_job(

@@ -106,11 +106,11 @@ def test_a_job_is_cancelled_and_retried(
     wait_until(lambda: all(gate.begun(name, node) for node in NODES))
     stopped = towline("cancel", job)
     assert stopped.status == 0
-    assert {row["STATUS"] for row in rows(stopped.stdout)} == {"cancelled"}
+    assert stopped.stdout.startswith("2 cancelled")
     gate.open(name)
     again = towline("retry", job)
     assert again.status == 0
-    assert {row["STATUS"] for row in rows(again.stdout)} == {"ok"}
+    assert again.stdout.startswith("2 ok")
     nothing = towline("cancel", json.loads(towline("jobs", "-o", "json").stdout)["items"][0]["id"])
     assert nothing.status == 2
     assert "ended already" in nothing.stderr

@@ -20,13 +20,14 @@ def test_a_command_is_done_in_waves_and_waits_for_all(
     done = towline("gate", "pass", name, "--on", "_all", *options)
     assert done.status == 1
     assert "not done yet" not in done.stderr
-    found = {row["HOSTNAME"]: row["STATUS"] for row in rows(done.stdout)}
+    table = done.stdout.split("\n\n")[0].partition("\n")[2]
+    found = {row["NODE"]: row["STATUS"] for row in rows(table)}
     assert found == dict(zip(NODES, ["ok", "failed", *3 * ["cancelled"]], strict=True))
     gate.mend(f"{name}@a2")
     job = json.loads(towline("jobs", "--limit", "1", "-o", "json").stdout)["items"][0]["id"]
     again = towline("retry", job, "--max-parallel", "2")
     assert again.status == 0
-    assert {row["STATUS"] for row in rows(again.stdout)} == {"ok"}
+    assert again.stdout.startswith("4 ok")
     wrong = towline("gate", "pass", name, "--on", "_all", "--canary", "none")
     assert (wrong.status, "--canary: 'none'" in wrong.stderr) == (1, True)
 

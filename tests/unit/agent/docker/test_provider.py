@@ -130,9 +130,9 @@ async def test_the_engine_is_closed_with_its_provider() -> None:
 @pytest.mark.parametrize(
     ("state", "asked"),
     [
-        ("running", (False, 5, "running")),
-        ("stopped", (True, 5, "created,exited,dead")),
-        ("all", (True, 5, "")),
+        ("running", (False, 6, "running")),
+        ("stopped", (True, 6, "created,exited,dead")),
+        ("all", (True, 6, "")),
     ],
 )
 async def test_containers_are_listed_by_their_state(
@@ -146,6 +146,13 @@ async def test_containers_are_listed_by_their_state(
         ("web", "1970-01-01T00:00:00Z"),
         ("", "1970-01-01T00:00:01Z"),
     ]
+
+
+@pytest.mark.parametrize(("limit", "truncated"), [(1, True), (2, False)])
+async def test_a_list_says_whether_the_node_has_more(limit: int, truncated: bool) -> None:
+    node = Node("machine", "web-01", [provider(Scripted())]).serving(a_task(JOB))
+    found = await docker.list_containers(node, limit=limit)
+    assert (len(found.containers), found.truncated) == (limit, truncated)
 
 
 TAGGED, PINNED = Reference.parse("a/b:1.0"), Reference.parse(f"a/b@{DIGEST}")

@@ -1,0 +1,272 @@
+"""What is printed of a job's results: a summary, a row for what is worth one, and who failed why.
+
+Of one node everything is shown. Of several a change is summed up, with a row for each where they
+are few; of many, only nodes whose value is another than most have get a row. What a read has found
+is what was asked for, and always shown. Nodes that did not do it stand together by why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from towline.cli.cells import Cell, cell_of, head_of, in_form, node_name, twins
+from towline.cli.form import Form
+from towline.cli.result_kind import Kind, kind_of
+from towline.cli.tables import INDENT, Column, below, hanging, sign, table_lines, value_lines
+from towline.cli.terminal import printable, say
+from towline.cli.words import seconds_in_words
+from towline.operation import OUTCOME, RESULT_RESERVED, STATUS, AnyOperation
+from towline.units import show_size
+
+Row = dict[str, Any]
+FEW = 20
+"""Up to so many nodes have a row each, and so many reasons and names are listed."""
+OK, CHANGED = "ok", "changed"
+ORDER = (OK, "failed", "skipped", "expired", "cancelled", "running", "pending")
+"""In which order statuses are told."""
+WHY = ("error", "reason", "waits")
+"""What says why a node's status is as it is: the first that is there."""
+
+
+def print_results(
+    results: list[Row],
+    operation: AnyOperation | None,
+    form: Form,
+    *,
+    seconds: float | None = None,
+    title: str = "",
+) -> None:
+    """Print the results of a job for people.
+
+    Args:
+        results: as the API has them.
+        operation: which one; None for one that this version doesn't know.
+        seconds: how long it took; None where that is not to be said.
+        title: what the job is called where it is one of several.
+    """
+    lines = result_lines(results, operation, form, seconds=seconds, title=title)
+    if lines:
+        say(*lines)
+    for node in _Results(results, kind_of(operation, results), form).nodes_with_more():
+        say(f"{node} has more than these: --limit shows more", error=True)
+
+
+def names_of(results: list[Row], operation: AnyOperation | None, job_id: str) -> list[str]:
+    """Return what `-o name` prints of results: what they list, or else the job."""
+    items = kind_of(operation, results).items
+    if items is None:
+        return [job_id]
+    field, names = items
+    return [str(item[names[0]]) for row in results for item in row.get(field) or () if names]
+
+
+def result_lines(
+    results: list[Row],
+    operation: AnyOperation | None,
+    form: Form,
+    *,
+    seconds: float | None = None,
+    title: str = "",
+) -> list[str]:
+    """Return the lines of the results of a job; see `print_results`."""
+    kind = kind_of(operation, results)
+    found = _Results(results, kind, form)
+    if len(found.nodes) == 1 and len(results) == 1 and not (kind.items and found.ok):
+        return found.block(seconds, title)
+    sections = [
+        found.summary(seconds, title) if title or not kind.reads else [],
+        found.table(),
+        found.groups(),
+    ]
+    lines = [*sections[0], *sections[1]]
+    return [*lines, *([""] if lines and sections[2] else []), *sections[2]]
+
+
+class _Results:
+    """The results of a job, as they are shown.
+
+    Args:
+        kind: what is known of them.
+    """
+
+    def __init__(self, results: list[Row], kind: Kind, form: Form) -> None:
+        self._form = form
+        self._kind = kind
+        self._alike = twins((row["hostname"], row.get("machine_id")) for row in results)
+        self._rows = results
+        # An operation may answer several rows for a node.
+        by_node = {(row["hostname"], row.get("machine_id")): row for row in reversed(results)}
+        self.nodes = [*reversed(by_node.values())]
+        self.ok = [row for row in self.nodes if self._status(row) == OK]
+        self._same = {
+            name: Counter(str(row[name]) for row in self.ok if name in row).most_common()
+            for name in kind.same
+        }
+
+    def summary(self, seconds: float | None, title: str) -> list[str]:
+        """Return how many nodes have which status, what they have in common, and how long it took.
+
+        `300 ok (280 changed), 2 failed · sha256:11fa8c2b41d0 · 27 s`
+        """
+        counts = Counter(map(self._status, self.nodes))
+        parts = []
+        for status in sorted(counts, key=_place):
+            changed = [row[CHANGED] for row in self.ok if CHANGED in row]
+            more = f" ({sum(changed)} changed)" if status == OK and changed else ""
+            parts.append(f"{counts[status]} {status}{more}")
+        facts = [", ".join(parts) or "no node"]
+        facts += [self._shown(name, values[0][0]) for name, values in self._same.items() if values]
+        if seconds is not None:
+            facts.append(seconds_in_words(seconds))
+        said = f" {sign('·', '-')} ".join(facts)
+        return hanging(f"{title}: " if title else "", said, self._form.width, indent=INDENT)
+
+    def block(self, seconds: float | None, title: str) -> list[str]:
+        """Return all that is known of the only node, a line a value."""
+        (row,) = self.nodes
+        status = self._status(row)
+        if status == OK and isinstance(row.get(CHANGED), bool) and not self._kind.reads:
+            status += ", changed" if row[CHANGED] else ", unchanged"
+        if seconds is not None and not self._kind.reads:
+            status += f", {seconds_in_words(seconds)}"
+        values: dict[str, Cell] = {"node": self._name(row), self._kind.status: status}
+        for name in self._fields([row]):
+            if name != CHANGED:
+                values[name.replace("_", " ")] = self._cell(name, row.get(name))
+        values |= {name: str(row[name]) for name in WHY if row.get(name)}
+        lines = value_lines(values, self._form)
+        return [printable(title), *lines] if title else lines
+
+    def table(self) -> list[str]:
+        """Return the rows of those nodes that are worth one."""
+        if self._kind.items is not None:
+            return self._items()
+        few = len(self.nodes) <= FEW or self._form.all_nodes
+        if self._kind.reads:
+            rows = [row for row in self._rows if self._status(row) == OK]
+        elif few:
+            rows = self._rows
+        else:
+            rows = [row for row in self._rows if self._differs(row)]
+        if not rows:
+            return []
+        names = self._fields(rows)
+        # What they differ in comes first; what they have in common the summary has said.
+        differing = [name for name, values in self._same.items() if len(values) > 1]
+        names = [name for name in names if name not in self._same or self._form.output == "wide"]
+        names = [*differing, *(name for name in names if name not in differing)]
+        status = [] if self._kind.reads else [Column(head_of(self._kind.status))]
+        return self._table(
+            [Column("NODE"), *status, *_columns(names, never=differing)],
+            [
+                [
+                    self._name(row),
+                    *([self._status(row)] if status else []),
+                    *(self._cell(name, row.get(name)) for name in names),
+                ]
+                for row in rows
+            ],
+        )
+
+    def groups(self) -> list[str]:
+        """Return the nodes that did not do it, together where the reason is the same."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for row in self.nodes:
+            status = self._status(row)
+            why = str(row.get("error") or row.get("reason") or "")
+            if not why and row.get("waits"):
+                why = f"waits: {row['waits']}"
+            # Of few nodes the table has it all where there is no reason.
+            if status != OK and (why or len(self.nodes) > FEW or self._kind.reads):
+                name = in_form(self._name(row), self._form)
+                groups.setdefault((status, why), []).append(name)
+        most = None if self._form.all_nodes or self._form.width is None else FEW
+        ordered = sorted(groups.items(), key=lambda group: (_place(group[0][0]), -len(group[1])))
+        lines: list[str] = []
+        for (status, why), names in ordered[:most]:
+            lines += self._group(status, why, names, most)
+        if len(ordered) > len(ordered[:most]):
+            left = sum(len(names) for _, names in ordered[most:])
+            lines.append(f"{left} nodes more for other reasons: --all-nodes shows them")
+        return lines
+
+    def nodes_with_more(self) -> list[str]:
+        """Return the nodes that have more of the things that were asked for."""
+        return [
+            in_form(self._name(row), self._form)
+            for row in self.ok
+            if any(row.get(name) for name in self._kind.more)
+        ]
+
+    def _group(self, status: str, why: str, names: list[str], most: int | None) -> list[str]:
+        count = f"{len(names)} nodes " if len(names) > 1 else ""
+        head = f"{count}{status}: "
+        listed = ", ".join(names[:most])
+        if len(names) > len(names[:most]):
+            listed += f" and {len(names) - len(names[:most])} more"
+        width = self._form.width
+        lines = hanging(head, listed, width, indent=INDENT // 2)
+        return [*lines, *(below(why, width) if why else [])]
+
+    def _items(self) -> list[str]:
+        """Return a row for each thing that the results list."""
+        assert self._kind.items is not None
+        field, names = self._kind.items
+        rows = [
+            [self._name(row), *(self._cell(name, item.get(name)) for name in names)]
+            for row in self.ok
+            for item in row.get(field) or ()
+        ]
+        if not rows and not self.ok:
+            return []
+        return self._table([Column("NODE"), *_columns(names, never=[*names[:1], "name"])], rows)
+
+    def _table(self, columns: list[Column], rows: Iterable[list[Cell]]) -> list[str]:
+        return table_lines(columns, rows, self._form, width=self._form.width)
+
+    def _status(self, row: Row) -> str:
+        return str(row.get(self._kind.status) or row.get(OUTCOME) or row.get(STATUS))
+
+    def _name(self, row: Row) -> Cell:
+        return node_name(row["hostname"], row.get("machine_id"), self._alike)
+
+    def _fields(self, rows: list[Row]) -> list[str]:
+        """Return the names of the values that rows have, whether they changed something first."""
+        hidden = RESULT_RESERVED | {self._kind.status, *self._kind.more}
+        if self._kind.reads:
+            hidden |= {CHANGED}
+        names = dict.fromkeys(name for row in rows for name in row if name not in hidden)
+        return sorted(names, key=lambda name: name != CHANGED)
+
+    def _differs(self, row: Row) -> bool:
+        return self._status(row) == OK and any(
+            name in row and str(row[name]) != values[0][0] for name, values in self._same.items()
+        )
+
+    def _shown(self, name: str, value: str) -> str:
+        return in_form(self._cell(name, value), self._form)
+
+    def _cell(self, name: str, value: object) -> Cell:
+        if name in self._kind.size and isinstance(value, int):
+            return show_size(value)
+        return cell_of(value, name)
+
+
+def _columns(names: Sequence[str], *, never: Sequence[str]) -> list[Column]:
+    """Return the columns of values: the last give way first.
+
+    Args:
+        never: those that never do.
+    """
+    return [
+        Column(head_of(name))
+        if name in never
+        else Column(head_of(name), gives_way=number + 1, least=8)
+        for number, name in enumerate(names)
+    ]
+
+
+def _place(status: str) -> int:
+    return ORDER.index(status) if status in ORDER else len(ORDER)

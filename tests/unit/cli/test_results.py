@@ -1,0 +1,99 @@
+"""What is printed of results: of many nodes a summary and what differs, of one everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.testing import screens
+from tests.unit.cli.made_results import FEW, MANY, MIXED, OTHER, TWINS, UNKNOWN, Row, listed, pulled
+from towline.cli.form import Form
+from towline.cli.results import names_of, result_lines
+from towline.cli.tables import text_width
+from towline.operation import AnyOperation
+from towline.operations.docker import list_containers, pull
+from towline.operations.node import load
+
+PULLS = {
+    **{"one": [pulled(1)], "one-failed": [FEW[2]], "few": FEW, "twins": TWINS},
+    **{"many": MANY, "mixed": MIXED},
+}
+LOADS: list[Row] = [
+    {
+        **{"hostname": name, "machine_id": name * 8, "status": "ok", "changed": False},
+        "load_average": {"1min": 0.52, "5min": 0.4, "15min": 12.0},
+    }
+    for name in ("a", "b")
+]
+LISTS = [listed("web-01.ber.example.org", 3, truncated=True), listed("db-01", 0)]
+
+
+class Sized(Form, frozen=True):
+    """A form for a terminal of so many columns."""
+
+    columns: int = 80
+
+    @property
+    def width(self) -> int | None:
+        return self.columns
+
+
+def shown(rows: list[Row], width: int, operation: AnyOperation | None = pull) -> list[str]:
+    return result_lines(rows, operation, Sized(columns=width), seconds=27.3)
+
+
+@pytest.mark.parametrize("name", PULLS)
+def test_the_results_of_a_pull(name: str) -> None:
+    screens.compare(f"pull-{name}", lambda width: "\n".join(shown(PULLS[name], width)))
+
+
+@pytest.mark.parametrize("rows", PULLS.values(), ids=PULLS)
+@pytest.mark.parametrize("width", [40, 57, 80, 140])
+def test_no_line_is_wider_than_the_terminal(rows: list[Row], width: int) -> None:
+    assert max(map(text_width, shown(rows, width))) <= width
+
+
+def test_a_broadcast_that_went_well_is_one_line() -> None:
+    assert shown(MANY, 80) == ["300 ok (280 changed) · sha256:11fa8c2b41d0 · 27 s"]
+
+
+def test_of_many_nodes_those_are_listed_that_have_another_digest() -> None:
+    text = "\n".join(shown(MIXED, 80))
+    assert "web-291" in text
+    assert OTHER[:19] in text
+    assert "web-000" not in text
+    everything = result_lines(MIXED, pull, Form(all_nodes=True))
+    assert sum(line.startswith("web-") for line in everything) == len(MIXED)
+
+
+def test_the_same_error_of_many_nodes_is_printed_once_and_whole() -> None:
+    lines = result_lines(MIXED, pull, Form())
+    assert [line.strip() for line in lines].count(UNKNOWN) == 1
+    assert any(line.startswith("30 nodes failed: web-260, web-261, ") for line in lines)
+
+
+def test_an_operation_that_nobody_knows_is_shown_by_its_results_alone() -> None:
+    assert result_lines(FEW, None, Form(), seconds=1.0)[0] == (
+        "2 ok (1 changed), 1 failed, 1 pending · 1.0 s"
+    )
+    assert "ID" in result_lines(LISTS, None, Form())[1]
+
+
+def test_what_is_read_is_a_row_a_node() -> None:
+    assert result_lines(LOADS, load, Form()) == [
+        "NODE  LOAD AVERAGE",
+        "a     1min 0.52, 5min 0.4, 15min 12",
+        "b     1min 0.52, 5min 0.4, 15min 12",
+    ]
+
+
+@pytest.mark.parametrize("width", screens.WIDTHS)
+def test_containers_are_a_row_each(width: int) -> None:
+    lines = shown(LISTS, width, list_containers)
+    assert len(lines) == 4
+    assert all(line.startswith("web-01.ber.example.org  ") for line in lines[1:])
+    assert max(map(text_width, lines)) <= max(width, 51)  # names and ids alone
+
+
+def test_the_names_of_a_list_are_the_ids_in_it_and_of_a_change_its_job() -> None:
+    assert names_of(LISTS, list_containers, "j") == ["00" * 32, "01" * 32, "02" * 32]
+    assert names_of(FEW, pull, "j") == ["j"]
