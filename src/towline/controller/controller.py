@@ -54,6 +54,7 @@ from towline.controller.jobs.submit import Submitter
 from towline.controller.jobs.waiting import Waiting
 from towline.controller.joining import Joining
 from towline.controller.key_kinds import KeyKind, KeyKinds, kinds_of_fleet
+from towline.controller.last_signs import LastSigns
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.oidc import Issuer, Provider
@@ -202,6 +203,7 @@ class Controller:
             *(self.fleet, self.members, self.absences, self.expulsion),
             Lease(self.jetstream, "ephemeral"),
         )
+        self.signs = LastSigns(self.fleet, self.jetstream, able)
         self.joining: Joining | None = None
         """None where no machine can be let in."""
         if options.trust is not None:
@@ -295,7 +297,7 @@ class Controller:
                 *(
                     functools.partial(part.create, replicas)
                     for part in (
-                        *(self.presence, self.keys, self.credentials, self.cooldowns),
+                        *(self.presence, self.keys, self.credentials, self.cooldowns, self.signs),
                         *(
                             self.lease,
                             self.tokens,
@@ -362,7 +364,7 @@ class Controller:
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
                 *(self.members, self.trail, self.archive, self.credentials, self.key_files),
-                *(self.absences, self.ephemeral),
+                *(self.absences, self.ephemeral, self.signs),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))
@@ -376,6 +378,7 @@ class Controller:
         await self.storage.ready.wait()
         await self.service.able.wait()
         await self.tokens.known.wait()
+        await self.signs.known.wait()
 
     def stop(self) -> None:
         """End the streams of events, and the waits of requests: they would delay the end."""

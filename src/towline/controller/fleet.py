@@ -21,6 +21,11 @@ MISSED = 3
 """Heartbeats that a node may miss before it counts as away."""
 
 
+AHEAD = 60.0
+"""Seconds by which another controller's clock may be ahead: what is later was kept by a clock that
+was wrong."""
+
+
 def _why(what: str, by: str) -> str:
     return f"the node was {what}" + (f" by {by}" if by else "")
 
@@ -44,6 +49,7 @@ class Fleet:
         self.names = Names()
         self._states: dict[str, NodeState] = {}
         self._records: dict[str, MemberRecord] = {}
+        self._kept_signs: dict[str, float] = {}
         self.shut_out: dict[str, str] = {}
         """Why nodes that were revoked or removed never come back, by machine id."""
         self._sorted: list[Member] | None = None
@@ -116,6 +122,7 @@ class Fleet:
         self._place(member, here=False)
         if what == "removed":
             del self._members[machine]
+            self._kept_signs.pop(machine, None)
             self._sorted = None
             self.names.drop(member)
         if was_here:
@@ -137,12 +144,22 @@ class Fleet:
             member.heartbeat, member.received = old.heartbeat, old.received
             member.here, member.jobs, member.second = old.here, old.jobs, old.second
         member.state = self._states.get(machine, member.state)
+        member.kept = self._kept_signs.get(machine)
         member.record = self._records.get(machine)
         self._members[machine] = member
         self._sorted = None
         self.names.add(member)
         if machine in self.shut_out:
             self._judge(machine)
+
+    def heard(self, machine: str, moment: float) -> None:
+        """Take when any controller heard a node last, in seconds since 1970, as it was kept."""
+        if moment > self.clock.wall() + AHEAD:
+            return
+        self._kept_signs[machine] = moment
+        member = self._members.get(machine)
+        if member is not None:
+            member.kept = moment
 
     def decide(self, machine: str, state: NodeState) -> None:
         """Take what people have decided about a node."""

@@ -15,6 +15,7 @@ class Member:
     Attributes:
         heartbeat: its last heartbeat; None where this controller has received none.
         received: when that was.
+        kept: when any controller heard it last, as far as that is kept, in seconds since 1970.
         here: whether the node sends heartbeats.
         state: what people have decided about it.
         record: what controllers keep of it, where it came by an invite.
@@ -27,6 +28,7 @@ class Member:
         self.labels = [parse_label(f"{k}:{v}") for k, v in registration.labels.items()]
         self.heartbeat: Heartbeat | None = None
         self.received: Moment | None = None
+        self.kept: float | None = None
         self.here = False
         self.state = NodeState()
         self.record: MemberRecord | None = None
@@ -78,12 +80,22 @@ class Member:
         return job_id in self.jobs or self.heartbeat.more
 
     @property
-    def last_heartbeat(self) -> float:
-        """When its last heartbeat came, in seconds since 1970, by this controller's clock.
+    def sign(self) -> float | None:
+        """When its last heartbeat came, to whichever controller; None where that is not known.
 
-        Where none has come: when its agent was started, by the node's clock.
+        In seconds since 1970, by the controllers' clock.
         """
-        return self.registration.started if self.received is None else self.received.time
+        if self.received is None or self.kept is None:
+            return self.kept if self.received is None else self.received.time
+        return max(self.kept, self.received.time)
+
+    @property
+    def last_heartbeat(self) -> float:
+        """When its last heartbeat came, or, where that is not known, when it was registered.
+
+        In seconds since 1970, by the controllers' clock.
+        """
+        return self.registered if self.sign is None else self.sign
 
     @property
     def absence(self) -> str:

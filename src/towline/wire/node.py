@@ -131,6 +131,12 @@ def pack(jobs: Iterable[str]) -> bytes:
     return b"".join(uuid.UUID(job).bytes for job in jobs)
 
 
+class Signs(msgspec.Struct, frozen=True):
+    """When some nodes were heard last, by machine id and by the controllers' clock."""
+
+    heard: dict[MachineId, Moment] = {}
+
+
 class NodeState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What people have decided about a node.
 

@@ -121,15 +121,19 @@ BUCKETS = {
     f"credentials.job.{JOB_ID}": [b"{}", b"\xff", b"[" * 100_000, b'{"registry":1}'],
     "credentials.job.no-id": [b"{}"],
     "requests.0123": [b"{}", b"\xff", b"[" * 100_000],
+    "signs.3": [b"{}", b"\xff", b"[" * 100_000, b'{"heard":{"m1":1e308}}', b'{"heard":{"a.b":1}}'],
     "leases.rollouts": [b"{}", b"\xff", b"[" * 100_000, b'{"holder":1,"since":1e308}'],
 }
-FOLLOWED = ("nodes", "states", "cooldowns")
+FOLLOWED = ("nodes", "states", "cooldowns", "signs")
 """Buckets that are read as they change; the others are when somebody asks."""
 
 
 def misread(controller: Controller) -> int:
     presence = controller.presence
-    buckets = presence._registrations, presence._states, controller.cooldowns._bucket
+    buckets = (
+        *(presence._registrations, presence._states),
+        *(controller.cooldowns._bucket, controller.signs._bucket),
+    )
     return sum(bucket.unreadable for bucket in buckets)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.testing.answers import refused, results
+from tests.testing.answers import refused, results, statuses
 from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
 from tests.testing.engine import Engine
 from tests.testing.marks import ONE_KIND
@@ -68,6 +68,8 @@ def test_a_node_that_comes_back_with_other_labels_is_meant_by_those_alone(
     assert meant(changing, "group:web") == [WEB_1]
     assert changing.agents[WEB_1].stop() == 0
     changing.wait_away(WEB_1)
+    planned = changing.pull("group:web,rack:r*", "nginx").json()["job_id"]
+    assert statuses(changing.job(planned, wait=0)) == {WEB_1: "pending"}
     changing.add_node(NodePlan(WEB_1, labels=("group:db.eu",)))
 
     def relabelled() -> bool:
@@ -78,6 +80,8 @@ def test_a_node_that_comes_back_with_other_labels_is_meant_by_those_alone(
         )
 
     wait_until(relabelled, what="the node with its new label")
+    # What was planned for the machine has reached it, whatever it carries now.
+    assert statuses(changing.ended(planned)) == {WEB_1: "skipped"}
     assert meant(changing, "group:db") == meant(changing, "group:db.eu") == [WEB_1]
     for label in ("group:web", "group:web.dev", "rack:r12"):
         refused(changing.reader.get(LOAD.format(label)), 400)

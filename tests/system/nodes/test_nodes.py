@@ -1,8 +1,10 @@
 """What controllers say of nodes: facts, conditions, and whether they are here."""
 
+import asyncio
 import json
 import os
 import socket
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,15 @@ import pytest
 
 from tests.system.nodes.conftest import FACTS
 from tests.testing.cluster import Cluster
+from tests.testing.process import wait_until
 from towline import __version__
+from towline.broker.bucket import Bucket
+from towline.broker.connection import Connection
+from towline.broker.jetstream import JetStream
+from towline.broker.settings import Settings
+from towline.controller.last_signs import BUCKET, EARLIER, SHARES
+from towline.units import timestamp
+from towline.wire.node import Signs
 
 
 def node_of(cluster: Cluster) -> dict[str, Any]:
@@ -118,6 +128,32 @@ def test_a_node_that_is_away_shows_it_wherever_clients_look(
         assert drained["drained_at"] == drained["timeline"][-1]["timestamp"]
     finally:
         assert one.admin.post("/agent/one/undrain").is_success
+
+
+async def test_when_a_node_was_heard_last_is_known_though_the_controller_was_killed(
+    one: Cluster, away: dict[str, Any]
+) -> None:
+    heard = datetime.fromisoformat(away["last_heard"]).timestamp()
+    share = str(zlib.crc32(away["machine_id"].encode()) % SHARES)
+    settings = Settings([one.broker.url], one.broker.credentials)
+    async with Connection(settings, "tests") as connection, asyncio.timeout(30):
+        bucket = Bucket(JetStream(connection), BUCKET, Signs)
+        kept = 0.0
+        while kept < heard - EARLIER:
+            entry = await bucket.get(share)
+            kept = entry.value.heard[away["machine_id"]] if entry and entry.value else 0.0
+            await asyncio.sleep(0.05)
+    one.controller.kill()
+    one.controller.start()
+    one.controller.wait_for_output("answers at")
+
+    def shown() -> bool:
+        node = one.node("one")
+        return node is not None and node["last_heard"] == timestamp(kept)
+
+    wait_until(shown, what="the last sign of life")
+    refused = one.reader.get("/node/one/load").json()
+    assert f"not reachable since {timestamp(kept)}" in refused["error"]
 
 
 def test_a_node_that_starts_again_has_the_facts_of_now(one: Cluster, facts_directory: Path) -> None:

@@ -27,7 +27,7 @@ SETTINGS = Settings(["nats://127.0.0.1:1"])
 LOOPS = {
     *("storage", "indexer of CHANGES", "indexer of READS", "registrations", "states"),
     *("heartbeats", "cooldowns", "service", "answers", "progress", "jobcredentials"),
-    *("receipts", "runner", "asking for heartbeats", "members"),
+    *("receipts", "runner", "asking for heartbeats", "members", "lastsigns"),
 }
 
 
