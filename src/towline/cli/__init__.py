@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from towline.cli.commands import cli
 from towline.cli.standard import open_streams
 from towline.errors import TowlineError
@@ -16,6 +19,12 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: what follows the program's name; None for the process's own.
     """
+    shell = os.environ.get("_TOWLINE_COMPLETE")
+    if shell:
+        from towline.cli import completing
+
+        completing.answer(shell, sys.argv[1:] if arguments is None else arguments)
+        return
     open_streams()
     try:
         cli(arguments, prog_name="towline")

@@ -18,7 +18,9 @@ from towline.cli.terminal import printable, say
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.option("--user", metavar="NAME", help="Only requests of this caller.")
-@click.option("--operation", metavar="NAME", help="Only requests for this, such as docker.pull.")
+@click.option(
+    "--operation", metavar="OPERATION", help="Only requests for this, such as docker.pull."
+)
 @click.option("--code", type=click.IntRange(100, 599), help="Only those with this status.")
 @click.option("--job", metavar="JOB_ID", help="Only requests about this job.")
 @click.option(

@@ -21,13 +21,14 @@ SERVE, JOBS, TRUST = "towline.cli.serve", "towline.cli.jobs", "towline.cli.trust
 DOCKER, NODE = "towline.operations.docker", "towline.operations.node"
 ENDPOINTS = "towline.endpoints"
 HELP = ("-h", "--help")
-ON_NODES, FLEET, ACCESS, PARTS = (
+ON_NODES, FLEET, ACCESS, PARTS, WAY = (
     "Do something on nodes",
     "Look after nodes and jobs",
     "Say who may do what",
     "Run the parts",
+    "Find your way",
 )
-HEADINGS = (ON_NODES, FLEET, ACCESS, PARTS)
+HEADINGS = (ON_NODES, FLEET, ACCESS, PARTS, WAY)
 """Under these the help lists commands, in this order."""
 
 
@@ -162,6 +163,11 @@ LISTED = (
         heading=ACCESS,
     ),
     Listed("broker", "Run a broker with the keys of towline trust init.", TRUST, heading=PARTS),
+    Listed(
+        *("completion", "Print the script by which bash, zsh or fish completes towline."),
+        "towline.cli.completion",
+        heading=WAY,
+    ),
     Listed(
         *("controller", "Run a controller, on the broker of towline broker or your own.", SERVE),
         heading=PARTS,

@@ -51,7 +51,7 @@ def job() -> None:
 @job.command("list")
 @click.option("--status", type=Choice(STATUSES), help="Only jobs with this status.")
 @click.option(
-    "--operation", metavar="NAME", help="Only jobs of this operation, for example docker.pull."
+    "--operation", metavar="OPERATION", help="Only jobs of this operation, for example docker.pull."
 )
 @click.option("--target", metavar="TARGET", help="Only jobs for exactly this target.")
 @click.option("--node", metavar="NODE", help="Only jobs that this node has a part in.")

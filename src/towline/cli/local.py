@@ -67,6 +67,20 @@ def authorities(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+def verifying(settings: Settings) -> ssl.SSLContext:
+    """Return what verifies the controller's certificate: `ca`, else as `authorities`; raises so."""
+    import ssl
+
+    if settings.ca is None:
+        return authorities(settings)
+    try:
+        return ssl.create_default_context(cafile=settings.ca)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"The CA's certificates, {settings.ca!r}, can't be read.", str(error)
+        ) from error
+
+
 def token_keys(settings: Settings, directory: Path) -> TokenKeys:
     """Return the keys that sign tokens: those of the file named, else the directory's own.
 

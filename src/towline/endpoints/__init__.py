@@ -15,6 +15,7 @@ from towline.endpoints import (
     nodes,
     operations,
     registries,
+    targets,
     tokens,
     trust,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "offered",
     "operations",
     "registries",
+    "targets",
     "tokens",
     "trust",
 ]

@@ -63,6 +63,19 @@ def test_a_node_says_what_its_machine_is(one: Cluster) -> None:
     assert node["memory"]["total"] == psutil.virtual_memory().total
 
 
+def test_names_that_begin_with_a_text_are_listed_with_how_many_nodes_each_means(
+    one: Cluster,
+) -> None:
+    def targets(query: str) -> list[tuple[str, int, int]]:
+        found = one.reader.get(f"/target?{query}").raise_for_status().json()["targets"]
+        return [(each["target"], each["nodes"], each["ready"]) for each in found]
+
+    assert targets("") == [("group:web", 1, 1), ("one", 1, 1)]
+    assert targets("prefix=gr") == [("group:web", 1, 1)]
+    assert targets("prefix=x") == []
+    assert one.reader.get("/target?limit=1").json()["total"] == 2
+
+
 def test_a_node_says_what_its_network_is(one: Cluster) -> None:
     node = node_of(one)
     addresses = psutil.net_if_addrs()

@@ -37,7 +37,10 @@ DECIDED_NODES: list[tuple[str, str, dict[str, Any]]] = [
     ("/agent/{hostname}/label", "POST", {"json": {"labels": ["rack:r1"]}}),
     ("/agent/{hostname}/rename", "POST", {"json": {"name": "web-09"}}),
 ]
-STEERED = [*STEERED_JOBS, *STEERED_NODES, ("/job", "GET"), ("/event", "GET")]
+STEERED = [
+    *(*STEERED_JOBS, *STEERED_NODES),
+    *(("/job", "GET"), ("/event", "GET"), ("/target", "GET")),
+]
 REGISTRY = "registry.internal:5000"
 CREDENTIAL = {"json": {"username": "puller", "password": "s3cret"}}
 INVITE_PATH, NO_INVITE = "/invite/{id}", "0123456789abcdef"
@@ -132,6 +135,8 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/job", "GET", "/job?status=completed&limit=100&since=1d", 200, {}),
     ("/job", "GET", "/job?limit=0", 400, {}),
     ("/event", "GET", "/event?since=x", 400, {}),
+    ("/target", "GET", "/target?prefix=group:&limit=5", 200, {}),
+    ("/target", "GET", "/target?limit=0", 400, {}),
     *(
         (path, method, path.format(host=REGISTRY), status, more)
         for path, method in REGISTRIES

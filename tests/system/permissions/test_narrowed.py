@@ -36,6 +36,8 @@ def test_the_list_of_nodes_has_those_inside(fleet: Cluster) -> None:
         listed = narrow.get("/agent").raise_for_status().json()
         assert [node["hostname"] for node in listed["agents"]] == hostnames
         assert listed["total"] == len(hostnames)
+        targets = narrow.get("/target").raise_for_status().json()["targets"]
+        assert [each["target"] for each in targets if ":" not in each["target"]] == hostnames
 
 
 @pytest.mark.parametrize("path", ["/job", "/event", "/health/status", "/registry"])

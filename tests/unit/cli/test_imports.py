@@ -109,7 +109,7 @@ def test_the_list_of_commands_imports_nothing_of_any_command(arguments: list[str
 
 
 def test_the_names_of_commands_are_completed_without_importing_any() -> None:
-    asked = {"_TOWLINE_COMPLETE": "bash_complete", "COMP_WORDS": "towline p", "COMP_CWORD": "1"}
+    asked = {"_TOWLINE_COMPLETE": "bash", "_TOWLINE_LINE": "towline p"}
     assert loaded([], LATER, asked) == []
 
 

@@ -1,0 +1,190 @@
+"""Names that a controller knows, for completing what somebody types: asked for in no time, or kept.
+
+Whoever types waits for the answer, so the question is a small one, asked by a few lines here:
+the client's HTTP library takes longer to import than a shell may wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from towline.cli import local
+from towline.runtime import config
+
+if TYPE_CHECKING:
+    import ssl
+
+    from towline.cli.connection import Where
+
+LONGEST = 0.15
+"""Seconds that a controller has to answer: with all else it stays below what feels instant."""
+FRESH = 10.0
+"""Seconds for which an answer is used without asking again: whoever completes does it often."""
+KEPT = 3600.0
+"""Seconds for which an answer is used where the controller gives no other in time."""
+MOST = 1000
+"""Names that are asked for; where there are more, the next letter asks again."""
+LARGEST = 4 << 20
+"""Bytes of an answer that are read."""
+OK, REFUSED = 200, (401, 403)
+
+Names = list[tuple[str, str]]
+"""Names, each with what is said of it."""
+
+
+def known(where: Where, kind: str, prefix: str) -> Names:
+    """Return the names that begin with a text; none where that is not known in time.
+
+    Args:
+        where: where the API is.
+        kind: `target` or `job`.
+
+    Raises:
+        InvalidConfiguration: no controller is named, or there is no token.
+    """
+    settings = config.load(
+        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
+    )
+    url = local.url(settings) if settings.url is None else settings.url
+    # What one token may see, another may not.
+    whose = [url, settings.token or f"local {local.directory(settings)}", kind]
+    place = _directory() / hashlib.sha256("\n".join(whose).encode()).hexdigest()[:32]
+    kept = _kept(place, prefix)
+    if kept is not None and kept["age"] < FRESH:
+        return _pairs(kept)
+    answer = _within(
+        LONGEST,
+        url,
+        _path(kind, prefix),
+        settings.token or local.token(settings),
+        local.verifying(settings) if url.startswith("https:") else None,
+    )
+    if answer is None:
+        return [] if kept is None else _pairs(kept)
+    status, body = answer
+    if status != OK:
+        if status in REFUSED:
+            place.unlink(missing_ok=True)
+        return []
+    found = _read(kind, json.loads(body))
+    found["prefix"] = prefix if found["more"] else ""
+    _keep(place, found)
+    return _pairs(found)
+
+
+def _pairs(found: dict[str, Any]) -> Names:
+    return [(name, about) for name, about in found["names"]]
+
+
+def _path(kind: str, prefix: str) -> str:
+    if kind == "job":
+        return "/job?limit=50"
+    return f"/target?limit={MOST}&prefix={quote(prefix)}"
+
+
+def _read(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the names of an answer, and whether there are more."""
+    if kind == "job":
+        return {"names": [_job(each) for each in answer["items"]], "more": False}
+    names = []
+    for each in answer["targets"]:
+        here, count = each["ready"], each["nodes"]
+        about = f"{count} nodes, {here} here" if count > 1 else ("" if here else "not here")
+        names.append((each["target"], about))
+    return {"names": names, "more": len(names) < answer["total"]}
+
+
+def _job(job: dict[str, Any]) -> tuple[str, str]:
+    operation = job["operation"]
+    named = ".".join(operation["type"].split(".")[:2])
+    what = operation.get("data", {}).get("image", "")
+    return job["id"], " ".join(filter(None, [job["status"], named, what, "on", job["target"]]))
+
+
+def _within(
+    seconds: float, url: str, path: str, token: str, context: ssl.SSLContext | None
+) -> tuple[int, bytes] | None:
+    """Return the status and the body of an answer; None where there is none in time.
+
+    Args:
+        context: what verifies certificates; None for what is not encrypted.
+    """
+    answered: list[tuple[int, bytes]] = []
+
+    def ask() -> None:
+        # Whatever is wrong, there is no answer.
+        with contextlib.suppress(Exception):
+            answered.append(_ask(seconds, url, path, token, context))
+
+    # To look up a host's name has no time limit: this thread ends with the process.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answered[0] if answered else None
+
+
+def _ask(
+    seconds: float, url: str, path: str, token: str, context: ssl.SSLContext | None
+) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (80 if context is None else 443)
+    head = [
+        f"GET {parts.path.rstrip('/')}{path} HTTP/1.1",
+        f"Host: {parts.netloc.rpartition('@')[2]}",
+        f"Authorization: Bearer {token.strip()}",
+        "Connection: close",
+    ]
+    connection = socket.create_connection((host, port), seconds)
+    if context is not None:
+        connection = context.wrap_socket(connection, server_hostname=host)
+    with connection:
+        connection.sendall("".join(f"{line}\r\n" for line in [*head, ""]).encode("ascii"))
+        received = bytearray()
+        while len(received) < LARGEST and (more := connection.recv(65536)):
+            received += more
+    first, _, body = bytes(received).partition(b"\r\n\r\n")
+    return int(first.split(b" ", 2)[1]), body
+
+
+def _directory() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towline"
+
+
+def _kept(place: Path, prefix: str) -> dict[str, Any] | None:
+    """Return what was answered before, with its age in seconds; None where nothing counts."""
+    try:
+        with open(place, "rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None
+            found: dict[str, Any] = json.load(file)
+            age = time.time() - found["at"]
+            known = found["prefix"] if found["more"] else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    covers = prefix == known if found["more"] else prefix.startswith(known)
+    return found | {"age": age} if covers and 0 <= age < KEPT else None
+
+
+def _keep(place: Path, found: dict[str, Any]) -> None:
+    """Keep an answer, for this user alone; where that can't be, it is asked for again."""
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=place.parent)
+        try:
+            with open(descriptor, "w") as file:
+                json.dump(found | {"at": time.time()}, file)
+            os.replace(name, place)
+        except OSError:
+            os.unlink(name)
+            raise
