@@ -115,6 +115,7 @@ class Context:
         status: the status of the answer; None for the first of the endpoint's.
         location: where what was made is to be found; None where nothing was.
         job: the id of the job that the request is about, for the log.
+        looks: whether nothing was changed although the method says so, and nothing was to be.
     """
 
     def __init__(self, controller: Controller, caller: Caller | None, headers: Headers) -> None:
@@ -123,6 +124,7 @@ class Context:
         self.status: int | None = None
         self.location: str | None = None
         self.job: str | None = None
+        self.looks = False
         self.applied = ""
         self._caller = caller
 
@@ -184,6 +186,8 @@ class Endpoint(Generic[P, R]):
         needs: what a token needs, for people; "" where none is.
         locates: whether answers say in `Location` where what was made is to be found.
         either: groups of parameters of the body, of which one has to be given.
+        dry_run: the type of the answer, with status 200, to whoever asks for a dry run; None where
+            there is none.
 
     Args:
         documentation: a line that sums it up, and what else is to be said.
@@ -214,6 +218,7 @@ class Endpoint(Generic[P, R]):
         locates: bool = False,
         label: str = "",
         either: tuple[tuple[str, ...], ...] = (),
+        dry_run: Any = None,
     ) -> None:
         if open is (permission is not None):
             raise ValueError(f"{name}: it has a permission, or is open to everybody: say which")
@@ -237,6 +242,7 @@ class Endpoint(Generic[P, R]):
         self.needs = needs or (f"`{permission}`" if permission else "")
         self.locates = locates
         self.either = either
+        self.dry_run = dry_run
         self.summary, _, description = documentation.partition("\n")
         self.description = description.strip()
 

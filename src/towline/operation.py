@@ -29,6 +29,7 @@ import msgspec
 
 from towline.signature import BODIES, PLACEHOLDER, camel, of_function
 from towline.signature.commands import Commands, commands
+from towline.signature.preview import Preview
 from towline.wire.event import Step
 from towline.wire.fact_references import refers
 from towline.wire.job import Job
@@ -37,6 +38,7 @@ from towline.wire.progress import TaskProgress
 C = TypeVar("C")
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
+V = TypeVar("V", bound=msgspec.Struct)
 
 CredentialFor: TypeAlias = Callable[[Mapping[str, Any]], str | None]
 """Returns the place that a credential is for, from the parameters of an operation by name; None
@@ -49,7 +51,7 @@ NODE = "node"
 """The capability that every node has."""
 
 RESERVED = frozenset(
-    {"on", "operation", "wait", "output", "expires", "idempotency_key"}
+    {"on", "operation", "wait", "output", "expires", "idempotency_key", "dry_run"}
     | {"max_parallel", "canary", "max_failures", "registry_user"}
 )
 """Names that calls of the client, the CLI and the API have for the job itself."""
@@ -145,6 +147,7 @@ class Operation(Generic[P, T]):
         signature: where in a request each of them stands.
         result: the struct type that the function returns: one, or a list of rows.
         status: what a node's status is called in its result.
+        preview: what nodes foresee of it in a dry run; None where they aren't asked.
 
     Raises:
         ValueError: name, route, permission or the function's signature can't be an operation's.
@@ -206,6 +209,7 @@ class Operation(Generic[P, T]):
             referring=True,
         )
         self.parameters: type[msgspec.Struct] = self.signature.struct(None)
+        self.preview: Preview | None = None
 
     def __call__(self, node: Node, *args: P.args, **kwargs: P.kwargs) -> Awaitable[Any]:
         """Run the body on `node`, as a plain function call."""
@@ -235,6 +239,34 @@ class Operation(Generic[P, T]):
         """
         # What each node resolves for itself no other can find for it.
         return self._leads is not None and not refers(parameters) and self._leads(parameters)
+
+    def previewed(
+        self, *, finds: str | None = None
+    ) -> Callable[[Callable[..., Awaitable[V]]], Callable[..., Awaitable[V]]]:
+        """Make a function what nodes answer in a dry run; it must change nothing.
+
+        Args:
+            finds: see `Preview`.
+
+        Example:
+            @pull.previewed(finds="digest")
+            async def preview(node: Node, *, image: str) -> PullPlan: ...
+        """
+
+        def decorate(function: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:
+            hints = get_type_hints(function, localns=_forward_names())
+            result: type[V] = _result(self.name, function, hints)
+            self.preview = Preview(
+                *(self.name, function, result, finds),
+                parameters=self.parameters,
+                read=self.read,
+                requires=self.requires,
+                credential_for=self.credential_for,
+                effect=Effect.READ,
+            )
+            return function
+
+        return decorate
 
     def read(
         self, values: object, *, strict: bool = True, resolved: bool = False
@@ -315,6 +347,11 @@ class Catalog:
         found = self._operations.get(name)
         return found or next((each for each in self if each.label == name), None)
 
+    def task(self, name: str) -> Operation[..., Any] | Preview | None:
+        """Return what a node does for a job of this name: an operation, or the preview of one."""
+        found = self._operations.get(name.removesuffix(".preview"))
+        return self.get(name) or (None if found is None else found.preview)
+
     def __iter__(self) -> Iterator[Operation[..., Any]]:
         return iter(sorted(self._operations.values(), key=lambda operation: operation.name))
 
@@ -324,7 +361,7 @@ class Catalog:
         Raises:
             ValueError: its parameters can't be read; another version may have made it.
         """
-        found = self.get(job.operation)
+        found = self.task(job.operation)
         try:
             return None if found is None else found.credential_for(job.parameters)
         except (KeyError, TypeError) as error:

@@ -187,12 +187,12 @@ class Executor:
 
     def reads(self, job: Job) -> bool:
         """Return whether a job only reads: both sides must say so."""
-        operation = catalog.get(job.operation)
+        operation = catalog.task(job.operation)
         return job.effect == READ and (operation is None or operation.effect is Effect.READ)
 
     def once(self, job: Job) -> bool:
         """Return whether a job must not run twice: whichever side says so."""
-        operation = catalog.get(job.operation)
+        operation = catalog.task(job.operation)
         return job.effect not in (READ, CONVERGE) or (
             operation is not None and operation.effect is Effect.ONCE
         )
@@ -210,7 +210,7 @@ class Executor:
 
         if job.id in self._cancelled:
             return self.cancelled(job.id, started)
-        operation = catalog.get(job.operation)
+        operation = catalog.task(job.operation)
         if operation is None:
             return ended(SKIPPED, f"this agent ({__version__}) does not know {job.operation}")
         if started is not None and self.once(job):
@@ -337,7 +337,7 @@ class Executor:
         def failed(error: str, code: int | None = None) -> Event:
             return self.event(job.id, FAILED, started=started, error=error, code=code)
 
-        operation = catalog.get(job.operation)
+        operation = catalog.task(job.operation)
         assert operation is not None
         try:
             given = job.parameters

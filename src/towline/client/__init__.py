@@ -16,6 +16,7 @@ from towline.client.options import new_job_id
 from towline.client.sync.client import Client
 from towline.client.sync.job import Job
 from towline.endpoint import Event
+from towline.endpoints.dry_run import DryRun, DryRunResult, DryRunWaves
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
 from towline.endpoints.registries import RegistryView
@@ -35,6 +36,9 @@ __all__ = [
     "Cancelled",
     "Client",
     "Credential",
+    "DryRun",
+    "DryRunResult",
+    "DryRunWaves",
     "Event",
     "Job",
     "JobEvent",

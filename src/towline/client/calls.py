@@ -15,6 +15,7 @@ from towline.client.connection import MARGIN, body, foreign
 from towline.client.models import JobSnapshot
 from towline.endpoint import AnyEndpoint, Endpoint
 from towline.endpoints import results
+from towline.endpoints.dry_run import DryRun
 from towline.endpoints.operations import endpoint_of
 from towline.endpoints.views import JobView
 from towline.errors import ApiError, sentence
@@ -190,6 +191,22 @@ def run(
         return snapshot(operation, made.job_id, made.results, response.status_code)
 
     return _request(endpoint_of(operation), {"hostname": on, **values}, options, read)
+
+
+def dry_run(
+    operation: Operation[..., Any], on: str, values: dict[str, Any], options: JobOptions
+) -> Call[DryRun]:
+    """Return the call that asks what an operation would do; raises as `run`."""
+
+    def read(response: httpx.Response) -> DryRun:
+        found = body(response)
+        try:
+            return msgspec.convert(found, DryRun)
+        except msgspec.ValidationError as error:
+            raise foreign(response, error) from error
+
+    asked = {"hostname": on, "dry_run": True, **values}
+    return _request(endpoint_of(operation), asked, options, read)
 
 
 def attached(operation: Operation[..., S], job: JobView) -> JobSnapshot[S]:

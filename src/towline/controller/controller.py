@@ -46,6 +46,7 @@ from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
 from towline.controller.jobs.lookup import Lookup
 from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.previews import Previews
 from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.reports import Reports
 from towline.controller.jobs.steering import Steering
@@ -281,6 +282,7 @@ class Controller:
             check=self.registries.check_job,
             ahead=supplies.ahead,
         )
+        self.previews = Previews(self.submitter, self.reads, self.fleet)
         self.steering = Steering(
             *(self.journal, self.indexer, self.decisions, self.waiting, self.lookup)
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from towline.endpoint import Context, Endpoint
 from towline.endpoints import views
+from towline.endpoints.dry_run import DryRun, DryRunAsked, dry_run_of, foreseen
 from towline.endpoints.fields import (
     Failure,
     MachineId,
@@ -24,7 +25,10 @@ from towline.operation import AnyOperation
 from towline.options import JobOptions, RunOptions
 from towline.signature import Parameter, Place, camel
 from towline.wire.event import BAD, OWN_CODES
-from towline.wire.target import is_several
+from towline.wire.target import Target, is_several
+
+if TYPE_CHECKING:
+    from towline.controller.jobs.submission import Submission
 
 TargetName = Annotated[
     str,
@@ -45,18 +49,26 @@ def endpoint_of(operation: AnyOperation) -> Endpoint[..., Any]:
     """Return the endpoint that makes jobs of an operation."""
 
     async def submit(
-        context: Context, *, hostname: str, options: RunOptions, **parameters: Any
-    ) -> dict[str, Any]:
+        context: Context,
+        *,
+        hostname: str,
+        dry_run: bool | None = None,
+        options: RunOptions,
+        **parameters: Any,
+    ) -> dict[str, Any] | DryRun:
+        if dry_run:
+            return await _foresee(context, operation, hostname, options, parameters)
         return await _submit(context, operation, hostname, options, parameters)
 
     # What describes the API asks the module what its domain is about.
     submit.__module__ = operation.function.__module__
     hostname = Parameter("hostname", TargetName, msgspec.NODEFAULT, Place.PATH)
+    dry_run = Parameter("dry_run", DryRunAsked | None, None, Place.QUERY)
     return Endpoint(
         submit,
         operation.signature.within(
             operation.route,
-            [hostname],
+            [hostname, dry_run],
             {"options": JobOptions if operation.takes_credential else RunOptions},
         ),
         collection(operation),
@@ -69,6 +81,7 @@ def endpoint_of(operation: AnyOperation) -> Endpoint[..., Any]:
         errors=(409, *sorted(operation.errors)),
         locates=True,
         label=operation.label,
+        dry_run=dry_run_of(operation),
     )
 
 
@@ -81,12 +94,8 @@ async def _submit(
 ) -> dict[str, Any]:
     """Make a job, and return its results so far."""
     named = target(hostname)
-    parameters = msgspec.to_builtins(operation.parameters(**values))
-    state = await context.controller.submitter.run(
-        *(operation, parameters, named, context.caller, options),
-        trace=context.trace,
-        wait=context.wait(options.wait),
-    )
+    submission = _submission(context, operation, named, options, values)
+    state = await context.controller.submitter.submit(submission, wait=context.wait(options.wait))
     context.about(state.job.id)
     if not is_several(named) and state.done:
         failed = next(iter(state.tasks.values()))
@@ -111,6 +120,32 @@ def status_of(operation: AnyOperation, error: str) -> str:
     """Return the status of the one node that a request was for, by the error that answered it."""
     said = (status for status in ENDED if error.startswith(f"{_ended(operation, status)} "))
     return next(said, "failed")
+
+
+def _submission(
+    context: Context,
+    operation: AnyOperation,
+    named: Target,
+    options: RunOptions,
+    values: dict[str, Any],
+) -> Submission:
+    """Return a request for a job."""
+    parameters = msgspec.to_builtins(operation.parameters(**values))
+    return context.controller.submitter.submission(
+        *(operation, parameters, named, context.caller, options), trace=context.trace
+    )
+
+
+async def _foresee(
+    context: Context,
+    operation: AnyOperation,
+    hostname: str,
+    options: RunOptions,
+    values: dict[str, Any],
+) -> DryRun:
+    """Make nothing, and return what a job would come to."""
+    submission = _submission(context, operation, target(hostname), options, values)
+    return await foreseen(context, submission, wait=context.wait(options.wait))
 
 
 def collection(operation: AnyOperation) -> type[msgspec.Struct]:

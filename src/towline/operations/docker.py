@@ -106,6 +106,32 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: Annotated[str | None, SAME] = None
 
 
+class PullPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a pull would come to on a node, as far as that can be known before.
+
+    Attributes:
+        digest: the manifest digest that would be pulled.
+        unresolved: why that is not known.
+        changed: whether another image would be behind the reference than now, or there is none;
+            absent where that can't be told.
+        image_id: the engine's id of the image that is behind the reference now; absent for none.
+        size: bytes of that image, the engine's own figure.
+        free: bytes that are free on the disk with the engine's images; absent where that can't be
+            seen, as of an engine on another machine.
+        kept: bytes of that disk that pulls leave free (`min-free`).
+        disk: what the engine keeps there, as a path.
+    """
+
+    digest: str | None = None
+    unresolved: str | None = None
+    changed: bool | None = None
+    image_id: str | None = None
+    size: int | None = None
+    free: int | None = None
+    kept: int | None = None
+    disk: str | None = None
+
+
 class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     """A container, running or not."""
 
@@ -145,6 +171,15 @@ class Docker(Protocol):
 
         Raises:
             TaskFailed: it could not be pulled; with the engine's own words.
+        """
+
+    async def foresee(
+        self, image: Reference, *, policy: Policy, resolve: Resolve, platform: Platform | None
+    ) -> PullPlan:
+        """Return what a pull would come to, and pull nothing.
+
+        Raises:
+            TaskFailed: it would fail.
         """
 
     async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:
@@ -205,6 +240,24 @@ async def pull(
         Reference.parse(image),
         retries=retries,
         stall_timeout=parse_duration(stall_timeout),
+        policy=policy,
+        resolve=resolve,
+        platform=Platform.parse(platform) if platform is not None else None,
+    )
+
+
+@pull.previewed(finds="digest")
+async def preview_pull(
+    node: Node,
+    *,
+    image: ImageReference,
+    policy: Policy,
+    resolve: Resolve,
+    platform: PlatformName | None,
+) -> PullPlan:
+    """Foresee a pull: from which digest, with which room."""
+    return await node.provider(DOCKER).foresee(
+        Reference.parse(image),
         policy=policy,
         resolve=resolve,
         platform=Platform.parse(platform) if platform is not None else None,

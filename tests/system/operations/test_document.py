@@ -23,13 +23,14 @@ def test_the_document_has_it(api: dict[str, Any]) -> None:
     assert entry["operationId"] == "signal.hoist"
     assert entry["summary"] == "Hoist a text in flags."
     assert "`signal:write`" in entry["description"]
-    statuses = ("202", "400", "401", "403", "409", "413", "415", "429", "500")
+    statuses = ("200", "202", "400", "401", "403", "409", "413", "415", "429", "500")
     assert entry["responses"].keys() == {*statuses}
     assert entry["requestBody"]["required"] is True
     body = schema(api, entry["requestBody"])
     assert body["properties"] == {"text": {"type": "string"}}
     assert body["required"] == ["text"]
     assert body["additionalProperties"] is False
+    assert schema(api, entry["responses"]["200"])["properties"]["dry_run"]["const"] is True
     items = schema(api, entry["responses"]["202"])["properties"]["results"]["items"]
     assert items == {"$ref": "#/components/schemas/SignalHoistResult"}
     result = api["components"]["schemas"]["SignalHoistResult"]
@@ -55,7 +56,7 @@ def test_the_document_has_a_querys_parameters_bounds_and_defaults(api: dict[str,
     listed = parameters(entry)
     assert listed.keys() == {
         *("hostname", "expires", "max_parallel", "canary", "max_failures"),
-        *("Prefer", "Idempotency-Key", "heading", "knots"),
+        *("Prefer", "Idempotency-Key", "dry_run", "heading", "knots"),
     }
     knots, heading = listed["knots"], listed["heading"]
     assert (knots["in"], knots["required"]) == ("query", False)

@@ -12,6 +12,7 @@ from towline.agent.docker.pull.credentials import Credentials
 from towline.agent.docker.pull.disk import MIN_FREE, Room
 from towline.agent.docker.pull.docker_config import DockerConfiguration
 from towline.agent.docker.pull.faults import classify
+from towline.agent.docker.pull.foresight import Foresight
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.docker.pull.releases import Releases
@@ -25,6 +26,7 @@ from towline.operations.docker import (
     ContainerState,
     Policy,
     Pulled,
+    PullPlan,
     Resolve,
 )
 from towline.runtime.registries import ALL, Registries
@@ -74,13 +76,16 @@ class DockerProvider:
         self._engine = engine
         self._registries = registries
         releases = Releases(context.questions, context.now)
+        credentials = Credentials(releases, context.key, configuration)
+        room = Room(engine, min_free)
         hooks = [
-            Credentials(releases, context.key, configuration),
+            credentials,
             Cooldowns(releases, context.questions, context.hostname, context.now),
-            Room(engine, min_free),
+            room,
             Resolution(engine, releases),
         ]
         self._pulls = Pulls(engine, hooks, max_pulls)
+        self._foresight = Foresight(engine, credentials, room, context.now)
 
     async def probe(self) -> None:
         """Ask the engine whether it is there."""
@@ -95,7 +100,7 @@ class DockerProvider:
 
     def serve(self, task: Task) -> TaskDocker:
         """Return what operations are given for one task."""
-        return TaskDocker(self._engine, self._pulls, task, self._registries)
+        return TaskDocker(self._engine, self._pulls, self._foresight, task, self._registries)
 
     async def close(self) -> None:
         """Close the connections to the engine."""
@@ -105,9 +110,17 @@ class DockerProvider:
 class TaskDocker:
     """A Docker Engine for one task; see `towline.operations.docker.Docker`."""
 
-    def __init__(self, engine: Engine, pulls: Pulls, task: Task, registries: Registries) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        pulls: Pulls,
+        foresight: Foresight,
+        task: Task,
+        registries: Registries,
+    ) -> None:
         self._engine = engine
         self._pulls = pulls
+        self._foresight = foresight
         self._task = task
         self._registries = registries
 
@@ -122,6 +135,20 @@ class TaskDocker:
         platform: Platform | None,
     ) -> Pulled:
         """Pull an image, together with all tasks of this node that want the same."""
+        self._check(image)
+        order = Order.of(self._task, image, retries, stall_timeout, policy, resolve, platform)
+        return await self._pulls.pull(order, self._task)
+
+    async def foresee(
+        self, image: Reference, *, policy: Policy, resolve: Resolve, platform: Platform | None
+    ) -> PullPlan:
+        """Return what a pull would come to, and pull nothing."""
+        self._check(image)
+        order = Order.of(self._task, image, 0, 1.0, policy, resolve, platform)
+        return await self._foresight.of(order, self._task)
+
+    def _check(self, image: Reference) -> None:
+        """Refuse an image from a registry that this node takes none from."""
         problem = self._registries.problem(parse_registry(image.domain))
         if problem is not None:
             raise TaskFailed(
@@ -129,8 +156,6 @@ class TaskDocker:
                 "The setting registries of its agent says from which ones it does",
                 status=403,
             )
-        order = Order.of(self._task, image, retries, stall_timeout, policy, resolve, platform)
-        return await self._pulls.pull(order, self._task)
 
     async def containers(self, *, state: ContainerState, limit: int) -> list[Container]:
         """Return containers in a state, the newest first, at most so many."""

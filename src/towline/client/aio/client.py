@@ -25,6 +25,7 @@ from towline.client.options import (
 from towline.client.streams import EventStream, ProgressFold
 from towline.endpoint import Endpoint, Event, Stream
 from towline.endpoints import events, jobs, nodes, registries, trust
+from towline.endpoints.dry_run import DryRun
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
 from towline.endpoints.registries import RegistryView
@@ -131,6 +132,40 @@ class AsyncClient:
         """
         call = calls.run(operation, on, dict(kwargs), self._options)
         return AsyncJob(self, operation, await self._do(call))
+
+    async def dry_run(
+        self, operation: Operation[P, T], on: str, *args: P.args, **kwargs: P.kwargs
+    ) -> DryRun:
+        """Return what `run` would do with the same arguments, and do nothing.
+
+        No job is made, nothing is stored, no node does anything, and no `Idempotency-Key` is
+        reserved. What would be refused is refused: with the same error.
+
+        The answer has `operation`, `target`, `expires` (until when nodes would have to begin),
+        `nodes` (how many of which status), `waves` (what the client's options come to for so many
+        nodes: `parallel`, `canary`, `failures`; None without), `made` (the id of the job that the
+        client's `idempotency_key` has made already; None else), and `results`, one for each node:
+
+        - `hostname`, `machine_id`;
+        - `status`: `would_run`; `could_run` (for `_any`: one of these would); `pending` (away, and
+          would run when it returns); `skipped` (drained, without what it takes, another version);
+          `would_fail`;
+        - `reason`: why, in words; of a node that would run, what does not work there just now;
+          None where there is nothing to say;
+        - `plan`: what the node itself foresees, as a dict; None where it was not asked. Of
+          `docker.pull` it has the fields of `towline.operations.docker.PullPlan`. For `_any` one
+          node that could run is asked;
+        - `not_told`: why there is no plan although the node was asked, in words: no answer within
+          5 seconds, or an agent that does not know the question; None else.
+
+        Nodes are asked for 5 seconds at most, or twice that where one of them finds first what all
+        are given, and not longer than the client's `wait`. A credential of the request (the
+        client's `credential`) is not used; one that is kept is.
+
+        Raises:
+            ApiError: the request was refused.
+        """
+        return await self._do(calls.dry_run(operation, on, dict(kwargs), self._options))
 
     async def attach(self, operation: Operation[P, T], job_id: str) -> AsyncJob[P, T]:
         """Return the handle of a job that was made elsewhere, with its results so far.

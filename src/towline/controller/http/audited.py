@@ -47,6 +47,8 @@ class Auditor:
         headers = Headers(scope=scope)
         caller: Caller | None = state.get("caller")
         context: Context | None = state.get("context")
+        if context is not None and context.looks and status not in REFUSED:
+            return
         trace = traceparent(headers) if context is None else context.trace
         connected = scope["client"][0] if scope.get("client") else ""
         address = client_of(connected, headers.getlist("x-forwarded-for"), self._proxies)

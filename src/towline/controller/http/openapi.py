@@ -58,7 +58,10 @@ def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
     types: list[Any] = [Error, NodeResult]
     types += [each.signature.struct(place) for each in offered for place in places]
     types += [
-        kind for each in offered for kind in (each.result, each.once_result) if kind is not None
+        kind
+        for each in offered
+        for kind in (each.result, each.once_result, each.dry_run)
+        if kind is not None
     ]
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     of_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
@@ -70,8 +73,8 @@ def document(offered: Sequence[AnyEndpoint], version: str) -> dict[str, Any]:
         taken = {
             place: components.pop(endpoint.signature.struct(place).__name__) for place in places
         }
-        result, once = (of_type.get(id(kind)) for kind in (endpoint.result, endpoint.once_result))
-        entry = _Entry(endpoint, taken, result, once)
+        answers = (endpoint.result, endpoint.once_result, endpoint.dry_run)
+        entry = _Entry(endpoint, taken, *(of_type.get(id(kind)) for kind in answers))
         if entry.body is not None:
             components[entry.body_name] = entry.body
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = entry.described()
@@ -103,6 +106,7 @@ class _Entry:
         taken: the schemas of its parameters, as objects, by where they stand.
         result: that of its answer; None where it has no body.
         once: that of the one answer in place of a stream; None where there is none.
+        dry_run: that of what is answered to a dry run; None where there is none.
 
     Attributes:
         body: the schema of the request's body; None where it takes none.
@@ -114,8 +118,10 @@ class _Entry:
         taken: dict[Place, dict[str, Any]],
         result: dict[str, Any] | None,
         once: dict[str, Any] | None,
+        dry_run: dict[str, Any] | None,
     ) -> None:
         self._endpoint = endpoint
+        self._dry_run = dry_run
         self._taken = taken
         self._result = result
         self._once = once
@@ -194,7 +200,20 @@ class _Entry:
                 if self._once is not None:
                     answer["content"][JSON] = {"schema": self._once}
             responses[str(status)] = answer
+        if self._dry_run is not None:
+            self._foreseen(responses, headers)
         return responses
+
+    def _foreseen(self, responses: dict[str, Any], headers: dict[str, Any]) -> None:
+        """Add what is answered to a dry run, which is nowhere to be found afterwards."""
+        headers = {name: each for name, each in headers.items() if name != "Location"}
+        schema, described = self._dry_run, "What it would do; nothing is made."
+        if "200" in responses:
+            schema = {"oneOf": [self._result, self._dry_run]}
+            described = f"{SUCCESS[200]} To a dry run: what it would do."
+            headers["Location"] = LOCATION
+        answer = {"description": described, "content": {JSON: {"schema": schema}}}
+        responses["200"] = answer | ({"headers": headers} if headers else {})
 
     def _failures(self) -> dict[str, Any]:
         endpoint = self._endpoint

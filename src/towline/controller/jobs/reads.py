@@ -204,6 +204,21 @@ class Reads:
                 self._remove(read)
         return read.state
 
+    async def look(self, job: Job, wait: float) -> JobState:
+        """Ask nodes as `ask` does, for `wait` seconds at most, and record nothing.
+
+        Raises:
+            BrokerError: no node could be asked.
+        """
+        await self._nodes.client(REQUEST_TIMEOUT)
+        read = _Read(job)
+        self._reads.setdefault(job.id, []).append(read)
+        try:
+            await while_asked(wait, self._ask(read, here=True))
+        finally:
+            self._remove(read)
+        return read.state
+
     def _remove(self, read: _Read) -> None:
         reads = self._reads[read.job.id]
         reads.remove(read)

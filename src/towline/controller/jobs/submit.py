@@ -90,7 +90,7 @@ class Submitter:
         self._ahead = ahead
         self._settled_within = settled_within
 
-    async def run(
+    def submission(
         self,
         operation: Operation[..., Any],
         parameters: dict[str, Any],
@@ -99,11 +99,10 @@ class Submitter:
         options: RunOptions,
         *,
         trace: str | None,
-        wait: float,
-    ) -> JobState:
-        """Make a job of an operation, and wait for its nodes; see `Submission` and `submit`."""
+    ) -> Submission:
+        """Return a request for a job, to be made or foreseen; see `Submission`."""
         submission = Submission.of(operation, parameters, target, caller, options)
-        return await self.submit(msgspec.structs.replace(submission, trace=trace), wait=wait)
+        return msgspec.structs.replace(submission, trace=trace)
 
     async def submit(self, request: Submission, *, wait: float) -> JobState:
         """Make a job and wait up to `wait` seconds for the nodes that are here.
@@ -121,9 +120,7 @@ class Submitter:
                 return found
             if kept is None:
                 await self._check_free(request.key)
-        self._check(request.operation, request.parameters)
-        await self._until_settled()
-        job = self._job(request, self._plan(request))
+        job, _ = await self._intended(request)
         if request.key is not None:
             kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
             if kept is not None:
@@ -144,6 +141,29 @@ class Submitter:
             await self._waiting.wait(state, wait, lambda: self._make(state, request))
         self._lookup.explain(state)
         return state
+
+    async def foresee(self, request: Submission) -> tuple[Job, list[PlannedNode], str | None]:
+        """Return the job that a request would make; raises as `submit`, and stores nothing.
+
+        Returns:
+            the job; the nodes that it would be for, each waiting or with the end that it would have
+            from the beginning; and the id of the job that its key has made already, None for none.
+        """
+        made = None
+        if request.key is not None:
+            made = await self._keys.find(request.caller, request.key, request.digest)
+            if made is None:
+                await self._check_free(request.key)
+            elif await self._made(request, made, 0.0) is None:
+                made = None
+        return *await self._intended(request), made
+
+    async def _intended(self, request: Submission) -> tuple[Job, list[PlannedNode]]:
+        """Return a request's job, and the nodes that it is for before any has its turn."""
+        self._check(request.operation, request.parameters)
+        await self._until_settled()
+        plan = self._plan(request)
+        return self._job(request, plan), plan
 
     async def _until_settled(self) -> None:
         """Wait until it is known who is here; raises `BrokerUnreachable` if that takes too long."""

@@ -11,6 +11,7 @@ from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineUnreachable, UnreadableAnswer
 from towline.agent.docker.provider import DockerProvider, TaskDocker
+from towline.agent.docker.pull.foresight import Foresight
 from towline.agent.docker.pull.order import Order
 from towline.agent.docker.pull.pulls import Pulls
 from towline.agent.node import Node
@@ -182,7 +183,9 @@ async def test_a_task_says_what_its_pull_logs_in_with_and_whose_digest_it_pulls(
 ) -> None:
     engine = Scripted()
     pulls = Asked(engine)
-    served = TaskDocker(engine, pulls, a_task(msgspec.structs.replace(JOB, **job), **task), ALL)
+    asking = a_task(msgspec.structs.replace(JOB, **job), **task)
+    foresight = Foresight(engine, None, None, time.time)  # type: ignore[arg-type]
+    served = TaskDocker(engine, pulls, foresight, asking, ALL)
     arm = Platform.parse("linux/arm64/v8")
     await served.pull(
         reference,

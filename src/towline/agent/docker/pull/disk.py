@@ -93,6 +93,17 @@ class Room(Hook):
         for directory in await self._known():
             await self._check(directory, 0)
 
+    async def look(self) -> tuple[Disk, int] | None:
+        """Return the disk that images come to lie on, and bytes of it that are left free.
+
+        None where it can't be seen from here.
+        """
+        for directory in await self._known():
+            if directory.images:
+                disk = await asyncio.to_thread(_disk, directory.path)
+                return None if disk is None else (disk, self._keep.of(disk.total))
+        return None
+
     async def watch(self, attempt: Attempt) -> None:
         """Compare the sizes that the engine announces with what is free, again and again.
 
