@@ -56,6 +56,7 @@ def test_a_dry_run_says_who_would_do_it_and_makes_nothing(
 
 
 def test_for_any_node_those_are_said_that_could_do_it(jobs: Cluster, ask: Ask) -> None:
+    assert by_name(ask("_any,!one,!two", query=DRY)) == {"three": ("could_run", None)}
     jobs.admin.post("/agent/two/drain")
     try:
         found = by_name(ask("_any", query=DRY))

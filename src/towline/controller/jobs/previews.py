@@ -23,7 +23,6 @@ from towline.signature.preview import Preview
 from towline.units import timestamp
 from towline.wire.event import Lead
 from towline.wire.job import READ, TURN, WAITS, Job, PlannedNode, new_id
-from towline.wire.target import ANY
 
 ASKED_FOR = 5.0
 """Seconds that nodes have for saying what they foresee."""
@@ -98,13 +97,13 @@ class Previews:
         if member is None or not member.here:
             away = "not reachable" if member is None else member.absence
             until = f"runs when it returns, until {timestamp(job.expires)}"
-            if job.target == ANY:
+            if job.for_any:
                 until = "another one would do it unless it returns first"
             return Foresight(machine, hostname, "pending", f"{away}, {until}")
         if not member.can(job.requires):
             return Foresight(machine, hostname, "skipped", f"this node has no {job.requires}")
         trouble = member.trouble(job.requires) or None
-        if job.target != ANY:
+        if not job.for_any:
             return Foresight(machine, hostname, "would_run", trouble)
         return Foresight(machine, hostname, "skipped" if trouble else "could_run", trouble)
 
@@ -113,7 +112,7 @@ class Previews:
     ) -> None:
         """Ask those that would do it what they foresee."""
         able = {node.machine: node for node in nodes if node.status == "would_run"}
-        if job.target == ANY:
+        if job.for_any:
             # One of them would do it, and one says what that is.
             picked = self._view.pick(job)
             able = {node.machine: node for node in nodes if node.machine == picked}
