@@ -123,6 +123,16 @@ def test_two_nodes_of_one_name_are_distinguished_by_their_machine_ids(changing: 
     (task,) = changing.job(pulled.json()["job_id"])["responses"].values()
     assert (task["hostname"], task["status"]) == (WEB_1, "skipped")
 
+    # Once the one that is away was removed, nothing is left of it that a job could wait for.
+    agents = changing.reader.get("/agent").json()["agents"]
+    (gone,) = [each["machine_id"] for each in agents if each["status"] == "NotReady"]
+    waiting = changing.pull("_all", "nginx").json()
+    assert sorted(each["status"] for each in waiting["results"]) == ["pending", "skipped"]
+    assert changing.admin.delete(f"/agent/{gone[:12]}").is_success
+    ended = changing.ended(waiting["job_id"])["results"]
+    assert sorted(each["status"] for each in ended) == ["cancelled", "skipped"]
+    assert meant(changing, "_all") == meant(changing, "web-*") == [WEB_1]
+
 
 @ONE_KIND
 def test_any_is_a_node_that_can_do_it(

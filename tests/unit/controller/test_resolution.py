@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testing.jobs import a_job
 from tests.unit.controller.test_fleet import REVOKED, a_fleet, beat, registration, resolved
 from towline.controller.fleet import Fleet
 from towline.controller.names import Names
 from towline.controller.resolution import candidates
+from towline.controller.rollout.view import FleetView
 from towline.errors import InvalidRequest, NotFound
 from towline.wire.node import Registration
 from towline.wire.target import Target, parse_target
@@ -157,6 +159,24 @@ def test_nodes_that_a_job_for_any_may_be_done_by_are_those_that_are_meant_now() 
     fleet.register(registration("m1", "web-01"))
     fleet.register(registration("m3", "web-03"))
     assert able(wanted) == []
+
+
+def test_a_job_for_any_of_some_is_picked_a_node_that_is_one_of_these_at_the_time() -> None:
+    fleet = the_fleet()
+    view = FleetView(fleet)
+    job = a_job(target="_any,group:web,!web-03", requires="node")
+    assert view.pick(job) is None  # nobody is here
+    for machine in ("m2", "m3", "m4"):
+        beat(fleet, machine)
+    assert {view.pick(job) for _ in range(20)} == {"m2"}
+    fleet.register(registration("m2", "web-02", {"group": "db"}))
+    assert view.pick(job) is None
+    fleet.register(registration("m4", "db-01", {"group": "web"}))
+    assert view.pick(job) == "m4"
+    assert view.pick(a_job(target="_any,group:web,!web-03", requires="docker")) is None
+    assert view.pick(a_job(target="_any,web@03", requires="node")) is None
+    permitted = a_job(target="_any,site:*", within=["web-*"], requires="node")
+    assert view.pick(permitted) == "m3"
 
 
 def naive(nodes: list[Registration], text: str) -> list[str] | None:

@@ -37,7 +37,9 @@ from towline.wire.rollout import Waves
 ENDS = [COMPLETED, FAILED, SKIPPED, CANCELLED, EXPIRED]
 JOB = a_job(machines="ab", operation="docker.pull.execute", parameters={"image": "nginx"})
 WAITING = msgspec.structs.replace(JOB, plan=planned("ab", "waits"), waves=Waves(max_parallel="1"))
-ANY = msgspec.structs.replace(JOB, target="_any", plan=planned("a"), nodes=1, effect="once")
+ANY = msgspec.structs.replace(
+    JOB, target="_any,group:web", plan=planned("a"), nodes=1, effect="once"
+)
 OF_A = {"hostname": "host-a", "machine_id": "a"}
 
 
