@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 import structlog
@@ -296,6 +296,17 @@ class Fleet:
     def one(self, name: str) -> Member:
         """Return the node of a name; see `towline.controller.resolution.one`."""
         return resolution.one(self, name)
+
+    def still(self, target: Target, machines: Collection[str]) -> list[Member]:
+        """Return those of some nodes that the target of an earlier job means by now."""
+        wanted = resolution.candidates(self, target)
+        return [
+            member
+            for member in self.members()
+            if member.machine in machines
+            and member.machine not in self.shut_out
+            and (wanted is None or member.machine in wanted)
+        ]
 
     def resolve(self, target: Target) -> list[Member]:
         """Return the nodes of a target; see `towline.controller.resolution.resolve`."""

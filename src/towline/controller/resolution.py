@@ -81,12 +81,13 @@ def resolve(fleet: Fleet, target: Target) -> list[Member]:
 
 
 def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
-    """Return the machine ids of the nodes that a job for any of some may be done by just now.
+    """Return the machine ids of the nodes that the target of a job that is there means just now.
 
     None for all. What no node has any more means none.
     """
-    if not isinstance(target, Expression):
+    if isinstance(target, Quantifier):
         return None
+    parts = target.parts if isinstance(target, Expression) else (Part((target,)),)
     return frozenset().union(
         *(
             _left(
@@ -94,7 +95,7 @@ def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
                 [_meant(fleet, term) for term in part.wanted],
                 [_spared(fleet, term) for term in part.excluded],
             )
-            for part in target.parts
+            for part in parts
         )
     )
 

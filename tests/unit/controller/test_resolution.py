@@ -124,6 +124,8 @@ def test_a_node_that_was_revoked_may_be_excluded_and_is_none_that_is_meant() -> 
     fleet.decide("m1", REVOKED)
     assert resolved(fleet, parse_target("web-*,!web-01")) == ["m2", "m3"]
     assert resolved(fleet, parse_target("web-*;db-01")) == ["m2", "m3", "m4"]
+    assert resolved(fleet, parse_target("_all,!group:*")) is InvalidRequest
+    assert resolved(fleet, parse_target("_all,!web-02,!group:cache")) == ["m3", "m4"]
     assert resolved(fleet, parse_target("web-01;web-02")) is InvalidRequest
     assert resolved(fleet, parse_target("rack:r3;web-02")) is InvalidRequest
 
@@ -159,6 +161,21 @@ def test_nodes_that_a_job_for_any_may_be_done_by_are_those_that_are_meant_now() 
     fleet.register(registration("m1", "web-01"))
     fleet.register(registration("m3", "web-03"))
     assert able(wanted) == []
+
+
+def test_nodes_that_are_tried_again_are_those_that_are_still_meant_though_names_are_gone() -> None:
+    fleet = the_fleet()
+    wanted = parse_target("site:*,!rack:r3;db-01")
+    tried = ["m2", "m4", "gone"]
+    assert [each.machine for each in fleet.still(wanted, tried)] == ["m4", "m2"]
+    fleet.register(registration("m1", "web-01"))  # the last of rack:r3
+    fleet.register(registration("m4", "db-02"))
+    assert resolved(fleet, wanted) is InvalidRequest
+    assert [each.machine for each in fleet.still(wanted, tried)] == ["m2"]
+    assert [each.machine for each in fleet.still(parse_target("_all"), tried)] == ["m4", "m2"]
+    fleet.decide("m2", REVOKED)
+    assert not fleet.still(wanted, tried)
+    assert [each.machine for each in fleet.still(parse_target("_all"), tried)] == ["m4"]
 
 
 def test_a_job_for_any_of_some_is_picked_a_node_that_is_one_of_these_at_the_time() -> None:

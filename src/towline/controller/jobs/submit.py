@@ -226,9 +226,10 @@ class Submitter:
                 f"{str(target)!r} is one node, and {given} says how several get their turns.",
                 f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
             )
-        members = self._fleet.resolve(target)
-        if request.only is not None:
-            members = [member for member in members if member.machine in request.only]
+        if request.only is None:
+            members = self._fleet.resolve(target)
+        else:
+            members = self._fleet.still(target, request.only)
             if not members:
                 raise InvalidRequest(
                     f"None of the nodes to retry on is meant by {str(target)!r} any more.",
