@@ -103,7 +103,7 @@ class Pulled(msgspec.Struct, frozen=True, omit_defaults=True):
     size: Annotated[int, BYTES]
     changed: bool
     tag: str | None = None
-    digest: Annotated[str | None, SAME] = None
+    digest: Annotated[str, SAME] | None = None
 
 
 class PullPlan(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,7 +12,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -34,8 +34,10 @@ def fields_that_are(mark: Meta, struct: type[msgspec.Struct]) -> list[str]:
     """Return the names, as JSON has them, of the fields of a struct that bear a mark."""
     hints: dict[str, Any] = get_type_hints(struct, include_extras=True)
     names = zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
-    return [
-        encoded
-        for name, encoded in names
-        if any(each is mark for each in getattr(hints[name], "__metadata__", ()))
-    ]
+    return [encoded for name, encoded in names if any(each is mark for each in _marks(hints[name]))]
+
+
+def _marks(hint: Any) -> list[Any]:
+    """Return what a field's type is annotated with, one that may be None included."""
+    kinds = [hint] if hasattr(hint, "__metadata__") else get_args(hint)
+    return [mark for kind in kinds for mark in getattr(kind, "__metadata__", ())]
