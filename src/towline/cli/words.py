@@ -16,6 +16,25 @@ def in_words(node: NodeProgress) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def shorter(node: NodeProgress) -> list[str]:
+    """Return how far a node is that goes on, ever shorter, for what room there is.
+
+    `25.0 MiB of 100 MiB, 5.00 MiB/s, 15 s left`, then `25%, 15 s left`, then `25%`
+    """
+    figures = amounts(node)
+    done = node.extracted if node.phase == EXTRACTING else node.fetched
+    share = [f"{done / node.size:.0%}"] if node.size and not node.unsized else figures[:1]
+    left = [each for each in figures if each.endswith(" left")]
+    attempt = [f"attempt {node.attempt}"] if node.attempt > 1 else []
+    forms = [
+        [*attempt, *figures, *filter(None, [node.note])],
+        [*attempt, *figures],
+        [*share, *left],
+        share,
+    ]
+    return [", ".join(form) for form in forms]
+
+
 def amounts(progress: NodeProgress | Total) -> list[str]:
     """Return how much has arrived of how much, how fast, and how long the rest will take."""
     parts = []

@@ -14,9 +14,9 @@ def pulling(number: int, fetched: int = 25, *layers: PartProgress) -> NodeProgre
     return msgspec.structs.replace(a_node(number), phase="downloading", parts=list(layers), **sizes)
 
 
-def a_job(*nodes: NodeProgress, total: Total | None = None) -> Progress:
+def a_job(*nodes: NodeProgress, total: Total | None = None, job_id: str = "j") -> Progress:
     counts: dict[str, int] = {}
     for node in nodes:
         counts[node.status] = counts.get(node.status, 0) + 1
     listed = {node.machine_id: node for node in nodes}
-    return Progress("j", "processing", total or Total(counts, 0.25), listed, list(listed))
+    return Progress(job_id, "processing", total or Total(counts, 0.25), listed, list(listed))

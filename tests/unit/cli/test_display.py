@@ -5,6 +5,7 @@ import os
 import sys
 from unittest import mock
 
+import msgspec
 import pytest
 
 from tests.unit.cli.progress import a_job, a_node, pulling
@@ -52,6 +53,25 @@ def test_of_many_nodes_the_lines_name_only_the_slowest_and_the_failed(clock: Clo
     total = Total({"running": 500}, 0.5, slowest=[pulling(7)], failed=[failed])
     lines.show(a_job(*(pulling(n) for n in range(500)), total=total))
     assert [line.split(":")[0] for line in said] == ["job j", "  web-7", "  web-9"]
+
+
+def test_of_several_jobs_each_has_lines_of_its_own(clock: Clock) -> None:
+    said: list[str] = []
+    lines = Lines(said.append, every=5.0, clock=clock)
+    clock.now = 5.0
+    lines.show(a_job(pulling(1), job_id="1"), "nginx:1.27")
+    lines.show(a_job(pulling(1), job_id="2"), "redis:7")
+    lines.show(a_job(pulling(1, 30), job_id="1"), "nginx:1.27")
+    assert [line.split(": ")[0] for line in said] == ["nginx:1.27", "  web-1", "redis:7", "  web-1"]
+
+
+def test_lines_tell_machines_of_the_same_name_apart(clock: Clock) -> None:
+    said: list[str] = []
+    lines = Lines(said.append, every=5.0, clock=clock)
+    clock.now = 5.0
+    alike = [msgspec.structs.replace(pulling(number), hostname="web") for number in (1, 2)]
+    lines.show(a_job(*alike))
+    assert [line.split(":")[0] for line in said[1:]] == ["  web (m1)", "  web (m2)"]
 
 
 class Terminal(io.StringIO):

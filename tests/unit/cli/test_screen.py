@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from tests.testing import screens
 from tests.unit.cli.progress import a_job, a_node, pulling
 from towline.cli.screen import Screen
 from towline.client import NodeProgress, PartProgress, Progress, Total
@@ -93,3 +94,77 @@ def test_nothing_that_a_node_reports_steers_the_terminal(beside: tuple[NodeProgr
     lines = drawn(a_job(msgspec.structs.replace(node, hostname="\x1b[H"), *beside))
     assert "\\x1b[31m" in "".join(lines)
     assert "\x1b" not in "".join(lines)
+
+
+def named(node: NodeProgress, hostname: str, **more: object) -> NodeProgress:
+    return msgspec.structs.replace(node, hostname=hostname, **more)
+
+
+LONG = "web-01.ber.example.org"
+UNPACKING = msgspec.structs.replace(
+    pulling(4, 100), phase="extracting", extracted=60 * 2**20, left=0, note="layer 3 of 5"
+)
+PICTURES = {
+    "layers": a_job(named(pulling(1, 25, *LAYERS), LONG)),
+    "bars": a_job(
+        named(pulling(1), LONG),
+        named(pulling(2, 90), "db-01"),
+        named(UNPACKING, "db-02"),
+        named(a_node(5, "failed", error="manifest unknown: " + "no such tag " * 8), "db-03"),
+        named(a_node(6, "pending", waits="max_parallel", reason="waits for its turn"), "db-04"),
+        a_node(7, "ok"),
+    ),
+    "twins": a_job(
+        named(pulling(1), "web", machine_id="0f" * 16),
+        named(pulling(2), "web", machine_id="a1" * 16),
+    ),
+    "summary": a_job(
+        *(pulling(number) for number in range(500)),
+        total=Total(
+            {"running": 480, "ok": 18, "failed": 2},
+            complete=0.25,
+            rate=2**30,
+            slowest=[named(pulling(7), LONG)],
+            failed=[named(a_node(9, "failed", error="denied"), "web-9")],
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_is_drawn_on_a_terminal_of_each_width(name: str) -> None:
+    screens.compare(f"progress-{name}", lambda width: "\n".join(drawn(PICTURES[name], width=width)))
+
+
+@pytest.mark.parametrize("width", range(40, 141))
+def test_no_hostname_gives_way_to_a_bar(width: int) -> None:
+    lines = drawn(PICTURES["bars"], width=width)
+    assert [line.split()[0] for line in lines[:6]] == [
+        *(LONG, "db-01", "db-02", "db-03", "db-04", "web-7")
+    ]
+    assert all(len(line.rstrip()) <= width for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_what_is_left_is_not_said_where_nobody_knows_it(width: int) -> None:
+    for picture in (a_job(UNPACKING), a_job(UNPACKING, a_node(2))):
+        text = "\n".join(drawn(picture, width=width))
+        assert "extracting" in text
+        assert "left" not in text
+
+
+def test_several_jobs_are_a_line_each() -> None:
+    def picture(width: int) -> str:
+        console = Console(file=io.StringIO(), width=width, height=24, color_system=None)
+        screen = Screen(console)
+        screen.draw(a_job(pulling(1), a_node(2, "ok"), job_id="1"), "nginx:1.27")
+        done = msgspec.structs.replace(a_job(a_node(1, "ok"), job_id="2"), status="completed")
+        screen.draw(done, "redis:7")
+        shown = screen.draw(
+            a_job(pulling(1), a_node(2, "failed"), job_id="3"), "registry.example.org/team/app:2"
+        )
+        with console.capture() as captured:
+            console.print(shown)
+        return captured.get()
+
+    screens.compare("progress-several-jobs", picture)
