@@ -59,10 +59,14 @@ def test_what_is_answered_is_documented(
 ) -> None:
     fact, responses = OPERATIONS[operation], entries[operation]["responses"]
     assert {str(fact.success.code), *map(str, refusals(operation))} <= responses.keys()
-    assert [code for code in responses if code < "300"] == [str(fact.success.code)]
+    dry = operation in ANSWERED
+    # A dry run is answered with 200; where the operation itself is too, with one of two schemas.
+    codes = [str(fact.success.code), *(["200"] if dry and fact.success.code != 200 else [])]
+    assert [code for code in responses if code < "300"] == codes
     comparison = Comparison(api["components"]["schemas"], SURFACE.definitions)
     success = responses[str(fact.success.code)]
     if fact.answer is not None:
-        comparison.compare(json_schema(success), fact.answer)
+        schema = json_schema(success)
+        comparison.compare(schema["oneOf"][0] if "oneOf" in schema else schema, fact.answer)
     print(f"{operation} lacks:", ", ".join(comparison.missing) or "nothing")
     assert comparison.differences == ANSWERED.get(operation, [])
