@@ -61,6 +61,11 @@ class CommandLine:
         return finished
 
 
+def without_ids(stderr: str) -> str:
+    """Return what was said but for the ids of jobs, which what takes over a second says."""
+    return re.sub(r"^job [0-9a-f-]{36}\n", "", stderr, flags=re.MULTILINE)
+
+
 def rows(table: str) -> list[dict[str, str]]:
     """Read a table that has been printed; its columns are two blanks apart."""
     head, *lines = table.splitlines()

@@ -51,11 +51,12 @@ class StubController:
     """An HTTP server with fixed answers.
 
     Attributes:
-        answers: by method and path, `GET /agent`; `default` for every other.
+        answers: by method and path, `GET /agent`; `default` for every other. Of several the last
+            one stays.
         asked: the requests so far.
     """
 
-    def __init__(self, answers: dict[str, Answer] | None = None) -> None:
+    def __init__(self, answers: dict[str, Answer | list[Answer]] | None = None) -> None:
         self.answers = answers or {}
         self.default = Answer({"error": "nothing here", "details": "", "code": 404}, 404)
         self.asked: list[Asked] = []
@@ -70,6 +71,8 @@ class StubController:
                 asked = Asked(self.command, path, query, headers, body)
                 stub.asked.append(asked)
                 found = stub.answers.get(f"{self.command} {path}", stub.default)
+                if isinstance(found, list):
+                    found = found.pop(0) if len(found) > 1 else found[0]
                 self.send_response(found.status)
                 self.send_header("Content-Type", found.content_type)
                 length = len(found.content) if found.length is None else found.length

@@ -31,4 +31,5 @@ def main(arguments: list[str] | None = None) -> None:
     except TowlineError as error:
         from towline.cli import outcome
 
-        outcome.failed(error)
+        outcome.report(error)
+        sys.exit(outcome.of_error(error))

@@ -76,10 +76,10 @@ class Command(_Once):
         """
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            from towline.cli.outcome import INTERRUPTED
+        except KeyboardInterrupt as interrupt:
+            from towline.cli.interrupt import status_of
 
-            sys.exit(INTERRUPTED)
+            sys.exit(status_of(interrupt))
         except TowlineError as error:
             from towline.cli import spoken
 

@@ -166,7 +166,7 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         credential = take_login(values)
         form = take_form(values)
         rest = {name: values.pop(name) for name in ("on", "wait")}
-        run(operation, given(values), where, options, credential, form=form, **rest)
+        run(operation, [given(values)], where, options, credential, form=form, **rest)
 
     return Command(
         name,

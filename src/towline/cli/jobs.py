@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from towline.cli import outcome, watch
+from towline.cli import last_words, outcome, watch
 from towline.cli.cells import Cell, Moment
 from towline.cli.cells import job_id as short
 from towline.cli.command import Choice, Group
@@ -22,13 +22,15 @@ from towline.cli.options import (
     with_output,
     with_results_output,
 )
+from towline.cli.orders import Order
 from towline.cli.output import label, print_document, print_json, print_list, print_names
 from towline.cli.passwords import take_login, with_login
 from towline.cli.results import print_results
+from towline.cli.run import deadline_of, print_orders
 from towline.cli.tables import Column
 from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
-from towline.operation import catalog
+from towline.cli.together import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -142,10 +144,11 @@ def follow(job_id: str, **values: Any) -> None:
 
 
 def _follow_to_its_end(where: Where, job_id: str, form: Form) -> NoReturn:
-    with connect(where) as client:
+    order = Order.made(job_id)
+    with connect(where) as client, last_words.on_signals([order]):
         _follow(client, job_id, form)
-        found = client.job(job_id)
-    outcome.end(job_id, found.rows or [])
+        order.rows = client.job(job_id).rows or []
+    last_words.end([order])
 
 
 def _follow(client: Client, job_id: str, form: Form) -> None:
@@ -169,9 +172,6 @@ def _follow(client: Client, job_id: str, form: Form) -> None:
                 screen.say(_line(news, with_job=False))
                 if news.kind == "end":
                     return
-    except KeyboardInterrupt:
-        screen.close()
-        outcome.interrupted(job_id)
     finally:
         screen.close()
 
@@ -251,20 +251,20 @@ def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     """
     form = take_form(values)
     options, credential = take_job_options(values), take_login(values)
+    key = options.pop("idempotency_key", None)
+    deadline = deadline_of(wait)
     with connect(take_where(values)) as client:
-        asking = client.with_options(wait=duration(wait), **options, credential=credential)
-        try:
-            made = asking.retry(job_id, on=on)
-        except KeyboardInterrupt:
-            outcome.interrupted_early()
-        found = client.job(made.job_id)
-    if form.document:
-        print_document({"job_id": made.job_id, "results": found.rows or []}, form)
-    elif form.output == "name":
-        print_names([made.job_id])
-    else:
-        print_results(found.rows or [], catalog.get(found.operation.type), form)
-    outcome.end(made.job_id, found.rows or [])
+        asking = client.with_options(**options, credential=credential)
+
+        def ask(key: str, wait: float) -> tuple[str, None]:
+            again = asking.with_options(wait=wait, idempotency_key=key)
+            return again.retry(job_id, on=on).job_id, None
+
+        order = Order(ask, key=key)
+        with last_words.on_signals([order]):
+            carry_out(asking, [order], deadline, form)
+            print_orders([order], form)
+    last_words.end([order])
 
 
 COMMANDS = (job,)

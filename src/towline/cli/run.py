@@ -1,41 +1,33 @@
-"""Running an operation from the command line, and waiting for the nodes that are there."""
+"""Running an operation from the command line, and printing what became of it."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from towline.cli import outcome, watch
+from towline.cli import last_words
 from towline.cli.connection import Where, connect, duration
 from towline.cli.form import Form
+from towline.cli.orders import Order, Rows, Stage
 from towline.cli.output import print_document, print_names
 from towline.cli.results import names_of, print_results
 from towline.cli.terminal import say
+from towline.cli.together import carry_out
 from towline.endpoints.operations import status_of
-from towline.errors import Unreachable
-from towline.operation import Operation
-from towline.wire.target import ANY
+from towline.errors import InvalidConfiguration
+from towline.operation import Effect, Operation, catalog
 
 if TYPE_CHECKING:
-    from towline.client import Client, Credential, Job, Result
-
-FORBIDDEN = 403
-FIRST_WAIT = 1.0
-"""Seconds that the first request waits; from then on a person is shown the progress."""
-LONGEST_WAIT = 30.0
-"""Seconds that each further request waits where no progress is shown."""
-TAKEN_WITHIN = 5.0
-"""Seconds to wait until some node has taken a job for any node: all may be busy."""
-AFTERWARDS = 0.1
-"""Seconds to wait for results once the progress says that every node that is there has ended."""
+    from towline.client import Client, Credential, Result
 
 
 def run(
     operation: Operation[..., Any],
-    parameters: dict[str, Any],
+    several: Sequence[dict[str, Any]],
     where: Where,
     options: dict[str, Any],
     credential: Credential | None,
@@ -43,96 +35,65 @@ def run(
     on: str,
     wait: str | None,
     form: Form,
-) -> None:
+    by: str | None = None,
+) -> NoReturn:
     """Run an operation, print its results, and end with the exit status that they make.
 
     Args:
-        parameters: the operation's, by their names.
+        several: the operation's parameters, by their names, for each job.
         where: where the API is.
         options: how the job is carried out, as `Client.with_options` takes it.
         credential: for the image's registry, where the command line brings one.
         on: the target.
         wait: how long to wait for the nodes that are there; None for their end.
         form: in which form the results are printed.
+        by: the parameter that tells several jobs apart; None where the command is for one.
 
     Raises:
-        ApiError: the request was refused.
         InvalidConfiguration: the controller can't be found, or `wait` is no duration.
     """
-    from towline.client import ApiError
-
-    begun = time.monotonic()
+    deadline = deadline_of(wait)
+    key = options.pop("idempotency_key", None)
+    if key is not None and len(several) > 1:
+        raise InvalidConfiguration(
+            "--idempotency-key is for one job, and these are several.",
+            "Leave it out: each has an id of its own, under which its request is sent again",
+        )
     with connect(where) as client:
-        client = client.with_options(**options, credential=credential)
-        try:
-            job = _follow(client, operation, on, parameters, wait, quiet=not form.for_people)
-            job_id = job.id
-            rows = [_row(result, operation.status) for result in job.results]
-        except ApiError as error:
-            if error.job_id is None or isinstance(error, Unreachable):
-                raise
-            # A single node failed. It is shown like every other failure, one node a line.
-            job_id = error.job_id
-            try:
-                rows = client.job(job_id).rows or []
-            except ApiError as refused:
-                if refused.status != FORBIDDEN:
-                    raise
-                # A token that may pull need not be one that may read jobs.
-                status = status_of(operation, error.error)
-                outcome.failed(error, outcome.exit_status([status]))
-    if form.document:
-        print_document({"job_id": job_id, "results": rows}, form)
-    elif form.output == "name":
-        print_names(names_of(rows, operation, job_id))
-    else:
-        print_results(rows, operation, form, seconds=time.monotonic() - begun)
-    outcome.end(job_id, rows)
+        asking = client.with_options(**options, credential=credential)
+        orders = [
+            Order(
+                _request(asking, operation, on, parameters),
+                name="" if by is None else str(parameters[by]),
+                key=key,
+            )
+            for parameters in several
+        ]
+        with last_words.on_signals(orders):
+            carry_out(
+                *(asking, orders, deadline, form),
+                status_of=lambda error: status_of(operation, error),
+                # What changes nothing is not worth looking for.
+                ids=operation.effect is not Effect.READ,
+            )
+            print_orders(orders, form, operation, by)
+    last_words.end(orders)
 
 
-def _follow(
-    client: Client,
-    operation: Operation[..., Any],
-    on: str,
-    parameters: dict[str, Any],
-    wait: str | None,
-    *,
-    quiet: bool,
-) -> Job[..., Any]:
-    """Run an operation, and wait for the nodes that are there.
+def deadline_of(wait: str | None) -> float:
+    """Return until when to wait, by `time.monotonic`; raises `InvalidConfiguration`."""
+    return time.monotonic() + (math.inf if wait is None else duration(wait))
 
-    Args:
-        quiet: whether no progress is shown.
-    """
-    from towline.client import ApiError
 
-    deadline = time.monotonic() + (math.inf if wait is None else duration(wait))
-    first = min(FIRST_WAIT, deadline - time.monotonic())
-    try:
-        job = client.with_options(wait=max(0.0, first)).run(operation, on, **parameters)
-    except KeyboardInterrupt:
-        outcome.interrupted_early()
-    try:
-        untaken = min(deadline, time.monotonic() + TAKEN_WITHIN)
-        while [result.hostname for result in job.results] == [
-            str(ANY)
-        ] and time.monotonic() < untaken:
-            job.wait(FIRST_WAIT)
-        while (
-            any(map(watch.awaited, job.results)) and (remaining := deadline - time.monotonic()) > 0
-        ):
-            if quiet:
-                job.wait(min(LONGEST_WAIT, remaining))
-            else:
-                watch.watch(client, job.id, deadline)
-                job.wait(AFTERWARDS)
-    except KeyboardInterrupt:
-        outcome.interrupted(job.id)
-    except ApiError as error:
-        if error.status != FORBIDDEN:
-            raise
-        say("no more can be shown: the token lacks job:read", error=True)
-    return job
+def _request(
+    client: Client, operation: Operation[..., Any], on: str, parameters: dict[str, Any]
+) -> Callable[[str, float], tuple[str, Rows]]:
+    def ask(key: str, wait: float) -> tuple[str, Rows]:
+        asking = client.with_options(wait=wait, idempotency_key=key)
+        job = asking.run(operation, on, **parameters)
+        return job.id, [_row(result, operation.status) for result in job.results]
+
+    return ask
 
 
 def _row(result: Result[Any], status: str) -> dict[str, Any]:
@@ -145,3 +106,49 @@ def _row(result: Result[Any], status: str) -> dict[str, Any]:
         row |= msgspec.to_builtins(result.value)
     row |= {"error": result.error, "reason": result.reason, "waits": result.waits}
     return {name: value for name, value in row.items() if value is not None}
+
+
+def print_orders(
+    orders: Sequence[Order],
+    form: Form,
+    operation: Operation[..., Any] | None = None,
+    by: str | None = None,
+) -> None:
+    """Print the results of jobs, one after the other; of those that were refused, documents alone.
+
+    Args:
+        operation: which one; None for that of each job, as the controller says it.
+        by: the parameter that tells several apart; None where the command is for one.
+    """
+    made = [order for order in orders if order.stage is Stage.MADE]
+    answered = [order for order in made if order.error is None]
+    if form.output == "name":
+        for order in made:
+            print_names(names_of(order.rows, _done_by(order, operation), str(order.job_id)))
+    elif form.document:
+        if by is not None:
+            print_document([{by: order.name, **_document(order)} for order in orders], form)
+        elif answered:
+            print_document(_document(answered[0]), form)
+    else:
+        for number, order in enumerate(answered):
+            if number:
+                say("")
+            what = _done_by(order, operation)
+            print_results(order.rows, what, form, seconds=order.seconds, title=order.name)
+
+
+def _done_by(order: Order, operation: Operation[..., Any] | None) -> Operation[..., Any] | None:
+    return operation or (None if order.operation is None else catalog.get(order.operation))
+
+
+def _document(order: Order) -> dict[str, Any]:
+    """Return what programs are told of a job, or of why there is none."""
+    found: dict[str, Any] = {}
+    if order.job_id is not None and order.stage in (Stage.MADE, Stage.SENT):
+        found["job_id"] = order.job_id
+    if order.error is not None:
+        return found | {"error": order.error.error, "details": order.error.details}
+    if order.stage is Stage.MADE:
+        found["results"] = order.rows
+    return found

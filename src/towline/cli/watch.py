@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from towline.cli.display import display
+from towline.operation import OUTCOME, STATUS
 
 if TYPE_CHECKING:
-    from towline.client import Client, NodeProgress, Progress, Result
+    from collections.abc import Generator
+
+    from towline.client import Client, NodeProgress, Progress
 
 LOOK_EVERY = 0.25
-"""Seconds of silence after which the deadline is looked at."""
+"""Seconds of silence after which whoever waits looks at what else there is."""
 
 
 class Ended(Exception):
@@ -61,27 +64,23 @@ def merged(*streams: tuple[str, Callable[[], Iterable[Any]]], seconds: float) ->
             yield name, each
 
 
-def watch(client: Client, job_id: str, deadline: float) -> None:
-    """Show how far a job is, until every node that is there has ended or the deadline is past.
+def watch(client: Client, job_id: str, deadline: float, show: Callable[[Progress], None]) -> None:
+    """Follow how far a job is, until every node that is there has ended.
 
     Args:
-        deadline: in seconds, by `time.monotonic`.
+        deadline: in seconds, by `time.monotonic`: the first news after it is the last.
+        show: takes each news.
 
     Raises:
-        ApiError: the controller refuses, or doesn't answer.
+        ApiError: the controller refuses. Across interruptions it goes on for ever.
     """
-    screen = display()
-    try:
-        for each in merged(("progress", lambda: client.progress(job_id)), seconds=LOOK_EVERY):
-            if time.monotonic() >= deadline:
+    # One that ends before the stream does has to close it: connections are limited.
+    stream = cast("Generator[Progress]", client.progress(job_id))
+    with contextlib.closing(stream):
+        for progress in stream:
+            show(progress)
+            if progress.done or not waitable(progress) or time.monotonic() >= deadline:
                 return
-            if each is not None:
-                _, progress = each
-                screen.show(progress)
-                if progress.done or not waitable(progress):
-                    return
-    finally:
-        screen.close()
 
 
 def waitable(progress: Progress) -> bool:
@@ -91,9 +90,18 @@ def waitable(progress: Progress) -> bool:
     return any(map(awaited, progress.nodes.values()))
 
 
-def awaited(node: NodeProgress | Result[Any]) -> bool:
+def awaited(node: NodeProgress) -> bool:
     """Return whether commands wait for a node: not for one that has ended, or is away."""
-    if node.status == "pending":
+    return _awaited(node.status, node.reason, node.waits)
+
+
+def awaited_row(row: dict[str, Any]) -> bool:
+    """Return the same of a node by its result, as the API has it."""
+    return _awaited(row.get(OUTCOME) or row[STATUS], row.get("reason"), row.get("waits"))
+
+
+def _awaited(status: str, reason: str | None, waits: str | None) -> bool:
+    if status == "pending":
         # One that is pending for another reason than its turn is away.
-        return node.reason is None or node.waits is not None
-    return node.status == "running"
+        return reason is None or waits is not None
+    return status == "running"

@@ -29,7 +29,7 @@ def test_a_command_is_done_in_waves_and_waits_for_all(
     assert again.status == 0
     assert again.stdout.startswith("4 ok")
     wrong = towline("gate", "pass", name, "--on", "_all", "--canary", "none")
-    assert (wrong.status, "--canary: 'none'" in wrong.stderr) == (1, True)
+    assert (wrong.status, "--canary: 'none'" in wrong.stderr) == (2, True)
 
 
 def test_a_job_is_paused_and_resumed_by_commands(
@@ -45,7 +45,7 @@ def test_a_job_is_paused_and_resumed_by_commands(
     assert towline("pause", job).stdout.startswith("Paused: 4 of 5 nodes wait")
     assert "paused by tests" in towline("job", job).stdout
     again = towline("pause", job)
-    assert (again.status, "paused already" in again.stderr) == (1, True)
+    assert (again.status, "paused already" in again.stderr) == (2, True)
     let_go(gate, name)
     assert json.loads(towline("resume", job, "-o", "json").stdout)["job_id"] == job
     assert towline("job", job, "--follow").status == 0

@@ -73,9 +73,13 @@ def test_one_node_that_did_not_do_it_ends_so_whatever_the_token_may(
 
 
 def results(statuses: tuple[str, ...]) -> list[dict[str, object]]:
-    known = {"load_average": {"1min": 0.1, "5min": 0.1, "15min": 0.1}, "changed": False}
+    load = {"1min": 0.1, "5min": 0.1, "15min": 0.1}
+    more: dict[str, dict[str, object]] = {
+        "ok": {"load_average": load, "changed": False},
+        "pending": {"reason": "not reachable since"},
+    }
     return [
-        {"hostname": f"web-{number}", "status": status, **(known if status == "ok" else {})}
+        {"hostname": f"web-{number}", "status": status, **more.get(status, {})}
         for number, status in enumerate(statuses)
     ]
 
@@ -88,6 +92,9 @@ def results(statuses: tuple[str, ...]) -> list[dict[str, object]]:
         (("skipped",), "completed"),
         (("ok", "failed"), "partial_failure"),
         (("cancelled",), "failed"),
+        # Away, and so not waited for.
+        (("ok", "pending"), "processing"),
+        (("failed", "pending"), "processing"),
     ],
     ids=str,
 )
@@ -116,12 +123,16 @@ def test_every_command_that_waits_for_a_job_ends_as_the_others_do(
     }
     commands = {
         "an operation": ["node", "load", "--on", "_all"],
+        "an operation as JSON": ["node", "load", "--on", "_all", "-o", "json"],
+        "an operation without a wait": ["node", "load", "--on", "_all", "--wait", "0"],
         "job --follow": ["job", JOB, "--follow"],
         "job --follow as JSON": ["job", JOB, "--follow", "-o", "json"],
         "retry": ["retry", JOB],
     }
     ended = {name: asking(*arguments).status for name, arguments in commands.items()}
     assert ended == dict.fromkeys(commands, exit_status(statuses))
+    controller.answers[f"GET /job/{JOB}"] = Answer({"error": "It lacks job:read."}, 403)
+    assert asking("node", "load", "--on", "_all").status == exit_status(statuses)
 
 
 def test_a_command_that_stops_waiting_says_how_to_see_the_rest(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import httpx
 import httpx_sse
@@ -23,17 +22,6 @@ STREAM = "text/event-stream"
 FIRST = {"job_id": JOB}
 BUSY = Answer({"error": "Busy.", "details": "", "code": 503}, 503)
 FULL = Answer({"error": "Full.", "details": "", "code": 429}, 429)
-
-
-class InTurn(dict[str, Answer]):
-    """Answers of one path, one after another; the last one again and again."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self._left = list(answers)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the next one."""
-        return self._left.pop(0) if len(self._left) > 1 else self._left[0]
 
 
 def followed(controller: StubController, *, sync: bool) -> list[tuple[str, str]]:
@@ -101,7 +89,7 @@ def test_a_stream_outlives_a_controller_that_is_started_again(
     cut = Answer(f"{begin.body}id: 2\nevent: step\nda", content_type=STREAM, length=10_000)
     bare = Answer(f"event: step\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
     end = Answer(f"id: 3\nevent: end\ndata: {json.dumps(FIRST)}\n\n", content_type=STREAM)
-    controller.answers = InTurn(cut, passing, bare, end)
+    controller.answers = {f"GET /job/{JOB}/events": [cut, passing, bare, end]}
     assert followed(controller, sync=sync) == [("1", "started"), ("", "step"), ("3", "end")]
     assert after(controller) == [None, "1", "1", "1"]
 
@@ -111,7 +99,7 @@ def test_a_stream_that_is_refused_later_ends_with_the_refusal(
     controller: StubController, *, sync: bool
 ) -> None:
     gone = Answer({"error": "Gone.", "details": "", "code": 404}, 404)
-    controller.answers = InTurn(events(("started", FIRST)), gone)
+    controller.answers = {f"GET /job/{JOB}/events": [events(("started", FIRST)), gone]}
     with pytest.raises(ApiError, match="Gone"):
         followed(controller, sync=sync)
     assert after(controller) == [None, "1"]

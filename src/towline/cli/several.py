@@ -1,0 +1,110 @@
+"""The progress of several jobs, drawn on a terminal: a line each, as many as there is room for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from towline.cli.cells import job_id
+from towline.cli.orders import Order, Stage
+from towline.cli.outcome import exit_status
+from towline.cli.terminal import printable
+from towline.cli.words import sum_in_words
+
+if TYPE_CHECKING:
+    from towline.client import Progress
+
+BAR = 20
+AROUND = 3
+"""Lines of the terminal that are left free."""
+ENDED = {0: ("done", "green"), 1: ("failed", "red"), 3: ("not done", "yellow")}
+"""What is said of a job by the exit status that it makes, and in which colour."""
+
+
+class Board:
+    """Draws how far each of several orders is, whenever that changes.
+
+    Args:
+        orders: all of them.
+        console: where to draw; None for standard error.
+    """
+
+    def __init__(self, orders: Sequence[Order], console: Console | None = None) -> None:
+        self._orders = orders
+        self._console = console or Console(stderr=True, highlight=False)
+        self._progress: dict[Order, Progress] = {}
+        self._over: set[Order] = set()
+        # Drawn when there is news and not by a clock: on a slow connection each drawing counts.
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def show(self, order: Order, progress: Progress) -> None:
+        """Draw how far the job of an order is."""
+        self._progress[order] = progress
+        self._live.update(self.draw(), refresh=True)
+
+    def ended(self, order: Order) -> None:
+        """Draw that nobody waits for an order any more."""
+        self._over.add(order)
+        self._live.update(self.draw(), refresh=True)
+
+    def close(self) -> None:
+        """Remove what is drawn."""
+        self._live.stop()
+
+    def draw(self) -> RenderableType:
+        """Return what is drawn: first what goes on, then what has ended last."""
+        going_on = [each for each in self._orders if each in self._progress.keys() - self._over]
+        over = [each for each in self._orders if each in self._over]
+        room = max(1, self._console.height - AROUND)
+        shown = {*going_on[:room], *over[len(over) - max(0, room - len(going_on)) :]}
+        table = Table.grid(padding=(0, 2, 0, 0))
+        # Names and ids never give way to bars.
+        table.add_column(no_wrap=True, overflow="fold")
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        wide = self._console.width >= 80
+        for order in self._orders:
+            if order in shown:
+                table.add_row(*self._row(order, wide=wide))
+        counts = Counter(self._state(order)[0] for order in self._orders)
+        summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+        return Group(table, Text(summary, no_wrap=True, overflow="ellipsis"))
+
+    def _state(self, order: Order) -> tuple[str, str]:
+        if order in self._over:
+            if order.error is not None and order.told is None:
+                return "failed", "red"
+            return ENDED.get(exit_status(order.statuses), ("goes on", ""))
+        return ("waiting", "") if order.stage is Stage.WAITING else ("under way", "")
+
+    def _row(self, order: Order, *, wide: bool) -> list[RenderableType]:
+        state, style = self._state(order)
+        name = Text(printable(order.name))
+        job = Text(job_id(order.job_id).short if order.job_id else "")
+        progress = self._progress.get(order)
+        if order in self._over or progress is None:
+            return [name, job, Text(state, style)]
+        beside = Table.grid(padding=(0, 2, 0, 0))
+        beside.add_column(no_wrap=True)
+        words = Text(sum_in_words(progress.total), no_wrap=True, overflow="ellipsis")
+        if wide:
+            beside.add_column(no_wrap=True, overflow="ellipsis")
+            bar = ProgressBar(total=1.0, completed=progress.total.complete, width=BAR)
+            beside.add_row(bar, words)
+        else:
+            beside.add_row(words)
+        return [name, job, beside]
