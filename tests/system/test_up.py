@@ -1,6 +1,8 @@
 """`towline up` with an engine: pulls on one machine, whatever ends and is started again."""
 
 import os
+import re
+import shlex
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +12,13 @@ import httpx
 import pytest
 
 from tests.testing.cluster import PULL
-from tests.testing.command import CommandLine
+from tests.testing.command import TOWLINE, CommandLine
 from tests.testing.engine import Engine
 from tests.testing.ports import free_port
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze
 from tests.testing.registry import PushedImage
+from tests.testing.terminal import Terminal
 from tests.testing.up import ServiceManager, Up, naming
 
 
@@ -117,6 +120,28 @@ def test_it_asks_its_own_controller_past_any_proxy(engine: Engine, tmp_path: Pat
     env = {"http_proxy": nobody, "no_proxy": None, "NO_PROXY": None}
     with Up(tmp_path, "--engine", engine.url, env=env) as up:
         up.wait_ready()
+
+
+def test_at_a_terminal_it_says_what_to_type_next_which_works(
+    engine: Engine, image: PushedImage, tmp_path: Path
+) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    towline = CommandLine(tmp_path / "elsewhere")
+    up = ("up", "--state", tmp_path / "my state", "--listen", listen, "--engine", engine.url)
+    with Terminal([TOWLINE, *up, "--hostname", "web-01"], towline.env) as terminal:
+        terminal.wait_for("\nready\n")
+        terminal.wait_for("Only this machine reaches it. For others to come in")
+        typed = re.findall(rf"^  {TOWLINE} (.*)$", terminal.screen, re.MULTILINE)
+        pull, nodes, token = map(shlex.split, typed[:3])
+        assert pull[:2] == ["pull", "hello-world"]
+        assert towline("pull", image.reference, *pull[2:]).status == 0
+        assert "web-01" in towline(*nodes).stdout
+        assert towline(*token).status == 0
+        assert '{"' not in terminal.screen
+        terminal.type("\x03")
+        terminal.wait_for("ended")
+        assert terminal.wait() == 0
+    assert not naming(tmp_path)
 
 
 # Ending

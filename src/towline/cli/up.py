@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from towline.cli import local, part_keys
 from towline.cli.command import Command
+from towline.cli.first_terminal import Words
 from towline.cli.listening import address_of, api_options, certificate, is_loopback, reached
 from towline.cli.options import config_option, state_option
 from towline.cli.serve import (
@@ -35,17 +37,23 @@ if TYPE_CHECKING:
     "loopback it is this machine's alone, as long as the API is.",
 )
 @node_options
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="On a terminal show the logs as well, in place of writing them to a file.",
+)
 @config_option
 @level_option
-def up(config_file: str | None, **flags: Any) -> None:
+def up(config_file: str | None, verbose: bool, **flags: Any) -> None:
     """Run a broker, a controller and an agent on this machine.
 
-    With --listen beyond loopback other machines can be nodes of it, too.
+    With --listen beyond loopback other machines can be nodes of it, too. On a terminal it says
+    what runs and what to type next, and its logs go to a file.
     """
-    import shlex
-
+    from towline.cli import first_terminal
     from towline.runtime import state_directory, supervisor
-    from towline.runtime.process import print_line, run
+    from towline.runtime.process import run
 
     for name in ("labels", "addresses"):
         flags[name] = list(flags[name])
@@ -74,12 +82,18 @@ def up(config_file: str | None, **flags: Any) -> None:
         broker_url=f"tls://{reached(shared_at)}" if shared_at else "",
     )
 
-    print_line(f"Towline answers at {url}")
-    if shared_at is not None:
-        print_line(f"The broker answers at tls://{shared_at}")
-    made_with = ["--state", str(directory)] + (["--config", config_file] if config_file else [])
-    print_line(f"A token: towline token create --subject NAME --role admin {shlex.join(made_with)}")
-    run(lambda: supervisor.run(directory, trust, machine, url, parts, print_line))
+    words = Words(
+        url=url,
+        shared_at=shared_at,
+        directory=directory,
+        config_file=config_file,
+        hostname=state_directory.hostname(settings.hostname),
+        level=settings.log_level,
+        own_ca=encrypted and not settings.tls_cert,
+    )
+    readable = not verbose and sys.stdout.isatty() and sys.stderr.isatty()
+    with (first_terminal.on_terminal if readable else first_terminal.plain)(words) as teller:
+        run(lambda: supervisor.run(directory, trust, machine, url, parts, teller))
     for lock in locks:
         lock.close()
 

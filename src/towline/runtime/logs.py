@@ -1,10 +1,11 @@
-"""Logs: one line of JSON for each event, on standard error."""
+"""Logs: one line of JSON for each event, on standard error unless said otherwise."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -26,15 +27,15 @@ from towline.runtime.redaction import strike, suspicious  # noqa: E402
 
 
 class _Lines:
-    """Writes lines to a file, from any thread, and loses them where it can't be written."""
+    """Writes lines, from any thread."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
         self._lock = threading.Lock()
 
     def write(self, line: bytes) -> None:
         with self._lock:
-            write_if_possible(self._descriptor, line + b"\n")
+            self._write(line)
 
     # The method that structlog calls has the name of the one that was called on its own logger.
     debug = info = warning = error = critical = write
@@ -82,12 +83,13 @@ class _Forward(logging.Handler):
         )
 
 
-def configure(part: str, level: str = "info") -> None:
-    """Write logs to standard error, each line one JSON object with `part`, `level` and `time`.
+def configure(part: str, level: str = "info", write: Callable[[bytes], None] | None = None) -> None:
+    """Write logs, each line one JSON object with `part`, `level` and `time`.
 
     Args:
         part: which part of Towline this process is.
         level: below which nothing is logged.
+        write: writes one line; None for standard error, where a line that can't be written is lost.
 
     Raises:
         ValueError: `level` is none of debug, info, warning, error.
@@ -95,7 +97,8 @@ def configure(part: str, level: str = "info") -> None:
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"{level!r} is no log level, write debug, info, warning or error")
-    lines = _Lines(sys.stderr.fileno())
+    descriptor = sys.stderr.fileno()
+    lines = _Lines(write or (lambda line: write_if_possible(descriptor, line + b"\n")))
 
     def render(logger: Any, method: str, event: EventDict) -> bytes:
         # One function for all: a line of each task costs a node as much as its signature.

@@ -21,10 +21,12 @@ import structlog
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
 from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime.log_file import finished
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import Pauses
 from towline.runtime.process import SUPERVISED, child_environment, notify, starting
 from towline.runtime.state_directory import URL, make_private, write_private
+from towline.runtime.teller import Teller
 from towline.trust.keys import CA, JOURNAL_LOGIN, NODES_LOGIN, NODES_SIGNING, Trust
 
 log = structlog.get_logger()
@@ -59,12 +61,16 @@ class Part:
     Args:
         name: for logs.
         arguments: what follows `towline` on its command line.
+        teller: is told when it ends.
     """
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(self, name: str, arguments: list[str], teller: Teller) -> None:
         self.name = name
         self._arguments = arguments
+        self._teller = teller
         self._process: asyncio.subprocess.Process | None = None
+        self._copying: asyncio.Task[None] | None = None
+        self._words: list[str] = []
 
     async def run(self) -> None:
         """Keep the part running until cancelled; `stop` ends it."""
@@ -74,14 +80,15 @@ class Part:
             started = loop.time()
             try:
                 status = await self._run_once()
-                log.error("part ended", name=self.name, status=status)
+                self._teller.ended(self.name, status, "".join(self._words))
             except OSError as error:
-                log.error("part not started", name=self.name, reason=str(error))
+                self._teller.not_started(self.name, str(error))
             if loop.time() - started > LONGEST_PAUSE:
                 pauses.reset()
             await pauses.wait()
 
     async def _run_once(self) -> int:
+        output = self._teller.output
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -89,17 +96,35 @@ class Part:
             *self._arguments,
             # It ends when this pipe does: when this process has ended, however that was.
             stdin=asyncio.subprocess.PIPE,
-            stdout=sys.stderr,
+            stdout=sys.stderr if output is None else asyncio.subprocess.PIPE,
+            stderr=None if output is None else asyncio.subprocess.STDOUT,
             env=child_environment() | {SUPERVISED: "1"},
             start_new_session=True,
         )
-        return await self._process.wait()
+        if output is not None and self._process.stdout is not None:
+            self._words = []
+            copying = output.copy(self._process.stdout, self._words)
+            # It outlasts this, so that nothing is lost of what a part says while it is stopped.
+            self._copying = asyncio.get_running_loop().create_task(copying)
+        status = await self._process.wait()
+        await self._read_rest()
+        return status
+
+    async def _read_rest(self) -> None:
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            await finished(copying)
 
     async def stop(self) -> None:
         """End the part, by force if it doesn't end in time."""
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
+        if process.returncode is None:
+            await self._end(process)
+        await self._read_rest()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -131,7 +156,7 @@ async def run(
     machine: str,
     url: str,
     arguments: Arguments,
-    show: Callable[[str], None],
+    teller: Teller,
     *,
     check_every: float = CHECK_EVERY,
 ) -> None:
@@ -143,17 +168,21 @@ async def run(
         machine: the node's machine id.
         url: where the controller will answer.
         arguments: what the parts are started with.
-        show: called with each line that a person should read.
+        teller: tells a person of them.
         check_every: seconds between two questions to the controller whether a pull would work.
     """
-    async with _broker(directory, trust, machine, arguments) as (where, login, keep_broker):
+    async with _broker(directory, trust, machine, arguments, teller) as (where, login, keep_broker):
         logins = [
             *("--nats-credentials", str(trust.path(JOURNAL_LOGIN))),
             *("--nodes-credentials", str(trust.path(NODES_LOGIN))),
         ]
         parts = [
-            Part("controller", ["controller", *arguments.controller, *where, *logins]),
-            Part("agent", ["agent", *arguments.agent, *where, "--nats-credentials", str(login)]),
+            Part("controller", ["controller", *arguments.controller, *where, *logins], teller),
+            Part(
+                "agent",
+                ["agent", *arguments.agent, *where, "--nats-credentials", str(login)],
+                teller,
+            ),
         ]
         write_private(directory / URL, url + "\n")
 
@@ -168,7 +197,7 @@ async def run(
                 group.create_task(keep_broker())
                 group.create_task(keep_running("agent's login", signing.run))
                 with starting("waiting for the controller") as ready:
-                    await _show_readiness(url, show, ready, check_every)
+                    await _show_readiness(url, teller, ready, check_every)
         finally:
             await asyncio.gather(*(part.stop() for part in parts))
             (directory / URL).unlink(missing_ok=True)
@@ -176,18 +205,18 @@ async def run(
 
 @contextlib.asynccontextmanager
 async def _broker(
-    directory: Path, trust: Trust, machine: str, arguments: Arguments
+    directory: Path, trust: Trust, machine: str, arguments: Arguments, teller: Teller
 ) -> AsyncIterator[tuple[list[str], Path, Callable[[], Coroutine[Any, Any, None]]]]:
     """Have a broker: yield the arguments that say where, the agent's login, what keeps it up."""
     if arguments.broker is None:
         async with EmbeddedBroker(directory / "broker", trust, machine) as broker:
             where, login = ["--nats", broker.settings.urls[0]], broker.agent_login
-            yield where, login, functools.partial(_keep_running, broker)
+            yield where, login, functools.partial(_keep_running, broker, teller)
         return
     login = directory / "broker" / "agent.creds"
     make_private(login.parent)
     _write_login(login, trust, machine)
-    part = Part("broker", ["broker", *arguments.broker])
+    part = Part("broker", ["broker", *arguments.broker], teller)
     try:
         where = ["--nats", arguments.broker_url, "--nats-ca", str(trust.path(CA))]
         yield where, login, part.run
@@ -205,37 +234,42 @@ def _write_login(path: Path, trust: Trust, machine: str) -> None:
         ) from error
 
 
-async def _keep_running(broker: EmbeddedBroker) -> None:
+async def _keep_running(broker: EmbeddedBroker, teller: Teller) -> None:
     while True:
-        status = await broker.wait()
-        log.error("part ended", name="broker", status=status)
+        teller.ended("broker", await broker.wait())
         await asyncio.sleep(0.5)
         try:
             await broker.start()
         except InvalidConfiguration as error:
-            log.error("broker not started", reason=error.details)
+            teller.not_started("broker", error.details)
         except OSError as error:
-            log.error("broker not started", reason=str(error))
+            teller.not_started("broker", str(error))
 
 
 async def _show_readiness(
-    url: str, show: Callable[[str], None], ready: Callable[[], None], check_every: float
+    url: str, teller: Teller, ready: Callable[[], None], check_every: float
 ) -> None:
     """Show whether a pull would work, and each change, for ever; the service manager gets it too.
 
     Args:
         ready: called whenever a pull works again.
     """
+    loop = asyncio.get_running_loop()
+    known: str | None = None
     shown: str | None = None
+    since = 0.0
     while True:
         obstacle = await asyncio.to_thread(_obstacle, url)
-        if obstacle != shown and obstacle:
-            show(f"waiting: {obstacle}")
-            notify(f"STATUS=waiting: {obstacle}")
-        elif obstacle != shown:
-            show("ready")
-            ready()
-        shown = obstacle
+        if obstacle != known:
+            known, since = obstacle, loop.time()
+            if obstacle:
+                notify(f"STATUS=waiting: {obstacle}")
+            else:
+                ready()
+        patient = bool(obstacle) and loop.time() - since < teller.patience
+        if obstacle != shown and not patient:
+            teller.show(f"waiting: {obstacle}" if obstacle else "ready")
+            shown = obstacle
         await asyncio.sleep(check_every if obstacle else 5 * check_every)
 
 

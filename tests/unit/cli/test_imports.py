@@ -21,7 +21,8 @@ PARTS = tuple(f"towline.{room}." for room in ("controller", "agent", "runtime", 
 CONFIGURATION = tuple(f"towline.runtime.{name}" for name in ("config", "contexts", "sources"))
 START_PARTS = {
     *("cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"),
-    *("cli/listening.py", "cli/up.py", "cli/agent.py", "cli/rotation.py"),
+    *("cli/listening.py", "cli/up.py", "cli/first_terminal.py", "cli/agent.py"),
+    "cli/rotation.py",
 }
 """Modules that start parts, or read and sign what belongs to them."""
 SLOW = (
