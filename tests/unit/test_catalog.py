@@ -1,8 +1,10 @@
 """The catalog of operations: what it knows them by, and what it refuses."""
 
+import asyncio
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.testing.operations import Done, make
@@ -10,7 +12,7 @@ from towline import operations
 from towline.endpoint import AnyEndpoint, Context, Endpoints, endpoint
 from towline.endpoint import endpoints as offered
 from towline.errors import InvalidConfiguration
-from towline.operation import NODE, Catalog, Operation
+from towline.operation import NODE, Catalog, Effect, Operation
 from towline.signature.commands import Commands
 
 
@@ -39,6 +41,44 @@ def test_two_operations_of_one_name_or_route_are_refused(second: Operation[..., 
     with pytest.raises(ValueError, match=f"{second!r} clashes with <operation ship.sail"):
         known.add(second)
     assert len(list(known)) == 2
+
+
+def test_a_preview_is_known_by_a_name_that_no_operation_has() -> None:
+    known, made = Catalog(), make(sail, route="POST ship/{name}", credential_for=lambda _: "port")
+    known.add(made)
+    assert known.task("ship.sail") is made
+    assert known.task("ship.sail.preview") is None
+
+    @made.previewed(finds="changed")
+    async def preview(node: Any, *, knots: int) -> Done:
+        return Done(knots > 8)
+
+    found = known.task("ship.sail.preview")
+    assert found is not None
+    assert found is made.preview
+    assert known.get("ship.sail.preview") is None
+    assert found.effect is Effect.READ
+    assert found.credential_for({}) == "port"
+    given = msgspec.structs.asdict(found.read({"name": "Ada", "knots": 9}))
+    assert asyncio.run(found.function(None, **given)) == Done(True)
+
+
+async def unknown(node: Any, *, sails: int) -> Done:
+    return Done()
+
+
+async def finding(node: Any) -> Done:
+    return Done()
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [(unknown, "sails is no parameter"), (finding, "it returns no wind")],
+)
+def test_a_preview_that_can_t_be_one_is_refused(function: Any, problem: str) -> None:
+    made = make(sail, route="POST ship/{name}")
+    with pytest.raises(ValueError, match=f"ship.sail.preview: {problem}"):
+        made.previewed(finds="wind" if function is finding else None)(function)
 
 
 def test_another_method_on_the_same_path_is_another_route() -> None:

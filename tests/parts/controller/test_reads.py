@@ -110,6 +110,17 @@ async def test_a_read_is_answered_when_all_have_and_recorded_as_one(
     assert sorted(event.machine for event in one.events) == ["a", "b"]
 
 
+async def test_what_is_only_looked_at_is_not_recorded(world: World, own_broker: Broker) -> None:
+    world.deaf = {"b"}
+    state = await world.reads.look(read("ab"), 0.5)
+    assert {machine: task.status for machine, task in state.tasks.items()} == {
+        "a": "ok",
+        "b": "pending",
+    }
+    await world.reads.ask(job := read("a"), 20.0)
+    assert [each.job for each in await recorded(world, own_broker)] == [job]
+
+
 async def test_a_node_that_does_not_answer_is_asked_again_and_its_answer_recorded_later(
     world: World, own_broker: Broker
 ) -> None:

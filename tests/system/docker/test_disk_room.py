@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.answers import results
-from tests.testing.cluster import Cluster, NodePlan
+from tests.testing.cluster import PULL, Cluster, NodePlan
 from tests.testing.engine import Engine, EngineKind, why_missing
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze
@@ -107,8 +107,14 @@ def test_a_disk_that_is_nearly_full_takes_no_pull_and_the_registry_is_not_asked(
         os.posix_fallocate(file.fileno(), 0, engine.free() - KEPT + MIB)
     try:
         refused = error(cluster, node, reference)
+        foreseen = cluster.writer.post(
+            f"/node/{node}/{PULL}?dry_run=true", json={"image": image.by_digest}
+        )
     finally:
         filler.unlink()
+    (row,) = foreseen.json()["results"]
+    assert row["status"] == "would_fail"
+    assert row["reason"].startswith("no room on the disk: 3")
     assert re.search(
         r"no room on the disk: 3[01]\.\d MiB of \d\d\.\d MiB are free in "
         rf"{re.escape(str(engine.images_on))}, and 32\.0 MiB are to stay free \(min-free\)",
