@@ -58,6 +58,7 @@ from towline.controller.key_kinds import KeyKind, KeyKinds, kinds_of_fleet
 from towline.controller.last_signs import LastSigns
 from towline.controller.logins import Logins
 from towline.controller.members import Members
+from towline.controller.node_changes import NodeChanges
 from towline.controller.oidc import Issuer, Provider
 from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
@@ -200,6 +201,7 @@ class Controller:
         able = asyncio.Event()
         self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
         self.absences = Absences(self.fleet, nodes, able)
+        self.changes = NodeChanges(self.fleet, self.budget.dropped)
         self.ephemeral = Ephemeral(
             *(self.fleet, self.members, self.absences, self.expulsion),
             Lease(self.jetstream, "ephemeral"),

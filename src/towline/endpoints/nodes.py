@@ -127,7 +127,6 @@ def view(member: Member, dropped: int = 0) -> AgentView:
     """Return what is known of a node, of which a controller has dropped so many messages."""
     registration, beat = member.registration, member.heartbeat
     facts, record = registration.facts, member.record
-    since, by = member.revoked or (None, None)
     os_info = uptime = load = memory = None
     if facts.distribution:
         os_info = OsInfo(facts.distribution, facts.os_version)
@@ -137,17 +136,8 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         load = LoadAverage(*beat.load)
     if beat is not None and beat.memory is not None:
         memory = Memory(*beat.memory)
-    return AgentView(
-        hostname=member.hostname,
-        machine_id=member.machine,
-        status="Ready" if member.here else "NotReady",
-        state=_state(member),
-        drained_at=None if member.drained is None else timestamp(member.drained),
-        labels=registration.labels,
-        registered_at=timestamp(member.registered),
-        started_at=timestamp(registration.started),
-        last_heard=timestamp(member.last_heartbeat),
-        version=registration.version,
+    return msgspec.structs.replace(
+        summary(member, dropped),
         os_info=os_info,
         uptime=uptime,
         load_average=load,
@@ -164,9 +154,29 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         facts=known(facts, member.hostname),
         conditions=[] if beat is None else _conditions(beat.conditions),
         capabilities=[] if beat is None else sorted(beat.capabilities),
-        troubles={}
-        if beat is None
-        else {name: why for name, why in beat.capabilities.items() if why},
+        allowed_labels=[] if record is None else record.allowed,
+        timeline=_history(member),
+    )
+
+
+def summary(member: Member, dropped: int = 0) -> AgentView:
+    """Return what lists show of a node: what it is short of, but no facts, figures or history."""
+    registration, beat, record = member.registration, member.heartbeat, member.record
+    since, by = member.revoked or (None, None)
+    troubles = {} if beat is None else {name: why for name, why in beat.capabilities.items() if why}
+    return AgentView(
+        hostname=member.hostname,
+        machine_id=member.machine,
+        status="Ready" if member.here else "NotReady",
+        state=_state(member),
+        drained_at=None if member.drained is None else timestamp(member.drained),
+        labels=registration.labels,
+        registered_at=timestamp(member.registered),
+        started_at=timestamp(registration.started),
+        last_heard=timestamp(member.last_heartbeat),
+        version=registration.version,
+        conditions=[] if beat is None else _conditions(beat.conditions, short=True),
+        troubles=troubles,
         running=None if beat is None else beat.running,
         refused=0 if beat is None else beat.refused,
         refusal="" if beat is None else beat.refusal,
@@ -174,10 +184,10 @@ def view(member: Member, dropped: int = 0) -> AgentView:
         revoked_at=None if since is None else timestamp(since),
         revoked_by=by,
         invited_by=None if record is None else record.by,
-        allowed_labels=[] if record is None else record.allowed,
         ephemeral=None if record is None else record.ephemeral,
         second_agent_at=_second(member),
-        timeline=_history(member),
+        facts={},
+        timeline=[],
     )
 
 
@@ -195,10 +205,12 @@ def _second(member: Member) -> str | None:
     return timestamp(second.time) if second is not None and second.age < SECOND_FOR else None
 
 
-def _conditions(found: Conditions) -> list[NodeCondition]:
+def _conditions(found: Conditions, *, short: bool = False) -> list[NodeCondition]:
+    """Return what is known of a node's conditions, or only what it is short of."""
     return [
         NodeCondition(name, each.status, timestamp(each.since), each.reason or None)
         for name, each in found.known.items()
+        if each.status or not short
     ]
 
 
@@ -216,23 +228,6 @@ def _history(member: Member) -> list[Moment]:
         Moment(timestamp=timestamp(moment), event=what, hostname=member.hostname, message=why)
         for moment, what, why in sorted(moments, key=operator.itemgetter(0))
     ]
-
-
-class Agents(msgspec.Struct, frozen=True):
-    """The registered nodes."""
-
-    agents: list[AgentView]
-    total: int
-
-
-@endpoint(
-    "agent.list", "GET /agent", permission=READS, narrows=True, command=None, typed="node list"
-)
-async def list_nodes(context: Context) -> Agents:
-    """All registered nodes; with a permission that is narrowed to some nodes, these."""
-    members = context.caller.bounds(READS).inside(context.controller.fleet.members())
-    dropped = context.controller.budget.dropped
-    return Agents([view(each, dropped[each.machine]) for each in members], len(members))
 
 
 @endpoint(

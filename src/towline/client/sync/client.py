@@ -25,7 +25,7 @@ from towline.client.options import (
 from towline.client.streams import EventStream, ProgressFold
 from towline.client.sync.job import Job
 from towline.endpoint import Endpoint, Event, Stream
-from towline.endpoints import events, jobs, nodes, registries, trust
+from towline.endpoints import events, jobs, node_list, nodes, registries, trust
 from towline.endpoints.dry_run import DryRun
 from towline.endpoints.jobs import Cancelled, JobPage, Retried, Steered
 from towline.endpoints.nodes import AgentView
@@ -237,9 +237,10 @@ class Client:
             if (progress := fold.add(event)) is not None:
                 yield progress
 
-    def nodes(self) -> list[AgentView]:
-        """Return the registered nodes."""
-        return (self.call(nodes.list_nodes)).agents
+    @taking(node_list.list_nodes)
+    def nodes(self, given: dict[str, Any]) -> list[AgentView]:
+        """Return the registered nodes; which, say the parameters of the endpoint."""
+        return (self.call(node_list.list_nodes, **given)).agents
 
     def node(self, name: str) -> AgentView:
         """Return a node by its hostname or machine id."""
