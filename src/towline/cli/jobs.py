@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from towline.cli import last_words, outcome, watch
+from towline.cli import last_words, outcome, watch, watching
 from towline.cli.cells import Cell, Moment
 from towline.cli.cells import job_id as short
 from towline.cli.command import Choice, Group
@@ -31,12 +31,15 @@ from towline.cli.tables import Column
 from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
 from towline.cli.together import carry_out
+from towline.cli.watching import Listing, watch_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from towline.client import Client, Event, JobEvent, JobView
+    from towline.client import Client, Event, JobEvent, JobPage, JobView
 
+FAILED = ("failed", "partial_failure")
+"""The statuses of jobs that failed on all nodes, or on some."""
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
 
 
@@ -52,6 +55,9 @@ def job() -> None:
 @with_output
 @job.command("list")
 @click.option("--status", type=Choice(STATUSES), help="Only jobs with this status.")
+@click.option(
+    "--failed", is_flag=True, help="Only jobs that have ended, and failed on some node or on all."
+)
 @click.option(
     "--operation", metavar="OPERATION", help="Only jobs of this operation, for example docker.pull."
 )
@@ -73,37 +79,60 @@ def job() -> None:
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
 @click.option("-f", "--follow", is_flag=True, help="Show the events of jobs from now on, until ^C.")
-def list_(follow: bool, limit: int, **values: Any) -> None:
-    """List jobs, the newest first."""
+@watch_option
+def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
+    """List jobs, the newest first.
+
+    \b
+    Example:
+        towline job list --failed --since 2h
+    """
     where, form = take_where(values), take_form(values)
+    if failed and values["status"] is not None:
+        raise click.UsageError("--failed says the status: it goes with no --status.")
+    for flag in [name for name, on in (("follow", follow), ("watch", watch)) if on]:
+        for refused in ("until", "cursor", *(("status",) if follow else ())):
+            if values[refused] is not None:
+                raise click.UsageError(f"--{flag} takes no --{refused}")
+    if follow and (watch or failed):
+        raise click.UsageError(f"--follow takes no --{'watch' if watch else 'failed'}")
     with connect(where) as client:
         if follow:
-            for refused in ("status", "until", "cursor"):
-                if values.pop(refused) is not None:
-                    raise click.UsageError(f"--follow takes no --{refused}")
+            for name in ("status", "until", "cursor", "limit"):
+                del values[name]
             _print_events(client.events(**values), form, with_job=True)
             return
-        page = client.jobs(limit=limit, **values)
-    print_list(
-        form,
-        page,
-        [
-            Column("JOB"),
-            Column("CREATED", gives_way=2),
-            Column("OPERATION", gives_way=3),
-            Column("TARGET", gives_way=1, least=12),
-            Column("STATUS"),
-            Column("NODES", gives_way=4, least=8),
-            Column("CALLER", gives_way=5, least=8),
-        ],
-        [_row(job) for job in page.items],
-        [job.id for job in page.items],
-    )
+        if watch:
+            watching.watch(lambda: _page(client, values, failed=failed).items, LISTING, form)
+        page = _page(client, values, failed=failed)
+    rows, names = map(LISTING.row, page.items), map(LISTING.name, page.items)
+    print_list(form, page, LISTING.columns, rows, names)
     if form.for_people and page.next_cursor:
         say(
-            f"{page.total_items} in all; --cursor {page.next_cursor} shows what is older",
+            f"{page.total_items} in all; --cursor {page.next_cursor} shows older ones",
             error=True,
         )
+
+
+def _page(client: Client, given: dict[str, Any], *, failed: bool) -> JobPage:
+    """Return a page of jobs.
+
+    Args:
+        failed: whether only of those that failed on some node, or on all.
+    """
+    if not failed:
+        return client.jobs(**given)
+    pages = [client.jobs(**{**given, "status": status}) for status in FAILED]
+    # Ids begin with the moment at which the job was made.
+    found = sorted((job for page in pages for job in page.items), key=lambda job: job.id)[::-1]
+    more = any(page.next_cursor for page in pages) or len(found) > given["limit"]
+    items = found[: given["limit"]]
+    return msgspec.structs.replace(
+        pages[0],
+        total_items=sum(page.total_items for page in pages),
+        items=items,
+        next_cursor=items[-1].id if more else None,
+    )
 
 
 def _row(job: JobView) -> list[Cell]:
@@ -114,11 +143,36 @@ def _row(job: JobView) -> list[Cell]:
     ]
 
 
+LISTING: Listing[JobView] = Listing(
+    [
+        Column("JOB"),
+        Column("CREATED", gives_way=2),
+        Column("OPERATION", gives_way=3),
+        Column("TARGET", gives_way=1, least=12),
+        Column("STATUS"),
+        Column("NODES", gives_way=4, least=8),
+        Column("CALLER", gives_way=5, least=8),
+    ],
+    row=_row,
+    name=lambda job: job.id,
+    key=lambda job: job.id,
+    # They are sorted by age already.
+    urgent=lambda _: True,
+    # What newer ones have taken the place of is there still.
+    leaves=False,
+)
+"""How a list of jobs is shown."""
+
+
 @with_connection
 @with_results_output
 @job.command(epilog=outcome.IN_HELP)
 @click.argument("job_id")
-@click.option("-f", "--follow", is_flag=True, help="Show its events and progress until it ends.")
+@click.option(
+    *("-f", "--follow", "-w", "--watch"),
+    is_flag=True,
+    help="Show its events and progress until it ends.",
+)
 def show(job_id: str, follow: bool, **values: Any) -> None:
     """Show one job; with --follow as towline job follow."""
     where, form = take_where(values), take_form(values)

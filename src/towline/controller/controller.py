@@ -202,10 +202,8 @@ class Controller:
         self.expulsion = Expulsion(self.presence, self.members, self.logins, self.trail)
         self.absences = Absences(self.fleet, nodes, able)
         self.changes = NodeChanges(self.fleet, self.budget.dropped)
-        self.ephemeral = Ephemeral(
-            *(self.fleet, self.members, self.absences, self.expulsion),
-            Lease(self.jetstream, "ephemeral"),
-        )
+        lease = Lease(self.jetstream, "ephemeral")
+        self.ephemeral = Ephemeral(self.fleet, self.members, self.absences, self.expulsion, lease)
         self.signs = LastSigns(self.fleet, self.jetstream, able)
         self.joining: Joining | None = None
         """None where no machine can be let in."""

@@ -42,7 +42,9 @@ class Agents(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = []
 
 
-@endpoint("agent.list", "GET /agent", permission=READS, narrows=True, command=None)
+@endpoint(
+    "agent.list", "GET /agent", permission=READS, narrows=True, command=None, typed="node list"
+)
 async def list_nodes(
     context: Context,
     *,

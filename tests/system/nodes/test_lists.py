@@ -78,7 +78,7 @@ def test_whoever_asks_again_is_told_what_has_changed_since(fleet: Cluster) -> No
     assert again["changes"]
     fleet.admin.post(f"/agent/{WEB_1}/drain").raise_for_status()
     try:
-        wait_until(lambda: names(listed(fleet, **asked, after=again["cursor"])))
+        wait_until(lambda: names(listed(fleet, **asked, after=again["cursor"])) != [])
         (changed,) = listed(fleet, **asked, after=again["cursor"])["agents"]
         assert (changed["hostname"], changed["state"]) == (WEB_1, "Cordoned")
         others = listed(fleet, target=DB_1, after=again["cursor"])
