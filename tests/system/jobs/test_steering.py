@@ -135,8 +135,8 @@ def test_whatever_takes_the_id_of_a_job_takes_its_short_id(
         ).json()
         assert job in (shown.get("id"), shown.get("job_id"))
     assert [towline("job", verb, short).status for verb in ("pause", "resume")] == [0, 0]
-    stopped = towline("job", "cancel", short)
-    assert {row["STATUS"] for row in rows(stopped.stdout)} == {"cancelled"}
+    stopped = json.loads(towline("job", "cancel", short, "-o", "json").stdout)
+    assert {each["status"] for each in stopped["results"]} == {"cancelled"}
     gate.open(name)
     followed = towline("job", "follow", short, "-o", "json")
     assert {json.loads(line)["job_id"] for line in followed.stdout.splitlines()} == {job}
