@@ -193,12 +193,19 @@ def _operations(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
     return [(each.label, each.summary) for each in catalog]
 
 
+def _contexts(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
+    from towline.runtime import contexts
+
+    return [(name, "") for name in (contexts.LOCAL, *contexts.names())]
+
+
 KNOWN: dict[str, Callable[[click.Context, str], Iterable[tuple[str, str]]]] = {
     "TARGET": _targets,
     "NODE": _nodes,
     "KEY:VALUE": _labels,
     "JOB_ID": _jobs,
     "OPERATION": _operations,
+    "CONTEXT": _contexts,
 }
 """Words that there are, with what is said of each, by what stands for them in the help."""
 
@@ -208,7 +215,7 @@ def completed_by_name(parameters: Iterable[click.Parameter]) -> list[click.Param
     found = []
     for parameter in parameters:
         named = str(parameter.name).upper() if isinstance(parameter, click.Argument) else ""
-        name = (parameter.metavar or named).removesuffix("...")
+        name = (parameter.metavar or named).strip("[].")
         if name in KNOWN or name in FILES:
             parameter = copy.copy(parameter)
             parameter.type = Completed(name)

@@ -59,7 +59,7 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
         ),
         ("config", ["--config"], "FILE", "The configuration file, TOML."),
         (
-            *("context", ["--context"], "NAME"),
+            *("context", ["--context"], "CONTEXT"),
             "The context of towline login that says where the controller is; "
             "local for that of towline up on this machine.",
         ),

@@ -48,7 +48,7 @@ def list_(**values: Any) -> None:
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", metavar="CONTEXT")
 def use(name: str) -> None:
     """Make a context the current one; local for towline up on this machine."""
     from towline.cli.login import warn_of_hiding
@@ -60,7 +60,7 @@ def use(name: str) -> None:
 
 
 @context.command()
-@click.argument("name", required=False)
+@click.argument("name", metavar="[CONTEXT]", required=False)
 def show(name: str | None, **values: Any) -> None:
     """Show a context, the current one unless another is named; never its token."""
     from towline.cli import first_contact
@@ -91,7 +91,7 @@ def show(name: str | None, **values: Any) -> None:
 
 
 @context.command()
-@click.argument("name")
+@click.argument("name", metavar="CONTEXT")
 def remove(name: str) -> None:
     """Remove a context, with its token."""
     from towline.runtime import contexts

@@ -68,9 +68,17 @@ def authorities(settings: Settings) -> ssl.SSLContext:
 
 
 def verifying(settings: Settings) -> ssl.SSLContext:
-    """Return what verifies the controller's certificate: `ca`, else as `authorities`; raises so."""
+    """Return what verifies the controller's certificate, as commands verify it.
+
+    Raises:
+        InvalidConfiguration: the certificates of who signs it can't be read.
+    """
     import ssl
 
+    if settings.ca is None and settings.context is not None:
+        from towline.cli import first_contact
+
+        return first_contact.trusting(settings.context) or ssl.create_default_context()
     if settings.ca is None:
         return authorities(settings)
     try:

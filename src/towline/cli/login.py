@@ -62,7 +62,7 @@ def login(
 
 
 @click.command(cls=Command)
-@click.argument("name", required=False)
+@click.argument("name", metavar="[CONTEXT]", required=False)
 def logout(name: str | None) -> None:
     """Forget the token of a context, the current one unless another is named.
 

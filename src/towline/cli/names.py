@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from towline.cli import local
-from towline.runtime import config
+from towline.cli.connection import Where, settings_of
 
 if TYPE_CHECKING:
     import ssl
-
-    from towline.cli.connection import Where
 
 LONGEST = 0.15
 """Seconds that a controller has to answer: with all else it stays below what feels instant."""
@@ -52,9 +50,7 @@ def known(where: Where, kind: str, prefix: str) -> Names:
     Raises:
         InvalidConfiguration: no controller is named, or there is no token.
     """
-    settings = config.load(
-        where.config, url=where.url, token=where.token, ca=where.ca, state=where.state
-    )
+    settings = settings_of(where)
     url = local.url(settings) if settings.url is None else settings.url
     # What one token may see, another may not.
     whose = [url, settings.token or f"local {local.directory(settings)}", kind]

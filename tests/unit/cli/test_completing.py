@@ -42,10 +42,16 @@ def complete(state: Path, cache: Path, controller: StubController) -> Complete:
     """Completes the last of some words, and checks that nothing is said."""
     controller.answers["GET /target"] = targets("group:web", "group:web.dev", "web-01", "web-02")
     controller.answers["GET /job"] = Answer(JOBS)
+    home = state.parent / "config"
+    (home / "towline" / "contexts").mkdir(parents=True)
+    prod = home / "towline" / "contexts" / "prod.json"
+    prod.write_text(json.dumps({"url": controller.url, "token": "of.the.context"}))
+    prod.chmod(0o600)
 
     def complete(*words: str, token: str = "a.b.c", **env: str) -> list[str]:
         settings = {"TOWLINE_URL": controller.url, "TOWLINE_TOKEN": token, VARIABLE: "zsh"}
-        done = Here(state, settings | {"XDG_CACHE_HOME": str(cache.parent)} | env)(*words)
+        homes = {"XDG_CACHE_HOME": str(cache.parent), "XDG_CONFIG_HOME": str(home)}
+        done = Here(state, settings | homes | env)(*words)
         assert (done.status, done.stderr) == (0, "")
         return done.stdout.splitlines()
 
@@ -73,6 +79,8 @@ def first_words(lines: list[str]) -> list[str]:
         (["cancel", ""], ["0123456789ab"]),
         (["job", "show", "019ace90-"], [JOB]),
         (["job", "list", "--operation", "docker.p"], ["docker.pull"]),
+        (["context", "use", "pr"], ["prod"]),
+        (["pull", "--context", "l"], ["local"]),
         (["nothing", "x"], []),
         (["pull", "--on", "web-01", "--on", "web-01", "--on", "nobody"], []),
     ],
@@ -83,6 +91,16 @@ def test_a_word_becomes_what_may_stand_there(
 ) -> None:
     lines = complete(*words)
     assert first_words(lines) == found
+
+
+def test_the_controller_is_the_one_that_the_command_would_ask(
+    complete: Complete, controller: StubController
+) -> None:
+    none = {"TOWLINE_URL": "", "TOWLINE_TOKEN": ""}
+    assert first_words(complete("pull", "--on", "web-01", **none)) == []
+    found = complete("pull", "--context", "prod", "--on", "web-01", **none)
+    assert first_words(found) == ["web-01"]
+    assert controller.asked[0].headers["authorization"] == "Bearer of.the.context"
 
 
 def test_what_is_said_of_a_word_stands_behind_it(complete: Complete) -> None:
