@@ -21,7 +21,9 @@ from towline.cli.terminal import printable, say
 @click.option(
     "--operation", metavar="OPERATION", help="Only requests for this, such as docker.pull."
 )
-@click.option("--code", type=click.IntRange(100, 599), help="Only those with this status.")
+@click.option(
+    "--code", type=click.IntRange(100, 599), metavar="STATUS", help="Only those with this status."
+)
 @click.option("--job", metavar="JOB_ID", help="Only requests about this job.")
 @click.option(
     "--since",
@@ -34,9 +36,15 @@ from towline.cli.terminal import printable, say
     default=20,
     show_default=True,
     type=click.IntRange(1, 100),
+    metavar="NUMBER",
     help="How many entries are listed.",
 )
-@click.option("--offset", type=click.IntRange(0), help="How many of the newest are left out.")
+@click.option(
+    "--offset",
+    type=click.IntRange(0),
+    metavar="NUMBER",
+    help="How many of the newest are left out.",
+)
 @click.pass_context
 def audit(context: click.Context, /, **values: Any) -> None:
     """List who changed something and who was refused.

@@ -28,6 +28,26 @@ class _Once(click.Command):
 
         return completed_by_name(super().get_params(ctx))
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, each with its environment variable and its default."""
+        records = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                records.append((record[0], self._explained(parameter, record[1])))
+        with formatter.section("Options"):
+            formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def _explained(self, option: click.Option, text: str) -> str:
+        # The list of all commands is shown without knowing any setting.
+        if not any(str(each.name).startswith(("config_", "connection_")) for each in self.params):
+            return text
+        from towline.cli import settings
+
+        return settings.explained(self, option, text)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command's arguments; raises `UsageError`."""
         if ctx.resilient_parsing:

@@ -79,7 +79,15 @@ class Root(Group):
 
     def words(self, ctx: click.Context) -> list[str]:
         """Return what may be typed in place of a command, short forms included."""
-        return [*self.list_commands(ctx), *WORDS]
+        return [*self.list_commands(ctx), *WORDS, *SAY]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments: `help COMMAND` is `COMMAND --help`, and `version` is `--version`."""
+        if args[:1] == ["help"]:
+            args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
+        elif args == ["version"] and not ctx.resilient_parsing:
+            args = ["--version"]
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, under their headings, and after them the short forms."""
@@ -105,7 +113,7 @@ class Root(Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return what a word may become: a command, or a short form of one."""
-        short = [CompletionItem(word) for word in WORDS if word.startswith(incomplete)]
+        short = [CompletionItem(word) for word in (*WORDS, *SAY) if word.startswith(incomplete)]
         return [*super().shell_complete(ctx, incomplete), *short]
 
     def _further(self, ctx: click.Context) -> dict[str, Listed]:
@@ -114,7 +122,7 @@ class Root(Group):
             return {}
         from towline.cli import generated
 
-        by_hand = {each.name for each in LISTED if _single(_by_hand(each))} | WORDS.keys()
+        by_hand = {each.name for each in LISTED if _single(_by_hand(each))} | {*WORDS, *SAY}
         return {
             name: Listed(name, about)
             for name, about in generated.further(ctx, by_hand).items()
@@ -237,6 +245,8 @@ WORDS = {
     **{plural: (noun, "list") for plural, noun in PLURALS.items()},
 }
 """One word in place of two: what is typed most, and what commands were called in version 0.1."""
+SAY = ("help", "version")
+"""Options that are taken for commands, too, since those of other tools are."""
 JOB_ID = re.compile("[0-9A-Fa-f-]{8,}")
 """What is meant as a job's id, whole or short, valid or not; no command is called so."""
 
@@ -274,4 +284,8 @@ def spelt_out(words: list[str], *, completing: bool = False) -> list[str]:
 )
 @click.version_option(__version__, prog_name="towline")
 def cli() -> None:
-    """Put container images on machines, and run a fleet of Linux hosts over one API."""
+    """Put container images on machines, and run a fleet of Linux hosts over one API.
+
+    towline help COMMAND says what a command takes, by default too, and which variables of the
+    environment say the same.
+    """

@@ -41,10 +41,10 @@ def connection_parameters(taken: Collection[str] = ()) -> list[click.Parameter]:
         (
             "url",
             ["--url"],
-            None,
+            "URL",
             "The controller's URL, for example https://controller.example:8080.",
         ),
-        ("token", ["--token"], None, "The token. In TOWLINE_TOKEN other users can't see it."),
+        ("token", ["--token"], "TOKEN", "The token. In TOWLINE_TOKEN other users can't see it."),
         (
             "ca",
             ["--ca"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from towline.cli import outcome
+from towline.cli import outcome, spoken
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.options import (
@@ -137,8 +137,8 @@ def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
         name,
         params=parameters + connection_parameters(taken),
         callback=callback,
-        help=f"{endpoint.summary}\n\n{endpoint.description}",
-        short_help=endpoint.summary,
+        help=spoken.plain(f"{endpoint.summary}\n\n{endpoint.description}", parameters),
+        short_help=spoken.plain(endpoint.summary, parameters),
     )
 
 

@@ -75,6 +75,7 @@ def job() -> None:
     default=20,
     show_default=True,
     type=click.IntRange(1, 100),
+    metavar="NUMBER",
     help="How many jobs are listed.",
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on behind the page that named this cursor.")
@@ -266,7 +267,12 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
     help="How long to wait for its end.",
 )
 def cancel(job_id: str, wait: str, **values: Any) -> None:
-    """Stop a job on every node where it has not ended."""
+    """Stop a job on every node where it has not ended.
+
+    \b
+    Example:
+        towline job cancel 0123456789ab
+    """
     form = take_form(values)
     with connect(take_where(values)) as client:
         cancelled = client.cancel(job_id, wait=duration(wait))
@@ -302,6 +308,10 @@ def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     --on names a target. They get their turns as in the first job, unless --max-parallel, --canary
     or --max-failures say otherwise. A credential that came with the first job has not been kept:
     give it again.
+
+    \b
+    Example:
+        towline job retry 0123456789ab --max-parallel 10%
     """
     form = take_form(values)
     options, credential = take_job_options(values), take_login(values)

@@ -124,6 +124,15 @@ def kind_of(annotation: Any) -> tuple[Any, dict[str, Any]]:
     return annotation if annotation in (int, float, str) else str, {}
 
 
+def _in_commands(text: str | None) -> str | None:
+    """Return what the API says of a parameter as the help of commands has it."""
+    if text is None or "`" not in text:
+        return text
+    from towline.cli import spoken
+
+    return spoken.plain(text)
+
+
 def parameters_of(parameters: Iterable[Parameter]) -> list[click.Parameter]:
     """Return what commands take: of required parameters arguments, of others options."""
     found: list[click.Parameter] = []
@@ -140,10 +149,10 @@ def parameters_of(parameters: Iterable[Parameter]) -> list[click.Parameter]:
             continue
         if parameter.group is not None:
             kind = str
-        words = parameter.description
+        words = _in_commands(parameter.description)
         if words is not None and parameter.default not in (None, ""):
             words = f"{words}  [default: {parameter.default}]"
-        metavar = flag.metavar
+        metavar = flag.metavar or ("NUMBER" if kind in (int, float) else None)
         found.append(
             click.Option(flags(parameter), type=kind, help=words, metavar=metavar, **extra)
         )

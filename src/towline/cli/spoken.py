@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -37,7 +37,7 @@ def translate(error: TowlineError, command: click.Command) -> None:
     """
     if UNKNOWN in error.details:
         error.error, error.details = OLDER
-    options = {**ELSEWHERE, **job_options(), **options_of(command)}
+    options = {**ELSEWHERE, **job_options(), **options_of(command.params)}
     error.error = in_commands(error.error, options)
     error.details = in_commands(error.details, options)
 
@@ -56,6 +56,16 @@ def in_commands(text: str, options: Mapping[str, str]) -> str:
     for header, option in _headers().items():
         text = text.replace(f"header {header}", f"option {option}").replace(header, option)
     return text
+
+
+def plain(text: str, parameters: Iterable[click.Parameter] = ()) -> str:
+    """Return a text of the API's description as the help of a command has it.
+
+    Args:
+        parameters: those of the command.
+    """
+    options = {**ELSEWHERE, **job_options(), **options_of(parameters)}
+    return in_commands(text, options).replace("`", "")
 
 
 def command_of(method: str, path: str) -> str | None:
@@ -81,10 +91,10 @@ def command_of(method: str, path: str) -> str | None:
     return None
 
 
-def options_of(command: click.Command) -> dict[str, str]:
+def options_of(parameters: Iterable[click.Parameter]) -> dict[str, str]:
     """Return what is typed for each parameter of a command, by the parameter's name."""
     found = {}
-    for parameter in command.params:
+    for parameter in parameters:
         name = str(parameter.name)
         if isinstance(parameter, click.Option):
             found[name] = max(parameter.opts, key=len)

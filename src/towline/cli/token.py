@@ -38,6 +38,7 @@ def token() -> None:
 @click.option(
     "--role",
     "roles",
+    metavar="ROLE",
     multiple=True,
     required=True,
     help=f"A role: admin, write, read, or one that is configured. {SEVERAL}",
@@ -45,6 +46,7 @@ def token() -> None:
 @click.option(
     "--permission",
     "permissions",
+    metavar="PERMISSION",
     multiple=True,
     help="A permission, in place of those of the roles; docker:write@group:web is narrowed to "
     f"some nodes. {SEVERAL}",
@@ -61,10 +63,12 @@ def token() -> None:
     metavar="FILE",
     help="The key to sign with, in place of asking the controller for a token.",
 )
-@click.option("--url", help="The controller to ask, in place of that of this machine.")
-@click.option("--token", help="The token to ask with, in place of one made here.")
 @click.option(
-    "--context", metavar="NAME", help="The context of towline login whose controller is asked."
+    "--url", metavar="URL", help="The controller to ask, in place of that of this machine."
+)
+@click.option("--token", metavar="TOKEN", help="The token to ask with, in place of one made here.")
+@click.option(
+    "--context", metavar="CONTEXT", help="The context of towline login whose controller is asked."
 )
 @state_option
 @config_option

@@ -38,11 +38,13 @@ def _entry_id(text: str) -> None:
         raise ValueError(f"{text[:80]!r} is not the id of an entry, which is a UUID")
 
 
-OfUser: TypeAlias = Annotated[str, Meta(description="Requests of this caller.")]
-OfOperation: TypeAlias = Annotated[str, Meta(description="For example docker.pull.")]
+OfUser: TypeAlias = Annotated[str, Meta(description="Requests of this caller."), Flag("NAME")]
+OfOperation: TypeAlias = Annotated[
+    str, Meta(description="For example docker.pull."), Flag("OPERATION")
+]
 OfCode: TypeAlias = Annotated[int, Meta(ge=100, le=599, description="The status of the answer.")]
 OfJob: TypeAlias = Annotated[
-    str, Meta(description="Requests about this job, by its id or short id.")
+    str, Meta(description="Requests about this job, by its id or short id."), Flag("JOB_ID")
 ]
 Until: TypeAlias = Annotated[When, Meta(description="Answered before then, as `since`.")]
 EntryId: TypeAlias = Annotated[

@@ -73,7 +73,7 @@ Cursor: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uuid"}), C
 Uuid: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 DateTime: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
-When: TypeAlias = Annotated[str, Check(_when)]
+When: TypeAlias = Annotated[str, Check(_when), Flag("WHEN")]
 """A time by RFC 3339, or a duration: that long ago."""
 
 NodeName: TypeAlias = Annotated[

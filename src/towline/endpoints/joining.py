@@ -280,6 +280,7 @@ async def accept(
         Fingerprint | None,
         Query,
         Meta(description="What the machine shows; another one is refused."),
+        Flag("FINGERPRINT"),
     ] = None,
 ) -> Message:
     """Let a machine in that waits."""

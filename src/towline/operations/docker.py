@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from towline.operation import Capability, Effect, Node, operation
-from towline.signature import Check
+from towline.signature import Check, Flag
 from towline.signature.shown import BYTES, MORE, SAME
 from towline.units import parse_duration
 from towline.wire.fact_references import refers
@@ -53,6 +53,7 @@ StallTimeout = Annotated[
         "without an extraction step.",
         examples=["5m", "90s"],
     ),
+    Flag("DURATION"),
     Check(_stall_timeout),
 ]
 
@@ -81,6 +82,7 @@ PlatformName = Annotated[
         "engine's own platform.",
         examples=["linux/arm64", "linux/arm/v7"],
     ),
+    Flag("PLATFORM"),
     Check(Platform.parse),
 ]
 

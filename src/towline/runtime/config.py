@@ -258,7 +258,7 @@ def _context(
 def _from_environment() -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        text = sources.variable(f"TOWLINE_{field.name.upper()}")
+        text = sources.variable(sources.name_of(field.name))
         if text is None or field.name in ("roles", "token_keys", "oidc_groups"):
             continue
         if field.type in (list[str], list[str] | None):

@@ -20,7 +20,16 @@ def value(key: str) -> Any:
     Raises:
         InvalidConfiguration: the file can't be read.
     """
-    return variable(f"TOWLINE_{key.replace('-', '_').upper()}") or of_file(None).get(key)
+    return variable(name_of(key)) or of_file(None).get(key)
+
+
+def name_of(key: str) -> str:
+    """Return the environment variable of a setting.
+
+    Args:
+        key: as the file has it, `log-level`, or its field, `log_level`.
+    """
+    return f"TOWLINE_{key.replace('-', '_').upper()}"
 
 
 def variable(name: str) -> str | None:
