@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST = 0.15
 """Seconds that a controller has to answer: with all else it stays below what feels instant."""
+OTHER_LIMIT = "TOWLINE_COMPLETE_WITHIN"
+"""The environment variable that has other seconds, for a controller that is far away."""
 FRESH = 10.0
 """Seconds for which an answer is used without asking again: whoever completes does it often."""
 KEPT = 3600.0
@@ -59,7 +61,7 @@ def known(where: Where, kind: str, prefix: str) -> Names:
     if kept is not None and kept["age"] < FRESH:
         return _pairs(kept)
     answer = _within(
-        LONGEST,
+        float(os.environ.get(OTHER_LIMIT) or LONGEST),
         url,
         _path(kind, prefix),
         settings.token or local.token(settings),

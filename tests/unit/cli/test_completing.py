@@ -13,6 +13,7 @@ from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
 from towline.cli.completing import BREAKS, LINE, VARIABLE, Typed
 from towline.cli.completion import SCRIPTS
+from towline.cli.names import OTHER_LIMIT
 
 JOB = "019ace90-7d3e-7abc-8def-0123456789ab"
 JOBS = {
@@ -50,6 +51,7 @@ def complete(state: Path, cache: Path, controller: StubController) -> Complete:
 
     def complete(*words: str, token: str = "a.b.c", **env: str) -> list[str]:
         settings = {"TOWLINE_URL": controller.url, "TOWLINE_TOKEN": token, VARIABLE: "zsh"}
+        settings[OTHER_LIMIT] = "60"
         homes = {"XDG_CACHE_HOME": str(cache.parent), "XDG_CONFIG_HOME": str(home)}
         done = Here(state, settings | homes | env)(*words)
         assert (done.status, done.stderr) == (0, "")
@@ -157,7 +159,8 @@ def test_what_was_kept_is_used_while_the_controller_is_away_and_forgotten_when_i
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         (place,) = cache.iterdir()
-        assert first_words(complete("pull", "--on", "w", TOWLINE_URL=url)) == []
+        silently = {"TOWLINE_URL": url, OTHER_LIMIT: "0.1"}
+        assert first_words(complete("pull", "--on", "w", **silently)) == []
         assert [*cache.iterdir()] == [place]
     controller.answers["GET /target"] = Answer("<html>")
     assert first_words(complete("pull", "--on", "w")) == []
