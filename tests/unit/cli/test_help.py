@@ -102,10 +102,11 @@ def test_an_option_that_is_called_as_a_setting_need_not_be_one(
     assert "env var" not in shown_for(towline, option, *words.split())
 
 
-def test_every_option_of_a_part_but_those_for_one_start_is_a_setting() -> None:
+def test_every_option_of_a_part_with_a_value_is_a_setting() -> None:
+    parts = (["agent"], ["broker"], ["controller"], ["up"])
     for words, command in every_command():
-        for option in command.params:
-            if isinstance(option, click.Option) and words in (["agent"], ["controller"], ["up"]):
+        for option in command.params if words in parts else ():
+            if isinstance(option, click.Option) and not option.is_flag:
                 assert settings.variable(command, option), f"{words} {option.opts}"
 
 
