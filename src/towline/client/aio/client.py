@@ -124,7 +124,7 @@ class AsyncClient:
 
         Args:
             operation: for example `towline.operations.docker.pull`.
-            on: the target: a hostname, `_any`, `_all` or `key:value`.
+            on: the target: a hostname, `_any`, `_all`, `key:value`, or an expression of these.
             kwargs: the operation's parameters.
 
         Raises:

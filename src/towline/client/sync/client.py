@@ -125,7 +125,7 @@ class Client:
 
         Args:
             operation: for example `towline.operations.docker.pull`.
-            on: the target: a hostname, `_any`, `_all` or `key:value`.
+            on: the target: a hostname, `_any`, `_all`, `key:value`, or an expression of these.
             kwargs: the operation's parameters.
 
         Raises:
