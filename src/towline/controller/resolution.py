@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SHORTEST_ID = 12
 """Characters of a machine id that stand for it, where it alone begins so."""
 _MOST_LISTED = 5
-_LISTS = "GET /agent, or towline nodes, lists"
+_LISTS = "GET /agent lists"
 
 
 def one(fleet: Fleet, name: str) -> Member:
@@ -209,7 +209,7 @@ def _named(fleet: Fleet, name: str) -> Member:
         raise InvalidRequest(
             f"{member.hostname} was revoked, at {timestamp(since)}, by {by}: it takes no "
             "work any more.",
-            f"DELETE /agent/{member.hostname}, or towline node remove, forgets it",
+            f"DELETE /agent/{member.hostname} forgets it",
         )
     return member
 
