@@ -35,12 +35,20 @@ def url(settings: Settings) -> str:
     """
     from towline.runtime import state_directory
 
+    place = directory(settings)
     try:
-        return (directory(settings) / state_directory.URL).read_text().strip()
+        return (place / state_directory.URL).read_text().strip()
+    except PermissionError as error:
+        raise InvalidConfiguration(
+            f"The state directory {str(place)!r} may not be read by this user.",
+            "Whether a controller runs here stands in it: ask as the user whose it is, or with a "
+            f"token of your own after towline login URL ({error})",
+        ) from error
     except OSError as error:
         raise InvalidConfiguration(
             "No controller is named, and none runs here.",
-            f"Give --url, set TOWLINE_URL, or start towline up ({error})",
+            "towline login URL keeps one, --url URL or TOWLINE_URL names one, and towline up "
+            f"starts one ({error})",
         ) from error
 
 

@@ -43,7 +43,9 @@ def test_a_state_directory_of_somebody_else_is_no_traceback(mixed: Cluster, tmp_
     closed.mkdir(mode=0o700)
     os.chown(closed, 65534, 65534)
     towline = CommandLine(closed, prefix=AS_NOBODY_SPECIAL)
-    assert "Permission denied" in failed(towline("nodes"))
+    said = failed(towline("nodes"))
+    assert f"{str(closed)!r} may not be read" in said
+    assert "none runs here" not in said
     assert "There is no token" in failed(towline("nodes", "--url", mixed.url))
     said = failed(towline("token", "create", "--subject", "alice", "--role", "read"))
     assert "Permission denied" in said
