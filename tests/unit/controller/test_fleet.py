@@ -152,7 +152,7 @@ def test_a_target_that_means_no_node_is_repeated_with_where_to_look(target: str)
     with pytest.raises(InvalidRequest) as refused:
         fleet.resolve(parse_target(target))
     assert repr(target) in refused.value.error
-    assert "towline nodes" in refused.value.details
+    assert "GET /agent" in refused.value.details
 
 
 @pytest.mark.parametrize("target", ["_any", "_all", "web-01", "group:web"])

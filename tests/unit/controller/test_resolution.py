@@ -65,7 +65,7 @@ def test_an_expression_means_the_nodes_that_its_signs_say(target: str, expected:
         ("webs-*", "No registered node has a name like 'webs-*'.", "GET /agent"),
         ("web-*;web-1", "No registered node is called 'web-1'. Did you mean web-01", ""),
         ("WEB-02", "No registered node is called 'WEB-02'. Did you mean web-02", ""),
-        ("nobody", "No registered node is called 'nobody'.", "towline nodes"),
+        ("nobody", "No registered node is called 'nobody'.", "GET /agent"),
         ("grup:web", "carries the label 'grup:web'. Did you mean group:web", "labels"),
         ("group:wbe;db-01", "carries the label 'group:wbe'. Did you mean group:web", ""),
         ("_all,!web-04", "No registered node is called 'web-04'. Did", "would spare nobody"),
