@@ -108,6 +108,8 @@ def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
         page = _page(client, values, failed=failed)
     rows, names = map(LISTING.row, page.items), map(LISTING.name, page.items)
     print_list(form, page, LISTING.columns, rows, names)
+    if form.for_people and not page.items:
+        say("no job is one of these" if page.status_counts else "there is no job yet", error=True)
     if form.for_people and page.next_cursor:
         say(
             f"{page.total_items} in all; --cursor {page.next_cursor} shows older ones",

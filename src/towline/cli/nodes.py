@@ -12,23 +12,18 @@ from towline.cli.command import Group
 from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.form import Form
 from towline.cli.invite import invite
+from towline.cli.node_view import print_node
+from towline.cli.node_words import READY, state, troubles
 from towline.cli.options import take_form, with_output
-from towline.cli.output import print_list
+from towline.cli.output import print_document, print_list, print_names
 from towline.cli.tables import Column
 from towline.cli.target import ON
+from towline.cli.terminal import say
 from towline.cli.watching import Listing, watch_option
 from towline.wire.target import AND
 
 if TYPE_CHECKING:
     from towline.client import AgentView, Client
-
-READY = "Ready"
-SHORT_OF = {
-    "MemoryPressure": "short of memory",
-    "HighLoad": "high load",
-    "DiskPressure": "disk nearly full",
-}
-"""What a table says of conditions."""
 
 
 @click.group(cls=Group)
@@ -69,6 +64,26 @@ def list_(
         found = asked.again()
     shown = listing(form, asked)
     print_list(form, found, shown.columns, map(shown.row, found), map(shown.name, found))
+    if form.for_people and not found:
+        some = labels or status or target
+        say("no node is one of these" if some else "no node is registered", error=True)
+
+
+@with_connection
+@with_output
+@node.command()
+@click.argument("name", metavar="NODE")
+def show(name: str, **values: Any) -> None:
+    """Show one node."""
+    form = take_form(values)
+    with connect(take_where(values)) as client:
+        found = client.node(name)
+    if form.document:
+        print_document(found, form)
+    elif form.output == "name":
+        print_names([found.hostname])
+    else:
+        print_node(found, form)
 
 
 class Asked:
@@ -142,36 +157,6 @@ def listing(form: Form, asked: Asked, *, watched: bool = False) -> Listing[Agent
         key=lambda node: node.machine_id,
         urgent=lambda node: state(node) != READY or bool(troubles(node, in_full=False)),
     )
-
-
-def state(node: AgentView) -> str:
-    """Return what a node's state is, in one word."""
-    return node.state if node.revoked_at is None else "Revoked"
-
-
-def troubles(node: AgentView, *, in_full: bool) -> list[str]:
-    """Return what is the matter with a node, in a few words each, or in full."""
-    found: list[str] = []
-    if node.drained_at is not None and node.status != READY:
-        found.append("drained")
-    if node.second_agent_at is not None:
-        since = f", last seen {node.second_agent_at}" if in_full else ""
-        found.append(f"a second agent has its identity{since}")
-    for name, why in node.troubles.items():
-        found.append(f"{name}: {why}" if in_full else f"{name} does not work")
-    for each in node.conditions:
-        if each.status:
-            why = f" ({each.reason})" if in_full and each.reason else ""
-            found.append(f"{SHORT_OF.get(each.type, each.type)}{why}")
-    if node.refused:
-        why = f": {node.refusal}" if in_full and node.refusal else ""
-        found.append(f"{node.refused} messages refused{why}")
-    if node.dropped:
-        why = ": it sends more than a node may" if in_full else ""
-        found.append(f"{node.dropped} of its messages dropped{why}")
-    if node.revoked_at is not None and in_full:
-        found.append(f"revoked by {node.revoked_by} at {node.revoked_at}")
-    return found
 
 
 node.add_command(invite)

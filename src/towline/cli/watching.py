@@ -183,7 +183,15 @@ class Lines(Generic[T]):
             if event != "gone":
                 print_names([self._listing.name(thing)])
         else:
-            cells = [in_form(each, self._form) for each in self._listing.row(thing)]
+            # The line has its own moment: how long ago another one was is for tables.
+            wide = self._form.output == "wide"
+            cells = [
+                in_form(cell, self._form)
+                for column, cell in zip(
+                    self._listing.columns, self._listing.row(thing), strict=True
+                )
+                if wide or not (column.wide or isinstance(cell, Moment))
+            ]
             say(GAP.join([now, *(["gone"] if event == "gone" else []), *filter(None, cells)]))
 
 

@@ -236,7 +236,8 @@ def _history(member: Member) -> list[Moment]:
     permission=READS,
     narrows=True,
     errors=(404,),
-    command="node show",
+    command=None,
+    typed="node show",
 )
 async def get(context: Context, *, hostname: NodeName) -> AgentView:
     """One node."""

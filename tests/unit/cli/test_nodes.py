@@ -167,3 +167,41 @@ def test_a_list_of_nodes_on_terminals_of_several_widths(
         return asking("node", "list", columns=width).stdout
 
     compare("node-list", printed)
+
+
+WHOLE: dict[str, Any] = {
+    "labels": {"group": "web.dev.eu", "site": "ber"},
+    "os_info": {"distribution": "debian", "version": "12"},
+    "uptime": "3d 4h 21m",
+    "load_average": {"1min": 0.5, "5min": 1.25, "15min": 2.0},
+    "memory": {"total": 16 << 30, "free": 12 << 30, "used": 4 << 30},
+    "architecture": "x86_64",
+    "kernel_version": "6.1.0-30-amd64",
+    "cpu_count": 8,
+    "interfaces": [{"name": "eth0", "ipv4": "192.0.2.2", "mac": "02:fc:00:00:00:01"}],
+    "conditions": [FULL],
+    "capabilities": ["docker", "node"],
+    "troubles": {"docker": DENIED.strip()},
+    "running": 0,
+    "facts": {"hostname": "web-01", "custom": {"rack": "r3", "site": {"floor": 2}}},
+    "timeline": [{"timestamp": MOMENT, "event": "drained", "message": "by ann"}],
+    "invited_by": "ann",
+}
+
+
+def test_a_node_on_terminals_of_several_widths(asking: Here, controller: StubController) -> None:
+    recently = timestamp(time.time() - 125)
+    moments = {"last_heard": recently, "drained_at": recently, "state": "Cordoned"}
+    timeline = [{**WHOLE["timeline"][0], "timestamp": recently}]
+    found = {**NODE, **WHOLE, **moments, "timeline": timeline}
+    controller.answers["GET /agent/web-01"] = Answer(found)
+    compare("node-show", lambda width: asking("node", "show", "web-01", columns=width).stdout)
+    assert json.loads(asking("nodes", "show", "web-01", "-o", "json").stdout)["memory"]
+    assert asking("node", "show", "web-01", "-q").stdout == "web-01\n"
+
+
+def test_a_list_without_a_node_says_so(asking: Here, controller: StubController) -> None:
+    controller.answers["GET /agent"] = answer()
+    assert asking("nodes").stderr == "no node is registered\n"
+    assert asking("nodes", "--not-ready").stderr == "no node is one of these\n"
+    assert asking("nodes", "-q").stderr == ""
