@@ -343,6 +343,7 @@ def endpoint(
     needs: str = "",
     locates: bool = False,
     either: tuple[tuple[str, ...], ...] = (),
+    dry_run: Any = None,
 ) -> _Decorator:
     """Make a function an endpoint.
 
@@ -366,6 +367,8 @@ def endpoint(
         locates: whether answers say in `Location` where what was made is to be found.
         either: parameters of the body of which one of these groups has to be given: the function
             sees to it, the API's description says it.
+        dry_run: the type that the function returns where it is asked with `dry_run`, beside that of
+            its answer.
 
     Raises:
         ValueError: name, route, permission or the function's signature can't be an endpoint's.
@@ -382,6 +385,8 @@ def endpoint(
     def decorate(function: Callable[..., Any]) -> Any:
         hints = get_type_hints(function, include_extras=True)
         result, streams = _result(name, function, hints)
+        if dry_run is not None:
+            (result,) = (kind for kind in get_args(result) if kind is not dry_run)
         method, _, path = route.partition(" ")
         kind: type[AnyEndpoint] = Stream if streams else Endpoint
         signature = of_function(name, function, hints, path=path, has_body=method in BODIES)
@@ -407,6 +412,7 @@ def endpoint(
             needs=needs,
             locates=locates,
             either=either,
+            dry_run=dry_run,
         )
         endpoints.add(made)
         return made

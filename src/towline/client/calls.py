@@ -78,16 +78,18 @@ def of(endpoint: Endpoint[..., R], values: dict[str, Any], options: JobOptions) 
         ApiError: a parameter is not valid.
     """
 
+    result = endpoint.dry_run if values.get("dry_run") else endpoint.result
+
     def read(response: httpx.Response) -> R:
         if response.status_code in endpoint.success and not response.is_success:
             # Not well, and said as what was asked for; an error may have this status, too.
             with contextlib.suppress(msgspec.DecodeError):
                 return msgspec.json.decode(response.content, type=endpoint.result)  # type: ignore[no-any-return]
         found = body(response)
-        if endpoint.result is None:
+        if result is None:
             return None  # type: ignore[return-value]
         try:
-            return msgspec.convert(found, endpoint.result)  # type: ignore[no-any-return]
+            return msgspec.convert(found, result)  # type: ignore[no-any-return]
         except msgspec.ValidationError as error:
             raise foreign(response, error) from error
 

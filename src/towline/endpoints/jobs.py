@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from towline.endpoint import Context, endpoint
 from towline.endpoints import fields, views
+from towline.endpoints.dry_run import DryRun, DryRunAsked, foreseen
 from towline.endpoints.fields import (
     Cursor,
     DateTime,
@@ -32,6 +33,7 @@ from towline.endpoints.fields import (
 from towline.endpoints.views import JobView
 from towline.errors import InvalidRequest
 from towline.options import JobOptions, Waiting
+from towline.signature import Query
 from towline.units import timestamp
 
 if TYPE_CHECKING:
@@ -189,6 +191,7 @@ async def delete(context: Context, *, id: JobId) -> None:
     locates=True,
     command=None,
     typed="job retry",
+    dry_run=DryRun,
 )
 async def retry(
     context: Context,
@@ -198,8 +201,9 @@ async def retry(
         str | None,
         Meta(description="Where to run it; otherwise where it failed, expired or was cancelled."),
     ] = None,
+    dry_run: Annotated[DryRunAsked | None, Query] = None,
     options: JobOptions = UNCHANGED,
-) -> Retried:
+) -> Retried | DryRun:
     """Do a job again, as another job: where it failed, expired or was cancelled."""
     controller = context.controller
     named = None if target_hostname is None else target(target_hostname)
@@ -208,6 +212,8 @@ async def retry(
         state, caller=context.caller, target=named, options=options
     )
     submission = msgspec.structs.replace(submission, trace=context.trace)
+    if dry_run:
+        return await foreseen(context, submission, wait=context.wait(options.wait))
     again = await controller.submitter.submit(
         submission, wait=context.wait(options.wait, usual=0.0)
     )

@@ -10,6 +10,8 @@ from tests.testing.answers import refused, statuses
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
+from towline.client import Client, DryRun
+from towline.endpoints.jobs import retry
 
 
 def test_a_retry_is_for_the_nodes_that_failed(
@@ -37,6 +39,29 @@ def test_a_retry_is_for_the_nodes_that_failed(
     assert again["target"] == "group:gate"
     assert gate.begun(name, "one") == gate.begun(name, "three") == 1
     jobs.wait_here("two")
+
+
+def test_a_dry_run_of_a_retry_says_where_it_would_be_done_again(
+    jobs: Cluster, gate: Gate, ask: Ask, name: str
+) -> None:
+    gate.damage(f"{name}@two")
+    job = job_id(ask("_all"))
+    made = jobs.jobs_made()
+    with Client(jobs.url, jobs.token("admin")) as client:
+        again = client.call(retry, id=job, dry_run=True)
+        assert isinstance(again, DryRun)
+        assert [(each.hostname, each.status) for each in again.results] == [("two", "would_run")]
+        elsewhere = client.call(retry, id=job, target_hostname="_all", dry_run=True)
+        assert isinstance(elsewhere, DryRun)
+        assert elsewhere.nodes == {"would_run": 3}
+    eve = jobs.client(jobs.token("write", subject="eve"))
+    refused(eve.post(f"/job/{job}/retry?dry_run=true"), 403)
+    well = job_id(ask("one"))
+    answer = jobs.writer.post(f"/job/{well}/retry?dry_run=true")
+    assert answer.json() == jobs.writer.post(f"/job/{well}/retry").json()
+    assert "failed nowhere" in refused(answer, 400)
+    assert jobs.jobs_made() == made + 1
+    assert gate.begun(name, "two") == 1
 
 
 def test_a_retry_elsewhere_is_for_the_target_named(jobs: Cluster, gate: Gate, ask: Ask) -> None:

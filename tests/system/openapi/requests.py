@@ -218,7 +218,7 @@ STEERED_ELSEWHERE = {
         for step in JOB_STEPS
         for status in ("200", "403", "409", "500")
     ),
-    *((f"{JOB_PATH}/retry", "post", status) for status in ("201", "409", "500")),
+    *((f"{JOB_PATH}/retry", "post", status) for status in ("200", "201", "409", "500")),
     *(
         (f"{JOB_PATH}/{stream}", "get", status)
         for stream in ("events", "progress")

@@ -42,6 +42,8 @@ def test_what_steers_jobs_and_nodes_answers_as_documented(
             check(f"{JOB_PATH}/{step}", poor.post(f"/job/{done}/{step}"), 403)
         elsewhere = {"target_hostname": "_any"}
         headers = {"Prefer": "wait=9"}
+        dry = admin.post(f"/job/{done}/retry?dry_run=true", json=elsewhere, headers=headers)
+        check(f"{JOB_PATH}/retry", dry, 200)
         answer = admin.post(f"/job/{done}/retry", json=elsewhere, headers=headers)
         check(f"{JOB_PATH}/retry", answer, 201)
         taken = {"Idempotency-Key": "taken"}

@@ -201,7 +201,9 @@ class AsyncClient:
 
     async def retry(self, job_id: str, *, on: str | None = None) -> Retried:
         """Do a job again where it failed, or on the target `on`."""
-        return await self.call(jobs.retry, id=job_id, target_hostname=on, options=self._options)
+        made = await self.call(jobs.retry, id=job_id, target_hostname=on, options=self._options)
+        assert isinstance(made, Retried), "a dry run that nobody has asked for"
+        return made
 
     async def delete_job(self, job_id: str) -> None:
         """Delete a job that has ended."""
