@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from towline.wire.wildcard import ANYTHING
+from towline.wire.wildcard import ANYTHING, matcher
 
 if TYPE_CHECKING:
     from towline.controller.member import Member
@@ -71,9 +71,22 @@ class Names:
         values = self.labels.get(label.key, {})
         if ANYTHING not in label.value:
             return frozenset(values.get(label.value, ()))
+        wanted = [matcher(segment) for segment in label.value.split(".")]
+        dots = len(wanted) - 1
+        # What is longer stands there by its beginning, too.
         return frozenset().union(
-            *(same for value, same in values.items() if label.matches_value(value))
+            *(
+                same
+                for value, same in values.items()
+                if value.count(".") == dots
+                and all(means(part) for means, part in zip(wanted, value.split("."), strict=True))
+            )
         )
+
+    def like(self, pattern: str) -> frozenset[str]:
+        """Return the nodes whose hostname is like a text, in which `*` may stand."""
+        means = matcher(pattern)
+        return frozenset().union(*(same for name, same in self.hostnames.items() if means(name)))
 
     def all_labels(self) -> Iterator[str]:
         """Yield each label that means some node, as it is written."""

@@ -139,9 +139,7 @@ def _meant(fleet: Fleet, term: Term) -> frozenset[str]:
         case Label():
             return names.carrying(term)
         case Hostnames():
-            return frozenset().union(
-                *(same for name, same in names.hostnames.items() if term.matches(name))
-            )
+            return names.like(term.pattern)
 
 
 def _spared(fleet: Fleet, term: Term) -> frozenset[str]:

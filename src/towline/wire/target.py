@@ -84,13 +84,11 @@ class Label(msgspec.Struct, frozen=True):
         >>> Label("rack", "r*").matches(Label("rack", "r3.u12"))
         True
         """
-        return self.key == label.key and self.matches_value(label.value)
-
-    def matches_value(self, value: str) -> bool:
-        """Return whether a node that carries `value` under the same key is meant by this label."""
+        if self.key != label.key:
+            return False
         if ANYTHING not in self.value:
-            return f"{value}.".startswith(f"{self.value}.")
-        wanted, carried = self.value.split("."), value.split(".")
+            return f"{label.value}.".startswith(f"{self.value}.")
+        wanted, carried = self.value.split("."), label.value.split(".")
         return len(wanted) <= len(carried) and all(map(matches, wanted, carried))
 
     def __str__(self) -> str:
@@ -101,10 +99,6 @@ class Hostnames(msgspec.Struct, frozen=True):
     """All nodes whose hostname is like a text, in which `*` stands for any characters, or none."""
 
     pattern: str
-
-    def matches(self, hostname: str) -> bool:
-        """Return whether a node of this hostname is meant."""
-        return matches(self.pattern, hostname)
 
     def __str__(self) -> str:
         return self.pattern
