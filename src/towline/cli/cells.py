@@ -135,9 +135,7 @@ def cell_of(value: object, name: str = "") -> Cell:
     match value:
         case None:
             return None
-        case bool():
-            return "yes" if value else "no"
-        case float():
+        case bool() | float():
             return _plain(value)
         case str() if _MOMENT.fullmatch(value):
             return Moment(value)
@@ -157,8 +155,21 @@ def cell_of(value: object, name: str = "") -> Cell:
             return json.dumps(value, ensure_ascii=False)
 
 
+def lines_of(value: object, name: str = "") -> list[Cell]:
+    """Return the cells of a value that has a line of its own for each of the things it lists."""
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return [cell_of(each) for each in value]
+    return [cell_of(value, name)]
+
+
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.2f}".rstrip("0").rstrip(".")
+        case _:
+            return str(value)
 
 
 def head_of(name: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from towline.cli.cells import Cell, Moment, between, digest
+from towline.cli.cells import Cell, Moment, between, cell_of, digest, in_form
 from towline.cli.form import Form
-from towline.cli.output import label, print_values
+from towline.cli.output import label
 from towline.cli.results import FEW, result_lines
-from towline.cli.tables import Column, print_table
+from towline.cli.tables import Column, table_lines, value_lines
 from towline.cli.terminal import say
 from towline.cli.words import seconds_in_words
 from towline.operation import catalog
@@ -20,37 +19,48 @@ if TYPE_CHECKING:
 
 def print_job(job: JobView, form: Form) -> None:
     """Print a job for people: what it is, its result on each node, and its timeline."""
+    say(*job_lines(job, form))
+
+
+def job_lines(job: JobView, form: Form, *, now: float | None = None) -> list[str]:
+    """Return the lines that `print_job` prints.
+
+    Args:
+        now: the present moment, in seconds since 1970; None to look.
+    """
     operation = job.operation
-    given = json.dumps(operation.data, ensure_ascii=False)
+    given = in_form(cell_of(operation.data), form)
     values: dict[str, Cell] = {
         "job": job.id,
         "status": job.status,
-        "operation": f"{label(operation.type)} {given}",
+        "operation": ": ".join(filter(None, [label(operation.type), given])),
         "target": job.target,
         "caller": job.caller,
         "created": Moment(job.created),
         "expires": Moment(job.expires),
+        "retry of": job.retry_of,
     }
-    if job.retry_of is not None:
-        values["retry of"] = job.retry_of
     if job.paused is not None:
         values["paused"] = f"by {job.paused.by} since {job.paused.since}"
     if job.resolved is not None:
         values["resolved"] = digest(f"{job.resolved.digest} by {job.resolved.resolver}")
-    print_values(values, form)
-    lines = result_lines(job.rows or [], catalog.get(operation.type), form)
-    if lines:
-        say("", *lines)
-    _print_timeline(job, form)
+    over = job.status not in ("submitted", "processing") and job.updated_at is not None
+    results = result_lines(
+        job.rows or [],
+        catalog.get(operation.type),
+        form,
+        seconds=between(job.created, str(job.updated_at)) if over else None,
+    )
+    lines = value_lines(values, form, now=now)
+    return [*lines, *([""] if results else []), *results, "", *_timeline(job, form)]
 
 
-def _print_timeline(job: JobView, form: Form) -> None:
-    """Print when what happened, counted from the beginning; of many nodes what went wrong."""
+def _timeline(job: JobView, form: Form) -> list[str]:
+    """Return when what happened, counted from the beginning; of many nodes what went wrong."""
     moments = job.timeline or []
     many = len(job.rows or []) > FEW and not form.all_nodes
     shown = [each for each in moments if not many or each.hostname is None or each.error]
-    say("")
-    print_table(
+    lines = table_lines(
         [
             Column("TIME"),
             Column("EVENT"),
@@ -60,14 +70,15 @@ def _print_timeline(job: JobView, form: Form) -> None:
         [
             [
                 *(_time(each.timestamp, job.created, form), each.event, each.hostname),
-                each.error or each.reason or each.message or "",
+                digest(each.error or each.reason or each.message or ""),
             ]
             for each in shown
         ],
         form,
+        width=form.width,
     )
-    if len(shown) < len(moments):
-        say(f"{len(moments) - len(shown)} moments of single nodes more: --all-nodes shows them")
+    left = len(moments) - len(shown)
+    return [*lines, *([f"{left} moments of single nodes: --all-nodes shows them"] if left else [])]
 
 
 def _time(moment: str, created: str, form: Form) -> str:

@@ -12,6 +12,7 @@ from towline.cli.cells import (
     Cell,
     cell_of,
     head_of,
+    lines_of,
 )
 from towline.cli.form import Form
 from towline.cli.tables import Column, print_table, value_lines
@@ -75,7 +76,9 @@ def label(operation: str) -> str:
     return ".".join(operation.split(".")[:2])
 
 
-def print_values(values: Mapping[str, Cell], form: Form, *, now: float | None = None) -> None:
+def print_values(
+    values: Mapping[str, Cell | list[Cell]], form: Form, *, now: float | None = None
+) -> None:
     """Print what one thing is, a line a value: what `value_lines` returns."""
     say(*value_lines(values, form, now=now))
 
@@ -100,7 +103,7 @@ def print_answer(answer: object, form: Form) -> None:
             form,
         )
     else:
-        print_values({name: cell_of(value, name) for name, value in plain.items()}, form)
+        print_values({name: lines_of(value, name) for name, value in plain.items()}, form)
 
 
 def _name_of(row: dict[str, Any]) -> str | None:

@@ -148,17 +148,28 @@ def fit(columns: Sequence[Column], natural: dict[int, int], width: int | None) -
     return left
 
 
-def value_lines(values: Mapping[str, Cell], form: Form, *, now: float | None = None) -> list[str]:
+def value_lines(
+    values: Mapping[str, Cell | list[Cell]], form: Form, *, now: float | None = None
+) -> list[str]:
     """Return what one thing is: names and values, a line each, without those that are empty.
 
-    What is longer than the rest of its line goes on below, indented as the values are.
+    What is longer than the rest of its line goes on below, indented as the values are. A value may
+    be a list, with a line for each.
     """
-    shown = {name: in_form(cell, form, now) for name, cell in values.items()}
-    shown = {printable(name): text for name, text in shown.items() if text}
-    margin = max(map(text_width, shown), default=0) + len(GAP)
+    shown = {
+        printable(name): [
+            text
+            for cell in (given if isinstance(given, list) else [given])
+            if (text := in_form(cell, form, now))
+        ]
+        for name, given in values.items()
+    }
+    margin = max((text_width(name) for name, texts in shown.items() if texts), default=0) + len(GAP)
     lines: list[str] = []
-    for name, text in shown.items():
-        lines += hanging(name + " " * (margin - text_width(name)), text, form.width)
+    for name, texts in shown.items():
+        for number, text in enumerate(texts):
+            begin = name if number == 0 else ""
+            lines += hanging(begin + " " * (margin - text_width(begin)), text, form.width)
     return lines
 
 
@@ -193,8 +204,10 @@ def hanging(
     room = 0 if width is None else max(FEW_WORDS // 2, width - indent)
     if width is None or text_width(begin) + text_width(text) <= width:
         return [begin + text]
-    first = " " * max(0, text_width(begin) - indent)
-    lines = wrapped(text, room, before=len(first))
+    if " " not in text and room < text_width(text) <= width:
+        # Ids are copied: one that is broken in two is none.
+        return [begin.rstrip(), " " * min(INDENT, width - text_width(text)) + text]
+    lines = wrapped(text, room, before=max(0, text_width(begin) - indent))
     if most is not None and len(lines) > most:
         lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), room)]
     margin = " " * indent

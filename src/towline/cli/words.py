@@ -23,7 +23,8 @@ def shorter(node: NodeProgress) -> list[str]:
     """
     figures = amounts(node)
     done = node.extracted if node.phase == EXTRACTING else node.fetched
-    share = [f"{done / node.size:.0%}"] if node.size and not node.unsized else figures[:1]
+    known = node.size and not node.unsized
+    share = [f"{done / node.size:.0%}"] if known else [show_size(done)] if done else []
     left = [each for each in figures if each.endswith(" left")]
     attempt = [f"attempt {node.attempt}"] if node.attempt > 1 else []
     forms = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from towline.cli.cells import about, age, node_name, twins
+from towline.cli.cells import about, age, cell_of, lines_of, node_name, twins
 
 NOW = 1_893_456_000.0
 """2030-01-01T00:00:00Z"""
@@ -40,3 +40,26 @@ def test_machines_of_the_same_name_have_their_machine_id_beside_it() -> None:
     assert node_name("b", "2" * 32, alike) == "b"
     shown = node_name("a", "3" * 32, alike)
     assert getattr(shown, "short", None) == "a (333333333333)"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "yes"),
+        (0.526789, "0.53"),
+        (12.0, "12"),
+        (123456789.5, "123456789.5"),
+        (["a", 1], "a, 1"),
+        ({"type": "HighLoad", "status": False}, "type HighLoad, status no"),
+        ({"a": {"b": 1}}, '{"a": {"b": 1}}'),
+        ("nginx:1.27", "nginx:1.27"),
+    ],
+)
+def test_a_value_is_shown_in_words(value: object, shown: str) -> None:
+    assert cell_of(value) == shown
+
+
+def test_a_list_of_things_has_a_line_for_each() -> None:
+    assert lines_of([{"name": "eth0", "ipv4": "192.0.2.2"}, {"name": "lo"}]) == [
+        *("name eth0, ipv4 192.0.2.2", "name lo")
+    ]
