@@ -48,7 +48,7 @@ _KINDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.LACKING: (
         "The node lacks something",
-        "It is not tried again. Mend it on the node, then `towline retry JOB`.",
+        "It is not tried again. Mend it on the node, then `towline job retry JOB`.",
     ),
     Kind.BETWEEN: (
         "No registry's answer",
