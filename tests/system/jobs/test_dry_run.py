@@ -93,6 +93,37 @@ def test_a_node_that_is_away_would_do_it_when_it_returns_or_not_at_all(
     assert kept["one"] == once["one"] == ("would_run", None)
 
 
+def test_nodes_say_what_they_foresee_and_an_agent_of_before_that_it_can_t(
+    jobs: Cluster, gate: Gate, ask: Ask, name: str
+) -> None:
+    ask("one", "once")
+    jobs.agents["two"].stop()
+    with gate.older():
+        jobs.agents["two"].start()
+        jobs.wait_here(*NODES)
+        found = foreseen(ask("_all", "once", query=DRY))
+    jobs.agents["two"].stop()
+    jobs.agents["two"].start()
+    jobs.wait_here(*NODES)
+    rows = {each["hostname"]: each for each in found["results"]}
+    assert found["nodes"] == {"would_run": 3}
+    assert rows["one"]["plan"] == {"passed": 1}
+    assert rows["three"]["plan"] == {"passed": 0}
+    assert "plan" not in rows["two"]
+    assert rows["two"]["not_told"].endswith("does not know gate.once.preview")
+    assert [gate.begun(name, node) for node in NODES] == [1, 0, 0]
+
+
+def test_a_node_that_does_not_answer_in_time_is_said_to_be_so(
+    jobs: Cluster, ask: Ask, held: str
+) -> None:
+    rows = foreseen(ask("_all", "once", query=DRY, wait=1))["results"]
+    assert [each["not_told"] for each in rows] == ["no answer within 1 s"] * 3
+    assert {each["status"] for each in rows} == {"would_run"}
+    # Who waits for nothing has nobody asked.
+    assert "not_told" not in foreseen(ask("one", "once", query=DRY, wait=0))["results"][0]
+
+
 @pytest.mark.parametrize(
     ("target", "more"),
     [
