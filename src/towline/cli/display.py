@@ -1,4 +1,4 @@
-"""Jobs' progress, shown while they go on: drawn on a terminal, or else in lines."""
+"""A job's progress, shown while it goes on: drawn on a terminal, or else in lines."""
 
 from __future__ import annotations
 
@@ -25,14 +25,10 @@ FEW = 20
 
 
 class Display(Protocol):
-    """What shows how far jobs are: one, or several that are followed together."""
+    """What shows a job's progress."""
 
-    def show(self, progress: Progress, title: str = "") -> None:
-        """Show how far a job is now, together with the others that were shown.
-
-        Args:
-            title: what people call it, for example its image; needed where there are several.
-        """
+    def show(self, progress: Progress) -> None:
+        """Show how far the job is now."""
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -42,7 +38,7 @@ class Display(Protocol):
 
 
 class Lines:
-    """Prints a few lines of jobs' progress now and then, where there is nothing to draw on.
+    """Prints a few lines of a job's progress now and then, where there is nothing to draw on.
 
     Args:
         print_line: prints one of them.
@@ -60,17 +56,15 @@ class Lines:
         self._print = print_line or partial(say, error=True)
         self._every = every
         self._clock = clock
-        self._first = clock() + every
-        self._next: dict[str, float] = {}
-        self._printed: dict[str, dict[str, str]] = {}
+        self._next = clock() + every
+        self._printed: dict[str, str] = {}
 
-    def show(self, progress: Progress, title: str = "") -> None:
-        """Print what has changed since the job's last lines, if they were long enough ago."""
-        job = progress.job_id
-        if self._clock() < self._next.get(job, self._first):
+    def show(self, progress: Progress) -> None:
+        """Print what has changed since the last lines, if they were long enough ago."""
+        if self._clock() < self._next:
             return
-        self._next[job] = self._clock() + self._every
-        lines = {"": f"{title or f'job {job}'}: {sum_in_words(progress.total)}"}
+        self._next = self._clock() + self._every
+        lines = {"": f"job {progress.job_id}: {sum_in_words(progress.total)}"}
         nodes: Iterable[NodeProgress] = progress.nodes.values()
         alike = twins((node.hostname, node.machine_id) for node in nodes)
         if len(progress.nodes) > FEW:
@@ -78,11 +72,10 @@ class Lines:
         for node in nodes:
             name = in_form(node_name(node.hostname, node.machine_id, alike), Form())
             lines[node.machine_id] = f"  {name}: {in_words(node)}"
-        printed = self._printed.get(job, {})
         for name, line in lines.items():
-            if printed.get(name) != line:
+            if self._printed.get(name) != line:
                 self._print(line)
-        self._printed[job] = lines
+        self._printed = lines
 
     def say(self, line: str) -> None:
         """Print a line to standard output."""

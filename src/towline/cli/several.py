@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from towline.cli import bars
 from towline.cli.cells import job_id
 from towline.cli.orders import Order, Stage
 from towline.cli.outcome import exit_status
-from towline.cli.terminal import printable
 from towline.cli.words import sum_in_words
 
 if TYPE_CHECKING:
     from towline.client import Progress
 
-BAR = 20
+SHORT_JOB = 12
+"""Columns of a job's short id."""
+BESIDE = 36
+"""Columns for what stands beside a bar, while the bar can give some of its own."""
 AROUND = 3
 """Lines of the terminal that are left free."""
 ENDED = {0: ("done", "green"), 1: ("failed", "red"), 3: ("not done", "yellow")}
@@ -71,18 +72,11 @@ class Board:
         over = [each for each in self._orders if each in self._over]
         room = max(1, self._console.height - AROUND)
         shown = {*going_on[:room], *over[len(over) - max(0, room - len(going_on)) :]}
-        table = Table.grid(padding=(0, 2, 0, 0))
-        # Names and ids never give way to bars.
-        table.add_column(no_wrap=True, overflow="fold")
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        wide = self._console.width >= 80
-        for order in self._orders:
-            if order in shown:
-                table.add_row(*self._row(order, wide=wide))
+        lines = [self._line(order) for order in self._orders if order in shown]
+        drawn = bars.drawn(lines, self._console.width, state=SHORT_JOB, beside=BESIDE, ids=True)
         counts = Counter(self._state(order)[0] for order in self._orders)
         summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return Group(table, Text(summary, no_wrap=True, overflow="ellipsis"))
+        return Group(*drawn, Text(summary, no_wrap=True, overflow="ellipsis"))
 
     def _state(self, order: Order) -> tuple[str, str]:
         if order in self._over:
@@ -91,20 +85,12 @@ class Board:
             return ENDED.get(exit_status(order.statuses), ("goes on", ""))
         return ("waiting", "") if order.stage is Stage.WAITING else ("under way", "")
 
-    def _row(self, order: Order, *, wide: bool) -> list[RenderableType]:
+    def _line(self, order: Order) -> bars.Line:
         state, style = self._state(order)
-        name = Text(printable(order.name))
-        job = Text(job_id(order.job_id).short if order.job_id else "")
+        job = job_id(order.job_id).short if order.job_id else ""
         progress = self._progress.get(order)
         if order in self._over or progress is None:
-            return [name, job, Text(state, style)]
-        beside = Table.grid(padding=(0, 2, 0, 0))
-        beside.add_column(no_wrap=True)
-        words = Text(sum_in_words(progress.total), no_wrap=True, overflow="ellipsis")
-        if wide:
-            beside.add_column(no_wrap=True, overflow="ellipsis")
-            bar = ProgressBar(total=1.0, completed=progress.total.complete, width=BAR)
-            beside.add_row(bar, words)
-        else:
-            beside.add_row(words)
-        return [name, job, beside]
+            return bars.Line(order.name, job, style, None, (state,))
+        total = progress.total
+        words = (sum_in_words(total), f"{total.complete:.0%}")
+        return bars.Line(order.name, job, "", total.complete, words)

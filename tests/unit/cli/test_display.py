@@ -55,16 +55,6 @@ def test_of_many_nodes_the_lines_name_only_the_slowest_and_the_failed(clock: Clo
     assert [line.split(":")[0] for line in said] == ["job j", "  web-7", "  web-9"]
 
 
-def test_of_several_jobs_each_has_lines_of_its_own(clock: Clock) -> None:
-    said: list[str] = []
-    lines = Lines(said.append, every=5.0, clock=clock)
-    clock.now = 5.0
-    lines.show(a_job(pulling(1), job_id="1"), "nginx:1.27")
-    lines.show(a_job(pulling(1), job_id="2"), "redis:7")
-    lines.show(a_job(pulling(1, 30), job_id="1"), "nginx:1.27")
-    assert [line.split(": ")[0] for line in said] == ["nginx:1.27", "  web-1", "redis:7", "  web-1"]
-
-
 def test_lines_tell_machines_of_the_same_name_apart(clock: Clock) -> None:
     said: list[str] = []
     lines = Lines(said.append, every=5.0, clock=clock)

@@ -151,20 +151,3 @@ def test_what_is_left_is_not_said_where_nobody_knows_it(width: int) -> None:
         text = "\n".join(drawn(picture, width=width))
         assert "extracting" in text
         assert "left" not in text
-
-
-def test_several_jobs_are_a_line_each() -> None:
-    def picture(width: int) -> str:
-        console = Console(file=io.StringIO(), width=width, height=24, color_system=None)
-        screen = Screen(console)
-        screen.draw(a_job(pulling(1), a_node(2, "ok"), job_id="1"), "nginx:1.27")
-        done = msgspec.structs.replace(a_job(a_node(1, "ok"), job_id="2"), status="completed")
-        screen.draw(done, "redis:7")
-        shown = screen.draw(
-            a_job(pulling(1), a_node(2, "failed"), job_id="3"), "registry.example.org/team/app:2"
-        )
-        with console.capture() as captured:
-            console.print(shown)
-        return captured.get()
-
-    screens.compare("progress-several-jobs", picture)
