@@ -17,6 +17,7 @@ from towline.controller.jobs.reads import Reads
 from towline.controller.jobs.state import Task
 from towline.controller.jobs.submission import Submission
 from towline.controller.jobs.submit import Submitter
+from towline.controller.rollout.releases import LARGEST_BODY
 from towline.controller.rollout.rule import Limits, limits
 from towline.controller.rollout.view import FleetView
 from towline.signature.preview import Preview
@@ -148,6 +149,11 @@ class Previews:
             lead=job.lead,
             requires=job.requires,
         )
+        if len(msgspec.json.encode(question.order)) > LARGEST_BODY:
+            # Nodes would ask for it by its id, which nobody knows.
+            for node in nodes:
+                node.not_told = "the request is too large for nodes to be asked about"
+            return
         state = await self._reads.look(question, within)
         for node in nodes:
             _take(node, state.tasks[node.machine], within)

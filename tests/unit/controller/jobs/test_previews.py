@@ -12,6 +12,7 @@ from towline.controller.jobs.previews import Forecast, Previews
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submission import Submission
 from towline.controller.permissions import Bounds
+from towline.controller.rollout.releases import LARGEST_BODY
 from towline.operations import docker
 from towline.wire.event import COMPLETED, FAILED, SKIPPED, Event
 from towline.wire.job import WAITS, Job, PlannedNode
@@ -69,9 +70,10 @@ async def foresee(
     leads: bool = True,
     made: str | None = None,
     wait: float = 5.0,
+    image: str = "app",
 ) -> tuple[Forecast, Asked]:
     request = Submission(
-        docker.pull, {"image": "app"}, parse_target(target), "ann", Bounds("ann", "any", None)
+        docker.pull, {"image": image}, parse_target(target), "ann", Bounds("ann", "any", None)
     )
     job = msgspec.structs.replace(
         a_job(machines=machines),
@@ -121,6 +123,14 @@ async def test_what_a_node_does_not_say_is_said_to_be_so() -> None:
     assert (old.status, old.not_told) == ("would_run", "in its words")
     assert (failing.status, failing.reason) == ("would_fail", "in its words")
     assert [node.plan for node in forecast.nodes] == [None] * 3
+
+
+async def test_about_what_is_too_large_to_be_sent_nobody_is_asked() -> None:
+    forecast, asked = await foresee(image="a" * LARGEST_BODY)
+    assert asked.questions == []
+    assert {node.not_told for node in forecast.nodes} == {
+        "the request is too large for nodes to be asked about"
+    }
 
 
 async def test_who_can_t_do_it_is_not_asked() -> None:
