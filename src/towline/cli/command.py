@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from towline.cli.terminal import printable
-from towline.errors import ApiError, TowlineError, did_you_mean
+from towline.errors import ApiError, InvalidConfiguration, TowlineError, did_you_mean
 
 CONTEXT = "towline.context"
 """What `meta` of click's context has under this: the name of the context that was used."""
@@ -103,7 +103,9 @@ class Command(_Once):
         except TowlineError as error:
             from towline.cli import spoken
 
-            spoken.translate(error, self)
+            # What is wrong with a setting is said in the words of the file that has it.
+            if not isinstance(error, InvalidConfiguration):
+                spoken.translate(error, self)
             if isinstance(error, ApiError) and error.status == 401 and CONTEXT in ctx.meta:
                 error.details = f"Log in again: towline login --name {ctx.meta[CONTEXT]}"
             raise
