@@ -15,6 +15,6 @@ def test_a_part_that_cannot_import_it_says_so_and_does_not_start(tmp_path: Path,
         env={"TOWLINE_OPERATIONS": "no_such_module"},
     )
     with process:
-        assert process.wait() == 1
+        assert process.wait() == 2
     assert "'no_such_module'" in process.stderr
     assert "Traceback" not in process.stderr

@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
 def refused(up: Up) -> str:
     """Run what must be refused, and return what it says: all on standard error, nothing left."""
     with up:
-        assert up.wait() == 1
+        assert up.wait() == 2
         assert not up.survivors()
     assert up.stdout == ""
     assert up.stderr.startswith("towline: ")
@@ -106,7 +106,7 @@ def test_a_second_one_on_the_same_state_is_refused_and_the_first_goes_on(
     parts = up.parts()
     second = TowlineProcess("up", "--state", up.state, logs=tmp_path, name="second")
     with second:
-        assert second.wait() == 1
+        assert second.wait() == 2
     assert second.stdout == ""
     assert repr(str(up.state)) in second.stderr
     assert str(up.pid) in second.stderr

@@ -229,7 +229,7 @@ def test_a_broker_whose_server_ends_ends_with_it(tmp_path: Path) -> None:
             if configuration in Path(f"/proc/{pid}/cmdline").read_text()
         ]
         os.kill(pid, signal.SIGKILL)
-        assert server.wait() == 1
+        assert server.wait() == 2
         assert "The broker ended with status -9" in server.stderr
 
 

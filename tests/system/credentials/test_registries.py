@@ -198,7 +198,7 @@ def test_a_controller_with_another_key_says_so_and_loses_nothing(
     assert [kept["readable"] for kept in kept_now(fleet)] == [True]
 
     with controller("--credentials-key", tmp_path / "absent") as process:
-        assert process.wait() == 1
+        assert process.wait() == 2
         assert str(tmp_path / "absent") in process.stderr
     named = shutil.copy(theirs / "credentials.key", tmp_path / "named")
     with controller("--credentials-key", named) as process:

@@ -298,7 +298,7 @@ def test_a_machine_waits_until_somebody_lets_it_in_by_its_fingerprint_or_turns_i
         assert (done.status, shown in done.stdout) == (0, True), done
         assert fleet.towline("node", "reject", "web-05").status == 0
         runs(fleet, gate, "web-04")
-        assert second.wait() == 1
+        assert second.wait() == 2
         assert "was rejected" in second.stderr
         assert not (tmp_path / "web-05" / identity.DIRECTORY).exists()
     assert fleet.admin.get("/agent/pending").json() == {"agents": [], "total": 0}
