@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from towline.cli import outcome, spoken
+from towline.cli import values as values_of
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.options import (
@@ -143,13 +144,26 @@ def _of_endpoint(endpoint: AnyEndpoint, name: str) -> Command:
 
 
 def _of_operation(operation: Operation[..., Any], name: str) -> Command:
-    """Return an operation's command. Required parameters are its arguments, others its options."""
-    parameters = parameters_of(operation.signature.parameters)
+    """Return an operation's command. Required parameters are its arguments, others its options.
+
+    Of a parameter that may have several values they are the arguments, each for a job of its own.
+    """
+    signature = operation.signature
+    many = (each for each in signature.parameters if each.flag.several and each.required)
+    several = next(many, None)
+    parameters = parameters_of(each for each in signature.parameters if each is not several)
     taken = {flag for parameter in parameters for flag in parameter.opts}
+    if several is not None:
+        parameters += values_of.parameters_for(several, taken)
     parameters += [
         click.Option(["--on"], required=True, help=f"Which nodes. {FORMS}", **ON),
         click.Option(
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
+        ),
+        click.Option(
+            ["--dry-run"],
+            is_flag=True,
+            help="Do nothing, and show who would do it, who not and why.",
         ),
         *parameters_of(JOB_OPTIONS),
         *output_parameters(taken, results=True),
@@ -159,14 +173,32 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
 
     def callback(**values: Any) -> None:
         # Whoever reads the help needs neither client nor progress.
-        from towline.cli.run import run
+        from towline.cli import foreseen, run
 
         where = take_where(values)
+        by, listed = None, [values_of.Value("")]
+        if several is not None:
+            listed, in_list = values_of.take_values(values, several.name)
+            by = several.name if in_list else None
         options = take_job_options(values)
         credential = take_login(values)
         form = take_form(values)
-        rest = {name: values.pop(name) for name in ("on", "wait")}
-        run(operation, [given(values)], where, options, credential, form=form, **rest)
+        dry = values.pop("dry_run")
+        on, wait = values.pop("on"), values.pop("wait")
+        rest = given(values)
+
+        def asked_for(value: str) -> dict[str, Any]:
+            return rest if several is None else {several.name: value, **rest}
+
+        if by is not None:
+            values_of.check_values(listed, lambda value: signature.check(asked_for(value)))
+        asked = [asked_for(each.text) for each in listed]
+        if dry:
+            foreseen.run(operation, asked, where, options, credential, on=on, form=form, by=by)
+        run.run(
+            *(operation, asked, where, options, credential),
+            **{"on": on, "wait": wait, "form": form, "by": by},
+        )
 
     return Command(
         name,

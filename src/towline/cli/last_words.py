@@ -31,16 +31,21 @@ def end(orders: Sequence[Order]) -> NoReturn:
     for error in (order.error for order in orders if order.error is not None):
         if (context := click.get_current_context(silent=True)) is not None:
             spoken.translate(error, context.command)
+    failures: dict[tuple[str, str], list[Order]] = {}
     for order in orders:
-        if order.error is not None and len(orders) == 1:
-            outcome.report(order.error)
-            _say(*(_unsure(order) if isinstance(order.error, Unreachable) else ()))
-        elif order.error is not None:
-            details = "" if order.error.details in order.error.error else f" {order.error.details}"
-            _say(f"towline: {order.name}: {order.error.error}{details}")
+        if order.error is not None:
+            failures.setdefault((order.error.error, order.error.details), []).append(order)
         elif order.goes_on:
             of = f"{order.name}: " if order.name else ""
             _say(f"not done yet: {of}towline job {order.job_id} shows the rest")
+    for alike in failures.values():
+        cause = alike[0].error
+        assert cause is not None
+        outcome.report(cause)
+        if len(orders) > 1:
+            _say(*(f"  {order.name}" for order in alike))
+        elif isinstance(cause, Unreachable):
+            _say(*_unsure(alike[0]))
     if len(orders) > 1:
         _say(*_left(orders))
     errors = [order.error for order in orders if order.error is not None and order.told is None]

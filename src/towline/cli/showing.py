@@ -25,8 +25,8 @@ ERASE = "\r\x1b[2K"
 class Showing:
     """Says which jobs there are to be, and how far they are.
 
-    A terminal that is killed has the id from before anything is sent. Elsewhere, in a log, there is
-    a line for each job that has not ended at once; and whenever something goes wrong.
+    A terminal that is killed has the id from before anything is sent; it is removed where the job
+    ends at once. Elsewhere, in a log, there is a line for each job that doesn't.
 
     Args:
         orders: what the command asks for.
@@ -62,8 +62,10 @@ class Showing:
                 say(_announced(order), error=True)
 
     def progress(self, order: Order, progress: Progress) -> None:
-        """Show how far the job of an order is."""
-        self._erase()
+        """Show how far the job of an order is; what says its id stays above that."""
+        if self._written:
+            self._written = False
+            say("", error=True)
         if self._several and self._terminal:
             self._drawn().show(order, progress)
             return

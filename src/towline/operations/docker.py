@@ -124,13 +124,13 @@ class PullPlan(msgspec.Struct, frozen=True, omit_defaults=True):
         disk: what the engine keeps there, as a path.
     """
 
-    digest: str | None = None
+    digest: Annotated[str, SAME] | None = None
     unresolved: str | None = None
     changed: bool | None = None
     image_id: str | None = None
-    size: int | None = None
-    free: int | None = None
-    kept: int | None = None
+    size: Annotated[int, BYTES] | None = None
+    free: Annotated[int, BYTES] | None = None
+    kept: Annotated[int, BYTES] | None = None
     disk: str | None = None
 
 
@@ -226,7 +226,7 @@ def _resolved_once(parameters: Mapping[str, Any]) -> bool:
 async def pull(
     node: Node,
     *,
-    image: ImageReference,
+    image: Annotated[ImageReference, Flag(several=True)],
     retries: Retries = RETRIES,
     stall_timeout: StallTimeout = STALL_TIMEOUT,
     policy: Policy = "always",

@@ -79,11 +79,16 @@ class Flag:
     Args:
         metavar: what stands for its value in the help.
         hidden: whether it has no option of its own there.
+        several: whether an operation's command takes several values of it, each for a job of its
+            own. The parameter is one that has to be given.
     """
 
-    def __init__(self, metavar: str | None = None, *, hidden: bool = False) -> None:
+    def __init__(
+        self, metavar: str | None = None, *, hidden: bool = False, several: bool = False
+    ) -> None:
         self.metavar = metavar
         self.hidden = hidden
+        self.several = several
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

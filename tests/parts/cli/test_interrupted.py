@@ -130,3 +130,17 @@ def test_an_interrupt_before_there_is_a_connection_names_the_job_that_may_be(
             command.signal(signal.SIGINT)
             assert command.wait() == 130
     assert re.search(rf"towline job {JOB_ID} --follow shows it", command.stderr)
+
+
+def test_of_several_images_all_jobs_are_named_and_what_was_not_asked_for(tmp_path: Path) -> None:
+    controller = Held(answers=False)
+    images = [f"image-{number}" for number in range(10)]
+    with contextlib.closing(controller), pulling(tmp_path, controller.url, *images) as command:
+        # So many at a time.
+        wait_until(lambda: len(controller.keys) == 8)
+        command.signal(signal.SIGINT)
+        assert command.wait() == 130
+    assert "8 jobs go on, if they were made:\n" in command.stderr
+    named = re.findall(rf"^  ({JOB_ID})  image-\d$", command.stderr, re.MULTILINE)
+    assert sorted(named) == sorted(controller.keys)
+    assert "2 not asked for:\n  image-8\n  image-9\n" in command.stderr

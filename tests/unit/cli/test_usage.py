@@ -49,7 +49,7 @@ COMMANDS = {" ".join(words): command for words, command in every_command()}
         ["pull"],
         ["pull", "nginx"],
         ["pull", "--on", "web-01"],
-        ["pull", "nginx", "redis", "--on", "web-01"],
+        ["docker", "list", "redis", "--on", "web-01"],
         ["pull", "nginx", "--on", "web-01", "--tag", "1.0"],
         ["pull", "nginx", "--on", "web-01", "-o", "xml"],
         ["docker", "list", "--on", "web-01", "--limit", "many"],
