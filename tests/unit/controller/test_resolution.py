@@ -104,6 +104,8 @@ def test_a_machine_id_may_be_shortened_where_no_other_begins_so_and_nobody_is_ca
     assert fleet.one(LONG).machine == "m9"
     with pytest.raises(NotFound):
         fleet.one(LONG[:11])
+    with pytest.raises(NotFound, match="Did you mean web-01"):
+        fleet.one("web01")
 
 
 def test_what_is_excluded_by_a_name_are_all_that_have_it() -> None:
