@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -191,7 +191,7 @@ def twins(nodes: Iterable[tuple[str, str | None]]) -> frozenset[str]:
     return frozenset(alike)
 
 
-def node_name(hostname: str, machine: str | None, alike: frozenset[str]) -> Cell:
+def node_name(hostname: str, machine: str | None, alike: Collection[str]) -> Cell:
     """Return a node's name; one that is not the only one of its hostname has its machine id beside.
 
     Args:

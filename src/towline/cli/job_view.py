@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from towline.cli.cells import Cell, Moment, between, cell_of, digest, in_form
+from towline.cli.cells import Cell, Moment, between, cell_of, digest, in_form, node_name
 from towline.cli.form import Form
 from towline.cli.output import label
 from towline.cli.results import FEW, result_lines
@@ -69,7 +69,9 @@ def _timeline(job: JobView, form: Form) -> list[str]:
         ],
         [
             [
-                *(_time(each.timestamp, job.created, form), each.event, each.hostname),
+                *(_time(each.timestamp, job.created, form), each.event),
+                # It has a machine id where its hostname is not its own.
+                each.hostname and node_name(each.hostname, each.machine_id, {each.hostname}),
                 digest(each.error or each.reason or each.message or ""),
             ]
             for each in shown

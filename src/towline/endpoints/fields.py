@@ -140,6 +140,9 @@ class Moment(View, frozen=True, kw_only=True):
     timestamp: DateTime
     event: str
     hostname: str | None = None
+    machine_id: Annotated[
+        str | None, Meta(description="Only where several nodes of the job have the hostname.")
+    ] = None
     message: str | None = None
     reason: Reason | None = None
     error: str | None = None

@@ -250,7 +250,7 @@ def job(state: JobState, events: list[Event]) -> JobView:
         rows=results(state),
         responses=responses,
         agent_states=states,
-        timeline=_timeline(state.job, events),
+        timeline=_timeline(state.job, events, {name for name, one in names.items() if one > 1}),
         hostname=tasks[0].hostname if len(tasks) == 1 else None,
         result=tasks[0].data if len(tasks) == 1 else None,
         resolved=resolved,
@@ -264,11 +264,20 @@ def _kind(task: Task) -> str:
     return COMPLETED if task.status == RESULT_STATUS[COMPLETED] else task.status
 
 
-def _timeline(made: Job, events: list[Event]) -> list[Moment]:
+def _timeline(made: Job, events: list[Event], alike: set[str]) -> list[Moment]:
     """Return the moments of a job in the order of their times.
 
     A task that was soon over has its start in the event of its end, which comes later.
+
+    Args:
+        alike: the hostnames that several of its nodes have.
     """
+
+    def moment_of(event: Event) -> Moment:
+        # A machine id takes as much room as all else: it stands where it is needed.
+        machine = event.machine if event.hostname in alike else None
+        return Moment(**_moment(event), machine_id=machine)
+
     first = Moment(timestamp=timestamp(made.created), event="submitted", hostname=made.target)
     moments = [(made.created, first)]
     begun: set[str] = set()
@@ -277,10 +286,10 @@ def _timeline(made: Job, events: list[Event]) -> list[Moment]:
             continue
         if event.started is not None and event.machine not in begun:
             start = msgspec.structs.replace(event, kind=STARTED, time=event.started, error=None)
-            moments.append((start.time, Moment(**_moment(start))))
+            moments.append((start.time, moment_of(start)))
         if event.kind == STARTED or event.started is not None:
             begun.add(event.machine)
-        moments.append((event.time, Moment(**_moment(event))))
+        moments.append((event.time, moment_of(event)))
     return [moment for _, moment in sorted(moments, key=operator.itemgetter(0))]
 
 

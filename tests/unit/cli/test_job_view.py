@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.testing import screens
-from tests.unit.cli.made_results import DIGEST, FEW, MIXED, UNKNOWN
+from tests.unit.cli.made_results import DIGEST, FEW, MIXED, TWINS, UNKNOWN
 from tests.unit.cli.test_results import Sized
 from towline.cli.form import Form
 from towline.cli.job_view import job_lines
@@ -81,3 +81,11 @@ def test_wide_has_moments_in_full() -> None:
     lines = job_lines(SMALL, Form("wide"), now=NOW)
     assert any(line.startswith("2029-12-31T22:00:00.400Z  started") for line in lines)
     assert "created    2029-12-31T22:00:00.000Z" in lines
+
+
+def test_the_timeline_tells_machines_of_the_same_name_apart() -> None:
+    alike = [moment(1, "started", "web", machine_id=each * 32) for each in "ab"]
+    lines = job_lines(a_job(TWINS, alike), Form(), now=NOW)
+    assert [line.split("  ")[2] for line in lines[-2:]] == [
+        *("web (aaaaaaaaaaaa)", "web (bbbbbbbbbbbb)")
+    ]

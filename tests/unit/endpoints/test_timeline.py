@@ -6,7 +6,7 @@ from tests.testing.jobs import a_decision, a_job, planned
 from towline.controller.jobs.state import JobState
 from towline.endpoints import views
 from towline.wire.event import COMPLETED, LEAVE, RELEASED, STARTED, Event
-from towline.wire.job import Job
+from towline.wire.job import Job, PlannedNode
 from towline.wire.rollout import Waves
 
 BEGAN = 1_700_001_000.0
@@ -74,3 +74,14 @@ def test_the_first_turns_of_a_plan_are_shown_where_nodes_have_theirs_in_order() 
     waves = a_job(BEGAN, plan=[*planned("a"), *planned("b", "waits")], waves=Waves("1"))
     assert moments(job=waves) == [("submitted", "_all"), (RELEASED, "")]
     assert moments(job=a_job(BEGAN, machines="ab")) == [("submitted", "_all")]
+
+
+def test_machines_of_the_same_name_are_told_apart() -> None:
+    names = {"a": "web", "b": "web", "c": "db"}
+    plan = [PlannedNode(machine, name, "turn") for machine, name in names.items()]
+    job = a_job(BEGAN, "abc", plan=plan)
+    events = [Event(job.id, machine, name, STARTED, BEGAN + 1) for machine, name in names.items()]
+    timeline = views.job(JobState(job), events).timeline or []
+    assert [(each.hostname, each.machine_id) for each in timeline[1:]] == [
+        *(("web", "a"), ("web", "b"), ("db", None))
+    ]
