@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from towline.cli.commands import cli
 from towline.cli.standard import open_streams
 from towline.errors import TowlineError
 
@@ -25,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
 
         completing.answer(shell, sys.argv[1:] if arguments is None else arguments)
         return
+    from towline.cli.commands import cli
+
     open_streams()
     try:
         cli(arguments, prog_name="towline")

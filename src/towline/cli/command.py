@@ -20,14 +20,6 @@ PATHS = ("FILE", "DIR")
 class _Once(click.Command):
     """Refuses an option that is given twice where only one value counts."""
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return what the command takes; while it is typed, with what that may become."""
-        if not ctx.resilient_parsing:
-            return super().get_params(ctx)
-        from towline.cli.completing import completed_by_name
-
-        return completed_by_name(super().get_params(ctx))
-
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, each with its environment variable and its default."""
         records = []
@@ -50,8 +42,6 @@ class _Once(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command's arguments; raises `UsageError`."""
-        if ctx.resilient_parsing:
-            return super().parse_args(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         for parameter in order:
             if isinstance(parameter, click.Option) and _takes_one(parameter):

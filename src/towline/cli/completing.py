@@ -3,20 +3,18 @@
 The scripts of `towline completion` start `towline` with the shell's name in `VARIABLE`. It answers
 with lines: the kind of what is completed (`plain`, `file`, `dir`), then each word, and behind a
 blank what is said of it. Whatever goes wrong is answered with nothing at all: a message would be
-written into the line that is being typed.
+written into the line that is being typed. No command is imported for it: see `shape`.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
-import click
-from click.shell_completion import CompletionItem, ShellComplete
-
+from towline.cli import shape
 from towline.cli.terminal import say
 
 VARIABLE = "_TOWLINE_COMPLETE"
@@ -29,6 +27,10 @@ _SAFE = re.compile(r"[\w.:@%+=,/\-\[\]]+", re.ASCII)
 """Words that mean nothing else to any shell, wherever they are put."""
 _LAST = re.compile(r"[^,;!]*\Z")
 """The last part of an expression of targets."""
+_ID = re.compile("[0-9A-Fa-f-]{8,}")
+
+Words = Iterable[tuple[str, str]]
+"""Words, each with what is said of it."""
 
 
 def answer(shell: str, arguments: list[str]) -> None:
@@ -47,35 +49,6 @@ def answer(shell: str, arguments: list[str]) -> None:
         sys.exit(0)
 
 
-def completions(words: list[str], typed: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return what a word may become.
-
-    Args:
-        words: those before it, behind the program's name.
-        typed: its beginning.
-
-    Returns:
-        Its kind, `plain`, `file` or `dir`; and each whole word, with what is said of it.
-    """
-    from towline.cli.commands import cli
-
-    # An option may have its value behind a "=", as one word.
-    before = typed.partition("=")[0] + "=" if typed.startswith("--") and "=" in typed else ""
-    shell = ShellComplete(cli, {}, "towline", VARIABLE)
-    found = shell.get_completions(list(words), typed)
-    kind = next((each.type for each in found if each.type != "plain"), "plain")
-    whole = [
-        (before + each.value, (each.help or "").partition(". ")[0].partition("  [")[0])
-        for each in found
-        if each.type == "plain"
-    ]
-    return kind, [
-        (word, about)
-        for word, about in whole
-        if word.startswith(typed) and _SAFE.fullmatch(word[len(typed) :] or "-")
-    ]
-
-
 def _others(shell: str, arguments: list[str]) -> list[str]:
     *words, typed = arguments or [""]
     if shell == "fish":
@@ -90,6 +63,188 @@ def _bash() -> list[str]:
     kind, found = completions(line.words[1:], line.word)
     # What is typed stays as it is, quotes and all: only what is missing is put behind it.
     return [kind, *(line.kept + word[len(line.word) :] for word, _ in found)]
+
+
+def completions(words: list[str], typed: str) -> tuple[str, Words]:
+    """Return what a word may become.
+
+    Args:
+        words: those before it, behind the program's name.
+        typed: its beginning.
+
+    Returns:
+        Its kind, `plain`, `file` or `dir`; and each whole word, with what is said of it.
+    """
+    place = Place(shape.shape())
+    for word in words:
+        place.go(word)
+    # An option may have its value behind a "=", as one word.
+    before, last = "", typed
+    if typed.startswith("--") and "=" in typed and place.options:
+        before, last = typed[: typed.index("=") + 1], typed[typed.index("=") + 1 :]
+        place.go(typed[: typed.index("=")])
+    if isinstance(place.kind, str) and place.kind in FILES:
+        return FILES[place.kind], []
+    return "plain", [
+        (before + word, about)
+        for word, about in place.become(last)
+        if word.startswith(last) and _SAFE.fullmatch(word[len(last) :] or "-")
+    ]
+
+
+class Place:
+    """A place in a command line: what stands before it says what may stand there.
+
+    Args:
+        whole: the shape of the command line.
+
+    Attributes:
+        command: that of the command that has been typed.
+        options: whether options may stand here.
+        given: the names of the options so far.
+        where: what options say of where the API is, by the setting.
+    """
+
+    def __init__(self, whole: shape.Shape) -> None:
+        self._whole = self.command = whole
+        self.options = True
+        self.given: set[str] = set()
+        self.where: dict[str, str] = {}
+        self._awaited: dict[str, Any] | None = None
+        self._arguments = 0
+        self._plural = False
+
+    def go(self, word: str) -> None:
+        """Go on behind a word; raises `LookupError` where there is nothing of that name."""
+        if self._awaited is not None:
+            self._take(self._awaited, word)
+            self._awaited = None
+        elif self.options and word == "--":
+            self.options = False
+        elif self.options and word.startswith("-") and len(word) > 1:
+            self._list_where_plural()
+            name, given, value = word.partition("=")
+            option = self.command["options"][name]
+            self.given.add(option["name"])
+            if given:
+                self._take(option, value)
+            elif option["kind"] is not None:
+                self._awaited = option
+        elif not self._into(word):
+            self._arguments += 1
+
+    def _list_where_plural(self) -> None:
+        """Go on to the list of a noun's plural, behind which no verb stands."""
+        if self._plural:
+            self.command = self.command["commands"]["list"]
+            self._plural = False
+
+    def _take(self, option: dict[str, Any], value: str) -> None:
+        if option["where"]:
+            self.where[option["where"]] = value
+
+    def _into(self, word: str) -> bool:
+        commands = self.command.get("commands")
+        if not commands:
+            return False
+        if word not in commands and "show" in commands and _ID.fullmatch(word):
+            # A job's id stands for what shows it.
+            self.command = commands["show"]
+            return False
+        if word not in commands and self.command is self._whole:
+            raise LookupError(word)
+        found = commands[word]
+        self._plural = isinstance(found, list) and len(found) == 1
+        if isinstance(found, list):
+            names, found = found, self._whole
+            for name in names:
+                found = found["commands"][name]
+        self.command = found
+        return True
+
+    @property
+    def kind(self) -> list[str] | str | None:
+        """Choices for the value that stands here, or what stands for it in the help; None where
+        there is no value."""
+        if self._awaited is not None:
+            return self._awaited["kind"]  # type: ignore[no-any-return]
+        arguments = self.command["arguments"]
+        if self._arguments < len(arguments):
+            return arguments[self._arguments]["kind"]  # type: ignore[no-any-return]
+        many = bool(arguments) and arguments[-1]["many"]
+        return arguments[-1]["kind"] if many else None
+
+    def become(self, typed: str) -> Words:
+        """Return what a word that begins so may become here; others may be among them."""
+        if self._awaited is None and typed.startswith("-") and self.options:
+            self._list_where_plural()
+            return [
+                (flag, option["about"])
+                for flag, option in self.command["options"].items()
+                if option["many"] or option["name"] not in self.given
+            ]
+        if self._awaited is None and self.command.get("commands"):
+            return [
+                (word, "" if isinstance(found, list) else found["about"])
+                for word, found in self.command["commands"].items()
+            ]
+        kind = self.kind
+        if isinstance(kind, list):
+            return [(each, "") for each in kind]
+        return KNOWN[kind](self, typed) if kind in KNOWN else []
+
+
+def _nodes(place: Place, typed: str) -> Words:
+    return [(word, about) for word, about in _named(place, "target", typed) if ":" not in word]
+
+
+def _labels(place: Place, typed: str) -> Words:
+    return [(word, about) for word, about in _named(place, "target", typed) if ":" in word]
+
+
+def _targets(place: Place, typed: str) -> Words:
+    last = _LAST.search(typed)[0]  # type: ignore[index]
+    before = typed[: len(typed) - len(last)]
+    found = [("_all", "every node"), ("_any", "one node"), *_named(place, "target", last)]
+    return [(before + word, about) for word, about in found]
+
+
+def _jobs(place: Place, typed: str) -> Words:
+    whole = _named(place, "job", typed)
+    short = [(word.rpartition("-")[2], about) for word, about in whole]
+    return short if any(word.startswith(typed) for word, _ in short) else whole
+
+
+def _named(place: Place, kind: str, typed: str) -> list[tuple[str, str]]:
+    from towline.cli import names
+
+    return names.known(place.where, kind, typed)
+
+
+def _operations(place: Place, typed: str) -> Words:
+    from towline.operation import catalog
+    from towline.operations import docker, load_extra, node  # noqa: F401
+    from towline.runtime import config
+
+    load_extra(config.load(None).operations)
+    return [(each.label, each.summary) for each in catalog]
+
+
+def _contexts(place: Place, typed: str) -> Words:
+    from towline.runtime import contexts
+
+    return [(name, "") for name in (contexts.LOCAL, *contexts.names())]
+
+
+KNOWN: dict[str | None, Callable[[Place, str], Words]] = {
+    "TARGET": _targets,
+    "NODE": _nodes,
+    "KEY:VALUE": _labels,
+    "JOB_ID": _jobs,
+    "OPERATION": _operations,
+    "CONTEXT": _contexts,
+}
+"""Words that there are, by what stands for them in the help."""
 
 
 class Typed:
@@ -130,94 +285,3 @@ class Typed:
                 self.word += letter
                 self.kept = "" if letter in breaks else self.kept + letter
             inside = letter not in " \t\n" or bool(quote) or escaped
-
-
-class Completed(click.ParamType[str]):
-    """Stands in for a parameter's type while it is completed.
-
-    Args:
-        name: what stands for the value in the help; by that it is known what may stand there.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return what a value may become."""
-        if self.name in FILES:
-            return [CompletionItem(incomplete, type=FILES[self.name])]
-        before, last = "", incomplete
-        if self.name == "TARGET":
-            last = _LAST.search(incomplete)[0]  # type: ignore[index]
-            before = incomplete[: len(incomplete) - len(last)]
-        return [
-            CompletionItem(before + word, help=about)
-            for word, about in KNOWN[self.name](ctx, last)
-            if word.startswith(last)
-        ]
-
-
-def _nodes(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    return [(word, about) for word, about in _named(ctx, "target", typed) if ":" not in word]
-
-
-def _labels(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    return [(word, about) for word, about in _named(ctx, "target", typed) if ":" in word]
-
-
-def _targets(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    return [("_all", "every node"), ("_any", "one node"), *_named(ctx, "target", typed)]
-
-
-def _jobs(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    whole = _named(ctx, "job", typed)
-    short = [(word.rpartition("-")[2], about) for word, about in whole]
-    return short if any(word.startswith(typed) for word, _ in short) else whole
-
-
-def _named(ctx: click.Context, kind: str, typed: str) -> list[tuple[str, str]]:
-    from towline.cli import names
-    from towline.cli.connection import take_where
-
-    return names.known(take_where(dict(ctx.params)), kind, typed)
-
-
-def _operations(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    from towline.operation import catalog
-    from towline.operations import docker, load_extra, node  # noqa: F401
-    from towline.runtime import config
-
-    load_extra(config.load(None).operations)
-    return [(each.label, each.summary) for each in catalog]
-
-
-def _contexts(ctx: click.Context, typed: str) -> Iterable[tuple[str, str]]:
-    from towline.runtime import contexts
-
-    return [(name, "") for name in (contexts.LOCAL, *contexts.names())]
-
-
-KNOWN: dict[str, Callable[[click.Context, str], Iterable[tuple[str, str]]]] = {
-    "TARGET": _targets,
-    "NODE": _nodes,
-    "KEY:VALUE": _labels,
-    "JOB_ID": _jobs,
-    "OPERATION": _operations,
-    "CONTEXT": _contexts,
-}
-"""Words that there are, with what is said of each, by what stands for them in the help."""
-
-
-def completed_by_name(parameters: Iterable[click.Parameter]) -> list[click.Parameter]:
-    """Return parameters whose values are completed by what stands for them in the help."""
-    found = []
-    for parameter in parameters:
-        named = str(parameter.name).upper() if isinstance(parameter, click.Argument) else ""
-        name = (parameter.metavar or named).strip("[].")
-        if name in KNOWN or name in FILES:
-            parameter = copy.copy(parameter)
-            parameter.type = Completed(name)
-        found.append(parameter)
-    return found

@@ -11,15 +11,14 @@ import hashlib
 import json
 import os
 import socket
-import tempfile
 import threading
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from towline.cli import local
-from towline.cli.connection import Where, settings_of
+from towline.cli import local, shape
+from towline.runtime import config
 
 if TYPE_CHECKING:
     import ssl
@@ -42,21 +41,23 @@ Names = list[tuple[str, str]]
 """Names, each with what is said of it."""
 
 
-def known(where: Where, kind: str, prefix: str) -> Names:
+def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
     """Return the names that begin with a text; none where that is not known in time.
 
     Args:
-        where: where the API is.
+        where: where the API is, by what is typed: settings of the connection.
         kind: `target` or `job`.
 
     Raises:
         InvalidConfiguration: no controller is named, or there is no token.
     """
-    settings = settings_of(where)
+    flags = dict(where)
+    settings = config.load_connection(flags.pop("config", None), **flags)
     url = local.url(settings) if settings.url is None else settings.url
     # What one token may see, another may not.
     whose = [url, settings.token or f"local {local.directory(settings)}", kind]
-    place = _directory() / hashlib.sha256("\n".join(whose).encode()).hexdigest()[:32]
+    mark = hashlib.sha256("\n".join(whose).encode()).hexdigest()[:32]
+    place = f"names-{mark}"
     kept = _kept(place, prefix)
     if kept is not None and kept["age"] < FRESH:
         return _pairs(kept)
@@ -72,11 +73,11 @@ def known(where: Where, kind: str, prefix: str) -> Names:
     status, body = answer
     if status != OK:
         if status in REFUSED:
-            place.unlink(missing_ok=True)
+            shape.forget(place)
         return []
     found = _read(kind, json.loads(body))
     found["prefix"] = prefix if found["more"] else ""
-    _keep(place, found)
+    shape.keep(place, found | {"at": time.time()})
     return _pairs(found)
 
 
@@ -155,34 +156,13 @@ def _ask(
     return int(first.split(b" ", 2)[1]), body
 
 
-def _directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towline"
-
-
-def _kept(place: Path, prefix: str) -> dict[str, Any] | None:
+def _kept(place: str, prefix: str) -> dict[str, Any] | None:
     """Return what was answered before, with its age in seconds; None where nothing counts."""
+    found = shape.kept(place)
     try:
-        with open(place, "rb") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return None
-            found: dict[str, Any] = json.load(file)
-            age = time.time() - found["at"]
-            known = found["prefix"] if found["more"] else ""
-    except (OSError, ValueError, KeyError, TypeError):
+        age = time.time() - found["at"]
+        known = found["prefix"] if found["more"] else ""
+    except (KeyError, TypeError):
         return None
     covers = prefix == known if found["more"] else prefix.startswith(known)
     return found | {"age": age} if covers and 0 <= age < KEPT else None
-
-
-def _keep(place: Path, found: dict[str, Any]) -> None:
-    """Keep an answer, for this user alone; where that can't be, it is asked for again."""
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=place.parent)
-        try:
-            with open(descriptor, "w") as file:
-                json.dump(found | {"at": time.time()}, file)
-            os.replace(name, place)
-        except OSError:
-            os.unlink(name)
-            raise

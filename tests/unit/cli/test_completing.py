@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,18 @@ def targets(*names: str, total: int | None = None) -> Answer:
     return Answer({"targets": found, "total": total or len(found)})
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shape of the command line has been kept."""
+    place = tmp_path_factory.mktemp("read")
+    settings = {VARIABLE: "zsh", "XDG_CACHE_HOME": str(place)}
+    assert Here(place, settings)("pul").stdout.startswith("plain\npull")
+    return place / "towline"
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def cache(tmp_path: Path, read: Path) -> Path:
+    shutil.copytree(read, tmp_path / "cache" / "towline")
     return tmp_path / "cache" / "towline"
 
 
@@ -70,6 +80,11 @@ def first_words(lines: list[str]) -> list[str]:
         (["node", "dr"], ["drain"]),
         (["nodes", "dr"], ["drain"]),
         (["pul"], ["pull"]),
+        (["nodes", "--not"], ["--not-ready"]),
+        (["nodes", "-o", "js"], ["json"]),
+        (["help", "docker", "pu"], ["pull"]),
+        (["job", "0123456789ab", "--all-n"], ["--all-nodes"]),
+        (["pull", "--", "--on"], []),
         (["docker", "pull", "--poli"], ["--policy"]),
         (["pull", "--policy", "m"], ["missing"]),
         (["pull", "--on", "web"], ["web-01", "web-02"]),
@@ -136,7 +151,7 @@ def test_an_answer_is_kept_for_this_user_and_this_token_alone(
         complete("pull", "--on", "w")
     assert [asked.path for asked in controller.asked] == ["/target"]
     assert controller.asked[0].headers["authorization"] == "Bearer a.b.c"
-    (kept,) = cache.iterdir()
+    (kept,) = cache.glob("names-*")
     assert (cache.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
     assert "a.b.c" not in kept.name + kept.read_text()
     controller.answers["GET /target"] = Answer({}, 403)
@@ -144,7 +159,7 @@ def test_an_answer_is_kept_for_this_user_and_this_token_alone(
 
 
 def aged(cache: Path, seconds: float) -> None:
-    for place in cache.iterdir():
+    for place in cache.glob("names-*"):
         found = json.loads(place.read_text())
         place.write_text(json.dumps(found | {"at": found["at"] - seconds}))
 
@@ -158,15 +173,15 @@ def test_what_was_kept_is_used_while_the_controller_is_away_and_forgotten_when_i
     assert first_words(complete("pull", "--on", "w")) == []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        (place,) = cache.iterdir()
+        (place,) = cache.glob("names-*")
         silently = {"TOWLINE_URL": url, OTHER_LIMIT: "0.1"}
         assert first_words(complete("pull", "--on", "w", **silently)) == []
-        assert [*cache.iterdir()] == [place]
+        assert [*cache.glob("names-*")] == [place]
     controller.answers["GET /target"] = Answer("<html>")
     assert first_words(complete("pull", "--on", "w")) == []
     controller.answers["GET /target"] = Answer({}, 401)
     assert first_words(complete("pull", "--on", "w")) == []
-    assert [*cache.iterdir()] == []
+    assert [*cache.glob("names-*")] == []
 
 
 def test_a_controller_that_is_away_leaves_what_was_answered_in_the_last_hour(

@@ -109,9 +109,13 @@ def test_the_list_of_commands_imports_nothing_of_any_command(arguments: list[str
     assert seen == ["towline.cli.commands"]
 
 
-def test_the_names_of_commands_are_completed_without_importing_any() -> None:
-    asked = {"_TOWLINE_COMPLETE": "bash", "_TOWLINE_LINE": "towline p"}
-    assert loaded([], LATER, asked) == []
+def test_the_names_of_commands_are_completed_without_importing_any(tmp_path: Path) -> None:
+    """But for the first time, when it is read which there are."""
+    asked = {"_TOWLINE_COMPLETE": "bash", "XDG_CACHE_HOME": str(tmp_path)}
+    loaded([], (), asked | {"_TOWLINE_LINE": "towline p"})
+    unused = (*(name for name in LATER if name != "json"), "click", "towline.cli.commands")
+    for line in ("towline p", "towline node dr", "towline pull --pol"):
+        assert loaded([], unused, asked | {"_TOWLINE_LINE": line}) == []
 
 
 def test_a_command_is_made_of_the_modules_that_are_listed_for_it() -> None:
