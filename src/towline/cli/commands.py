@@ -104,12 +104,9 @@ class Root(Group):
                 formatter.write_dl(rows)
         short: dict[str, list[str]] = {}
         for word, (noun, verb) in WORDS.items():
-            whole = f"{noun} {verb}" if word == verb == "pull" else f"{noun} …"
-            short.setdefault("… list" if verb == "list" else whole, []).append(word)
-        with formatter.section("Shorter words for some"):
-            formatter.write_dl(
-                [(f"{whole:{width}}", ", ".join(sorted(words))) for whole, words in short.items()]
-            )
+            short.setdefault(verb if verb == "list" else noun, []).append(word)
+        with formatter.section("Short forms"):
+            formatter.write_dl([_short_forms(words, width) for words in short.values()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return what a word may become: a command, or a short form of one."""
@@ -128,6 +125,13 @@ class Root(Group):
             for name, about in generated.further(ctx, by_hand).items()
             if name not in self.commands
         }
+
+
+def _short_forms(words: list[str], width: int) -> tuple[str, str]:
+    """Return a line of the help: the first of some short forms with what it means, and the rest."""
+    first, *others = words
+    also = f"; also {', '.join(others)}" if others else ""
+    return f"{first:{width}}", " ".join(WORDS[first]) + also
 
 
 def _by_hand(listed: Listed) -> click.Command | None:
@@ -242,7 +246,8 @@ WORDS = {
     "pull": ("docker", "pull"),
     **{word: ("job", word) for word in ("cancel", "delete", "pause", "resume", "retry")},
     **{word: ("node", word) for word in ("drain", "undrain", "invites")},
-    **{plural: (noun, "list") for plural, noun in PLURALS.items()},
+    # The help shows the first, and names the others beside it.
+    **{plural: (PLURALS[plural], "list") for plural in ("nodes", "jobs", *PLURALS)},
 }
 """One word in place of two: what is typed most, and what commands were called in version 0.1."""
 SAY = ("help", "version")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from towline.client import Client, Event, JobEvent, JobPage, JobView
 
+GOING_ON = ("submitted", "processing")
 FAILED = ("failed", "partial_failure")
 """The statuses of jobs that failed on all nodes, or on some."""
 STATUSES = ("submitted", "processing", "completed", "failed", "partial_failure")
@@ -104,8 +105,8 @@ def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
             _print_events(client.events(**values), form, with_job=True)
             return
         if watch:
-            watching.watch(lambda: _page(client, values, failed=failed).items, LISTING, form)
-        page = _page(client, values, failed=failed)
+            watching.watch(lambda: page_of(client, values, failed=failed).items, LISTING, form)
+        page = page_of(client, values, failed=failed)
     rows, names = map(LISTING.row, page.items), map(LISTING.name, page.items)
     print_list(form, page, LISTING.columns, rows, names)
     if form.for_people and not page.items:
@@ -117,7 +118,7 @@ def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
         )
 
 
-def _page(client: Client, given: dict[str, Any], *, failed: bool) -> JobPage:
+def page_of(client: Client, given: dict[str, Any], *, failed: bool) -> JobPage:
     """Return a page of jobs.
 
     Args:
@@ -189,6 +190,8 @@ def show(job_id: str, follow: bool, **values: Any) -> None:
         print_names([found.id])
     else:
         print_job(found, form)
+        if found.status in GOING_ON:
+            say(f"goes on: towline job follow {short(found.id).short} shows it", error=True)
 
 
 @with_connection

@@ -54,8 +54,8 @@ def test_no_short_form_takes_the_place_of_a_command() -> None:
 
 
 def test_the_help_says_which_short_forms_there_are(towline: Here) -> None:
-    _, _, short = towline("--help").stdout.partition("Shorter words for some:")
-    assert {word.strip(",") for word in short.split()} >= WORDS.keys()
+    _, _, short = towline("--help").stdout.partition("Short forms:")
+    assert {word.strip(",;") for word in short.split()} >= WORDS.keys()
 
 
 def test_short_forms_are_completed_like_commands() -> None:
