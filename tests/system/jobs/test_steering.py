@@ -1,6 +1,8 @@
 """Jobs and nodes, seen and steered by the command line and the Python client."""
 
 import json
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.cluster import Cluster, NodePlan
-from tests.testing.command import CommandLine, rows
+from tests.testing.command import TOWLINE, CommandLine, rows
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
 from towline.client import ApiError, AsyncClient, Client, Event, JobEvent
@@ -158,6 +160,42 @@ def test_a_node_is_drained_and_undrained(towline: CommandLine, name: str) -> Non
     finally:
         assert towline("undrain", "two").status == 0
     assert towline("gate", "pass", name, "--on", "two").status == 0
+
+
+def test_a_list_that_is_watched_goes_on_over_a_restart_of_the_controller(
+    pair: Cluster, towline: CommandLine
+) -> None:
+    command = [str(TOWLINE), "node", "list", "--watch", "-o", "json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=towline.env, stdout=pipe, stderr=pipe, text=True
+    ) as watching:
+        # A line that never comes would be waited for for ever.
+        late = threading.Timer(100, watching.kill)
+        late.start()
+        try:
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            lines = map(json.loads, watching.stdout)
+            assert {next(lines)["hostname"], next(lines)["hostname"]} == {*NODES}
+            towline("drain", "two")
+            news = next(lines)
+            assert (news["hostname"], news["event"]) == ("two", "changed")
+            assert news["state"] == "Cordoned"
+            pair.controller.stop()
+            assert "lost the controller" in watching.stderr.readline()
+            pair.controller.start()
+            assert watching.stderr.readline() == "the controller answers again\n"
+            pair.wait_here(*NODES)
+            towline("undrain", "two")
+            # Until it has heard them, a controller that was started anew takes nodes to be away.
+            states = ((each["hostname"], each["state"]) for each in lines)
+            assert ("two", "Ready") in states
+        finally:
+            watching.send_signal(signal.SIGINT)
+            status = watching.wait()
+            late.cancel()
+    assert status == 130
 
 
 def test_a_key_makes_a_command_one_job(gate: Gate, towline: CommandLine, name: str) -> None:
