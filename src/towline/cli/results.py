@@ -69,10 +69,15 @@ def result_lines(
     *,
     seconds: float | None = None,
     title: str = "",
+    now: float | None = None,
 ) -> list[str]:
-    """Return the lines of the results of a job; see `print_results`."""
+    """Return the lines of the results of a job; see `print_results`.
+
+    Args:
+        now: the present moment, in seconds since 1970; None to look.
+    """
     kind = kind_of(operation, results)
-    found = _Results(results, kind, form)
+    found = _Results(results, kind, form, now)
     if len(found.nodes) == 1 and len(results) == 1 and not (kind.items and found.ok):
         return found.block(seconds, title)
     sections = [
@@ -91,7 +96,10 @@ class _Results:
         kind: what is known of them.
     """
 
-    def __init__(self, results: list[Row], kind: Kind, form: Form) -> None:
+    def __init__(
+        self, results: list[Row], kind: Kind, form: Form, now: float | None = None
+    ) -> None:
+        self._now = now
         self._form = form
         self._kind = kind
         self._alike = twins((row["hostname"], row.get("machine_id")) for row in results)
@@ -136,7 +144,7 @@ class _Results:
             if name != CHANGED:
                 values[name.replace("_", " ")] = self._cell(name, row.get(name))
         values |= {name: str(row[name]) for name in WHY if row.get(name)}
-        lines = value_lines(values, self._form)
+        lines = value_lines(values, self._form, now=self._now)
         return [printable(title), *lines] if title else lines
 
     def table(self) -> list[str]:
@@ -224,7 +232,7 @@ class _Results:
         return self._table([Column("NODE"), *_columns(names, never=[*names[:1], "name"])], rows)
 
     def _table(self, columns: list[Column], rows: Iterable[list[Cell]]) -> list[str]:
-        return table_lines(columns, rows, self._form, width=self._form.width)
+        return table_lines(columns, rows, self._form, width=self._form.width, now=self._now)
 
     def _status(self, row: Row) -> str:
         return str(row.get(self._kind.status) or row.get(OUTCOME) or row.get(STATUS))
