@@ -213,7 +213,8 @@ def test_an_interrupt_ends_the_command_and_not_the_job(
     assert "Traceback" not in command.stderr
     said = re.search(r"towline job (\S+) --follow shows it", command.stderr)
     assert said is not None
-    assert mixed.job(said[1], wait=0)["status"] == "processing"
+    # It goes on; whether its start is stored by now is another matter.
+    assert mixed.job(said[1], wait=0)["status"] in ("submitted", "processing")
     proxy.fault = None
     assert mixed.ended(said[1])["status"] == "completed"
 
