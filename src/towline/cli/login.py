@@ -82,7 +82,8 @@ def _meant(url: str | None, name: str | None) -> tuple[str, str, str | None]:
     """Return the name of the context, its URL, and the CA that is known of it already.
 
     Raises:
-        InvalidConfiguration: neither is named, or the name is that of another controller.
+        InvalidConfiguration: neither is named, the URL is not valid, or the name is that of
+            another controller.
     """
     from towline.runtime import contexts
 
@@ -94,12 +95,17 @@ def _meant(url: str | None, name: str | None) -> tuple[str, str, str | None]:
             )
         found = contexts.read(name)
         return name, found.url, found.ca
+    from towline.client.connection import connection
+
     url = url.rstrip("/")
     try:
         host = urlsplit(url).hostname or ""
-    except ValueError:
-        host = ""
-    chosen = contexts.check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", host).strip("-"))
+    except ValueError:  # half of an address of IPv6
+        url = host = ""
+    # Before anything repeats it, for it may have a password in it.
+    connection(url, "none")
+    called = re.sub(r"[^A-Za-z0-9._-]+", "-", host).strip("-") if name is None else name
+    chosen = contexts.check_name(called)
     if chosen not in contexts.names():
         return chosen, url, None
     present = contexts.read(chosen)

@@ -205,9 +205,22 @@ def test_a_file_that_any_user_can_read_is_refused(
 def test_a_name_that_can_be_none_is_refused(
     towline: Here, controller: StubController, name: str
 ) -> None:
-    assert "can't be called" in failed(towline(*LOGIN, "http://", "--name", name, stdin=TOKEN), 2)
+    login = (*LOGIN, controller.url, "--name", name)
+    assert "can't be called" in failed(towline(*login, stdin=TOKEN), 2)
     if name != "local":
         assert "can't be called" in failed(towline("node", "list", "--context", name), 2)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "controller:8080", "ftp://a", "https://a:secret@b", "http://["]
+)
+def test_what_is_no_url_is_refused_and_not_repeated(
+    towline: Here, controller: StubController, home: Path, url: str
+) -> None:
+    said = failed(towline(*LOGIN, url, stdin=TOKEN), 2)
+    assert "URL is not valid" in said
+    assert "secret" not in said
+    assert not home.exists()
 
 
 def test_another_controller_takes_the_name_of_none_that_is_there(
