@@ -47,7 +47,11 @@ def test_the_table_has_a_row_for_what_is_typed_most() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_beside_those_of_other_tools_is_taken(command: str) -> None:
+def test_each_command_beside_those_of_other_tools_is_taken(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images.txt").write_text("nginx:1.27\n")
+    monkeypatch.chdir(tmp_path)
     with contextlib.suppress(click.exceptions.Exit):  # of --help and --version
         taken(command)
 
