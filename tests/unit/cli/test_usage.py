@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -130,3 +131,12 @@ def test_an_interrupt_ends_a_command_with_130() -> None:
     with pytest.raises(SystemExit) as ended:
         Command("wait", callback=callback).main([])
     assert ended.value.code == 130
+
+
+def test_an_interrupt_while_modules_are_imported_is_no_failure_of_theirs(
+    towline: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted_operations.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = towline("docker", "pull", "nginx", env={"TOWLINE_OPERATIONS": "interrupted_operations"})
+    assert (done.status, done.stdout, done.stderr.strip()) == (130, "", "")
