@@ -38,7 +38,7 @@ def test_a_password_in_the_url_of_an_engine_is_refused_unseen(tmp_path: Path) ->
     url = f"tcp://robot:{ENGINE_PASSWORD}@127.0.0.1:2375"
     for part in (["up"], ["agent", "--nats", "nats://127.0.0.1:1"]):
         done = CommandLine(tmp_path)(*part, "--engine", url)
-        assert (done.status, done.stdout) == (1, "")
+        assert (done.status, done.stdout) == (2, "")
         assert "user name" in done.stderr
         assert not found({ENGINE_PASSWORD}, done.stderr)
 

@@ -104,7 +104,7 @@ def sent(talkative: Cluster, proxy: FaultyProxy, registry: Registry) -> set[str]
         headers = {"Content-Type": "application/json"}
         assert talkative.writer.post(path, content=half, headers=headers).status_code == 400
         done = towline("pull", reference, "--on", WEB_1, env={"TOWLINE_TOKEN": good[1]})
-        assert (done.status, done.stdout) == (1, "")
+        assert (done.status, done.stdout) == (2, "")
         assert not found({IMAGE_PASSWORD, *good}, done.stderr)
     for token in bad:
         done = towline("nodes", "--token", token)

@@ -184,4 +184,4 @@ def test_it_is_a_command(port: Cluster, env: dict[str, str]) -> None:
     lines = towline(port, env, "harbour", "tide", "fram", "--hours", "2").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"hour": 0}, {"hour": 1}]
     assert towline(port, env, "harbour", "leave", "fram").stdout == ""
-    towline(port, env, "harbour", "berth", "fram", "10", status=1)
+    towline(port, env, "harbour", "berth", "fram", "10", status=2)
