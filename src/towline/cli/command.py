@@ -137,7 +137,7 @@ class Group(_Once, click.Group):
             UsageError: there is none of that name; the text has those that may have been meant.
         """
         name = args[0]
-        if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
+        if name.startswith("-") or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
         meant = did_you_mean(name, self.words(ctx)) or _elsewhere(ctx, name)
         raise click.UsageError(f"No such command {name!r}. {meant}".rstrip(), ctx)

@@ -11,7 +11,6 @@ import importlib
 import re
 
 import click
-from click.shell_completion import CompletionItem
 
 from towline import __version__
 from towline.cli.command import Group
@@ -72,9 +71,7 @@ class Root(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments begin with, and what follows its name."""
-        name, command, rest = super().resolve_command(
-            ctx, spelt_out(args, completing=ctx.resilient_parsing)
-        )
+        name, command, rest = super().resolve_command(ctx, spelt_out(args))
         return name, _found(ctx, command) if isinstance(command, Listed) else command, rest
 
     def words(self, ctx: click.Context) -> list[str]:
@@ -84,8 +81,8 @@ class Root(Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the arguments: `help COMMAND` is `COMMAND --help`, and `version` is `--version`."""
         if args[:1] == ["help"]:
-            args = args[1:] if ctx.resilient_parsing else [*args[1:], "--help"]
-        elif args == ["version"] and not ctx.resilient_parsing:
+            args = [*args[1:], "--help"]
+        elif args == ["version"]:
             args = ["--version"]
         return super().parse_args(ctx, args)
 
@@ -107,11 +104,6 @@ class Root(Group):
             short.setdefault(verb if verb == "list" else noun, []).append(word)
         with formatter.section("Short forms"):
             formatter.write_dl([_short_forms(words, width) for words in short.values()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return what a word may become: a command, or a short form of one."""
-        short = [CompletionItem(word) for word in (*WORDS, *SAY) if word.startswith(incomplete)]
-        return [*super().shell_complete(ctx, incomplete), *short]
 
     def _further(self, ctx: click.Context) -> dict[str, Listed]:
         """Return the commands that are not listed here, by name."""
@@ -256,12 +248,11 @@ JOB_ID = re.compile("[0-9A-Fa-f-]{8,}")
 """What is meant as a job's id, whole or short, valid or not; no command is called so."""
 
 
-def spelt_out(words: list[str], *, completing: bool = False) -> list[str]:
+def spelt_out(words: list[str]) -> list[str]:
     """Return words of a command line with noun and verb in place of a short form.
 
     Args:
         words: those behind `towline`, options of its own left out.
-        completing: whether more words may follow: then a plural is no list yet.
 
     Example:
         ["drain", "web-01"] is ["node", "drain", "web-01"], ["nodes", "-o", "json"] is ["node",
@@ -272,7 +263,7 @@ def spelt_out(words: list[str], *, completing: bool = False) -> list[str]:
         return words
     name, *rest = words
     first = rest[0] if rest else "-"
-    if name in PLURALS and ((completing and not rest) or not first.startswith("-")):
+    if name in PLURALS and not first.startswith("-"):
         return spelt_out([PLURALS[name], *rest])
     if name in WORDS:
         return [*WORDS[name], *rest]

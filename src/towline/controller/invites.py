@@ -177,7 +177,7 @@ class Invites:
             if entry is None or entry.value is None:
                 raise NotFound(
                     f"There is no invite {id!r}.",
-                    "GET /invite lists them",
+                    "GET /invite shows them",
                 )
             altered = alter(entry.value)
             if altered == entry.value:

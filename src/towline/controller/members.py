@@ -399,7 +399,7 @@ def _replaced_by(record: MemberRecord) -> str:
 def _none_waits(name: str) -> NotFound:
     return NotFound(
         f"No machine called {name!r} waits to be let in.",
-        "GET /agent/pending lists those that do",
+        "GET /agent/pending shows those that do",
     )
 
 
@@ -410,5 +410,5 @@ def _has(record: MemberRecord, key: str) -> bool:
 def _taken(hostname: str) -> Conflict:
     return Conflict(
         f"Another node is called {hostname!r}.",
-        "Choose another name, or remove that node; GET /agent lists them",
+        "Choose another name, or remove that node; GET /agent shows them",
     )

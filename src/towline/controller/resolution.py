@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SHORTEST_ID = 12
 """Characters of a machine id that stand for it, where it alone begins so."""
 _MOST_LISTED = 5
-_LISTS = "GET /agent lists"
+_SHOWS = "GET /agent shows"
 
 
 def one(fleet: Fleet, name: str) -> Member:
@@ -165,12 +165,12 @@ def _some(
     if isinstance(term, Hostnames):
         error, details = (
             f"No registered node has a name like {str(term)!r}.",
-            f"{_LISTS} those that are registered",
+            f"{_SHOWS} those that are registered",
         )
     elif isinstance(term, Label):
         error = f"No registered node carries the label {str(term)!r}."
         error = _asking(error, str(term), fleet.names.all_labels())
-        details = f"{_LISTS} the labels that nodes carry"
+        details = f"{_SHOWS} the labels that nodes carry"
     if excluded:
         details = f"A name that is misspelt behind {NOT!r} would spare nobody. {details}"
     raise InvalidRequest(error, details)
@@ -179,7 +179,7 @@ def _some(
 def _nobody(fleet: Fleet, name: str) -> tuple[str, str]:
     return (
         _asking(f"No registered node is called {name!r}.", name, fleet.names.hostnames),
-        f"{_LISTS} those that are registered",
+        f"{_SHOWS} those that are registered",
     )
 
 

@@ -211,7 +211,7 @@ async def get(context: Context, *, id: EntryId) -> AuditItem:
         await archive.catch_up()
         found = archive.get(id.lower())
     if found is None:
-        raise NotFound(f"No entry {id[:80]!r} of the audit is kept.", "GET /audit lists them")
+        raise NotFound(f"No entry {id[:80]!r} of the audit is kept.", "GET /audit shows them")
     return AuditItem(entry=_view(found))
 
 

@@ -311,7 +311,7 @@ def _one(name: str) -> str:
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one machine: name it by its hostname or its machine id.",
-            "GET /agent/pending lists those that wait",
+            "GET /agent/pending shows those that wait",
         )
     return named.name
 

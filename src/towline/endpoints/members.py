@@ -118,7 +118,7 @@ async def rename(
     if context.controller.fleet.names_another(wanted, member.machine):
         raise Conflict(
             f"Another node is called {wanted!r}.",
-            "Choose another name, or remove that node; GET /agent lists them",
+            "Choose another name, or remove that node; GET /agent shows them",
         )
     await context.controller.members.change(
         member.machine, lambda record: _altered(context, record, hostname=wanted)
@@ -131,7 +131,7 @@ def _member(context: Context, hostname: str) -> Member:
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
-            "GET /agent lists those that are registered",
+            "GET /agent shows those that are registered",
         )
     controller = context.controller
     return controller.members.unseen(named.name) or controller.fleet.one(named.name)

@@ -301,7 +301,7 @@ def _member(context: Context, hostname: str, permission: str) -> Member:
     if not isinstance(named, Hostname):
         raise InvalidRequest(
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
-            "GET /agent lists those that are registered",
+            "GET /agent shows those that are registered",
         )
     member = context.controller.fleet.one(named.name)
     context.caller.bounds(permission).check([member])

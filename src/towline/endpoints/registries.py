@@ -142,5 +142,5 @@ def _view(context: Context, stored: StoredCredential) -> RegistryView:
 def _nothing_kept(registry: str) -> NotFound:
     return NotFound(
         f"No credential is kept for {registry!r}.",
-        "GET /registry lists the registries that have one",
+        "GET /registry shows the registries that have one",
     )

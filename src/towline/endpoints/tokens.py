@@ -154,7 +154,7 @@ async def get(context: Context, *, id: TokenId) -> TokenView:
     if record is None:
         raise NotFound(
             f"No token {id!r} is known that has not expired.",
-            "GET /token lists those that were made or revoked here",
+            "GET /token shows those that were made or revoked here",
         )
     return TokenView(**_fields(record))
 

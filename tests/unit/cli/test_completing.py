@@ -80,6 +80,8 @@ def first_words(lines: list[str]) -> list[str]:
         (["node", "dr"], ["drain"]),
         (["nodes", "dr"], ["drain"]),
         (["pul"], ["pull"]),
+        (["nod"], ["node", "nodes"]),
+        (["vers"], ["version"]),
         (["nodes", "--not"], ["--not-ready"]),
         (["nodes", "-o", "js"], ["json"]),
         (["help", "docker", "pu"], ["pull"]),

@@ -2,7 +2,6 @@
 
 import click
 import pytest
-from click.shell_completion import ShellComplete
 
 from tests.unit.cli.conftest import Here
 from towline.cli.commands import LISTED, PLURALS, WORDS, cli, spelt_out
@@ -56,14 +55,6 @@ def test_no_short_form_takes_the_place_of_a_command() -> None:
 def test_the_help_says_which_short_forms_there_are(towline: Here) -> None:
     _, _, short = towline("--help").stdout.partition("Short forms:")
     assert {word.strip(",;") for word in short.split()} >= WORDS.keys()
-
-
-def test_short_forms_are_completed_like_commands() -> None:
-    completing = ShellComplete(cli, {}, "towline", "_TOWLINE_COMPLETE")
-    found = {item.value for item in completing.get_completions([], "n")}
-    assert found == {"node", "nodes"}
-    found = {item.value for item in completing.get_completions(["nodes"], "sh")}
-    assert found == {"show"}
 
 
 def test_a_plural_is_a_list_by_itself() -> None:

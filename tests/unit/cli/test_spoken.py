@@ -43,6 +43,9 @@ def texts() -> Iterator[tuple[str, str]]:
         place = SOURCE / room
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             for node in ast.walk(ast.parse(path.read_text())):
+                # A beginning that several errors share.
+                if isinstance(node, ast.Assign) and spoken.ROUTE.match(_text(node.value)):
+                    yield f"{path.relative_to(SOURCE)}:{node.lineno}", _text(node.value)
                 if not isinstance(node, ast.Call):
                     continue
                 called = getattr(node.func, "id", "") or getattr(node.func, "attr", "")
