@@ -7,6 +7,7 @@ import pytest
 
 from tests.testing.cluster import PULL, WEB_1, Cluster
 from tests.testing.command import CommandLine, failed
+from towline.cli.spoken import in_commands
 
 NOWHERE = "550e8400-e29b-41d4-a716-446655440000"
 
@@ -28,16 +29,17 @@ REFUSALS: dict[str, tuple[list[str], Callable[[Cluster], httpx.Response]]] = {
 
 
 @pytest.mark.parametrize("what", REFUSALS)
-def test_a_refusal_is_printed_in_the_words_of_the_api(
+def test_a_refusal_is_printed_in_the_words_of_the_api_with_commands_for_routes(
     mixed: Cluster, towline: CommandLine, what: str
 ) -> None:
     arguments, ask = REFUSALS[what]
     body = ask(mixed).json()
-    assert failed(towline(*arguments)) == f"towline: {body['error']}\n  {body['details']}\n"
+    details = in_commands(body["details"], {})
+    assert failed(towline(*arguments)) == f"towline: {body['error']}\n  {details}\n"
 
 
 def test_what_is_no_job_id_is_refused_before_it_is_sent(towline: CommandLine) -> None:
-    refused = towline("job", "x")
+    refused = towline("job", "show", "x")
     assert (refused.status, refused.stdout) == (2, "")
     assert "'x' is not a job id, which is a UUID, or the 12 hex digits at its end" in refused.stderr
 
