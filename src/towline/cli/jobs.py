@@ -279,7 +279,8 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
         towline job cancel 0123456789ab
     """
     form = take_form(values)
-    with connect(take_where(values)) as client:
+    doubt = f"it is not known whether job {job_id} was stopped: towline job {job_id} shows it"
+    with connect(take_where(values)) as client, last_words.instead(doubt):
         cancelled = client.cancel(job_id, wait=duration(wait))
     if form.document:
         print_document(cancelled, form)

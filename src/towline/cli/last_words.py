@@ -26,6 +26,17 @@ def on_signals(orders: Sequence[Order]) -> Iterator[None]:
         interrupted(orders, interrupt)
 
 
+@contextlib.contextmanager
+def instead(words: str) -> Iterator[None]:
+    """Have a signal end the command, which says this then."""
+    try:
+        with interruptible():
+            yield
+    except Interrupted as interrupt:
+        _say(words)
+        sys.exit(interrupt.status)
+
+
 def end(orders: Sequence[Order]) -> NoReturn:
     """End a command whose orders were carried out, with the exit status that all of them make."""
     for error in (order.error for order in orders if order.error is not None):

@@ -144,3 +144,17 @@ def test_of_several_images_all_jobs_are_named_and_what_was_not_asked_for(tmp_pat
     named = re.findall(rf"^  ({JOB_ID})  image-\d$", command.stderr, re.MULTILINE)
     assert sorted(named) == sorted(controller.keys)
     assert "2 not asked for:\n  image-8\n  image-9\n" in command.stderr
+
+
+def test_an_interrupted_cancel_says_where_to_look(tmp_path: Path) -> None:
+    controller = Held(answers=False)
+    job = "0199a0c0-0000-7000-8000-000000000001"
+    where = ("--url", controller.url, "--token", "a.b.c", "--state", str(tmp_path))
+    with (
+        contextlib.closing(controller),
+        TowlineProcess("cancel", job, *where, logs=tmp_path) as command,
+    ):
+        wait_until(lambda: controller.asked == 1)
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 143
+    assert f"it is not known whether job {job} was stopped" in command.stderr

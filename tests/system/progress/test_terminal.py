@@ -107,6 +107,29 @@ def test_an_interrupted_command_line_says_how_to_go_on(
     assert (kinds[0], sorted(kinds[-2:])) == ("submitted", ["completed", "completed"])
 
 
+def test_the_exit_status_is_that_of_the_table_where_progress_is_drawn(
+    pair: Cluster, gate: Gate, held: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    command = ("gate", "pass", held, "--on", "one")
+    waits = Terminal(tmp_path / "waits", env, *command, "--wait", "2s")
+    cancelled = Terminal(tmp_path / "cancelled", env, *command)
+    fails = Terminal(tmp_path / "fails", env, *command)
+    wait_until(lambda: gate.begun(held, "one") == 3, what="all to be begun")
+    assert waits.end() == 4
+    gate.report(held, "one", TaskProgress(DOWNLOADING, fetched=2**20, size=2**22))
+    for each in (cancelled, fails):
+        each.wait_for("1.00 MiB of 4.00 MiB")
+    # The terminal has the id from the first moment on, above what is drawn.
+    found = re.search(r"job ([0-9a-f-]{36})", cancelled.shown)
+    assert found is not None
+    pair.admin.post(f"/job/{found[1]}/cancel").raise_for_status()
+    assert cancelled.end() == 3
+    gate.damage(held)
+    gate.open(held)
+    assert fails.end() == 1
+    gate.mend(held)
+
+
 def test_what_is_shown_does_not_get_among_the_results(
     gate: Gate, held: str, env: dict[str, str], tmp_path: Path
 ) -> None:
