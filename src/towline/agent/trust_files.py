@@ -9,7 +9,7 @@ import structlog
 
 from towline.broker.settings import Settings
 from towline.errors import InvalidConfiguration
-from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime.key_watch import KeyFile, KeyFiles
 from towline.trust import claims
 from towline.trust.claims import NotTrusted
 from towline.trust.signing import Verifier

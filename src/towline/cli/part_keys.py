@@ -9,7 +9,7 @@ from towline.runtime import config
 
 if TYPE_CHECKING:
     from towline.controller.token_keys import TokenKeys
-    from towline.runtime.key_files import KeyFile
+    from towline.runtime.key_watch import KeyFile
     from towline.runtime.keys import Vault
     from towline.trust.account import NodesAccount
     from towline.trust.keys import Trust
@@ -56,7 +56,7 @@ def replaceable(
 ) -> list[KeyFile]:
     """Return these files, with what uses the keys in them."""
     from towline.cli import local
-    from towline.runtime.key_files import KeyFile
+    from towline.runtime.key_watch import KeyFile
 
     found = paths(settings, directory)
     return [

@@ -79,7 +79,7 @@ from towline.endpoints import offered as of_controllers
 from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
 from towline.operation import catalog
-from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime.key_watch import KeyFile, KeyFiles
 from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
 from towline.runtime.registries import ALL, Registries

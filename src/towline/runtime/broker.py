@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from towline.errors import InvalidConfiguration
-from towline.runtime import key_files
-from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime import key_watch
+from towline.runtime.key_watch import KeyFile, KeyFiles
 from towline.runtime.nats_conf import Plan, nats_conf
 from towline.runtime.nats_server import NatsServer
 from towline.runtime.part import keep_running
@@ -32,7 +32,7 @@ async def run(
     *,
     renew_every: float = RENEW_EVERY,
     look_every: float = LOOK_EVERY,
-    read_every: float = key_files.LOOK_EVERY,
+    read_every: float = key_watch.LOOK_EVERY,
     clock: Callable[[], float] = time.time,
 ) -> None:
     """Run a broker until cancelled.

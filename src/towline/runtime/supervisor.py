@@ -20,7 +20,7 @@ import structlog
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.embedded_broker import EmbeddedBroker
-from towline.runtime.key_files import KeyFile, KeyFiles
+from towline.runtime.key_watch import KeyFile, KeyFiles
 from towline.runtime.log_file import finished
 from towline.runtime.part import keep_running
 from towline.runtime.pauses import Pauses

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from towline.controller.token_keys import TokenKeys, load_keys
 from towline.errors import InvalidConfiguration
-from towline.runtime.key_files import KeyFile, KeyFiles, retire, rotate
+from towline.runtime.key_files import retire, rotate
+from towline.runtime.key_watch import KeyFile, KeyFiles
 from towline.runtime.keys import Vault, open_vault
 from towline.trust.job_keys import load_signer
 from towline.trust.signing import Signer
