@@ -84,11 +84,14 @@ set_up_engine() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# What only the tests need: Podman, whose service answers as an engine does, curl, and a browser.
+# What only the tests need: Podman, whose service answers as an engine does, curl, a browser, and the
+# shells that complete what is typed.
 set_up_test_parts() {
     local -a missing=()
     command -v podman >/dev/null || missing+=(podman)
     command -v curl >/dev/null || missing+=(curl)
+    command -v zsh >/dev/null || missing+=(zsh)
+    command -v fish >/dev/null || missing+=(fish)
     command -v chromium google-chrome >/dev/null || missing+=(chromium)
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }

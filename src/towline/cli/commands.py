@@ -97,10 +97,14 @@ class Root(Group):
                 for each in found
                 if each.heading == heading
             ]
+            if heading == ON_NODES:
+                rows.append((f"{'pull':{width}}", "Pull container images: docker pull."))
             with formatter.section(heading):
                 formatter.write_dl(rows)
         short: dict[str, list[str]] = {}
         for word, (noun, verb) in WORDS.items():
+            if word == "pull":  # what most come for stands among the commands themselves
+                continue
             short.setdefault(verb if verb == "list" else noun, []).append(word)
         with formatter.section("Short forms"):
             formatter.write_dl([_short_forms(words, width) for words in short.values()])

@@ -155,8 +155,9 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
     taken = {flag for parameter in parameters for flag in parameter.opts}
     if several is not None:
         parameters += values_of.parameters_for(several, taken)
-    parameters += [
+    parameters = [
         click.Option(["--on"], required=True, help=f"Which nodes. {FORMS}", **ON),
+        *parameters,
         click.Option(
             ["--wait"], metavar="DURATION", help="How long to wait at most; by default, to the end."
         ),

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from towline.cli import last_words, outcome, watch, watching
-from towline.cli.cells import Cell, Moment
+from towline.cli.cells import Cell, Moment, digest, in_form
 from towline.cli.cells import job_id as short
 from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
@@ -229,7 +229,7 @@ def _follow(client: Client, job_id: str, form: Form) -> None:
             if name == "progress":
                 screen.show(news)
             else:
-                screen.say(_line(news, with_job=False))
+                screen.say(_line(news, form, with_job=False))
                 if news.kind == "end":
                     return
     finally:
@@ -244,10 +244,10 @@ def _print_events(events: Iterable[Event[JobEvent]], form: Form, *, with_job: bo
                 indent=None,
             )
         else:
-            say(_line(event, with_job=with_job))
+            say(_line(event, form, with_job=with_job))
 
 
-def _line(event: Event[JobEvent], *, with_job: bool) -> str:
+def _line(event: Event[JobEvent], form: Form, *, with_job: bool) -> str:
     data = event.data
     words = data.error or data.reason or data.message or ""
     if event.kind == "submitted" and data.operation is not None:
@@ -255,8 +255,8 @@ def _line(event: Event[JobEvent], *, with_job: bool) -> str:
     elif event.kind == "end":
         counts = ", ".join(f"{count} {status}" for status, count in (data.nodes or {}).items())
         words = f"{data.status}: {counts}"
-    parts = [data.timestamp or "", data.job_id if with_job else ""]
-    parts += [f"{event.kind:10}", data.hostname or "", words]
+    parts = [data.timestamp or "", in_form(short(data.job_id), form) if with_job else ""]
+    parts += [f"{event.kind:10}", data.hostname or "", in_form(digest(words), form)]
     return "  ".join(part for part in parts if part)
 
 
