@@ -352,9 +352,11 @@ class Index:
         row = self.query("SELECT 1 FROM deleted WHERE job = ?", (job_id,)).fetchone()
         return row is not None
 
-    def ending(self, short: str) -> list[str]:
-        """Return the ids of jobs whose id ends with this, behind its last dash."""
-        rows = self.query("SELECT id FROM job WHERE substr(id, 25) = ? ORDER BY id", (short,))
+    def ending(self, short: str, most: int) -> list[str]:
+        """Return ids of jobs that end with this, behind the last dash; those of `most` of them."""
+        rows = self.query(
+            "SELECT id FROM job WHERE substr(id, 25) = ? ORDER BY id LIMIT ?", (short, most)
+        )
         return [job_id for (job_id,) in rows]
 
     def job(self, job_id: str) -> Job | None:

@@ -21,7 +21,8 @@ from towline.wire.target import Label
 SHORT = 12
 """Characters of a short id: those of a job's id behind its last dash."""
 MOST_NAMED = 5
-"""Jobs that are named where a short id is that of several."""
+"""Jobs that are named where a short id is that of several. No more are looked at: callers may choose
+the ids of their jobs."""
 
 
 class _Gone(msgspec.Struct, frozen=True):
@@ -95,33 +96,41 @@ class Lookup:
         name = name.lower()
         if len(name) != SHORT:
             return await self.get(name, wait=wait)
-        found = self._index.ending(name)
+        found = self._index.ending(name, MOST_NAMED + 1)
         if not found:
             await self._indexer.catch_up()
-            found = self._index.ending(name)
+            found = self._index.ending(name, MOST_NAMED + 1)
+        if len(found) > MOST_NAMED:
+            raise InvalidRequest(
+                f"{name} is the short id of more than {MOST_NAMED} jobs: "
+                "name one by its whole id.",
+                "GET /job shows whole ids",
+            )
         if len(found) > 1:
             # Where none is shown the answer is that of one which is not.
             found = [each for each in found if self._shown(each, caller)] or found[:1]
         if len(found) > 1:
-            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
             raise InvalidRequest(
                 f"{name} is the short id of {len(found)} jobs: name one by its whole id.",
-                f"They are: {', '.join(found[:MOST_NAMED])}{more}",
+                f"They are: {', '.join(found)}",
             )
         return await self.get(found[0] if found else name, wait=wait)
 
     def _shown(self, job_id: str, caller: Caller) -> bool:
         """Whether a caller has made a job, or may see it."""
-        state = self.state(job_id)
-        if state is None:
-            return False
-        if state.job.caller == caller.subject:
-            return True
+        job = self._index.job(job_id)
+        if job is None or job.caller == caller.subject:
+            return job is not None
         try:
-            self.check(state, caller.bounds(JOB_READ))
+            bounds = caller.bounds(JOB_READ)
+            if bounds.everywhere:
+                return True
+            state = self.state(job_id)
+            if state is not None:
+                self.check(state, bounds)
         except Forbidden:
             return False
-        return True
+        return state is not None
 
     def check(self, state: JobState, bounds: Bounds) -> None:
         """Refuse a job that is not wholly inside of what a caller may see, or do.

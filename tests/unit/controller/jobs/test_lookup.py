@@ -13,7 +13,7 @@ from tests.testing.jobs import LONG_AGO, Fold, a_job
 from towline.controller.auth import Caller, narrowed
 from towline.controller.fleet import Fleet
 from towline.controller.jobs.index import Index
-from towline.controller.jobs.lookup import Lookup
+from towline.controller.jobs.lookup import MOST_NAMED, Lookup
 from towline.errors import Forbidden, InvalidRequest, NotFound
 from towline.wire.job import Job
 
@@ -53,6 +53,10 @@ class Jobs:
         return job
 
 
+def _never(job_id: str) -> None:
+    pytest.fail(f"plan and events of job {job_id} are read")
+
+
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
     with Index(tmp_path / "index.sqlite") as index:
@@ -82,6 +86,29 @@ async def test_several_of_a_short_id_are_named_to_whoever_may_see_them(jobs: Job
     with pytest.raises(InvalidRequest, match="short id of 2 jobs") as refused:
         await jobs.lookup.named(TWICE, ANN)
     assert made[1].id not in refused.value.details
+
+
+async def test_of_a_short_id_that_many_jobs_have_none_is_looked_at(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(MOST_NAMED + 1):
+        jobs.make(TWICE, "ann", at)
+    jobs.make(ALONE, "ann", 100)
+    monkeypatch.setattr(jobs.lookup, "state", _never)
+    for who in (ANN, READER, NARROW):
+        with pytest.raises(InvalidRequest, match="more than 5 jobs: name one by its whole id"):
+            await jobs.lookup.named(TWICE, who)
+
+
+async def test_the_plans_of_jobs_that_are_shown_wherever_they_are_for_are_not_read(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(MOST_NAMED):
+        jobs.make(TWICE, "ann", at)
+    monkeypatch.setattr(jobs.lookup, "state", _never)
+    for who in (ANN, READER):
+        with pytest.raises(InvalidRequest, match="short id of 5 jobs"):
+            await jobs.lookup.named(TWICE, who)
 
 
 async def test_jobs_of_others_do_not_stand_in_the_way_of_ones_own(jobs: Jobs) -> None:
