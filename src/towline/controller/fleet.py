@@ -38,6 +38,7 @@ class Fleet:
     Attributes:
         clock: this machine's clocks.
         names: by what the nodes are found.
+        version: rises whenever a target may mean other nodes than before.
     """
 
     def __init__(self, clock: LocalClock | None = None) -> None:
@@ -47,6 +48,7 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._here: set[str] = set()
         self.names = Names()
+        self.version = 0
         self._states: dict[str, NodeState] = {}
         self._records: dict[str, MemberRecord] = {}
         self._kept_signs: dict[str, float] = {}
@@ -99,9 +101,11 @@ class Fleet:
     def shut(self, machine: str, by: str) -> None:
         """Take it that a node was removed, by whom, of which no record is kept any more."""
         self.shut_out[machine] = _why("removed", by)
+        self.version += 1
 
     def _judge(self, machine: str) -> None:
         """Shut a node out that was revoked or removed, or let one in that isn't any more."""
+        self.version += 1
         record, state = self._records.get(machine), self._states.get(machine)
         member = self._members.get(machine)
         what = by = ""
@@ -140,15 +144,18 @@ class Fleet:
         member = Member(registration)
         old = self._members.get(machine)
         if old is not None:
-            self.names.drop(old)
             member.heartbeat, member.received = old.heartbeat, old.received
             member.here, member.jobs, member.second = old.here, old.jobs, old.second
         member.state = self._states.get(machine, member.state)
         member.kept = self._kept_signs.get(machine)
         member.record = self._records.get(machine)
         self._members[machine] = member
+        if old is None or (old.hostname, old.labels) != (member.hostname, member.labels):
+            if old is not None:
+                self.names.drop(old)
+            self.names.add(member)
+            self.version += 1
         self._sorted = None
-        self.names.add(member)
         if machine in self.shut_out:
             self._judge(machine)
 

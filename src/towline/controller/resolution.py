@@ -92,7 +92,7 @@ def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
         *(
             _left(
                 fleet,
-                [_meant(fleet, term) for term in part.wanted],
+                [_of_right(fleet, term, _meant(fleet, term)) for term in part.wanted],
                 [_spared(fleet, term) for term in part.excluded],
             )
             for part in parts
@@ -140,6 +140,13 @@ def _meant(fleet: Fleet, term: Term) -> frozenset[str]:
             return names.carrying(term)
         case Hostnames():
             return names.like(term.pattern)
+
+
+def _of_right(fleet: Fleet, term: Term, found: frozenset[str]) -> frozenset[str]:
+    """Return of the nodes of one hostname that which has it for itself, by an invite; else all."""
+    if not isinstance(term, Hostname) or len(found) < 2 or not fleet.names.named(term.name):
+        return found
+    return frozenset(filter(fleet.is_invited, found)) or found
 
 
 def _spared(fleet: Fleet, term: Term) -> frozenset[str]:
@@ -221,15 +228,14 @@ def _the_one(fleet: Fleet, name: str, found: frozenset[str]) -> Member:
         InvalidRequest: of several not just one is here, or the name is the beginning of several
             machine ids.
     """
-    machines = sorted(found)
+    machines = sorted(_of_right(fleet, Hostname(name), found))
     if len(machines) > 1 and not fleet.names.named(name):
         raise InvalidRequest(
             f"{name!r} is the beginning of {len(machines)} machine ids: write more of it.",
             f"They are {_listed(machines)}",
         )
     if len(machines) > 1:
-        invited = [each for each in machines if fleet.is_invited(each)]
-        machines = invited or [each for each in machines if each not in fleet.shut_out] or machines
+        machines = [each for each in machines if each not in fleet.shut_out] or machines
     members = [member for each in machines if (member := fleet.get(each)) is not None]
     here = [member for member in members if member.here]
     chosen = members if len(members) == 1 else here

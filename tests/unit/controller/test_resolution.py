@@ -1,6 +1,7 @@
 """Which nodes an expression means, held against a model that looks at each node by itself."""
 
 import fnmatch
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testing.jobs import a_job
-from tests.unit.controller.test_fleet import REVOKED, a_fleet, beat, registration, resolved
+from tests.unit.controller.test_fleet import (
+    REVOKED,
+    a_fleet,
+    beat,
+    member_record,
+    registration,
+    resolved,
+)
 from towline.controller.fleet import Fleet
 from towline.controller.names import Names
 from towline.controller.resolution import candidates
@@ -196,6 +204,60 @@ def test_a_job_for_any_of_some_is_picked_a_node_that_is_one_of_these_at_the_time
     assert view.pick(a_job(target="_any,web@03", requires="node")) is None
     permitted = a_job(target="_any,site:*", within=["web-*"], requires="node")
     assert view.pick(permitted) == "m3"
+
+
+def test_a_job_for_any_of_a_name_is_done_by_no_node_that_only_says_it_is_called_so() -> None:
+    fleet = the_fleet()
+    fleet.register(registration("m9", "web-01"))
+    view, job = FleetView(fleet), a_job(target="_any,web-01;_any,db-02", requires="node")
+    beat(fleet, "m9")
+    assert view.pick(job) == "m9"
+    fleet.enrol(member_record("m1", "web-01", {}))
+    assert view.pick(job) is None
+    beat(fleet, "m1")
+    assert {view.pick(job) for _ in range(20)} == {"m1"}
+    # Nor is one tried again there: of several that came by no invite all are meant.
+    tried = parse_target("web-01;db-02")
+    assert [each.machine for each in fleet.still(tried, ["m1", "m9"])] == ["m1"]
+    fleet.forget("m1")
+    assert [each.machine for each in fleet.still(tried, ["m1", "m9"])] == ["m1", "m9"]
+    assert {view.pick(job) for _ in range(40)} == {"m1", "m9"}
+
+
+def test_whom_a_target_means_is_found_again_only_when_that_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = the_fleet()
+    beat(fleet, "m2")
+    asked: list[Target] = []
+
+    def counted(fleet: Fleet, target: Target) -> frozenset[str] | None:
+        asked.append(target)
+        return candidates(fleet, target)
+
+    monkeypatch.setattr("towline.controller.rollout.view.candidates", counted)
+    view, job = FleetView(fleet), a_job(target="_any,web-*,!rack:r3", requires="node")
+
+    def pick() -> tuple[str | None, int]:
+        asked.clear()
+        return view.pick(job), len(asked)
+
+    assert [pick() for _ in range(3)] == [("m2", 1), ("m2", 0), ("m2", 0)]
+    beat(fleet, "m3", leaving=True)
+    beat(fleet, "m2")
+    fleet.register(registration("m3", "web-03", {"group": "web", "site": "oslo", "rack": "s1"}))
+    assert pick() == ("m2", 0)
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: fleet.register(registration("m3", "web-03", {"rack": "s2"})),
+        lambda: fleet.register(registration("m6", "web-06")),
+        lambda: fleet.decide("m4", REVOKED),
+        lambda: fleet.shut("m5", "ann"),
+        lambda: fleet.enrol(member_record("m1", "web-01", {})),
+        lambda: fleet.forget("m1"),
+    )
+    for change in changes:
+        change()
+        assert [pick(), pick()] == [("m2", 1), ("m2", 0)]
 
 
 def naive(nodes: list[Registration], text: str) -> list[str] | None:

@@ -21,8 +21,8 @@ from towline.wire.target import Label
 SHORT = 12
 """Characters of a short id: those of a job's id behind its last dash."""
 MOST_NAMED = 5
-"""Jobs that are named where a short id is that of several. No more are looked at: callers may choose
-the ids of their jobs."""
+"""Jobs that are named where a short id is that of several. No more are looked at, since callers may
+choose the ids of their jobs."""
 
 
 class _Gone(msgspec.Struct, frozen=True):
@@ -102,8 +102,7 @@ class Lookup:
             found = self._index.ending(name, MOST_NAMED + 1)
         if len(found) > MOST_NAMED:
             raise InvalidRequest(
-                f"{name} is the short id of more than {MOST_NAMED} jobs: "
-                "name one by its whole id.",
+                f"{name} is the short id of more than {MOST_NAMED} jobs: name one by its whole id.",
                 "GET /job shows whole ids",
             )
         if len(found) > 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from towline.controller.fleet import Fleet
 from towline.controller.member import Member
@@ -13,12 +14,17 @@ from towline.wire.job import CONVERGE, READ, Job
 from towline.wire.pattern import parse_nodes
 from towline.wire.target import InvalidTarget, parse_target
 
+REMEMBERED = 64
+"""Targets of which it is remembered whom they mean: of 10,000 nodes that takes half a megabyte."""
+
 
 class FleetView:
     """Answers what the rule asks of nodes; see `towline.controller.rollout.rule.View`."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        # Each second anew for each job that waits, it took a third of a second with 10,000 nodes.
+        self._wanted = functools.lru_cache(REMEMBERED)(self._find)
 
     @property
     def shut_out(self) -> Mapping[str, str]:
@@ -52,24 +58,30 @@ class FleetView:
 
     def pick(self, job: Job) -> str | None:
         """Return a node that can do a job: of two at random the one that has less to do."""
-        wanted = _wanted(self._fleet, job.target)
+        wanted = self._wanted(job.target, self._fleet.version)
         able = [
             member
-            for member in self._fleet.here()
-            if (wanted is None or member.machine in wanted) and _able(member, job)
+            for member in (self._fleet.here() if wanted is None else self._known(wanted))
+            if member.here and _able(member, job)
         ]
         if not able:
             return None
         some = random.sample(able, min(2, len(able)))
         return min(some, key=_busy).machine
 
+    def _known(self, machines: Iterable[str]) -> Iterator[Member]:
+        return (member for each in machines if (member := self._fleet.get(each)) is not None)
 
-def _wanted(fleet: Fleet, target: str) -> frozenset[str] | None:
-    """Return the machine ids of the nodes that a job for any of some may be done by; None: all."""
-    try:
-        return candidates(fleet, parse_target(target))
-    except InvalidTarget:
-        return frozenset()  # of a version that knows more of them
+    def _find(self, target: str, version: int) -> frozenset[str] | None:
+        """Return the machine ids of the nodes that a job for any may be done by; None for all.
+
+        Args:
+            version: the fleet's; whom the target meant at another one is forgotten.
+        """
+        try:
+            return candidates(self._fleet, parse_target(target))
+        except InvalidTarget:
+            return frozenset()  # of a version that knows more of them
 
 
 def _able(member: Member, job: Job) -> bool:
