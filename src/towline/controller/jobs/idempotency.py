@@ -93,24 +93,34 @@ class Keys:
 
     async def find(self, caller: str, key: str, request: str) -> str | None:
         """Return the job that a key stands for, None for none; raises as `reserve`."""
-        place, request_of_caller = _place(caller, key, request)
-        entry = await self._bucket.get(place)
-        if entry is None or entry.value is None:
-            return None
-        first = entry.value
-        if first.digest != request_of_caller:
-            raise Conflict(
-                f"The Idempotency-Key {key!r} came with another request before, "
-                f"which made job {first.job}.",
-                "Give this one a key of its own",
-            )
-        return first.job
+        places = [_place(caller, key, request)]
+        if own_id(key) is not None:
+            # Controllers that know no keys which are ids keep all alike. For a day after the last
+            # of these was updated one may stand for its job.
+            places.append(_plain(caller, key, request))
+        for place, request_of_caller in places:
+            entry = await self._bucket.get(place)
+            if entry is None or entry.value is None:
+                continue
+            first = entry.value
+            if first.digest != request_of_caller:
+                raise Conflict(
+                    f"The Idempotency-Key {key!r} came with another request before, "
+                    f"which made job {first.job}.",
+                    "Give this one a key of its own",
+                )
+            return first.job
+        return None
 
 
 def _place(caller: str, key: str, request: str) -> tuple[str, str]:
     """Return where in the bucket a key stands, and the digest that a request with it has there."""
     if (job_id := own_id(key)) is not None:
         return job_id, digest(caller, request)
+    return _plain(caller, key, request)
+
+
+def _plain(caller: str, key: str, request: str) -> tuple[str, str]:
     return digest(caller, key), request
 
 

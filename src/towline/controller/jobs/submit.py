@@ -32,6 +32,7 @@ from towline.operation import AnyOperation, Effect, Operation
 from towline.options import RunOptions
 from towline.runtime.pauses import within
 from towline.units import timestamp
+from towline.wire.event import NOBODY
 from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id, own_id
 from towline.wire.target import Target, is_any, is_several
 
@@ -113,13 +114,9 @@ class Submitter:
             Conflict: the request's key came with another request before.
             BrokerUnreachable: the job may not have been stored; `job_id` says which.
         """
-        if request.key is not None:
-            # Before the target: what it means may have changed since the job was made.
-            kept = await self._keys.find(request.caller, request.key, request.digest)
-            if kept is not None and (found := await self._made(request, kept, wait)) is not None:
-                return found
-            if kept is None:
-                await self._check_free(request.key)
+        # Before the target: what it means may have changed since the job was made.
+        if (found := await self._kept(request, wait)) is not None:
+            return found
         job, _ = await self._intended(request)
         if request.key is not None:
             kept = await self._keys.reserve(request.caller, request.key, request.digest, job.id)
@@ -148,15 +145,17 @@ class Submitter:
         Returns:
             the job; the nodes that it would be for, each waiting or with the end that it would have
             from the beginning; and the id of the job that its key has made already, None for none.
+            Of that one it is what it was made for.
         """
-        made = None
-        if request.key is not None:
-            made = await self._keys.find(request.caller, request.key, request.digest)
-            if made is None:
-                await self._check_free(request.key)
-            elif await self._made(request, made, 0.0) is None:
-                made = None
-        return *await self._intended(request), made
+        made = await self._kept(request, 0.0)
+        if made is None:
+            return *await self._intended(request), None
+        nodes = [
+            PlannedNode(task.machine, task.hostname)
+            for task in made.tasks.values()
+            if task.machine != NOBODY
+        ]
+        return made.job, nodes, made.job.id
 
     async def _intended(self, request: Submission) -> tuple[Job, list[PlannedNode]]:
         """Return a request's job, and the nodes that it is for before any has its turn."""
@@ -345,16 +344,31 @@ class Submitter:
         check_time(own, now, min(BEHIND, self._retention))
         return own
 
-    async def _check_free(self, key: str) -> None:
-        """Refuse a key that is the id of a job which was made without it."""
-        job_id = own_id(key)
+    async def _kept(self, request: Submission, wait: float) -> JobState | None:
+        """Return the job that a request's key has made, None where it has made none.
+
+        Raises:
+            Conflict: the key came with another request, or is the id of a job made without it.
+        """
+        key = request.key
+        if key is None:
+            return None
+        kept = await self._keys.find(request.caller, key, request.digest)
+        if kept is None and await self._is_there(own_id(key)):
+            # Perhaps another attempt has made it just now, which had reserved the key before.
+            kept = await self._keys.find(request.caller, key, request.digest)
+            if kept is None:
+                raise Conflict(
+                    f"The Idempotency-Key {key!r} is the id of a job that was made already.",
+                    "Give this one a key of its own",
+                )
+        return None if kept is None else await self._made(request, kept, wait)
+
+    async def _is_there(self, job_id: str | None) -> bool:
+        """Whether there is a job of an id, or was until it was deleted."""
         if job_id is None:
-            return
-        if await self._lookup.find(job_id) is not None or self._index.deleted(job_id):
-            raise Conflict(
-                f"The Idempotency-Key {key!r} is the id of a job that was made already.",
-                "Give this one a key of its own",
-            )
+            return False
+        return await self._lookup.find(job_id) is not None or self._index.deleted(job_id)
 
     async def _made(self, request: Submission, job_id: str, wait: float) -> JobState | None:
         """Return the job that a request's key stands for, None where it was not made yet."""

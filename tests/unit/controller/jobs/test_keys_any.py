@@ -1,6 +1,7 @@
 """Any requests with any keys, against a model: which job a key stands for, and for whom."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,3 +73,15 @@ def test_a_key_stands_for_the_first_request_of_whoever_it_is_for(
     asyncio.run(ask_all())
     jobs = [job for _, job in model.values()]
     assert len(jobs) == len(set(jobs)) == len(keys._bucket.values)  # type: ignore[attr-defined]
+
+
+async def test_a_key_that_a_controller_of_before_reserved_stands_for_its_job() -> None:
+    keys, key, request = Keys(None), IDS[0], digest("x")  # type: ignore[arg-type]
+    bucket: Any = Memory()
+    keys._bucket = bucket
+    assert await keys.reserve("ann", "plain", request, IDS[1]) is None
+    bucket.values = {digest("ann", key): bucket.values[digest("ann", "plain")]}
+    assert await keys.find("ann", key, request) == IDS[1]
+    with pytest.raises(Conflict, match=IDS[1]):
+        await keys.find("ann", key, digest("y"))
+    assert await keys.find("ben", key, request) is None
