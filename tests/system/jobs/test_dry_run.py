@@ -78,6 +78,7 @@ def test_a_node_that_is_away_would_do_it_when_it_returns_or_not_at_all(
         kept = by_name(ask("_all", query=DRY))
         once = by_name(ask("_all", "once", query=DRY))
         any_node = by_name(ask("_any", query=DRY))
+        any_once = by_name(ask("_any", "once", query=DRY))
     finally:
         jobs.agents["two"].start()
         jobs.wait_here(*NODES)
@@ -90,6 +91,7 @@ def test_a_node_that_is_away_would_do_it_when_it_returns_or_not_at_all(
     assert reason is not None
     assert reason.endswith("not kept for nodes that are away")
     assert any_node["two"][0] == "pending"
+    assert any_once["two"] == ("skipped", reason)
     assert kept["one"] == once["one"] == ("would_run", None)
 
 
@@ -169,3 +171,9 @@ def test_a_dry_run_reserves_no_key_and_knows_those_that_are(jobs: Cluster, ask: 
         assert again["made"] == job
         assert [each["status"] for each in again["results"]] == ["skipped"]
         refused(ask("one", headers=headers, query=DRY), 409)
+        # Nor is asked whether it could be made once more.
+        jobs.admin.post("/agent/two/drain")
+        try:
+            assert foreseen(ask("two", headers=headers, query=DRY)) == again
+        finally:
+            jobs.admin.post("/agent/two/undrain")

@@ -78,12 +78,12 @@ class Previews:
             wait: seconds that it may take to ask nodes at most; 0 for not to ask them.
         """
         job, plan, made = await self._submitter.foresee(request)
-        nodes = [self._node(job, each) for each in plan]
         if made is not None:
-            for node in nodes:
-                node.status = "skipped"
-                node.reason = f"the Idempotency-Key has made job {made} already"
-        elif (preview := request.operation.preview) is not None and wait > 0:
+            why = f"the Idempotency-Key has made job {made} already"
+            nodes = [Foresight(each.machine, each.hostname, "skipped", why) for each in plan]
+        else:
+            nodes = [self._node(job, each) for each in plan]
+        if made is None and (preview := request.operation.preview) is not None and wait > 0:
             await self._ask(preview, job, nodes, min(wait, self._asked_for))
         waves = None if job.waves is None else limits(job.waves, job.nodes)
         return Forecast(job, nodes, waves, made)
@@ -92,7 +92,9 @@ class Previews:
         """Return what is foreseen of a node by what is known of it here."""
         machine, hostname = planned.machine, planned.hostname
         if planned.state != WAITS:
-            status = "would_fail" if planned.state == "failed" else planned.state
+            # Of a job for any node another one does it.
+            fails = planned.state == "failed" and not job.for_any
+            status = "would_fail" if fails else "skipped"
             return Foresight(machine, hostname, status, planned.reason)
         member = self._fleet.get(machine)
         if member is None or not member.here:

@@ -71,6 +71,7 @@ async def foresee(
     made: str | None = None,
     wait: float = 5.0,
     image: str = "app",
+    plan: list[PlannedNode] | None = None,
 ) -> tuple[Forecast, Asked]:
     request = Submission(
         docker.pull, {"image": image}, parse_target(target), "ann", Bounds("ann", "any", None)
@@ -84,7 +85,7 @@ async def foresee(
         effect="converge",
         leads=leads,
     )
-    asked = Asked(job, planned(machines, WAITS), says)
+    asked = Asked(job, planned(machines, WAITS) if plan is None else plan, says)
     asked.made = made
     previews = Previews(asked, asked, fleet or a_fleet(machines))  # type: ignore[arg-type]
     return await previews.foresee(request, wait=wait), asked
@@ -161,6 +162,17 @@ async def test_for_any_node_one_of_those_that_could_is_asked() -> None:
     assert [node.status for node in forecast.nodes] == ["could_run"] * 3
     assert [len(each.plan) for each in asked.questions] == [1]
     assert sum(node.plan == TELLS for node in forecast.nodes) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [("_any", "skipped"), ("_any,a", "skipped"), ("_all", "would_fail")]
+)
+async def test_for_any_node_those_for_which_it_is_not_kept_are_left_out(
+    target: str, expected: str
+) -> None:
+    plan = [*planned("a", WAITS), PlannedNode("b", "host-b", "failed", "away since")]
+    forecast, _ = await foresee(target=target, leads=False, plan=plan)
+    assert (forecast.nodes[1].status, forecast.nodes[1].reason) == (expected, "away since")
 
 
 @pytest.mark.parametrize("how", [{"wait": 0.0}, {"made": "0199aaaa-0000-7000-8000-000000000000"}])
