@@ -112,7 +112,9 @@ def test_a_further_controller_needs_no_more_than_what_is_exported_for_one(
     )
     with process:
         url = process.wait_for_output("answers at (http://[0-9.:]+)")[1]
-        done = CommandLine(state)("node", "load", "--on", "web-01", "--url", url)
+        done = CommandLine(state)(
+            *("node", "load", "--on", "web-01", "--url", url, "--state", state)
+        )
         assert done.status == 0
         assert process.stop() == 0
 

@@ -118,11 +118,11 @@ def client_of(settings: config.Settings, url: str) -> Client:
     from towline.cli import first_contact, local
     from towline.client import Client
 
-    token = local.token(settings) if settings.token is None else settings.token
+    token = local.token(settings, url) if settings.token is None else settings.token
     running = click.get_current_context(silent=True)
     if running is not None and settings.context is not None:
         running.meta[CONTEXT] = settings.context
-    if settings.ca is not None or not url.startswith("https:"):
+    if settings.ca is not None or not local.encrypted(url):
         return Client(url, token, ca=settings.ca)
     if settings.context is not None:
         return Client(url, token, ca=first_contact.trusting(settings.context))

@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from towline.errors import InvalidConfiguration
 from towline.runtime.config import Settings
@@ -50,6 +51,14 @@ def url(settings: Settings) -> str:
             "towline login URL keeps one, --url URL or TOWLINE_URL names one, and towline up "
             f"starts one ({error})",
         ) from error
+
+
+def encrypted(url: str) -> bool:
+    """Return whether TLS is spoken at a URL, whose scheme may be in upper case."""
+    try:
+        return urlsplit(url).scheme == "https"
+    except ValueError:  # half of an address of IPv6, which whoever connects refuses
+        return False
 
 
 def authorities(settings: Settings) -> ssl.SSLContext:
@@ -160,12 +169,23 @@ def signing_keys(settings: Settings) -> TokenKeys:
         ) from error
 
 
-def token(settings: Settings) -> str:
+def token(settings: Settings, url: str) -> str:
     """Return a token for this user with the role admin, valid for an hour.
 
+    Args:
+        url: of the controller that it is for: that of this machine. Whoever is sent such a token
+            may do anything here, so another than the state directory names has to be named together
+            with that directory.
+
     Raises:
-        InvalidConfiguration: there is no key to sign it with.
+        InvalidConfiguration: there is no key to sign it with, or it would go to somebody else.
     """
+    if settings.url is not None and settings.state is None and not _answers_here(settings, url):
+        raise InvalidConfiguration(
+            f"There is no token for {url}.",
+            "towline login URL keeps one, --token or TOWLINE_TOKEN gives one; beside the "
+            "controller's own key, name its directory, too: --state DIR --url URL",
+        )
     try:
         keys = signing_keys(settings)
     except InvalidConfiguration as error:
@@ -174,6 +194,13 @@ def token(settings: Settings) -> str:
             f"Give --token, or set TOWLINE_TOKEN. {error}",
         ) from error
     return keys.create(subject=f"local:{_person()}", roles=["admin"], lifetime=TOKEN_LIFETIME)
+
+
+def _answers_here(settings: Settings, other: str) -> bool:
+    try:
+        return url(settings).rstrip("/") == other.rstrip("/")
+    except InvalidConfiguration:
+        return False
 
 
 def _person() -> str:

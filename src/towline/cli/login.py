@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from towline.cli import first_contact
+from towline.cli import first_contact, local
 from towline.cli.command import Command
 from towline.cli.passwords import read_secret
 from towline.cli.terminal import say
@@ -97,9 +97,10 @@ def _meant(url: str | None, name: str | None) -> tuple[str, str, str | None]:
         return name, found.url, found.ca
     from towline.client.connection import connection
 
-    url = url.rstrip("/")
     try:
-        host = urlsplit(url).hostname or ""
+        parts = urlsplit(url.rstrip("/"))
+        # The scheme is in lower case from here on.
+        url, host = parts.geturl(), parts.hostname or ""
     except ValueError:  # half of an address of IPv6
         url = host = ""
     # Before anything repeats it, for it may have a password in it.
@@ -134,7 +135,7 @@ def _authority(
             raise InvalidConfiguration(f"{ca!r} can't be read.", str(error)) from error
         first_contact.verifier(text)
         return text
-    if not url.startswith("https:"):
+    if not local.encrypted(url):
         return None
     if pin is not None:
         return first_contact.pinned(url, pin)

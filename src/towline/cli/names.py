@@ -65,8 +65,8 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
         float(os.environ.get(OTHER_LIMIT) or LONGEST),
         url,
         _path(kind, prefix),
-        settings.token or local.token(settings),
-        local.verifying(settings) if url.startswith("https:") else None,
+        settings.token or local.token(settings, url),
+        local.verifying(settings) if local.encrypted(url) else None,
     )
     if answer is None:
         return [] if kept is None else _pairs(kept)
@@ -136,6 +136,8 @@ def _ask(
     seconds: float, url: str, path: str, token: str, context: ssl.SSLContext | None
 ) -> tuple[int, bytes]:
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("no URL of a controller")
     host = parts.hostname or ""
     port = parts.port or (80 if context is None else 443)
     head = [

@@ -183,7 +183,7 @@ def load(path: str | None, **flags: Any) -> Settings:
     return _settings(_from_file(path) | _from_environment() | _from_flags(flags))
 
 
-CONNECTION = ("url", "token", "ca")
+CONNECTION = ("url", "token", "ca", "state", "context")
 """What belongs together: a token is for one controller."""
 
 
@@ -191,8 +191,10 @@ def load_connection(path: str | None, **flags: Any) -> Settings:
     """Return the settings of a command that asks a controller; parameters as of `load`.
 
     Where neither a flag nor a variable nor the file says which controller that is, a context does;
-    `context` of what is returned is its name, and None where none has been used. Nothing of a
-    context goes to a controller that something else has named.
+    `context` of what is returned is its name, and None where none has been used. What names the
+    controller is asked, and nothing of what counts less goes there; but a token or a CA that a
+    variable has goes to the one that `--url` names. So `url` and `state` are both there only where
+    one and the same has named them.
 
     Raises:
         InvalidConfiguration: as `load`; or there is no such context, it can't be read, or nobody is
@@ -201,21 +203,24 @@ def load_connection(path: str | None, **flags: Any) -> Settings:
     from towline.runtime import contexts
 
     file, environment, given = _from_file(path), _from_environment(), _from_flags(flags)
-    name = _context(file, environment, given)
-    for layer in (file, environment, given):
-        layer.pop("context", None)
-    named = flags.get("context") is not None
+    namer, name = _naming(file, environment, given)
+    # That of this machine is in the state directory, whatever says which that is.
+    state = ("state",) if name == contexts.LOCAL else ()
+    if namer is given:
+        environment = _without(environment, *(("token", "ca") if "url" in given else state))
+    if name is not None or namer is given or namer is environment:
+        file = _without(file, *state)
+    elif namer is file:
+        environment = _without(environment, "token", "ca")
     if name is None or name == contexts.LOCAL:
-        lower = file | environment
-        return _settings((_without_connection(lower) if named else lower) | given)
+        for layer in (file, environment, given):
+            layer.pop("context", None)
+        return _settings(file | environment | given)
     found = contexts.read(name)
-    values = {"context": name, "url": found.url}
+    values = {"url": found.url}
     if found.token is not None:
         values["token"] = found.token
-    if named:
-        values = _without_connection(file | environment) | values | given
-    else:
-        values = _without_connection(file) | values | environment | given
+    values = file | values | environment | given | {"context": name}
     if "token" not in values:
         raise InvalidConfiguration(
             f"Nobody is logged in to {found.url}, the controller of the context {name!r}.",
@@ -224,14 +229,17 @@ def load_connection(path: str | None, **flags: Any) -> Settings:
     return _settings(values)
 
 
-def _without_connection(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in CONNECTION}
+def _without(values: dict[str, Any], *kept: str) -> dict[str, Any]:
+    """Return settings without those of the connection, but for some of these."""
+    return {key: value for key, value in values.items() if key not in CONNECTION or key in kept}
 
 
-def _context(
+def _naming(
     file: dict[str, Any], environment: dict[str, Any], given: dict[str, Any]
-) -> str | None:
-    """Return the name of the context that counts; None where something else names the controller.
+) -> tuple[dict[str, Any], str | None]:
+    """Return which of the three names the controller, and the name of its context, if it is one.
+
+    Where none does, an empty one is returned, and the current context counts.
 
     Raises:
         InvalidConfiguration: two flags name it, or the current context can't be read.
@@ -244,15 +252,17 @@ def _context(
             raise InvalidConfiguration(
                 f"Both --context and {other} say where the controller is.", "Leave one out"
             )
-        return str(given["context"])
+        return given, str(given["context"])
     if other is not None:
-        return None
+        return given, None
     for layer in (environment, file):
         if "url" in layer:
-            return None
+            return layer, None
         if "context" in layer:
-            return str(layer["context"])
-    return None if "state" in environment else contexts.current()
+            return layer, str(layer["context"])
+    if "state" in environment:
+        return environment, None
+    return {}, contexts.current()
 
 
 def _from_environment() -> dict[str, Any]:

@@ -28,7 +28,7 @@ def open_to_all(path: Path, text: str = KEY) -> Path:
         ("token.key", ["up", *LISTEN, "--engine", "none"]),
         ("token.key", ["controller", *BROKER, *LISTEN]),
         ("token.key", ["token", "create", "--subject", "ann", "--role", "read"]),
-        ("token.key", ["nodes", "--url", f"http://127.0.0.1:{free_port()}"]),
+        ("token.key", ["nodes"]),
         ("credentials.key", ["controller", *BROKER, *LISTEN]),
         ("jobs.key", ["controller", *BROKER, *LISTEN]),
         ("node.key", ["agent", *BROKER]),
@@ -38,7 +38,8 @@ def test_a_key_of_the_state_directory_that_anybody_may_read_is_refused(
     tmp_path: Path, name: str, command: list[str]
 ) -> None:
     path = open_to_all(tmp_path / "state" / name)
-    said = failed(CommandLine(path.parent)(*command))
+    url = {"TOWLINE_URL": f"http://127.0.0.1:{free_port()}", "TOWLINE_STATE": str(path.parent)}
+    said = failed(CommandLine(path.parent, url)(*command))
     assert f"{str(path)!r}, is open to any user of this machine: its mode is 0644." in said
     assert f"chmod 600 {path}" in said
 

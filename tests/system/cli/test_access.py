@@ -72,8 +72,9 @@ def test_the_controller_honours_roles_permissions_and_expiry_of_a_token(mixed: C
 def test_beside_the_key_a_token_is_made_in_the_name_of_the_person(mixed: Cluster) -> None:
     def caller(*prefix: str) -> str:
         state = mixed.directory / "controller"
-        towline = CommandLine(state, {"TOWLINE_URL": mixed.url}, prefix)
-        done = towline("node", "load", "--on", DB_1, "-o", "json")
+        towline = CommandLine(state, {}, prefix)
+        where = ("--url", mixed.url, "--state", state)
+        done = towline("node", "load", "--on", DB_1, "-o", "json", *where)
         name: str = mixed.job(json.loads(done.stdout)["job_id"])["caller"]
         return name
 

@@ -87,7 +87,8 @@ class Rotating:
 
     def towline(self, *arguments: str) -> Finished:
         """Run a command on the machine of the first controller."""
-        return CommandLine(self.states[0])(*arguments, "--url", self.urls[0])
+        where = ("--url", self.urls[0], "--state", self.states[0])
+        return CommandLine(self.states[0])(*arguments, *where)
 
     def step(self, kind: str, *flags: str) -> Finished:
         """Take a step, copy what has changed to the other controller, and wait until it is read."""

@@ -160,6 +160,14 @@ def test_an_answer_is_kept_for_this_user_and_this_token_alone(
     assert first_words(complete("pull", "--on", "w", token="d.e.f")) == []
 
 
+def test_no_token_is_sent_in_the_open_to_what_should_encrypt(
+    complete: Complete, controller: StubController
+) -> None:
+    for url in (controller.url.replace("http", "HTTPS"), controller.url.replace("http", "ftp")):
+        assert first_words(complete("pull", "--on", "w", TOWLINE_URL=url)) == []
+    assert not controller.asked
+
+
 def aged(cache: Path, seconds: float) -> None:
     for place in cache.glob("names-*"):
         found = json.loads(place.read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.command import failed
+from tests.testing.command import Finished, failed
 from tests.testing.ports import free_port
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
@@ -92,12 +92,14 @@ def test_a_flag_beats_the_environment_and_the_environment_the_file(
     file, environment, flag = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
     path = tmp_path / "towline.toml"
     path.write_text(f'url = "{file}"\ntoken = "of the file"')
+    token = {"TOWLINE_TOKEN": "a.b.c"}
     with_file = ["nodes", "--config", str(path)]
     assert file in failed(towline(*with_file), UNREACHABLE)
     assert file in failed(towline("nodes", env={"TOWLINE_CONFIG": str(path)}), UNREACHABLE)
-    assert environment in failed(towline(*with_file, env={"TOWLINE_URL": environment}), UNREACHABLE)
+    by_environment = {"TOWLINE_URL": environment, **token}
+    assert environment in failed(towline(*with_file, env=by_environment), UNREACHABLE)
     by_flag = [*with_file, "--url", flag]
-    assert flag in failed(towline(*by_flag, env={"TOWLINE_URL": environment}), UNREACHABLE)
+    assert flag in failed(towline(*by_flag, env=by_environment), UNREACHABLE)
 
 
 def test_the_token_too_comes_from_flag_environment_or_file_in_that_order(
@@ -105,8 +107,8 @@ def test_the_token_too_comes_from_flag_environment_or_file_in_that_order(
 ) -> None:
     controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
     path = tmp_path / "towline.toml"
-    path.write_text('token = "file"')
-    command = ["nodes", "--url", controller.url, "--config", str(path)]
+    path.write_text(f'url = "{controller.url}"\ntoken = "file"')
+    command = ["nodes", "--config", str(path)]
 
     def sent(*flags: str, **env: str) -> str:
         assert towline(*command, *flags, env=env).status == 0
@@ -140,3 +142,77 @@ def test_what_the_operation_does_not_take_is_refused_by_its_name(
     assert "limit" in failed(asking("docker", "list", "--on", "web-01", "--limit", "0"))
     assert "'soon'" in failed(asking("node", "load", "--on", "web-01", "--wait", "soon"))
     assert controller.asked == []
+
+
+ELSEWHERE = "http://127.0.0.1:1"
+SECRET = "of.somebody.else"
+
+
+@pytest.fixture
+def own(state: Path, controller: StubController) -> Path:
+    """The state directory of the controller that `towline up` has started here."""
+    controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
+    state.mkdir()
+    (state / "controller.url").write_text(f"{controller.url}\n")
+    (state / "token.key").write_text("6b" * 32)
+    (state / "token.key").chmod(0o600)
+    return state
+
+
+@pytest.mark.parametrize("flag", [True, False], ids=["--state", "--context local"])
+def test_the_controller_of_this_machine_is_asked_where_it_is_named_and_sent_its_own_token(
+    towline: Here, controller: StubController, own: Path, tmp_path: Path, flag: bool
+) -> None:
+    path = tmp_path / "towline.toml"
+    path.write_text(f'url = "{ELSEWHERE}"\ntoken = "{SECRET}"\nca = "/nowhere"')
+    named = ("--state", own) if flag else ("--context", "local")
+    variables = {"TOWLINE_URL": ELSEWHERE, "TOWLINE_TOKEN": SECRET, "TOWLINE_CA": "/nowhere"}
+    done = towline("nodes", *named, "--config", path, env=variables)
+    assert done.status == 0, done.stderr
+    assert token_sent(controller) != SECRET
+    variable = {"TOWLINE_CONTEXT": "local"} if not flag else {"TOWLINE_STATE": str(own)}
+    path.write_text(f'token = "{SECRET}"' + ("" if flag else f'\nurl = "{ELSEWHERE}"'))
+    assert towline("nodes", "--config", path, env=variable).status == 0
+    assert token_sent(controller) != SECRET
+
+
+@pytest.mark.parametrize("flag", [True, False], ids=["--url", "TOWLINE_URL"])
+def test_a_token_of_the_file_or_of_this_machine_goes_to_no_other_controller(
+    towline: Here, controller: StubController, own: Path, tmp_path: Path, flag: bool
+) -> None:
+    path = tmp_path / "towline.toml"
+    path.write_text(f'url = "{ELSEWHERE}"\ntoken = "{SECRET}"\nstate = "{own}"')
+    (own / "controller.url").write_text(ELSEWHERE)
+
+    def ask(*more: str | Path, **env: str) -> Finished:
+        named = ("--url", controller.url) if flag else ()
+        env |= {} if flag else {"TOWLINE_URL": controller.url}
+        return towline("nodes", "--config", path, *named, *more, env=env)
+
+    said = failed(ask())
+    assert f"There is no token for {controller.url}" in said
+    assert "--state DIR --url URL" in said
+    assert not controller.asked
+    assert ask(TOWLINE_TOKEN="a.b.c").status == 0
+    assert token_sent(controller) == "a.b.c"
+
+
+def test_a_token_of_this_machine_goes_to_what_is_named_with_the_directory_or_stands_in_it(
+    towline: Here, controller: StubController, own: Path
+) -> None:
+    assert towline("nodes", "--url", f"{controller.url}/").status == 0
+    (own / "controller.url").unlink()
+    assert towline("nodes", "--url", controller.url, "--state", own).status == 0
+    variables = {"TOWLINE_URL": controller.url, "TOWLINE_STATE": str(own)}
+    assert towline("nodes", env=variables).status == 0
+    assert len(controller.asked) == 3
+
+
+def test_the_file_names_a_controller_before_a_directory_of_a_variable(
+    towline: Here, controller: StubController, own: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "towline.toml"
+    path.write_text(f'url = "{controller.url}"')
+    (own / "controller.url").unlink()
+    failed(towline("nodes", "--config", path, env={"TOWLINE_STATE": str(own)}))
+    assert not controller.asked
