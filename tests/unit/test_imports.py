@@ -49,7 +49,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "cli.serve": ("cli", "agent", "broker", "controller", "operations", "runtime", "trust", "wire"),
     "cli.listening": ("cli", "controller", "runtime", "trust"),
     "cli.up": ("cli", "controller", "runtime", "trust"),
-    "cli.first_terminal": ("cli", "runtime", "trust"),
+    "cli.first_terminal": ("cli", "client.connection", "runtime", "trust"),
     "cli.agent": ("cli", "agent", "runtime", "trust"),
     "cli.trust": ("cli", "runtime", "trust", "wire"),
     "cli.rotation": ("cli", *OFFERED, "runtime", "trust"),

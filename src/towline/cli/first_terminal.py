@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -109,6 +109,7 @@ def on_terminal(words: Words) -> Iterator[Teller]:
 
 def next_steps(words: Words) -> list[str]:
     """Return the lines that say what to type next, each with the words that work here."""
+    from towline.client.connection import is_loopback
     from towline.runtime import contexts, state_directory
 
     typed = _program()
@@ -118,8 +119,8 @@ def next_steps(words: Words) -> list[str]:
     elif _has_context():
         where = ["--context", contexts.LOCAL]
 
-    def command(*arguments: str) -> str:
-        return f"  {typed} {shlex.join([*arguments, *where])}"
+    def command(*arguments: str, at: Sequence[str] = where) -> str:
+        return f"  {typed} {shlex.join([*arguments, *at])}"
 
     lines = [
         "",
@@ -135,10 +136,12 @@ def next_steps(words: Words) -> list[str]:
             "Only this machine reaches it. For others to come in, end it, and start it with",
             command("up", "--listen", f"{_address()}:8080"),
         ]
-    loopback = _is_loopback(urlsplit(words.url).hostname or "")
     port = urlsplit(words.url).port or 443
-    url = f"https://{_address()}:{port}" if loopback else words.url
-    invite = command("node", "invite", *(("--url", url) if loopback else ()))
+    url, invite = words.url, command("node", "invite")
+    if is_loopback(urlsplit(url).hostname or ""):
+        url = f"https://{_address()}:{port}"
+        # The directory says that this other URL is of the controller here.
+        invite = command("node", "invite", "--url", url, at=words.where)
     lines += ["Another machine comes in by the line that this prints:", invite]
     if url.startswith("https:"):
         lines += ["", "People elsewhere log in by such a token:", f"  towline login {url}"]
@@ -180,13 +183,6 @@ def _address() -> str:
         if found.version == 4 and not (found.is_loopback or found.is_link_local):
             return name
     return "ADDRESS"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _pin(directory: Path) -> str:

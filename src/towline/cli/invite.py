@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,16 +59,18 @@ def invite(**values: Any) -> None:
 
     Whoever has the line can come in by it: keep it as a password.
     """
+    from towline.client.connection import is_loopback
     from towline.endpoints import joining
 
     where = take_where(values)
     settings = settings_of(where)
     url = settings.url or local.url(settings)
-    if settings.url is None and _is_loopback(urlsplit(url).hostname or ""):
+    if settings.url is None and is_loopback(urlsplit(url).hostname or ""):
         raise InvalidConfiguration(
             f"No other machine reaches this controller: it answers at {url}.",
-            "Start it with --listen HOST:PORT, an address that other machines reach; or give "
-            "--url, for an agent on this machine",
+            "Start it with --listen HOST:PORT, an address that other machines reach. Where it has "
+            f"one, name that with --state {shlex.quote(str(local.directory(settings)))} --url URL; "
+            f"for an agent on this machine the URL is {url}",
         )
     given: dict[str, Any] = {
         name: list(value) if isinstance(value, tuple) else value
@@ -78,10 +80,3 @@ def invite(**values: Any) -> None:
     with connect(where) as client:
         made = client.call(joining.create, **given)
     say(f"towline agent join {url} {made.token}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterator
@@ -53,13 +54,25 @@ def connection(url: str, token: str, ca: Authorities | None = None) -> dict[str,
         "base_url": base,
         "headers": {"Authorization": f"Bearer {token}"},
     }
-    if base.scheme == "http" and not getproxies():
+    local = is_loopback(base.host)
+    if local:
+        # No proxy is asked for this machine: it would read the token, and reach another.
+        made["trust_env"] = False
+    if base.scheme == "http" and (local or not getproxies()):
         # No TLS is spoken here. To read the system's certificates takes 30 ms, more than a request
         # does; this context trusts nobody.
         made["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     else:
         made["verify"] = _verifying(ca)
     return made
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a URL's host is this machine, as it reaches itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _verifying(ca: Authorities | None) -> ssl.SSLContext:

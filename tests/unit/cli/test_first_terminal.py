@@ -69,15 +69,20 @@ def test_a_program_that_is_not_in_the_path_is_named_as_it_was_typed(
 @pytest.mark.parametrize(
     ("url", "invite"),
     [
-        ("https://10.0.0.1:8080", "  towline node invite\n"),
-        ("https://127.0.0.1:8443", "  towline node invite --url https://10.0.0.1:8443\n"),
+        ("https://10.0.0.1:8080", "  towline node invite --context local\n"),
+        (
+            "https://127.0.0.1:8443",
+            "  towline node invite --url https://10.0.0.1:8443 --state {}\n",
+        ),
     ],
     ids=["one address", "all addresses"],
 )
 def test_where_others_reach_it_it_says_how_machines_come_in_and_people_log_in(
     tmp_path: Path, url: str, invite: str
 ) -> None:
+    contexts.write("prod", contexts.Context("http://a", "t"))
+    contexts.use("prod")
     said = steps(tmp_path / "state", url, "0.0.0.0:4222")
-    assert invite in said
+    assert invite.format(tmp_path / "state") in said
     assert f"  towline login https://10.0.0.1:{url[-4:]}" in said
     assert "up --listen" not in said

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.stub import Answer, Asked, StubController, events
 from towline.client import ApiError, AsyncClient, Client, Credential
 from towline.client.connection import connection
+from towline.endpoints import health
 from towline.operations import docker, node
 
 JOB = "0199a0c0-0000-7000-8000-000000000001"
@@ -116,3 +117,19 @@ def test_certificates_are_read_only_where_tls_may_be_spoken(
         trusted = connection(url, "token")["verify"]
     assert trusted.verify_mode is ssl.CERT_REQUIRED
     assert bool(trusted.get_ca_certs()) is reads
+
+
+def test_no_proxy_is_sent_what_goes_to_this_machine(
+    controller: StubController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StubController() as between:
+        proxy = between.url
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        controller.answers["GET /version"] = Answer({"version": "1.2.3"})
+        with Client(controller.url, "a.b.c") as client:
+            client.call(health.version)
+        assert not between.asked
+        assert [asked.path for asked in controller.asked] == ["/version"]
