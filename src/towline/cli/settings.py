@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 import msgspec
 
@@ -17,7 +15,6 @@ NO_SETTINGS = {"expires", "roles"}
 """Options of such commands that are called as a setting is, and say something else."""
 OTHER_DEFAULTS = {("up", "broker_listen")}
 """Options without which a command does not do what the setting's default says."""
-_BRACKETS = re.compile(r"  \[([^]]*)\]\Z")
 
 
 def variable(command: click.Command, option: click.Option) -> str | None:
@@ -31,13 +28,15 @@ def explained(command: click.Command, option: click.Option, text: str) -> str:
     name = _setting(command, option)
     if name is None:
         return text
-    said = _BRACKETS.search(text)
-    extras = [f"env var: {sources.name_of(name)}", *(said.groups() if said else ())]
+    extras = [f"env var: {sources.name_of(name)}"]
+    if text.endswith("]"):
+        text, _, said = text[:-1].rpartition("  [")
+        extras.append(said)
     default = _DEFAULTS.get(name)
     known = isinstance(default, str | int) and not isinstance(default, bool)
     if known and (command.name, name) not in OTHER_DEFAULTS:
         extras.append(f"default: {default}")
-    return f"{text[: said.start()] if said else text}  [{'; '.join(extras)}]"
+    return f"{text}  [{'; '.join(extras)}]"
 
 
 def _setting(command: click.Command, option: click.Option) -> str | None:

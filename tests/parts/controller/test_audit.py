@@ -18,6 +18,7 @@ from towline.controller.audit.verification import CHANGED, PUT_IN, REMOVED
 from towline.controller.jobs.index import Index
 
 KEEPING = Keeping()
+JOB = f"{'0' * 8}-0000-7000-8000-{'0' * 12}"
 Messages = list[bytes]
 
 
@@ -82,7 +83,7 @@ async def test_what_was_added_is_listed_and_intact(jetstream: JetStream, index: 
     async with running(made, kept):
         await record(made, 3)
         made.add(request(caller="ben", status=403, operation="job.delete"), "")
-        made.add(request(operation="docker.pull", job="0" * 8), "")
+        made.add(request(operation="docker.pull", job=JOB), "")
         await stored(made, 5)
         await kept.catch_up()
         assert [each.number for each in kept.entries(Filter(), limit=3)] == [5, 4, 3]
@@ -91,7 +92,7 @@ async def test_what_was_added_is_listed_and_intact(jetstream: JetStream, index: 
         (refused,) = kept.entries(Filter(status=403), limit=9)
         assert (refused.caller, refused.operation) == ("ben", "job.delete")
         assert kept.get(refused.id) == refused
-        assert [each.job for each in kept.entries(Filter(job="0" * 8), limit=9)] == ["0" * 8]
+        assert [each.job for each in kept.entries(Filter(job=JOB), limit=9)] == [JOB]
         assert kept.count(Filter(until=refused.time)) == 3
         assert len(await kept.export(Filter(), most=4)) == 4
         found = await kept.verify()

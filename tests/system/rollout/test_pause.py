@@ -73,7 +73,7 @@ def test_only_a_job_whose_nodes_wait_can_be_paused(
 ) -> None:
     gate.hold(name)
     job = made(system.admin, name, "")
-    declined(steer(system.admin, job, what), 409, "No node of job", "max_parallel or canary")
+    declined(steer(system.admin, job, what), 409, "No node of job", "`max_parallel` or `canary`")
     wave = made(system.admin, name, "max_parallel=100%25")
     wait_until(lambda: "released" in kinds(now(system, wave)))
     declined(steer(system.admin, wave, what), 409, "waits any more")
