@@ -84,7 +84,7 @@ class Previews:
         else:
             nodes = [self._node(job, each) for each in plan]
         if made is None and (preview := request.operation.preview) is not None and wait > 0:
-            await self._ask(preview, job, nodes, min(wait, self._asked_for))
+            await self._ask(preview, job, nodes, self._fleet.clock.running() + wait)
         waves = None if job.waves is None else limits(job.waves, job.nodes)
         return Forecast(job, nodes, waves, made)
 
@@ -111,9 +111,13 @@ class Previews:
         return Foresight(machine, hostname, "skipped" if trouble else "could_run", trouble)
 
     async def _ask(
-        self, preview: Preview, job: Job, nodes: Sequence[Foresight], within: float
+        self, preview: Preview, job: Job, nodes: Sequence[Foresight], until: float
     ) -> None:
-        """Ask those that would do it what they foresee."""
+        """Ask those that would do it what they foresee.
+
+        Args:
+            until: seconds since the machine was started, when it is to be over.
+        """
         able = {node.machine: node for node in nodes if node.status == "would_run"}
         if job.for_any:
             # One of them would do it, and one says what that is.
@@ -124,17 +128,23 @@ class Previews:
         if job.leads and preview.finds is not None:
             first = min(able.values(), key=lambda node: node.reason is not None)
             del able[first.machine]
-            await self._told(preview, job, [first], within)
+            await self._told(preview, job, [first], until)
             found = (first.plan or {}).get(preview.finds)
             if isinstance(found, str):
                 lead = Lead(found, first.hostname, time.time())
                 job = msgspec.structs.replace(job, lead=lead)
         if able:
-            await self._told(preview, job, list(able.values()), within)
+            await self._told(preview, job, list(able.values()), until)
 
     async def _told(
-        self, preview: Preview, job: Job, nodes: Sequence[Foresight], within: float
+        self, preview: Preview, job: Job, nodes: Sequence[Foresight], until: float
     ) -> None:
+        within = min(self._asked_for, until - self._fleet.clock.running())
+        if within <= 0:
+            # The node that goes first took it all.
+            for node in nodes:
+                node.not_told = "no time was left to ask it"
+            return
         now = time.time()
         question = Job(
             id=new_id(),
@@ -171,4 +181,4 @@ def _take(node: Foresight, told: Task, within: float) -> None:
         # Of another version, most likely: that can't be asked.
         node.not_told = told.reason
     else:
-        node.not_told = f"no answer within {within:g} s"
+        node.not_told = f"no answer within {within:.2g} s"

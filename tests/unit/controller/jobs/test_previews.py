@@ -11,6 +11,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.jobs.previews import Forecast, Previews
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submission import Submission
+from towline.controller.moment import LocalClock
 from towline.controller.permissions import Bounds
 from towline.controller.rollout.releases import LARGEST_BODY
 from towline.operations import docker
@@ -28,10 +29,12 @@ class Asked:
 
     Attributes:
         questions: what nodes were asked.
+        waits: for how long each time, in seconds.
     """
 
     def __init__(self, job: Job, plan: list[PlannedNode], says: Says) -> None:
         self.questions: list[Job] = []
+        self.waits: list[float] = []
         self.made: str | None = None
         self._job, self._plan, self._says = job, plan, says
 
@@ -40,6 +43,7 @@ class Asked:
 
     async def look(self, job: Job, wait: float) -> JobState:
         self.questions.append(job)
+        self.waits.append(wait)
         state = JobState(job)
         for node in job.plan:
             if (event := self._says(job, node)) is not None:
@@ -162,6 +166,27 @@ async def test_for_any_node_one_of_those_that_could_is_asked() -> None:
     assert [node.status for node in forecast.nodes] == ["could_run"] * 3
     assert [len(each.plan) for each in asked.questions] == [1]
     assert sum(node.plan == TELLS for node in forecast.nodes) == 1
+
+
+@pytest.mark.parametrize(
+    ("wait", "takes", "waits"), [(3.0, 2.0, [3.0, 1.0]), (30.0, 4.0, [5.0, 5.0]), (3.0, 3.0, [3.0])]
+)
+async def test_all_is_asked_within_the_time_though_one_node_is_asked_before_the_others(
+    wait: float, takes: float, waits: list[float]
+) -> None:
+    now = 100.0
+    fleet = a_fleet("abc")
+    fleet.clock = LocalClock(running=lambda: now)
+
+    def says(job: Job, node: PlannedNode) -> Event:
+        nonlocal now
+        now += takes
+        return told(job, node)
+
+    forecast, asked = await foresee(says, fleet=fleet, wait=wait)
+    assert asked.waits == waits
+    left = [node.not_told for node in forecast.nodes if node.plan is None]
+    assert left == ["no time was left to ask it"] * (2 if len(waits) == 1 else 0)
 
 
 @pytest.mark.parametrize(
