@@ -18,7 +18,7 @@ from towline.cli.output import print_document, print_names
 from towline.cli.tables import Column, hanging, print_table, sign
 from towline.cli.terminal import say
 from towline.cli.together import TOGETHER
-from towline.operation import Operation
+from towline.operation import Operation, catalog
 from towline.signature import shown
 from towline.units import show_size
 
@@ -66,7 +66,16 @@ def run(
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    names = ["" if by is None else str(parameters[by]) for parameters in several]
+    show(found, ["" if by is None else str(each[by]) for each in several], form, by=by)
+
+
+def show(found: Sequence[DryRun], names: Sequence[str], form: Form, *, by: str | None) -> NoReturn:
+    """Print what is foreseen, and end: well if somebody would do it.
+
+    Args:
+        names: what tells several apart, each with its own.
+        by: the parameter that it is; None for one alone.
+    """
     if form.document:
         plain = [msgspec.to_builtins(each) for each in found]
         if by is not None:
@@ -81,7 +90,7 @@ def run(
         for number, (name, each) in enumerate(zip(names, found, strict=True)):
             if number:
                 say("")
-            _print(each, operation, form, name)
+            _print(each, form, name)
     sys.exit(outcome.exit_status([status for each in found for status in _statuses(each)]))
 
 
@@ -92,8 +101,10 @@ def _statuses(foreseen: DryRun) -> list[str]:
     return [STATUSES.get(node.status, node.status) for node in foreseen.results]
 
 
-def _print(foreseen: DryRun, operation: Operation[..., Any], form: Form, name: str) -> None:
-    plan = None if operation.preview is None else operation.preview.result
+def _print(foreseen: DryRun, form: Form, name: str) -> None:
+    operation = catalog.get(foreseen.operation)
+    preview = None if operation is None else operation.preview
+    plan = None if preview is None else preview.result
     same = [] if plan is None else shown.fields_that_are(shown.SAME, plan)
     sizes = [] if plan is None else shown.fields_that_are(shown.BYTES, plan)
     rows = foreseen.results

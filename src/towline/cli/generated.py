@@ -13,6 +13,7 @@ from towline.cli import values as values_of
 from towline.cli.command import Command, Group
 from towline.cli.connection import connect, connection_parameters, take_where
 from towline.cli.options import (
+    DRY_RUN,
     JOB_OPTIONS,
     given,
     output_parameters,
@@ -164,7 +165,7 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         click.Option(
             ["--dry-run"],
             is_flag=True,
-            help="Do nothing, and show who would do it, who not and why.",
+            help=DRY_RUN,
         ),
         *parameters_of(JOB_OPTIONS),
         *output_parameters(taken, results=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 import msgspec
@@ -16,6 +16,7 @@ from towline.cli.display import display
 from towline.cli.form import Form
 from towline.cli.job_view import print_job
 from towline.cli.options import (
+    DRY_RUN,
     take_form,
     take_job_options,
     with_job_options,
@@ -36,7 +37,7 @@ from towline.cli.watching import Listing, watch_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from towline.client import Client, Event, JobEvent, JobPage, JobView
+    from towline.client import Client, DryRun, Event, JobEvent, JobPage, JobView
 
 GOING_ON = ("submitted", "processing")
 FAILED = ("failed", "partial_failure")
@@ -305,9 +306,10 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
     metavar="DURATION",
     help="How long to wait for its end.",
 )
+@click.option("--dry-run", is_flag=True, help=DRY_RUN)
 @with_job_options
 @with_login
-def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
+def retry(job_id: str, on: str | None, wait: str, dry_run: bool, **values: Any) -> None:
     """Do a job again where it did not succeed.
 
     The new job is for the nodes on which the first one failed, expired or was cancelled, unless
@@ -319,12 +321,19 @@ def retry(job_id: str, on: str | None, wait: str, **values: Any) -> None:
     Example:
         towline job retry 0123456789ab --max-parallel 10%
     """
+    from towline.cli import foreseen
+    from towline.endpoints import jobs as endpoints
+
     form = take_form(values)
     options, credential = take_job_options(values), take_login(values)
     key = options.pop("idempotency_key", None)
     deadline = deadline_of(wait)
     with connect(take_where(values)) as client:
         asking = client.with_options(**options, credential=credential)
+        if dry_run:
+            asking = asking.with_options(idempotency_key=key)
+            found = asking.call(endpoints.retry, id=job_id, target_hostname=on, dry_run=True)
+            foreseen.show([cast("DryRun", found)], [""], form, by=None)
 
         def ask(key: str, wait: float) -> tuple[str, None]:
             again = asking.with_options(wait=wait, idempotency_key=key)

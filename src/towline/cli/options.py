@@ -20,6 +20,7 @@ state_option = click.option("--state", metavar="DIR", help="The state directory.
 config_option = click.option(
     "--config", "config_file", metavar="FILE", help="The configuration file, TOML."
 )
+DRY_RUN = "Do nothing, and show who would do it, who not and why."
 _FORM = "printed_"
 """Keeps what these options say apart from an operation's parameters of the same names."""
 

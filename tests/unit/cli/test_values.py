@@ -158,3 +158,21 @@ def test_a_dry_run_is_well_if_somebody_would_do_it(
     assert plain["results"][0]["status"] == foreseen[0]
     several = asking("pull", "nginx", "redis", *ON, "--dry-run", "-o", "json")
     assert [each["image"] for each in json.loads(several.stdout)] == ["nginx", "redis"]
+
+
+def test_a_dry_run_of_a_retry_shows_what_that_would_come_to(
+    asking: Here, controller: StubController
+) -> None:
+    plan = {"digest": "sha256:" + "1" * 64, "free": 2**30}
+    row = {"hostname": "web-1", "machine_id": "1", "status": "would_run", "plan": plan}
+    job = "0199aaaa-0000-7000-8000-000000000000"
+    controller.answers[f"POST /job/{job}/retry"] = Answer(DRY | {"results": [row]})
+    done = asking("job", "retry", job, "--dry-run", "--on", "web-1")
+    assert (done.status, done.stderr) == (0, "")
+    assert "1.00 GiB" in done.stdout
+    plain = asking("job", "retry", job, "--dry-run", "-o", "json", "--idempotency-key", "k")
+    assert json.loads(plain.stdout)["results"] == [row]
+    first, second = controller.asked
+    assert first.query == second.query == "dry_run=true"
+    assert "idempotency-key" not in first.headers
+    assert second.headers["idempotency-key"] == "k"
