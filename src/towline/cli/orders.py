@@ -6,11 +6,11 @@ Whatever becomes of the command, or of its connection, the job can be named.
 from __future__ import annotations
 
 import enum
-import math
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from towline.cli import watch
 from towline.cli.outcome import statuses_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from towline.client import Client, Progress
 
 FORBIDDEN = 403
+TOO_MANY = 429
 FIRST_WAIT = 1.0
 """Seconds that the first request waits; from then on a person is shown the progress."""
 LONGEST_WAIT = 30.0
@@ -35,9 +36,11 @@ PATIENCE = 20.0
 """Seconds for which a request is sent again whose answer was lost: a controller is started again in
 less, and there may be others."""
 PAUSE = 1.0
-"""Seconds between such requests, and between looks at a job that are answered at once."""
+"""Seconds between such requests, and between looks at a job that are answered at once. It is also
+what the `Retry-After` of a controller says."""
 
 Rows: TypeAlias = list[dict[str, Any]]
+T = TypeVar("T")
 
 
 class Stage(enum.Enum):
@@ -55,6 +58,7 @@ class Order:
     Attributes:
         name: what tells it from the others of the command, an image for one; "" for the only one.
         key: the `Idempotency-Key` of its request.
+        chosen: whether the command has chosen the key by itself.
         job_id: the job's id, None while it isn't known.
         stage: what is known of it.
         rows: the results of its nodes as far as they are known.
@@ -79,6 +83,7 @@ class Order:
     ) -> None:
         self.ask = ask
         self.name = name
+        self.chosen = key is None
         self.key = new_id() if key is None else key
         self.job_id = own_id(self.key)
         self.stage = Stage.WAITING
@@ -99,6 +104,11 @@ class Order:
     def statuses(self) -> list[str]:
         """The status of each node, as far as it is known."""
         return statuses_of(self.rows) if self.told is None else [self.told]
+
+    @property
+    def failure(self) -> TowlineError | None:
+        """What has ended it in place of results, unless it is how a single node has ended."""
+        return self.error if self.told is None else None
 
     @property
     def goes_on(self) -> bool:
@@ -169,52 +179,55 @@ class Errand:
     def _send(self, order: Order, wait: float) -> None:
         """Send the request, again where its answer is lost: the job is the same."""
         order.stage = Stage.SENT if order.stage is Stage.WAITING else order.stage
-        known = order.stage is Stage.MADE
+        doubt = order.stage is Stage.MADE
 
-        def ask() -> None:
-            nonlocal known
+        def ask() -> Rows | None:
+            nonlocal doubt
             try:
                 order.job_id, rows = order.ask(order.key, wait)
             except Unreachable as error:
-                # The first that was never sent is no reason to doubt.
-                known = known or error.unknown
-                if not known:
-                    order.stage = Stage.REFUSED
-                    raise _Hopeless(error) from error
-                raise
-            except ApiError as error:
-                if error.job_id is not None:
-                    order.job_id, order.stage = error.job_id, Stage.MADE
-                    self._single(order, error)
-                    return
-                if _of_another_time(order, error):
-                    # The clocks are far apart. The answer says the id.
-                    order.key, order.job_id = str(uuid.uuid4()), None
-                    ask()
-                    return
-                if order.stage is Stage.SENT:
-                    order.stage = Stage.REFUSED
+                doubt = doubt or error.unknown
                 raise
             order.stage = Stage.MADE
-            if rows is not None:
-                order.rows = rows
-                return
-            try:
-                self._look(order, 0.0)
-            except ApiError as error:
-                if error.status != FORBIDDEN:
-                    raise
-                self._note(order, "no results can be shown: the token lacks job:read")
-                order.told = "pending"
+            return rows
 
-        self._patiently(order, ask)
+        try:
+            rows = self._patiently(order, ask, doubt=doubt)
+        except ApiError as error:
+            if error.job_id is not None and not isinstance(error, Unreachable):
+                order.job_id, order.stage = error.job_id, Stage.MADE
+                self._single(order, error)
+                return
+            if order.stage is Stage.SENT and not doubt:
+                if order.chosen and "can't become a job's id" in error.error:
+                    # The clocks are far apart. The answer says the id.
+                    order.key, order.job_id, order.chosen = str(uuid.uuid4()), None, False
+                    self._send(order, wait)
+                    return
+                order.stage = Stage.REFUSED
+            raise
+        if rows is not None:
+            order.rows = rows
+            return
+        try:
+            self._patiently(order, partial(self._look, order, 0.0))
+        except ApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            self._note(order, "no results can be shown: the token lacks job:read")
+            order.told = "pending"
 
     def _single(self, order: Order, error: ApiError) -> None:
-        """Take the end of a single node, which answers as an error, as every other end."""
+        """Take the end of a single node, which answers as an error, as every other end.
+
+        So is an answer taken whose results can't be read: those of the job may be.
+        """
         try:
-            self._look(order, 0.0)
+            self._patiently(order, partial(self._look, order, 0.0))
         except ApiError as refused:
-            if refused.status != FORBIDDEN:
+            if 200 <= error.status < 300:
+                raise error from refused
+            if isinstance(refused, Unreachable):
                 raise
             # A token that may pull need not be one that may read jobs.
             order.told, order.error = self._status_of(error.error), error
@@ -248,15 +261,17 @@ class Errand:
                 lambda progress: show(order, progress),
             )
         except ApiError as error:
-            if error.status != FORBIDDEN:
+            if error.status == FORBIDDEN:
+                self._without_looking(order)
+            elif not _passing(error):
                 raise
-            self._without_looking(order)
+            # Else the question how far it is, which follows, is asked with patience.
 
     def _further(self, order: Order, wait: float) -> None:
         """Learn how far the job is, within so many seconds."""
         if not self._blind:
             try:
-                self._patiently(order, lambda: self._look(order, wait))
+                self._patiently(order, partial(self._look, order, wait))
             except ApiError as error:
                 if error.status != FORBIDDEN:
                     raise
@@ -274,36 +289,46 @@ class Errand:
         found = self._client.job(str(order.job_id), wait=wait)
         order.rows, order.operation = found.rows or [], found.operation.type
 
-    def _patiently(self, order: Order, ask: Callable[[], None]) -> None:
-        """Ask, and again for a while where there is no answer."""
-        lost = math.inf
-        while True:
-            try:
-                ask()
-            except _Hopeless as error:
-                raise error.cause from None
-            except Unreachable as error:
-                if lost == math.inf:
-                    lost = time.monotonic()
-                    self._note(order, f"no answer, asking again: {error.error}")
-                if time.monotonic() - lost >= self._patience:
-                    raise
-                time.sleep(PAUSE)
-            else:
-                return
+    def _patiently(self, order: Order, ask: Callable[[], T], *, doubt: bool = True) -> T:
+        return patiently(ask, partial(self._note, order), doubt=doubt, patience=self._patience)
 
 
-class _Hopeless(Exception):
-    """Nothing was sent, and nobody is there: nothing to be patient for."""
+def patiently(
+    ask: Callable[[], T],
+    note: Callable[[str], None],
+    *,
+    doubt: bool,
+    patience: float = PATIENCE,
+) -> T:
+    """Ask, and again for a while where there is no answer, or too much is asked just now.
 
-    def __init__(self, cause: Unreachable) -> None:
-        super().__init__(cause)
-        self.cause = cause
+    Args:
+        note: takes a line that people are to know.
+        doubt: whether the question is about something that was done, or may have been. Without,
+            the first request that was never sent, or was refused, is the last: nothing was done.
+        patience: in seconds.
+
+    Raises:
+        ApiError: the last answer, or that there was none.
+    """
+    since: float | None = None
+    while True:
+        try:
+            return ask()
+        except ApiError as error:
+            doubt = doubt or (isinstance(error, Unreachable) and error.unknown)
+            now = time.monotonic()
+            if not doubt or not _passing(error) or (since is not None and now - since >= patience):
+                raise
+            if since is None:
+                since = now
+                note(f"asking again: {error.error}")
+        time.sleep(PAUSE)
+
+
+def _passing(error: ApiError) -> bool:
+    return isinstance(error, Unreachable) or error.status == TOO_MANY
 
 
 def _untaken(order: Order) -> bool:
     return [row["hostname"] for row in order.rows] == [str(ANY)]
-
-
-def _of_another_time(order: Order, error: ApiError) -> bool:
-    return order.key == order.job_id and "can't become a job's id" in error.error

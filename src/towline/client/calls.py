@@ -241,5 +241,6 @@ def snapshot(
         raise ApiError(
             sentence(f"{operation.label}: the answer can't be read", error),
             str(error),
+            job_id,
             status=status,
         ) from error

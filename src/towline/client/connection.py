@@ -102,10 +102,9 @@ def body(response: httpx.Response) -> Any:
                 raise foreign(response, error) from error
     if not response.is_success:
         known = found if isinstance(found, dict) else {}
-        before, _, job_id = response.headers.get("location", "").partition("/job/")
         said = str(known.get("error") or f"{response.status_code} from {response.url.host}")
         details = str(known.get("details", ""))
-        status, job = response.status_code, None if before else job_id or None
+        status, job = response.status_code, _job_of(response)
         if status in (*GATEWAY, STOPPING):
             raise Unreachable(said, details, job, status=status, unknown=True)
         if status == 500 and "retry-after" in response.headers:
@@ -119,8 +118,17 @@ def foreign(response: httpx.Response, cause: object) -> ApiError:
     """Return the error of an answer that no controller of this version gives."""
     where = response.url.copy_with(raw_path=b"/")
     return ApiError(
-        f"What answers at {where} is no controller.", str(cause), status=response.status_code
+        f"What answers at {where} is no controller.",
+        str(cause),
+        _job_of(response),
+        status=response.status_code,
     )
+
+
+def _job_of(response: httpx.Response) -> str | None:
+    """Return the id of the job that an answer is about; None where it names none."""
+    before, _, job_id = response.headers.get("location", "").partition("/job/")
+    return None if before else job_id or None
 
 
 def unreachable(url: str, error: httpx.HTTPError) -> ApiError:
