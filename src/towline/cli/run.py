@@ -15,6 +15,7 @@ from towline.cli.form import Form
 from towline.cli.orders import Order, Rows, Stage
 from towline.cli.output import print_document, print_names
 from towline.cli.results import names_of, print_results
+from towline.cli.standard import CannotPrint
 from towline.cli.terminal import say
 from towline.cli.together import carry_out
 from towline.endpoints.operations import status_of
@@ -119,19 +120,37 @@ def print_orders(
     Args:
         operation: which one; None for that of each job, as the controller says it.
         by: the parameter that tells several apart; None where the command is for one.
+
+    Raises:
+        CannotPrint: standard output can't be written. It names the jobs that were made.
     """
     made = [order for order in orders if order.stage is Stage.MADE]
-    answered = [order for order in made if order.error is None]
+    try:
+        _print(orders, made, form, operation, by)
+    except CannotPrint as error:
+        shown = (f"towline job {order.job_id} shows {order.name or 'it'}" for order in made)
+        raise CannotPrint(error.error, "\n".join(shown) or error.details) from error
+
+
+def _print(
+    orders: Sequence[Order],
+    made: Sequence[Order],
+    form: Form,
+    operation: Operation[..., Any] | None,
+    by: str | None,
+) -> None:
     if form.output == "name":
         for order in made:
             print_names(names_of(order.rows, _done_by(order, operation), str(order.job_id)))
     elif form.document:
         if by is not None:
             print_document([{by: order.name, **_document(order)} for order in orders], form)
-        elif answered:
-            print_document(_document(answered[0]), form)
+        elif made:
+            print_document(_document(made[0]), form)
     else:
-        for number, order in enumerate(answered):
+        # What is known of those that can't be followed any more is worth a look.
+        known = (order for order in made if order.rows or order.error is None)
+        for number, order in enumerate(known):
             if number:
                 say("")
             what = _done_by(order, operation)
@@ -148,7 +167,7 @@ def _document(order: Order) -> dict[str, Any]:
     if order.job_id is not None and order.stage in (Stage.MADE, Stage.SENT):
         found["job_id"] = order.job_id
     if order.error is not None:
-        return found | {"error": order.error.error, "details": order.error.details}
-    if order.stage is Stage.MADE:
+        found |= {"error": order.error.error, "details": order.error.details}
+    if order.stage is Stage.MADE and (order.rows or order.error is None):
         found["results"] = order.rows
     return found

@@ -7,6 +7,7 @@ that doesn't answer.
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import threading
 import time
@@ -14,6 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import click
+
+from towline.cli import spoken
 from towline.cli.orders import Errand, Order, Stage
 from towline.cli.showing import Showing
 from towline.errors import ApiError, Unreachable
@@ -56,6 +60,10 @@ def carry_out(
         _Together(client, orders, deadline, showing, form, status_of).run()
     finally:
         showing.close()
+        context = click.get_current_context(silent=True)
+        for order in orders:
+            if order.error is not None and context is not None:
+                spoken.translate(order.error, context.command)
 
 
 class _Together:
@@ -129,10 +137,10 @@ class _Together:
             return
         del self._open[order]
         if isinstance(order.error, Unreachable):
-            # Nor would it answer the others.
-            for each in self._waiting:
-                self._open.pop(each, None)
-            self._waiting.clear()
+            # Nor would it answer the others. Threads may take some of them meanwhile.
+            with contextlib.suppress(IndexError):
+                while True:
+                    del self._open[self._waiting.popleft()]
         if self._watched:
             self._showing.ended(order)
 
@@ -142,7 +150,8 @@ class _Together:
     def _give_up(self) -> None:
         """End orders that are followed in silence, once the wait is over."""
         for order in self._made():
-            self._ask(order)
+            if not self._answered(order):
+                return
             self._end(order)
             if self._waiting:
                 # Its thread may stay where it is.
@@ -151,19 +160,21 @@ class _Together:
     def _probe(self) -> None:
         """End all orders if the controller isn't there any more."""
         for order in self._made()[:1]:
-            self._ask(order)
-            if isinstance(order.error, Unreachable):
-                for each in self._made():
-                    each.error = order.error
-                    self._end(each)
-            elif order.error is not None:
+            if self._answered(order) and order.error is not None:
                 self._end(order)
 
-    def _ask(self, order: Order) -> None:
+    def _answered(self, order: Order) -> bool:
+        """Ask how far an order is; where nobody is there to answer, end all of them."""
         try:
             self._errand.ask_again(order)
+        except Unreachable as error:
+            for each in self._made():
+                each.error = error
+                self._end(each)
+            return False
         except ApiError as error:
             order.error = error
+        return True
 
 
 def _raise(error: Exception) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.testing.ports import free_port
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController, events
 from towline.cli.outcome import exit_status
+from towline.cli.standard import CannotPrint
 
 JOB = "0199a0c0-0000-7000-8000-000000000001"
 TABLE = [
@@ -68,7 +71,9 @@ def test_one_node_that_did_not_do_it_ends_so_whatever_the_token_may(
         f"GET /job/{JOB}": Answer({"error": "It lacks job:read.", "details": "", "code": 403}, 403),
     }
     done = asking(*PULL, "-o", form)
-    assert (done.status, done.stdout) == (status, "")
+    assert done.status == status
+    told = {"job_id": JOB, "error": error, "details": ""}
+    assert (json.loads(done.stdout) if form == "json" else done.stdout) in (told, "")
     assert error in done.stderr
 
 
@@ -144,3 +149,71 @@ def test_a_command_that_stops_waiting_says_how_to_see_the_rest(
     done = asking("node", "load", "--on", "_all", "--wait", "0")
     assert done.status == 4
     assert done.stderr == f"not done yet: towline job {JOB} shows the rest\n"
+
+
+REFUSAL = {"error": "The token has expired.", "details": "", "code": 401}
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_job_that_cannot_be_followed_any_more_is_named_and_goes_on(
+    asking: Here, controller: StubController, form: str
+) -> None:
+    running = {"job_id": JOB, "results": results(("ok", "running"))}
+    controller.answers = {"GET /node/_all/load": Answer(running)}
+    controller.default = Answer(REFUSAL, 401)
+    done = asking("node", "load", "--on", "_all", "-o", form)
+    assert done.status == 4
+    assert "The token has expired." in done.stderr
+    assert f"job {JOB} goes on, as far as is known\n" in done.stderr
+    if form == "json":
+        told = json.loads(done.stdout)
+        assert (told["job_id"], told["error"]) == (JOB, REFUSAL["error"])
+        assert [each["status"] for each in told["results"]] == ["ok", "running"]
+    # What has failed so far is known.
+    controller.answers = {
+        "GET /node/_all/load": Answer({**running, "results": results(("failed", "running"))})
+    }
+    assert asking("node", "load", "--on", "_all", "-o", form).status == 1
+
+
+def test_of_several_jobs_those_are_named_that_cannot_be_followed_any_more(
+    asking: Here, controller: StubController
+) -> None:
+    running = [{"hostname": "web-1", "status": "running"}]
+    controller.answers = {
+        "POST /node/web-1/container/docker/pull": Answer({"job_id": JOB, "results": running})
+    }
+    controller.default = Answer(REFUSAL, 401)
+    done = asking("pull", "nginx", "redis", "--on", "web-1", "-o", "json")
+    assert done.status == 4
+    assert [each["job_id"] for each in json.loads(done.stdout)] == [JOB, JOB]
+    assert "2 jobs go on, as far as is known:\n" in done.stderr
+    assert f"  {JOB}  redis  1 running; The token has expired.\n" in done.stderr
+
+
+def test_programs_are_told_of_commands_in_place_of_routes_too(
+    asking: Here, controller: StubController
+) -> None:
+    words = {"error": f"POST /job/{JOB}/resume lets it go on.", "details": "", "code": 409}
+    controller.default = Answer(words, 409)
+    told = json.loads(asking("pull", "a", "b", "--on", "web-1", "-o", "json").stdout)
+    assert {each["error"] for each in told} == {f"towline job resume {JOB} lets it go on."}
+
+
+def test_where_nothing_can_be_printed_the_jobs_that_were_made_are_named(
+    asking: Here, controller: StubController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise CannotPrint("Standard output can't be written: it is full.", "")
+
+    monkeypatch.setattr("towline.cli.run.print_document", full)
+    load = {"job_id": JOB, "results": results(("ok",))}
+    found = {**load, "status": "completed", "timestamp": "2030-01-31T12:00:00.000Z"}
+    controller.answers = {
+        "GET /node/_all/load": Answer(load),
+        f"POST /job/{JOB}/retry": Answer(found, 201),
+    }
+    for command in (["node", "load", "--on", "_all"], ["retry", JOB]):
+        done = asking(*command, "-o", "json")
+        assert done.status == 2
+        assert f"towline job {JOB} shows it" in done.stderr
