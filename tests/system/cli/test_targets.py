@@ -21,6 +21,8 @@ def test_several_targets_are_one_job_and_so_they_are_for_a_retry(
     assert listed["total_items"] == made + 1
     assert newest["target"] == "db-01;group:web,!web-02"
     on = ("--on", "web-*,!web-01", "--on", DB_1)
+    foreseen = towline("job", "retry", newest["id"], *on, "--dry-run", "-o", "json")
+    assert hostnames(foreseen) == {DB_1, WEB_2}
     again = towline("job", "retry", newest["id"], *on, "-o", "json")
     assert hostnames(again) == {DB_1, WEB_2}
     assert mixed.reader.get("/job").json()["total_items"] == made + 2
