@@ -58,6 +58,10 @@ ROLES: dict[str, frozenset[str]] = {
 }
 
 
+READS_NODES = "agent:read"
+"""The permission to read which nodes there are."""
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who calls.
 
@@ -93,6 +97,12 @@ class Caller(msgspec.Struct, frozen=True):
         if permission not in self.permissions:
             bounds = self.bounds(permission)
             raise bounds.refusal("what is asked is about more than nodes inside")
+
+    @property
+    def seen(self) -> Bounds | None:
+        """Which nodes the caller may read; None for none."""
+        may = READS_NODES in self.permissions or READS_NODES in self.narrowed
+        return self.bounds(READS_NODES) if may else None
 
     def bounds(self, permission: str) -> Bounds:
         """Return how far a permission of the caller goes.

@@ -11,6 +11,7 @@ from towline.controller import resolution
 from towline.controller.member import Member, revocation
 from towline.controller.moment import LocalClock
 from towline.controller.names import Names
+from towline.controller.permissions import Bounds
 from towline.wire.member import NAMELESS, REMOVED, MemberRecord
 from towline.wire.node import Heartbeat, NodeState, Registration
 from towline.wire.target import Target
@@ -300,9 +301,9 @@ class Fleet:
         record = self._records.get(machine)
         return record is not None and record.state not in NAMELESS
 
-    def one(self, name: str) -> Member:
+    def one(self, name: str, seen: Bounds | None = None) -> Member:
         """Return the node of a name; see `towline.controller.resolution.one`."""
-        return resolution.one(self, name)
+        return resolution.one(self, name, seen)
 
     def still(self, target: Target, machines: Collection[str]) -> list[Member]:
         """Return those of some nodes that the target of an earlier job means by now."""
@@ -315,9 +316,9 @@ class Fleet:
             and (wanted is None or member.machine in wanted)
         ]
 
-    def resolve(self, target: Target) -> list[Member]:
+    def resolve(self, target: Target, seen: Bounds | None = None) -> list[Member]:
         """Return the nodes of a target; see `towline.controller.resolution.resolve`."""
-        return resolution.resolve(self, target)
+        return resolution.resolve(self, target, seen)
 
     def names_another(self, hostname: str, *machines: str) -> bool:
         """Whether a hostname, in upper or lower case, is another node's name or machine id.

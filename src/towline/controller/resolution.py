@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from towline.controller.nearest import nearest
-from towline.errors import InvalidRequest, NoNodes, NotFound, did_you_mean
+from towline.errors import Forbidden, InvalidRequest, NoNodes, NotFound, did_you_mean
 from towline.units import timestamp
 from towline.wire.target import (
     ALL,
@@ -27,6 +27,7 @@ from towline.wire.text import quoted
 if TYPE_CHECKING:
     from towline.controller.fleet import Fleet
     from towline.controller.member import Member
+    from towline.controller.permissions import Bounds
 
 SHORTEST_ID = 12
 """Characters of a machine id that stand for it, where it alone begins so."""
@@ -34,8 +35,11 @@ _MOST_LISTED = 5
 _SHOWS = "GET /agent shows"
 
 
-def one(fleet: Fleet, name: str) -> Member:
+def one(fleet: Fleet, name: str, seen: Bounds | None = None) -> Member:
     """Return the node of this hostname or machine id, or of which the machine id begins so.
+
+    Args:
+        seen: as of `resolve`.
 
     Raises:
         NotFound: there is none.
@@ -44,15 +48,19 @@ def one(fleet: Fleet, name: str) -> Member:
     """
     found = _called(fleet, name)
     if not found:
-        raise NotFound(*_nobody(fleet, name))
+        raise NotFound(*_nobody(fleet, name, seen))
     return _the_one(fleet, name, found)
 
 
-def resolve(fleet: Fleet, target: Target) -> list[Member]:
+def resolve(fleet: Fleet, target: Target, seen: Bounds | None = None) -> list[Member]:
     """Return the nodes that a target means, by hostname; for any one, all of which one is to act.
 
     A hostname that several nodes have means the one that is here, where just one is. Of what is
     excluded it means all.
+
+    Args:
+        seen: which nodes whoever asks may read; None for none. An error asks whether one of these
+            was meant, or a label of theirs, and no other.
 
     Raises:
         NoNodes: no node is registered at all, or all were revoked.
@@ -65,7 +73,7 @@ def resolve(fleet: Fleet, target: Target) -> list[Member]:
             "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
         )
     if isinstance(target, Hostname):
-        return [_named(fleet, target.name)]
+        return [_named(fleet, target.name, seen)]
     if isinstance(target, Quantifier):
         members = fleet.members()
         if fleet.shut_out:
@@ -74,7 +82,7 @@ def resolve(fleet: Fleet, target: Target) -> list[Member]:
             raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
         return members
     parts = target.parts if isinstance(target, Expression) else (Part((target,)),)
-    found = frozenset().union(*(_asked(fleet, part) for part in parts))
+    found = frozenset().union(*(_asked(fleet, part, seen) for part in parts))
     if not found:
         raise _nothing_left(fleet, parts[0], target)
     return [each for each in fleet.members() if each.machine in found]
@@ -100,21 +108,21 @@ def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
     )
 
 
-def _asked(fleet: Fleet, part: Part) -> frozenset[str]:
+def _asked(fleet: Fleet, part: Part, seen: Bounds | None) -> frozenset[str]:
     """Return the machine ids of the nodes that a part of an expression means; perhaps none.
 
     Raises:
         InvalidRequest: one of its terms means no node, or a name not just one.
     """
     wanted = [
-        frozenset([_named(fleet, term.name).machine])
+        frozenset([_named(fleet, term.name, seen).machine])
         if isinstance(term, Hostname)
-        else _some(fleet, term, _meant(fleet, term) - fleet.shut_out.keys())
+        else _some(fleet, term, _meant(fleet, term) - fleet.shut_out.keys(), seen)
         for term in part.wanted
     ]
     spared = []
     for term in part.excluded:
-        meant = _some(fleet, term, _spared(fleet, term), excluded=True)
+        meant = _some(fleet, term, _spared(fleet, term), seen, excluded=True)
         if isinstance(term, Hostname) and not fleet.names.named(term.name):
             _the_one(fleet, term.name, meant)
         spared.append(meant)
@@ -159,7 +167,12 @@ def _spared(fleet: Fleet, term: Term) -> frozenset[str]:
 
 
 def _some(
-    fleet: Fleet, term: Term, meant: frozenset[str], *, excluded: bool = False
+    fleet: Fleet,
+    term: Term,
+    meant: frozenset[str],
+    seen: Bounds | None,
+    *,
+    excluded: bool = False,
 ) -> frozenset[str]:
     """Return the nodes that a term means.
 
@@ -168,7 +181,7 @@ def _some(
     """
     if meant:
         return meant
-    error, details = _nobody(fleet, str(term)) if isinstance(term, Hostname) else ("", "")
+    error, details = _nobody(fleet, str(term), seen) if isinstance(term, Hostname) else ("", "")
     if isinstance(term, Hostnames):
         error, details = (
             f"No registered node has a name like {str(term)!r}.",
@@ -176,18 +189,37 @@ def _some(
         )
     elif isinstance(term, Label):
         error = f"No registered node carries the label {str(term)!r}."
-        error = _asking(error, str(term), fleet.names.all_labels())
+        error = _asking(error, str(term), _labels(fleet, seen))
         details = f"{_SHOWS} the labels that nodes carry"
     if excluded:
         details = f"A name that is misspelt behind {NOT!r} would spare nobody. {details}"
     raise InvalidRequest(error, details)
 
 
-def _nobody(fleet: Fleet, name: str) -> tuple[str, str]:
+def _nobody(fleet: Fleet, name: str, seen: Bounds | None) -> tuple[str, str]:
     return (
-        _asking(f"No registered node is called {name!r}.", name, fleet.names.hostnames),
+        _asking(f"No registered node is called {name!r}.", name, _hostnames(fleet, seen)),
         f"{_SHOWS} those that are registered",
     )
+
+
+def _hostnames(fleet: Fleet, seen: Bounds | None) -> Iterable[str]:
+    if seen is not None and seen.everywhere:
+        return fleet.names.hostnames
+    return {member.hostname for member in _seen(fleet, seen)}
+
+
+def _labels(fleet: Fleet, seen: Bounds | None) -> Iterable[str]:
+    if seen is not None and seen.everywhere:
+        return fleet.names.all_labels()
+    return {str(label) for member in _seen(fleet, seen) for label in member.labels}
+
+
+def _seen(fleet: Fleet, seen: Bounds | None) -> list[Member]:
+    try:
+        return [] if seen is None else seen.inside(fleet.members())
+    except Forbidden:  # what is narrowed to parameters covers no reading
+        return []
 
 
 def _asking(error: str, text: str, names: Iterable[str]) -> str:
@@ -203,11 +235,11 @@ def _called(fleet: Fleet, name: str) -> frozenset[str]:
     return same if same or len(name) < SHORTEST_ID else fleet.names.beginning(name)
 
 
-def _named(fleet: Fleet, name: str) -> Member:
+def _named(fleet: Fleet, name: str, seen: Bounds | None) -> Member:
     """Return the one node of a name, which takes work; raises as `resolve`."""
     found = _called(fleet, name)
     if not found:
-        raise InvalidRequest(*_nobody(fleet, name))
+        raise InvalidRequest(*_nobody(fleet, name, seen))
     member = _the_one(fleet, name, found)
     if member.revoked is not None:
         since, by = member.revoked

@@ -131,7 +131,7 @@ async def progress(
 async def _followed(context: Context, id: str, node: str | None) -> tuple[str, str | None]:
     """Return the job whose progress is asked for, and the node where it is that of one."""
     state = await _seen(context, id)
-    only = machine(node, context.controller.fleet)
+    only = machine(node, context)
     if only is not None and state.tasks and only not in state.tasks:
         raise NotFound(
             f"{node} has no part in job {state.job.id}.",
@@ -158,7 +158,7 @@ async def of_all(
         operation=fields.operation(operation, controller.lists),
         target=same_target(target),
         caller=caller,
-        machine=machine(node, controller.fleet),
+        machine=machine(node, context),
     )
     kinds = frozenset(kind for kind in (event or "").split(",") if kind)
     begin = controller.events.place(after) or controller.events.beginning(

@@ -18,9 +18,8 @@ from towline.units import parse_duration
 from towline.wire.target import InvalidTarget, Target, parse_target
 
 if TYPE_CHECKING:
-    from towline.controller.fleet import Fleet
     from towline.controller.jobs.lists import Lists
-    from towline.endpoint import AnyEndpoint
+    from towline.endpoint import AnyEndpoint, Context
 
 TARGETS = (
     "A target is a hostname, a machine id, _any, _all, a label (key:value), or an expression of "
@@ -249,7 +248,7 @@ def operation(name: str | None, lists: Lists) -> str | None:
     return named(name, catalog, lambda name: lists.count(lists.filter(operation=name)))
 
 
-def machine(node: str | None, fleet: Fleet) -> str | None:
+def machine(node: str | None, context: Context) -> str | None:
     """Return the machine id of the node that a filter names; None where it names none.
 
     Raises:
@@ -258,6 +257,6 @@ def machine(node: str | None, fleet: Fleet) -> str | None:
     if node is None:
         return None
     try:
-        return fleet.one(node).machine
+        return context.controller.fleet.one(node, context.caller.seen).machine
     except NotFound as error:
         raise InvalidRequest(error.error, error.details) from error

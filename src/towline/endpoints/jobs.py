@@ -121,7 +121,7 @@ async def list_jobs(
         operation=fields.operation(operation, lists),
         target=same_target(target),
         caller=caller,
-        machine=machine(node, controller.fleet),
+        machine=machine(node, context),
         since=None if since is None else moment(since),
         until=None if until is None else moment(until),
     )

@@ -134,7 +134,8 @@ def _member(context: Context, hostname: str) -> Member:
             "GET /agent shows those that are registered",
         )
     controller = context.controller
-    return controller.members.unseen(named.name) or controller.fleet.one(named.name)
+    unseen = controller.members.unseen(named.name)
+    return unseen or controller.fleet.one(named.name, context.caller.seen)
 
 
 def _invited(context: Context, hostname: str) -> Member:

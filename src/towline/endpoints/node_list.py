@@ -16,6 +16,7 @@ from towline.wire.target import Label
 
 if TYPE_CHECKING:
     from towline.controller.fleet import Fleet
+    from towline.controller.permissions import Bounds
 
 SLICE = 200
 """Nodes that are put together at a time: others are answered between them."""
@@ -85,7 +86,7 @@ async def list_nodes(
     """All registered nodes; with a permission that is narrowed to some nodes, these."""
     controller, bounds = context.controller, context.caller.bounds(READS)
     fleet, dropped = controller.fleet, controller.budget.dropped
-    wanted = _wanted(fleet, target, label, watched=after is not None)
+    wanted = _wanted(fleet, bounds, target, label, watched=after is not None)
     # First: what changes while this is answered is in the next answer.
     cursor = controller.changes.cursor()
     # What is gone carries no labels that a narrowed permission could be held against.
@@ -112,11 +113,12 @@ async def list_nodes(
 
 
 def _wanted(
-    fleet: Fleet, named: str | None, labels: str | None, *, watched: bool
+    fleet: Fleet, bounds: Bounds, named: str | None, labels: str | None, *, watched: bool
 ) -> frozenset[str] | None:
     """Return the machine ids of the nodes that a list is asked for; None for all.
 
     Args:
+        bounds: how far the caller may read nodes.
         watched: whether a list of these was given before, so that there may be none by now.
 
     Raises:
@@ -127,7 +129,7 @@ def _wanted(
     if named is not None:
         aim = parsed(named)
         try:
-            found.append(frozenset(member.machine for member in fleet.resolve(aim)))
+            found.append(frozenset(member.machine for member in fleet.resolve(aim, bounds)))
         except (InvalidRequest, NoNodes):
             if not watched:
                 raise

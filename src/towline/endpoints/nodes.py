@@ -303,6 +303,6 @@ def _member(context: Context, hostname: str, permission: str) -> Member:
             f"{str(named)!r} is not one node: name it by its hostname or its machine id.",
             "GET /agent shows those that are registered",
         )
-    member = context.controller.fleet.one(named.name)
+    member = context.controller.fleet.one(named.name, context.caller.seen)
     context.caller.bounds(permission).check([member])
     return member

@@ -19,12 +19,14 @@ from tests.unit.controller.test_fleet import (
 )
 from towline.controller.fleet import Fleet
 from towline.controller.names import Names
+from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.resolution import candidates
 from towline.controller.rollout.view import FleetView
 from towline.errors import InvalidRequest, NotFound
 from towline.wire.node import Registration
 from towline.wire.target import Target, parse_target
 
+ALL = Bounds("ann", "agent:read", None)
 LONG = "0123456789ab"
 """What two machine ids begin with, as many characters as stand for one."""
 
@@ -94,7 +96,7 @@ def test_what_means_no_node_is_named_with_what_may_have_been_meant(
     target: str, error: str, details: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        the_fleet().resolve(parse_target(target))
+        the_fleet().resolve(parse_target(target), ALL)
     assert error in refused.value.error
     assert details in refused.value.details
 
@@ -113,7 +115,38 @@ def test_a_machine_id_may_be_shortened_where_no_other_begins_so_and_nobody_is_ca
     with pytest.raises(NotFound):
         fleet.one(LONG[:11])
     with pytest.raises(NotFound, match="Did you mean web-01"):
-        fleet.one("web01")
+        fleet.one("web01", ALL)
+
+
+@pytest.mark.parametrize(
+    ("scope", "meant"),
+    [
+        ("group:db", ("db-01", "group:db")),
+        ("group:cache", ("cache-01", "group:cache")),
+        ("image=a", ()),
+        (None, ()),
+    ],
+)
+def test_a_refusal_asks_for_nothing_that_the_caller_may_not_read(
+    scope: str | None, meant: tuple[str, ...]
+) -> None:
+    grants = [] if scope is None else [parse_grant(f"agent:read@{scope}")]
+    seen = None if scope is None else Bounds("ann", "agent:read", grants)
+    fleet = the_fleet()
+
+    def suggested(text: str) -> str:
+        with pytest.raises(InvalidRequest) as refused:
+            fleet.resolve(parse_target(text), seen)
+        assert f"'{text}'" in refused.value.error
+        return refused.value.error.partition("Did you mean ")[2]
+
+    near = ["db-1", "cache-1", "web-1", "group:dbb", "group:cachee", "group:webb"]
+    names = ("db-01", "cache-01", "web-01", "group:db", "group:cache", "group:web")
+    said = "".join(map(suggested, near))
+    assert {name for name in names if name in said} == {*meant}
+    with pytest.raises(NotFound) as refused:
+        fleet.one("web-1", seen)
+    assert "web-01" not in refused.value.error
 
 
 def test_what_is_excluded_by_a_name_are_all_that_have_it() -> None:

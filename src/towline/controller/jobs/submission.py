@@ -34,6 +34,7 @@ class Submission(msgspec.Struct, frozen=True):
         waves: how its nodes get their turns; None for all at once.
         credential: what the request brought for the place that the operation asks.
         lead: that of the job that this is to retry.
+        seen: which nodes the caller may read; None for none.
     """
 
     operation: Operation[..., Any]
@@ -49,6 +50,7 @@ class Submission(msgspec.Struct, frozen=True):
     waves: Waves | None = None
     credential: Credential | None = None
     lead: Lead | None = None
+    seen: Bounds | None = None
 
     @classmethod
     def of(
@@ -82,6 +84,7 @@ class Submission(msgspec.Struct, frozen=True):
                 credential=options.credential_for(operation.credential_for(parameters))
                 if isinstance(options, JobOptions) and operation.takes_credential
                 else None,
+                seen=caller.seen,
             )
         except ValueError as error:
             raise InvalidRequest.because("A job option is not valid", error) from error

@@ -226,7 +226,7 @@ class Submitter:
                 f"Leave out {given}, or name several nodes: _all, or a label such as group:web",
             )
         if request.only is None:
-            members = self._fleet.resolve(target)
+            members = self._fleet.resolve(target, request.seen)
         else:
             members = self._fleet.still(target, request.only)
             if not members:
