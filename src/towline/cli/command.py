@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from towline.cli.terminal import printable
-from towline.errors import ApiError, InvalidConfiguration, TowlineError, did_you_mean
+from towline.errors import InvalidConfiguration, TowlineError, did_you_mean
 
 CONTEXT = "towline.context"
-"""What `meta` of click's context has under this: the name of the context that was used."""
+"""What `meta` of click's context has under this: the name of the context whose token was sent."""
 PATHS = ("FILE", "DIR")
 """What the help calls the values of options that name a file or a directory."""
 
@@ -96,8 +96,6 @@ class Command(_Once):
             # What is wrong with a setting is said in the words of the file that has it.
             if not isinstance(error, InvalidConfiguration):
                 spoken.translate(error, self)
-            if isinstance(error, ApiError) and error.status == 401 and CONTEXT in ctx.meta:
-                error.details = f"Log in again: towline login --name {ctx.meta[CONTEXT]}"
             raise
 
 

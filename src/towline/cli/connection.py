@@ -121,7 +121,11 @@ def client_of(settings: config.Settings, url: str) -> Client:
     token = local.token(settings, url) if settings.token is None else settings.token
     running = click.get_current_context(silent=True)
     if running is not None and settings.context is not None:
-        running.meta[CONTEXT] = settings.context
+        from towline.runtime import contexts
+
+        # A token that a flag or a variable has put before it is no matter of logging in.
+        if contexts.read(settings.context).token == token:
+            running.meta[CONTEXT] = settings.context
     if settings.ca is not None or not local.encrypted(url):
         return Client(url, token, ca=settings.ca)
     if settings.context is not None:

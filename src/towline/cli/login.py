@@ -16,8 +16,10 @@ from towline.cli.passwords import read_secret
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration
 
-HIDING = ("TOWLINE_URL", "TOWLINE_CONTEXT", "TOWLINE_STATE")
-"""Variables that go before the current context."""
+HIDING = ("url", "context", "state", "token", "ca")
+"""Settings of which a variable goes before the current context, or before what that has."""
+IN_FILE = HIDING[:2]
+"""Those of which the configuration file has what goes before it."""
 
 
 @click.command(cls=Command)
@@ -182,9 +184,13 @@ def _asked(url: str, token: str, authority: str | None) -> str:
 def warn_of_hiding() -> None:
     from towline.runtime import sources
 
-    for variable in HIDING:
+    for variable in map(sources.name_of, HIDING):
         if sources.variable(variable) is not None:
             say(f"{variable} is set, and goes before it: unset {variable}", error=True)
+    of_file = sources.of_file(None)
+    for key in IN_FILE:
+        if key in of_file:
+            say(f"{sources.file(None)!r} sets {key}, which goes before it", error=True)
 
 
 COMMANDS = (login, logout)

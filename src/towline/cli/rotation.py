@@ -11,7 +11,7 @@ import msgspec
 
 from towline.cli import local
 from towline.cli.command import Choice, Command
-from towline.cli.connection import client_of, settings_of, take_where, with_connection
+from towline.cli.connection import Where, client_of, settings_of, take_where, with_connection
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration
 from towline.runtime import config
@@ -149,11 +149,10 @@ def rotate(kind: str, retire: bool, anyway: bool, **values: Any) -> None:
     asked.
     """
     where = take_where(values)
-    settings = settings_of(where)
-    rotation = _rotation(kind, settings)
+    rotation = _rotation(kind, _here(where))
     # The first step is safe: whoever doesn't know the new key yet is not sent anything by it.
     if rotation.ids is not None and not anyway and (retire or len(rotation.ids()) > 1):
-        _refuse_behind(settings, rotation, rotation.ids())
+        _refuse_behind(where, rotation, rotation.ids())
     again = f"  towline trust rotate {kind}"
     if retire:
         count = rotation.retire()
@@ -184,22 +183,28 @@ def _say(*lines: str) -> None:
     say(*filter(None, lines))
 
 
-def _asked(settings: config.Settings) -> tuple[str, TrustView]:
+def _here(where: Where) -> config.Settings:
+    """Return the settings of this machine, whichever controller is asked."""
+    return config.load(where.config, state=where.state)
+
+
+def _asked(where: Where) -> tuple[str, TrustView]:
     """Return the URL of a controller, and which keys it says that it has.
 
     Raises:
         InvalidConfiguration: none is named and none runs here, or there is no token for it.
         ApiError: it doesn't say so.
     """
+    settings = settings_of(where)
     url = local.url(settings) if settings.url is None else settings.url
     with client_of(settings, url) as client:
         return url, client.trust()
 
 
-def _refuse_behind(settings: config.Settings, rotation: Rotation, ids: list[str]) -> None:
+def _refuse_behind(where: Where, rotation: Rotation, ids: list[str]) -> None:
     """Raise `InvalidConfiguration` unless all nodes that are here know the keys of this machine."""
     try:
-        url, found = _asked(settings)
+        url, found = _asked(where)
     except (InvalidConfiguration, ApiError) as error:
         raise InvalidConfiguration(
             f"No controller says which nodes know the keys of {rotation.kind}, so that nothing is "
@@ -242,12 +247,12 @@ def status(**values: Any) -> None:
     from towline.runtime import state_directory
     from towline.trust import keys, report
 
-    settings = settings_of(take_where(values))
-    directory = state_directory.open_directory(local.directory(settings))
+    where = take_where(values)
+    directory = state_directory.open_directory(local.directory(_here(where)))
     if keys.exists(directory):
         say(*report.status(keys.open_trust(directory)).splitlines(), "")
     try:
-        url, found = _asked(settings)
+        url, found = _asked(where)
     except (InvalidConfiguration, ApiError) as error:
         keys.open_trust(directory)  # where there is none either, this says so
         say(f"No controller says which keys it has: {error.error} {error.details}")

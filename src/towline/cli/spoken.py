@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from towline.errors import TowlineError
+from towline.cli.command import CONTEXT
+from towline.errors import ApiError, TowlineError
 
 ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/\S*[\w}])")
 """How texts write a route."""
@@ -40,6 +41,11 @@ def translate(error: TowlineError, command: click.Command) -> None:
     options = {**ELSEWHERE, **job_options(), **options_of(command.params)}
     error.error = in_commands(error.error, options)
     error.details = in_commands(error.details, options)
+    running = click.get_current_context(silent=True)
+    if isinstance(error, ApiError) and error.status == 401 and running is not None:
+        name = running.meta.get(CONTEXT)
+        if name is not None:
+            error.details = f"Log in again: towline login --name {name}"
 
 
 def in_commands(text: str, options: Mapping[str, str]) -> str:

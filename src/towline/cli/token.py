@@ -85,9 +85,11 @@ def create_token(
     The controller is asked for it, which then lists it. Where none is named and none runs here, it
     is signed with the key in the state directory.
     """
-    settings = config.load_connection(config_file, **flags)
+    asks = flags["token_key"] is None
+    # Whoever signs asks nobody, and needs no login.
+    settings = (config.load_connection if asks else config.load)(config_file, **flags)
     lifetime = duration(expires)
-    if flags["token_key"] is None:
+    if asks:
         made = _asked_for(settings, subject, roles, permissions, expires)
         if made is not None:
             _print(made.token, made.id)

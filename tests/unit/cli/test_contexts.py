@@ -94,7 +94,11 @@ def test_a_token_that_is_refused_later_says_how_to_log_in_again(
     controller.answers["GET /agent"] = Answer(expired, 401)
     said = failed(towline("node", "list"), 2)
     assert said == "towline: The token has expired.\n  Log in again: towline login --name prod\n"
+    controller.answers["POST /node/web-01/container/docker/pull"] = Answer(expired, 401)
+    said = failed(towline("pull", "nginx", "--on", "web-01"), 2)
+    assert said.endswith("  Log in again: towline login --name prod\n")
     # A token that somebody has named is another matter.
+    assert "login" not in failed(towline("node", "list", env={"TOWLINE_TOKEN": "d.e.f"}), 2)
     said = failed(towline("node", "list", "--url", controller.url, "--token", TOKEN), 2)
     assert "login" not in said
     del controller.answers["GET /agent"]
@@ -233,8 +237,35 @@ def test_another_controller_takes_the_name_of_none_that_is_there(
 
 
 def test_a_variable_that_hides_the_context_is_told_of(
-    towline: Here, controller: StubController
+    towline: Here, controller: StubController, tmp_path: Path
 ) -> None:
+    file = tmp_path / "towline.toml"
     env = {"TOWLINE_URL": controller.url}
     assert "TOWLINE_URL" in towline(*LOGIN, controller.url, stdin=TOKEN, env=env).stderr
     assert "TOWLINE_URL" in towline("context", "use", "127.0.0.1", env=env).stderr
+    file.write_text(f'url = "{controller.url}"')
+    env = {"TOWLINE_TOKEN": TOKEN, "TOWLINE_CA": "/nowhere", "TOWLINE_CONFIG": str(file)}
+    said = towline("context", "use", "127.0.0.1", env=env).stderr
+    assert "unset TOWLINE_TOKEN" in said
+    assert "unset TOWLINE_CA" in said
+    assert f"{str(file)!r} sets url, which goes before it" in said
+
+
+def test_what_asks_nobody_needs_no_login(
+    towline: Here, controller: StubController, tmp_path: Path
+) -> None:
+    towline(*LOGIN, controller.url, "--name", "prod", stdin=TOKEN)
+    towline("logout")
+    key = tmp_path / "key"
+    key.write_text("6b" * 32)
+    key.chmod(0o600)
+    made = ("token", "create", "--subject", "ann", "--role", "read")
+    assert "towline login" in failed(towline(*made), 2)
+    assert towline(*made, "--token-key", key).status == 0
+    state = tmp_path / "trust"
+    assert towline("trust", "init", "--state", state).status == 0
+    done = towline("trust", "status", env={"STATE_DIRECTORY": str(state)})
+    assert done.status == 0, done.stderr
+    assert "api-ca.pem" in done.stdout
+    assert "towline login --name prod" in done.stdout
+    assert towline("trust", "rotate", "jobs", env={"STATE_DIRECTORY": str(state)}).status == 0
