@@ -54,6 +54,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "cli.trust": ("cli", "runtime", "trust", "wire"),
     "cli.rotation": ("cli", *OFFERED, "runtime", "trust"),
     "cli.part_keys": ("cli.local", "controller.token_keys", "runtime", "trust"),
+    "cli.first_contact": ("cli", "runtime.contexts", "trust"),
     "cli.local": ("cli", "client", "controller.token_keys", "runtime"),
     "cli.token": ("cli", "client", "controller.auth", "controller.token_keys", *OFFERED, "runtime"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -79,7 +80,7 @@ def show(name: str | None, **values: Any) -> None:
         "url": found.url,
         "ca": "those whom the system trusts"
         if found.ca is None
-        else f"sha256 {first_contact.fingerprint(found.ca)}",
+        else ", ".join(f"sha256 {each}" for each in first_contact.fingerprints(found.ca)),
         "logged_in": "yes" if found.token else "no",
     }
     if form.document:
@@ -94,8 +95,12 @@ def show(name: str | None, **values: Any) -> None:
 @click.argument("name", metavar="CONTEXT")
 def remove(name: str) -> None:
     """Remove a context, with its token."""
+    from towline.cli import names
     from towline.runtime import contexts
 
+    with contextlib.suppress(InvalidConfiguration):  # one that is damaged can be removed, too
+        found = contexts.read(name)
+        names.forget(found.url, found.token)
     contexts.remove(name)
     say(f"The context {name} is removed.")
 

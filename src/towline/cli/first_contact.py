@@ -6,12 +6,12 @@ compares with what the controller's machine says, as `ssh` has it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from towline.errors import InvalidConfiguration, TowlineError
 
@@ -40,7 +40,21 @@ class Shown(TowlineError):
 
 def fingerprint(certificate: str) -> str:
     """Return the SHA-256 of a certificate in PEM, as `towline trust status` shows it."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+    return fingerprints(certificate)[0]
+
+
+def fingerprints(text: str) -> list[str]:
+    """Return the SHA-256 of each certificate in a text that has some in PEM."""
+    from towline.trust.certificates import fingerprints
+
+    return fingerprints(certificates(text))
+
+
+def certificates(text: str) -> str:
+    """Return the certificates alone of a text that has some in PEM."""
+    from towline.trust.certificates import pem_blocks
+
+    return "".join(each for each in pem_blocks(text) if "BEGIN CERTIFICATE" in each)
 
 
 def same(one: str, other: str) -> bool:
@@ -149,6 +163,10 @@ def _handshake(url: str, context: ssl.SSLContext) -> list[str]:
     except ssl.SSLCertVerificationError:
         raise
     except OSError as error:
-        raise InvalidConfiguration(
-            f"The controller at {url} does not answer.", str(error)
-        ) from error
+        details = str(error)
+        if getproxies():
+            details += (
+                ". The certificate is asked for directly, and by none of the proxies of the "
+                "environment: where that can't be, give --ca FILE"
+            )
+        raise InvalidConfiguration(f"The controller at {url} does not answer.", details) from error

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from towline.cli import outcome
+from towline.cli import outcome, watch
 from towline.cli.cells import Cell, cell_of, head_of, in_form, node_name, twins
 from towline.cli.connection import Where, connect
 from towline.cli.form import Form
@@ -18,6 +17,7 @@ from towline.cli.output import print_document, print_names
 from towline.cli.tables import Column, hanging, print_table, sign
 from towline.cli.terminal import say
 from towline.cli.together import TOGETHER
+from towline.errors import TowlineError
 from towline.operation import Operation, catalog
 from towline.signature import shown
 from towline.units import show_size
@@ -59,14 +59,25 @@ def run(
         ApiError: the request would be refused.
         InvalidConfiguration: the controller can't be found.
     """
-    with connect(where) as client, ThreadPoolExecutor(TOGETHER) as threads:
+    names = ["" if by is None else str(parameters[by]) for parameters in several]
+    answers: dict[int, DryRun] = {}
+    waiting = iter(list(enumerate(several)))
+    with connect(where) as client:
         asking = client.with_options(**options, credential=credential)
-        try:
-            found = list(threads.map(lambda each: asking.dry_run(operation, on, **each), several))
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    show(found, ["" if by is None else str(each[by]) for each in several], form, by=by)
+
+        def ask() -> Iterator[tuple[int, DryRun]]:
+            # The threads share the list: each takes the next one.
+            for number, parameters in waiting:
+                try:
+                    yield number, asking.dry_run(operation, on, **parameters)
+                except TowlineError as error:
+                    if names[number]:
+                        error.error = f"{names[number]}: {error.error}"
+                    raise
+
+        threads = [("", ask)] * min(TOGETHER, len(several))
+        answers.update(each[1] for each in watch.merged(*threads, seconds=watch.LOOK_EVERY) if each)
+    show([answers[number] for number in range(len(several))], names, form, by=by)
 
 
 def show(found: Sequence[DryRun], names: Sequence[str], form: Form, *, by: str | None) -> NoReturn:

@@ -23,7 +23,7 @@ from towline.cli.options import (
     with_output,
     with_results_output,
 )
-from towline.cli.orders import Order
+from towline.cli.orders import Order, patiently
 from towline.cli.output import label, print_document, print_json, print_list, print_names
 from towline.cli.passwords import take_login, with_login
 from towline.cli.results import print_results
@@ -93,6 +93,8 @@ def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
     where, form = take_where(values), take_form(values)
     if failed and values["status"] is not None:
         raise click.UsageError("--failed says the status: it goes with no --status.")
+    if follow:
+        _check_follows(form)
     for flag in [name for name, on in (("follow", follow), ("watch", watch)) if on]:
         for refused in ("until", "cursor", *(("status",) if follow else ())):
             if values[refused] is not None:
@@ -205,11 +207,21 @@ def follow(job_id: str, **values: Any) -> None:
 
 
 def _follow_to_its_end(where: Where, job_id: str, form: Form) -> NoReturn:
+    _check_follows(form)
     order = Order.made(job_id)
     with connect(where) as client, last_words.on_signals([order]):
         _follow(client, job_id, form)
         order.rows = client.job(job_id).rows or []
     last_words.end([order])
+
+
+def _check_follows(form: Form) -> None:
+    """Refuse a form that events don't come in; raises `UsageError`."""
+    if form.output in ("name", "yaml"):
+        raise click.UsageError(
+            "What is followed is shown in words, or with -o json as an object a line: "
+            f"it takes no {'-q and no -o name' if form.output == 'name' else '-o yaml'}."
+        )
 
 
 def _follow(client: Client, job_id: str, form: Form) -> None:
@@ -281,8 +293,14 @@ def cancel(job_id: str, wait: str, **values: Any) -> None:
     """
     form = take_form(values)
     doubt = f"it is not known whether job {job_id} was stopped: towline job {job_id} shows it"
+    seconds = duration(wait)
     with connect(take_where(values)) as client, last_words.instead(doubt):
-        cancelled = client.cancel(job_id, wait=duration(wait))
+        # One that has stopped already answers as the first time.
+        cancelled = patiently(
+            lambda: client.cancel(job_id, wait=seconds),
+            lambda words: say(words, error=True),
+            doubt=False,
+        )
     if form.document:
         print_document(cancelled, form)
     elif form.output == "name":

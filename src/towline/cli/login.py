@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from towline.cli import first_contact, local
+from towline.cli import first_contact, local, names
 from towline.cli.command import Command
 from towline.cli.passwords import read_secret
 from towline.cli.terminal import say
@@ -77,6 +77,7 @@ def logout(name: str | None) -> None:
         raise InvalidConfiguration("Nobody is logged in.", "towline context list shows contexts")
     found = contexts.read(name)
     contexts.write(name, contexts.Context(found.url, None, found.ca))
+    names.forget(found.url, found.token)
     say(f"Logged out of {found.url}. The token is good until it expires: towline token revoke ID")
 
 
@@ -135,8 +136,9 @@ def _authority(
             text = Path(ca).read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfiguration(f"{ca!r} can't be read.", str(error)) from error
-        first_contact.verifier(text)
-        return text
+        certificates = first_contact.certificates(text)
+        first_contact.verifier(certificates)
+        return certificates
     if not local.encrypted(url):
         return None
     if pin is not None:

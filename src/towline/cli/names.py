@@ -36,6 +36,9 @@ MOST = 1000
 LARGEST = 4 << 20
 """Bytes of an answer that are read."""
 OK, REFUSED = 200, (401, 403)
+KINDS = ("target", "job")
+PREFIX = "names-"
+"""What the files begin with in which answers are kept."""
 
 Names = list[tuple[str, str]]
 """Names, each with what is said of it."""
@@ -54,10 +57,7 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
     flags = dict(where)
     settings = config.load_connection(flags.pop("config", None), **flags)
     url = local.url(settings) if settings.url is None else settings.url
-    # What one token may see, another may not.
-    whose = [url, settings.token or f"local {local.directory(settings)}", kind]
-    mark = hashlib.sha256("\n".join(whose).encode()).hexdigest()[:32]
-    place = f"names-{mark}"
+    place = _place(url, settings.token or f"local {local.directory(settings)}", kind)
     kept = _kept(place, prefix)
     if kept is not None and kept["age"] < FRESH:
         return _pairs(kept)
@@ -76,9 +76,24 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
             shape.forget(place)
         return []
     found = _read(kind, json.loads(body))
+    # As a word of a command it would be an option.
+    found["names"] = [each for each in found["names"] if not each[0].startswith("-")]
     found["prefix"] = prefix if found["more"] else ""
     shape.keep(place, found | {"at": time.time()})
+    shape.forget_older(KEPT, PREFIX)
     return _pairs(found)
+
+
+def forget(url: str, token: str | None) -> None:
+    """Remove what a controller has answered to a token."""
+    for kind in KINDS:
+        shape.forget(_place(url, token or "", kind))
+
+
+def _place(url: str, token: str, kind: str) -> str:
+    # What one token may see, another may not.
+    mark = hashlib.sha256("\n".join([url, token, kind]).encode()).hexdigest()[:32]
+    return f"{PREFIX}{mark}"
 
 
 def _pairs(found: dict[str, Any]) -> Names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -17,9 +17,6 @@ from towline.cli.cells import (
 from towline.cli.form import Form
 from towline.cli.tables import Column, print_table, value_lines
 from towline.cli.terminal import printable_json, say
-
-if TYPE_CHECKING:
-    pass
 
 NAMES = ("name", "id", "job_id", "hostname", "registry", "key", "subject")
 """The fields by which things are named in an answer: the first that is there."""

@@ -14,6 +14,7 @@ from towline.cli import bars
 from towline.cli.cells import job_id
 from towline.cli.orders import Order, Stage
 from towline.cli.outcome import exit_status
+from towline.cli.terminal import printable
 from towline.cli.words import sum_in_words
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Board:
         self._orders = orders
         self._console = console or Console(stderr=True, highlight=False)
         self._progress: dict[Order, Progress] = {}
+        self._begun: set[Order] = set()
         self._over: set[Order] = set()
         # Drawn when there is news and not by a clock: on a slow connection each drawing counts.
         self._live = Live(
@@ -51,6 +53,15 @@ class Board:
             redirect_stderr=False,
         )
         self._live.start()
+
+    def begin(self, order: Order) -> None:
+        """Draw that the request of an order is being sent."""
+        self._begun.add(order)
+        self._live.update(self.draw(), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Print a line above what is drawn."""
+        self._console.print(Text(printable(line)), soft_wrap=True)
 
     def show(self, order: Order, progress: Progress) -> None:
         """Draw how far the job of an order is."""
@@ -68,7 +79,8 @@ class Board:
 
     def draw(self) -> RenderableType:
         """Return what is drawn: first what goes on, then what has ended last."""
-        going_on = [each for each in self._orders if each in self._progress.keys() - self._over]
+        begun = (self._begun | self._progress.keys()) - self._over
+        going_on = [each for each in self._orders if each in begun]
         over = [each for each in self._orders if each in self._over]
         room = max(1, self._console.height - AROUND)
         shown = {*going_on[:room], *over[len(over) - max(0, room - len(going_on)) :]}

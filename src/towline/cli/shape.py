@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from towline import __version__
@@ -57,6 +58,14 @@ def forget(name: str) -> None:
     """Remove what was kept, if it was."""
     with contextlib.suppress(OSError):
         os.unlink(file(name))
+
+
+def forget_older(seconds: float, beginning: str) -> None:
+    """Remove what was kept longer ago, of what is called so."""
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(file(beginning))) as entries:
+        for each in entries:
+            if each.name.startswith(beginning) and time.time() - each.stat().st_mtime > seconds:
+                forget(each.name)
 
 
 def kept(name: str) -> Any:

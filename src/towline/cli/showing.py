@@ -51,7 +51,9 @@ class Showing:
             sys.stderr.write(printable(_announced(order)))
             sys.stderr.flush()
             self._written = True
-        elif not self._terminal:
+        elif self._terminal:
+            self._drawn().begin(order)
+        else:
             self._unsaid[order] = time.monotonic()
 
     def look(self) -> None:
@@ -81,8 +83,12 @@ class Showing:
 
     def note(self, order: Order, words: str) -> None:
         """Say something that people are to know."""
-        self.close()
-        say(f"{order.name}: {words}" if order.name else words, error=True)
+        said = f"{order.name}: {words}" if order.name else words
+        if self._board is not None:
+            self._board.say(said)
+        else:
+            self.close()
+            say(said, error=True)
 
     def close(self) -> None:
         """Remove what is drawn."""

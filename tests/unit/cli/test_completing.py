@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -207,6 +208,31 @@ def test_a_controller_that_is_away_leaves_what_was_answered_in_the_last_hour(
     assert first_words(complete("pull", "--on", "w", **where)) == ["web-09"]
     aged(cache, 3600)
     assert first_words(complete("pull", "--on", "w", **where)) == []
+
+
+def test_what_was_kept_for_too_long_is_removed_and_with_a_logout_what_a_token_was_told(
+    complete: Complete, controller: StubController, cache: Path, tmp_path: Path
+) -> None:
+    none = {"TOWLINE_URL": "", "TOWLINE_TOKEN": "", "TOWLINE_CONTEXT": "prod"}
+    (cache / "names-old").write_text("{}")
+    os.utime(cache / "names-old", (1, 1))
+    homes = {"XDG_CACHE_HOME": str(cache.parent), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    for command in (["logout", "prod"], ["context", "remove", "prod"]):
+        prod = tmp_path / "config" / "towline" / "contexts" / "prod.json"
+        prod.write_text(json.dumps({"url": controller.url, "token": "of.the.context"}))
+        complete("pull", "--on", "w")
+        complete("pull", "--on", "w", **none)
+        complete("cancel", "", **none)
+        assert len([*cache.glob("names-*")]) == 3
+        assert Here(tmp_path / "state", homes)(*command).status == 0
+        assert len([*cache.glob("names-*")]) == 1
+
+
+def test_a_name_that_would_be_an_option_is_left_out(
+    complete: Complete, controller: StubController
+) -> None:
+    controller.answers["GET /target"] = targets("--help", "-x", "web-01")
+    assert first_words(complete("node", "show", "")) == ["web-01"]
 
 
 def test_where_there_are_many_names_each_beginning_is_asked_for(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.testing.command import failed
+from tests.testing.odd_servers import certificate
+from tests.testing.ports import free_port
 from tests.unit.cli.conftest import Here
 from tests.unit.stub import Answer, StubController
 
@@ -269,3 +271,31 @@ def test_what_asks_nobody_needs_no_login(
     assert "api-ca.pem" in done.stdout
     assert "towline login --name prod" in done.stdout
     assert towline("trust", "rotate", "jobs", env={"STATE_DIRECTORY": str(state)}).status == 0
+
+
+def test_of_a_ca_file_the_certificates_alone_are_kept_and_all_of_them_shown(
+    towline: Here, controller: StubController, home: Path, tmp_path: Path
+) -> None:
+    both = [certificate(tmp_path, name).read_text() for name in ("one", "two")]
+    ca = tmp_path / "ca.pem"
+    ca.write_text("Subject: Ä\n" + "\n# and\n".join(both))
+    assert towline(*LOGIN, controller.url, "--ca", ca, stdin=TOKEN).status == 0
+    kept = json.loads(file_of(home, "127.0.0.1").read_text())["ca"]
+    assert kept.startswith("-----BEGIN CERTIFICATE")
+    assert kept.count("BEGIN") == 2
+    assert "PRIVATE" not in kept
+    shown = json.loads(towline("context", "show", "-o", "json").stdout)["ca"]
+    assert shown.count("sha256") == 2
+    # One that was kept before with what stands around the certificates is shown as well.
+    found = json.loads(file_of(home, "127.0.0.1").read_text()) | {"ca": ca.read_text()}
+    file_of(home, "127.0.0.1").write_text(json.dumps(found))
+    assert json.loads(towline("context", "show", "-o", "json").stdout)["ca"] == shown
+    ca.write_text("nothing")
+    said = failed(towline(*LOGIN, controller.url, "--ca", ca, stdin=TOKEN), 2)
+    assert "no certificates" in said
+
+
+def test_behind_a_proxy_a_login_says_what_it_takes(towline: Here) -> None:
+    url = f"https://127.0.0.1:{free_port()}"
+    env = {"https_proxy": "http://127.0.0.1:1"}
+    assert "give --ca FILE" in failed(towline(*LOGIN, url, stdin=TOKEN, env=env), 2)

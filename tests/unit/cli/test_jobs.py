@@ -126,3 +126,35 @@ def test_a_job_that_goes_on_says_how_it_is_followed(
     said = asking("job", shown["id"]).stderr
     follow = "goes on: towline job follow 000000000001 shows it\n"
     assert said == (follow if status == "processing" else "")
+
+
+@pytest.mark.parametrize("form", [["-q"], ["-o", "name"], ["-o", "yaml"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["job", "list", "--follow"], ["job", "follow", "1"]], ids=str)
+def test_what_is_followed_is_refused_in_a_form_that_it_has_not(
+    asking: Here, command: list[str], form: list[str]
+) -> None:
+    said = failed(asking(*command, *form), 2)
+    assert "is shown in words, or with -o json" in said
+
+
+CANCEL = f"POST /job/{job(1)['id']}/cancel"
+
+
+def test_a_cancel_whose_answer_is_lost_is_sent_again(
+    asking: Here, controller: StubController
+) -> None:
+    rows = [{"hostname": "web-1", "status": "cancelled"}]
+    stopped = {"job_id": job(1)["id"], "status": "failed", "results": rows}
+    controller.answers[CANCEL] = [Answer("{", 200, length=9), Answer(stopped)]
+    done = asking("cancel", job(1)["id"])
+    assert (done.status, "asking again" in done.stderr) == (0, True)
+
+
+def test_a_cancel_that_is_never_answered_says_what_is_not_known(
+    asking: Here, controller: StubController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towline.cli.jobs.patiently", lambda ask, note, doubt: ask())
+    controller.answers[CANCEL] = Answer("{", 200, length=9)
+    done = asking("cancel", job(1)["id"])
+    assert done.status == 5
+    assert f"it is not known whether job {job(1)['id']} was stopped" in done.stderr

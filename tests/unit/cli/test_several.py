@@ -1,14 +1,25 @@
 """What is drawn on a terminal of several jobs that are followed together."""
 
 import io
+import time
+from typing import cast
 
 import msgspec
+import pytest
 from rich.console import Console
 
 from tests.testing import screens
+from tests.unit.cli.conftest import Here
 from tests.unit.cli.progress import a_job, a_node, pulling
-from towline.cli.orders import Order, Rows, Stage
+from tests.unit.stub import Answer, StubController
+from towline.cli import last_words, together
+from towline.cli.form import Form
+from towline.cli.interrupt import Interrupted
+from towline.cli.orders import Errand, Order, Rows, Stage
 from towline.cli.several import Board
+from towline.cli.showing import Showing
+from towline.client import Client
+from towline.errors import ApiError, Unreachable
 
 
 def order(name: str, number: int, *statuses: str) -> Order:
@@ -42,3 +53,62 @@ def test_a_line_each_on_terminals_of_several_widths() -> None:
         return captured.get()
 
     screens.compare("progress-several-jobs", picture)
+
+
+def test_what_was_begun_has_its_line_and_keeps_what_it_knows_after_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = screens.Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    orders = [order("nginx", 1, "ok"), order("redis", 2)]
+    showing = Showing(orders, ids=True)
+    showing.begin(orders[1])
+    assert "000000000002" in terminal.getvalue()
+    showing.ended(orders[0])
+    showing.note(orders[1], "asking again")
+    showing.begin(orders[1])
+    showing.close()
+    assert "redis: asking again" in terminal.getvalue()
+    assert "1 done, 1 under way" in terminal.getvalue().rpartition("asking again")[2]
+
+
+def test_an_interrupt_names_those_that_have_ended_too(capsys: pytest.CaptureFixture[str]) -> None:
+    refused, going = order("c", 3), order("d", 4, "running")
+    refused.stage, refused.error = Stage.REFUSED, ApiError("No such node.", status=400)
+    orders = [order("a", 1, "ok"), order("b", 2, "failed", "ok"), refused, going, order("e", 0)]
+    with pytest.raises(SystemExit) as ended:
+        last_words.interrupted(orders, Interrupted(2))
+    said = capsys.readouterr().err
+    assert ended.value.code == 130
+    assert "2 jobs have ended:\n" in said
+    assert f"  {orders[1].job_id}  b  1 failed, 1 ok\n" in said
+    assert f"1 job not made:\n  {refused.job_id}  c  No such node.\n" in said
+    assert f"1 job goes on:\n  {going.job_id}  d  1 running\n" in said
+    assert "1 not asked for:\n  e\n" in said
+
+
+def test_once_the_wait_is_over_one_that_gets_no_answer_speaks_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Order] = []
+
+    def nobody(_: Errand, each: Order) -> None:
+        asked.append(each)
+        raise Unreachable("Nobody answers.")
+
+    monkeypatch.setattr(Errand, "carry_out", lambda _, each: time.sleep(3600))
+    monkeypatch.setattr(Errand, "ask_again", nobody)
+    orders = [order(name, number, "running") for number, name in enumerate("abc", 1)]
+    together.carry_out(cast("Client", None), orders, time.monotonic() - 9, Form())
+    assert asked == orders[:1]
+    assert all(isinstance(each.error, Unreachable) for each in orders)
+
+
+def test_a_dry_run_that_is_refused_says_for_which_image(
+    asking: Here, controller: StubController
+) -> None:
+    controller.default = Answer({"error": "No such node."}, 400)
+    done = asking("pull", "nginx", "redis", "--on", "web-1", "--dry-run")
+    assert done.status == 2
+    assert done.stderr.startswith(("towline: nginx: No such", "towline: redis: No such"))
