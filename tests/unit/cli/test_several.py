@@ -1,8 +1,9 @@
 """What is drawn on a terminal of several jobs that are followed together."""
 
 import io
+import threading
 import time
-from typing import cast
+from typing import NoReturn, cast
 
 import msgspec
 import pytest
@@ -112,3 +113,20 @@ def test_a_dry_run_that_is_refused_says_for_which_image(
     done = asking("pull", "nginx", "redis", "--on", "web-1", "--dry-run")
     assert done.status == 2
     assert done.stderr.startswith(("towline: nginx: No such", "towline: redis: No such"))
+
+
+def test_a_dry_run_that_ends_waits_for_no_other_answer(
+    asking: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, waited_for = threading.Event(), threading.Event()
+
+    def answer(_: Client, __: object, ___: str, *, image: str) -> NoReturn:
+        if image == "slow":
+            over.wait(5)
+            waited_for.set()
+        raise ApiError("No such node.", status=400)
+
+    monkeypatch.setattr(Client, "dry_run", answer)
+    done = asking("pull", "slow", "redis", "--on", "web-1", "--dry-run")
+    assert (done.status, waited_for.is_set()) == (2, False)
+    over.set()
