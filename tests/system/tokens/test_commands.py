@@ -45,4 +45,6 @@ def test_where_no_controller_is_named_or_answers_a_token_is_signed_here(pair: Cl
     assert f"towline token revoke {found}" in done.stderr
     # A controller that was named and doesn't answer is an error: it may be the wrong one.
     env = {"TOWLINE_URL": f"http://127.0.0.1:{free_port()}"}
-    assert "does not answer" in failed(CommandLine(state, env)(*CREATE), UNREACHABLE)
+    assert "name its directory, too" in failed(CommandLine(state, env)(*CREATE))
+    named = CommandLine(state, env | {"TOWLINE_TOKEN": done.stdout.strip()})(*CREATE)
+    assert "does not answer" in failed(named, UNREACHABLE)

@@ -22,7 +22,7 @@ CONFIGURATION = tuple(f"towline.runtime.{name}" for name in ("config", "contexts
 START_PARTS = {
     *("cli/serve.py", "cli/token.py", "cli/local.py", "cli/part_keys.py", "cli/trust.py"),
     *("cli/listening.py", "cli/up.py", "cli/first_terminal.py", "cli/agent.py"),
-    "cli/rotation.py",
+    *("cli/rotation.py", "cli/first_contact.py"),
 }
 """Modules that start parts, or read and sign what belongs to them."""
 SLOW = (
