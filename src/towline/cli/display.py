@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from towline.cli.cells import in_form, node_name, twins
 from towline.cli.form import Form
-from towline.cli.terminal import say
+from towline.cli.terminal import drawable, say
 from towline.cli.words import in_words, sum_in_words
 
 if TYPE_CHECKING:
@@ -87,15 +86,11 @@ class Lines:
 
 def display() -> Display:
     """Return what suits standard error: a screen where it can be drawn on, else lines."""
-    # Without TERM nobody knows what the terminal can do.
-    if not sys.stderr.isatty() or not os.environ.get("TERM"):
+    if not drawable(sys.stderr):
         return Lines()
     # Slow to import, and most commands don't need it.
     from rich.console import Console
 
     from towline.cli.screen import Screen
 
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
-        return Lines()
-    return Screen(console)
+    return Screen(Console(stderr=True, highlight=False))

@@ -16,7 +16,7 @@ from towline.cli import watch
 from towline.cli.outcome import statuses_of
 from towline.errors import ApiError, TowlineError, Unreachable
 from towline.wire.event import UNFINISHED
-from towline.wire.job import new_id, own_id
+from towline.wire.job import NO_OWN_ID, new_id, own_id
 from towline.wire.target import ANY
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Errand:
                 self._single(order, error)
                 return
             if order.stage is Stage.SENT and not doubt:
-                if order.chosen and "can't become a job's id" in error.error:
+                if order.chosen and NO_OWN_ID in error.error:
                     # The clocks are far apart. The answer says the id.
                     order.key, order.job_id, order.chosen = str(uuid.uuid4()), None, False
                     self._send(order, wait)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from towline.cli.display import Display, Lines, display
 from towline.cli.orders import Order
-from towline.cli.terminal import printable, say
+from towline.cli.terminal import drawable, printable, say
 
 if TYPE_CHECKING:
     from towline.cli.several import Board
@@ -37,7 +36,7 @@ class Showing:
         self._several = len(orders) > 1
         self._ids = ids
         self._orders = orders
-        self._terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._terminal = drawable(sys.stderr)
         self._displays: dict[Order, Display] = {}
         self._board: Board | None = None
         self._written = False

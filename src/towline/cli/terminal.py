@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TextIO
+
+
+def drawable(stream: TextIO) -> bool:
+    """Return whether a picture can be drawn on a stream, and drawn anew in its place.
+
+    Without TERM nobody knows what the terminal can do; TTY_COMPATIBLE=0 says that it can't.
+    """
+    able = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+    return able and os.environ.get("TTY_COMPATIBLE") != "0" and stream.isatty()
 
 
 def printable(text: str) -> str:

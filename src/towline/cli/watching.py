@@ -5,7 +5,6 @@ On a terminal it is drawn anew in its place. Elsewhere each change is a line.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -18,7 +17,7 @@ from towline.cli.cells import Cell, Moment, in_form
 from towline.cli.form import Form
 from towline.cli.output import print_json, print_names
 from towline.cli.tables import GAP, Column, print_table, sign, table_lines
-from towline.cli.terminal import say
+from towline.cli.terminal import drawable, say
 from towline.errors import ApiError
 from towline.units import timestamp
 
@@ -112,14 +111,12 @@ def _asked(ask: Callable[[], list[T]], showing: _Showing, every: float) -> list[
 
 def _showing(listing: Listing[T], form: Form) -> _Showing:
     """Return what suits standard output: a table drawn on it where it can be, or else lines."""
-    if form.for_people and sys.stdout.isatty() and os.environ.get("TERM"):
-        # Slow to import, and most commands don't need it.
-        from rich.console import Console
+    if not (form.for_people and drawable(sys.stdout)):
+        return Lines(listing, form)
+    # Slow to import, and most commands don't need it.
+    from rich.console import Console
 
-        console = Console(highlight=False)
-        if console.is_terminal and not console.is_dumb_terminal:
-            return Drawn(listing, form, console)
-    return Lines(listing, form)
+    return Drawn(listing, form, Console(highlight=False))
 
 
 class Lines(Generic[T]):

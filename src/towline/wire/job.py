@@ -132,6 +132,11 @@ def own_id(key: str) -> str | None:
     return lowered if _OWN.fullmatch(lowered) else None
 
 
+NO_OWN_ID = "can't become a job's id"
+"""What a refusal of a key says whose time is too far from the controller's: whoever chose it only
+to know the job's id sends the request with another key."""
+
+
 def time_of(job_id: str) -> float:
     """Return the moment in a UUID of version 7, in seconds since 1970."""
     return int(job_id[:8] + job_id[9:13], 16) / 1000

@@ -17,7 +17,7 @@ from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.errors import BrokerUnreachable, Conflict, InvalidRequest
 from towline.wire.fields import JobId
-from towline.wire.job import own_id, time_of
+from towline.wire.job import NO_OWN_ID, own_id, time_of
 
 BUCKET = "requests"
 KEPT = 86400.0
@@ -141,7 +141,7 @@ def check_time(job_id: str, now: float, behind: float) -> None:
     if -behind <= ahead <= AHEAD:
         return
     raise InvalidRequest(
-        f"The Idempotency-Key {job_id} can't become a job's id: the time in it is "
+        f"The Idempotency-Key {job_id} {NO_OWN_ID}: the time in it is "
         + (f"{ahead:.0f} s ahead." if ahead > 0 else f"{-ahead:.0f} s ago."),
         f"A UUID of version 7 is taken up to {AHEAD:.0f} s ahead of the controllers' clock and "
         f"{behind:.0f} s behind it: look at this machine's clock, or send a new key. One of "
