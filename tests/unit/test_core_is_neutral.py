@@ -10,7 +10,7 @@ WORDS = re.compile(r"\b(images?|layers?|registry|registries|resolvers?|docker)\b
 NAMED_BY_THE_API = re.compile(r'"layers"|`layers`')
 """What the API's JSON has always called the parts of a task."""
 ABOUT_IMAGES = tuple(
-    f"wire/{name}.py" for name in ("reference", "platform", "credential", "cooldown")
+    f"wire/{name}.py" for name in ("reference", "platform", "credential", "cooldown", "inventory")
 )
 """The words that both sides have for images and their registries: no rule of the core's."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 import structlog
 
@@ -19,7 +20,7 @@ from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
 from towline.errors import BrokerUnreachable, TaskFailed
 from towline.wire.decoding import Unreadable
-from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Order, Refresh, Release
+from towline.wire.release import UNDERSTOOD, BeatNow, Cancellation, Order, Recount, Refresh, Release
 from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class Inbox:
     Args:
         start: what the agent has drawn at this start.
         controllers: who is believed.
+        recount: called when all that the node has is to be sent.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Inbox:
         outbox: Outbox,
         heartbeats: Heartbeats,
         progress: ProgressSender,
+        recount: Callable[[], None] = lambda: None,
     ) -> None:
         self._machine = machine
         self._controllers = controllers
@@ -63,6 +66,7 @@ class Inbox:
         self._outbox = outbox
         self._heartbeats = heartbeats
         self._progress = progress
+        self._recount = recount
         # Which subject a message came on says the broker, and orders are signed for theirs.
         self._subjects = (task_subject(machine, start), ALL_NODES)
         self._own, self._all = (
@@ -116,6 +120,8 @@ class Inbox:
                 self._runner.cancel(order)
         elif isinstance(order, Refresh):
             self._progress.refresh(order.id)
+        elif isinstance(order, Recount):
+            self._recount()
         else:
             self._heartbeats.asked(order)
             # A controller is there, perhaps again.

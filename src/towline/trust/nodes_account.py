@@ -10,6 +10,7 @@ from towline.wire.subjects import (
     answer_subject,
     heartbeat_subject,
     inbox_prefix,
+    inventory_subject,
     progress_subject,
     question_subject,
     report_subject,
@@ -31,6 +32,7 @@ NODE_PERMISSIONS = Permissions(
             report_subject(_NAME, again=True),
             heartbeat_subject(_NAME),
             progress_subject(_NAME, "*"),
+            inventory_subject(_NAME),
             question_subject(_NAME, "*"),
             answer_subject("*", _NAME),
         )

@@ -12,11 +12,12 @@ from towline.wire import event as events
 from towline.wire.decoding import DEEPEST, Decoder, Unreadable
 from towline.wire.event import Event
 from towline.wire.fields import Name, Text
+from towline.wire.inventory import Inventory
 from towline.wire.job import Job
 from towline.wire.member import MemberRecord
 from towline.wire.node import MOST_NAMED, Heartbeat, Registration
 from towline.wire.progress import TaskProgress
-from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Refresh, Release
+from towline.wire.release import BeatNow, Cancellation, Envelope, Order, Recount, Refresh, Release
 from towline.wire.report import (
     LARGEST_REPORT,
     Answer,
@@ -32,6 +33,8 @@ SMALL = 64 * 1024
 AROUND = DEEPEST + 8
 """Levels of what jobs and events are sent or stored in, at most: each of those fits, however deep
 it is itself."""
+LARGEST_INVENTORY = 512 * 1024
+"""Bytes of a part of an inventory at most; one as it usually is has some 150 kB."""
 MOST_IN_GROUP = 4095
 """Jobs and events of a message of the journal at most: each has a place in it, of 12 bits."""
 
@@ -44,6 +47,7 @@ _report = Decoder(Event, largest=LARGEST_REPORT)
 _heartbeat = Decoder(Heartbeat, largest=SMALL)
 _registration = Decoder(Registration, largest=SMALL)
 _progress = Decoder(TaskProgress, largest=LARGEST_REPORT)
+_inventory = Decoder(Inventory, largest=LARGEST_INVENTORY)
 _task_question = Decoder(TaskQuestion, largest=SMALL)
 _cooldown_question = Decoder(CooldownQuestion, largest=SMALL)
 _receipt = Decoder(Receipt, largest=SMALL)
@@ -88,7 +92,7 @@ def order(body: bytes, machine: str) -> Order:
     return found
 
 
-def _check_order(found: Release | Cancellation | Refresh, machine: str) -> None:
+def _check_order(found: Release | Cancellation | Refresh | Recount, machine: str) -> None:
     if found.machine != machine:
         raise Unreadable("it is for another machine")
     if isinstance(found, Release) and found.job is not None and found.job.id != found.id:
@@ -181,6 +185,19 @@ def _check_names(found: Registration | MemberRecord) -> None:
 def progress(subject: str, data: bytes) -> tuple[str, TaskProgress]:
     """Return whose progress it is, and the progress; raises as `report`."""
     return machine_of(subject), _progress.decode(data)
+
+
+def inventory(subject: str, data: bytes) -> tuple[str, Inventory]:
+    """Return whose inventory it is, and the inventory, or a part or change of it; raises as
+    `report`."""
+    found = _inventory.decode(data)
+    if found.part >= found.parts:
+        raise Unreadable("it is a part behind the last")
+    if found.base and found.parts > 1:
+        raise Unreadable("it is a change in several parts, and changes have one")
+    if not found.base and found.gone:
+        raise Unreadable("it is whole, and names what is gone")
+    return machine_of(subject), found
 
 
 def task_question(data: bytes) -> TaskQuestion:

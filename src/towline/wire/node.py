@@ -101,6 +101,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
         conditions: what the node is short of.
         refused: how many messages this start of its agent has not believed, and why not the newest.
         second: another agent with its identity counts: this one only shows that it is there.
+        inventory: the hash of what the node has, see `towline.wire.inventory`; "" where it doesn't
+            say, or not yet.
     """
 
     start: StartId
@@ -117,6 +119,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: Count = 0
     refusal: Text = ""
     second: bool = False
+    inventory: Name = ""
 
     @property
     def jobs(self) -> frozenset[str]:

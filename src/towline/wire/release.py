@@ -97,7 +97,14 @@ class Refresh(msgspec.Struct, frozen=True, omit_defaults=True, tag="progress", t
     time: Moment
 
 
-Order = Release | Cancellation | BeatNow | Refresh
+class Recount(msgspec.Struct, frozen=True, omit_defaults=True, tag="inventory", tag_field="kind"):
+    """A node is to send all that it has now: its whole inventory."""
+
+    machine: MachineId
+    time: Moment
+
+
+Order = Release | Cancellation | BeatNow | Refresh | Recount
 """What a node may be sent."""
 
 

@@ -17,6 +17,7 @@ ALL_NODES = "task._all"
 REPORTS = "report.*"
 REPORTS_AGAIN = "report.*.again"
 HEARTBEATS = "beat.*"
+INVENTORIES = "inventory.*"
 QUESTIONS = "ask.*.*"
 REGISTER, TASK, COOLDOWN, RENEW = "register", "task", "cooldown", "renew"
 """What nodes ask about."""
@@ -40,6 +41,11 @@ def heartbeat_subject(machine: str) -> str:
 def question_subject(machine: str, about: str) -> str:
     """Return the subject of a node's questions about something."""
     return f"ask.{machine}.{about}"
+
+
+def inventory_subject(machine: str) -> str:
+    """Return the subject on which a node says what it has."""
+    return f"inventory.{machine}"
 
 
 def progress_subject(machine: str, job: str) -> str:

@@ -1,0 +1,145 @@
+"""Sets as controllers keep them: what was declared, and how far each image of it is. Pure data.
+
+The declaration is people's and is written by requests alone; the state is what came of it, and is
+written by whoever reconciles, by a rollback, a pause. Both are changed by compare-and-set.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from towline.wire.fields import Count, Moment, Name, Seconds, Text
+from towline.wire.inventory import ImageName
+from towline.wire.rollout import Waves
+
+Follow: TypeAlias = Literal["tag", "digest"]
+MOST_CHANGES = 100
+"""Changes that a set's history keeps."""
+MOST_BEFORE = 20
+"""Older digests that are kept of an image of a set."""
+CALLER = "set:"
+"""What the caller of a set's jobs begins with, before its name: no token has such a subject."""
+
+
+class WantedImage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image that a set wants.
+
+    Attributes:
+        image: its reference in full, as `Reference` writes it; with a digest where one was given.
+        platform: what it is to be for; "" for each engine's own platform.
+    """
+
+    image: ImageName
+    platform: Name = ""
+
+
+class SetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A set, as it was declared.
+
+    Attributes:
+        name: lower-case letters, digits, dots and dashes.
+        id: drawn when the set was made: a set of the same name made later has another.
+        generation: 1 at first, one more at each change of what is declared.
+        target: a target expression; it may mean nobody yet.
+        follow: `tag` for what the tag names now, looked up every so often; `digest` for what it
+            named when this was declared.
+        every: seconds between two looks at what the tags name.
+        window: when new digests and pruning may begin; "" for always.
+        keep: how many older digests that the set brought stay; None for all.
+        options: how a new digest gets to the nodes; None for all at once.
+        source: what it was applied from; "" for a set that was declared by itself.
+        created, created_by, changed, changed_by: when and by whom.
+    """
+
+    name: Name
+    id: Name
+    generation: Count
+    target: Text
+    images: list[WantedImage]
+    created: Moment
+    created_by: Text
+    changed: Moment
+    changed_by: Text
+    follow: Follow = "tag"
+    every: Seconds = 900.0
+    window: Text = ""
+    keep: Count | None = None
+    options: Waves | None = None
+    source: Text = ""
+
+    @property
+    def caller(self) -> str:
+        """The caller of its jobs."""
+        return f"{CALLER}{self.name}"
+
+
+class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far an image of a set is.
+
+    Attributes:
+        image, platform: as in the set.
+        current: the digest that nodes are to have; "" while none has been rolled out.
+        next: another, which is to be rolled out or is under way; "" for none.
+        since: when `next`, or else `current`, became what it is.
+        job: the id of the job that rolls `next` out; "" while there is none.
+        stopped: why the rollout of `next` doesn't go on: "" where it does.
+        rejected: digests that were rolled back from: not taken until the tag names another.
+        before: digests that were `current` before, the newest first.
+        checked: when the tag was looked up last; None for never.
+        problem: why the tag can't be resolved just now; "" where it can.
+    """
+
+    image: ImageName
+    platform: Name = ""
+    current: Name = ""
+    next: Name = ""
+    since: Moment | None = None
+    job: Name = ""
+    stopped: Text = ""
+    rejected: list[Name] = []
+    before: list[Name] = []
+    checked: Moment | None = None
+    problem: Text = ""
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry of a set's history.
+
+    Attributes:
+        time, by: when, and by whom: a token's subject, or the set's own caller.
+        what: `declared`, `changed`, `resolved`, `rolled_out`, `stopped`, `rolled_back`, `paused`,
+            `resumed`.
+        generation: of the declaration then.
+        image, digest: which image it is about, and to which digest; "" where it is about none.
+        job: the job that did it; "" for none.
+        reason: why, in words.
+    """
+
+    time: Moment
+    by: Text
+    what: Name
+    generation: Count = 0
+    image: ImageName = ""
+    digest: Name = ""
+    job: Name = ""
+    reason: Text = ""
+
+
+class SetState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What has come of a set.
+
+    Attributes:
+        id: of the set that it is of: that of one of the same name before doesn't count.
+        images: one for each image of the set that was looked at; in the set's order.
+        paused: since when nothing is done for it; None for a set that is kept true.
+        paused_by: who decided so.
+        history: what was changed, the newest last; `MOST_CHANGES` of them at most.
+    """
+
+    id: Name
+    images: list[ImageState] = []
+    paused: Moment | None = None
+    paused_by: Text = ""
+    history: list[Change] = []
