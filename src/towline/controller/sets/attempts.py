@@ -1,0 +1,149 @@
+"""What failed where, and when it is tried again: folded from the journal, at every controller.
+
+Whoever takes over knows of the pauses. A controller that was restarted has forgotten them: what
+failed is tried once more, in one job, and the pauses begin anew.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Collection
+
+import msgspec
+
+from towline.controller.jobs.state import JobState
+from towline.controller.moment import LocalClock
+from towline.controller.sets.record import CALLER
+from towline.controller.sets.standing import Attempt
+from towline.operations.docker import pull
+from towline.wire.event import COMPLETED, FAILED, NOBODY, SKIPPED, WITHHELD, Event
+from towline.wire.job import Job
+from towline.wire.reference import Reference
+
+SHORTEST, LONGEST = 10.0, 3600.0
+"""Seconds before what failed on a node is tried there again: at first, doubled each time, at most.
+"""
+SETTLES = 10.0
+"""Seconds that a node's inventory may take to show what a job has brought."""
+NOT_LISTED = "the pull ended well, and the engine does not list the image under that digest"
+MOST_ENDED = 1000
+"""Jobs of sets that have ended and are remembered with how."""
+
+
+class Brings(msgspec.Struct, frozen=True):
+    """What a job of a set brings to its nodes.
+
+    Attributes:
+        caller: that of the set.
+        image: the reference that is pulled, in full.
+        platform: what it is for; "" for each engine's own platform.
+        digest: which.
+    """
+
+    caller: str
+    image: str
+    platform: str
+    digest: str
+
+
+def brings(job: Job) -> Brings | None:
+    """Return what a job brings, None where it is none of a set's that brings images."""
+    if not job.caller.startswith(CALLER) or job.operation != pull.name:
+        return None
+    image = str(job.parameters["image"])
+    digest = job.lead.value if job.lead is not None else Reference.parse(image).digest
+    return Brings(job.caller, image, job.parameters.get("platform") or "", digest or "")
+
+
+class _Ended(msgspec.Struct):
+    """See `Attempt`; its moments are seconds since the machine was started: no clock moves them."""
+
+    error: str
+    job: str
+    settles: float
+    until: float
+    times: int
+
+
+class Attempts:
+    """How the jobs of sets have ended on nodes that don't have the images yet.
+
+    Args:
+        clock: this machine's clocks.
+    """
+
+    def __init__(self, clock: LocalClock) -> None:
+        self._clock = clock
+        self._jobs: dict[str, Brings] = {}
+        self._ended: dict[Brings, dict[str, _Ended]] = {}
+        self.over: OrderedDict[str, JobState] = OrderedDict()
+        """The jobs of sets that have ended while this controller followed them, by id."""
+
+    def turned(self, state: JobState, machines: frozenset[str] | None = None) -> None:
+        """Take how far a job is: before the event that made it so, see `OpenJobs.subscribe`."""
+        job = state.job
+        if not job.caller.startswith(CALLER):
+            return
+        if (found := brings(job)) is not None:
+            self._jobs.setdefault(job.id, found)
+        if state.done:
+            self.over[job.id] = state
+            if len(self.over) > MOST_ENDED:
+                gone, _ = self.over.popitem(last=False)
+                self._jobs.pop(gone, None)
+
+    def folded(self, event: Event) -> set[str]:
+        """Take an event of the journal; return the machine ids of nodes that have failed by it."""
+        what = self._jobs.get(event.job)
+        if what is None:
+            return set()
+        if event.machine != NOBODY:
+            if event.kind == COMPLETED:
+                self._note(what, event.machine, event.job, NOT_LISTED, SETTLES)
+            elif event.kind in (FAILED, SKIPPED):
+                self._note(what, event.machine, event.job, event.error or event.kind, 0.0)
+            else:
+                return set()
+            return {event.machine}
+        failed = set()
+        for node in (event.nodes or ()) if event.kind == WITHHELD else ():
+            # Those that were cancelled, or had gone before they began, have not failed.
+            if node.status == "failed":
+                self._note(what, node.machine, event.job, node.reason or "failed", 0.0)
+                failed.add(node.machine)
+        return failed
+
+    def _note(self, what: Brings, machine: str, job: str, error: str, settles: float) -> None:
+        nodes = self._ended.setdefault(what, {})
+        before = nodes.get(machine)
+        # Between two that ended well the image may have been there.
+        follows = before is not None and (before.error == error or error != NOT_LISTED)
+        times = before.times + 1 if before is not None and follows else 1
+        pause = min(LONGEST, SHORTEST * 2.0 ** min(times - 1, 20))
+        settled = self._clock.running() + settles
+        until = settled + pause * random.uniform(0.75, 1.25)
+        nodes[machine] = _Ended(error, job, settled if settles else 0.0, until, times)
+
+    def of(self, what: Brings, machine: str) -> Attempt | None:
+        """Return how the last attempt on a node has ended; None where none has come to nothing."""
+        ended = self._ended.get(what, {}).get(machine)
+        if ended is None:
+            return None
+        ahead = self._clock.wall() - self._clock.running()
+        settles = ended.settles + ahead if ended.settles else 0.0
+        return Attempt(ended.error, ended.job, settles, ended.until + ahead, ended.times)
+
+    def succeeded(self, what: Brings, machine: str) -> None:
+        """Take it that a node has what was to be brought there: the next failure is the first."""
+        nodes = self._ended.get(what)
+        if nodes is not None:
+            nodes.pop(machine, None)
+            if not nodes:
+                del self._ended[what]
+
+    def keep(self, caller: str, wanted: Collection[Brings], *, anew: bool = False) -> None:
+        """Forget of a set what it wants no more; `anew`: all, since it was declared anew."""
+        for what in [each for each in self._ended if each.caller == caller]:
+            if anew or what not in wanted:
+                del self._ended[what]

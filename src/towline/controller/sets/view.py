@@ -1,0 +1,152 @@
+"""What a controller knows just now that concerns sets, as the rules see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from towline.controller.fleet import Fleet
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.state import JobState
+from towline.controller.member import Member
+from towline.controller.moment import LocalClock
+from towline.controller.resolution import candidates
+from towline.controller.sets.attempts import Attempts, Brings, brings
+from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
+from towline.controller.sets.standing import Attempt, Standing, images, pulled, standings
+from towline.wire.inventory import ImageHeld
+from towline.wire.reference import Reference
+from towline.wire.target import InvalidTarget, parse_target
+
+
+class Inventories(Protocol):
+    """What is on the nodes: `towline.controller.inventory.Inventories`."""
+
+    def of(self, machine: str) -> Mapping[str, ImageHeld] | None:
+        """Return a node's images by their ids; None where they are not known."""
+
+    def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool | None:
+        """Whether a node has a digest under a name; None where that is not known."""
+
+
+class Sets(Protocol):
+    """The sets that there are: `towline.controller.sets.sets.Sets`."""
+
+    def all(self) -> list[SetRecord]:
+        """Return them, the oldest first."""
+
+    def state(self, name: str) -> SetState:
+        """Return what has come of one."""
+
+
+class View:
+    """What is known, all at one moment: made anew for each question or pass.
+
+    It answers as `towline.controller.sets.standing.Known`.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        inventories: Inventories,
+        sets: Sets,
+        jobs: OpenJobs,
+        attempts: Attempts,
+    ) -> None:
+        self._fleet = fleet
+        self._inventories = inventories
+        self._attempts = attempts
+        self.of_sets: list[JobState] = []
+        """The open jobs of sets."""
+        self._bringing: dict[tuple[str, str, str], list[JobState]] = {}
+        for state in jobs:
+            if not state.job.caller.startswith(CALLER):
+                continue
+            self.of_sets.append(state)
+            if (what := brings(state.job)) is not None and state.cancelled is None:
+                key = (what.image, what.platform, what.digest)
+                self._bringing.setdefault(key, []).append(state)
+        self._named: dict[str, list[tuple[SetRecord, ImageState]]] = {}
+        """What is wanted under each name, the oldest set's first."""
+        self._meant: dict[str, frozenset[str] | None] = {}
+        for record in sets.all():
+            for image in images(record, sets.state(record.name)):
+                self._named.setdefault(str(pulled(image)), []).append((record, image))
+
+    def meant(self, target: str) -> frozenset[str] | None:
+        """Return the machine ids of the nodes that a target means just now; None for all."""
+        if target not in self._meant:
+            try:
+                self._meant[target] = candidates(self._fleet, parse_target(target))
+            except InvalidTarget:
+                self._meant[target] = frozenset()  # of a version that knows more of them
+        return self._meant[target]
+
+    def members(self, record: SetRecord) -> list[Member]:
+        """Return the nodes that a set's target means just now, by hostname."""
+        meant, shut_out = self.meant(record.target), self._fleet.shut_out
+        return [
+            member
+            for member in self._fleet.members()
+            if member.machine not in shut_out and (meant is None or member.machine in meant)
+        ]
+
+    def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool | None:
+        """Whether a node has a digest under a name; None where that is not known."""
+        return self._inventories.holds(machine, image, digest, platform)
+
+    def attempt(
+        self, record: SetRecord, image: ImageState, digest: str, machine: str
+    ) -> Attempt | None:
+        """Return how the last attempt has ended, None where none has come to nothing."""
+        what = Brings(record.caller, str(pulled(image)), image.platform, digest)
+        return self._attempts.of(what, machine)
+
+    def job(self, image: ImageState, digest: str, machine: str) -> str:
+        """Return the id of the job of a set that is to bring a node that digest, or ""."""
+        going = self._bringing.get((str(pulled(image)), image.platform, digest), ())
+        return next((each.job.id for each in going if machine in each.unfinished), "")
+
+    def rival(self, record: SetRecord, image: ImageState, digest: str, machine: str) -> str:
+        """Say which older set wants something else under the image's name on a node, or ""."""
+        name = pulled(image)
+        if name.digest is not None:
+            return ""  # what has no tag takes no other's
+        for other, theirs in self._named.get(str(name), ()):
+            if (other.id, theirs.platform) == (record.id, image.platform):
+                return ""
+            meant = self.meant(other.target)
+            if meant is not None and machine not in meant:
+                continue
+            wanted = theirs.current or theirs.next
+            if theirs.next and self.holds(machine, name, theirs.next, theirs.platform):
+                wanted = theirs.next
+            if wanted and (wanted, theirs.platform) != (digest, image.platform):
+                what = f" for {theirs.platform}" if theirs.platform else ""
+                return f"the set {other.name}, which is older, wants {wanted}{what} there"
+        return ""
+
+
+class Standings:
+    """Says where nodes stand against sets, for whoever asks."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        inventories: Inventories,
+        sets: Sets,
+        jobs: OpenJobs,
+        attempts: Attempts,
+        clock: LocalClock,
+    ) -> None:
+        self._known = (fleet, inventories, sets, jobs, attempts)
+        self._clock = clock
+
+    def view(self) -> View:
+        """Return what is known just now."""
+        return View(*self._known)
+
+    def of(self, record: SetRecord, state: SetState | None) -> Iterator[Standing]:
+        """Yield where each node stands that a set means, by hostname, and each of its images."""
+        view = self.view()
+        yield from standings(record, state, view.members(record), view, self._clock.wall())
