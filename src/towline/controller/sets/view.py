@@ -20,7 +20,7 @@ from towline.wire.target import InvalidTarget, parse_target
 
 
 class Inventories(Protocol):
-    """What is on the nodes: `towline.controller.inventory.Inventories`."""
+    """What is on the nodes."""
 
     def of(self, machine: str) -> Mapping[str, ImageHeld] | None:
         """Return a node's images by their ids; None where they are not known."""
@@ -30,7 +30,7 @@ class Inventories(Protocol):
 
 
 class Sets(Protocol):
-    """The sets that there are: `towline.controller.sets.sets.Sets`."""
+    """The sets that there are."""
 
     def all(self) -> list[SetRecord]:
         """Return them, the oldest first."""
