@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import click
 import msgspec
 
-from towline.cli import last_words, outcome, watch, watching
-from towline.cli.cells import Cell, Moment, digest, in_form
+from towline.cli import last_words, outcome, spoken, watch, watching
+from towline.cli.cells import Cell, Moment
 from towline.cli.cells import job_id as short
 from towline.cli.command import Choice, Group
 from towline.cli.connection import Where, connect, duration, take_where, with_connection
 from towline.cli.display import display
 from towline.cli.form import Form
+from towline.cli.job_events import Printed
 from towline.cli.job_view import print_job
 from towline.cli.options import (
     DRY_RUN,
@@ -24,7 +25,7 @@ from towline.cli.options import (
     with_results_output,
 )
 from towline.cli.orders import Order, patiently
-from towline.cli.output import label, print_document, print_json, print_list, print_names
+from towline.cli.output import label, print_document, print_list, print_names
 from towline.cli.passwords import take_login, with_login
 from towline.cli.results import print_results
 from towline.cli.run import deadline_of, print_orders
@@ -33,11 +34,10 @@ from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
 from towline.cli.together import carry_out
 from towline.cli.watching import Listing, watch_option
+from towline.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from towline.client import Client, DryRun, Event, JobEvent, JobPage, JobView
+    from towline.client import Client, DryRun, JobPage, JobView
 
 GOING_ON = ("submitted", "processing")
 FAILED = ("failed", "partial_failure")
@@ -105,7 +105,7 @@ def list_(follow: bool, watch: bool, failed: bool, **values: Any) -> None:
         if follow:
             for name in ("status", "until", "cursor", "limit"):
                 del values[name]
-            _print_events(client.events(**values), form, with_job=True)
+            Printed(form).print_all(client.events(**values))
             return
         if watch:
             watching.watch(lambda: page_of(client, values, failed=failed).items, LISTING, form)
@@ -210,8 +210,15 @@ def _follow_to_its_end(where: Where, job_id: str, form: Form) -> NoReturn:
     _check_follows(form)
     order = Order.made(job_id)
     with connect(where) as client, last_words.on_signals([order]):
-        _follow(client, job_id, form)
         order.rows = client.job(job_id).rows or []
+        printed = Printed(form, order.rows)
+        try:
+            _follow(client, job_id, printed)
+            order.rows = client.job(job_id).rows or []
+        except ApiError as error:
+            # Whatever has ended the following has not ended the job.
+            spoken.translate(error, click.get_current_context().command)
+            order.error = error
     last_words.end([order])
 
 
@@ -224,10 +231,10 @@ def _check_follows(form: Form) -> None:
         )
 
 
-def _follow(client: Client, job_id: str, form: Form) -> None:
+def _follow(client: Client, job_id: str, printed: Printed) -> None:
     """Show a job's events and progress until it ends."""
-    if not form.for_people:
-        _print_events(client.job_events(job_id), form, with_job=False)
+    if not printed.form.for_people:
+        printed.print_all(client.job_events(job_id))
         return
     screen = display()
     streams = (
@@ -242,35 +249,11 @@ def _follow(client: Client, job_id: str, form: Form) -> None:
             if name == "progress":
                 screen.show(news)
             else:
-                screen.say(_line(news, form, with_job=False))
+                screen.say(printed.line(news))
                 if news.kind == "end":
                     return
     finally:
         screen.close()
-
-
-def _print_events(events: Iterable[Event[JobEvent]], form: Form, *, with_job: bool) -> None:
-    for event in events:
-        if not form.for_people:
-            print_json(
-                {"id": event.id, "event": event.kind, **msgspec.to_builtins(event.data)},
-                indent=None,
-            )
-        else:
-            say(_line(event, form, with_job=with_job))
-
-
-def _line(event: Event[JobEvent], form: Form, *, with_job: bool) -> str:
-    data = event.data
-    words = data.error or data.reason or data.message or ""
-    if event.kind == "submitted" and data.operation is not None:
-        words = f"{label(data.operation.type)} for {data.target} by {data.caller}"
-    elif event.kind == "end":
-        counts = ", ".join(f"{count} {status}" for status, count in (data.nodes or {}).items())
-        words = f"{data.status}: {counts}"
-    parts = [data.timestamp or "", in_form(short(data.job_id), form) if with_job else ""]
-    parts += [f"{event.kind:10}", data.hostname or "", in_form(digest(words), form)]
-    return "  ".join(part for part in parts if part)
 
 
 @with_connection

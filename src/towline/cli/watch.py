@@ -72,7 +72,7 @@ def watch(client: Client, job_id: str, deadline: float, show: Callable[[Progress
         show: takes each news.
 
     Raises:
-        ApiError: the controller refuses. Across interruptions it goes on for ever.
+        ApiError: the controller refuses, or hasn't answered for minutes.
     """
     # One that ends before the stream does has to close it: connections are limited.
     stream = cast("Generator[Progress]", client.progress(job_id))

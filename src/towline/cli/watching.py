@@ -75,7 +75,7 @@ def watch(
 ) -> None:
     """Show a list, and what changes in it, for ever: ^C ends it.
 
-    A controller that doesn't answer, or can't, is asked again until it does.
+    A controller that doesn't answer, or can't, is asked again for as long as a stream is.
 
     Args:
         ask: returns what there is now.
@@ -83,7 +83,8 @@ def watch(
 
     Raises:
         UsageError: no such form can go on for ever.
-        ApiError: the first request failed, or a later one was refused.
+        ApiError: the first request failed, or a later one was refused; or the controller has not
+            answered for `LONGEST_AWAY` of the client's streams.
     """
     if form.output == "yaml":
         raise click.UsageError("--watch prints no YAML: -o json prints a line for each change.")
@@ -99,11 +100,19 @@ def watch(
 
 
 def _asked(ask: Callable[[], list[T]], showing: _Showing, every: float) -> list[T]:
+    # Whoever has asked once has imported it by now.
+    from towline.client.streams import LONGEST_AWAY
+
+    since: float | None = None
     while True:
         try:
             return ask()
         except ApiError as error:
             if error.status and error.status != TOO_MANY and error.status < SERVERS_FAULT:
+                raise
+            now = time.monotonic()
+            since = now if since is None else since
+            if now - since >= LONGEST_AWAY:
                 raise
             showing.lost(error.error)
         time.sleep(every)

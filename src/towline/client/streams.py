@@ -26,6 +26,9 @@ RETRY_AFTER = 1.0
 """Seconds between the end of a connection and the next request."""
 LONGEST_RETRY = 30.0
 """The same after one that was broken off at once: each time twice as long, up to that."""
+LONGEST_AWAY = 300.0
+"""Seconds without an answer after which a stream is given up that had begun. A machine starts anew
+in less; a controller that is away for longer may never be back, and whoever waits is to know."""
 MOST_FAULTS = 30
 """Answers in a row that say that a controller can't serve a stream just now: it starts, or what
 stands before it finds none."""
@@ -66,6 +69,8 @@ class EventStream(Generic[R]):
         self._accepted: float | None = None
         """When the stream was accepted of which nothing has been read yet; None for no such."""
         self._empty = 0
+        self._away: float | None = None
+        """Since when requests have had no answer; None where the last one had."""
         self._after: str | None = None
         self._faults = 0
         self.begun = False
@@ -88,6 +93,7 @@ class EventStream(Generic[R]):
         Raises:
             ApiError: it is a refusal that will be the same for the next request, or no stream.
         """
+        self._away = None
         passing = response.is_server_error or response.status_code in PASSING
         if self.begun and passing and self._faults < MOST_FAULTS:
             self._faults += 1
@@ -102,6 +108,14 @@ class EventStream(Generic[R]):
         self.begun = True
         self._accepted = self._clock()
         return not self.ended
+
+    def outlives(self, error: httpx.RequestError) -> bool:
+        """Return whether to ask again after a request without an answer, or one that broke off."""
+        if not (self.begun and isinstance(error, httpx.TransportError)):
+            return False
+        now = self._clock()
+        self._away = now if self._away is None else self._away
+        return now - self._away < LONGEST_AWAY
 
     def pause(self) -> float:
         """Return how many seconds to wait after a connection that has not brought the end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from towline.cli.cells import Moment
 from towline.cli.form import Form
 from towline.cli.tables import Column
 from towline.cli.watching import Drawn, Lines, Listing
+from towline.client.streams import LONGEST_AWAY
 from towline.errors import ApiError, Unreachable
 
 Thing = dict[str, str]
@@ -119,6 +121,18 @@ def test_a_controller_that_is_lost_is_asked_until_it_answers(
         "the controller answers again",
     ]
     assert "NotReady" in printed.out.splitlines()[-1]
+
+
+def test_a_controller_that_is_gone_for_good_is_given_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0.0, LONGEST_AWAY / 10)
+    monkeypatch.setattr(watching.time, "monotonic", lambda: next(clock))
+    lost = Unreachable("no answer")
+    ask = asking([WEB], *([lost] * 9), [AWAY], *([lost] * 11), [WEB])
+    with pytest.raises(Unreachable):
+        watching.watch(ask, listing(), Form("wide"), every=0.0)
+    assert "NotReady" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -12,7 +12,13 @@ import pytest
 from tests.unit.stub import Answer, StubController, events
 from towline.client import ApiError, AsyncClient, Client, calls
 from towline.client.options import USUAL
-from towline.client.streams import AT_ONCE, LONGEST_RETRY, MOST_EMPTY, EventStream
+from towline.client.streams import (
+    AT_ONCE,
+    LONGEST_AWAY,
+    LONGEST_RETRY,
+    MOST_EMPTY,
+    EventStream,
+)
 from towline.endpoints.events import of_job
 from towline.endpoints.views import JobEvent
 
@@ -146,3 +152,20 @@ def test_a_stream_that_lasts_or_has_something_in_it_is_asked_for_without_end() -
     for _ in range(2 * MOST_EMPTY):
         accepted_and_broken_off(stream, clock, 0.1)
         accepted_and_broken_off(stream, clock, 3600.0)
+
+
+def test_a_stream_whose_controller_is_gone_for_good_is_given_up() -> None:
+    clock = [0.0]
+    stream = EventStream(of_job, calls.of(of_job, {"id": JOB}, USUAL), lambda: clock[0])
+    gone = httpx.ConnectError("refused")
+    assert not stream.outlives(gone)
+    accepted_and_broken_off(stream, clock, 3600.0)
+    for _ in range(3):
+        assert stream.outlives(httpx.ReadError("broken off"))
+        clock[0] += LONGEST_AWAY - 1.0
+        assert stream.outlives(gone)
+        # One answer is enough, whatever it says.
+        accepted_and_broken_off(stream, clock, 3600.0)
+    assert stream.outlives(gone)
+    clock[0] += LONGEST_AWAY
+    assert not stream.outlives(gone)

@@ -92,7 +92,11 @@ class AsyncClient:
     async def stream(
         self, endpoint: Stream[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> AsyncIterator[Event[R]]:
-        """Yield the events of a stream until it ends, across interruptions; as `call`."""
+        """Yield the events of a stream until it ends, across interruptions; as `call`.
+
+        Raises:
+            Unreachable: no controller has answered for five minutes.
+        """
         stream = EventStream(endpoint, calls.of(endpoint, dict(kwargs), self._options))
         while not stream.ended:
             try:
@@ -105,7 +109,7 @@ class AsyncClient:
                             if event is not None:
                                 yield event
             except httpx.RequestError as error:
-                if not (stream.begun and isinstance(error, httpx.TransportError)):
+                if not stream.outlives(error):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
                 await asyncio.sleep(stream.pause())

@@ -93,7 +93,11 @@ class Client:
     def stream(
         self, endpoint: Stream[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> Iterator[Event[R]]:
-        """Yield the events of a stream until it ends, across interruptions; as `call`."""
+        """Yield the events of a stream until it ends, across interruptions; as `call`.
+
+        Raises:
+            Unreachable: no controller has answered for five minutes.
+        """
         stream = EventStream(endpoint, calls.of(endpoint, dict(kwargs), self._options))
         while not stream.ended:
             try:
@@ -106,7 +110,7 @@ class Client:
                             if event is not None:
                                 yield event
             except httpx.RequestError as error:
-                if not (stream.begun and isinstance(error, httpx.TransportError)):
+                if not stream.outlives(error):
                     raise unreachable(self._url, error) from error
             if not stream.ended:
                 time.sleep(stream.pause())
