@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from towline.cli import outcome, watch
-from towline.cli.cells import Cell, cell_of, head_of, in_form, node_name, twins
 from towline.cli.connection import Where, connect
 from towline.cli.form import Form
 from towline.cli.output import print_document, print_names
-from towline.cli.tables import Column, hanging, print_table, sign
+from towline.cli.result_kind import Kind
+from towline.cli.results import Row, lines_of_kind
 from towline.cli.terminal import say
 from towline.cli.together import TOGETHER
 from towline.errors import TowlineError
 from towline.operation import Operation, catalog
 from towline.signature import shown
-from towline.units import show_size
 
 if TYPE_CHECKING:
     from towline.client import Credential, DryRun, DryRunResult
@@ -29,6 +27,9 @@ DOES = ("would_run", "could_run")
 """What is foreseen of nodes that would do it."""
 STATUSES = {"would_fail": "failed"}
 """How nodes would end that do not do it, where it is called otherwise."""
+FORESEEN = "foreseen"
+"""What a node's status is called here."""
+CHANGES = ("would change", "would change nothing")
 UNRESOLVED = "unresolved"
 """The field of a plan that says in words what is not known."""
 
@@ -113,56 +114,34 @@ def _statuses(foreseen: DryRun) -> list[str]:
 
 
 def _print(foreseen: DryRun, form: Form, name: str) -> None:
+    """Print what is foreseen as results are: a sum, what is worth a row, and who would not, why."""
     operation = catalog.get(foreseen.operation)
     preview = None if operation is None else operation.preview
-    plan = None if preview is None else preview.result
-    same = [] if plan is None else shown.fields_that_are(shown.SAME, plan)
-    sizes = [] if plan is None else shown.fields_that_are(shown.BYTES, plan)
-    rows = foreseen.results
-    plans = [node.plan or {} for node in rows]
-
-    counts = Counter(node.status for node in rows)
-    parts = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items()]
-    changed = [each["changed"] for each in plans if "changed" in each]
-    facts = [", ".join(parts) or "no node"]
-    if changed:
-        facts.append(f"{sum(changed)} would change")
-    for field in same:
-        values = Counter(each[field] for each in plans if field in each)
-        facts += [in_form(cell_of(value), form) for value, _ in values.most_common(1)]
+    kind = Kind(FORESEEN, well=[_in_words(each) for each in DOES], changes=CHANGES)
+    if preview is not None:
+        kind = msgspec.structs.replace(
+            kind,
+            same=shown.fields_that_are(shown.SAME, preview.result),
+            size=shown.fields_that_are(shown.BYTES, preview.result),
+        )
+    rows = [_row(node) for node in foreseen.results]
+    title = f"{name}: dry run" if name else "dry run"
+    say(*lines_of_kind(rows, kind, form, title=title))
     if foreseen.made is not None:
-        facts.append(f"job {foreseen.made} was made already")
-    said = f" {sign('·', '-')} ".join(facts)
-    say(*hanging(f"{name}: " if name else "", f"dry run: {said}", form.width))
-
-    fields = list(dict.fromkeys(field for each in plans for field in each))
-    fields = [field for field in fields if field != UNRESOLVED]
-    alike = twins((node.hostname, node.machine_id) for node in rows)
-
-    def value(field: str, found: object) -> Cell:
-        return show_size(found) if field in sizes and isinstance(found, int) else cell_of(found)
-
-    print_table(
-        [
-            *(Column("NODE"), Column("FORESEEN")),
-            *(
-                Column(head_of(field), gives_way=number, least=8)
-                for number, field in enumerate(fields, 1)
-            ),
-            Column("WHY", words=True),
-        ],
-        [
-            [
-                *(node_name(node.hostname, node.machine_id, alike), node.status.replace("_", " ")),
-                *(value(field, each.get(field)) for field in fields),
-                _why(node, each),
-            ]
-            for node, each in zip(rows, plans, strict=True)
-        ],
-        form,
-    )
+        say(f"job {foreseen.made} was made already")
 
 
-def _why(node: DryRunResult, plan: dict[str, Any]) -> str:
-    said = (node.reason, plan.get(UNRESOLVED), node.not_told)
-    return "; ".join(str(each) for each in said if each)
+def _row(node: DryRunResult) -> Row:
+    """Return what is foreseen of a node as results have it."""
+    plan = node.plan or {}
+    why = (node.reason, plan.get(UNRESOLVED), node.not_told)
+    return {
+        **{"hostname": node.hostname, "machine_id": node.machine_id},
+        FORESEEN: _in_words(node.status),
+        "reason": "; ".join(str(each) for each in why if each),
+        **{field: value for field, value in plan.items() if field != UNRESOLVED},
+    }
+
+
+def _in_words(status: str) -> str:
+    return status.replace("_", " ")

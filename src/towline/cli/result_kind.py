@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -19,6 +19,8 @@ class Kind(msgspec.Struct, frozen=True):
         reads: whether they are what was asked for, rather than what was changed.
         same, size, more: the fields that bear these marks; see `towline.signature.shown`.
         items: the field that lists things, with the names of their fields.
+        well: the statuses of nodes that did it, or would.
+        changes: what is said of those that changed something, or would, and of those that didn't.
     """
 
     status: str = STATUS
@@ -27,6 +29,8 @@ class Kind(msgspec.Struct, frozen=True):
     size: Sequence[str] = ()
     more: Sequence[str] = ()
     items: tuple[str, Sequence[str]] | None = None
+    well: Collection[str] = ("ok",)
+    changes: tuple[str, str] = ("changed", "unchanged")
 
 
 def kind_of(operation: AnyOperation | None, results: list[dict[str, Any]]) -> Kind:

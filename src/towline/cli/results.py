@@ -23,8 +23,11 @@ from towline.units import show_size
 Row = dict[str, Any]
 FEW = 20
 """Up to so many nodes have a row each, and so many reasons and names are listed."""
-OK, CHANGED = "ok", "changed"
-ORDER = (OK, "failed", "skipped", "expired", "cancelled", "running", "pending")
+CHANGED = "changed"
+ORDER = (
+    *("ok", "would run", "could run", "failed", "would fail"),
+    *("skipped", "expired", "cancelled", "running", "pending"),
+)
 """In which order statuses are told."""
 WHY = ("error", "reason", "waits")
 """What says why a node's status is as it is: the first that is there."""
@@ -77,6 +80,23 @@ def result_lines(
         now: the present moment, in seconds since 1970; None to look.
     """
     kind = kind_of(operation, results)
+    return lines_of_kind(results, kind, form, seconds=seconds, title=title, now=now)
+
+
+def lines_of_kind(
+    results: list[Row],
+    kind: Kind,
+    form: Form,
+    *,
+    seconds: float | None = None,
+    title: str = "",
+    now: float | None = None,
+) -> list[str]:
+    """Return the lines of what nodes did, or would do; see `result_lines`.
+
+    Args:
+        kind: what is known of it.
+    """
     found = _Results(results, kind, form, now)
     if len(found.nodes) == 1 and len(results) == 1 and not (kind.items and found.ok):
         return found.block(seconds, title)
@@ -107,7 +127,7 @@ class _Results:
         # An operation may answer several rows for a node.
         by_node = {(row["hostname"], row.get("machine_id")): row for row in reversed(results)}
         self.nodes = [*reversed(by_node.values())]
-        self.ok = [row for row in self.nodes if self._status(row) == OK]
+        self.ok = [row for row in self.nodes if self._well(row)]
         self._same = {
             name: Counter(str(row[name]) for row in self.ok if name in row).most_common()
             for name in kind.same
@@ -121,8 +141,9 @@ class _Results:
         counts = Counter(map(self._status, self.nodes))
         parts = []
         for status in sorted(counts, key=_place):
-            changed = [row[CHANGED] for row in self.ok if CHANGED in row]
-            more = f" ({sum(changed)} changed)" if status == OK and changed else ""
+            of = [row for row in self.ok if self._status(row) == status and CHANGED in row]
+            changed = sum(row[CHANGED] for row in of)
+            more = f" ({changed} {self._kind.changes[0]})" if of else ""
             parts.append(f"{counts[status]} {status}{more}")
         facts = [", ".join(parts) or "no node"]
         facts += [self._shown(name, values[0][0]) for name, values in self._same.items() if values]
@@ -135,8 +156,8 @@ class _Results:
         """Return all that is known of the only node, a line a value."""
         (row,) = self.nodes
         status = self._status(row)
-        if status == OK and isinstance(row.get(CHANGED), bool) and not self._kind.reads:
-            status += ", changed" if row[CHANGED] else ", unchanged"
+        if self._well(row) and isinstance(row.get(CHANGED), bool) and not self._kind.reads:
+            status += f", {self._kind.changes[not row[CHANGED]]}"
         if seconds is not None and not self._kind.reads:
             status += f", {seconds_in_words(seconds)}"
         values: dict[str, Cell] = {"node": self._name(row), self._kind.status: status}
@@ -153,7 +174,7 @@ class _Results:
             return self._items()
         few = len(self.nodes) <= FEW or self._form.all_nodes
         if self._kind.reads:
-            rows = [row for row in self._rows if self._status(row) == OK]
+            rows = [row for row in self._rows if self._well(row)]
         elif few:
             rows = self._rows
         else:
@@ -179,7 +200,7 @@ class _Results:
         )
 
     def groups(self) -> list[str]:
-        """Return the nodes that did not do it, together where the reason is the same."""
+        """Return the nodes of which there is a reason, together where it is the same."""
         groups: dict[tuple[str, str], list[str]] = {}
         for row in self.nodes:
             status = self._status(row)
@@ -187,7 +208,7 @@ class _Results:
             if not why and row.get("waits"):
                 why = f"waits: {row['waits']}"
             # Of few nodes the table has it all where there is no reason.
-            if status != OK and (why or len(self.nodes) > FEW or self._kind.reads):
+            if why or (not self._well(row) and (len(self.nodes) > FEW or self._kind.reads)):
                 name = in_form(self._name(row), self._form)
                 groups.setdefault((status, why), []).append(name)
         most = None if self._form.all_nodes or self._form.width is None else FEW
@@ -237,6 +258,9 @@ class _Results:
     def _status(self, row: Row) -> str:
         return str(row.get(self._kind.status) or row.get(OUTCOME) or row.get(STATUS))
 
+    def _well(self, row: Row) -> bool:
+        return self._status(row) in self._kind.well
+
     def _name(self, row: Row) -> Cell:
         return node_name(row["hostname"], row.get("machine_id"), self._alike)
 
@@ -249,7 +273,7 @@ class _Results:
         return sorted(names, key=lambda name: name != CHANGED)
 
     def _differs(self, row: Row) -> bool:
-        return self._status(row) == OK and any(
+        return self._well(row) and any(
             name in row and str(row[name]) != values[0][0] for name, values in self._same.items()
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towline.cli import local
-from towline.cli.command import Group
+from towline.cli.command import CONTEXT, Group
 from towline.cli.connection import client_of, duration
 from towline.cli.options import config_option, state_option
 from towline.cli.output import print_json
@@ -19,10 +19,13 @@ from towline.cli.terminal import say
 from towline.errors import InvalidConfiguration, did_you_mean
 from towline.operation import catalog
 from towline.runtime import config
+from towline.runtime.contexts import LOCAL
 
 if TYPE_CHECKING:
     from towline.endpoints.tokens import NewToken
+    from towline.errors import ApiError
 
+UNAUTHORIZED = 401
 SEVERAL = "It may be given several times."
 
 
@@ -133,10 +136,24 @@ def _asked_for(
                 expires=expires,
             )
         except ApiError as error:
+            if error.status == UNAUTHORIZED and settings.token is not None:
+                _name_the_key(error)
             if error.status or settings.url is not None:
                 raise
             return None
     return made
+
+
+def _name_the_key(error: ApiError) -> None:
+    """Have a refusal of the token say how a token is made without one."""
+    running = click.get_current_context()
+    # It would name the way back in alone, which needs a token.
+    context = running.meta.pop(CONTEXT, None)
+    again = "" if context is None else f"Log in again: towline login --name {context}. "
+    error.details = (
+        f"{again}On the controller's own machine {running.command_path} --context {LOCAL} asks "
+        "with the controller's key in place of a token"
+    )
 
 
 def _signed(

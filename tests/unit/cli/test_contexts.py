@@ -103,6 +103,20 @@ def test_a_token_that_is_refused_later_says_how_to_log_in_again(
     assert "login" not in failed(towline("node", "list", env={"TOWLINE_TOKEN": "d.e.f"}), 2)
     said = failed(towline("node", "list", "--url", controller.url, "--token", TOKEN), 2)
     assert "login" not in said
+
+
+def test_whoever_is_refused_a_new_token_is_told_how_to_make_one_without_a_token(
+    towline: Here, controller: StubController
+) -> None:
+    towline(*LOGIN, controller.url, "--name", "prod", stdin=TOKEN)
+    expired = {"error": "The token has expired.", "details": "Make another", "code": 401}
+    controller.answers["POST /token"] = Answer(expired, 401)
+    create = ["token", "create", "--subject", "ann", "--role", "read"]
+    key = "On the controller's own machine towline token create --context local asks with "
+    said = failed(towline(*create), 2)
+    assert "Log in again: towline login --name prod. " + key in said
+    said = failed(towline(*create, env={"TOWLINE_TOKEN": "d.e.f"}), 2)
+    assert f"  {key}" in said
     del controller.answers["GET /agent"]
     controller.answers["GET /agent"] = Answer({"agents": [], "total": 0})
     assert towline(*LOGIN, "--name", "prod", stdin="d.e.f").status == 0

@@ -57,11 +57,6 @@ def test_of_all_jobs_they_are_told_apart_once_both_are_known(
     controller.answers["GET /event"] = events(
         *[("started", event("web-01", id)) for id in (M1, M2, M1)], END
     )
-    # The stream of all jobs has no end: what comes after it here is a refusal.
-    controller.answers["GET /event"] = [
-        controller.answers["GET /event"],
-        Answer({"error": "No.", "details": "", "code": 403}, 403),
-    ]
     lines = asking("job", "list", "--follow").stdout.splitlines()
     assert said(lines[:3]) == ["web-01", f"web-01 ({M2[:12]})", f"web-01 ({M1[:12]})"]
 

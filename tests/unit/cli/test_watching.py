@@ -127,7 +127,7 @@ def test_a_controller_that_is_gone_for_good_is_given_up(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(0.0, LONGEST_AWAY / 10)
-    monkeypatch.setattr(watching.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     lost = Unreachable("no answer")
     ask = asking([WEB], *([lost] * 9), [AWAY], *([lost] * 11), [WEB])
     with pytest.raises(Unreachable):
