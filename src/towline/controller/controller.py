@@ -38,6 +38,7 @@ from towline.controller.http.documents import document_paths
 from towline.controller.http.encryption import Certificate
 from towline.controller.http.limits import Callers, Limits
 from towline.controller.http.server import Server, bind
+from towline.controller.images import Images
 from towline.controller.invites import Invites
 from towline.controller.jobs.feed import Feed
 from towline.controller.jobs.idempotency import Keys
@@ -240,6 +241,7 @@ class Controller:
             *(broker, nodes, self.indexer, self.presence, able),
             [self.reports.first, self.reports.again, self.questions.listener],
         )
+        self.images = Images(self.jetstream)
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
         self.archive = Archive(
@@ -300,14 +302,8 @@ class Controller:
                     functools.partial(part.create, replicas)
                     for part in (
                         *(self.presence, self.keys, self.credentials, self.cooldowns, self.signs),
-                        *(
-                            self.lease,
-                            self.tokens,
-                            self.members,
-                            self.invites,
-                            self.trail,
-                            *optional,
-                        ),
+                        *(self.lease, self.tokens, self.members, self.invites, self.trail),
+                        *(*self.images.stored, *optional),
                     )
                 ),
                 # Last: it takes what room is left.
@@ -366,7 +362,7 @@ class Controller:
                 *(self.indexer, self.presence, self.cooldowns, self.service, self.runner),
                 *(self.reads, self.reports, self.watches, self.job_credentials, self.tokens),
                 *(self.members, self.trail, self.archive, self.credentials, self.key_files),
-                *(self.absences, self.ephemeral, self.signs),
+                *(self.absences, self.ephemeral, self.signs, *self.images.running),
             ):
                 name = type(part).__name__.lower()
                 group.create_task(keep_running(name, part.run))

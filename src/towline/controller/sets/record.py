@@ -51,6 +51,8 @@ class SetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         options: how a new digest gets to the nodes; None for all at once.
         source: what it was applied from; "" for a set that was declared by itself.
         created, created_by, changed, changed_by: when and by whom.
+        removed: when it was removed, at `changed_by`'s word; None for a set that is there. A
+            record of one that isn't is kept for a while, so that all controllers learn of it.
     """
 
     name: Name
@@ -68,6 +70,7 @@ class SetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     keep: Count | None = None
     options: Waves | None = None
     source: Text = ""
+    removed: Moment | None = None
 
     @property
     def caller(self) -> str:
