@@ -8,8 +8,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +25,15 @@ from tests.testing.process import Failed, Process, TowlineProcess, wait_until
 
 from towline import operations
 from towline.agent.agent import Agent
-from towline.agent.docker.answers import Image, Info
+from towline.agent.docker.answers import (
+    Happening,
+    Image,
+    ImageData,
+    Info,
+    ListedImage,
+    Manifest,
+    ManifestPlatform,
+)
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.provider import DockerProvider
 from towline.agent.host.facts import gather
@@ -53,6 +63,8 @@ STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
 each."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
+PLATFORM = [Manifest(available=True, image_data=ImageData(ManifestPlatform("linux", "amd64")))]
+"""What images are for, as engines list it."""
 CREDS = ".creds"
 """How the files with the nodes' own logins end, which are named by their machine ids."""
 
@@ -100,6 +112,23 @@ class InstantEngine(Engine):
         # It doesn't say what platform is its own, so that every pull takes its time.
         return self._images.get(name)
 
+    async def images(self) -> list[ListedImage]:
+        found: dict[str, ListedImage] = {}
+        for name, image in self._images.items():
+            known = found.setdefault(
+                image.id, ListedImage(image.id, [], image.repo_digests, image.size, 0.0, PLATFORM)
+            )
+            if "@" not in name and known.repo_tags is not None:
+                known.repo_tags.append(name)
+        return list(found.values())
+
+    async def image_users(self) -> Counter[str]:
+        return Counter()
+
+    @asynccontextmanager
+    async def happenings(self) -> AsyncIterator[AsyncIterator[Happening]]:
+        yield _never()
+
     async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
         return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
@@ -121,11 +150,17 @@ class InstantEngine(Engine):
                 yield {"id": f"{layer:012x}", "status": "Downloading", "progressDetail": detail}
             await asyncio.sleep(STEP)
         await asyncio.sleep(self._seconds - steps * STEP)
-        digest = f"sha256:{hashlib.sha256(f'{repository}{tag}'.encode()).hexdigest()}"
-        separator = "@" if ":" in tag else ":"
-        self._images[f"{repository}{separator}{tag}"] = Image(digest, 1_000_000)
+        name = f"{repository}{'@' if ':' in tag else ':'}{tag}"
+        digest = tag if ":" in tag else await self.digest(name)
+        self._images[name] = Image(digest, 1_000_000, None, [f"{repository}@{digest}"])
         yield {"status": f"Digest: {digest}"}
         yield {"status": "Status: Downloaded newer image"}
+
+
+async def _never() -> AsyncGenerator[Happening, None]:
+    """What an engine tells of itself to which nothing happens but what its agent does."""
+    await asyncio.Event().wait()
+    yield Happening("image", "pull")
 
 
 def agents(

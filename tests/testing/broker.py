@@ -27,7 +27,8 @@ accounts {{
     {{ user: {NODES_USER}, password: "{NODES_PASSWORD}" }}
     {{ user: {AGENTS_USER}, password: "{AGENTS_PASSWORD}", permissions: {{
       publish: {{ allow: [
-        "report.*", "report.*.again", "beat.*", "progress.*.*", "ask.*.*", "answer.*.*"
+        "report.*", "report.*.again", "beat.*", "progress.*.*", "inventory.*", "ask.*.*",
+        "answer.*.*"
       ] }}
       subscribe: {{ allow: ["task.*.*", "task._all", "_INBOX.>"] }}
     }} }}

@@ -17,6 +17,7 @@ from towline.trust.signing import answer_to
 from towline.wire import messages
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Event
+from towline.wire.inventory import Inventory
 from towline.wire.node import Heartbeat, Registration
 from towline.wire.progress import TaskProgress
 from towline.wire.release import Order, Release
@@ -25,6 +26,7 @@ from towline.wire.subjects import (
     ALL_NODES,
     COOLDOWN,
     HEARTBEATS,
+    INVENTORIES,
     QUESTIONS,
     REGISTER,
     REPORTS,
@@ -53,7 +55,7 @@ class Controllers:
         reports: what was reported, each with its subject, in this order.
         events: of these what was answered with "stored".
         receipt: returns what a report is answered with, None for no answer.
-        registrations, heartbeats, progress: what was received.
+        registrations, heartbeats, progress, inventories: what was received.
         interval, trusts: what the answer to a registration names.
         second: whether it says that another agent of the node is here.
         tasks: what is answered to questions for tasks, by job id.
@@ -69,6 +71,7 @@ class Controllers:
         self.registrations: list[Registration] = []
         self.heartbeats: list[Heartbeat] = []
         self.progress: list[TaskProgress] = []
+        self.inventories: list[Inventory] = []
         self.interval: float | None = None
         self.trusts = ""
         self.second = False
@@ -100,6 +103,8 @@ class Controllers:
             self.heartbeats.append(messages.heartbeat(subject, data)[1])
         elif kind == "progress":
             self.progress.append(messages.progress(subject, data)[1])
+        elif kind == "inventory":
+            self.inventories.append(messages.inventory(subject, data)[1])
         elif kind == "ask":
             answer = self._answer(rest.partition(".")[2], subject, data)
         if answer is None:
@@ -136,7 +141,8 @@ class Attached:
 
     async def listen(self) -> None:
         """Receive all that nodes say."""
-        for subject in (REPORTS, REPORTS_AGAIN, QUESTIONS, HEARTBEATS, "progress.*.*"):
+        plain = HEARTBEATS, "progress.*.*", INVENTORIES
+        for subject in (REPORTS, REPORTS_AGAIN, QUESTIONS, *plain):
             await self._client.subscribe(subject, cb=self._receive)
         await self._client.subscribe("answer.>", cb=self._keep)
         await self._client.flush()

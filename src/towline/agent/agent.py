@@ -16,11 +16,12 @@ from towline.agent.heartbeat import Heartbeats
 from towline.agent.host.facts import Gathered, gather
 from towline.agent.host.survey import Survey
 from towline.agent.inbox import Inbox
+from towline.agent.inventory import InventorySender
 from towline.agent.ledger import Ledger
 from towline.agent.node import Node
 from towline.agent.outbox import Outbox
 from towline.agent.progress import ProgressSender
-from towline.agent.provider import Context, Provider
+from towline.agent.provider import Context, HeldInventory, Provider, Stocked
 from towline.agent.questions import ControllerQuestions
 from towline.agent.reads import Reads
 from towline.agent.renewal import Renewal
@@ -91,8 +92,10 @@ class Agent:
         )
         self._controllers.on_unknown_key = partial(self._cut_off, JOBS)
         self._questions = ControllerQuestions(self._controllers, machine)
-        context = Context(machine, hostname, key, self._questions, clock.now)
+        context = Context(machine, hostname, key, self._questions, clock.now, self._start)
         made = [make(context) for make in providers]
+        stocked = [provider.inventory for provider in made if isinstance(provider, Stocked)]
+        inventory: HeldInventory | None = stocked[0] if stocked else None
 
         self._capabilities = Capabilities(
             ledger, made, self._capabilities_changed, probe_every=probe_every
@@ -124,6 +127,7 @@ class Agent:
             running_tasks=lambda: executor.task_count,
             public_key=key.public,
             trusts=lambda: trust.trusted.hash,
+            inventory=lambda: "" if inventory is None else inventory.hash,
             told=self._told,
             subscribed=self._subscribed,
             taken=self._go_on,
@@ -141,6 +145,7 @@ class Agent:
             outbox=self._outbox,
             heartbeats=self._heartbeats,
             progress=self._progress,
+            recount=self._recount,
         )
         self._parts = {
             "inbox": self._inbox.run,
@@ -152,6 +157,13 @@ class Agent:
             "heartbeats": self._heartbeats.run,
             "trust": trust.run,
         }
+        self._inventory: InventorySender | None = None
+        """None for a node with no provider of which there is one."""
+        if inventory is not None:
+            self._inventory = InventorySender(
+                self._connection, machine, inventory, self._heartbeats.sent
+            )
+            self._parts["inventory"] = self._inventory.run
         trust.on_change = self._heartbeats.register_anew
         # When the old key is retired brokers drop whoever is logged in by it: all at once.
         trust.on_other_issuer = self._connection.renew
@@ -182,6 +194,10 @@ class Agent:
     def _cut_off(self, kind: str | None = None) -> None:
         if self._renewal is not None:
             self._renewal.cut_off(kind)
+
+    def _recount(self) -> None:
+        if self._inventory is not None:
+            self._inventory.recount()
 
     def _capabilities_changed(self) -> None:
         self._heartbeats.send_now()

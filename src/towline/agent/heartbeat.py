@@ -63,6 +63,7 @@ class Heartbeats:
         public_key: what is sealed to it only this node can read.
         trusts: returns the hash of what the node trusts, and `told` is called with that of what
             controllers say, and with the seconds over which all nodes spread what they do about it.
+        inventory: returns the hash of what is on the node; "" where that isn't known.
         subscribed: returns once the broker sends what is for this node. No heartbeat is sent
             before, since tasks are sent to nodes that have sent one.
         taken: awaited before the first heartbeat, when a controller has taken this start of the
@@ -90,6 +91,7 @@ class Heartbeats:
         running_tasks: Callable[[], int],
         public_key: str,
         trusts: Callable[[], str] = lambda: "",
+        inventory: Callable[[], str] = lambda: "",
         told: Callable[[str, float], None] = lambda trusts, spread: None,
         subscribed: Callable[[], Awaitable[None]],
         taken: Callable[[], Awaitable[None]],
@@ -113,6 +115,7 @@ class Heartbeats:
         self._running_tasks = running_tasks
         self._public_key = public_key
         self._trusts = trusts
+        self._inventory = inventory
         self._told = told
         self._subscribed = subscribed
         self._taken = taken
@@ -254,6 +257,7 @@ class Heartbeats:
             ),
             refused=self._controllers.refused,
             refusal=clean(self._controllers.refusal),
+            inventory=self._inventory(),
         )
 
     async def _register(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from towline.runtime.keys import NodeKey
 from towline.wire.cooldown import Cooldown
 from towline.wire.event import Lead, Step
+from towline.wire.inventory import Inventory
 from towline.wire.job import Job
 from towline.wire.progress import TaskProgress
 from towline.wire.release import Release
@@ -74,6 +75,7 @@ class Context(msgspec.Struct, frozen=True):
         key: the node's, to which controllers seal.
         questions: what it may ask controllers.
         now: returns seconds since 1970, by the controllers' clock.
+        start: what the agent has drawn at this start.
     """
 
     machine: str
@@ -81,6 +83,26 @@ class Context(msgspec.Struct, frozen=True):
     key: NodeKey
     questions: Questions
     now: Callable[[], float]
+    start: str
+
+
+class HeldInventory(Protocol):
+    """What of a provider's is on the node, as it changes; see `towline.wire.inventory`."""
+
+    @property
+    def hash(self) -> str:
+        """That of the whole; "" where it isn't known yet."""
+
+    def whole(self) -> list[Inventory]:
+        """Return the messages with all that is known; none where nothing is known yet."""
+
+    async def follow(self, changed: Callable[[Inventory], Awaitable[None]]) -> None:
+        """Find out what there is, for ever.
+
+        Args:
+            changed: awaited with each message about what is new; first with all of the whole. What
+                it is given may get lost on its way.
+        """
 
 
 class Provider(Protocol):
@@ -112,3 +134,14 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close its connections."""
+
+
+@runtime_checkable
+class Stocked(Provider, Protocol):
+    """A provider of which there is an inventory; of a node's there is one at most.
+
+    Attributes:
+        inventory: of what is on the node.
+    """
+
+    inventory: HeldInventory

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from towline.broker.settings import Settings
 from towline.operation import NODE, Effect
 from towline.runtime.keys import KEY_BYTES, NodeKey
 from towline.wire.event import CANCELLED, COMPLETED
+from towline.wire.inventory import ImageHeld, Inventory
 from towline.wire.job import Job, new_id
 from towline.wire.progress import TaskProgress
-from towline.wire.release import BeatNow, Cancellation, Refresh, Release
+from towline.wire.release import BeatNow, Cancellation, Recount, Refresh, Release
 from towline.wire.report import STORED, Receipt
 from towline.wire.subjects import ALL_NODES, answer_subject, task_subject
 from towline.wire.target import Label
@@ -190,6 +191,34 @@ async def test_an_agent_goes_on_after_the_broker_was_away_and_after_a_restart(
             await until(lambda: len(controllers.registrations) > registered)
     assert work.ran.count(again.id) == 2
     assert work.ran.count(never.id) == 1
+
+
+class Stocked(ProviderDouble):
+    """A provider with an inventory, which is its own, too, of one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inventory = self
+        self.hash = ""
+
+    def whole(self) -> list[Inventory]:
+        return [Inventory("0" * 16, self.hash, images=[ImageHeld("sha256:0")])]
+
+    async def follow(self, changed: Callable[[Inventory], Awaitable[None]]) -> None:
+        self.hash = "known"
+        await changed(self.whole()[0])
+        await asyncio.Event().wait()
+
+
+async def test_what_is_on_a_node_is_sent_and_sent_again_when_a_controller_asks(
+    broker: Broker, controllers: Controllers, side: Attached, tmp_path: Path
+) -> None:
+    provider = Stocked()
+    async with agent(broker, tmp_path / "ledger.sqlite", provider):
+        await until(lambda: controllers.inventories == provider.whole())
+        await until(lambda: controllers.heartbeats[-1].inventory == "known")
+        await side.send(Recount(MACHINE, time.time()), MACHINE)
+        await until(lambda: controllers.inventories == provider.whole() * 2)
 
 
 JUNK = [

@@ -133,6 +133,26 @@ class Image(msgspec.Struct, frozen=True, rename="pascal"):
         return self.id, self.platform, there
 
 
+class ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
+    """One of `GET /images/json`.
+
+    Attributes:
+        id: the engine's id, `sha256:…`; some leave out what the hex digits are of.
+        repo_tags, repo_digests: as of an `Image`; of what has lost its name some engines say
+            `<none>:<none>`.
+        size: bytes, the engine's own figure.
+        created: seconds since 1970.
+        manifests: as of an `Image`, from API version 1.47 on.
+    """
+
+    id: str
+    repo_tags: list[str] | None = None
+    repo_digests: list[str] | None = None
+    size: int | None = None
+    created: float | None = None
+    manifests: list[Manifest] | None = None
+
+
 class Descriptor(msgspec.Struct, frozen=True):
     """What a tag is at its registry."""
 
@@ -158,6 +178,28 @@ class Container(msgspec.Struct, frozen=True, rename="pascal"):
     state: str
     created: Seconds
     names: list[str] | None = None
+
+
+class ImageUser(msgspec.Struct, frozen=True, rename={"image": "ImageID"}):
+    """One of `GET /containers/json`, as far as it uses an image.
+
+    Attributes:
+        image: the id of the image that it was made of.
+    """
+
+    image: str
+
+
+class Happening(msgspec.Struct, frozen=True, rename="pascal"):
+    """One of `GET /events`.
+
+    Attributes:
+        type: what it is about: `image`, `container`.
+        action: what happened to it: `pull`, `create`.
+    """
+
+    type: str
+    action: str
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 import structlog
 from aiodocker import Docker
 from aiodocker.utils import compose_auth_header
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from towline.agent.docker.answers import Container, Distribution, Image, Info, Refusal, Version
+from towline.agent.docker.answers import (
+    Container,
+    Distribution,
+    Happening,
+    Image,
+    ImageUser,
+    Info,
+    ListedImage,
+    Refusal,
+    Version,
+)
 from towline.agent.docker.errors import (
     EngineRefused,
     EngineUnreachable,
@@ -37,10 +50,15 @@ PING_WITHIN = 5.0
 """Seconds for the engine to say that it is there."""
 RESOLVE_WITHIN = 15.0
 """Seconds for the engine to find out what a tag is: a pull can do without."""
+LARGEST_LIST = 64 * 1024 * 1024
+"""Bytes of a list of all images, or of all containers: an image has some kilobytes, with its
+labels."""
 
 NO_IMAGE = "a-label-that-no-image-has"
 
 
+_list = Decoder(list[msgspec.Raw], largest=LARGEST_LIST)
+_happening = Decoder(Happening)
 _message = Decoder(dict[str, Any])
 _refused = Decoder(Refusal)
 
@@ -161,6 +179,35 @@ class Engine:
             parameters["filters"] = json.dumps({"status": state.split(",")})
         return await self._ask(list[Container], "GET", "containers/json", parameters)
 
+    async def images(self) -> list[ListedImage]:
+        """Return the images that it has, but those of which it says what no engine says."""
+        return await self._ask_each(ListedImage, "images/json", {"manifests": "1"})
+
+    async def image_users(self) -> Counter[str]:
+        """Return how many containers were made of each image, by its id, running or not."""
+        found = await self._ask_each(ImageUser, "containers/json", {"all": "1"})
+        return Counter(each.image for each in found)
+
+    @asynccontextmanager
+    async def happenings(self) -> AsyncIterator[AsyncIterator[Happening]]:
+        """Yield what happens to images and containers from now on (`GET /events`).
+
+        It ends when the engine ends it.
+
+        Raises:
+            TaskFailed: the engine refused, or can't be read; also while it is followed.
+        """
+        filters = json.dumps({"type": ["image", "container"]})
+        async with self._request("GET", "events", {"filters": filters}, "", None) as response:
+            try:
+                yield _happenings(response)
+            except (Unreadable, ValueError) as error:
+                raise UnreadableAnswer(
+                    f"the events of the Docker Engine at {self.url} can't be read: {error}"
+                ) from error
+            finally:
+                response.close()
+
     async def pull(
         self,
         repository: str,
@@ -249,6 +296,23 @@ class Engine:
                 f"{error}"
             ) from error
 
+    async def _ask_each(self, type: type[T], path: str, parameters: dict[str, str]) -> list[T]:
+        """Return what of a list can be read; see `_ask`."""
+        body = await self._send("GET", path, parameters)
+        try:
+            listed = _list.decode(body)
+        except Unreadable as error:
+            raise UnreadableAnswer(
+                f"what the Docker Engine at {self.url} answered to GET /{path} can't be read: "
+                f"{error}"
+            ) from error
+        decoder, found = msgspec.json.Decoder(type), []
+        for each in listed:
+            # What one of them is like hides no other.
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
+                found.append(decoder.decode(each))
+        return found
+
     async def _send(
         self,
         method: str,
@@ -314,6 +378,12 @@ class Engine:
     def _unreachable(self, reason: str, auth: dict[str, str] | None = None) -> EngineUnreachable:
         words = strike(reason, _secrets(auth))
         return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {words}")
+
+
+async def _happenings(response: aiohttp.ClientResponse) -> AsyncIterator[Happening]:
+    while line := await response.content.readline():
+        if line.strip():
+            yield _happening.decode(line)
 
 
 async def _refusal(response: aiohttp.ClientResponse, auth: dict[str, str] | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.inventory import EngineInventory
 from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.cooldown import Cooldowns
 from towline.agent.docker.pull.credentials import Credentials
@@ -48,6 +50,7 @@ class DockerProvider:
     Attributes:
         offered: whether the node has one, working at this moment or not.
         trouble: why it does not work at this moment, or "".
+        inventory: what images it has.
 
     Args:
         named: whether somebody named that engine: then it counts as there even if it has never
@@ -73,6 +76,7 @@ class DockerProvider:
     ) -> None:
         self.offered = named
         self.trouble = "not asked yet"
+        self.inventory = EngineInventory(engine, context.start)
         self._engine = engine
         self._registries = registries
         releases = Releases(context.questions, context.now)
@@ -91,6 +95,8 @@ class DockerProvider:
         """Ask the engine whether it is there."""
         try:
             await self._engine.ping()
+            if self.trouble:
+                self.inventory.listen_again()
             self.offered, self.trouble = True, ""
         except TaskFailed as error:
             fault = classify(error)
@@ -100,7 +106,9 @@ class DockerProvider:
 
     def serve(self, task: Task) -> TaskDocker:
         """Return what operations are given for one task."""
-        return TaskDocker(self._engine, self._pulls, self._foresight, task, self._registries)
+        return TaskDocker(
+            self._engine, self._pulls, self._foresight, task, self._registries, self.inventory.due
+        )
 
     async def close(self) -> None:
         """Close the connections to the engine."""
@@ -108,7 +116,12 @@ class DockerProvider:
 
 
 class TaskDocker:
-    """A Docker Engine for one task; see `towline.operations.docker.Docker`."""
+    """A Docker Engine for one task; see `towline.operations.docker.Docker`.
+
+    Args:
+        changed: called when the task may have changed which images there are: not every engine
+            tells of it.
+    """
 
     def __init__(
         self,
@@ -117,12 +130,14 @@ class TaskDocker:
         foresight: Foresight,
         task: Task,
         registries: Registries,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._pulls = pulls
         self._foresight = foresight
         self._task = task
         self._registries = registries
+        self._changed = changed
 
     async def pull(
         self,
@@ -137,7 +152,10 @@ class TaskDocker:
         """Pull an image, together with all tasks of this node that want the same."""
         self._check(image)
         order = Order.of(self._task, image, retries, stall_timeout, policy, resolve, platform)
-        return await self._pulls.pull(order, self._task)
+        try:
+            return await self._pulls.pull(order, self._task)
+        finally:
+            self._changed()
 
     async def foresee(
         self, image: Reference, *, policy: Policy, resolve: Resolve, platform: Platform | None

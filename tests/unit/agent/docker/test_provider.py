@@ -77,7 +77,9 @@ async def found(value: str) -> Lead:
 
 
 def provider(engine: Engine, *, named: bool = True) -> DockerProvider:
-    context = Context("machine", "web-01", NodeKey(bytes(KEY_BYTES)), Answers(), time.time)
+    context = Context(
+        "machine", "web-01", NodeKey(bytes(KEY_BYTES)), Answers(), time.time, "0" * 16
+    )
     return DockerProvider(context, engine=engine, named=named, configuration=None)
 
 

@@ -28,7 +28,7 @@ def test_the_machine_was_started_before_now() -> None:
 
 async def test_every_node_has_its_load_averages() -> None:
     key = NodeKey(bytes(KEY_BYTES))
-    host = HostProvider(Context("machine", "web-01", key, Answers(), time.time))
+    host = HostProvider(Context("machine", "web-01", key, Answers(), time.time, "0" * 16))
     await host.probe()
     assert (host.capability, host.offered, host.trouble) == (NODE, True, "")
     job = Job("job", "node.load.get", {}, "web-01", "ci", 0.0, 60.0)

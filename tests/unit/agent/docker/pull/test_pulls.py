@@ -45,7 +45,7 @@ class Scripted(Engine):
         super().__init__("none://")
         self.ends = list(ends)
         self.pulls: list[str] = []
-        self.images: dict[str, str] = {}
+        self.there: dict[str, str] = {}
         self.running = 0
         self.go = asyncio.Event()
         self.go.set()
@@ -55,11 +55,11 @@ class Scripted(Engine):
         return "0"
 
     async def image(self, name: str) -> Image | None:
-        found = self.images.get(name)
+        found = self.there.get(name)
         return None if found is None else Image(found, 1)
 
     async def tag(self, name: str, repository: str, tag: str) -> None:
-        self.images[f"{repository}:{tag}"] = self.images[name]
+        self.there[f"{repository}:{tag}"] = self.there[name]
 
     async def pull(
         self,
@@ -77,7 +77,7 @@ class Scripted(Engine):
                 if self.hesitant:
                     self.go.clear()
                 raise self.ends.pop(0)
-            self.images[name] = f"id {len(self.pulls)}"
+            self.there[name] = f"id {len(self.pulls)}"
             yield {"status": "Status: Downloaded newer image"}
         finally:
             self.running -= 1
@@ -181,7 +181,7 @@ async def test_a_failure_says_what_mends_it_at_the_end_and_in_the_timeline() -> 
 
 async def test_changed_is_against_what_was_there_before_the_first_attempt() -> None:
     engine = Scripted(EngineRefused(0, RESET))
-    engine.images[TAGGED.replace("registry", "docker.io/registry")] = "id 2"
+    engine.there[TAGGED.replace("registry", "docker.io/registry")] = "id 2"
     assert not (await Task(pulls_of(engine), order()).waiting).changed
 
 
@@ -192,7 +192,7 @@ async def test_missing_leaves_what_is_there_alone_even_behind_a_pull_under_way()
     pulls = pulls_of(engine)
     going = Task(pulls, order())
     await until(lambda: engine.running == 1)
-    engine.images[name] = "old"
+    engine.there[name] = "old"
     found = await Task(pulls, order(policy="missing")).waiting
     assert (found.image_id, found.changed) == ("old", False)
     engine.go.set()
