@@ -270,6 +270,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     from towline.controller.audit.trail import keeping_of
     from towline.controller.http.limits import limits_of
     from towline.controller.oidc import provider_of
+    from towline.controller.options import Options
     from towline.runtime import state_directory
     from towline.runtime.process import print_line, run, starting
     from towline.runtime.registries import Registries
@@ -280,7 +281,7 @@ def controller(config_file: str | None, **flags: Any) -> None:
     token_keys, vault = local.token_keys(settings, directory), part_keys.vault(settings, directory)
     signer = part_keys.signer(settings, directory)
     trust = part_keys.joined_by(directory)
-    options = process.Options(
+    options = Options(
         host=host,
         port=port,
         broker=broker,

@@ -15,12 +15,10 @@ from starlette.types import ASGIApp
 from towline.broker.connection import Connection
 from towline.broker.isolation import check_isolated
 from towline.broker.jetstream import JetStream
-from towline.broker.journal import Journal, Retention
-from towline.broker.seal import Seal
-from towline.broker.settings import Settings
+from towline.broker.journal import Journal
 from towline.controller.absences import Absences
 from towline.controller.audit.archive import Archive
-from towline.controller.audit.trail import Keeping, Trail
+from towline.controller.audit.trail import Trail
 from towline.controller.auth import Authenticator
 from towline.controller.budget import Budget
 from towline.controller.cooldowns import Cooldowns
@@ -35,8 +33,7 @@ from towline.controller.http.app import application, bound
 from towline.controller.http.audited import Auditor
 from towline.controller.http.binding import Binding
 from towline.controller.http.documents import document_paths
-from towline.controller.http.encryption import Certificate
-from towline.controller.http.limits import Callers, Limits
+from towline.controller.http.limits import Callers
 from towline.controller.http.server import Server, bind
 from towline.controller.images import Images
 from towline.controller.invites import Invites
@@ -60,7 +57,8 @@ from towline.controller.last_signs import LastSigns
 from towline.controller.logins import Logins
 from towline.controller.members import Members
 from towline.controller.node_changes import NodeChanges
-from towline.controller.oidc import Issuer, Provider
+from towline.controller.oidc import Issuer
+from towline.controller.options import Options, Waits
 from towline.controller.presence import Presence
 from towline.controller.progress.streams import ProgressStreams
 from towline.controller.progress.watches import Watches
@@ -73,7 +71,6 @@ from towline.controller.rollout.releases import Releases
 from towline.controller.rollout.runner import Runner
 from towline.controller.service import Service
 from towline.controller.storage import Storage
-from towline.controller.token_keys import ClientKey, TokenKeys
 from towline.controller.tokens import TokenMaker, Tokens
 from towline.controller.turns import Turns
 from towline.endpoints import offered as of_controllers
@@ -81,87 +78,14 @@ from towline.endpoints.operations import endpoint_of
 from towline.errors import InvalidConfiguration
 from towline.operation import catalog
 from towline.runtime.key_watch import KeyFile, KeyFiles
-from towline.runtime.keys import Vault
 from towline.runtime.part import keep_running
-from towline.runtime.registries import ALL, Registries
-from towline.trust.account import NodesAccount
-from towline.trust.keys import CA, NODES_SIGNING, Trust
-from towline.trust.signing import Signer, kid_of
+from towline.trust.keys import CA, NODES_SIGNING
+from towline.trust.signing import kid_of
 from towline.trust.trusted import Trusted, job_keys
 
 CONNECTED_WITHIN, CHECKED_WITHIN = 1.0, 5.0
 """Seconds for which a controller waits, before it says where it answers, for the nodes' broker, and
 to find out whether its login there is one that it may use."""
-
-
-class Options(msgspec.Struct, frozen=True):
-    """The settings of a controller.
-
-    Attributes:
-        host, port: where to listen; port 0 takes a free one.
-        broker: where the journal is, and how to log in there.
-        nodes: how to log in where the nodes are.
-        index: the file of the index.
-        keys: sign tokens.
-        clients: the keys with which clients sign tokens of their own.
-        signer: signs what nodes are sent.
-        vault: locks the credentials that are kept.
-        roles: permissions by the name of a custom role.
-        wait, longest_wait: seconds that a request waits for its nodes, and may ask to.
-        expires: seconds within which a job that is kept for nodes that are away must be begun.
-        retention: how long and how much the journal keeps.
-        heartbeat: seconds between two heartbeats of a node in a small fleet.
-        audiences: those whose tokens are taken, beside tokens that name none.
-        limits: what one client may take.
-        registries: those that images may come from.
-        certificate: what the API's clients are shown; without one nothing is encrypted.
-        key_files: those with keys that may be replaced.
-        account: makes the nodes' account; None for a broker of somebody else's.
-        audit: how long the audit is kept, and how much of it.
-        provider: the OpenID Connect issuer whose tokens are taken; None for none.
-        trust: the keys by which machines are let in; None where there are none.
-        node_brokers: the URLs of the brokers that nodes are given.
-        seal: marks what is stored; None for a fleet whose controllers share no key for that.
-    """
-
-    host: str
-    port: int
-    broker: Settings
-    nodes: Settings
-    index: Path
-    keys: TokenKeys
-    signer: Signer
-    vault: Vault
-    roles: dict[str, list[str]]
-    wait: float
-    longest_wait: float
-    expires: float
-    retention: Retention
-    heartbeat: float
-    audiences: list[str] = []
-    clients: list[ClientKey] = []
-    limits: Limits = Limits()
-    registries: Registries = ALL
-    certificate: Certificate | None = None
-    key_files: list[KeyFile] = []
-    account: NodesAccount | None = None
-    audit: Keeping = Keeping()
-    provider: Provider | None = None
-    trust: Trust | None = None
-    node_brokers: list[str] = []
-    seal: Seal | None = None
-
-
-class Waits(msgspec.Struct, frozen=True):
-    """How long requests wait for their nodes, in seconds.
-
-    Attributes:
-        usual: where the request says nothing.
-        longest: what a request may ask for.
-    """
-
-    usual: float
-    longest: float
 
 
 class Controller:
@@ -241,7 +165,6 @@ class Controller:
             *(broker, nodes, self.indexer, self.presence, able),
             [self.reports.first, self.reports.again, self.questions.listener],
         )
-        self.images = Images(self.jetstream)
         self.keys = Keys(self.jetstream)
         self.tokens = Tokens(self.jetstream)
         self.archive = Archive(
@@ -294,6 +217,7 @@ class Controller:
             *(self.jetstream, nodes, self.indexer, self.fleet, self.lists, self.trail),
             self.budget,
         )
+        self.images = Images(self, nodes, signer)
         replicas = options.retention.replicas
         self.storage = Storage(
             broker,

@@ -1,9 +1,16 @@
-"""What a controller does about images: its parts, put together beside the others."""
+"""What a controller knows and does about images: its parts, put together beside the others."""
 
 from __future__ import annotations
 
-from towline.broker.jetstream import JetStream
+from typing import TYPE_CHECKING
+
+from towline.broker.connection import Connection
+from towline.controller.inventory.inventories import Inventories
 from towline.controller.sets.sets import Sets
+from towline.trust.signing import Signer
+
+if TYPE_CHECKING:
+    from towline.controller.controller import Controller
 
 
 class Images:
@@ -12,9 +19,15 @@ class Images:
     Attributes:
         stored: those that keep something at the broker.
         running: those that have a `run()`.
+
+    Args:
+        controller: all other parts.
+        nodes: the connection to the nodes' account.
+        signer: signs what nodes are sent.
     """
 
-    def __init__(self, jetstream: JetStream) -> None:
-        self.sets = Sets(jetstream)
+    def __init__(self, controller: Controller, nodes: Connection, signer: Signer) -> None:
+        self.inventories = Inventories(nodes, signer, controller.fleet, controller.budget)
+        self.sets = Sets(controller.jetstream)
         self.stored = (self.sets,)
-        self.running = (self.sets,)
+        self.running = (self.inventories, self.sets)

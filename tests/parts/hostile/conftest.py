@@ -29,10 +29,11 @@ from towline.broker.journal import Retention
 from towline.broker.seal import Seal
 from towline.broker.settings import Settings
 from towline.broker.settings import login as how_to_log_in
-from towline.controller.controller import Controller, Options
+from towline.controller.controller import Controller
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submission import Submission
+from towline.controller.options import Options
 from towline.controller.permissions import Bounds
 from towline.controller.token_keys import TokenKeys
 from towline.operation import Effect, catalog

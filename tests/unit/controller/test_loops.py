@@ -11,10 +11,11 @@ from tests.testing.signing import SIGNER
 from towline.broker.client import ServerClient
 from towline.broker.journal import Retention
 from towline.broker.settings import Settings
-from towline.controller.controller import Controller, Options
+from towline.controller.controller import Controller
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.reports import Asked
 from towline.controller.jobs.state import JobState
+from towline.controller.options import Options
 from towline.controller.progress.picture import Picture
 from towline.controller.progress.watches import Watch
 from towline.controller.token_keys import TokenKeys

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from starlette.datastructures import Headers
 
-from towline.controller.controller import Waits
+from towline.controller.options import Waits
 from towline.endpoint import Context
 from towline.options import Preference
 

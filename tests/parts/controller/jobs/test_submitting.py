@@ -15,10 +15,11 @@ from tests.testing.signing import SIGNER
 from towline.broker.connection import Connection
 from towline.broker.journal import Journal, Retention
 from towline.broker.settings import Settings
-from towline.controller.controller import Controller, Options
+from towline.controller.controller import Controller
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submission import Submission
 from towline.controller.jobs.submit import Submitter
+from towline.controller.options import Options
 from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.token_keys import TokenKeys
 from towline.errors import BrokerUnreachable, Forbidden

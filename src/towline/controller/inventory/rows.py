@@ -1,0 +1,130 @@
+"""The images of the whole fleet: of those that are alike on many nodes there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from towline.wire.inventory import ImageHeld
+
+
+class Row:
+    """An image as some nodes have it: the very same, and used by as many containers.
+
+    Attributes:
+        encoded: the image as it is hashed, and as it is told from others.
+        nodes: which nodes have it: the bit of each node's number is set.
+        digests: what registries know it by, each with the repositories in which it is known.
+        key: that under which it is listed where no registry knows it: its id.
+    """
+
+    __slots__ = ("digests", "encoded", "image", "nodes")
+
+    def __init__(self, image: ImageHeld, encoded: bytes) -> None:
+        self.image = image
+        self.encoded = encoded
+        self.nodes = 0
+        self.digests: dict[str, list[str]] = {}
+        for text in image.digests:
+            repository, at, digest = text.partition("@")
+            if at:
+                self.digests.setdefault(digest, []).append(repository)
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """What it is listed under: its digests, or its id where it has none."""
+        return self.digests or (self.image.id,)
+
+    def stands_for(self, name: str) -> list[str]:
+        """Return what one of its names stands for: digests, or the id where it has none.
+
+        The digests are those in the name's repository, where it has any there: an image that was
+        given another repository's name has those of the one that it came from.
+        """
+        if not self.digests:
+            return [self.image.id]
+        repository = repository_of(name)
+        found = [digest for digest, known in self.digests.items() if repository in known]
+        return found or list(self.digests)
+
+    def names_of(self, key: str) -> list[str]:
+        """Return those of its names that stand for one of the digests it is listed under."""
+        return [name for name in self.image.names if key in self.stands_for(name)]
+
+
+class Rows:
+    """All images that any node has, each once, and by what they are found.
+
+    Attributes:
+        version: rises whenever one comes or goes.
+        by_key: by digest, or by id where there is none.
+        by_name: by a name in full.
+        by_repository: by the repository of a name or a digest.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, Row] = {}
+        self.version = 0
+        self.by_key: dict[str, dict[Row, None]] = {}
+        self.by_name: dict[str, dict[Row, None]] = {}
+        self.by_repository: dict[str, dict[Row, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def of(self, image: ImageHeld) -> Row:
+        """Return the one that is equal to an image; one that no node holds yet isn't kept."""
+        encoded = msgspec.json.encode(image)
+        return self._rows.get(encoded) or Row(image, encoded)
+
+    def hold(self, row: Row, bit: int) -> Row:
+        """Take it that a node has an image; return the one that is kept.
+
+        Args:
+            bit: the bit of the node's number alone.
+        """
+        kept = self._rows.setdefault(row.encoded, row)
+        if not kept.nodes:
+            self._place(kept)
+        kept.nodes |= bit
+        return kept
+
+    def release(self, row: Row, bit: int) -> None:
+        """Take it that a node doesn't have an image any more."""
+        row.nodes &= ~bit
+        if not row.nodes:
+            self._displace(row)
+
+    def _place(self, row: Row) -> None:
+        self.version += 1
+        for index, key in self._found_by(row):
+            index.setdefault(key, {})[row] = None
+
+    def _displace(self, row: Row) -> None:
+        self.version += 1
+        del self._rows[row.encoded]
+        for index, key in self._found_by(row):
+            found = index[key]
+            del found[row]
+            if not found:
+                del index[key]
+
+    def _found_by(self, row: Row) -> Iterator[tuple[dict[str, dict[Row, None]], str]]:
+        """Yield what an image is found by, each once."""
+        for key in row.keys:
+            yield self.by_key, key
+        for name in dict.fromkeys(row.image.names):
+            yield self.by_name, name
+        known = (repository for found in row.digests.values() for repository in found)
+        for repository in dict.fromkeys([*map(repository_of, row.image.names), *known]):
+            yield self.by_repository, repository
+
+
+def repository_of(name: str) -> str:
+    """Return the repository of a name in full, `DOMAIN/PATH:TAG`."""
+    before, colon, tag = name.rpartition(":")
+    return before if colon and "/" not in tag else name
