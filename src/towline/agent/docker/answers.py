@@ -83,7 +83,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="pascal"):
         image_data: None where it is no image's: an attestation's, for one.
     """
 
-    id: str = ""
+    id: str = msgspec.field(default="", name="ID")
     available: bool = False
     image_data: ImageData | None = None
 
@@ -194,12 +194,12 @@ class Happening(msgspec.Struct, frozen=True, rename="pascal"):
     """One of `GET /events`.
 
     Attributes:
-        type: what it is about: `image`, `container`.
+        type: what it is about: `image`, `container`; "" where the engine doesn't say.
         action: what happened to it: `pull`, `create`.
     """
 
-    type: str
-    action: str
+    type: str = ""
+    action: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True):

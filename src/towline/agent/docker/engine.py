@@ -57,7 +57,10 @@ labels."""
 NO_IMAGE = "a-label-that-no-image-has"
 
 
-_list = Decoder(list[msgspec.Raw], largest=LARGEST_LIST)
+_list: Decoder[list[msgspec.Raw] | None] = Decoder(
+    list[msgspec.Raw] | None,  # type: ignore[arg-type]
+    largest=LARGEST_LIST,
+)
 _happening = Decoder(Happening)
 _message = Decoder(dict[str, Any])
 _refused = Decoder(Refusal)
@@ -200,13 +203,20 @@ class Engine:
         filters = json.dumps({"type": ["image", "container"]})
         async with self._request("GET", "events", {"filters": filters}, "", None) as response:
             try:
-                yield _happenings(response)
-            except (Unreadable, ValueError) as error:
-                raise UnreadableAnswer(
-                    f"the events of the Docker Engine at {self.url} can't be read: {error}"
-                ) from error
+                yield self._happenings(response)
             finally:
                 response.close()
+
+    async def _happenings(self, response: aiohttp.ClientResponse) -> AsyncIterator[Happening]:
+        try:
+            while line := await response.content.readline():
+                if line.strip():
+                    yield _happening.decode(line)
+        except (ValueError, HttpProcessingError) as error:
+            # A line may also be too long.
+            raise UnreadableAnswer(
+                f"the events of the Docker Engine at {self.url} can't be read: {error}"
+            ) from error
 
     async def pull(
         self,
@@ -307,7 +317,7 @@ class Engine:
                 f"{error}"
             ) from error
         decoder, found = msgspec.json.Decoder(type), []
-        for each in listed:
+        for each in listed or ():
             # What one of them is like hides no other.
             with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
                 found.append(decoder.decode(each))
@@ -378,12 +388,6 @@ class Engine:
     def _unreachable(self, reason: str, auth: dict[str, str] | None = None) -> EngineUnreachable:
         words = strike(reason, _secrets(auth))
         return EngineUnreachable(f"cannot connect to the Docker Engine at {self.url}: {words}")
-
-
-async def _happenings(response: aiohttp.ClientResponse) -> AsyncIterator[Happening]:
-    while line := await response.content.readline():
-        if line.strip():
-            yield _happening.decode(line)
 
 
 async def _refusal(response: aiohttp.ClientResponse, auth: dict[str, str] | None) -> str:

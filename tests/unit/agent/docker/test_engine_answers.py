@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from tests.unit.agent.docker.conftest import serving
+from towline.agent.docker.answers import Happening, Image, ListedImage
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineUnreachable
 from towline.errors import TaskFailed
 
 JSON, TEXT, HTML = "application/json", "text/plain; charset=utf-8", "text/html"
 VERSION = b'{"ApiVersion": "1.41", "Version": "20.10"}'
+NAMES_ARE_NUMBERS = {"Id": "d", "RepoTags": [7]}
 NESTED = b"[" * 100_000
 
 
@@ -60,12 +63,20 @@ async def _pull(engine: Engine) -> None:
         pass
 
 
+async def _listen(engine: Engine) -> list[Happening]:
+    async with engine.happenings() as happenings:
+        return [each async for each in happenings]
+
+
 CALLS: dict[str, Callable[[Engine], Awaitable[Any]]] = {
     "version": lambda engine: engine.ping(),
     "info": lambda engine: engine.info(),
     "image": lambda engine: engine.image("localhost:5000/a:1.0"),
     "digest": lambda engine: engine.digest("localhost:5000/a:1.0"),
     "containers": lambda engine: engine.containers(everything=True, limit=20, state=""),
+    "images": lambda engine: engine.images(),
+    "image users": lambda engine: engine.image_users(),
+    "events": _listen,
     "pull": _pull,
 }
 ANSWERS = [b"{}", b"[]", b"null", b"7", b'"words"', b"[7]", b"", b"words", b"<html>", b"{", b"\xff"]
@@ -90,7 +101,9 @@ async def test_an_answer_of_another_shape_is_an_error_of_the_engine(
                 await CALLS[call](engine)
 
 
-@pytest.mark.parametrize("call", ["version", "image", "digest", "containers"])
+@pytest.mark.parametrize(
+    "call", ["version", "image", "digest", "containers", "images", "image users", "events"]
+)
 async def test_what_an_engine_answered_is_named_where_it_can_not_be_read(
     daemon: Daemon, engine: Engine, call: str
 ) -> None:
@@ -122,6 +135,40 @@ async def test_an_engine_with_a_version_that_is_none_is_asked_for_it_again(
     daemon.versioned, daemon.body = True, b'{"Id": "sha256:0", "Size": 7}'
     assert await engine.ping() == "20.10"
     assert await engine.image("localhost:5000/a:1.0") is not None
+
+
+async def test_what_can_not_be_read_of_a_list_hides_nothing_else_of_it(
+    daemon: Daemon, engine: Engine
+) -> None:
+    odd = [
+        7,
+        {},
+        {"Id": 7},
+        {"Id": "c", "Manifests": [{"Available": "perhaps"}]},
+        NAMES_ARE_NUMBERS,
+    ]
+    daemon.body = json.dumps([{"Id": "a"}, *odd, {"Id": "b", "Size": 7, "Labels": {}}]).encode()
+    assert await engine.images() == [ListedImage("a"), ListedImage("b", size=7)]
+    odd = [7, {}, {"ImageID": 7}]
+    daemon.body = json.dumps([{"ImageID": "a"}, *odd, {"ImageID": "b"}, {"ImageID": "a"}]).encode()
+    assert await engine.image_users() == {"a": 2, "b": 1}
+    daemon.body = b"null"
+    assert (await engine.images(), await engine.image_users()) == ([], {})
+
+
+async def test_events_are_read_until_one_can_not_be(daemon: Daemon, engine: Engine) -> None:
+    pulled, empty = {"Type": "image", "Action": "pull", "Actor": {"ID": "a"}}, b"\r\n{}\n\n"
+    daemon.body = json.dumps(pulled).encode() + empty
+    assert await _listen(engine) == [Happening("image", "pull"), Happening()]
+    for garbage in (b"garbage\n", b"x" * 2**20):
+        daemon.body = json.dumps(pulled).encode() + b"\n" + garbage
+        with pytest.raises(TaskFailed, match=r"events of the Docker Engine .* can't be read"):
+            await _listen(engine)
+
+
+def test_manifests_are_told_apart_by_their_digests() -> None:
+    body = b'{"Id": "a", "Size": 1, "Manifests": [{"ID": "sha256:0", "Available": true}]}'
+    assert msgspec.json.decode(body, type=Image).content[2] == {"sha256:0"}
 
 
 async def test_words_without_bounds_in_a_stream_are_an_error_of_the_engine(
