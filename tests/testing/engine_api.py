@@ -92,6 +92,11 @@ class EngineApi:
         answer: list[dict[str, Any]] = self._http.get("/images/json").raise_for_status().json()
         return answer
 
+    def tag(self, reference: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+        path = f"/images/{quote(reference, safe='/:@')}/tag"
+        self._http.post(path, params={"repo": repository, "tag": tag}).raise_for_status()
+
     def remove_image(self, reference: str) -> None:
         """Remove an image; without effect if there is none of that name."""
         answer = self._http.delete(

@@ -1,17 +1,15 @@
-"""What pulls are tried at: each engine that the table of words knows."""
+"""What pulls are tried at: each engine that the table of words knows, each in turn."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
-from tests.testing.engine import Engine, EngineKind, why_missing
-from tests.testing.engine_api import EngineApi
-from tests.testing.pool import Pool
+from tests.parts.agent.docker.conftest import PODMAN
+from tests.testing.engine import EngineKind
 from tests.testing.proxy import FaultyProxy
 from tests.testing.registry import Registry
 
-PODMAN = "podman"
 ALL = "TOWLINE_TEST_ALL"
 """The variable that has each case tried at every engine; `scripts/test long` sets it."""
 
@@ -38,29 +36,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
-
-
-@pytest.fixture(params=[*EngineKind, PODMAN], ids=str)
-def which(request: pytest.FixtureRequest) -> str:
-    """The name of an engine; each in turn."""
-    name = str(request.param)
-    if name == EngineKind.CONTAINERD and (missing := why_missing(EngineKind.CONTAINERD)):
-        pytest.skip(missing)
-    return name
-
-
-@pytest.fixture
-def daemon(
-    which: str, request: pytest.FixtureRequest, _engines: Pool[EngineKind, Sequence[Engine]]
-) -> EngineApi:
-    """An engine, shared by the whole run: use images of your own."""
-    if which == PODMAN:
-        found: EngineApi = request.getfixturevalue("podman")
-    else:
-        found = _engines[EngineKind(which)][0]
-    # On a busy machine Podman's first answer takes longer than an agent waits for it.
-    found.version()
-    return found
 
 
 @pytest.fixture(scope="session")
