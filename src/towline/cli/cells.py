@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from towline.cli.form import Form
+from towline.wire.reference import InvalidReference, Reference
 
 SHORT_DIGEST = 12
 """Hexadecimal digits that tell images apart; engines show as many."""
@@ -50,6 +51,23 @@ def digest(text: str) -> Short:
     """Return a digest, or a text with digests in it: `sha256:11fa8c2b41d0` is shown of each."""
     short = _DIGEST.sub(lambda found: found[1] + found[2][:SHORT_DIGEST], text)
     return Short(short, text, id=_DIGEST.fullmatch(text) is not None)
+
+
+def image_name(text: str) -> str:
+    """Return the name of an image as people know it; a text that is none as it is."""
+    try:
+        return Reference.parse(text).familiar
+    except InvalidReference:
+        return text
+
+
+def image_names(names: Sequence[str]) -> Cell:
+    """Return the names of an image: the first of them is shown, and how many more there are."""
+    known = [image_name(name) for name in names]
+    if not known:
+        return None
+    more = f" +{len(known) - 1}" if len(known) > 1 else ""
+    return Short(f"{digest(known[0]).short}{more}", ", ".join(known), id=False)
 
 
 def job_id(text: str) -> Short:

@@ -12,13 +12,12 @@ from towline.cli import outcome, watch
 from towline.cli.connection import Where, connect
 from towline.cli.form import Form
 from towline.cli.output import print_document, print_names
-from towline.cli.result_kind import Kind
+from towline.cli.result_kind import Kind, kind_of_struct
 from towline.cli.results import Row, lines_of_kind
 from towline.cli.terminal import say
 from towline.cli.together import TOGETHER
 from towline.errors import TowlineError
 from towline.operation import Operation, catalog
-from towline.signature import shown
 
 if TYPE_CHECKING:
     from towline.client import Credential, DryRun, DryRunResult
@@ -117,13 +116,12 @@ def _print(foreseen: DryRun, form: Form, name: str) -> None:
     """Print what is foreseen as results are: a sum, what is worth a row, and who would not, why."""
     operation = catalog.get(foreseen.operation)
     preview = None if operation is None else operation.preview
-    kind = Kind(FORESEEN, well=[_in_words(each) for each in DOES], changes=CHANGES)
-    if preview is not None:
-        kind = msgspec.structs.replace(
-            kind,
-            same=shown.fields_that_are(shown.SAME, preview.result),
-            size=shown.fields_that_are(shown.BYTES, preview.result),
-        )
+    kind = msgspec.structs.replace(
+        Kind() if preview is None else kind_of_struct(preview.result),
+        status=FORESEEN,
+        well=[_in_words(each) for each in DOES],
+        changes=CHANGES,
+    )
     rows = [_row(node) for node in foreseen.results]
     title = f"{name}: dry run" if name else "dry run"
     say(*lines_of_kind(rows, kind, form, title=title))

@@ -2,7 +2,8 @@
 
 Of one node everything is shown. Of several a change is summed up, with a row for each where they
 are few; of many, only nodes whose value is another than most have get a row. What a read has found
-is what was asked for, and always shown. Nodes that did not do it stand together by why.
+is what was asked for, and always shown; what a change lists, where it is not much. Nodes that did
+not do it stand together by why.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from towline.cli.cells import Cell, cell_of, head_of, in_form, node_name, twins
+from towline.cli.cells import (
+    Cell,
+    cell_of,
+    head_of,
+    image_names,
+    in_form,
+    node_name,
+    twins,
+)
 from towline.cli.form import Form
 from towline.cli.result_kind import Kind, kind_of
 from towline.cli.tables import INDENT, Column, below, hanging, sign, table_lines, value_lines
@@ -58,10 +67,10 @@ def print_results(
 
 def names_of(results: list[Row], operation: AnyOperation | None, job_id: str) -> list[str]:
     """Return what `-o name` prints of results: what they list, or else the job."""
-    items = kind_of(operation, results).items
-    if items is None:
+    kind = kind_of(operation, results)
+    if kind.items is None or (operation is not None and not kind.reads):
         return [job_id]
-    field, names = items
+    field, names = kind.items
     return [str(item[names[0]]) for row in results for item in row.get(field) or () if names]
 
 
@@ -98,15 +107,15 @@ def lines_of_kind(
         kind: what is known of it.
     """
     found = _Results(results, kind, form, now)
-    if len(found.nodes) == 1 and len(results) == 1 and not (kind.items and found.ok):
-        return found.block(seconds, title)
-    sections = [
-        found.summary(seconds, title) if title or not kind.reads else [],
-        found.table(),
-        found.groups(),
-    ]
-    lines = [*sections[0], *sections[1]]
-    return [*lines, *([""] if lines and sections[2] else []), *sections[2]]
+    if len(found.nodes) == 1 and len(results) == 1 and not (found.listing and found.ok):
+        sections = [found.block(seconds, title)]
+    else:
+        summed = title or kind.sums or not kind.reads
+        above = found.summary(seconds, title) if summed else []
+        sections = [[*above, *found.table()], found.groups()]
+    sections.insert(1, found.listed())
+    parts = [lines for lines in sections if lines]
+    return [line for n, lines in enumerate(parts) for line in ([""] if n else []) + lines]
 
 
 class _Results:
@@ -147,6 +156,7 @@ class _Results:
             parts.append(f"{counts[status]} {status}{more}")
         facts = [", ".join(parts) or "no node"]
         facts += [self._shown(name, values[0][0]) for name, values in self._same.items() if values]
+        facts += [f"{name.replace('_', ' ')} {self._sum(name)}" for name in self._kind.sums]
         if seconds is not None:
             facts.append(seconds_in_words(seconds))
         said = f" {sign('·', '-')} ".join(facts)
@@ -170,7 +180,7 @@ class _Results:
 
     def table(self) -> list[str]:
         """Return the rows of those nodes that are worth one."""
-        if self._kind.items is not None:
+        if self.listing:
             return self._items()
         few = len(self.nodes) <= FEW or self._form.all_nodes
         if self._kind.reads:
@@ -211,7 +221,7 @@ class _Results:
             if why or (not self._well(row) and (len(self.nodes) > FEW or self._kind.reads)):
                 name = in_form(self._name(row), self._form)
                 groups.setdefault((status, why), []).append(name)
-        most = None if self._form.all_nodes or self._form.width is None else FEW
+        most = most_names(self._form)
         ordered = sorted(groups.items(), key=lambda group: (_place(group[0][0]), -len(group[1])))
         lines: list[str] = []
         for (status, why), names in ordered[:most]:
@@ -231,26 +241,42 @@ class _Results:
 
     def _group(self, status: str, why: str, names: list[str], most: int | None) -> list[str]:
         count = f"{len(names)} nodes " if len(names) > 1 else ""
-        head = f"{count}{status}: "
-        listed = ", ".join(names[:most])
-        if len(names) > len(names[:most]):
-            listed += f" and {len(names) - len(names[:most])} more"
         width = self._form.width
-        lines = hanging(head, listed, width, indent=INDENT // 2)
+        lines = hanging(f"{count}{status}: ", in_a_row(names, most), width, indent=INDENT // 2)
         return [*lines, *(below(why, width) if why else [])]
+
+    @property
+    def listing(self) -> bool:
+        """Whether what the results list is what was asked for."""
+        return self._kind.items is not None and (self._kind.reads or self._kind.unknown)
+
+    def listed(self) -> list[str]:
+        """Return a row for each thing that a change lists: of one node, or where they are few."""
+        if self._kind.items is None or self.listing:
+            return []
+        field, _ = self._kind.items
+        few = len(self.nodes) == 1 or sum(len(row.get(field) or ()) for row in self.ok) <= FEW
+        return self._items() if few or self._form.all_nodes else []
 
     def _items(self) -> list[str]:
         """Return a row for each thing that the results list."""
         assert self._kind.items is not None
         field, names = self._kind.items
+        # Of the only node all else has been said.
+        alone = len(self.nodes) == 1 and not self.listing
         rows = [
-            [self._name(row), *(self._cell(name, item.get(name)) for name in names)]
+            [
+                *([] if alone else [self._name(row)]),
+                *(self._cell(name, item.get(name)) for name in names),
+            ]
             for row in self.ok
             for item in row.get(field) or ()
         ]
-        if not rows and not self.ok:
+        if not rows and not (self.ok and self.listing):
             return []
-        return self._table([Column("NODE"), *_columns(names, never=[*names[:1], "name"])], rows)
+        never = [*names[:1], "name", "names"]
+        node = [] if alone else [Column("NODE")]
+        return self._table([*node, *_columns(names, never=never)], rows)
 
     def _table(self, columns: list[Column], rows: Iterable[list[Cell]]) -> list[str]:
         return table_lines(columns, rows, self._form, width=self._form.width, now=self._now)
@@ -280,10 +306,30 @@ class _Results:
     def _shown(self, name: str, value: str) -> str:
         return in_form(self._cell(name, value), self._form)
 
+    def _sum(self, name: str) -> str:
+        found = sum(row[name] for row in self.ok if isinstance(row.get(name), int))
+        return show_size(found) if name in self._kind.size else str(found)
+
     def _cell(self, name: str, value: object) -> Cell:
+        if self._kind.items is not None and name == self._kind.items[0]:
+            return str(len(value)) if isinstance(value, list) else None
+        if name in self._kind.images and value:
+            return image_names(value if isinstance(value, list) else [str(value)])
         if name in self._kind.size and isinstance(value, int):
             return show_size(value)
         return cell_of(value, name)
+
+
+def most_names(form: Form) -> int | None:
+    """Return how many names are listed at most; None for all, as what is no terminal is sent."""
+    return None if form.all_nodes or form.width is None else FEW
+
+
+def in_a_row(names: Sequence[str], most: int | None) -> str:
+    """Return names beside each other, so many at most, and how many more there are."""
+    shown = ", ".join(names[:most])
+    left = len(names) - len(names[:most])
+    return f"{shown} and {left} more" if left else shown
 
 
 def _columns(names: Sequence[str], *, never: Sequence[str]) -> list[Column]:

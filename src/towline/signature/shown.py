@@ -29,6 +29,12 @@ BYTES = Meta(extra={_KEY: "bytes"})
 MORE = Meta(extra={_KEY: "more"})
 """A bool: there are more of the things that the result lists than were asked for."""
 
+SUM = Meta(extra={_KEY: "sum"})
+"""A number that adds up over nodes: the sum of all is said once."""
+
+IMAGE = Meta(extra={_KEY: "image"})
+"""The name of an image in full, or a list of such: people are shown the names that they know."""
+
 
 def fields_that_are(mark: Meta, struct: type[msgspec.Struct]) -> list[str]:
     """Return the names, as JSON has them, of the fields of a struct that bear a mark."""

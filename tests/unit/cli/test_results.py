@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 import pytest
 
 from tests.testing import screens
@@ -9,9 +12,10 @@ from tests.unit.cli.made_results import FEW, MANY, MIXED, OTHER, TWINS, UNKNOWN,
 from towline.cli.form import Form
 from towline.cli.results import names_of, result_lines
 from towline.cli.tables import text_width
-from towline.operation import AnyOperation
+from towline.operation import AnyOperation, Effect, Node, Operation
 from towline.operations.docker import list_containers, pull
 from towline.operations.node import load
+from towline.signature.shown import BYTES, IMAGE, SUM
 
 PULLS = {
     **{"one": [pulled(1)], "one-failed": [FEW[2]], "few": FEW, "twins": TWINS},
@@ -25,6 +29,56 @@ LOADS: list[Row] = [
     for name in ("a", "b")
 ]
 LISTS = [listed("web-01", 3, truncated=True), listed("db-01", 0)]
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """Something that a change has removed."""
+
+    id: str
+    names: Annotated[list[str], IMAGE]
+    size: Annotated[int, BYTES]
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a change has removed, and what that came to."""
+
+    changed: bool
+    freed: Annotated[int, BYTES, SUM]
+    images: list[Gone]
+
+
+async def sweep(node: Node) -> Swept:
+    """Remove what nobody needs."""
+    raise AssertionError
+
+
+SWEEP: AnyOperation = Operation(
+    sweep,
+    name="image.sweep.execute",
+    route="POST sweep",
+    permission="docker:write",
+    effect=Effect.ONCE,
+    requires="docker",
+    success=None,
+)
+
+
+def swept(number: int, count: int) -> Row:
+    names = ["docker.io/library/nginx:1.26", f"registry.example.org/team/app@{OTHER}"]
+    size = 196_083_713
+    images = [
+        {"id": f"sha256:{each:02x}" + "0d" * 31, "names": names[: each % 3], "size": size}
+        for each in range(count)
+    ]
+    row = pulled(number)
+    named = {name: row[name] for name in ("hostname", "machine_id", "status")}
+    return {**named, "changed": count > 0, "freed": count * size, "images": images}
+
+
+SWEPT = {
+    **{"one": [swept(1, 3)], "one-nothing": [swept(1, 0)], "few": [swept(1, 3), swept(2, 0)]},
+    "many": [swept(number, number % 40) for number in range(300)],
+}
 
 
 class Sized(Form, frozen=True):
@@ -97,3 +151,26 @@ def test_containers_are_a_row_each() -> None:
 def test_the_names_of_a_list_are_the_ids_in_it_and_of_a_change_its_job() -> None:
     assert names_of(LISTS, list_containers, "j") == ["00" * 32, "01" * 32, "02" * 32]
     assert names_of(FEW, pull, "j") == ["j"]
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_what_a_change_lists_and_what_it_comes_to(name: str) -> None:
+    screens.compare(f"swept-{name}", lambda width: "\n".join(shown(SWEPT[name], width, SWEEP)))
+
+
+def test_what_a_change_lists_is_counted_where_it_is_much_and_what_adds_up_is_said_once() -> None:
+    many = result_lines(SWEPT["many"], SWEEP, Form())
+    assert many == ["300 ok (292 changed) · freed 1.01 TiB"]
+    some = [swept(1, 20), swept(2, 3)]
+    lines = result_lines(some, SWEEP, Form())
+    assert [line.split()[-1] for line in lines] == ["GiB", "IMAGES", "20", "3"]
+    everything = result_lines(some, SWEEP, Form(all_nodes=True))
+    assert len(everything) == len(lines) + 2 + 23
+    assert names_of(some, SWEEP, "j") == ["j"]
+
+
+def test_people_are_shown_images_by_the_names_that_they_know() -> None:
+    *_, last = result_lines(SWEPT["one"], SWEEP, Form())
+    assert last.split() == ["sha256:020d0d0d0d0d", "nginx:1.26", "+1", "187", "MiB"]
+    *_, last = result_lines(SWEPT["one"], SWEEP, Form(whole=True))
+    assert f" nginx:1.26, registry.example.org/team/app@{OTHER} " in last
