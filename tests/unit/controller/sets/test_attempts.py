@@ -1,6 +1,7 @@
 """What failed where, and when it is tried again."""
 
 import itertools
+from typing import Any
 
 import msgspec
 
@@ -32,7 +33,11 @@ class Clocks:
 def of_a_set(machines: str = "ab", **more: object) -> Job:
     """Return a job of a set."""
     lead = Lead(ONE, "set:web", 1_700_000_000.0)
-    fields = {"operation": pull.name, "parameters": {"image": NAME}, "caller": "set:web"}
+    fields: dict[str, Any] = {
+        "operation": pull.name,
+        "parameters": {"image": NAME},
+        "caller": "set:web",
+    }
     return a_job(machines=machines, **{**fields, "lead": lead, **more})
 
 
@@ -56,6 +61,7 @@ def test_what_fails_is_tried_again_after_pauses_that_double_up_to_an_hour() -> N
     assert 7 <= pauses[0] <= 14
     assert all(later > earlier for earlier, later in itertools.pairwise(pauses[:8]))
     assert all(0.7 * LONGEST <= pause <= 1.35 * LONGEST for pause in pauses[-3:])
+    assert attempt is not None
     assert attempt.error == "no space left"
     assert found.of(WHAT, "b") is None
 

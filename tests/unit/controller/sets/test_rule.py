@@ -16,9 +16,9 @@ ONE, TWO, THREE = digest(1), digest(2), digest(3)
 CANARY = Waves(canary="1", max_failures="0")
 
 
-def kept(waves: Waves | None = None, machines: str = "abcd", **more: object) -> Kept:
+def kept(waves: Waves | None = None) -> Kept:
     """Return a set that has converged on the first digest."""
-    found = Kept(a_set(waves=waves, **more), machines)
+    found = Kept(a_set(waves=waves))
     found.resolve()
     found.settle()
     assert (found.image.current, found.image.next) == (ONE, "")
