@@ -53,7 +53,8 @@ class Up(TowlineProcess):
 
         def works() -> bool:
             try:
-                return httpx.get(f"{self.url}/health/ready").status_code == 200
+                answer = httpx.get(f"{self.url}/health/ready", verify=UNENCRYPTED)
+                return answer.status_code == 200
             except httpx.HTTPError:
                 return False
 

@@ -16,6 +16,7 @@ from tests.testing.command import CommandLine, Finished
 from tests.testing.engine import Engine
 from tests.testing.gate import Gate
 from tests.testing.own_broker import OwnBroker
+from tests.testing.plain_http import UNENCRYPTED
 from tests.testing.process import TowlineProcess, wait_until
 from tests.testing.registry import PushedImage
 from towline.agent.joining import join
@@ -119,7 +120,8 @@ class Rotating:
     def kind(self, name: str, number: int = 0) -> dict[str, Any]:
         """Return what one of the controllers says of a kind of keys."""
         headers = {"Authorization": f"Bearer {self.cluster.token('admin')}"}
-        answer = httpx.get(f"{self.urls[number]}/trust", headers=headers, timeout=60)
+        url = f"{self.urls[number]}/trust"
+        answer = httpx.get(url, headers=headers, timeout=60, verify=UNENCRYPTED)
         kinds: list[dict[str, Any]] = answer.raise_for_status().json()["kinds"]
         (found,) = [each for each in kinds if each["kind"] == name]
         return found
@@ -147,7 +149,7 @@ class Rotating:
 
         def pull() -> None:
             headers = {"Authorization": f"Bearer {self.cluster.token('admin')}"}
-            with httpx.Client(headers=headers, timeout=60) as client:
+            with httpx.Client(headers=headers, timeout=60, verify=UNENCRYPTED) as client:
                 while not over.wait(0.3):
                     for url in self.urls:
                         body = {"image": image.reference}
