@@ -29,13 +29,13 @@ import msgspec
 
 from towline.signature import BODIES, PLACEHOLDER, camel, of_function
 from towline.signature.commands import Commands, commands
+from towline.signature.node import NODE as NODE
+from towline.signature.node import Capability as Capability
+from towline.signature.node import Node as Node
 from towline.signature.preview import Preview
-from towline.wire.event import Step
 from towline.wire.fact_references import refers
 from towline.wire.job import Job
-from towline.wire.progress import TaskProgress
 
-C = TypeVar("C")
 P = ParamSpec("P")
 T = TypeVar("T", bound=msgspec.Struct)
 V = TypeVar("V", bound=msgspec.Struct)
@@ -46,9 +46,6 @@ where only the node will know it, since they refer to its facts."""
 
 LeadsFor: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Returns whether one node is to go first, from the parameters of an operation by name."""
-
-NODE = "node"
-"""The capability that every node has."""
 
 RESERVED = frozenset(
     {"on", "operation", "wait", "output", "expires", "idempotency_key", "dry_run"}
@@ -71,52 +68,6 @@ _ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?: (?:[\w.-]+|{\w+})(?:/(?:[
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*:[a-z]+")
 
 
-class Capability(Generic[C]):
-    """What a node may be able to do, and what an operation that requires it is given.
-
-    The module of the operations says what that is, as a protocol; a provider of the agent's brings
-    it.
-
-    Args:
-        name: for example `docker`.
-
-    Example:
-        DOCKER = Capability[Docker]("docker")
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class Node(Protocol):
-    """A node, as the body of an operation sees it."""
-
-    @property
-    def machine(self) -> str:
-        """The machine id."""
-
-    @property
-    def hostname(self) -> str:
-        """The name for people."""
-
-    @property
-    def job(self) -> Job | None:
-        """What this is done for; None outside a job."""
-
-    def provider(self, capability: Capability[C]) -> C:
-        """Return what brings a capability.
-
-        Raises:
-            TaskFailed: the node does not have it.
-        """
-
-    def step(self, step: Step) -> None:
-        """Record a step of the task, for the job's timeline."""
-
-    def progress(self, progress: TaskProgress) -> None:
-        """Send how many bytes are done, for those who watch; at most two a second are sent."""
-
-
 class Effect(enum.Enum):
     """What running an operation does, and so what an agent that died half-way does with it."""
 
@@ -133,7 +84,7 @@ class Operation(Generic[P, T]):
 
     Attributes:
         name: of two or three parts, for example `docker.pull.execute`.
-        command: its words on the command line, `domain` and `verb`.
+        command: its words on the command line; None where a command of its own does better.
         label: the operation as people are shown it, for example `docker.pull`.
         method: the HTTP method.
         path: the route below `/node/{hostname}/`; "" for that itself.
@@ -167,13 +118,14 @@ class Operation(Generic[P, T]):
         errors: Iterable[int] = (),
         credential_for: CredentialFor | None = None,
         leads: LeadsFor | None = None,
+        command: str | None = "",
     ) -> None:
         self.function = function
         self.name = name
         self.domain, self.verb = [*name.split("."), ""][:2]
         self.verb = verb or self.verb
         self.label = f"{self.domain}.{self.verb}"
-        self.command = f"{self.domain} {self.verb}"
+        self.command = f"{self.domain} {self.verb}" if command == "" else command
         self.method, _, self.path = route.partition(" ")
         self.permission = permission
         self.effect = effect
@@ -329,10 +281,11 @@ class Catalog:
 
     def add(self, operation: Operation[..., Any]) -> None:
         """Add an operation; one of the same name, command or route is a programming error."""
-        self._commands.add(operation.command, operation)
+        if operation.command is not None:
+            self._commands.add(operation.command, operation)
         for other in self._operations.values():
             if _identity(other) & _identity(operation):
-                self._commands.remove(operation.command)
+                self._forget(operation)
                 raise ValueError(
                     f"{operation!r} clashes with {other!r}: give one of them another name or route"
                 )
@@ -340,7 +293,11 @@ class Catalog:
 
     def remove(self, name: str) -> None:
         """Take an operation out again."""
-        self._commands.remove(self._operations.pop(name).command)
+        self._forget(self._operations.pop(name))
+
+    def _forget(self, operation: Operation[..., Any]) -> None:
+        if operation.command is not None:
+            self._commands.remove(operation.command)
 
     def get(self, name: str) -> Operation[..., Any] | None:
         """Return the operation of a name or a label, or None where this version has none."""
@@ -401,6 +358,7 @@ def operation(
     errors: Iterable[int] = (),
     credential_for: CredentialFor | None = None,
     leads: LeadsFor | None = None,
+    command: str | None = "",
 ) -> Decorator:
     """Make an async function an operation.
 
@@ -420,6 +378,8 @@ def operation(
             own (`X-Registry-Auth`).
         leads: returns for the validated parameters, by name, whether of several nodes one is to go
             first and find what all others are given; what that is only the body knows.
+        command: its one or two words on the command line, unless given domain and verb; None where
+            a command of its own does better.
 
     Example:
         @operation("node.load.get", "GET load", permission="node:read", effect=Effect.READ)
@@ -439,6 +399,7 @@ def operation(
             errors=errors,
             credential_for=credential_for,
             leads=leads,
+            command=command,
         )
         catalog.add(made)
         return made

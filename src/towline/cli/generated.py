@@ -206,7 +206,13 @@ def _of_operation(operation: Operation[..., Any], name: str) -> Command:
         name,
         params=parameters + connection_parameters(taken),
         callback=callback,
-        help=f"{operation.summary}\n\n\b\n{operation.description}",
+        help=_help(operation),
         epilog=outcome.IN_HELP,
         short_help=operation.summary,
     )
+
+
+def _help(operation: Operation[..., Any]) -> str:
+    """Return what is said of an operation, in which an example stays as it is written."""
+    described = operation.description.replace("Example:\n", "\b\nExample:\n")
+    return f"{operation.summary}\n\n{described}"

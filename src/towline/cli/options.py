@@ -151,7 +151,10 @@ def parameters_of(parameters: Iterable[Parameter]) -> list[click.Parameter]:
         if parameter.group is not None:
             kind = str
         words = _in_commands(parameter.description)
-        if words is not None and parameter.default not in (None, ""):
+        if kind is bool and parameter.default is False:
+            # Without it the command says nothing of it, and the operation has its default.
+            extra = {"is_flag": True, "default": None}
+        elif words is not None and parameter.default not in (None, ""):
             words = f"{words}  [default: {parameter.default}]"
         metavar = flag.metavar or ("NUMBER" if kind in (int, float) else None)
         found.append(
