@@ -71,7 +71,7 @@ JETSTREAM = (
 
 CORE = ("wire", "controller.jobs", "controller.rollout", "agent")
 DOCKER = (
-    *("agent.docker", "operations.docker"),
+    *("agent.docker", "operations.docker", "operations.image"),
     *("wire.reference", "wire.platform"),
 )
 """The core knows nothing of images and registries: Docker is one provider among others."""

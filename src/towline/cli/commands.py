@@ -18,6 +18,7 @@ from towline.runtime import sources
 
 SERVE, JOBS, TRUST = "towline.cli.serve", "towline.cli.jobs", "towline.cli.trust"
 DOCKER, NODE = "towline.operations.docker", "towline.operations.node"
+IMAGE = "towline.operations.image"
 ENDPOINTS = "towline.endpoints"
 HELP = ("-h", "--help")
 ON_NODES, FLEET, ACCESS, PARTS, WAY = (
@@ -151,7 +152,7 @@ def _found(ctx: click.Context, listed: Listed) -> click.Command | None:
     """
     found = _by_hand(listed)
     # Of modules that the settings name any command may be.
-    made = {*listed.modules} & {DOCKER, NODE, ENDPOINTS} or sources.value("operations")
+    made = {*listed.modules} & {DOCKER, IMAGE, NODE, ENDPOINTS} or sources.value("operations")
     if _single(found) or (found is not None and not made):
         return found
     from towline.cli import generated
@@ -190,6 +191,7 @@ LISTED = (
         *("health", "How the controller is, and all that it works with.", "towline.cli.health"),
         heading=FLEET,
     ),
+    Listed("image", "Look at the images that are on nodes, and remove them.", IMAGE),
     Listed(
         *("job", "List, show, follow, cancel and retry jobs.", JOBS, ENDPOINTS),
         heading=FLEET,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 
 from towline.errors import InvalidConfiguration
-from towline.operations import docker, node
+from towline.operations import docker, image, node
 from towline.signature import Signature
 from towline.signature.types import check_types
 
-__all__ = ["docker", "load_extra", "node"]
+__all__ = ["docker", "image", "load_extra", "node"]
 
 
 def load_extra(modules: list[str]) -> None:

@@ -17,6 +17,8 @@ DRAIN, UNDRAIN = (f"POST /agent/{{hostname}}/{way}" for way in ("drain", "undrai
 ACCEPT, REJECT = (f"POST /agent/{{hostname}}/{way}" for way in ("accept", "reject"))
 RETRY = "POST /job/{id}/retry"
 PULL_OPERATION = f"POST /node/{{hostname}}/{PULL}"
+REMOVE = "container/docker/image"
+REMOVE_OPERATION = f"DELETE /node/{{hostname}}/{REMOVE}/{{image}}"
 AUDIT_ENTRY = "GET /audit/{id}"
 VERSION = "GET /version"
 PROBES = READY, STATUS = "GET /health/ready", "GET /health/status"
@@ -97,6 +99,8 @@ GOOD: dict[str, Callable[[Place], Asked]] = {
     RETRY: lambda place: Asked(f"/job/{_job(place)}/retry", {"target_hostname": WEB_1}),
     "GET /node/{hostname}/load": lambda place: Asked("/node/_all/load"),
     "GET /node/{hostname}/container/docker": lambda place: Asked("/node/_all/container/docker"),
+    # That nothing is there is no error.
+    REMOVE_OPERATION: lambda place: Asked(f"/node/{WEB_1}/{REMOVE}/nothing%2Fthere%3A1.0"),
     PULL_OPERATION: lambda place: Asked(f"/node/_all/{PULL}", {"image": place.image.reference}),
 }
 """A request that succeeds, of each operation that is there: one that comes is added here."""
@@ -121,7 +125,7 @@ def split(operation: str) -> tuple[str, str]:
 def unnamed(operation: str, **names: str) -> str:
     """Return a path to what is not there, as far as `names` don't say otherwise."""
     _, path = split(operation)
-    return path.format(**{"hostname": "nobody", "id": NO_JOB, **names})
+    return path.format(**{"hostname": "nobody", "id": NO_JOB, "image": "nginx", **names})
 
 
 def send(client: httpx.Client, operation: str, asked: Asked) -> httpx.Response:

@@ -11,8 +11,9 @@ from tests.testing.answers import refused
 from tests.testing.cluster import LABELS, WEB_1, Cluster
 
 SAME = {"Idempotency-Key": "the usual parameters"}
-CHECKED = {"type", "minimum", "maximum", "maxLength", "default", "enum", "format"}
-"""What these tests know of a schema: whoever adds an operation with more adds its values."""
+CHECKED = {"type", "minimum", "maximum", "minLength", "maxLength", "default", "enum", "format"}
+"""What these tests know of a schema: whoever adds an operation with more adds its values. A path
+that lacks its last name is another one: of `minLength` 1 there is nothing to send."""
 
 
 def texts(schema: Schema) -> Iterator[tuple[str, bool]]:

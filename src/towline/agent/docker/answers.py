@@ -143,6 +143,8 @@ class ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
         size: bytes, the engine's own figure.
         created: seconds since 1970.
         manifests: as of an `Image`, from API version 1.47 on.
+        shared_size: bytes of it that other images have as well; -1 where that wasn't asked for, and
+            from engines that don't reckon it.
     """
 
     id: str
@@ -151,6 +153,7 @@ class ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
     size: int | None = None
     created: float | None = None
     manifests: list[Manifest] | None = None
+    shared_size: int = -1
 
 
 class Descriptor(msgspec.Struct, frozen=True):

@@ -184,11 +184,11 @@ class Engine:
 
     async def images(self) -> list[ListedImage]:
         """Return the images that it has, but those of which it says what no engine says."""
-        return await self._ask_each(ListedImage, "images/json", {"manifests": "1"})
+        return await self.ask_each(ListedImage, "images/json", {"manifests": "1"})
 
     async def image_users(self) -> Counter[str]:
         """Return how many containers were made of each image, by its id, running or not."""
-        found = await self._ask_each(ImageUser, "containers/json", {"all": "1"})
+        found = await self.ask_each(ImageUser, "containers/json", {"all": "1"})
         return Counter(each.image for each in found)
 
     @asynccontextmanager
@@ -272,6 +272,27 @@ class Engine:
             raise EngineRefused(0, strike(str(words), _secrets(auth)))
         return message
 
+    async def ask(
+        self,
+        type: type[T],
+        method: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        *,
+        within: float | None = None,
+    ) -> T:
+        """Return what it answers to what has no method here.
+
+        Args:
+            type: what its JSON is read as.
+            path: without the version.
+            within: seconds; those of its quick calls unless given.
+
+        Raises:
+            TaskFailed: it did not answer, refused, or answered something else.
+        """
+        return await self._ask(type, method, path, parameters, within=within)
+
     async def _ask(
         self,
         type: type[T],
@@ -306,8 +327,8 @@ class Engine:
                 f"{error}"
             ) from error
 
-    async def _ask_each(self, type: type[T], path: str, parameters: dict[str, str]) -> list[T]:
-        """Return what of a list can be read; see `_ask`."""
+    async def ask_each(self, type: type[T], path: str, parameters: dict[str, str]) -> list[T]:
+        """Return what of a list can be read; raises as `ask`."""
         body = await self._send("GET", path, parameters)
         try:
             listed = _list.decode(body)

@@ -58,7 +58,7 @@ def held(
         id = full_id(each.id)
         if not _NAME.match(id) or not is_there(each):
             continue
-        names, digests = _names(each)
+        names, digests = references((*(each.repo_tags or ()), *(each.repo_digests or ())))
         before = found.get(id)
         if before is not None:
             # One engine lists an image once for each of its names.
@@ -120,11 +120,12 @@ def difference(
     return [Inventory(start, hash, base, changed, gone)]
 
 
-def _names(image: ListedImage) -> tuple[set[str], set[str]]:
-    """Return an image's names and its digests, in full; what is neither is left out."""
+def references(texts: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return names and digests among what an engine calls an image by, in full; what is neither is
+    left out."""
     names: set[str] = set()
     digests: set[str] = set()
-    for text in (*(image.repo_tags or ()), *(image.repo_digests or ())):
+    for text in texts:
         try:
             reference = Reference.parse(text)
         except InvalidReference:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.images.node_images import NodeImages
 from towline.agent.docker.inventory import EngineInventory
 from towline.agent.docker.kind import Kind
 from towline.agent.docker.pull.cooldown import Cooldowns
@@ -118,6 +119,9 @@ class DockerProvider:
 class TaskDocker:
     """A Docker Engine for one task; see `towline.operations.docker.Docker`.
 
+    Attributes:
+        images: those that it has; see `towline.operations.image.Images`.
+
     Args:
         changed: called when the task may have changed which images there are: not every engine
             tells of it.
@@ -132,6 +136,7 @@ class TaskDocker:
         registries: Registries,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self.images = NodeImages(engine, changed)
         self._engine = engine
         self._pulls = pulls
         self._foresight = foresight

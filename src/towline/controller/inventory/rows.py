@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -16,11 +16,10 @@ class Row:
         encoded: the image as it is hashed, and as it is told from others.
         nodes: which nodes have it: the bit of each node's number is set.
         digests: what registries know it by, each with the repositories in which it is known.
-        names: by what it is listed under, its digests or else its id: those of its names that stand
-            for that.
+        key: that under which it is listed where no registry knows it: its id.
     """
 
-    __slots__ = ("digests", "encoded", "image", "names", "nodes")
+    __slots__ = ("digests", "encoded", "image", "nodes")
 
     def __init__(self, image: ImageHeld, encoded: bytes) -> None:
         self.image = image
@@ -31,10 +30,11 @@ class Row:
             repository, at, digest = text.partition("@")
             if at:
                 self.digests.setdefault(digest, []).append(repository)
-        self.names: dict[str, list[str]] = {key: [] for key in self.digests or (image.id,)}
-        for name in image.names:
-            for key in self.stands_for(name):
-                self.names[key].append(name)
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """What it is listed under: its digests, or its id where it has none."""
+        return self.digests or (self.image.id,)
 
     def stands_for(self, name: str) -> list[str]:
         """Return what one of its names stands for: digests, or the id where it has none.
@@ -47,6 +47,10 @@ class Row:
         repository = repository_of(name)
         found = [digest for digest, known in self.digests.items() if repository in known]
         return found or list(self.digests)
+
+    def names_of(self, key: str) -> list[str]:
+        """Return those of its names that stand for one of the digests it is listed under."""
+        return [name for name in self.image.names if key in self.stands_for(name)]
 
 
 class Rows:
@@ -111,7 +115,7 @@ class Rows:
 
     def _found_by(self, row: Row) -> Iterator[tuple[dict[str, dict[Row, None]], str]]:
         """Yield what an image is found by, each once."""
-        for key in row.names:
+        for key in row.keys:
             yield self.by_key, key
         for name in dict.fromkeys(row.image.names):
             yield self.by_name, name

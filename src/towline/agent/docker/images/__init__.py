@@ -1,0 +1,1 @@
+"""What operations do to the images that an engine has."""

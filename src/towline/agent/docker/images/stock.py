@@ -1,0 +1,148 @@
+"""The images that an engine has, with their names in full, and the containers made of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from towline.agent.docker.answers import ListedImage
+from towline.agent.docker.engine import Engine
+from towline.agent.docker.held import full_id, held
+from towline.agent.docker.images.answers import MadeOfImage
+from towline.errors import TaskFailed
+from towline.operations.image import ImageId
+from towline.wire.inventory import ImageHeld
+from towline.wire.platform import Platform
+from towline.wire.reference import InvalidReference, Reference
+
+
+class User(msgspec.Struct, frozen=True):
+    """A container that was made of an image.
+
+    Attributes:
+        container: what people call it.
+        by: the reference in full that it was started by; None for an id.
+    """
+
+    container: str
+    by: str | None = None
+
+
+class Stocked(msgspec.Struct, frozen=True):
+    """An image that an engine has.
+
+    Attributes:
+        held: what inventories say of it.
+        shared: bytes of it that other images have as well; None where the engine doesn't say.
+        users: the containers that were made of it, running or not.
+    """
+
+    held: ImageHeld
+    shared: int | None = None
+    users: tuple[User, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The engine's, `sha256:…`."""
+        return self.held.id
+
+    @property
+    def names(self) -> list[str]:
+        """Those with a tag, in full."""
+        return self.held.names
+
+    @property
+    def digests(self) -> list[str]:
+        """What registries know it by, `DOMAIN/PATH@sha256:…` in full."""
+        return self.held.digests
+
+    @property
+    def familiar(self) -> str:
+        """What people know it by: its first name, or its id as they are shown it."""
+        return Reference.parse(self.names[0]).familiar if self.names else short(self.id)
+
+
+class Stock:
+    """The images of an engine, the newest first."""
+
+    def __init__(self, images: Iterable[Stocked]) -> None:
+        self.images = sorted(images, key=lambda each: (-(each.held.created or 0.0), each.id))
+
+    def find(self, image: Reference | ImageId) -> Stocked | None:
+        """Return the image that is meant, or None where there is none.
+
+        Raises:
+            TaskFailed: an id that is not whole is the beginning of several.
+        """
+        if isinstance(image, Reference):
+            meant = (each for each in self.images if image.pulled in (*each.names, *each.digests))
+            return next(meant, None)
+        found = [each for each in self.images if each.id.startswith(image)] or [
+            each
+            for each in self.images
+            if any(known.partition("@")[2].startswith(image) for known in each.digests)
+        ]
+        if len(found) > 1:
+            raise TaskFailed(
+                f"{len(found)} images on this node have an id that begins with {image}: write more "
+                f"of it. They are {', '.join(each.id for each in found[:5])}"
+            )
+        return found[0] if found else None
+
+
+async def take_stock(engine: Engine, *, shared: bool = False) -> Stock:
+    """Return what an engine has now.
+
+    Args:
+        shared: whether it is to reckon what of an image others have as well.
+
+    Raises:
+        TaskFailed: it could not be asked.
+    """
+    if shared:
+        parameters = {"manifests": "1", "shared-size": "1"}
+        listed = await engine.ask_each(ListedImage, "images/json", parameters)
+    else:
+        listed = await engine.images()
+    # Last: of what was made meanwhile the image is known to be used.
+    users = await engine.ask(list[MadeOfImage], "GET", "containers/json", {"all": "1"})
+    return stock_of(listed, users, engine.platform)
+
+
+def stock_of(
+    listed: Iterable[ListedImage],
+    users: Iterable[MadeOfImage],
+    preferred: Platform | None = None,
+) -> Stock:
+    """Return what lists of images and containers come to.
+
+    Args:
+        preferred: the engine's own platform.
+    """
+    images = list(listed)
+    # Engines that don't reckon it say -1, or 0 of every image.
+    shared = {full_id(each.id): each.shared_size for each in images if each.shared_size > 0}
+    made: dict[str, list[User]] = {}
+    for user in users:
+        id = full_id(user.image_id)
+        made.setdefault(id, []).append(User(user.name, _reference(user.image)))
+    counts = {id: len(each) for id, each in made.items()}
+    found = held(images, counts, {}, preferred)
+    return Stock(
+        Stocked(each, shared.get(id), tuple(made.get(id, ()))) for id, each in found.items()
+    )
+
+
+def short(id: str) -> str:
+    """Return an id or a digest as people are shown it."""
+    algorithm, _, digits = id.rpartition(":")
+    return f"{algorithm}:{digits[:12]}" if algorithm else digits[:12]
+
+
+def _reference(text: str) -> str | None:
+    """Return a reference in full; None for what is none, such as an id."""
+    try:
+        return None if text.startswith("sha256:") else Reference.parse(text).pulled
+    except InvalidReference:
+        return None
