@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 from towline.broker.connection import Connection
 from towline.controller.inventory.inventories import Inventories
+from towline.controller.inventory.listing import Listing
+from towline.controller.inventory.places import Places
+from towline.controller.rollout.lease import Lease
+from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.sets import Sets
 from towline.trust.signing import Signer
 
@@ -29,5 +33,15 @@ class Images:
     def __init__(self, controller: Controller, nodes: Connection, signer: Signer) -> None:
         self.inventories = Inventories(nodes, signer, controller.fleet, controller.budget)
         self.sets = Sets(controller.jetstream)
+        self.listing = Listing(self.inventories)
+        self.places = Places(self.inventories, controller.fleet, self.sets)
+        self.reconciler = Reconciler(
+            *(self.sets, controller.fleet, self.inventories),
+            *(controller.open, controller.index, controller.lookup),
+            *(controller.submitter, controller.previews, controller.decisions),
+            *(Lease(controller.jetstream, "sets"), controller.service.able),
+        )
+        controller.indexer.subscribe(self.reconciler.folded)
+        self.standings = self.reconciler.standings
         self.stored = (self.sets,)
-        self.running = (self.inventories, self.sets)
+        self.running = (self.inventories, self.sets, self.reconciler)

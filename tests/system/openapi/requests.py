@@ -65,6 +65,7 @@ TOKENS = [
     ("/token/{id}", "GET"),
     ("/token/{id}", "DELETE"),
 ]
+IMAGES = ["/image", "/image/nodes"]
 ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
     (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
@@ -133,6 +134,16 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 413, LARGE),
     (f"{JOB_PATH}/retry", "POST", f"/job/{NO_JOB}/retry", 415, TEXT),
     ("/agent/{hostname}", "GET", f"/agent/{WEB_1}", 200, {}),
+    *(
+        (path, "GET", f"{path}?reference=nginx{more}", status, caller)
+        for path in IMAGES
+        for more, status, caller in (
+            ("", 200, {}),
+            ("&limit=0", 400, {}),
+            ("", 401, NOBODY),
+            ("", 403, BARE),
+        )
+    ),
     ("/job", "GET", "/job", 200, {}),
     ("/job", "GET", "/job?status=completed&limit=100&since=1d", 200, {}),
     ("/job", "GET", "/job?limit=0", 400, {}),

@@ -116,7 +116,8 @@ def test_every_documented_answer_is_among_those_tried(api: dict[str, Any]) -> No
     }
     # These are answered from memory: only a fault of our own makes one fail.
     nodes, tokens = ("/agent", "/agent/{hostname}", "/target"), ("/token", "/token/{id}")
-    from_memory = (*nodes, *tokens, "/job", "/event", "/health/status", "/trust")
+    images = ("/image", "/image/nodes")
+    from_memory = (*nodes, *tokens, *images, "/job", "/event", "/health/status", "/trust")
     assert documented - tried == {(path, "get", "500") for path in from_memory}
     assert tried <= documented
 

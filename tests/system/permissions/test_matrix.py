@@ -25,7 +25,8 @@ OWNED = {"job.cancel", "job.pause", "job.resume"}
 """What whoever made a job may do without any permission."""
 OF_JOBS = {"job.delete", "job.events", "job.get", "job.progress", "job.retry"}
 OF_AGENTS = {"agent.drain", "agent.get", "agent.undrain"}
-INSIDE = OF_NODES | OF_JOBS | OWNED | OF_AGENTS | {"agent.list", "target.list"}
+LISTS = {"agent.list", "image.list", "image.nodes", "target.list"}
+INSIDE = OF_NODES | OF_JOBS | OWNED | OF_AGENTS | LISTS
 """What a permission is of use for that is narrowed to some nodes: nothing else."""
 
 

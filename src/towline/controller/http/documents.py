@@ -24,6 +24,7 @@ DOMAINS = {
     "agent": "The nodes: who is here, what they are, and which take no more work.",
     "event": "What happens in all jobs, as it happens.",
     "health": "Whether a controller is alive, and whether a job would work.",
+    "image": "Images: which there are on the nodes, and what can be done with them there.",
     "job": "What was asked for: how far it is, and what may be done about it.",
     "registry": "Credentials of registries, which are kept for pulls and shown to nobody.",
     "version": "What answers.",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
 from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.fold import Known
-from towline.controller.inventory.rows import Rows
+from towline.controller.inventory.rows import Row, Rows
 from towline.controller.member import Member
 from towline.runtime.part import keep_running
 from towline.trust.signing import Signer, order_for
@@ -111,6 +111,11 @@ class Inventories:
             return None
         return {key: row.image for key, row in known.rows.items()}
 
+    def knows(self, machine: str) -> bool:
+        """Return whether it is known what a node has."""
+        known = self._known.get(machine)
+        return known is not None and known.rows is not None
+
     def settled(self, machine: str) -> bool:
         """Return whether what is known of a node is what it has said last, or said when it went."""
         known = self._known.get(machine)
@@ -140,6 +145,21 @@ class Inventories:
             if not platform or not held.platform or _same(platform, held.platform):
                 return True
         return False
+
+    def row(self, machine: str, rows: Iterable[Row]) -> Row | None:
+        """Return the first of some images that a node has; None where it has none of them."""
+        known = self._known.get(machine)
+        bit = 0 if known is None else known.bit
+        return next((row for row in rows if row.nodes & bit), None)
+
+    def numbers(self, members: Collection[Member]) -> int:
+        """Return the bits of those of some nodes of which is known what they have."""
+        bits = bytearray(len(self._machines) // 8 + 1)
+        for member in members:
+            known = self._known.get(member.machine)
+            if known is not None and known.rows is not None:
+                bits[known.number >> 3] |= 1 << (known.number & 7)
+        return int.from_bytes(bits, "little")
 
     # What becomes known
 

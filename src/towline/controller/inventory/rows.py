@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -16,10 +16,11 @@ class Row:
         encoded: the image as it is hashed, and as it is told from others.
         nodes: which nodes have it: the bit of each node's number is set.
         digests: what registries know it by, each with the repositories in which it is known.
-        key: that under which it is listed where no registry knows it: its id.
+        names: by what it is listed under, its digests or else its id: those of its names that stand
+            for that.
     """
 
-    __slots__ = ("digests", "encoded", "image", "nodes")
+    __slots__ = ("digests", "encoded", "image", "names", "nodes")
 
     def __init__(self, image: ImageHeld, encoded: bytes) -> None:
         self.image = image
@@ -30,11 +31,10 @@ class Row:
             repository, at, digest = text.partition("@")
             if at:
                 self.digests.setdefault(digest, []).append(repository)
-
-    @property
-    def keys(self) -> Iterable[str]:
-        """What it is listed under: its digests, or its id where it has none."""
-        return self.digests or (self.image.id,)
+        self.names: dict[str, list[str]] = {key: [] for key in self.digests or (image.id,)}
+        for name in image.names:
+            for key in self.stands_for(name):
+                self.names[key].append(name)
 
     def stands_for(self, name: str) -> list[str]:
         """Return what one of its names stands for: digests, or the id where it has none.
@@ -47,10 +47,6 @@ class Row:
         repository = repository_of(name)
         found = [digest for digest, known in self.digests.items() if repository in known]
         return found or list(self.digests)
-
-    def names_of(self, key: str) -> list[str]:
-        """Return those of its names that stand for one of the digests it is listed under."""
-        return [name for name in self.image.names if key in self.stands_for(name)]
 
 
 class Rows:
@@ -115,7 +111,7 @@ class Rows:
 
     def _found_by(self, row: Row) -> Iterator[tuple[dict[str, dict[Row, None]], str]]:
         """Yield what an image is found by, each once."""
-        for key in row.keys:
+        for key in row.names:
             yield self.by_key, key
         for name in dict.fromkeys(row.image.names):
             yield self.by_name, name

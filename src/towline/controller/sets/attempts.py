@@ -6,6 +6,7 @@ failed is tried once more, in one job, and the pauses begin anew.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Collection
@@ -26,6 +27,8 @@ SHORTEST, LONGEST = 10.0, 3600.0
 """
 SETTLES = 10.0
 """Seconds that a node's inventory may take to show what a job has brought."""
+STEPS = 20
+"""At how many moments a pause may end: nodes of which it ends at the same share a job."""
 NOT_LISTED = "the pull ended well, and the engine does not list the image under that digest"
 MOST_ENDED = 1000
 """Jobs of sets that have ended and are remembered with how."""
@@ -93,6 +96,10 @@ class Attempts:
                 gone, _ = self.over.popitem(last=False)
                 self._jobs.pop(gone, None)
 
+    def knows(self, job_id: str) -> bool:
+        """Return whether a job is one of a set's that brings something."""
+        return job_id in self._jobs
+
     def folded(self, event: Event) -> set[str]:
         """Take an event of the journal; return the machine ids of nodes that have failed by it."""
         what = self._jobs.get(event.job)
@@ -122,7 +129,9 @@ class Attempts:
         times = before.times + 1 if before is not None and follows else 1
         pause = min(LONGEST, SHORTEST * 2.0 ** min(times - 1, 20))
         settled = self._clock.running() + settles
-        until = settled + pause * random.uniform(0.75, 1.25)
+        # What failed on many nodes is tried again in few jobs.
+        step = pause / STEPS
+        until = math.ceil((settled + pause * random.uniform(0.75, 1.25)) / step) * step
         nodes[machine] = _Ended(error, job, settled if settles else 0.0, until, times)
 
     def of(self, what: Brings, machine: str) -> Attempt | None:

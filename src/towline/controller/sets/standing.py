@@ -175,10 +175,10 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
         why = image.problem or "it is not known yet which digest the tag names"
         return standing("unknown", why)
     obstacle = obstacle_of(node)
+    job = job or ("" if held else known.job(image, wanted, machine))
+    free = False
     if has_next is False and following and not job and not obstacle:
         free = not known.rival(record, image, following, machine)
-    else:
-        free = False
     if held:
         return standing("converged", open=free)
     if held is None:
@@ -187,7 +187,6 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
         return standing("conflict", rival)
     if wanted != following or not current:
         tried = known.attempt(record, image, wanted, machine)
-    job = job or known.job(image, wanted, machine)
     under_way = f"job {job} is to bring it" if job else ""
     settling = tried is not None and now < tried.settles
     if tried is not None and not settling:
@@ -198,7 +197,7 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
             waits or (again if wanted == current else _waits(image)),
             error=tried.error,
             job=job or tried.job,
-            due=tried.until,
+            due=tried.until if not waits and now < tried.until else None,
             ready=wanted == current and not waits and now >= tried.until,
             open=free,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator
 
 from towline.controller.fleet import Fleet
+from towline.controller.inventory.inventories import Inventories
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.controller.member import Member
@@ -13,30 +13,10 @@ from towline.controller.moment import LocalClock
 from towline.controller.resolution import candidates
 from towline.controller.sets.attempts import Attempts, Brings, brings
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
+from towline.controller.sets.sets import Sets
 from towline.controller.sets.standing import Attempt, Standing, images, pulled, standings
-from towline.wire.inventory import ImageHeld
 from towline.wire.reference import Reference
 from towline.wire.target import InvalidTarget, parse_target
-
-
-class Inventories(Protocol):
-    """What is on the nodes."""
-
-    def of(self, machine: str) -> Mapping[str, ImageHeld] | None:
-        """Return a node's images by their ids; None where they are not known."""
-
-    def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool | None:
-        """Whether a node has a digest under a name; None where that is not known."""
-
-
-class Sets(Protocol):
-    """The sets that there are."""
-
-    def all(self) -> list[SetRecord]:
-        """Return them, the oldest first."""
-
-    def state(self, name: str) -> SetState:
-        """Return what has come of one."""
 
 
 class View:
@@ -92,7 +72,9 @@ class View:
         ]
 
     def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool | None:
-        """Whether a node has a digest under a name; None where that is not known."""
+        """Whether a node has a digest under a name; None where that is not known just now."""
+        if not self._inventories.settled(machine):
+            return None
         return self._inventories.holds(machine, image, digest, platform)
 
     def attempt(

@@ -7,60 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.testing.doubles import ConnectionDouble
-from tests.testing.signing import SIGNER, opened
 from tests.unit.controller.inventory.node import LATER, START, Node, digest, image
-from towline.broker.listener import Received
-from towline.controller.budget import Budget
-from towline.controller.fleet import Fleet
-from towline.controller.inventory.inventories import ASK_EVERY, GRACE, LONGEST_PAUSE, Inventories
-from towline.controller.moment import LocalClock
-from towline.wire import messages
+from tests.unit.controller.inventory.world import NOW, World
+from towline.controller.inventory.inventories import ASK_EVERY, GRACE, LONGEST_PAUSE
 from towline.wire.inventory import Inventory
-from towline.wire.node import Heartbeat, NodeState, Registration
+from towline.wire.node import NodeState
 from towline.wire.reference import Reference
-from towline.wire.release import Recount
 
-NGINX = Reference.parse("nginx:1.27")
-NOW = 1_700_000_000.0
 A, B, C = (image(each, f"docker.io/library/{each}:1") for each in "abc")
-
-
-class World:
-    """A controller that is told of inventories, by a clock that tests move."""
-
-    def __init__(self, *machines: str) -> None:
-        self.now = 1000.0
-        clock = LocalClock(lambda: self.now, lambda: NOW + self.now)
-        self.fleet, self.connection = Fleet(clock), ConnectionDouble()
-        self.inventories = Inventories(
-            self.connection, SIGNER, self.fleet, Budget(), clock=lambda: self.now
-        )
-        self.changed: list[set[str]] = []
-        self.inventories.subscribe(self.changed.append)
-        for machine in machines or ("m1",):
-            self.fleet.register(Registration(machine, machine, "0.2.0", NOW))
-
-    def say(self, *said: Inventory, machine: str = "m1") -> None:
-        for each in said:
-            received = Received(f"inventory.{machine}", msgspec.json.encode(each), "")
-            self.inventories._receive(received)
-
-    def beat(self, hash: str = "", machine: str = "m1", start: str = START, **more: Any) -> None:
-        self.fleet.receive(machine, Heartbeat(start, 5.0, inventory=hash, **more))
-
-    async def asked(self, after: float = 0.0) -> list[str]:
-        """Return the machines that are asked after so many seconds, by what was sent to each."""
-        self.now += after
-        for machine in self.inventories._to_be_asked(1000):
-            await self.inventories._ask_one(machine)
-        found = []
-        for subject, data in self.connection.published:
-            machine = subject.split(".")[1]
-            assert isinstance(messages.order(opened(data), machine), Recount)
-            found.append(machine)
-        self.connection.published.clear()
-        return found
 
 
 def test_what_a_node_says_is_known_and_what_it_says_no_more_is_not() -> None:

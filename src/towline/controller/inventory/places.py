@@ -1,0 +1,173 @@
+"""Who has an image, who has another by that name, who has none, and of whom it is unknown."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from towline.controller.fleet import Fleet
+from towline.controller.inventory.inventories import Inventories
+from towline.controller.inventory.listing import nodes_by_key
+from towline.controller.inventory.rows import Row
+from towline.controller.member import Member
+from towline.controller.sets.sets import Sets
+from towline.endpoints.fields import target
+from towline.endpoints.images import After, ImageNode, ImageNodes, State, cursor_of
+from towline.wire.reference import Reference
+
+
+class _Meant(msgspec.Struct, frozen=True):
+    """Which image nodes are compared with: its digest or id, and where that is from."""
+
+    key: str | None
+    compared: Literal["reference", "set", "most"] | None
+
+
+class Places:
+    """Answers who has an image, from what is known of nodes.
+
+    Args:
+        sets: what they want is what nodes are compared with.
+    """
+
+    def __init__(self, inventories: Inventories, fleet: Fleet, sets: Sets) -> None:
+        self._inventories = inventories
+        self._fleet = fleet
+        self._sets = sets
+
+    def page(
+        self,
+        image: Reference,
+        members: Sequence[Member],
+        *,
+        state: State | None,
+        limit: int,
+        after: After | None,
+    ) -> ImageNodes:
+        """Return a page of nodes.
+
+        Args:
+            members: the nodes that are asked about, by hostname.
+            state: only those of which this is so; None for all.
+            limit: nodes at most.
+            after: the last of the page before.
+        """
+        known = self._inventories.numbers(members)
+        rows, held = self._held(image, known)
+        meant = self._meant(image, held, members)
+        has = held.get(meant.key or "", 0)
+        some = 0
+        for each in held.values():
+            some |= each
+        counts = {
+            "has": has.bit_count(),
+            "other": (some & ~has).bit_count(),
+            "none": (known & ~some).bit_count(),
+            "unknown": len(members) - known.bit_count(),
+        }
+        nodes = self._nodes(image, _behind(members, after), rows, meant.key)
+        shown = list(
+            itertools.islice((each for each in nodes if state in (None, each.state)), limit + 1)
+        )
+        more, shown = len(shown) > limit, shown[:limit]
+        known_by_digest = any(meant.key in row.digests for row in rows) or image.digest is not None
+        by_digest = known_by_digest or meant.compared == "set"
+        return ImageNodes(
+            reference=str(image),
+            digest=meant.key if by_digest else None,
+            image_id=None if by_digest else meant.key,
+            compared=meant.compared,
+            counts=counts,
+            nodes=shown,
+            next_cursor=cursor_of(shown[-1].hostname, shown[-1].machine_id) if more else None,
+        )
+
+    def _held(self, image: Reference, known: int) -> tuple[list[Row], dict[str, int]]:
+        """Return what nodes have by a name, and which nodes have which digest of that, or id.
+
+        Without a tag that is all that is known in the repository.
+        """
+        table = self._inventories.rows
+        if image.tag is not None:
+            name = f"{image.repository}:{image.tag}"
+            rows = list(table.by_name.get(name, ()))
+            return rows, nodes_by_key(name, rows, known)
+        rows = [
+            row
+            for row in table.by_repository.get(image.repository, ())
+            if any(image.repository in each for each in row.digests.values())
+        ]
+        return rows, nodes_by_key(f"{image.repository}:", rows, known)
+
+    def _meant(self, image: Reference, held: dict[str, int], members: Sequence[Member]) -> _Meant:
+        """Return which image nodes are compared with."""
+        if image.digest is not None:
+            return _Meant(image.digest, "reference")
+        wanted = self._wanted(str(image), members)
+        if wanted:
+            return _Meant(wanted, "set")
+        if not held:
+            return _Meant(None, None)
+        return _Meant(max(held, key=lambda key: (held[key].bit_count(), key)), "most")
+
+    def _wanted(self, image: str, members: Sequence[Member]) -> str:
+        """Return the digest that a set wants for one of some nodes; "" where none wants any."""
+        machines: frozenset[str] | None = None
+        for record in self._sets.all():
+            for each in self._sets.state(record.name).images:
+                digest = each.current or each.next
+                if each.image != image or not digest:
+                    continue
+                machines = machines or frozenset(member.machine for member in members)
+                if self._fleet.still(target(record.target), machines):
+                    return digest
+        return ""
+
+    def _nodes(
+        self, image: Reference, members: Iterable[Member], rows: list[Row], key: str | None
+    ) -> Iterator[ImageNode]:
+        """Yield what is so of some nodes."""
+        name = f"{image.repository}:{image.tag or ''}"
+        right = [row for row in rows if key in row.stands_for(name)]
+        others = [row for row in rows if key not in row.stands_for(name)]
+        for member in members:
+            state: State
+            digest = image_id = None
+            used = 0
+            if not self._inventories.knows(member.machine):
+                state = "unknown"
+            elif row := self._inventories.row(member.machine, right):
+                state = "has"
+            elif row := self._inventories.row(member.machine, others):
+                state = "other"
+            else:
+                state = "none"
+            if state in ("has", "other") and row is not None:
+                found = key if state == "has" else row.stands_for(name)[0]
+                digest, image_id = (found, None) if row.digests else (None, found)
+                used = row.image.used
+            yield ImageNode(
+                hostname=member.hostname,
+                machine_id=member.machine,
+                state=state,
+                digest=digest,
+                image_id=image_id,
+                used=used,
+                here=member.here,
+            )
+
+
+def _behind(members: Sequence[Member], after: After | None) -> Iterator[Member]:
+    """Yield the nodes behind one, by hostname; of one hostname by machine id."""
+    begin = 0
+    if after is not None:
+        begin = bisect.bisect_left(members, after.first, key=lambda member: member.hostname)
+    some = itertools.groupby(members[begin:], key=lambda member: member.hostname)
+    for hostname, alike in some:
+        for member in sorted(alike, key=lambda member: member.machine):
+            if after is None or (hostname, member.machine) > (after.first, after.then):
+                yield member

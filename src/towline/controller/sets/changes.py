@@ -1,0 +1,180 @@
+"""How what is kept of a set changes, as it is kept true. Pure: each is done again where another
+controller has written before, so each says for itself whether it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from towline.controller.sets.record import (
+    MOST_BEFORE,
+    MOST_CHANGES,
+    Change,
+    ImageState,
+    SetRecord,
+    SetState,
+)
+from towline.controller.sets.standing import images
+
+DECLARED, CHANGED, RESUMED = "declared", "changed", "resumed"
+RESOLVED, ROLLED_OUT, STOPPED = "resolved", "rolled_out", "stopped"
+RENEWED = (DECLARED, CHANGED, RESUMED)
+"""After one of these a rollout that was stopped begins anew."""
+
+Changes: TypeAlias = Callable[[SetState], SetState]
+"""Returns how a set is to be, of how it is; the same where nothing is to be changed."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a tag names, as a node has found out.
+
+    Attributes:
+        image, platform: as in the set.
+        digest: what it names; "" where that could not be found out.
+        problem: why not.
+    """
+
+    image: str
+    platform: str
+    digest: str = ""
+    problem: str = ""
+
+
+def resolved(record: SetRecord, answers: Sequence[Answer], now: float) -> Changes:
+    """Return the change that takes what tags name.
+
+    What the tag has named before is no news. What was rolled back from isn't taken again, until the
+    tag has named another.
+    """
+    found = {(each.image, each.platform): each for each in answers}
+
+    def change(state: SetState) -> SetState:
+        if state.id != record.id:
+            state = SetState(record.id)
+        history: list[Change] = []
+        states = []
+        for image in images(record, state):
+            answer = found.get((image.image, image.platform))
+            if answer is None:
+                states.append(image)
+            elif not answer.digest:
+                states.append(msgspec.structs.replace(image, problem=answer.problem))
+            else:
+                states.append(_resolved(record, image, answer.digest, now, history))
+        if states == state.images and not history:
+            return state
+        return _noted(msgspec.structs.replace(state, images=states), history)
+
+    return change
+
+
+def _resolved(
+    record: SetRecord, image: ImageState, digest: str, now: float, history: list[Change]
+) -> ImageState:
+    image = msgspec.structs.replace(image, checked=now, problem="")
+    if digest in image.rejected:
+        return image
+    image = msgspec.structs.replace(image, rejected=[])
+    if digest == image.next:
+        return image
+    rolled_out = digest == image.current
+    if rolled_out and not image.next:
+        return image
+    history.append(_change(record, now, RESOLVED, image, digest=digest))
+    return msgspec.structs.replace(
+        image, next="" if rolled_out else digest, since=now, job="", stopped=""
+    )
+
+
+def started(record: SetRecord, image: ImageState, job: str) -> Changes:
+    """Return the change that notes which job rolls a digest out."""
+
+    def change(now: ImageState) -> ImageState:
+        return msgspec.structs.replace(now, job=job, stopped="")
+
+    return _while(record, image, change)
+
+
+def rolled_out(record: SetRecord, image: ImageState, now: float) -> Changes:
+    """Return the change after which all nodes are to have what was rolled out."""
+
+    def change(then: ImageState) -> ImageState:
+        before = [each for each in (then.current, *then.before) if each and each != then.next][
+            :MOST_BEFORE
+        ]
+        return msgspec.structs.replace(
+            then, current=then.next, next="", since=now, job="", stopped="", before=before
+        )
+
+    noted = _change(record, now, ROLLED_OUT, image, digest=image.next, job=image.job)
+    return _while(record, image, change, noted)
+
+
+def stopped(record: SetRecord, image: ImageState, reason: str, now: float) -> Changes:
+    """Return the change that stops a rollout: what it has not reached stays as it is."""
+
+    def change(then: ImageState) -> ImageState:
+        return msgspec.structs.replace(then, stopped=reason)
+
+    noted = _change(record, now, STOPPED, image, digest=image.next, job=image.job, reason=reason)
+    return _while(record, image, change, noted)
+
+
+def is_spent(state: SetState, job: str) -> bool:
+    """Return whether a job has rolled out all that it will: it was stopped."""
+    return any(each.what == STOPPED and each.job == job for each in state.history)
+
+
+def is_renewed(state: SetState, image: ImageState) -> bool:
+    """Return whether a rollout that was stopped is to begin anew: people have said so since."""
+    for each in reversed(state.history):
+        if each.what in RENEWED:
+            return True
+        if each.what == STOPPED and (each.image, each.digest) == (image.image, image.next):
+            return False
+    return False
+
+
+def renewal(state: SetState) -> float:
+    """Return when people have last declared, changed or resumed a set; 0 for never."""
+    return next((each.time for each in reversed(state.history) if each.what in RENEWED), 0.0)
+
+
+def _while(
+    record: SetRecord,
+    image: ImageState,
+    change: Callable[[ImageState], ImageState],
+    noted: Change | None = None,
+) -> Changes:
+    """Return a change of an image that is made only while that still rolls the same out."""
+
+    def changed(state: SetState) -> SetState:
+        if state.id != record.id:
+            return state
+        states, history = [], []
+        for each in state.images:
+            if (each.image, each.platform, each.next) == (
+                *(image.image, image.platform, image.next),
+            ) and each.job in ("", image.job):
+                then = change(each)
+                if then != each and noted is not None:
+                    history.append(noted)
+                states.append(then)
+            else:
+                states.append(each)
+        return _noted(msgspec.structs.replace(state, images=states), history)
+
+    return changed
+
+
+def _noted(state: SetState, history: list[Change]) -> SetState:
+    if not history:
+        return state
+    return msgspec.structs.replace(state, history=[*state.history, *history][-MOST_CHANGES:])
+
+
+def _change(record: SetRecord, now: float, what: str, image: ImageState, **more: str) -> Change:
+    return Change(now, record.caller, what, generation=record.generation, image=image.image, **more)

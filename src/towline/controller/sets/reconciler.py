@@ -1,0 +1,378 @@
+"""What keeps sets true: one controller at a time does what the rule says, by ordinary jobs.
+
+Another takes over within seconds. That nothing happens twice does not depend on there being one:
+the key of a job is made of what all controllers know, and what is kept of a set is changed only
+behind what its author knew of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Sequence
+
+import structlog
+
+from towline.broker.repeated import Repeated
+from towline.controller.fleet import Fleet
+from towline.controller.inventory.inventories import Inventories
+from towline.controller.jobs.index import Index
+from towline.controller.jobs.lookup import Lookup
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.jobs.previews import Previews
+from towline.controller.jobs.state import JobState
+from towline.controller.jobs.submit import Submitter
+from towline.controller.member import Member
+from towline.controller.moment import LocalClock
+from towline.controller.rollout.decisions import Decisions
+from towline.controller.rollout.lease import Lease
+from towline.controller.sets import changes, rule
+from towline.controller.sets.attempts import Attempts, brings
+from towline.controller.sets.making import Making
+from towline.controller.sets.picture import Picture
+from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
+from towline.controller.sets.resolution import Resolution
+from towline.controller.sets.sets import Sets
+from towline.controller.sets.standing import images, obstacle_of
+from towline.controller.sets.view import Standings, View
+from towline.errors import NotFound, TowlineError
+from towline.runtime.pauses import within
+from towline.wire.event import CANCELLING, DELETED, WITHHELD, Event
+from towline.wire.window import Window
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 2.0
+"""Seconds between looks without an event: the lease is renewed then."""
+GATHERED_FOR = 1.0
+"""Seconds for which changes of nodes are gathered: thousands that join together are few jobs."""
+FILLED_EVERY = 5.0
+"""Seconds between two jobs that fill in the same image of a set: nodes that join one by one."""
+PATIENCE = 30.0
+"""Seconds for which a rollout waits for nodes that have not said yet what they have: longer than a
+controller that was just started asks a large fleet."""
+AGAIN_AFTER = 5.0
+"""Seconds before something is done again for a set that has just failed."""
+
+
+class Reconciler:
+    """Keeps the sets true, as far as this controller is the one to.
+
+    Args:
+        able: set while this controller may send and decide.
+        lease: that of whoever keeps the sets.
+        clock: this machine's clocks.
+        gathered_for, filled_every, look_every, patience: seconds; see the constants.
+    """
+
+    def __init__(
+        self,
+        sets: Sets,
+        fleet: Fleet,
+        inventories: Inventories,
+        jobs: OpenJobs,
+        index: Index,
+        lookup: Lookup,
+        submitter: Submitter,
+        previews: Previews,
+        decisions: Decisions,
+        lease: Lease,
+        able: asyncio.Event,
+        *,
+        clock: LocalClock | None = None,
+        gathered_for: float = GATHERED_FOR,
+        filled_every: float = FILLED_EVERY,
+        look_every: float = LOOK_EVERY,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._sets = sets
+        self._fleet = fleet
+        self._open = jobs
+        self._lookup = lookup
+        self._decisions = decisions
+        self._lease = lease
+        self._able = able
+        self._clock = clock = clock or LocalClock()
+        self._gathered_for = gathered_for
+        self._filled_every = filled_every
+        self._look_every = look_every
+        self._patience = patience
+        self.attempts = Attempts(clock)
+        self._making = Making(submitter, index, clock)
+        self._resolution = Resolution(
+            previews, sets.change, lambda: lease.valid, clock, self._look_at_once
+        )
+        self.standings = Standings(fleet, inventories, sets, jobs, self.attempts, clock)
+        self._pictures: dict[str, Picture] = {}
+        """By the sets' ids; of the controller that keeps them true alone."""
+        self._generations: dict[str, tuple[str, int]] = {}
+        self._changed: set[str] = set()
+        """The machine ids of nodes of which something has changed."""
+        self._again = False
+        """Whether to look at all nodes again that don't stand well."""
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._until: float | None = None
+        """When to look by time alone, in seconds since the machine was started."""
+        self._leading_since = self._renewed = 0.0
+        self._version = -1
+        self._troubled: set[str] = set()
+        self._not_before: dict[tuple[str, ...], float] = {}
+        """Before when nothing is done for a set, or filled in for an image of one, likewise."""
+        self._failures = Repeated("set not kept true just now")
+        sets.subscribe(self._sets_changed)
+        fleet.subscribe(self._nodes_changed)
+        fleet.subscribe_heartbeats(self._heartbeat)
+        inventories.subscribe(self._nodes_changed)
+        jobs.subscribe(self._turned)
+
+    # What there is to look at
+
+    def _sets_changed(self) -> None:
+        for record in self._sets.all():
+            known = (record.id, record.generation)
+            if self._generations.get(record.name) != known:
+                self._generations[record.name] = known
+                self.attempts.keep(record.caller, (), anew=True)
+        self._look_at_once()
+
+    def _look_at_once(self) -> None:
+        self._urgent.set()
+        self._wake.set()
+
+    def _nodes_changed(self, machines: set[str]) -> None:
+        if self._pictures:
+            self._changed |= machines
+            self._wake.set()
+
+    def _heartbeat(self, member: Member) -> None:
+        """Look at a node again to which nothing could be brought, once that is over."""
+        if member.machine in self._troubled and not obstacle_of(member):
+            self._nodes_changed({member.machine})
+
+    def _turned(self, state: JobState, machines: frozenset[str] | None) -> None:
+        self.attempts.turned(state)
+        if not state.job.caller.startswith(CALLER):
+            return
+        if machines is None:
+            self._nodes_changed(set(state.unfinished))
+        if state.done:
+            self._look_at_once()
+
+    def folded(self, event: Event) -> None:
+        """Take an event of the journal; see `Indexer.subscribe`."""
+        if self.attempts.knows(event.job):
+            self._nodes_changed(self.attempts.folded(event) | {event.machine})
+            if event.kind in (CANCELLING, WITHHELD, DELETED):
+                self._again = True
+
+    # Running
+
+    async def run(self) -> None:
+        """Keep the sets true, for ever."""
+        await self._sets.known.wait()
+        try:
+            while True:
+                woken = self._wake.is_set()
+                self._wake.clear()
+                if await self._leads() and (woken or self._is_due()):
+                    await self._pass()
+                await within(self._pause(), self._wake.wait())
+                if self._wake.is_set() and not self._urgent.is_set():
+                    await within(self._gathered_for, self._urgent.wait())
+        finally:
+            await self._resolution.stop()
+            self._failures.close()
+            await self._lease.give_back()
+
+    def _is_due(self) -> bool:
+        """Return whether there is something to look at without an event."""
+        if not self._pictures or self._version != self._fleet.version:
+            return True
+        return self._until is not None and self._until <= self._clock.running()
+
+    def _pause(self) -> float:
+        """Return for how many seconds there is nothing to do unless something changes."""
+        if self._until is None:
+            return self._look_every
+        return min(self._look_every, max(0.0, self._until - self._clock.running()))
+
+    async def _leads(self) -> bool:
+        """Return whether this controller keeps the sets true, and forget where it doesn't."""
+        before, now = self._lease.valid, self._clock.running()
+        if not self._able.is_set():
+            await self._lease.give_back()
+        elif self._sets.all() and (not before or now - self._renewed >= self._look_every / 2):
+            self._renewed = now
+            await self._lease.take()
+        if self._lease.valid and self._able.is_set():
+            if not before or not self._leading_since:
+                log.info("sets taken over")
+                self._leading_since = now
+                self._pictures.clear()
+            return True
+        if self._leading_since:
+            log.info("sets given up")
+        self._leading_since = 0.0
+        self._pictures.clear()
+        self._until = None
+        return False
+
+    def _at(self, moment: float) -> None:
+        """Look again at a moment, in seconds since the machine was started."""
+        self._until = moment if self._until is None else min(self._until, moment)
+
+    async def _pass(self) -> None:
+        """Do what is to be done for all sets now."""
+        self._urgent.clear()
+        self._until = None
+        self._version = self._fleet.version
+        changed, self._changed = self._changed, set()
+        again, self._again = self._again, False
+        view = self.standings.view()
+        records = self._sets.all()
+        for gone in self._pictures.keys() - {record.id for record in records}:
+            del self._pictures[gone]
+        await self._cancel_of_none(view, records)
+        for record in records:
+            state = self._sets.state(record.name)
+            picture = self._pictures.get(record.id)
+            if picture is None:
+                picture = self._pictures[record.id] = Picture(self._fleet, self.attempts)
+            now = self._clock.wall()
+            due = {
+                machine
+                for rows in picture.rows.values()
+                for machine, row in rows.items()
+                if row.due is not None and row.due <= now
+            }
+            await picture.look(record, state, view, changed | due, now, again=again)
+            for moment in picture.due():
+                self._at(self._clock.running() + max(0.0, moment - now))
+            if (self._sets.get(record.name), self._sets.state(record.name)) == (record, state):
+                await self._keep(record, state, view, picture)
+            else:
+                self._look_at_once()  # what was looked at is not what is wanted by now
+        self._troubled = set().union(*(each.troubled for each in self._pictures.values()))
+
+    async def _keep(self, record: SetRecord, state: SetState, view: View, picture: Picture) -> None:
+        """Do what is to be done for a set; what can't be done now is tried again a little later."""
+        running = self._clock.running()
+        if (until := self._not_before.get((record.id,), 0.0)) > running:
+            self._at(until)
+            return
+        try:
+            if state.paused is None:
+                members = functools.partial(self._members, picture)
+                if (wait := self._resolution.begin(record, state, members)) is not None:
+                    self._at(running + max(0.0, wait))
+            found = await self._situation(record, state, view, picture)
+            for action in rule.decide(record, state, found):
+                if not self._lease.valid:
+                    return
+                await self._do(record, state, action)
+        except TowlineError as error:
+            self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
+            self._not_before[record.id,] = running + AGAIN_AFTER
+            self._at(running + AGAIN_AFTER)
+
+    async def _cancel_of_none(self, view: View, records: Sequence[SetRecord]) -> None:
+        """Cancel the jobs of sets that are no more."""
+        callers = {record.caller for record in records}
+        for state in view.of_sets:
+            caller = state.job.caller
+            if caller in callers or state.cancelled is not None or brings(state.job) is None:
+                continue
+            try:
+                await self._decisions.cancel(state.job.id, caller)
+            except TowlineError as error:
+                self._failures.warning(set=caller, reason=f"{error.error} {error.details}")
+                self._at(self._clock.running() + AGAIN_AFTER)
+
+    def _members(self, picture: Picture) -> list[Member]:
+        members = (self._fleet.get(machine) for machine in picture.members)
+        return [member for member in members if member is not None]
+
+    async def _change(self, record: SetRecord, change: changes.Changes) -> None:
+        try:
+            await self._sets.change(record.name, change)
+        except NotFound:
+            log.info("set removed meanwhile", set=record.name)
+
+    # What the rule sees
+
+    async def _situation(
+        self, record: SetRecord, state: SetState, view: View, picture: Picture
+    ) -> rule.Situation:
+        rollouts = {}
+        for image in images(record, state):
+            if image.next and image.job:
+                rollouts[image.job] = await self._rollout(image.job)
+        opens = self._window(record)
+        waits = self._leading_since + self._patience
+        if waits > self._clock.running():
+            self._at(waits)
+        return rule.Situation(
+            facts=picture.facts(view),
+            jobs=[each for each in view.of_sets if each.job.caller == record.caller],
+            rollouts=rollouts,
+            window=opens,
+            patient=self._clock.running() >= waits,
+        )
+
+    def _window(self, record: SetRecord) -> bool:
+        """Return whether a set's window is open; look again when it opens."""
+        if not record.window:
+            return True
+        window, now = _window(record.window), self._clock.wall()
+        if window.is_open(now):
+            return True
+        if (opens := window.opens(now)) is not None:
+            self._at(self._clock.running() + max(0.0, opens - now))
+        return False
+
+    async def _rollout(self, job_id: str) -> rule.Rollout:
+        state = self._open.get(job_id) or self.attempts.over.get(job_id)
+        if state is None:
+            found = await self._lookup.find(job_id)
+            if found is None:
+                # Deleted, or older than what the journal keeps: what it had proven is not known.
+                return rule.Rollout(again=True)
+            state = found[0]
+        return rule.rollout(state, {each for each in state.unfinished if self._fleet.is_here(each)})
+
+    # What is done
+
+    async def _do(self, record: SetRecord, state: SetState, action: rule.Action) -> None:
+        now = self._clock.wall()
+        match action:
+            case rule.RollOut(image, machines):
+                job = await self._making.roll_out(record, state, image, machines)
+                await self._change(record, changes.started(record, image, job))
+            case rule.Adopt(image, job):
+                await self._change(record, changes.started(record, image, job))
+            case rule.FillIn(image, machines):
+                await self._fill_in(record, image, machines)
+            case rule.Promote(image):
+                await self._change(record, changes.rolled_out(record, image, now))
+            case rule.Stop(image, reason):
+                log.warning("rollout stopped", set=record.name, image=image.image, reason=reason)
+                await self._change(record, changes.stopped(record, image, reason, now))
+            case rule.Cancel(job):
+                await self._decisions.cancel(job, record.caller)
+            case rule.Hold(job):
+                await self._decisions.pause(job, record.caller)
+            case rule.LetGo(job):
+                await self._decisions.resume(job, record.caller)
+
+    async def _fill_in(self, record: SetRecord, image: ImageState, machines: Sequence[str]) -> None:
+        """Bring to nodes what they lack, but not for each that joins a job of its own."""
+        key, running = (record.id, image.image, image.platform), self._clock.running()
+        if (until := self._not_before.get(key, 0.0)) > running:
+            self._at(until)
+            return
+        self._not_before[key] = running + self._filled_every
+        await self._making.fill_in(record, image, machines)
+
+
+_window = functools.lru_cache(256)(Window.parse)

@@ -1,0 +1,210 @@
+"""What a tag names now: asked of a node of the set's target that is here, as a dry run does.
+
+So nothing is asked of a registry but what a pull would ask of it, from where pulls ask it, with the
+credentials and the cooldown that they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from towline.broker.repeated import Repeated
+from towline.controller.jobs.previews import ASKED_FOR, Previews
+from towline.controller.jobs.submission import Submission
+from towline.controller.moment import LocalClock
+from towline.controller.permissions import Bounds
+from towline.controller.sets.changes import Answer, Changes, resolved
+from towline.controller.sets.record import ImageState, SetRecord, SetState
+from towline.controller.sets.standing import Node, images, obstacle_of, pulled
+from towline.errors import NotFound, TowlineError
+from towline.operations.docker import pull
+from towline.wire.reference import Reference
+from towline.wire.target import Hostname
+
+log = structlog.get_logger()
+
+AGAIN_AFTER, AGAIN_AT_MOST = 10.0, 300.0
+"""Seconds before a tag is looked up again that could not be: at first, doubled each time, at most.
+"""
+MOST_ASKED = 3
+"""Nodes that are asked one after the other, where one can't say."""
+AT_ONCE = 8
+"""Images that are asked for at a time: each is a question to a registry."""
+NOBODY = "no node that the set means is here and could ask the registry"
+
+
+def parameters_of(image: ImageState) -> dict[str, str]:
+    """Return the parameters of a pull of an image of a set."""
+    found = {"image": str(pulled(image))}
+    return {**found, "platform": image.platform} if image.platform else found
+
+
+def is_due(record: SetRecord, image: ImageState, now: float) -> bool:
+    """Return whether it is to be found out what the tag of an image names.
+
+    What was looked up later than it is now was so by a clock that was wrong.
+
+    Args:
+        now: seconds since 1970.
+    """
+    if (given := _given(image)) is not None:
+        return given not in (image.current, image.next)
+    if image.checked is None or image.checked < record.changed:
+        return True
+    due = image.checked + record.every
+    return record.follow == "tag" and not due - record.every <= now < due
+
+
+class Resolution:
+    """Looks up what the tags of sets name, and has that noted.
+
+    Args:
+        note: stores a change of a set's state, by the set's name.
+        leads: returns whether this controller is still the one to do so.
+        clock: this machine's clocks.
+        looked_up: called when something has been noted, or is to be looked at again.
+    """
+
+    def __init__(
+        self,
+        previews: Previews,
+        note: Callable[[str, Changes], Awaitable[object]],
+        leads: Callable[[], bool],
+        clock: LocalClock,
+        looked_up: Callable[[], None],
+    ) -> None:
+        self._previews = previews
+        self._note = note
+        self._leads = leads
+        self._clock = clock
+        self._looked_up = looked_up
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._not_before: dict[tuple[str, str, str], tuple[float, float]] = {}
+        """Of what could not be looked up: until when it isn't again, in seconds since the machine
+        was started, and the pause before that."""
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._failures = Repeated("tag not looked up")
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        self._failures.close()
+
+    def begin(
+        self, record: SetRecord, state: SetState, nodes: Callable[[], Sequence[Node]]
+    ) -> float | None:
+        """Look up what is due of a set's images, beside all else: it may take seconds.
+
+        Args:
+            nodes: returns those that the set means.
+
+        Returns:
+            in how many seconds there will be more to look up; None for not by time alone.
+        """
+        if record.id in self._asking:
+            return None
+        wall, running = self._clock.wall(), self._clock.running()
+        due, waits = [], []
+        for image in images(record, state):
+            until, _ = self._not_before.get(_key(record, image), (0.0, 0.0))
+            if not is_due(record, image, wall):
+                if record.follow == "tag" and image.checked is not None:
+                    waits.append(image.checked + record.every - wall)
+            elif until > running:
+                waits.append(until - running)
+            else:
+                due.append(image)
+        able = [node for node in nodes() if not obstacle_of(node)] if due else []
+        if not able:
+            # Whoever comes that can be asked is a change, at which this is called.
+            due = [each for each in due if _given(each) or each.problem != NOBODY]
+        if due:
+            task = asyncio.create_task(self._look_up(record, due, able), name=record.id)
+            self._asking[record.id] = task
+            task.add_done_callback(self._over)
+        return min(waits, default=None)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._asking.pop(task.get_name(), None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("looking up broke off", set=task.get_name(), exc_info=error)
+        self._looked_up()
+
+    async def _look_up(
+        self, record: SetRecord, due: Sequence[ImageState], able: Sequence[Node]
+    ) -> None:
+        news = []
+        answers = await self.ask(record, due, able)
+        for image, answer in zip(due, answers, strict=True):
+            key = _key(record, image)
+            if answer.digest or answer.problem != image.problem:
+                news.append(answer)
+            if answer.digest or answer.problem == NOBODY:
+                self._not_before.pop(key, None)
+                continue
+            _, pause = self._not_before.get(key, (0.0, AGAIN_AFTER / 2))
+            pause = min(2 * pause, AGAIN_AT_MOST, max(record.every, AGAIN_AFTER))
+            until = self._clock.running() + pause * random.uniform(0.8, 1.0)
+            self._not_before[key] = (until, pause)
+        try:
+            if news and self._leads():
+                await self._note(record.name, resolved(record, news, self._clock.wall()))
+        except NotFound:
+            log.info("set removed while its tags were looked up", set=record.name)
+        except TowlineError as error:
+            self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
+
+    async def ask(
+        self, record: SetRecord, wanted: Sequence[ImageState], nodes: Sequence[Node]
+    ) -> list[Answer]:
+        """Return what some images of a set are now, each with why not where that is not known.
+
+        Args:
+            nodes: those that the set means, and that could ask.
+        """
+        return list(await asyncio.gather(*(self._one(record, each, nodes) for each in wanted)))
+
+    async def _one(self, record: SetRecord, image: ImageState, nodes: Sequence[Node]) -> Answer:
+        if (given := _given(image)) is not None:
+            return Answer(image.image, image.platform, given)
+        problem = NOBODY
+        for node in random.sample(nodes, min(MOST_ASKED, len(nodes))):
+            async with self._places:
+                digest, why = await self._of(record, image, node)
+            if digest:
+                return Answer(image.image, image.platform, digest)
+            problem = f"{node.hostname}: {why}"
+        return Answer(image.image, image.platform, problem=problem)
+
+    async def _of(self, record: SetRecord, image: ImageState, node: Node) -> tuple[str, str]:
+        """Return the digest that a node says, or why it says none."""
+        request = Submission(
+            *(pull, parameters_of(image), Hostname(node.machine), record.caller),
+            Bounds(record.caller, pull.permission, None),
+        )
+        try:
+            forecast = await self._previews.foresee(request, wait=ASKED_FOR)
+        except TowlineError as error:
+            return "", error.error
+        for each in forecast.nodes:
+            digest = (each.plan or {}).get("digest")
+            if isinstance(digest, str) and digest:
+                return digest, ""
+            unresolved = (each.plan or {}).get("unresolved")
+            return "", str(unresolved or each.reason or each.not_told or "it said nothing")
+        return "", "it takes no work"
+
+
+def _given(image: ImageState) -> str | None:
+    """Return the digest that was given with an image: there is nothing to look up."""
+    return Reference.parse(image.image).digest
+
+
+def _key(record: SetRecord, image: ImageState) -> tuple[str, str, str]:
+    return record.id, image.image, image.platform
