@@ -31,7 +31,10 @@ class Images:
     """
 
     def __init__(self, controller: Controller, nodes: Connection, signer: Signer) -> None:
-        self.inventories = Inventories(nodes, signer, controller.fleet, controller.budget)
+        self.inventories = Inventories(
+            *(nodes, signer, controller.fleet, controller.budget),
+            *(controller.index, controller.presence.settled),
+        )
         self.sets = Sets(controller.jetstream)
         self.listing = Listing(self.inventories)
         self.places = Places(self.inventories, controller.fleet, self.sets)

@@ -12,7 +12,9 @@ from towline.broker.listener import Listener, Received
 from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.fold import Known
+from towline.controller.inventory.kept import Kept
 from towline.controller.inventory.rows import Row, Rows
+from towline.controller.jobs.index import Index
 from towline.controller.member import Member
 from towline.runtime.part import keep_running
 from towline.trust.signing import Signer, order_for
@@ -43,6 +45,8 @@ AHEAD = 10.0
 nothing else: their clocks differ, and the last heartbeat may have reached them alone."""
 DOUBT_EVERY = 10.0
 """Seconds between looks for nodes that are away, and that others have heard later."""
+KEEP_EVERY = 2.0
+"""Seconds after which is kept what has become known."""
 
 
 class Inventories:
@@ -52,7 +56,9 @@ class Inventories:
         nodes: the connection to the nodes' account.
         signer: signs what is sent.
         budget: what each node may send.
-        grace, ask_every, longest_pause, ahead, doubt_every: seconds; see the constants.
+        index: in whose file what is known is kept.
+        fleet_known: set once it is known which nodes there are, and which of them are here.
+        grace, ask_every, longest_pause, ahead, doubt_every, keep_every: seconds; see the constants.
         clock: seconds that only grow.
     """
 
@@ -62,12 +68,15 @@ class Inventories:
         signer: Signer,
         fleet: Fleet,
         budget: Budget,
+        index: Index,
+        fleet_known: asyncio.Event,
         *,
         grace: float = GRACE,
         ask_every: float = ASK_EVERY,
         longest_pause: float = LONGEST_PAUSE,
         ahead: float = AHEAD,
         doubt_every: float = DOUBT_EVERY,
+        keep_every: float = KEEP_EVERY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = nodes
@@ -79,6 +88,11 @@ class Inventories:
         self._longest_pause = longest_pause
         self._ahead = ahead
         self._doubt_every = doubt_every
+        self._keep_every = keep_every
+        self._kept = Kept(index)
+        self._until = 0.0
+        """When this controller listened last, in seconds since 1970."""
+        self._fleet_known = fleet_known
         self._clock = clock
         self.rows = Rows()
         self._known: dict[str, Known] = {}
@@ -166,12 +180,39 @@ class Inventories:
     async def run(self) -> None:
         """Receive and ask, for ever."""
         async with asyncio.TaskGroup() as group:
+            # What comes meanwhile is newer than what was kept.
+            group.create_task(keep_running("inventories", self._listener.run))
+            await self._read()
             for name, run in {
-                "inventories": self._listener.run,
                 "asking for inventories": self._ask,
                 "outdated inventories": self._doubt,
+                "keeping inventories": self._keep,
             }.items():
                 group.create_task(keep_running(name, run))
+
+    async def _read(self) -> None:
+        """Know what was kept of nodes of which nothing newer is known."""
+        self._until = self._kept.until
+        async for machine, hash, images in self._kept.read():
+            known = self._known_of(machine)
+            if known.rows is None:
+                known.become({each.id: self.rows.of(each) for each in images}, hash, self.rows)
+                known.said = known.said or hash
+                self._tell({machine})
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._keep_every)
+                await self.keep()
+        finally:
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Keep what has become known since this was done before."""
+        if self._connection.connected:
+            self._until = self._fleet.clock.wall()
+        await self._kept.write(self._known, self.rows, self._until)
 
     def _receive(self, received: Received) -> None:
         machine, message = messages.inventory(received.subject, received.data)
@@ -223,6 +264,12 @@ class Inventories:
             self._notify(changed)
 
     def _notify(self, machines: set[str]) -> None:
+        """Keep what is known of some nodes by now, and tell that it is something else."""
+        for machine in machines:
+            self._kept.change(machine)
+        self._tell(machines)
+
+    def _tell(self, machines: set[str]) -> None:
         for changed in self._listeners:
             changed(machines)
 
@@ -257,11 +304,13 @@ class Inventories:
     def _is_outdated(self, member: Member, known: Known) -> bool:
         if known.said and not known.fits:
             return True
-        heard = 0.0 if member.received is None else member.received.time
+        heard = self._kept.until if member.received is None else member.received.time
         return member.kept is not None and member.kept > heard + self._ahead
 
     async def _doubt(self) -> None:
         """Look for nodes that went while this controller didn't hear them, and others did."""
+        await self._fleet_known.wait()
+        self._moved({each for each in self._known if not self._fleet.is_here(each)})
         while True:
             await asyncio.sleep(self._doubt_every)
             gone = {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import msgspec
 
 from towline.wire.inventory import ImageHeld
+
+MARK = 16
+"""Bytes of the hash by which an image is kept."""
 
 
 class Row:
@@ -14,17 +18,19 @@ class Row:
 
     Attributes:
         encoded: the image as it is hashed, and as it is told from others.
+        mark: the hash of that.
         nodes: which nodes have it: the bit of each node's number is set.
         digests: what registries know it by, each with the repositories in which it is known.
         names: by what it is listed under, its digests or else its id: those of its names that stand
             for that.
     """
 
-    __slots__ = ("digests", "encoded", "image", "names", "nodes")
+    __slots__ = ("digests", "encoded", "image", "mark", "names", "nodes")
 
     def __init__(self, image: ImageHeld, encoded: bytes) -> None:
         self.image = image
         self.encoded = encoded
+        self.mark = blake2b(encoded, digest_size=MARK).digest()
         self.nodes = 0
         self.digests: dict[str, list[str]] = {}
         for text in image.digests:

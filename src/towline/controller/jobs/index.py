@@ -22,7 +22,7 @@ from towline.wire.job import Job, PlannedNode, first_id
 
 log = structlog.get_logger()
 
-VERSION = 9
+VERSION = 10
 """Raised whenever the tables change: an index of another version is built anew."""
 
 APPLICATION = 0x746F776C
@@ -261,6 +261,16 @@ class Index:
             "UPDATE position SET sequence = ? WHERE stream = ?",
             [(sequence, stream) for stream, sequence in self._positions.items()],
         )
+
+    def write(self, changes: Mapping[str, Sequence[Sequence[object]]]) -> None:
+        """Change what another part keeps here, in one transaction.
+
+        Args:
+            changes: by the statement in SQL, the values of each time that it is to be carried out.
+        """
+        with self._transaction():
+            for statement, values in changes.items():
+                self._database.executemany(statement, values)
 
     def forget(self, before: float, first: Mapping[str, int]) -> int:
         """Delete jobs that the journal no longer has; return how many.

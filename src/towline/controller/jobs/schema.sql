@@ -65,5 +65,11 @@ CREATE INDEX audit_job ON audit (job);
 -- What lists are filtered by: to go through the table itself takes seconds, when it is full.
 CREATE INDEX audit_filter ON audit (time, caller, operation, status);
 
+-- What nodes have, as they have said it last; what many have stands there once, by its hash.
+CREATE TABLE held (mark BLOB PRIMARY KEY, body BLOB) WITHOUT ROWID;
+CREATE TABLE inventory (machine TEXT PRIMARY KEY, hash TEXT, held BLOB) WITHOUT ROWID;
+-- When this controller listened to them last.
+CREATE TABLE listened (one INTEGER PRIMARY KEY, until REAL);
+
 -- How far each stream is folded.
 CREATE TABLE position (stream TEXT PRIMARY KEY, created TEXT, sequence INTEGER);

@@ -1,5 +1,8 @@
 """A controller that is told of inventories, by a clock that tests move."""
 
+import asyncio
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +14,7 @@ from towline.broker.listener import Received
 from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.inventories import Inventories
+from towline.controller.jobs.index import SCHEMA, Index
 from towline.controller.moment import LocalClock
 from towline.wire import messages
 from towline.wire.inventory import ImageHeld, Inventory, hash_of
@@ -18,6 +22,15 @@ from towline.wire.node import Heartbeat, Registration
 from towline.wire.release import Recount
 
 NOW = 1_700_000_000.0
+
+
+class InMemory(Index):
+    """An index without a file."""
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        database.executescript(SCHEMA)
+        return database
 
 
 class World:
@@ -28,14 +41,18 @@ class World:
 
     Args:
         machines: of the nodes that are registered; their hostnames, too.
+        file: of the index; None for one that is not kept.
     """
 
-    def __init__(self, *machines: str) -> None:
-        self.now = 1000.0
+    def __init__(self, *machines: str, file: Path | None = None, now: float = 1000.0) -> None:
+        self.now = now
         clock = LocalClock(lambda: self.now, lambda: NOW + self.now)
         self.fleet, self.connection = Fleet(clock), ConnectionDouble()
+        self.index = InMemory(Path("nowhere")) if file is None else Index(file)
+        self.fleet_known = asyncio.Event()
         self.inventories = Inventories(
-            self.connection, SIGNER, self.fleet, Budget(), clock=lambda: self.now
+            *(self.connection, SIGNER, self.fleet, Budget(), self.index, self.fleet_known),
+            clock=lambda: self.now,
         )
         self.changed: list[set[str]] = []
         self.inventories.subscribe(self.changed.append)
