@@ -114,6 +114,7 @@ class Context:
         headers: those of the request.
         status: the status of the answer; None for the first of the endpoint's.
         location: where what was made is to be found; None where nothing was.
+        etag: what tells the answer from earlier and later ones; None for nothing.
         job: the id of the job that the request is about, for the log.
         looks: whether nothing was changed although the method says so, and nothing was to be.
     """
@@ -123,6 +124,7 @@ class Context:
         self.headers = headers
         self.status: int | None = None
         self.location: str | None = None
+        self.etag: str | None = None
         self.job: str | None = None
         self.looks = False
         self.applied = ""
@@ -185,6 +187,7 @@ class Endpoint(Generic[P, R]):
         typed: the words of that one, where there is one.
         needs: what a token needs, for people; "" where none is.
         locates: whether answers say in `Location` where what was made is to be found.
+        tagged: whether they say in `ETag` what tells them from earlier and later ones.
         either: groups of parameters of the body, of which one has to be given.
         dry_run: the type of the answer, with status 200, to whoever asks for a dry run; None where
             there is none.
@@ -216,6 +219,7 @@ class Endpoint(Generic[P, R]):
         typed: str | None = None,
         needs: str = "",
         locates: bool = False,
+        tagged: bool = False,
         label: str = "",
         either: tuple[tuple[str, ...], ...] = (),
         dry_run: Any = None,
@@ -241,6 +245,7 @@ class Endpoint(Generic[P, R]):
         self.typed = command or typed
         self.needs = needs or (f"`{permission}`" if permission else "")
         self.locates = locates
+        self.tagged = tagged
         self.either = either
         self.dry_run = dry_run
         self.summary, _, description = documentation.partition("\n")
@@ -342,6 +347,7 @@ def endpoint(
     typed: str | None = None,
     needs: str = "",
     locates: bool = False,
+    tagged: bool = False,
     either: tuple[tuple[str, ...], ...] = (),
     dry_run: Any = None,
 ) -> _Decorator:
@@ -365,6 +371,7 @@ def endpoint(
         typed: the words of that one, which is written by hand.
         needs: what a token needs, for people, where that isn't one permission.
         locates: whether answers say in `Location` where what was made is to be found.
+        tagged: whether they say in `ETag` what tells them from earlier and later ones.
         either: parameters of the body of which one of these groups has to be given: the function
             sees to it, the API's description says it.
         dry_run: the type that the function returns where it is asked with `dry_run`, beside that of
@@ -411,6 +418,7 @@ def endpoint(
             typed=typed,
             needs=needs,
             locates=locates,
+            tagged=tagged,
             either=either,
             dry_run=dry_run,
         )

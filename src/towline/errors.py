@@ -118,6 +118,12 @@ class Conflict(TowlineError):
     code = 409
 
 
+class PreconditionFailed(TowlineError):
+    """What the request is about is not what the request expects it to be (RFC 9110, 13.1)."""
+
+    code = 412
+
+
 class BodyTooLarge(TowlineError):
     """The request's body is larger than the limit."""
 

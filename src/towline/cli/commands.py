@@ -225,6 +225,11 @@ LISTED = (
         plural="registries",
     ),
     Listed(
+        *("set", "Look after sets: images that nodes ought to have.", ENDPOINTS),
+        heading=FLEET,
+        plural="sets",
+    ),
+    Listed(
         *("token", "Make tokens, list, show and revoke them.", "towline.cli.token", ENDPOINTS),
         heading=ACCESS,
         plural="tokens",

@@ -37,10 +37,12 @@ JOB_READ = "job:read"
 """What it takes to see a job."""
 JOB_ADMIN = "job:admin"
 """What it takes to do something about a job that somebody else has made."""
+SET_READ, SET_WRITE = "set:read", "set:write"
+"""What it takes to see sets; to change them, and to do something about the jobs that they make."""
 
 WRITABLE = (
     *("certificate", "cron", "docker", "file", "job", "network", "node", "ntp", "package"),
-    *("service", "sysctl", "timezone", "user"),
+    *("service", "set", "sysctl", "timezone", "user"),
 )
 READABLE = (*WRITABLE, "agent", "health", "log", "process", "registry")
 READ = {f"{domain}:read" for domain in READABLE}

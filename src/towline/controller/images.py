@@ -9,8 +9,10 @@ from towline.controller.inventory.inventories import Inventories
 from towline.controller.inventory.listing import Listing
 from towline.controller.inventory.places import Places
 from towline.controller.rollout.lease import Lease
+from towline.controller.sets.declarations import Declarations
 from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.sets import Sets
+from towline.controller.sets.steering import SetSteering
 from towline.trust.signing import Signer
 
 if TYPE_CHECKING:
@@ -31,20 +33,25 @@ class Images:
     """
 
     def __init__(self, controller: Controller, nodes: Connection, signer: Signer) -> None:
+        fleet, registries = controller.fleet, controller.registries
         self.inventories = Inventories(
-            *(nodes, signer, controller.fleet, controller.budget),
+            *(nodes, signer, fleet, controller.budget),
             *(controller.index, controller.presence.settled),
         )
         self.sets = Sets(controller.jetstream)
         self.listing = Listing(self.inventories)
-        self.places = Places(self.inventories, controller.fleet, self.sets)
+        self.places = Places(self.inventories, fleet, self.sets)
         self.reconciler = Reconciler(
-            *(self.sets, controller.fleet, self.inventories),
+            *(self.sets, fleet, self.inventories),
             *(controller.open, controller.index, controller.lookup),
             *(controller.submitter, controller.previews, controller.decisions),
             *(Lease(controller.jetstream, "sets"), controller.service.able),
         )
         controller.indexer.subscribe(self.reconciler.folded)
         self.standings = self.reconciler.standings
+        self.declarations = Declarations(
+            *(self.sets, fleet, self.inventories, registries, self.standings.view)
+        )
+        self.steering = SetSteering(self.sets, self.declarations)
         self.stored = (self.sets,)
         self.running = (self.inventories, self.sets, self.reconciler)

@@ -12,7 +12,16 @@ from towline.errors import Forbidden
 from towline.operation import AnyOperation
 from towline.wire.fact_references import refers
 from towline.wire.pattern import NodePattern, parse_nodes
-from towline.wire.target import InvalidTarget, Label
+from towline.wire.target import (
+    AND,
+    Hostname,
+    Hostnames,
+    InvalidTarget,
+    Label,
+    Target,
+    Term,
+    parts_of,
+)
 from towline.wire.wildcard import matches
 
 LONGEST = 1024
@@ -153,6 +162,38 @@ class Bounds:
             named = ", ".join(outside[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
             raise self.refusal(f"{named} {'is' if len(outside) == 1 else 'are'} outside of that")
 
+    def check_target(
+        self,
+        target: Target,
+        operation: AnyOperation | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Refuse a target unless whatever it means, now or later, is certain to be inside.
+
+        That is so where each of its parts has one of the labels, or one of the names, that the
+        permission is narrowed to, or something narrower.
+
+        Args:
+            operation, parameters: as of `check`.
+
+        Raises:
+            Forbidden: with how to write the target so that it is inside.
+        """
+        able = self._able(operation, parameters or {})
+        if able is None:
+            return
+        patterns = [grant.nodes for grant in able]
+        for part in parts_of(target):
+            if not any(
+                pattern is None or any(_certain(term, pattern) for term in part.wanted)
+                for pattern in patterns
+            ):
+                kept = next(pattern.text for pattern in patterns if pattern is not None)
+                raise self.refusal(
+                    f"the target {str(target)[:200]!r} may come to mean nodes outside of that: "
+                    f"write {AND + kept!r} behind it, or behind each of its parts"
+                )
+
     def inside(
         self,
         places: Iterable[P],
@@ -199,6 +240,19 @@ class Bounds:
         if not able:
             raise self.refusal(", ".join(outside))
         return able
+
+
+def _certain(term: Term, pattern: NodePattern) -> bool:
+    """Return whether all nodes that a term could mean are a pattern's."""
+    match term:
+        case Label():
+            return pattern.label is not None and pattern.label.matches(term)
+        case Hostname(name):
+            # It may be a machine id, too, and of these there are no patterns.
+            return pattern.label is None and pattern.text == name
+        case Hostnames(like):
+            # What `*` stands for there, it may stand for here.
+            return pattern.label is None and matches(pattern.text, like)
 
 
 def _outside(

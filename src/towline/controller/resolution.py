@@ -13,7 +13,6 @@ from towline.wire.target import (
     AND,
     NOT,
     OR,
-    Expression,
     Hostname,
     Hostnames,
     Label,
@@ -21,6 +20,7 @@ from towline.wire.target import (
     Quantifier,
     Target,
     Term,
+    parts_of,
 )
 from towline.wire.text import quoted
 
@@ -81,7 +81,7 @@ def resolve(fleet: Fleet, target: Target, seen: Bounds | None = None) -> list[Me
         if not members:
             raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
         return members
-    parts = target.parts if isinstance(target, Expression) else (Part((target,)),)
+    parts = parts_of(target)
     found = frozenset().union(*(_asked(fleet, part, seen) for part in parts))
     if not found:
         raise _nothing_left(fleet, parts[0], target)
@@ -95,7 +95,7 @@ def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
     """
     if isinstance(target, Quantifier):
         return None
-    parts = target.parts if isinstance(target, Expression) else (Part((target,)),)
+    parts = parts_of(target)
     return frozenset().union(
         *(
             _left(

@@ -145,6 +145,13 @@ class Expression(msgspec.Struct, frozen=True):
 Target: TypeAlias = Hostname | Label | Quantifier | Expression
 
 
+def parts_of(target: Target) -> tuple[Part, ...]:
+    """Return the parts of a target, of which each node that it means is of one at least."""
+    if isinstance(target, Expression):
+        return target.parts
+    return (Part() if isinstance(target, Quantifier) else Part((target,)),)
+
+
 def is_any(target: Target) -> bool:
     """Return whether exactly one of several nodes is meant, whichever can do it."""
     return target is ANY or (isinstance(target, Expression) and target.any)

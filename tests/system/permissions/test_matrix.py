@@ -26,7 +26,11 @@ OWNED = {"job.cancel", "job.pause", "job.resume"}
 OF_JOBS = {"job.delete", "job.events", "job.get", "job.progress", "job.retry"}
 OF_AGENTS = {"agent.drain", "agent.get", "agent.undrain"}
 LISTS = {"agent.list", "image.list", "image.nodes", "target.list"}
-INSIDE = OF_NODES | OF_JOBS | OWNED | OF_AGENTS | LISTS
+OF_SETS = {
+    *("set.get", "set.history", "set.list", "set.nodes"),
+    *("set.pause", "set.put", "set.remove", "set.resume", "set.rollback"),
+}
+INSIDE = OF_NODES | OF_JOBS | OWNED | OF_AGENTS | OF_SETS | LISTS
 """What a permission is of use for that is narrowed to some nodes: nothing else."""
 
 

@@ -91,8 +91,8 @@ def test_a_permission_that_nothing_asks_for_is_refused_with_those_that_there_are
     assert f"There is no permission {permission!r}." in said
     assert (
         "agent:read, agent:write, audit:read, docker:read, docker:write, health:read, job:admin, "
-        "job:read, job:write, node:read, registry:read, registry:write, token:read, token:write, "
-        "trust:read"
+        "job:read, job:write, node:read, registry:read, registry:write, set:read, set:write, "
+        "token:read, token:write, trust:read"
     ) in said
 
 

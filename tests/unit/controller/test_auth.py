@@ -24,7 +24,7 @@ HOUR, DAY = 3600.0, 86400.0
 
 DOMAINS = [
     *("agent", "certificate", "cron", "docker", "file", "job", "network"),
-    *("node", "ntp", "package", "registry", "service", "sysctl", "timezone", "user"),
+    *("node", "ntp", "package", "registry", "service", "set", "sysctl", "timezone", "user"),
 ]
 READS = {f"{domain}:read" for domain in (*DOMAINS, "health", "log", "process")}
 WRITES = {f"{domain}:write" for domain in DOMAINS}

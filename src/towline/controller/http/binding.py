@@ -120,6 +120,8 @@ class Binding:
         headers = {}
         if context.location is not None:
             headers["Location"] = context.location
+        if context.etag is not None:
+            headers["ETag"] = context.etag
         if context.applied:
             headers["Preference-Applied"] = context.applied
         status = context.status or self.endpoint.success[0]

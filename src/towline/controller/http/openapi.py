@@ -18,6 +18,7 @@ from towline.signature import Parameter, Place
 
 REFERENCE = "#/components/schemas/{name}"
 TEXT = {"type": "string"}
+ETAG = {"description": "What it is by now, for If-Match.", "schema": TEXT}
 LOCATION = {"description": "Where it is to be found; a job at /job/{id}.", "schema": TEXT}
 APPLIED = {"description": "What of Prefer was followed.", "schema": TEXT}
 NO_CONTENT = 204
@@ -29,6 +30,7 @@ RESPONSES = {
     403: "Forbidden - Insufficient permissions",
     404: "Not found.",
     409: "It goes against what is there by now; the details say how.",
+    412: "It is another by now than If-Match or If-None-Match expects.",
     413: "The body is too large.",
     415: "The body is of a type that is not read here.",
     429: "Too much of the caller's is under way, or its address asks too often.",
@@ -182,6 +184,8 @@ class _Entry:
         headers: dict[str, Any] = {}
         if endpoint.locates:
             headers["Location"] = LOCATION | {"required": True}
+        if endpoint.tagged:
+            headers["ETag"] = ETAG
         if PREFER in (each.header.name for each in endpoint.signature.at(Place.HEADER)):
             headers["Preference-Applied"] = APPLIED
         responses: dict[str, Any] = {}
@@ -206,7 +210,8 @@ class _Entry:
 
     def _foreseen(self, responses: dict[str, Any], headers: dict[str, Any]) -> None:
         """Add what is answered to a dry run, which is nowhere to be found afterwards."""
-        headers = {name: each for name, each in headers.items() if name != "Location"}
+        named = ("Location", "ETag")
+        headers = {name: each for name, each in headers.items() if name not in named}
         schema, described = self._dry_run, "What it would do; nothing is made."
         if "200" in responses:
             schema = {"oneOf": [self._result, self._dry_run]}

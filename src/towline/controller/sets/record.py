@@ -77,6 +77,11 @@ class SetRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """The caller of its jobs."""
         return f"{CALLER}{self.name}"
 
+    @property
+    def etag(self) -> str:
+        """What tells it from those declared before and behind it, as the header `ETag` has it."""
+        return f'"{self.id}-{self.generation}"'
+
 
 class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far an image of a set is.
@@ -105,6 +110,11 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
     before: list[Name] = []
     checked: Moment | None = None
     problem: Text = ""
+
+    @property
+    def going(self) -> ImageState:
+        """The same, with a rollout that goes on."""
+        return msgspec.structs.replace(self, stopped="") if self.stopped else self
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):

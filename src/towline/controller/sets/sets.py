@@ -178,6 +178,21 @@ class Sets:
         found = self._records.get(name)
         return found if found is not None and found.removed is None else None
 
+    async def named(self, name: str) -> SetRecord:
+        """Return the set of a name, be it one that another controller has stored a moment ago.
+
+        Raises:
+            NotFound: there is none.
+            BrokerError: it isn't known.
+        """
+        record = self.get(name)
+        if record is None:
+            record, sequence = await self.newest(name)
+            if record is None:
+                raise none_called(name)
+            self._take(record, sequence)
+        return record
+
     def state(self, name: str) -> SetState:
         """Return what has come of a set, of the images that it wants; of none an empty one."""
         record = self.get(name)
@@ -254,7 +269,7 @@ class Sets:
             if before is None and len(self.all()) >= self._most:
                 raise Conflict(
                     f"There are {self._most} sets already, and no more may be declared.",
-                    "Put more images or nodes into one, or remove another: DELETE /set/{name}",
+                    "Put more images or nodes into one, or remove one that nobody needs",
                 )
             try:
                 await self.put(record, last)

@@ -1,0 +1,223 @@
+"""Declaring sets: who may, what contradicts another set, and what would come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from towline.controller.auth import SET_WRITE, Caller
+from towline.controller.fleet import Fleet
+from towline.controller.inventory.inventories import Inventories
+from towline.controller.member import Member
+from towline.controller.registries import AllowedRegistries
+from towline.controller.sets.changes import CHANGED, DECLARED
+from towline.controller.sets.contradictions import refuse_contradiction
+from towline.controller.sets.declaration import Declaration, check, expect
+from towline.controller.sets.record import (
+    MOST_CHANGES,
+    Change,
+    ImageState,
+    SetRecord,
+    SetState,
+    WantedImage,
+)
+from towline.controller.sets.sets import Sets
+from towline.controller.sets.standing import images, pulled
+from towline.controller.sets.view import View
+from towline.operations.docker import pull
+from towline.wire.reference import Reference
+from towline.wire.target import Target, parse_target
+
+log = structlog.get_logger()
+
+CREATED, UNCHANGED = "created", "unchanged"
+
+
+class Lacking(msgspec.Struct, frozen=True):
+    """What a node lacks of what a set would want.
+
+    Attributes:
+        images: references in full that it doesn't have.
+        known: whether it is known what the node has.
+    """
+
+    member: Member
+    images: list[str]
+    known: bool
+
+
+class Declarations:
+    """Declares, changes and removes sets for those who may.
+
+    Args:
+        view: returns what is known just now.
+    """
+
+    def __init__(
+        self,
+        sets: Sets,
+        fleet: Fleet,
+        inventories: Inventories,
+        registries: AllowedRegistries,
+        view: Callable[[], View],
+    ) -> None:
+        self._sets = sets
+        self._fleet = fleet
+        self._inventories = inventories
+        self._registries = registries
+        self._view = view
+
+    # Who may
+
+    def check(self, caller: Caller, record: SetRecord) -> None:
+        """Refuse a change of a set by whoever may not pull all its images on all its nodes.
+
+        Raises:
+            Forbidden: with what is not allowed.
+        """
+        target = parse_target(record.target)
+        members = self._view().members(record)
+        bounds = caller.bounds(SET_WRITE)
+        bounds.check(members)
+        bounds.check_target(target)
+        pulls = caller.bounds(pull.permission)
+        for each in record.images:
+            parameters: dict[str, object] = {"image": each.image}
+            if each.platform:
+                parameters["platform"] = each.platform
+            pulls.check(members, pull, parameters)
+            pulls.check_target(target, pull, parameters)
+
+    # Declaring
+
+    def read(
+        self, *, target: Target, images: Sequence[tuple[str, str]], **declared: Any
+    ) -> Declaration:
+        """Return what a request declares.
+
+        Args:
+            images: references in full, each with its platform or "".
+            declared: all else, as `Declaration` has it.
+        """
+        return Declaration(target, [WantedImage(*each) for each in images], **declared)
+
+    async def put(
+        self,
+        caller: Caller,
+        name: str,
+        declared: Declaration,
+        match: Sequence[str] | None = None,
+        none_match: Sequence[str] | None = None,
+    ) -> tuple[SetRecord, str]:
+        """Declare a set; return it, and whether it was created, changed, or is unchanged.
+
+        Args:
+            match, none_match: see `expect`.
+
+        Raises:
+            InvalidRequest: it can't be declared so.
+            Forbidden: the caller may not, or a registry is not allowed.
+            PreconditionFailed: the set is not what the caller expects.
+            Conflict: it contradicts another set, or there are too many.
+            BrokerError: it may or may not have been stored.
+        """
+
+        def make(before: SetRecord | None) -> SetRecord:
+            expect(name, before, match, none_match)
+            return self._made(caller, name, declared, before)
+
+        record, before = await self._sets.declare(name, make)
+        await self._note(record)
+        done = _done(record, before)
+        log.info(f"set {done}", set=name, generation=record.generation, by=caller.subject)
+        return record, done
+
+    async def foresee(
+        self,
+        caller: Caller,
+        name: str,
+        declared: Declaration,
+        match: Sequence[str] | None = None,
+        none_match: Sequence[str] | None = None,
+    ) -> tuple[SetRecord, str, Iterator[Lacking]]:
+        """Return what `put` would come to, and what each node lacks today; raises as `put`."""
+        await self._sets.until_known()
+        before, _ = await self._sets.newest(name)
+        expect(name, before, match, none_match)
+        record = self._made(caller, name, declared, before)
+        return record, _done(record, before), self._lacking(record)
+
+    def _made(
+        self,
+        caller: Caller,
+        name: str,
+        declared: Declaration,
+        before: SetRecord | None,
+    ) -> SetRecord:
+        check(name, declared)
+        record = declared.record(name, caller.subject, before)
+        self.check(caller, record)
+        if before is not None:
+            # Whoever replaces a set takes from its nodes, and from its images, that they are kept.
+            self.check(caller, before)
+        for each in record.images:
+            self._registries.check(Reference.parse(each.image).domain)
+        refuse_contradiction(record, self._sets.all(), self._sets.state, self._view().members)
+        return record
+
+    async def _note(self, record: SetRecord) -> None:
+        """Write a declaration into the set's history, unless it stands there.
+
+        It may have been stored and not noted, by a controller that ended in between.
+        """
+
+        def noted(state: SetState) -> SetState:
+            if _is_noted(state, record):
+                return state
+            what = DECLARED if record.generation == 1 else CHANGED
+            change = Change(record.changed, record.changed_by, what, record.generation)
+            return msgspec.structs.replace(
+                state,
+                images=[each.going for each in state.images],
+                history=[*state.history, change],
+            )
+
+        if not _is_noted(self._sets.state(record.name), record):
+            await self._sets.change(record.name, noted)
+
+    def _lacking(self, record: SetRecord) -> Iterator[Lacking]:
+        view = self._view()
+        wanted = images(record, self._sets.state(record.name))
+        for member in view.members(record):
+            held = self._inventories.of(member.machine)
+            if held is None:
+                yield Lacking(member, [], known=False)
+                continue
+            names = {name for image in held.values() for name in image.names}
+            yield Lacking(
+                member,
+                [each.image for each in wanted if not self._has(member, each, names)],
+                known=True,
+            )
+
+    def _has(self, member: Member, image: ImageState, names: set[str]) -> bool:
+        """Whether a node has an image; while no digest is known, whether it has one of the name."""
+        name = pulled(image)
+        digest = name.digest or image.current or image.next
+        if not digest:
+            return str(name) in names
+        return bool(self._inventories.holds(member.machine, name, digest, image.platform))
+
+
+def _is_noted(state: SetState, record: SetRecord) -> bool:
+    """Return whether a declaration stands in a set's history, or may have stood there."""
+    declared = (each for each in state.history if each.what in (DECLARED, CHANGED))
+    newest = max((each.generation for each in declared), default=0)
+    return newest >= record.generation or len(state.history) >= MOST_CHANGES
+
+
+def _done(record: SetRecord, before: SetRecord | None) -> str:
+    return CREATED if before is None else UNCHANGED if record == before else CHANGED
