@@ -56,7 +56,7 @@ class Node:
         return [
             *(f"report.{name}", f"report.{name}.again", f"beat.{name}"),
             *(f"progress.{name}.0123", f"progress.{name}.job", f"ask.{name}.register"),
-            *(f"ask.{name}.task", f"ask.{name}.cooldown"),
+            *(f"ask.{name}.task", f"ask.{name}.cooldown", f"inventory.{name}"),
             *(f"answer.0123.{name}", f"answer.other.{name}"),
         ]
 
@@ -87,12 +87,14 @@ class Node:
             for other in (*self._not_its_own, *NAMES)
             for subject in (
                 *(f"report.{other}", f"report.{other}.again", f"beat.{other}"),
+                f"inventory.{other}",
                 *(f"progress.{other}.job", f"ask.{other}.task", f"answer.one.{other}"),
             )
         ]
         close = [
             *("report", f"report.{name}.other", f"report.{name}.again.again", "beat"),
             *(f"beat.{name}.{name}", f"progress.{name}", f"progress.{name}.job.more"),
+            *(f"inventory.{name}.more", "inventory", f"INVENTORY.{name}"),
             *(f"ask.{name}", f"ask.{name}.task.more", f"answer.{name}", "answer.one"),
             *(f"answer.a.b.{name}", f"reports.{name}", f"Report.{name}", f"BEAT.{name}"),
             *(f"{name}.report", name, f"task.{name}", f"task.{name}.0123", "task._all"),
@@ -120,6 +122,7 @@ class Node:
             *("task._al", "TASK._ALL", "*._all", "task"),
             *(f"report.{name}", "report.*", "report.*.again", "report.>", f"report.{name}.again"),
             *(f"beat.{name}", "beat.*", "beat.>", f"progress.{name}.*", "progress.*.*"),
+            *(f"inventory.{name}", "inventory.*", "inventory.>"),
             *("progress.>", f"ask.{name}.*", "ask.*.*", "ask.>", f"answer.*.{name}", "answer.*.*"),
             *(f"answer.one.{name}", "answer.>", "_INBOX.>", "_INBOX.*", "_INBOX.*.*"),
             *("_INBOX.*.>", "_INBOX", f"_INBOX.{name}", f"_INBOX_{name}.>", "_INBOX_n.>"),

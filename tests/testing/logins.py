@@ -5,15 +5,38 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from tests.testing.own_broker import OwnBroker
 from towline.broker.connection import Connection
 from towline.broker.jetstream import JetStream
 from towline.broker.settings import Settings
 from towline.controller.logins import Logins
+from towline.trust import claims
 from towline.trust.account import NodesAccount
-from towline.trust.keys import JOURNAL_LOGIN, SYSTEM_LOGIN
+from towline.trust.keys import JOURNAL_LOGIN, NODES_JWT, OPERATOR_SIGNING, SYSTEM_LOGIN, Trust
 
 REVOKED = "-ERR 'User Authentication Revoked'"
+
+
+def make_older(trust: Trust) -> str:
+    """Have brokers start with the nodes' account as a version made it in which they said less."""
+    before, account = claims.read(trust.read(NODES_JWT), claims.Account)
+    (scope,) = account.signing_keys
+    subjects = scope.template.pub.allow
+    pub = claims.Permission(tuple(each for each in subjects if not each.startswith("inventory.")))
+    assert len(pub.allow) < len(subjects)
+    template = msgspec.structs.replace(scope.template, pub=pub)
+    scopes = (msgspec.structs.replace(scope, template=template),)
+    older = claims.sign(
+        msgspec.structs.replace(account, signing_keys=scopes),
+        by=trust.read(OPERATOR_SIGNING),
+        about=before.sub,
+        name="NODES",
+        iat=before.iat - 60,
+    )
+    trust.path(NODES_JWT).write_text(older)
+    return older
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from towline.trust.keys import (
     Trust,
 )
 from towline.trust.login_keys import LoginKeys, node_seed
-from towline.trust.nodes_account import NAME, account_of, scope_of
+from towline.trust.nodes_account import NAME, account_of, scope_of, widened
 from towline.wire.fields import Name
 
 FOR_GOOD = 2**53 - 1
@@ -75,6 +75,8 @@ class NodesAccount:
         # The account itself has signed the controllers' login to it.
         self._key = login.iss
         self._first = account_of(scope.key for scope in first.signing_keys)
+        self._started_with = first.signing_keys
+        """What brokers are started with: an older version may have made it."""
 
     def read_again(self) -> None:
         """Take the keys that sign nodes' logins from their file; raises `InvalidConfiguration`."""
@@ -109,7 +111,8 @@ class NodesAccount:
     def with_keys(self, record: AccountRecord | None) -> AccountRecord | None:
         """Return the record by which logins are let in that the file's keys have signed.
 
-        What another controller knows of stays, but for the keys that the file says are retired.
+        Whoever has such a login may do what a node of this version does. What another controller
+        knows of stays, but for the keys that the file says are retired.
 
         Args:
             record: see `revoke`.
@@ -121,13 +124,14 @@ class NodesAccount:
             NotTrusted: see `made`.
         """
         made, account = self._parts(record)
-        there = {scope.key: scope for scope in account.signing_keys}
+        scopes_before = self._started_with if record is None else account.signing_keys
+        there = {scope.key: scope for scope in scopes_before}
         keys = self.keys.known(there)
+        scopes = tuple(widened(there.get(key) or scope_of(key)) for key in keys)
         # Brokers may have been started with an account of before this machine's was changed.
         stored = record is not None or len((*self.keys.all, *self.keys.retired)) == 1
-        if stored and keys == tuple(there):
+        if stored and scopes == scopes_before:
             return None
-        scopes = tuple(there.get(key) or scope_of(key) for key in keys)
         changed = msgspec.structs.replace(account, signing_keys=scopes)
         return self._signed(record, made, changed, {})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from towline.trust.claims import UNLIMITED, Account, Limits, Permission, Permissions, Scope
 from towline.wire.subjects import (
     ALL_NODES,
@@ -65,3 +67,22 @@ def account_of(keys: Iterable[str]) -> Account:
 def scope_of(key: str) -> Scope:
     """Return what whoever has a login by a key may do: what a node may."""
     return Scope(key, "node", NODE_PERMISSIONS)
+
+
+def widened(scope: Scope) -> Scope:
+    """Return the same with all that a node of this version may do.
+
+    A broker that is given another one drops the nodes that have such a login, which then come back.
+    Nothing is taken away: controllers of a newer version may have added it.
+    """
+    before = scope.template
+    pub, sub = (
+        Permission(tuple(dict.fromkeys((*there.allow, *own.allow))))
+        for there, own in (
+            (before.pub, NODE_PERMISSIONS.pub),
+            (before.sub, NODE_PERMISSIONS.sub),
+        )
+    )
+    return msgspec.structs.replace(
+        scope, template=msgspec.structs.replace(before, pub=pub, sub=sub)
+    )

@@ -94,7 +94,7 @@ async def agent(broker: EmbeddedBroker) -> AsyncIterator[User]:
 
 async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User) -> None:
     subjects = ["report.m", "report.m.again", "beat.m", "progress.m.job", "ask.m.task"]
-    subjects += ["answer.one.m", "answer.two.m"]
+    subjects += ["inventory.m", "answer.one.m", "answer.two.m"]
     await nodes.subscribe(">")
     for subject in subjects:
         await agent.publish(subject)
@@ -109,6 +109,7 @@ async def test_an_agent_may_publish_what_it_has_to_say(nodes: User, agent: User)
         *("job.all", "event.m.job.ended", "$SYS.REQ.USER.INFO", "_INBOX.another.1", "elsewhere"),
         *("task.m.start", "task._all", "report", "report.m.other", "report.m.again.x"),
         *("beat.m.x", "beat", "progress.m", "progress.m.job.x", "ask.m", "ask.m.x.y"),
+        *("inventory.n", "inventory.m.x", "inventory"),
         *("report.n", "report.n.again", "beat.n", "progress.n.job", "ask.n.task", "answer.one.n"),
         *("answer.m", "answer.one", "answer.one.two.m", "_INBOX.m.1"),
     ],
@@ -138,6 +139,7 @@ async def test_an_agent_receives_what_is_sent_to_nodes_and_answers_to_itself(
     [
         *(">", "*.>", "*.m", "*.m.start", "task.>", "task.*", "task.m.start.x", "task"),
         *("report.*", "report.m.again", "beat.*", "beat.m", "progress.*.*", "ask.*.*"),
+        *("inventory.*", "inventory.m"),
         *("$JS.>", "$SYS.>", "$KV.>", "job.>", "event.>", "elsewhere", "_INBOX"),
         *("task.n.start", "task.n.*", "task.*.*", "_INBOX.>", "_INBOX.n.1", "_INBOX.*.1"),
     ],

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.testing.logins import lets_in, taking_back, until_shut_out
+from tests.testing.logins import lets_in, make_older, taking_back, until_shut_out
 from tests.testing.own_broker import OwnBroker
+from towline.broker.connection import Connection
+from towline.broker.settings import Settings
 from towline.controller.logins import Logins
 from towline.trust import rotation
 from towline.trust.account import FOR_GOOD
-from towline.trust.keys import NODES_SIGNING
+from towline.trust.keys import NODES_LOGIN, NODES_SIGNING
 
 
 @pytest.fixture
@@ -128,3 +130,41 @@ async def test_keys_are_stored_once_the_broker_is_back(broker: OwnBroker) -> Non
         rotation.retire_logins(broker.trust)
         logins.read_again()
         await until_shut_out(broker, old)
+
+
+async def test_nodes_of_an_older_fleet_may_say_what_is_new_once_a_controller_is_newer(
+    tmp_path: Path,
+) -> None:
+    broker = OwnBroker(tmp_path)
+    make_older(broker.trust)
+    with broker:
+        login = tmp_path / "m.creds"
+        login.touch(0o600)
+        login.write_text(broker.trust.node_login("m"))
+        settings = Settings([broker.url], login, broker.ca)
+        changes: list[bool] = []
+        nodes = Settings([broker.url], broker.trust.path(NODES_LOGIN), broker.ca)
+        async with (
+            Connection(nodes, "tests") as controller,
+            Connection(settings, "tests", changes.append, inbox="_INBOX.m") as node,
+        ):
+            heard: list[str] = []
+            client = await controller.client(10)
+            await client.listen(">", lambda message: heard.append(message.subject))
+            await controller.check()
+            await node.client(10)
+
+            async def say() -> None:
+                await node.publish("inventory.m", b"{}")
+                await node.publish("beat.m", b"{}")
+                await node.check()
+                await controller.check()
+
+            # What a broker refuses costs a node nothing but that.
+            await say()
+            await say()
+            assert (heard, changes) == (["beat.m"] * 2, [True])
+            async with taking_back(broker), asyncio.timeout(30):
+                while "inventory.m" not in heard:
+                    await say()
+                    await asyncio.sleep(0.05)

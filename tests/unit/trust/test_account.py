@@ -6,12 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.testing.logins import make_older
 from towline.controller.logins import check_taken
 from towline.errors import BrokerUnreachable
 from towline.trust import claims
 from towline.trust.account import FOR_GOOD, PRUNED_AFTER, AccountRecord, NodesAccount
 from towline.trust.claims import NotTrusted
-from towline.trust.keys import JOURNAL_JWT, NODES_JWT, Trust, create
+from towline.trust.keys import JOURNAL_JWT, NODES_JWT, OPERATOR_SIGNING, Trust, create
+from towline.trust.nodes_account import NODE_PERMISSIONS
 
 A, B, C = (claims.public_key(claims.make_seed(claims.USER)) for _ in range(3))
 
@@ -93,3 +95,34 @@ def test_a_broker_has_an_account_when_it_says_so(answer: bytes) -> None:
     check_taken(b'{"server":{"name":"x"},"data":{"account":"A","code":200,"message":"updated"}}')
     with pytest.raises(BrokerUnreachable):
         check_taken(answer)
+
+
+def test_nodes_of_a_fleet_that_is_older_may_do_what_those_of_this_version_do(
+    tmp_path: Path,
+) -> None:
+    trust = create(tmp_path)
+    assert NodesAccount(trust).with_keys(None) is None
+    stored = AccountRecord(make_older(trust))
+    account = NodesAccount(trust)
+    # It stands in a record, or in no more than what brokers are started with.
+    for before in (None, stored):
+        record = account.with_keys(before)
+        assert record is not None
+        assert account.made(record) > account.made(stored)
+        (scope,) = of(record)[1].signing_keys
+        assert set(scope.template.pub.allow) == set(NODE_PERMISSIONS.pub.allow)
+        assert msgspec.structs.replace(scope.template, pub=NODE_PERMISSIONS.pub) == NODE_PERMISSIONS
+        assert account.with_keys(record) is None
+
+
+def test_what_nodes_of_a_newer_version_may_do_stays(trust: Trust, account: NodesAccount) -> None:
+    before, body = claims.read(trust.read(NODES_JWT), claims.Account)
+    (scope,) = body.signing_keys
+    more = claims.Permission((*scope.template.pub.allow, "more.{{name()}}"))
+    template = msgspec.structs.replace(scope.template, pub=more)
+    newer = msgspec.structs.replace(
+        body, signing_keys=(msgspec.structs.replace(scope, template=template),)
+    )
+    operator = trust.read(OPERATOR_SIGNING)
+    stored = claims.sign(newer, by=operator, about=before.sub, name="NODES", iat=5)
+    assert account.with_keys(AccountRecord(stored)) is None
