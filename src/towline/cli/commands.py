@@ -191,7 +191,11 @@ LISTED = (
         *("health", "How the controller is, and all that it works with.", "towline.cli.health"),
         heading=FLEET,
     ),
-    Listed("image", "Look at the images that are on nodes, and remove them.", IMAGE),
+    Listed(
+        *("image", "List, find, compare and remove images of all nodes."),
+        *("towline.cli.images", IMAGE),
+        plural="images",
+    ),
     Listed(
         *("job", "List, show, follow, cancel and retry jobs.", JOBS, ENDPOINTS),
         heading=FLEET,
@@ -247,6 +251,7 @@ PLURALS = {each.plural: str(each.name) for each in LISTED if each.plural is not 
 """Other words for nouns, each of which by itself is the noun's list."""
 WORDS = {
     "pull": ("docker", "pull"),
+    "rmi": ("image", "remove"),
     **{word: ("job", word) for word in ("cancel", "delete", "pause", "resume", "retry")},
     **{word: ("node", word) for word in ("drain", "undrain", "invites")},
     # The help shows the first, and names the others beside it.

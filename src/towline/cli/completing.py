@@ -215,6 +215,14 @@ def _jobs(place: Place, typed: str) -> Words:
     return short if any(word.startswith(typed) for word, _ in short) else whole
 
 
+def _images(place: Place, typed: str) -> Words:
+    from towline.wire.reference import Reference
+
+    whole = _named(place, "image", typed)
+    known = [(Reference.parse(word).familiar, about) for word, about in whole]
+    return known if any(word.startswith(typed) for word, _ in known) else whole
+
+
 def _named(place: Place, kind: str, typed: str) -> list[tuple[str, str]]:
     from towline.cli import names
 
@@ -241,6 +249,7 @@ KNOWN: dict[str | None, Callable[[Place, str], Words]] = {
     "NODE": _nodes,
     "KEY:VALUE": _labels,
     "JOB_ID": _jobs,
+    "IMAGE": _images,
     "OPERATION": _operations,
     "CONTEXT": _contexts,
 }

@@ -36,7 +36,7 @@ MOST = 1000
 LARGEST = 4 << 20
 """Bytes of an answer that are read."""
 OK, REFUSED = 200, (401, 403)
-KINDS = ("target", "job")
+KINDS = ("target", "job", "image")
 PREFIX = "names-"
 """What the files begin with in which answers are kept."""
 
@@ -49,7 +49,7 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
 
     Args:
         where: where the API is, by what is typed: settings of the connection.
-        kind: `target` or `job`.
+        kind: `target`, `job` or `image`.
 
     Raises:
         InvalidConfiguration: no controller is named, or there is no token.
@@ -75,7 +75,7 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
         if status in REFUSED:
             shape.forget(place)
         return []
-    found = _read(kind, json.loads(body))
+    found = _read(kind, prefix, json.loads(body))
     # As a word of a command it would be an option.
     found["names"] = [each for each in found["names"] if not each[0].startswith("-")]
     found["prefix"] = prefix if found["more"] else ""
@@ -103,13 +103,28 @@ def _pairs(found: dict[str, Any]) -> Names:
 def _path(kind: str, prefix: str) -> str:
     if kind == "job":
         return "/job?limit=50"
+    if kind == "image":
+        repository = _repository(prefix)
+        named = f"&reference={quote(repository)}" if repository else ""
+        return f"/image?limit={MOST}{named}"
     return f"/target?limit={MOST}&prefix={quote(prefix)}"
 
 
-def _read(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
+def _repository(prefix: str) -> str:
+    """Return the repository of which a tag is being typed: of one there are fewer images."""
+    repository, _, tag = prefix.rpartition(":")
+    # In front of a "/" stands a registry's port.
+    return "" if "/" in tag else repository
+
+
+def _read(kind: str, prefix: str, answer: dict[str, Any]) -> dict[str, Any]:
     """Return the names of an answer, and whether there are more."""
     if kind == "job":
         return {"names": [_job(each) for each in answer["items"]], "more": False}
+    if kind == "image":
+        found = answer["images"]
+        pairs = [(name, f"on {each['nodes']}") for each in found for name in each["names"]]
+        return {"names": pairs, "more": len(found) < answer["total"] or bool(_repository(prefix))}
     names = []
     for each in answer["targets"]:
         here, count = each["ready"], each["nodes"]

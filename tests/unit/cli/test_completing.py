@@ -26,6 +26,15 @@ JOBS = {
         }
     ]
 }
+NGINX = "docker.io/library/nginx"
+IMAGES = {
+    "images": [
+        {"nodes": 9, "names": ["docker.io/library/nginx:1.27", "registry.example/shop:1.4"]},
+        {"nodes": 2, "names": ["docker.io/library/nginx:1.26"]},
+        {"nodes": 1, "names": []},
+    ],
+    "total": 3,
+}
 Complete = Callable[..., list[str]]
 
 
@@ -54,6 +63,7 @@ def complete(state: Path, cache: Path, controller: StubController) -> Complete:
     """Completes the last of some words, and checks that nothing is said."""
     controller.answers["GET /target"] = targets("group:web", "group:web.dev", "web-01", "web-02")
     controller.answers["GET /job"] = Answer(JOBS)
+    controller.answers["GET /image"] = Answer(IMAGES)
     home = state.parent / "config"
     (home / "towline" / "contexts").mkdir(parents=True)
     prod = home / "towline" / "contexts" / "prod.json"
@@ -99,6 +109,10 @@ def first_words(lines: list[str]) -> list[str]:
         (["cancel", ""], ["0123456789ab"]),
         (["job", "show", "019ace90-"], [JOB]),
         (["job", "list", "--operation", "docker.p"], ["docker.pull"]),
+        (["image", "where", "ng"], ["nginx:1.27", "nginx:1.26"]),
+        (["image", "show", "docker.io/library/nginx:1.2"], [f"{NGINX}:1.27", f"{NGINX}:1.26"]),
+        (["image", "list", "registry"], ["registry.example/shop:1.4"]),
+        (["pull", "nginx:1.27", "reg"], ["registry.example/shop:1.4"]),
         (["context", "use", "pr"], ["prod"]),
         (["pull", "--context", "l"], ["local"]),
         (["nothing", "x"], []),
@@ -113,6 +127,18 @@ def test_a_word_becomes_what_may_stand_there(
     assert first_words(lines) == found
 
 
+def test_of_a_repository_its_tags_are_asked_for(
+    complete: Complete, controller: StubController
+) -> None:
+    complete("image", "where", "registry.example:5000/shop:1.")
+    complete("image", "where", "registry.example:5000/sh")
+    queries = [each.query for each in controller.asked]
+    assert queries == [
+        "limit=1000&reference=registry.example%3A5000/shop",
+        "limit=1000",
+    ]
+
+
 def test_the_controller_is_the_one_that_the_command_would_ask(
     complete: Complete, controller: StubController
 ) -> None:
@@ -125,6 +151,7 @@ def test_the_controller_is_the_one_that_the_command_would_ask(
 
 def test_what_is_said_of_a_word_stands_behind_it(complete: Complete) -> None:
     assert complete("pull", "--on", "web-01") == ["plain", "web-01 2 nodes, 1 here"]
+    assert complete("image", "where", "registry") == ["plain", "registry.example/shop:1.4 on 9"]
     (_, job) = complete("cancel", "")
     assert job == "0123456789ab failed docker.pull nginx:1.27 on _all"
 
