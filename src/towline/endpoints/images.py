@@ -137,7 +137,7 @@ class ImageNodes(View, frozen=True, kw_only=True):
 
 
 @endpoint(
-    "image.list",
+    "image.inventory",
     "GET /image",
     permission=READS,
     narrows=True,

@@ -25,7 +25,7 @@ OWNED = {"job.cancel", "job.pause", "job.resume"}
 """What whoever made a job may do without any permission."""
 OF_JOBS = {"job.delete", "job.events", "job.get", "job.progress", "job.retry"}
 OF_AGENTS = {"agent.drain", "agent.get", "agent.undrain"}
-LISTS = {"agent.list", "image.list", "image.nodes", "target.list"}
+LISTS = {"agent.list", "image.inventory", "image.nodes", "target.list"}
 OF_SETS = {
     *("set.get", "set.history", "set.list", "set.nodes"),
     *("set.pause", "set.put", "set.remove", "set.resume", "set.rollback"),
