@@ -67,7 +67,8 @@ def image_names(names: Sequence[str]) -> Cell:
     if not known:
         return None
     more = f" +{len(known) - 1}" if len(known) > 1 else ""
-    return Short(f"{digest(known[0]).short}{more}", ", ".join(known), id=False)
+    # A part of a digest is none, as of any id.
+    return Short(f"{digest(known[0]).short}{more}", ", ".join(known), id="@" in known[0])
 
 
 def job_id(text: str) -> Short:

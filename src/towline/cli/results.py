@@ -341,7 +341,7 @@ def _columns(names: Sequence[str], *, never: Sequence[str]) -> list[Column]:
     return [
         Column(head_of(name))
         if name in never
-        else Column(head_of(name), gives_way=number + 1, least=8)
+        else Column(head_of(name), gives_way=number + 1, least=8, optional=True)
         for number, name in enumerate(names)
     ]
 

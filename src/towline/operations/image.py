@@ -11,7 +11,7 @@ from msgspec import Meta
 from towline.operation import Capability, Effect, Node, operation
 from towline.operations.docker import DOCKER
 from towline.signature import Check
-from towline.signature.shown import BYTES, MORE
+from towline.signature.shown import BYTES, IMAGE, MORE
 from towline.wire.reference import Reference
 
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
@@ -70,8 +70,8 @@ class ImageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     size: Annotated[int, BYTES]
     used: int
-    names: list[str] = []
-    digests: list[str] = []
+    names: Annotated[list[str], IMAGE] = []
+    digests: Annotated[list[str], IMAGE] = []
     platform: str | None = None
     created: str | None = None
 

@@ -14,6 +14,7 @@ from towline.cli.results import names_of, result_lines
 from towline.cli.tables import text_width
 from towline.operation import AnyOperation, Effect, Node, Operation
 from towline.operations.docker import list_containers, pull
+from towline.operations.image import list_images
 from towline.operations.node import load
 from towline.signature.shown import BYTES, IMAGE, SUM
 
@@ -146,6 +147,30 @@ def test_containers_are_a_row_each() -> None:
         return "\n".join(result_lines(LISTS, list_containers, form, now=1_767_400_000.0))
 
     screens.compare("docker-list", printed)
+
+
+def on_node(number: int) -> Row:
+    """Return what a node's engine has: an image with no name, with one, and with two."""
+    names = ["docker.io/library/nginx:1.27", "docker.io/library/nginx:latest"]
+    digests = [f"docker.io/library/nginx@{OTHER}"]
+    images = [
+        {
+            **{"id": f"sha256:{each:02x}" + "0d" * 31, "size": 196_083_713, "used": each},
+            **{"names": names[:each], "digests": digests[: each % 2]},
+            "created": "2026-01-01T00:00:00Z",
+        }
+        for each in range(3)
+    ]
+    return {**listed(f"web-{number:02}", 0), "images": images}
+
+
+def test_images_of_engines_are_a_row_each_by_the_names_that_people_know() -> None:
+    def printed(width: int) -> str:
+        rows = [on_node(1), on_node(2)]
+        form = Sized(columns=width)
+        return "\n".join(result_lines(rows, list_images, form, now=1_767_400_000.0))
+
+    screens.compare("image-list-live", printed)
 
 
 def test_the_names_of_a_list_are_the_ids_in_it_and_of_a_change_its_job() -> None:
