@@ -56,7 +56,9 @@ def brings(job: Job) -> Brings | None:
         return None
     image = str(job.parameters["image"])
     digest = job.lead.value if job.lead is not None else Reference.parse(image).digest
-    return Brings(job.caller, image, job.parameters.get("platform") or "", digest or "")
+    if digest is None:
+        return None  # it finds out what the tag names
+    return Brings(job.caller, image, job.parameters.get("platform") or "", digest)
 
 
 class _Ended(msgspec.Struct):

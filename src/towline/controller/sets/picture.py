@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterable
 
 from towline.controller.fleet import Fleet
 from towline.controller.sets.attempts import Attempts, Brings
+from towline.controller.sets.pruning import is_unused
 from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.controller.sets.rule import Facts
 from towline.controller.sets.standing import Standing, images, obstacle_of, pulled, stand
 from towline.controller.sets.view import View
+from towline.wire.reference import Reference
 
 SLICE = 100
 """Nodes that are looked at before others have their turn: it takes a millisecond or so."""
@@ -26,6 +28,8 @@ class Picture:
     Attributes:
         rows: by image and platform, then by machine id.
         troubled: the machine ids of those that are here, and to which nothing can be brought.
+        pruned_until: before when nobody looks again for what is to go, in seconds since the machine
+            was started.
 
     Args:
         fleet: the nodes.
@@ -41,6 +45,7 @@ class Picture:
         self._version = -1
         self.rows: dict[tuple[str, str], dict[str, Standing]] = {}
         self.troubled: set[str] = set()
+        self.pruned_until = 0.0
 
     @property
     def members(self) -> frozenset[str]:
@@ -145,6 +150,19 @@ class Picture:
             for machine in self._members
             if self._fleet.is_here(machine)
         )
+
+    async def unused(self, view: View, image: ImageState, digest: str) -> list[str]:
+        """Return the machine ids of the nodes from which an older digest can go."""
+        name = Reference.parse(f"{pulled(image).repository}@{digest}")
+        found = []
+        for number, machine in enumerate(self._members):
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            if not view.holds(machine, name, digest) or not self._could(machine):
+                continue  # what it has is looked at where it matters alone
+            if is_unused(view.held(machine), image, digest):
+                found.append(machine)
+        return found
 
     def _could(self, machine: str) -> bool:
         member = self._fleet.get(machine)

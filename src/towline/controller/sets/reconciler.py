@@ -11,6 +11,7 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+import msgspec
 import structlog
 
 from towline.broker.repeated import Repeated
@@ -30,6 +31,8 @@ from towline.controller.sets import changes, rule
 from towline.controller.sets.attempts import Attempts, brings
 from towline.controller.sets.making import Making
 from towline.controller.sets.picture import Picture
+from towline.controller.sets.pruning import surplus
+from towline.controller.sets.pulling import Pulling
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
 from towline.controller.sets.resolution import Resolution
 from towline.controller.sets.sets import Sets
@@ -51,6 +54,8 @@ FILLED_EVERY = 5.0
 PATIENCE = 30.0
 """Seconds for which a rollout waits for nodes that have not said yet what they have: longer than a
 controller that was just started asks a large fleet."""
+PRUNE_EVERY = 600.0
+"""Seconds between looks for older digests that nothing uses any more: each is at all nodes."""
 AGAIN_AFTER = 5.0
 """Seconds before something is done again for a set that has just failed."""
 
@@ -62,7 +67,7 @@ class Reconciler:
         able: set while this controller may send and decide.
         lease: that of whoever keeps the sets.
         clock: this machine's clocks.
-        gathered_for, filled_every, look_every, patience: seconds; see the constants.
+        gathered_for, filled_every, look_every, patience, prune_every: seconds; see the constants.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Reconciler:
         filled_every: float = FILLED_EVERY,
         look_every: float = LOOK_EVERY,
         patience: float = PATIENCE,
+        prune_every: float = PRUNE_EVERY,
     ) -> None:
         self._sets = sets
         self._fleet = fleet
@@ -97,10 +103,12 @@ class Reconciler:
         self._filled_every = filled_every
         self._look_every = look_every
         self._patience = patience
+        self._prune_every = prune_every
         self.attempts = Attempts(clock)
         self._making = Making(submitter, index, clock)
         self._resolution = Resolution(
-            previews, sets.change, lambda: lease.valid, clock, self._look_at_once
+            *(previews, Pulling(self._making, inventories).digest, sets.change),
+            *(lambda: lease.valid, clock, self._look_at_once),
         )
         self.standings = Standings(fleet, inventories, sets, jobs, self.attempts, clock)
         self._pictures: dict[str, Picture] = {}
@@ -202,7 +210,7 @@ class Reconciler:
         before, now = self._lease.valid, self._clock.running()
         if not self._able.is_set():
             await self._lease.give_back()
-        elif self._sets.all() and (not before or now - self._renewed >= self._look_every / 2):
+        elif self._has_work() and (not before or now - self._renewed >= self._look_every / 2):
             self._renewed = now
             await self._lease.take()
         if self._lease.valid and self._able.is_set():
@@ -217,6 +225,12 @@ class Reconciler:
         self._pictures.clear()
         self._until = None
         return False
+
+    def _has_work(self) -> bool:
+        """Return whether there is a set, or a job of one that is no more."""
+        return bool(self._sets.all()) or any(
+            state.job.caller.startswith(CALLER) for state in self._open
+        )
 
     def _at(self, moment: float) -> None:
         """Look again at a moment, in seconds since the machine was started."""
@@ -262,11 +276,13 @@ class Reconciler:
             self._at(until)
             return
         try:
+            window = self._window(record)
             if state.paused is None:
                 members = functools.partial(self._members, picture)
-                if (wait := self._resolution.begin(record, state, members)) is not None:
+                wait = self._resolution.begin(record, state, members, window=window)
+                if wait is not None:
                     self._at(running + max(0.0, wait))
-            found = await self._situation(record, state, view, picture)
+            found = await self._situation(record, state, view, picture, window=window)
             for action in rule.decide(record, state, found):
                 if not self._lease.valid:
                     return
@@ -302,23 +318,46 @@ class Reconciler:
     # What the rule sees
 
     async def _situation(
-        self, record: SetRecord, state: SetState, view: View, picture: Picture
+        self, record: SetRecord, state: SetState, view: View, picture: Picture, *, window: bool
     ) -> rule.Situation:
         rollouts = {}
         for image in images(record, state):
             if image.next and image.job:
                 rollouts[image.job] = await self._rollout(image.job)
-        opens = self._window(record)
         waits = self._leading_since + self._patience
         if waits > self._clock.running():
             self._at(waits)
         return rule.Situation(
-            facts=picture.facts(view),
+            facts=await self._facts(record, state, view, picture, window=window),
             jobs=[each for each in view.of_sets if each.job.caller == record.caller],
             rollouts=rollouts,
-            window=opens,
+            window=window,
             patient=self._clock.running() >= waits,
         )
+
+    async def _facts(
+        self, record: SetRecord, state: SetState, view: View, picture: Picture, *, window: bool
+    ) -> dict[tuple[str, str], rule.Facts]:
+        """Return what the rule sees of the nodes, and now and then which have what is to go."""
+        found = picture.facts(view)
+        running = self._clock.running()
+        if record.keep is None or not window or state.paused is not None:
+            return found
+        if picture.pruned_until > running:
+            self._at(picture.pruned_until)
+            return found
+        wanted = frozenset(self._sets.wanted())
+        old = {
+            (image.image, image.platform): (image, surplus(record, image, wanted))
+            for image in images(record, state)
+        }
+        if not any(digests for _, digests in old.values()):
+            return found
+        picture.pruned_until = running + self._prune_every
+        for key, (image, digests) in old.items():
+            unused = {each: await picture.unused(view, image, each) for each in digests}
+            found[key] = msgspec.structs.replace(found[key], unused=unused)
+        return found
 
     def _window(self, record: SetRecord) -> bool:
         """Return whether a set's window is open; look again when it opens."""
@@ -358,6 +397,8 @@ class Reconciler:
             case rule.Stop(image, reason):
                 log.warning("rollout stopped", set=record.name, image=image.image, reason=reason)
                 await self._change(record, changes.stopped(record, image, reason, now))
+            case rule.Remove(image, digest, machines):
+                await self._making.remove(record, image, digest, machines)
             case rule.Cancel(job):
                 await self._decisions.cancel(job, record.caller)
             case rule.Hold(job):

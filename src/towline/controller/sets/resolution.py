@@ -19,7 +19,7 @@ from towline.controller.moment import LocalClock
 from towline.controller.permissions import Bounds
 from towline.controller.sets.changes import Answer, Changes, resolved
 from towline.controller.sets.record import ImageState, SetRecord, SetState
-from towline.controller.sets.standing import Node, images, obstacle_of, pulled
+from towline.controller.sets.standing import Node, images, obstacle_of, parameters_of
 from towline.errors import NotFound, TowlineError
 from towline.operations.docker import pull
 from towline.wire.reference import Reference
@@ -34,13 +34,10 @@ MOST_ASKED = 3
 """Nodes that are asked one after the other, where one can't say."""
 AT_ONCE = 8
 """Images that are asked for at a time: each is a question to a registry."""
+CANNOT = "HTTP status 404: Not Found"
+"""What a node says whose engine has no way to ask a registry, as Podman's: one pulls the tag then.
+"""
 NOBODY = "no node that the set means is here and could ask the registry"
-
-
-def parameters_of(image: ImageState) -> dict[str, str]:
-    """Return the parameters of a pull of an image of a set."""
-    found = {"image": str(pulled(image))}
-    return {**found, "platform": image.platform} if image.platform else found
 
 
 def is_due(record: SetRecord, image: ImageState, now: float) -> bool:
@@ -63,6 +60,7 @@ class Resolution:
     """Looks up what the tags of sets name, and has that noted.
 
     Args:
+        pull: has a node pull a tag; returns the digest, or "" and why that is not known.
         note: stores a change of a set's state, by the set's name.
         leads: returns whether this controller is still the one to do so.
         clock: this machine's clocks.
@@ -72,20 +70,22 @@ class Resolution:
     def __init__(
         self,
         previews: Previews,
+        pull: Callable[[SetRecord, ImageState, str], Awaitable[tuple[str, str]]],
         note: Callable[[str, Changes], Awaitable[object]],
         leads: Callable[[], bool],
         clock: LocalClock,
         looked_up: Callable[[], None],
     ) -> None:
         self._previews = previews
+        self._pull = pull
         self._note = note
         self._leads = leads
         self._clock = clock
         self._looked_up = looked_up
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._not_before: dict[tuple[str, str, str], tuple[float, float]] = {}
-        """Of what could not be looked up: until when it isn't again, in seconds since the machine
-        was started, and the pause before that."""
+        self._pauses: dict[str, tuple[int, dict[tuple[str, str], tuple[float, float]]]] = {}
+        """By set, of its generation, for each image: until when its tag isn't looked up again, in
+        seconds since the machine was started, and the pause before that."""
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._failures = Repeated("tag not looked up")
 
@@ -97,12 +97,18 @@ class Resolution:
         self._failures.close()
 
     def begin(
-        self, record: SetRecord, state: SetState, nodes: Callable[[], Sequence[Node]]
+        self,
+        record: SetRecord,
+        state: SetState,
+        nodes: Callable[[], Sequence[Node]],
+        *,
+        window: bool,
     ) -> float | None:
         """Look up what is due of a set's images, beside all else: it may take seconds.
 
         Args:
             nodes: returns those that the set means.
+            window: whether the set's window is open.
 
         Returns:
             in how many seconds there will be more to look up; None for not by time alone.
@@ -112,7 +118,7 @@ class Resolution:
         wall, running = self._clock.wall(), self._clock.running()
         due, waits = [], []
         for image in images(record, state):
-            until, _ = self._not_before.get(_key(record, image), (0.0, 0.0))
+            until, _ = self._pauses_of(record).get(_key(image), (0.0, 0.0))
             if not is_due(record, image, wall):
                 if record.follow == "tag" and image.checked is not None:
                     waits.append(image.checked + record.every - wall)
@@ -125,10 +131,19 @@ class Resolution:
             # Whoever comes that can be asked is a change, at which this is called.
             due = [each for each in due if _given(each) or each.problem != NOBODY]
         if due:
-            task = asyncio.create_task(self._look_up(record, due, able), name=record.id)
+            looking = self._look_up(record, due, able, window=window)
+            task = asyncio.create_task(looking, name=record.id)
             self._asking[record.id] = task
             task.add_done_callback(self._over)
         return min(waits, default=None)
+
+    def _pauses_of(self, record: SetRecord) -> dict[tuple[str, str], tuple[float, float]]:
+        """Return the pauses of a set: what is declared anew is looked up at once."""
+        generation, found = self._pauses.get(record.id, (0, {}))
+        if generation != record.generation:
+            found = {}
+            self._pauses[record.id] = (record.generation, found)
+        return found
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._asking.pop(task.get_name(), None)
@@ -137,21 +152,27 @@ class Resolution:
         self._looked_up()
 
     async def _look_up(
-        self, record: SetRecord, due: Sequence[ImageState], able: Sequence[Node]
+        self,
+        record: SetRecord,
+        due: Sequence[ImageState],
+        able: Sequence[Node],
+        *,
+        window: bool,
     ) -> None:
         news = []
-        answers = await self.ask(record, due, able)
+        pauses, answers = self._pauses_of(record), await self.ask(record, due, able, window=window)
         for image, answer in zip(due, answers, strict=True):
-            key = _key(record, image)
             if answer.digest or answer.problem != image.problem:
                 news.append(answer)
-            if answer.digest or answer.problem == NOBODY:
-                self._not_before.pop(key, None)
-                continue
-            _, pause = self._not_before.get(key, (0.0, AGAIN_AFTER / 2))
-            pause = min(2 * pause, AGAIN_AT_MOST, max(record.every, AGAIN_AFTER))
+            pause = AGAIN_AFTER
+            if not answer.digest and answer.problem != NOBODY:
+                _, before = pauses.get(_key(image), (0.0, AGAIN_AFTER / 2))
+                pause = min(2 * before, AGAIN_AT_MOST, max(record.every, AGAIN_AFTER))
+            elif not answer.digest:
+                pause = 0.0  # nobody was asked: whoever comes is
+            # Also what was found out: by clocks that differ it may be due for ever.
             until = self._clock.running() + pause * random.uniform(0.8, 1.0)
-            self._not_before[key] = (until, pause)
+            pauses[_key(image)] = (until, AGAIN_AFTER / 2 if answer.digest else pause)
         try:
             if news and self._leads():
                 await self._note(record.name, resolved(record, news, self._clock.wall()))
@@ -161,26 +182,39 @@ class Resolution:
             self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
 
     async def ask(
-        self, record: SetRecord, wanted: Sequence[ImageState], nodes: Sequence[Node]
+        self,
+        record: SetRecord,
+        wanted: Sequence[ImageState],
+        nodes: Sequence[Node],
+        *,
+        window: bool = True,
     ) -> list[Answer]:
         """Return what some images of a set are now, each with why not where that is not known.
 
         Args:
             nodes: those that the set means, and that could ask.
+            window: whether the set's window is open.
         """
-        return list(await asyncio.gather(*(self._one(record, each, nodes) for each in wanted)))
+        asked = (self._one(record, each, nodes, window=window) for each in wanted)
+        return list(await asyncio.gather(*asked))
 
-    async def _one(self, record: SetRecord, image: ImageState, nodes: Sequence[Node]) -> Answer:
-        if (given := _given(image)) is not None:
-            return Answer(image.image, image.platform, given)
-        problem = NOBODY
-        for node in random.sample(nodes, min(MOST_ASKED, len(nodes))):
+    async def _one(
+        self, record: SetRecord, image: ImageState, nodes: Sequence[Node], *, window: bool
+    ) -> Answer:
+        digest, problem = _given(image) or "", NOBODY
+        unable = []
+        for node in () if digest else random.sample(nodes, min(MOST_ASKED, len(nodes))):
             async with self._places:
                 digest, why = await self._of(record, image, node)
             if digest:
-                return Answer(image.image, image.platform, digest)
+                break
+            if why == CANNOT:
+                unable.append(node.machine)
             problem = f"{node.hostname}: {why}"
-        return Answer(image.image, image.platform, problem=problem)
+        if unable and not digest and (window or not image.current):
+            async with self._places:
+                digest, problem = await self._pull(record, image, min(unable))
+        return Answer(image.image, image.platform, digest, "" if digest else problem)
 
     async def _of(self, record: SetRecord, image: ImageState, node: Node) -> tuple[str, str]:
         """Return the digest that a node says, or why it says none."""
@@ -206,5 +240,5 @@ def _given(image: ImageState) -> str | None:
     return Reference.parse(image.image).digest
 
 
-def _key(record: SetRecord, image: ImageState) -> tuple[str, str, str]:
-    return record.id, image.image, image.platform
+def _key(image: ImageState) -> tuple[str, str]:
+    return image.image, image.platform

@@ -68,7 +68,6 @@ class Situation(msgspec.Struct, frozen=True):
         rollouts: by id, how far the jobs are that its images name.
         window: whether the set's window is open.
         patient: whether it has been waited for long enough for nodes that say nothing.
-        removing: the digests that jobs are about to remove.
     """
 
     facts: Mapping[tuple[str, str], Facts] = {}
@@ -76,7 +75,6 @@ class Situation(msgspec.Struct, frozen=True):
     rollouts: Mapping[str, Rollout] = {}
     window: bool = True
     patient: bool = True
-    removing: Collection[str] = ()
 
 
 class RollOut(msgspec.Struct, frozen=True):
@@ -180,9 +178,7 @@ def _for_image(
         actions.append(FillIn(image, facts.ready))
     if not image.next and seen.window:
         actions += [
-            Remove(image, digest, machines)
-            for digest, machines in facts.unused.items()
-            if machines and digest not in seen.removing
+            Remove(image, digest, machines) for digest, machines in facts.unused.items() if machines
         ]
     return actions
 

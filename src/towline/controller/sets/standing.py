@@ -215,6 +215,12 @@ def pulled(image: ImageState) -> Reference:
     return reference if reference.digest is None else Reference.parse(reference.pulled)
 
 
+def parameters_of(image: ImageState) -> dict[str, str]:
+    """Return the parameters of a pull of an image of a set."""
+    found = {"image": str(pulled(image))}
+    return {**found, "platform": image.platform} if image.platform else found
+
+
 def obstacle_of(node: Node) -> str:
     """Return why nothing can be brought to a node just now, or ""."""
     capability = DOCKER.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.inventories import Inventories
@@ -15,6 +15,7 @@ from towline.controller.sets.attempts import Attempts, Brings, brings
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
 from towline.controller.sets.sets import Sets
 from towline.controller.sets.standing import Attempt, Standing, images, pulled, standings
+from towline.wire.inventory import ImageHeld
 from towline.wire.reference import Reference
 from towline.wire.target import InvalidTarget, parse_target
 
@@ -76,6 +77,10 @@ class View:
         if not self._inventories.settled(machine):
             return None
         return self._inventories.holds(machine, image, digest, platform)
+
+    def held(self, machine: str) -> Mapping[str, ImageHeld] | None:
+        """Return what is on a node, by the engine's ids; None where that is not known."""
+        return self._inventories.of(machine)
 
     def attempt(
         self, record: SetRecord, image: ImageState, digest: str, machine: str
