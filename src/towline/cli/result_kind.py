@@ -21,6 +21,7 @@ class Kind(msgspec.Struct, frozen=True):
         same, size, more, sums, images: the fields that bear these marks, those of the things that
             are listed included; see `towline.signature.shown`.
         items: the field that lists things, with the names of their fields.
+        limited: whether `--limit` says how many things are listed.
         unknown: whether this version doesn't know the operation.
         well: the statuses of nodes that did it, or would.
         changes: what is said of those that changed something, or would, and of those that didn't.
@@ -34,6 +35,7 @@ class Kind(msgspec.Struct, frozen=True):
     sums: Sequence[str] = ()
     images: Sequence[str] = ()
     items: tuple[str, Sequence[str]] | None = None
+    limited: bool = False
     unknown: bool = False
     well: Collection[str] = ("ok",)
     changes: tuple[str, str] = ("changed", "unchanged")
@@ -49,8 +51,12 @@ def kind_of(operation: AnyOperation | None, results: list[dict[str, Any]]) -> Ki
         status = OUTCOME if any(OUTCOME in row for row in results) else STATUS
         return Kind(status, items=_listed(results), unknown=True)
     kind = kind_of_struct(operation.result)
-    reads = operation.effect is Effect.READ
-    return msgspec.structs.replace(kind, status=operation.status, reads=reads)
+    return msgspec.structs.replace(
+        kind,
+        status=operation.status,
+        reads=operation.effect is Effect.READ,
+        limited=any(each.name == "limit" for each in operation.signature.parameters),
+    )
 
 
 def kind_of_struct(result: type[msgspec.Struct]) -> Kind:

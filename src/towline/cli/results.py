@@ -32,7 +32,7 @@ from towline.units import show_size
 Row = dict[str, Any]
 FEW = 20
 """Up to so many nodes have a row each, and so many reasons and names are listed."""
-CHANGED = "changed"
+CHANGED, COUNT = "changed", "count"
 ORDER = (
     *("ok", "would run", "could run", "failed", "would fail"),
     *("skipped", "expired", "cancelled", "running", "pending"),
@@ -61,8 +61,10 @@ def print_results(
     lines = result_lines(results, operation, form, seconds=seconds, title=title)
     if lines:
         say(*lines)
-    for node in _Results(results, kind_of(operation, results), form).nodes_with_more():
-        say(f"{node} has more than these: --limit shows more", error=True)
+    kind = kind_of(operation, results)
+    more = ": --limit shows more" if kind.limited else ""
+    for node in _Results(results, kind, form).nodes_with_more():
+        say(f"{node} has more than these{more}", error=True)
 
 
 def names_of(results: list[Row], operation: AnyOperation | None, job_id: str) -> list[str]:
@@ -151,13 +153,18 @@ class _Results:
         parts = []
         for status in sorted(counts, key=_place):
             of = [row for row in self.ok if self._status(row) == status and CHANGED in row]
+            of = [] if self._kind.reads else of
             changed = sum(row[CHANGED] for row in of)
             more = f" ({changed} {self._kind.changes[0]})" if of else ""
             parts.append(f"{counts[status]} {status}{more}")
-        facts = [", ".join(parts) or "no node"]
+        # Where all have read what was asked for, that is all that there is to say.
+        told = self._kind.sums and self._kind.reads and len(self.ok) == len(self.nodes)
+        facts = [] if told else [", ".join(parts) or "no node"]
+        if self._kind.items is not None and not self.listing:
+            facts.append(f"{sum(map(self._count, self.ok))} {head_of(self._kind.items[0]).lower()}")
         facts += [self._shown(name, values[0][0]) for name, values in self._same.items() if values]
         facts += [f"{name.replace('_', ' ')} {self._sum(name)}" for name in self._kind.sums]
-        if seconds is not None:
+        if seconds is not None and not told:
             facts.append(seconds_in_words(seconds))
         said = f" {sign('·', '-')} ".join(facts)
         return hanging(f"{title}: " if title else "", said, self._form.width, indent=INDENT)
@@ -170,10 +177,12 @@ class _Results:
             status += f", {self._kind.changes[not row[CHANGED]]}"
         if seconds is not None and not self._kind.reads:
             status += f", {seconds_in_words(seconds)}"
-        values: dict[str, Cell] = {"node": self._name(row), self._kind.status: status}
+        values: dict[str, Cell | list[Cell]] = {
+            **{"node": self._name(row), self._kind.status: status}
+        }
         for name in self._fields([row]):
             if name != CHANGED:
-                values[name.replace("_", " ")] = self._cell(name, row.get(name))
+                values[name.replace("_", " ")] = self._lines(name, self._value(row, name))
         values |= {name: str(row[name]) for name in WHY if row.get(name)}
         lines = value_lines(values, self._form, now=self._now)
         return [printable(title), *lines] if title else lines
@@ -203,7 +212,7 @@ class _Results:
                 [
                     self._name(row),
                     *([self._status(row)] if status else []),
-                    *(self._cell(name, row.get(name)) for name in names),
+                    *(self._cell(name, self._value(row, name)) for name in names),
                 ]
                 for row in rows
             ],
@@ -233,6 +242,9 @@ class _Results:
 
     def nodes_with_more(self) -> list[str]:
         """Return the nodes that have more of the things that were asked for."""
+        # What is not listed has not been cut either.
+        if not (self.listing or self.listed()):
+            return []
         return [
             in_form(self._name(row), self._form)
             for row in self.ok
@@ -254,8 +266,7 @@ class _Results:
         """Return a row for each thing that a change lists: of one node, or where they are few."""
         if self._kind.items is None or self.listing:
             return []
-        field, _ = self._kind.items
-        few = len(self.nodes) == 1 or sum(len(row.get(field) or ()) for row in self.ok) <= FEW
+        few = len(self.nodes) == 1 or sum(map(self._count, self.ok)) <= FEW
         return self._items() if few or self._form.all_nodes else []
 
     def _items(self) -> list[str]:
@@ -293,6 +304,8 @@ class _Results:
     def _fields(self, rows: list[Row]) -> list[str]:
         """Return the names of the values that rows have, whether they changed something first."""
         hidden = RESULT_RESERVED | {self._kind.status, *self._kind.more}
+        if self._kind.items is not None and any(COUNT in row for row in rows):
+            hidden |= {COUNT}
         if self._kind.reads:
             hidden |= {CHANGED}
         names = dict.fromkeys(name for row in rows for name in row if name not in hidden)
@@ -306,13 +319,27 @@ class _Results:
     def _shown(self, name: str, value: str) -> str:
         return in_form(self._cell(name, value), self._form)
 
+    def _count(self, row: Row) -> int:
+        """Return how many things a row lists, or how many there are in all where it says so."""
+        assert self._kind.items is not None
+        return int(row.get(COUNT, len(row.get(self._kind.items[0]) or ())))
+
+    def _value(self, row: Row, name: str) -> object:
+        """Return a value of a row; of the things that it lists how many they are."""
+        listed = self._kind.items is not None and name == self._kind.items[0]
+        return self._count(row) if listed and name in row else row.get(name)
+
+    def _lines(self, name: str, value: object) -> Cell | list[Cell]:
+        """Return the cells of a value, a line each where it is several."""
+        if not isinstance(value, list):
+            return self._cell(name, value)
+        return [self._cell(name, each) for each in value]
+
     def _sum(self, name: str) -> str:
         found = sum(row[name] for row in self.ok if isinstance(row.get(name), int))
         return show_size(found) if name in self._kind.size else str(found)
 
     def _cell(self, name: str, value: object) -> Cell:
-        if self._kind.items is not None and name == self._kind.items[0]:
-            return str(len(value)) if isinstance(value, list) else None
         if name in self._kind.images and value:
             return image_names(value if isinstance(value, list) else [str(value)])
         if name in self._kind.size and isinstance(value, int):

@@ -10,13 +10,13 @@ import pytest
 from tests.testing import screens
 from tests.unit.cli.made_results import FEW, MANY, MIXED, OTHER, TWINS, UNKNOWN, Row, listed, pulled
 from towline.cli.form import Form
-from towline.cli.results import names_of, result_lines
+from towline.cli.results import names_of, print_results, result_lines
 from towline.cli.tables import text_width
 from towline.operation import AnyOperation, Effect, Node, Operation
 from towline.operations.docker import list_containers, pull
 from towline.operations.image import list_images
 from towline.operations.node import load
-from towline.signature.shown import BYTES, IMAGE, SUM
+from towline.signature.shown import BYTES, IMAGE, MORE, SUM
 
 PULLS = {
     **{"one": [pulled(1)], "one-failed": [FEW[2]], "few": FEW, "twins": TWINS},
@@ -45,7 +45,9 @@ class Swept(msgspec.Struct, frozen=True):
 
     changed: bool
     freed: Annotated[int, BYTES, SUM]
+    count: int
     images: list[Gone]
+    truncated: Annotated[bool, MORE]
 
 
 async def sweep(node: Node) -> Swept:
@@ -64,6 +66,10 @@ SWEEP: AnyOperation = Operation(
 )
 
 
+MOST = 30
+"""Things that one listed at most."""
+
+
 def swept(number: int, count: int) -> Row:
     names = ["docker.io/library/nginx:1.26", f"registry.example.org/team/app@{OTHER}"]
     size = 196_083_713
@@ -73,7 +79,8 @@ def swept(number: int, count: int) -> Row:
     ]
     row = pulled(number)
     named = {name: row[name] for name in ("hostname", "machine_id", "status")}
-    return {**named, "changed": count > 0, "freed": count * size, "images": images}
+    listed = {"count": count, "images": images[:MOST], "truncated": count > MOST}
+    return {**named, "changed": count > 0, "freed": count * size, **listed}
 
 
 SWEPT = {
@@ -185,13 +192,69 @@ def test_what_a_change_lists_and_what_it_comes_to(name: str) -> None:
 
 def test_what_a_change_lists_is_counted_where_it_is_much_and_what_adds_up_is_said_once() -> None:
     many = result_lines(SWEPT["many"], SWEEP, Form())
-    assert many == ["300 ok (292 changed) · freed 1.01 TiB"]
+    assert many == ["300 ok (292 changed) · 5650 images · freed 1.01 TiB"]
     some = [swept(1, 20), swept(2, 3)]
     lines = result_lines(some, SWEEP, Form())
     assert [line.split()[-1] for line in lines] == ["GiB", "IMAGES", "20", "3"]
     everything = result_lines(some, SWEEP, Form(all_nodes=True))
     assert len(everything) == len(lines) + 2 + 23
     assert names_of(some, SWEEP, "j") == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([swept(1, 31)], "web-001 has more than these\n"),
+        ([swept(1, 31), swept(2, 31)], ""),
+        ([swept(1, 30)], ""),
+    ],
+    ids=["cut", "not listed", "whole"],
+)
+def test_only_what_is_listed_is_said_to_be_cut(
+    rows: list[Row], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_results(rows, SWEEP, Form())
+    assert capsys.readouterr().err == said
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a read has found: things, and what they come to."""
+
+    size: Annotated[int, BYTES, SUM]
+    disk: list[Gone]
+
+
+async def look(node: Node) -> Found:
+    """Look at what there is."""
+    raise AssertionError
+
+
+LOOK: AnyOperation = Operation(
+    look,
+    name="image.look.get",
+    route="GET look",
+    permission="docker:read",
+    effect=Effect.READ,
+    requires="docker",
+    success=None,
+)
+
+
+def test_what_a_read_comes_to_is_said_above_what_it_has_found() -> None:
+    row = swept(1, 2)
+    found = [{**listed(name, 0), "size": 2 << 30, "disk": row["images"]} for name in ("a", "b")]
+    first, head, *_ = result_lines(found, LOOK, Form(), seconds=1.0)
+    assert (first, head.split()) == ("size 4.00 GiB", ["NODE", "ID", "NAMES", "SIZE"])
+    failing = [*found, {"hostname": "c", "machine_id": "c", "status": "failed", "error": "no"}]
+    first, *_ = result_lines(failing, LOOK, Form(), seconds=1.0)
+    assert first == "2 ok, 1 failed · size 4.00 GiB · 1.0 s"
+
+
+def test_of_one_node_what_a_value_lists_is_a_line_each() -> None:
+    row = {**listed("a", 0), "layers": [OTHER, OTHER], "changed": False}
+    lines = result_lines([row], pull, Form())
+    short = OTHER[:19]
+    assert [line.split() for line in lines[-2:]] == [["layers", short], [short]]
 
 
 def test_people_are_shown_images_by_the_names_that_they_know() -> None:
