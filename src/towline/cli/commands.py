@@ -229,7 +229,11 @@ LISTED = (
         plural="registries",
     ),
     Listed(
-        *("set", "Look after sets: images that nodes ought to have.", ENDPOINTS),
+        *(
+            "set",
+            "Look after sets: images that nodes ought to have, and are kept to.",
+            "towline.cli.sets",
+        ),
         heading=FLEET,
         plural="sets",
     ),

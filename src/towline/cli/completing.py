@@ -223,6 +223,10 @@ def _images(place: Place, typed: str) -> Words:
     return known if any(word.startswith(typed) for word, _ in known) else whole
 
 
+def _sets(place: Place, typed: str) -> Words:
+    return _named(place, "set", typed)
+
+
 def _named(place: Place, kind: str, typed: str) -> list[tuple[str, str]]:
     from towline.cli import names
 
@@ -250,6 +254,7 @@ KNOWN: dict[str | None, Callable[[Place, str], Words]] = {
     "KEY:VALUE": _labels,
     "JOB_ID": _jobs,
     "IMAGE": _images,
+    "SET": _sets,
     "OPERATION": _operations,
     "CONTEXT": _contexts,
 }

@@ -36,7 +36,7 @@ MOST = 1000
 LARGEST = 4 << 20
 """Bytes of an answer that are read."""
 OK, REFUSED = 200, (401, 403)
-KINDS = ("target", "job", "image")
+KINDS = ("target", "job", "image", "set")
 PREFIX = "names-"
 """What the files begin with in which answers are kept."""
 
@@ -49,7 +49,7 @@ def known(where: Mapping[str, str], kind: str, prefix: str) -> Names:
 
     Args:
         where: where the API is, by what is typed: settings of the connection.
-        kind: `target`, `job` or `image`.
+        kind: one of `KINDS`.
 
     Raises:
         InvalidConfiguration: no controller is named, or there is no token.
@@ -107,6 +107,8 @@ def _path(kind: str, prefix: str) -> str:
         repository = _repository(prefix)
         named = f"&reference={quote(repository)}" if repository else ""
         return f"/image?limit={MOST}{named}"
+    if kind == "set":
+        return "/set"
     return f"/target?limit={MOST}&prefix={quote(prefix)}"
 
 
@@ -125,6 +127,9 @@ def _read(kind: str, prefix: str, answer: dict[str, Any]) -> dict[str, Any]:
         found = answer["images"]
         pairs = [(name, f"on {each['nodes']}") for each in found for name in each["names"]]
         return {"names": pairs, "more": len(found) < answer["total"] or bool(_repository(prefix))}
+    if kind == "set":
+        sets = answer["sets"]
+        return {"names": [(each["name"], _set(each)) for each in sets], "more": False}
     names = []
     for each in answer["targets"]:
         here, count = each["ready"], each["nodes"]
@@ -138,6 +143,10 @@ def _job(job: dict[str, Any]) -> tuple[str, str]:
     named = ".".join(operation["type"].split(".")[:2])
     what = operation.get("data", {}).get("image", "")
     return job["id"], " ".join(filter(None, [job["status"], named, what, "on", job["target"]]))
+
+
+def _set(found: dict[str, Any]) -> str:
+    return f"{found['status']}, on {found['target']}"
 
 
 def _within(

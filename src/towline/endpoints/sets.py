@@ -40,10 +40,7 @@ if TYPE_CHECKING:
 READS, WRITES = "set:read", "set:write"
 CHANGES = "`set:write`, and `docker:write` for all its images on all that its target means"
 SHORTEST, LONGEST = 10.0, 30 * 86400.0
-"""Seconds between two looks at a tag: a registry counts them, and a month is a slip of the finger.
-"""
-
-
+"""Seconds between two looks at a tag: a registry counts them, and more is a slip of the finger."""
 _NAME = re.compile("[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -260,7 +257,7 @@ async def _shown(context: Context, name: str) -> SetRecord:
     return record
 
 
-@endpoint("set.list", "GET /set", permission=READS, narrows=True, command="set list")
+@endpoint("set.list", "GET /set", permission=READS, narrows=True, command=None, typed="set list")
 async def list_sets(context: Context) -> SetList:
     """The sets, by name.
 
@@ -286,7 +283,8 @@ async def list_sets(context: Context) -> SetList:
     narrows=True,
     errors=(404,),
     tagged=True,
-    command="set show",
+    command=None,
+    typed="set show",
 )
 async def get(context: Context, *, name: Name) -> SetView:
     """One set: what was declared, and how far each of its images is."""
@@ -299,7 +297,8 @@ async def get(context: Context, *, name: Name) -> SetView:
     permission=READS,
     narrows=True,
     errors=(404,),
-    command="set nodes",
+    command=None,
+    typed="set nodes",
 )
 async def nodes(
     context: Context,
@@ -361,7 +360,8 @@ def _place(cursor: str) -> tuple[str, str, int]:
     permission=READS,
     narrows=True,
     errors=(404,),
-    command="set history",
+    command=None,
+    typed="set history",
 )
 async def history(context: Context, *, name: Name) -> SetHistory:
     """What has happened to a set, the newest first: what was declared, rolled out and back."""
@@ -380,7 +380,8 @@ async def history(context: Context, *, name: Name) -> SetHistory:
     narrows=True,
     errors=(404, 409),
     tagged=True,
-    command="set rollback",
+    command=None,
+    typed="set rollback",
 )
 async def rollback(
     context: Context,
@@ -405,7 +406,8 @@ async def rollback(
     narrows=True,
     errors=(404,),
     tagged=True,
-    command="set pause",
+    command=None,
+    typed="set pause",
 )
 async def pause(context: Context, *, name: Name) -> SetView:
     """Do nothing more for a set until it is resumed; jobs that it has made go on."""
@@ -421,7 +423,8 @@ async def pause(context: Context, *, name: Name) -> SetView:
     narrows=True,
     errors=(404,),
     tagged=True,
-    command="set resume",
+    command=None,
+    typed="set resume",
 )
 async def resume(context: Context, *, name: Name) -> SetView:
     """Keep a set true again, one that was paused or whose rollout has stopped."""
@@ -436,7 +439,8 @@ async def resume(context: Context, *, name: Name) -> SetView:
     needs=CHANGES,
     narrows=True,
     errors=(404, 412),
-    command="set remove",
+    command=None,
+    typed="set remove",
 )
 async def remove(context: Context, *, name: Name, if_match: IfMatch | None = None) -> None:
     """Keep a set no longer; the images stay where they are."""
