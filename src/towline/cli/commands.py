@@ -186,6 +186,7 @@ LISTED = (
         heading=ACCESS,
         plural="contexts",
     ),
+    Listed("ensure", "Have images on nodes, and keep them there.", "towline.cli.ensure"),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
     Listed(
         *("health", "How the controller is, and all that it works with.", "towline.cli.health"),

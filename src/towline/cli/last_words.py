@@ -26,16 +26,17 @@ def on_signals(orders: Sequence[Order]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def instead(words: str) -> Iterator[None]:
+def instead(*lines: str) -> Iterator[None]:
     """Have a signal end the command, which says this then; so it does where no answer comes."""
     try:
         with interruptible():
             yield
     except Interrupted as interrupt:
-        _say(words)
+        _say(*lines)
         sys.exit(interrupt.status)
     except Unreachable as error:
         if error.unknown:
+            words = "\n".join(lines)
             raise Unreachable(error.error, words, status=error.status, unknown=True) from error
         raise
 

@@ -1,0 +1,264 @@
+"""Waiting for what a set wants to be on its nodes: how far its jobs are is shown meanwhile."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from towline.cli import watch
+from towline.cli.node_words import READY
+from towline.cli.nodes import Asked
+from towline.cli.orders import FORBIDDEN, Order, Rows, Stage, patiently
+from towline.cli.set_view import title
+from towline.cli.sets import all_nodes
+from towline.cli.showing import Showing
+from towline.errors import ApiError
+from towline.operations.docker import DOCKER
+
+if TYPE_CHECKING:
+    from towline.client import AgentView, Client, Progress
+    from towline.endpoints.set_views import SetImageView, SetNode, SetView
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at a set."""
+NODES_EVERY = 5.0
+"""Seconds after which its nodes are looked at although nothing is another about the set itself: of
+thousands of nodes they are megabytes."""
+BAD_REQUEST = 400
+OK, FAILED, SKIPPED, PENDING, RUNNING = "ok", "failed", "skipped", "pending", "running"
+
+Key = tuple[str, str]
+"""An image of a set: its reference in full, and its platform or ""."""
+
+
+def key_of(image: SetImageView | SetNode) -> Key:
+    """Return what tells an image of a set from its others."""
+    return image.image, image.platform or ""
+
+
+class Waiting:
+    """Waits until each node that is here has what a set wants of some images, or could not get it.
+
+    Args:
+        declared: the set as it was answered when it was declared.
+        images: which of its images.
+        deadline: until when to wait, by `time.monotonic`.
+        watched: whether people look at it.
+        every: see `LOOK_EVERY`.
+
+    Attributes:
+        found: the set as it was last.
+        orders: one for each image; its rows are the nodes', with statuses as those of a job's.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        declared: SetView,
+        images: Collection[Key],
+        deadline: float,
+        *,
+        watched: bool,
+        every: float = LOOK_EVERY,
+    ) -> None:
+        self._client = client
+        self._deadline = deadline
+        self._every = every
+        self.found = declared
+        several = len(images) > 1
+        self.orders: dict[Key, Order] = {
+            key_of(image): Order(_never, name=title(image) if several else "")
+            for image in declared.images
+            if key_of(image) in images
+        }
+        self._declared = declared
+        self._since = time.monotonic()
+        self._showing = Showing([*self.orders.values()], ids=False)
+        self._watched = watched
+        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._followed: dict[Key, str] = {}
+        self._ended: set[str] = set()
+        self._fleet: Fleet | None = Fleet(client, declared.target)
+        self._nodes: list[SetNode] = []
+        self._nodes_at = 0.0
+
+    def run(self) -> None:
+        """Wait.
+
+        Raises:
+            ApiError: the controller refuses, or doesn't answer for a while; or the set was removed.
+        """
+        try:
+            while not self._look():
+                self._until(min(time.monotonic() + self._every, self._deadline))
+                if time.monotonic() >= self._deadline:
+                    break
+            self._look(last=True)
+        finally:
+            self._showing.close()
+
+    @property
+    def held_back(self) -> bool:
+        """Whether nothing is done for the set just now."""
+        return bool(self.found.paused_at)
+
+    def _until(self, moment: float) -> None:
+        """Show the news until a moment."""
+        while (left := moment - time.monotonic()) > 0:
+            try:
+                self._news.get(timeout=left)()
+            except queue.Empty:
+                return
+
+    def _look(self, *, last: bool = False) -> bool:
+        """Learn how far the set is; return whether there is nothing more to wait for.
+
+        Args:
+            last: whether all that is known of the nodes is to be learnt.
+        """
+        from towline.endpoints import sets
+
+        found: SetView = self._patiently(
+            partial(self._client.call, sets.get, name=self._declared.name)
+        )
+        if found.id == self._declared.id and found.generation < self._declared.generation:
+            return False  # A controller that has not heard of it yet.
+        same, self.found = found.images == self.found.images, found
+        if last or not same or time.monotonic() >= self._nodes_at:
+            self._nodes = self._patiently(partial(all_nodes, self._client, found.name))
+            self._nodes_at = time.monotonic() + NODES_EVERY
+        known = self._fleet_now()
+        over = True
+        for image in found.images:
+            order = self.orders.get(key_of(image))
+            if order is None:
+                continue
+            of_it = [each for each in self._nodes if key_of(each) == key_of(image)]
+            order.rows = [row_of(each, image, known) for each in of_it]
+            if awaits(image, order.rows) and not self.held_back:
+                over = False
+                self._follow(image, of_it)
+            elif order.seconds is None:
+                order.seconds = time.monotonic() - self._since
+                order.stage = Stage.MADE
+                if self._watched:
+                    self._showing.ended(order)
+        return over
+
+    def _fleet_now(self) -> Mapping[str, AgentView] | None:
+        if self._fleet is None:
+            return None
+        try:
+            return self._fleet.now()
+        except ApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            self._fleet = None
+            return None
+
+    def _follow(self, image: SetImageView, nodes: Sequence[SetNode]) -> None:
+        """Show the progress of the job that brings an image, where none is shown yet."""
+        key = key_of(image)
+        order = self.orders[key]
+        if not self._watched or self._followed.get(key):
+            return
+        jobs = [image.job, *(each.job for each in nodes if each.state == "missing")]
+        job = next((each for each in jobs if each and each not in self._ended), None)
+        if job is None:
+            return
+        order.job_id, order.stage = job, Stage.MADE
+        self._followed[key] = job
+        threading.Thread(target=self._watch, args=(key, job), daemon=True).start()
+
+    def _watch(self, key: Key, job: str) -> None:
+        def show(progress: Progress) -> None:
+            self._news.put(partial(self._showing.progress, self.orders[key], progress))
+
+        try:
+            watch.watch(self._client, job, self._deadline, show)
+        except ApiError as error:
+            words = error.error
+            if error.status == FORBIDDEN:
+                words = "no progress can be shown: the token lacks job:read"
+            self._news.put(partial(self._showing.note, self.orders[key], words))
+            if error.status == FORBIDDEN:
+                return  # The next job's can't be shown either.
+        self._ended.add(job)
+        self._followed.pop(key, None)
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        def note(words: str) -> None:
+            self._showing.note(next(iter(self.orders.values())), words)
+
+        return patiently(ask, note, doubt=True)
+
+
+class Fleet:
+    """Which nodes could be brought something just now.
+
+    Args:
+        target: the set's.
+    """
+
+    def __init__(self, client: Client, target: str) -> None:
+        self._asked = Asked(client, brief=True)
+        self._asked.which(target=target)
+
+    def now(self) -> Mapping[str, AgentView]:
+        """Return the nodes that the target means, by machine id; raises `ApiError`."""
+        try:
+            return {each.machine_id: each for each in self._asked.again()}
+        except ApiError as error:
+            if error.status != BAD_REQUEST:
+                raise
+            return {}  # It means nobody yet, which is an error for a list.
+
+
+def row_of(
+    node: SetNode, image: SetImageView, fleet: Mapping[str, AgentView] | None
+) -> dict[str, Any]:
+    """Return where a node stands against an image of a set, as a job's results have it.
+
+    Args:
+        fleet: the nodes by machine id; None where that is not to be known.
+    """
+    row: dict[str, Any] = {"hostname": node.hostname, "machine_id": node.machine_id}
+    if node.digest:
+        row["digest"] = node.digest
+    member = None if fleet is None else fleet.get(node.machine_id)
+    match node.state:
+        case "converged":
+            return {**row, "status": OK}
+        case "failed":
+            return {**row, "status": FAILED, "error": node.error or node.reason or ""}
+        case "conflict":
+            return {**row, "status": SKIPPED, "reason": node.reason or ""}
+    if member is not None and member.status == READY:
+        if member.drained_at is not None or DOCKER.name not in member.capabilities:
+            return {**row, "status": SKIPPED, "reason": node.reason or ""}
+        able = DOCKER.name not in member.troubles
+    else:
+        # Without knowing the fleet it is a job that says that somebody is about to do something.
+        able = fleet is None and bool(node.job or not node.reason)
+    if image.stopped or (image.problem and not image.current and not image.next):
+        why = image.stopped or image.problem
+        return {**row, "status": FAILED if able else PENDING, "error" if able else "reason": why}
+    if able:
+        return {**row, "status": RUNNING if node.job else PENDING}
+    return {**row, "status": PENDING, "reason": node.reason or ""}
+
+
+def awaits(image: SetImageView, rows: Rows) -> bool:
+    """Return whether there is something to wait for: nodes that are here and have not ended."""
+    if not image.stopped and not image.problem and not image.current and not image.next and rows:
+        # Which digest it is is being looked up, by one of them for all.
+        return any("reason" not in row for row in rows)
+    return any(map(watch.awaited_row, rows))
+
+
+def _never(key: str, wait: float) -> tuple[str, Rows | None]:
+    raise AssertionError("a set's jobs are made by controllers")
