@@ -167,6 +167,10 @@ LISTED = (
         heading=PARTS,
     ),
     Listed(
+        *("apply", "Declare the sets that files have."),
+        "towline.cli.apply",
+    ),
+    Listed(
         *("audit", "List who changed something and who was refused."),
         *("towline.cli.audit", ENDPOINTS),
         heading=ACCESS,
