@@ -21,6 +21,7 @@ from towline.controller.token_keys import (
 )
 from towline.errors import Forbidden, InvalidConfiguration, Unauthorized
 from towline.wire.fields import Text
+from towline.wire.names import OF_SETS
 
 REMEMBERED = 4096
 """Verified tokens kept in memory: checking a signature costs more than a look-up."""
@@ -99,6 +100,22 @@ class Caller(msgspec.Struct, frozen=True):
         if permission not in self.permissions:
             bounds = self.bounds(permission)
             raise bounds.refusal("what is asked is about more than nodes inside")
+
+    def steering(self, maker: str) -> str | None:
+        """Return the permission that it takes to do something about a job, beside what that is.
+
+        Args:
+            maker: the job's caller.
+
+        Returns:
+            None for a job of one's own.
+        """
+        if maker == self.subject:
+            return None
+        if not maker.startswith(OF_SETS) or JOB_ADMIN in self.permissions:
+            return JOB_ADMIN
+        sets = SET_WRITE in self.permissions or SET_WRITE in self.narrowed
+        return JOB_ADMIN if JOB_ADMIN in self.narrowed and not sets else SET_WRITE
 
     @property
     def seen(self) -> Bounds | None:
@@ -237,6 +254,12 @@ class Authenticator:
         caller = self._known.get(token)
         if caller is None or not self._signed(caller):
             caller = self._verify(token)
+            if caller.subject.startswith(OF_SETS):
+                raise Unauthorized(
+                    f"The token's subject begins with {OF_SETS!r}: so are called the sets that "
+                    "make jobs, and no token stands for one.",
+                    f"{MAKE}, with another subject",
+                )
             if len(self._known) >= self._remembered:
                 self._known.clear()
             self._known[token] = caller

@@ -17,6 +17,7 @@ from towline.errors import InvalidConfiguration, InvalidRequest
 from towline.runtime import key_files
 from towline.runtime.key_files import KEY_BYTES
 from towline.runtime.secret_file import check_secret_file
+from towline.wire.names import OF_SETS
 
 ALGORITHM = "EdDSA"
 CLIENTS_ALGORITHM = "HS256"
@@ -65,8 +66,14 @@ class TokenKeys:
 
         Raises:
             InvalidRequest: no controller would take it: it would be valid for too long or for no
-                time, or be too long itself.
+                time, be too long itself, or have the subject of a set.
         """
+        if subject.startswith(OF_SETS):
+            raise InvalidRequest(
+                f"A token's subject doesn't begin with {OF_SETS!r}, and {subject[:80]!r} does: so "
+                "are called the sets that make jobs.",
+                "Name whoever uses the token",
+            )
         if lifetime > LONGEST_LIFE:
             raise InvalidRequest(
                 f"A token is valid for {LONGEST_LIFE / 86400:.0f} days at most.",

@@ -44,8 +44,9 @@ USUAL, UNCHANGED = Waiting(), JobOptions()
 """What is usual for a request that asks for nothing else."""
 FEW = 20
 """Nodes up to which a list says everything of a job."""
-READS, WRITES, ADMIN = "job:read", "job:write", "job:admin"
-STEERS = f"`{ADMIN}`; none for whoever made the job"
+READS, WRITES, ADMIN, OF_SETS = "job:read", "job:write", "job:admin", "set:write"
+STEERS = f"`{ADMIN}`; `{OF_SETS}` for a job that a set made; none for whoever made the job"
+OTHERS = f"`{ADMIN}` for a job that somebody else made (`{OF_SETS}` where that is a set)"
 
 
 class JobPage(View, frozen=True, kw_only=True):
@@ -168,7 +169,7 @@ async def get(context: Context, *, id: JobId, options: Waiting = USUAL) -> JobVi
     "job.delete",
     "DELETE /job/{id}",
     permission=WRITES,
-    needs=f"`{WRITES}`, and `{ADMIN}` for a job that somebody else made",
+    needs=f"`{WRITES}`, and {OTHERS}",
     narrows=True,
     errors=(404,),
     command="job delete",
@@ -183,8 +184,7 @@ async def delete(context: Context, *, id: JobId) -> None:
     "job.retry",
     "POST /job/{id}/retry",
     permission=WRITES,
-    needs=f"`{WRITES}`, that of the job's operation, and `{ADMIN}` for a job that somebody else "
-    "made",
+    needs=f"`{WRITES}`, that of the job's operation, and {OTHERS}",
     narrows=True,
     success=(201,),
     errors=(404, 409),
@@ -287,8 +287,9 @@ async def _mine(context: Context, id: str, permission: str | None = None) -> Job
     state, _ = await lookup.named(id, caller)
     context.job = state.job.id
     needed = [] if permission is None else [permission]
-    if state.job.caller != caller.subject:
-        needed.append(ADMIN)
+    beside = caller.steering(state.job.caller)
+    if beside is not None:
+        needed.append(beside)
     for each in needed:
         lookup.check(state, caller.bounds(each))
     return state

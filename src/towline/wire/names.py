@@ -4,6 +4,10 @@ import re
 
 from towline.wire.text import problem_with_characters, quoted
 
+OF_SETS = "set:"
+"""What the callers of jobs begin with that sets make, before the set's name: no token has such a
+subject."""
+
 _LONGEST_TARGET = 255
 _LONGEST_HOSTNAME = 253
 _LONGEST_KEY = 63

@@ -12,7 +12,8 @@ from tests.testing.operations import Done, make
 from towline.controller.permissions import Bounds, parse_grant
 from towline.errors import Forbidden
 from towline.operations import docker, node
-from towline.wire.target import Label
+from towline.wire.pattern import parse_nodes
+from towline.wire.target import Expression, Hostname, Hostnames, Label, Part, parse_target
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -194,3 +195,90 @@ def test_which_permission_is_within_another_is_known_where_it_is_certain(
     narrow: str, wide: str, within: bool
 ) -> None:
     assert parse_grant(narrow).within(parse_grant(wide)) is within
+
+
+@pytest.mark.parametrize(
+    ("permissions", "target"),
+    [
+        (["docker:write@group:web"], "group:web"),
+        (["docker:write@group:web"], "group:web.dev"),
+        (["docker:write@group:web"], "group:web.*"),
+        (["docker:write@group:web"], "web-01,group:web;_all,group:web.dev,!db-01"),
+        (["docker:write@group:web", "docker:write@db-*"], "group:web;db-0*"),
+        (["docker:write@web-01"], "web-01"),
+        (["docker:write@image=*/nginx:*"], "_all"),
+    ],
+)
+def test_a_target_is_inside_where_it_says_so_itself(permissions: list[str], target: str) -> None:
+    bounds(*permissions).check_target(parse_target(target), docker.pull, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("permissions", "target"),
+    [
+        (["docker:write@group:web"], "_all"),
+        (["docker:write@group:web"], "web-01"),
+        (["docker:write@group:web"], "group:website"),
+        (["docker:write@group:web"], "group:web*"),
+        (["docker:write@group:web.dev"], "group:web"),
+        (["docker:write@group:web"], "group:web;db-01"),
+        (["docker:write@web-*"], "web-01"),  # it could be a machine id
+        (["docker:write@web-*"], "w*"),
+        (["docker:write@group:web,image=x/*", "docker:write@db-*"], "group:web"),
+    ],
+)
+def test_a_target_that_could_come_to_mean_others_is_refused_with_the_mend(
+    permissions: list[str], target: str
+) -> None:
+    with pytest.raises(Forbidden, match="may come to mean nodes outside") as refused:
+        bounds(*permissions).check_target(parse_target(target), docker.pull, IMAGE)
+    kept = refused.value.error.rpartition("write '")[2].partition("'")[0]
+    mended = ";".join(part + kept for part in target.split(";"))
+    bounds(*permissions).check_target(parse_target(mended), docker.pull, IMAGE)
+
+
+NAMES = st.text("ab-", min_size=1, max_size=3).map(lambda text: f"x{text}x")
+STARRED = st.text("ab*", min_size=1, max_size=4).map(lambda text: f"x{text}")
+VALUES = st.lists(st.sampled_from(["a", "ab", "b", "a*", "*"]), min_size=1, max_size=3).map(
+    ".".join
+)
+LABELS = st.builds(Label, st.sampled_from(["group", "site"]), VALUES)
+TERMS = st.one_of(
+    st.builds(Hostname, NAMES),
+    st.builds(Hostnames, STARRED.filter(lambda text: "*" in text)),
+    LABELS,
+)
+
+
+@given(
+    st.lists(TERMS, min_size=1, max_size=3),
+    st.lists(st.one_of(LABELS.map(str), STARRED), min_size=1, max_size=2),
+    NAMES,
+    NAMES,
+    st.lists(LABELS, max_size=3),
+)
+def test_of_a_target_that_is_let_in_no_node_can_be_outside(
+    terms: list[Hostname | Hostnames | Label],
+    patterns: list[str],
+    machine: str,
+    hostname: str,
+    labels: list[Label],
+) -> None:
+    carried = [each for each in labels if "*" not in each.value]
+    place = Place(hostname, machine, carried)
+
+    def means(term: Hostname | Hostnames | Label) -> bool:
+        if isinstance(term, Hostname):
+            return term.name in (hostname, machine)
+        if isinstance(term, Hostnames):
+            return parse_nodes(term.pattern).covers("", hostname, [])
+        return any(term.matches(each) for each in carried)
+
+    usable = [each for each in patterns if "*" not in each.partition(":")[2]]
+    grants = [parse_grant(f"docker:write@{each}") for each in usable]
+    if not grants or not all(means(each) for each in terms):
+        return
+    with contextlib.suppress(Forbidden):
+        found = Bounds("ci", "docker:write", grants)
+        found.check_target(Expression((Part(tuple(terms)),)))
+        assert any(grant.covers(place) for grant in grants)

@@ -61,18 +61,19 @@ def test_of_several_keys_the_first_signs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("roles", "lifetime", "says"),
+    ("subject", "roles", "lifetime", "says"),
     [
-        (["read"], 366 * 86400.0, "365 days at most"),
-        (["read"], 0.5, "a second at least"),
-        (["x" * 8192], 60.0, "8192 is the most"),
+        ("ci", ["read"], 366 * 86400.0, "365 days at most"),
+        ("ci", ["read"], 0.5, "a second at least"),
+        ("ci", ["x" * 8192], 60.0, "8192 is the most"),
+        ("set:web", ["read"], 60.0, "doesn't begin with 'set:'"),
     ],
 )
 def test_a_token_that_no_controller_would_take_is_not_made(
-    roles: list[str], lifetime: float, says: str
+    subject: str, roles: list[str], lifetime: float, says: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=says):
-        TokenKeys([b"k" * 32]).create(subject="ci", roles=roles, lifetime=lifetime)
+        TokenKeys([b"k" * 32]).create(subject=subject, roles=roles, lifetime=lifetime)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import msgspec
 
 from towline.wire.fields import Count, Moment, Name, Seconds, Text
 from towline.wire.inventory import ImageName
+from towline.wire.names import OF_SETS
 from towline.wire.rollout import Waves
 
 Follow: TypeAlias = Literal["tag", "digest"]
@@ -19,8 +20,8 @@ MOST_CHANGES = 100
 """Changes that a set's history keeps."""
 MOST_BEFORE = 20
 """Older digests that are kept of an image of a set."""
-CALLER = "set:"
-"""What the caller of a set's jobs begins with, before its name: no token has such a subject."""
+CALLER = OF_SETS
+"""What the caller of a set's jobs begins with, before its name."""
 
 
 class WantedImage(msgspec.Struct, frozen=True, omit_defaults=True):
