@@ -27,6 +27,7 @@ DOMAINS = {
     "image": "Images: which there are on the nodes, and what can be done with them there.",
     "job": "What was asked for: how far it is, and what may be done about it.",
     "registry": "Credentials of registries, which are kept for pulls and shown to nobody.",
+    "set": "Which images ought to be on which nodes: declared, and kept true.",
     "version": "What answers.",
 }
 """What the controller's own domains are about; of others their modules say that themselves."""
