@@ -484,36 +484,6 @@ def test_a_subject_that_no_answer_could_name_is_refused() -> None:
         assert "surrogates" in refusal(client_of("read"), token).error
 
 
-def test_no_token_stands_for_a_set() -> None:
-    """Whoever made a job may steer it: nobody is called as a set is."""
-    token = signed(good_claims(sub="set:web", roles=["admin"]))
-    for _ in range(2):
-        assert "no token stands for one" in refusal(Authenticator(KEYS), token).error
-    client = client_of("read").authenticate(by_secret(good_claims(sub="set:web")))
-    assert client.subject == "portal/set:web"
-
-
-@pytest.mark.parametrize(
-    ("permissions", "of_another", "of_a_set"),
-    [
-        (["job:admin"], "job:admin", "job:admin"),
-        (["set:write"], "job:admin", "set:write"),
-        (["set:write@group:web"], "job:admin", "set:write"),
-        (["set:write@group:web", "job:admin"], "job:admin", "job:admin"),
-        (["job:admin@group:web"], "job:admin", "job:admin"),
-        ([], "job:admin", "set:write"),
-    ],
-)
-def test_what_steering_a_job_takes_depends_on_who_made_it(
-    permissions: list[str], of_another: str, of_a_set: str
-) -> None:
-    token = create_token(roles=[], permissions=permissions)
-    caller = Authenticator(KEYS).authenticate(token)
-    assert caller.steering("ci") is None
-    assert caller.steering("ann") == of_another
-    assert caller.steering("set:web") == of_a_set
-
-
 def test_a_client_s_key_with_a_role_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidConfiguration, match="There is no role 'raed'"):
         client_of("raed")
