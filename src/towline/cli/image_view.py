@@ -26,6 +26,7 @@ from towline.units import show_size
 
 if TYPE_CHECKING:
     from towline.endpoints.images import ImageNode, ImageNodes, ImageView
+    from towline.endpoints.set_views import SetImageView, SetView
 
 WORDS = {"has": "have it", "other": "another digest", "none": "none", "unknown": "unknown"}
 """What a sum says of nodes."""
@@ -92,31 +93,49 @@ LISTING: Listing[ImageView] = Listing(
 """How a list of images is shown."""
 
 
-def image_lines(image: ImageView, on: ImageNodes | None, form: Form) -> list[str]:
-    """Return all that is known of one image, a line a value.
+class Shown(msgspec.Struct, frozen=True):
+    """One image, with what else is known of it.
 
-    Args:
+    Attributes:
         on: which nodes have it; None where that could not be asked.
+        wanted_by: the sets that want it, by name.
     """
-    sizes = image.sizes or [image.size]
-    nodes = f"{image.nodes} have it, {image.used_on} use it"
+
+    image: ImageView
+    on: ImageNodes | None
+    wanted_by: Sequence[str] = ()
+
+    def wanting(self, sets: Iterable[SetView]) -> list[str]:
+        """Return the names of the sets that want it, or are about to."""
+        digest = self.image.digest
+        return [
+            found.name
+            for found in sets
+            if any(digest and digest in (each.current, each.next) for each in found.images)
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return what programs are told of it: `on` has the nodes."""
+        found: dict[str, Any] = msgspec.to_builtins(self.image)
+        found |= {} if self.on is None else {"on": msgspec.to_builtins(self.on.nodes)}
+        return found | {"wanted_by": list(self.wanted_by)}
+
+
+def image_lines(shown: Shown, form: Form) -> list[str]:
+    """Return all that is known of one image, a line a value."""
+    image, on = shown.image, shown.on
     values: dict[str, Cell | list[Cell]] = {
         "image": [image_name(name) for name in image.names],
         "digest": None if image.digest is None else digest(image.digest),
         "id": None if image.image_id is None else digest(image.image_id),
-        "size": ", ".join(map(show_size, sizes)),
+        "size": ", ".join(map(show_size, image.sizes or [image.size])),
         "platform": ", ".join(image.platforms) or None,
         "created": None if image.created is None else Moment(image.created),
-        "nodes": nodes,
+        "nodes": f"{image.nodes} have it, {image.used_on} use it",
         "on": None if on is None else in_a_row(_named(on.nodes, form), most_names(form)),
+        "wanted by": ", ".join(shown.wanted_by) or None,
     }
     return value_lines(values, form)
-
-
-def document(image: ImageView, on: ImageNodes | None) -> dict[str, Any]:
-    """Return what programs are told of one image: `on` has the nodes."""
-    found: dict[str, Any] = msgspec.to_builtins(image)
-    return found | ({} if on is None else {"on": msgspec.to_builtins(on.nodes)})
 
 
 def where_lines(name: str, found: ImageNodes, form: Form, *, each: bool = False) -> list[str]:
@@ -248,6 +267,35 @@ def drift_lines(drifts: Sequence[Drift], form: Form) -> list[str]:
         form,
         width=form.width,
     )
+
+
+def unmet(found: SetView) -> bool:
+    """Return whether nodes that are here don't have what a set wants."""
+    return any(_amiss(image) for image in found.images)
+
+
+def unmet_lines(sets: Iterable[SetView], form: Form) -> list[str]:
+    """Return a row for each image of sets that some node does not have as it ought to."""
+    rows: list[list[Cell]] = [
+        [found.name, found.status, image_name(image.image), "; ".join(_amiss(image))]
+        for found in sets
+        for image in found.images
+        if _amiss(image)
+    ]
+    return table_lines(
+        [Column("SET"), Column("STATUS"), Column("IMAGE"), Column("WHAT", words=True)],
+        rows,
+        form,
+        width=form.width,
+    )
+
+
+def _amiss(image: SetImageView) -> list[str]:
+    """Return what is not as it ought to be about an image of a set."""
+    counts = {name: getattr(image, name) for name in ("missing", "failed", "conflict")}
+    counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    stopped = f"stopped: {image.stopped}" if image.stopped else ""
+    return [each for each in (counted, stopped, image.problem) if each]
 
 
 def _meant(found: ImageNodes) -> str | None:

@@ -22,18 +22,21 @@ from towline.cli.output import print_document, print_list, print_names
 from towline.cli.target import FORMS, ON
 from towline.cli.terminal import say
 from towline.cli.watching import watch_option
-from towline.errors import InvalidConfiguration, did_you_mean
+from towline.errors import ApiError, InvalidConfiguration, did_you_mean
 from towline.wire.reference import InvalidReference, Reference
 
 if TYPE_CHECKING:
     from towline.client import Client
     from towline.endpoints.images import ImageNodes, ImagePage, ImageView
+    from towline.endpoints.set_views import SetView
 
 DIGEST = re.compile("(sha256:)?[0-9a-f]{12,64}")
 """What is meant as a digest or an image id, whole or short; no repository is called so."""
 PAGE = 1000
 """Images, or nodes, that are asked for at a time."""
 STATES = ("has", "other", "none", "unknown")
+UNSEEN = (403, 404)
+"""Statuses that say that the sets are not to be seen: by this token, or at this controller."""
 DIFFERS = 1
 """The exit status of `drift` where there is any, as that of `diff`."""
 
@@ -179,23 +182,25 @@ def show(reference: str, **values: Any) -> None:
     connection, form = take_where(values), take_form(values)
     with connect(connection) as client:
         found = _one(client, reference)
-        on = [nodes_having(client, each) for each in found]
+        shown = [image_view.Shown(each, nodes_having(client, each)) for each in found]
+        sets = sets_of(client)
+    shown = [msgspec.structs.replace(each, wanted_by=each.wanting(sets)) for each in shown]
     if form.document:
-        print_document([image_view.document(*each) for each in zip(found, on, strict=True)], form)
+        print_document([each.document() for each in shown], form)
     elif form.output == "name":
         print_names(map(image_view.key_of, found))
     else:
-        for number, (each, nodes) in enumerate(zip(found, on, strict=True)):
+        for number, each in enumerate(shown):
             if number:
                 say("")
-            say(*image_view.image_lines(each, nodes, form))
+            say(*image_view.image_lines(each, form))
 
 
 @with_connection
 @with_results_output
 @image.command()
 def drift(**values: Any) -> None:
-    """Show names under which nodes have different images, and which nodes.
+    """Show names under which nodes have different images, and sets that are not met.
 
     It ends with 1 where there are any.
 
@@ -210,15 +215,19 @@ def drift(**values: Any) -> None:
             image_view.Drift(name, rows, nodes_of(client, name, None, "other"))
             for name, rows in found.items()
         ]
+        unmet = [each for each in sets_of(client) if image_view.unmet(each)]
     if form.document:
-        print_document([each.document() for each in drifts], form)
+        print_document({"names": [each.document() for each in drifts], "sets": unmet}, form)
     elif form.output == "name":
         print_names(each.name for each in drifts)
-    elif drifts:
-        say(*image_view.drift_lines(drifts, form))
     else:
-        say("no name means different images on different nodes")
-    sys.exit(DIFFERS if drifts else 0)
+        if drifts:
+            say(*image_view.drift_lines(drifts, form))
+        else:
+            say("no name means different images on different nodes")
+        if unmet:
+            say("", *image_view.unmet_lines(unmet, form))
+    sys.exit(DIFFERS if drifts or unmet else 0)
 
 
 def inventory(client: Client, limit: int | None = None, **asked: Any) -> ImagePage:
@@ -257,6 +266,18 @@ def nodes_having(client: Client, image: ImageView) -> ImageNodes | None:
     if not names or image.digest is None:
         return None
     return nodes_of(client, f"{names[0].repository}@{image.digest}", None, "has")
+
+
+def sets_of(client: Client) -> list[SetView]:
+    """Return the sets; none where the token may see none, or the controller knows of none."""
+    from towline.endpoints import sets
+
+    try:
+        return client.call(sets.list_sets).sets
+    except ApiError as error:
+        if error.status in UNSEEN:
+            return []
+        raise
 
 
 def _pages(ask: Callable[..., Page], limit: int | None) -> Iterator[Page]:

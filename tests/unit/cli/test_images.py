@@ -251,11 +251,40 @@ def test_a_name_that_nobody_has_is_answered_with_the_nearest(
     assert "is not an image reference" in failed(asking("image", "where", "Not An Image"), 2)
 
 
+def declared(name: str, *images: dict[str, Any], status: str = "reconciling") -> dict[str, Any]:
+    when = "2030-01-31T12:00:00Z"
+    return {
+        **{"name": name, "id": "1" * 32, "generation": 1, "etag": '"1-1"', "status": status},
+        **{"target": "group:web", "nodes": 3, "follow": "tag", "every": "15m"},
+        **{"created_at": when, "created_by": "ann", "changed_at": when, "changed_by": "ann"},
+        "images": list(images),
+    }
+
+
+def wanted(image: str, current: str, **counts: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("missing", "failed", "unknown", "conflict"), 0)
+    return {"image": image, "current": current, "converged": 40, **none, **counts}
+
+
+STOPPED = "web-17 failed: manifest unknown"
+SETS = [
+    declared("shop", wanted(f"{TEAM}/shop:1.4", SHOP, missing=9, failed=1, stopped=STOPPED)),
+    declared("base", wanted(f"{HUB}/nginx:1.27", NGINX, unknown=2), status="converged"),
+]
+
+
+def sets(*found: dict[str, Any]) -> Answer:
+    return Answer({"sets": list(found), "total": len(found)})
+
+
 def test_one_image_on_terminals_of_several_widths(asking: Here, controller: StubController) -> None:
     controller.answers = {"GET /image": page(IMAGES[2]), "GET /image/nodes": answer(*MANY[:59])}
+    controller.answers["GET /set"] = sets(*SETS)
     shown = ["image", "show", f"{TEAM}/shop:1.4"]
     compare("image-show", lambda width: asking(*shown, columns=width).stdout)
-    assert asked_for(controller)[-1] == {"reference": f"{TEAM}/shop@{SHOP}", "state": "has"}
+    assert asked_for(controller)[-2] == {"reference": f"{TEAM}/shop@{SHOP}", "state": "has"}
+    (one,) = json.loads(asking(*shown, "-o", "json").stdout)
+    assert (len(one["on"]), one["wanted_by"]) == (59, ["shop"])
 
 
 @pytest.mark.parametrize("text", [NGINX, NGINX[:19], NGINX[7:19], LOCAL[:19]])
@@ -283,6 +312,7 @@ def drifting(controller: StubController) -> None:
     others = [answer(node(60, "other"), node(61, "other")), answer(*shop, compared="set")]
     others[1].body["digest"] = SHOP
     controller.answers = {"GET /image": page(*DRIFT), "GET /image/nodes": others}
+    controller.answers["GET /set"] = sets(*SETS)
 
 
 def test_names_that_differ_on_terminals_of_several_widths(
@@ -299,7 +329,9 @@ def test_drift_is_a_status_and_names_the_nodes(asking: Here, controller: StubCon
     drifting(controller)
     done = asking("image", "drift", "-o", "json")
     assert done.status == 1
-    first, second = json.loads(done.stdout)
+    document = json.loads(done.stdout)
+    assert [each["name"] for each in document["sets"]] == ["shop"]
+    first, second = document["names"]
     assert (first["name"], first["digest"]) == (f"{HUB}/nginx:1.27", NGINX)
     most, other = first["images"]
     assert (most["digest"], most["others"]) == (NGINX, [])
@@ -311,5 +343,21 @@ def test_drift_is_a_status_and_names_the_nodes(asking: Here, controller: StubCon
         f"{TEAM}/shop:1.4",
     ]
     controller.answers["GET /image"] = page()
-    none = asking("image", "drift")
-    assert (none.status, none.stdout) == (0, "no name means different images on different nodes\n")
+    lines = asking("image", "drift").stdout.splitlines()
+    assert lines[0] == "no name means different images on different nodes"
+    assert lines[-1].endswith(f"9 missing, 1 failed; stopped: {STOPPED}")
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [sets(SETS[1]), Answer({"error": "It lacks set:read."}, 403), Answer({"error": "No."}, 404)],
+    ids=["met", "not allowed", "older"],
+)
+def test_where_nothing_differs_and_no_set_is_known_to_be_unmet_all_is_well(
+    asking: Here, controller: StubController, unseen: Answer
+) -> None:
+    controller.answers = {"GET /image": page(), "GET /set": unseen}
+    done = asking("image", "drift")
+    assert (done.status, done.stdout) == (0, "no name means different images on different nodes\n")
+    controller.answers["GET /set"] = Answer({"error": "The token has expired."}, 401)
+    assert asking("image", "drift").status == 2
