@@ -131,7 +131,7 @@ def image_lines(shown: Shown, form: Form) -> list[str]:
         "size": ", ".join(map(show_size, image.sizes or [image.size])),
         "platform": ", ".join(image.platforms) or None,
         "created": None if image.created is None else Moment(image.created),
-        "nodes": f"{image.nodes} have it, {image.used_on} use it",
+        "nodes": f"{image.nodes}, in use on {image.used_on}",
         "on": None if on is None else in_a_row(_named(on.nodes, form), most_names(form)),
         "wanted by": ", ".join(shown.wanted_by) or None,
     }
@@ -148,6 +148,8 @@ def where_lines(name: str, found: ImageNodes, form: Form, *, each: bool = False)
     dot = f" {sign('·', '-')} "
     some = [each for each in WORDS if found.counts.get(each)]
     counts = [f"{found.counts[each]} {WORDS[each]}" for each in some]
+    if found.counts.get("has") == 1:
+        counts[0] = "1 has it"
     facts = [", ".join(counts) or "no node"]
     if (key := _meant(found)) is not None:
         compared = COMPARED.get(found.compared or "")

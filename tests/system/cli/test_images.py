@@ -35,7 +35,7 @@ def test_a_pulled_image_is_found_by_its_name_and_one_that_is_removed_by_hand_is_
     found = towline(*where)
     # Of nodes without an engine that answers nothing is known.
     assert found.status == 4
-    assert "1 have it, 2 unknown" in found.stdout
+    assert "1 has it, 2 unknown" in found.stdout
     assert {row["NODE"]: row["STATE"] for row in rows(found.stdout.partition("\n")[2])} == {
         **{WEB_1: "has"},
         **dict.fromkeys((DB_1, WEB_2), "unknown"),
