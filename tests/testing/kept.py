@@ -84,6 +84,9 @@ class Kept(World):
         facts = rule.Facts(
             ready=[row.machine for row in rows if row.ready],
             open=[row.machine for row in rows if row.open],
+            filling=any(
+                row.job and row.state == "missing" and row.digest == image.current for row in rows
+            ),
             holding=any(
                 node.here and self.holds(node.machine, pulled(image), image.next) for node in self
             ),
@@ -98,6 +101,7 @@ class Kept(World):
                 for each in self.all.values()
             },
             window=self.window,
+            now=self.now,
         )
         return rule.decide(self.record, self.state, seen)
 

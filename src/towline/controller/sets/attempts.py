@@ -154,7 +154,15 @@ class Attempts:
                 del self._ended[what]
 
     def keep(self, caller: str, wanted: Collection[Brings], *, anew: bool = False) -> None:
-        """Forget of a set what it wants no more; `anew`: all, since it was declared anew."""
+        """Forget of a set what it wants no more.
+
+        Args:
+            anew: it was declared anew: all is tried at once, but for what may be there already.
+        """
+        now = self._clock.running()
         for what in [each for each in self._ended if each.caller == caller]:
-            if anew or what not in wanted:
+            if anew:
+                nodes = self._ended[what]
+                self._ended[what] = {key: each for key, each in nodes.items() if each.settles > now}
+            elif what not in wanted:
                 del self._ended[what]

@@ -30,6 +30,7 @@ class Picture:
         troubled: the machine ids of those that are here, and to which nothing can be brought.
         pruned_until: before when nobody looks again for what is to go, in seconds since the machine
             was started.
+        is_new: whether the set wants something else since that was decided.
 
     Args:
         fleet: the nodes.
@@ -46,6 +47,7 @@ class Picture:
         self.rows: dict[tuple[str, str], dict[str, Standing]] = {}
         self.troubled: set[str] = set()
         self.pruned_until = 0.0
+        self.is_new = True
 
     @property
     def members(self) -> frozenset[str]:
@@ -80,7 +82,7 @@ class Picture:
             members = frozenset(member.machine for member in view.members(record))
             again = True  # drained nodes and labels change it, too
         if self._wants != wants:
-            self._wants, self.rows = wants, {}
+            self._wants, self.rows, self.is_new = wants, {}, True
             self._attempts.keep(record.caller, self._brought(record))
             due: set[str] = set(members)
         else:
@@ -135,6 +137,10 @@ class Picture:
             found[key] = Facts(
                 ready=[each for each, row in rows.items() if row.ready],
                 open=opened,
+                filling=any(
+                    row.job and row.state == "missing" and row.digest == image.current
+                    for row in rows.values()
+                ),
                 holding=not opened and bool(image.next) and self._holds(view, image),
                 unknown=any(
                     row.state == "unknown" and self._could(machine) for machine, row in rows.items()

@@ -54,8 +54,9 @@ FILLED_EVERY = 5.0
 PATIENCE = 30.0
 """Seconds for which a rollout waits for nodes that have not said yet what they have: longer than a
 controller that was just started asks a large fleet."""
-PRUNE_EVERY = 600.0
-"""Seconds between looks for older digests that nothing uses any more: each is at all nodes."""
+PRUNE_AFTER, PRUNE_EVERY = 15.0, 600.0
+"""Seconds after a set wants something else, and then between looks, for older digests that nothing
+uses any more: each is at all nodes."""
 AGAIN_AFTER = 5.0
 """Seconds before something is done again for a set that has just failed."""
 
@@ -321,7 +322,12 @@ class Reconciler:
         self, record: SetRecord, state: SetState, view: View, picture: Picture, *, window: bool
     ) -> rule.Situation:
         rollouts = {}
+        wall = self._clock.wall()
         for image in images(record, state):
+            if image.next and image.since is not None:
+                left = image.since + rule.FILLED_FIRST - wall
+                if 0 < left <= rule.FILLED_FIRST:
+                    self._at(self._clock.running() + left)
             if image.next and image.job:
                 rollouts[image.job] = await self._rollout(image.job)
         waits = self._leading_since + self._patience
@@ -333,6 +339,7 @@ class Reconciler:
             rollouts=rollouts,
             window=window,
             patient=self._clock.running() >= waits,
+            now=wall,
         )
 
     async def _facts(
@@ -341,6 +348,9 @@ class Reconciler:
         """Return what the rule sees of the nodes, and now and then which have what is to go."""
         found = picture.facts(view)
         running = self._clock.running()
+        if picture.is_new:
+            # What was brought has to be in the inventories by then.
+            picture.is_new, picture.pruned_until = False, running + PRUNE_AFTER
         if record.keep is None or not window or state.paused is not None:
             return found
         if picture.pruned_until > running:

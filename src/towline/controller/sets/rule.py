@@ -23,6 +23,10 @@ from towline.wire.job import Job
 from towline.wire.rollout import Waves
 from towline.wire.target import is_several, parse_target
 
+FILLED_FIRST = 300.0
+"""Seconds for which a rollout waits at most for nodes that are just being given what all others
+have."""
+
 
 class Facts(msgspec.Struct, frozen=True):
     """What is known of the nodes that concerns one image of a set.
@@ -30,6 +34,7 @@ class Facts(msgspec.Struct, frozen=True):
     Attributes:
         ready: the machine ids of the nodes to which `current` can be brought at once.
         open: those of the nodes to which `next` can be.
+        filling: whether `current` is being brought to a node.
         holding: whether a node that is here has `next`.
         unknown: whether of a node that is here, and could be brought something, it is not known
             what it has.
@@ -39,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     ready: Sequence[str] = ()
     open: Sequence[str] = ()
+    filling: bool = False
     holding: bool = False
     unknown: bool = False
     unused: Mapping[str, Sequence[str]] = {}
@@ -68,6 +74,7 @@ class Situation(msgspec.Struct, frozen=True):
         rollouts: by id, how far the jobs are that its images name.
         window: whether the set's window is open.
         patient: whether it has been waited for long enough for nodes that say nothing.
+        now: seconds since 1970.
     """
 
     facts: Mapping[tuple[str, str], Facts] = {}
@@ -75,6 +82,7 @@ class Situation(msgspec.Struct, frozen=True):
     rollouts: Mapping[str, Rollout] = {}
     window: bool = True
     patient: bool = True
+    now: float = 0.0
 
 
 class RollOut(msgspec.Struct, frozen=True):
@@ -207,6 +215,10 @@ def _rollout(
         return []
     if facts.unknown and not seen.patient:
         # Of a fleet that is only about to say what it has the rest would go past all waves.
+        return []
+    since = image.since or 0.0
+    if (facts.ready or facts.filling) and since <= seen.now < since + FILLED_FIRST:
+        # They would be given the next digest afterwards, past all waves.
         return []
     first = frozenset(facts.ready)
     lacking = [each for each in facts.open if each not in first]

@@ -126,8 +126,13 @@ def test_what_is_wanted_no_more_is_forgotten_and_all_of_a_set_that_is_declared_a
     found.keep("set:other", ())
     found.keep("set:web", {WHAT})
     assert found.of(WHAT, "a") is not None
+    found.folded(an_event(job, COMPLETED, "b", data={}))
     found.keep("set:web", {WHAT}, anew=True)
     assert found.of(WHAT, "a") is None
+    # It may have been there all the time.
+    assert found.of(WHAT, "b") is not None
+    found.keep("set:web", ())
+    assert found.of(WHAT, "b") is None
 
 
 def test_only_so_many_jobs_are_remembered() -> None:

@@ -146,6 +146,22 @@ def test_a_node_that_joins_during_a_rollout_is_given_the_current_digest_and_then
     assert found.everybody == "2 2 2 2 2"
 
 
+def test_a_rollout_waits_a_while_for_nodes_that_lack_what_all_others_have() -> None:
+    found = kept(CANARY)
+    found.have("d", "")
+    found.keep()
+    found.tag = TWO
+    found.resolve()
+    assert found.keep() == []
+    late = found.now
+    found.now += rule.FILLED_FIRST
+    assert kinds(found.decide()) == ["RollOut"]
+    found.now = late
+    found.settle()
+    assert found.everybody == "2 2 2 2"
+    assert found.all[found.state.history[-1].job].job.nodes == 4
+
+
 def test_nodes_that_are_away_hold_nobody_up() -> None:
     found = kept(Waves(max_parallel="2"))
     found.nodes["d"].here = False
