@@ -29,6 +29,7 @@ STATUSES = {"would_fail": "failed"}
 FORESEEN = "foreseen"
 """What a node's status is called here."""
 CHANGES = ("would change", "would change nothing")
+SUM_OF = "{1} would be {0}"
 UNRESOLVED = "unresolved"
 """The field of a plan that says in words what is not known."""
 
@@ -121,6 +122,7 @@ def _print(foreseen: DryRun, form: Form, name: str) -> None:
         status=FORESEEN,
         well=[_in_words(each) for each in DOES],
         changes=CHANGES,
+        sum_of=SUM_OF,
     )
     rows = [_row(node) for node in foreseen.results]
     title = f"{name}: dry run" if name else "dry run"

@@ -25,6 +25,7 @@ class Kind(msgspec.Struct, frozen=True):
         unknown: whether this version doesn't know the operation.
         well: the statuses of nodes that did it, or would.
         changes: what is said of those that changed something, or would, and of those that didn't.
+        sum_of: how a sum is said: its name, and the sum.
     """
 
     status: str = STATUS
@@ -39,6 +40,7 @@ class Kind(msgspec.Struct, frozen=True):
     unknown: bool = False
     well: Collection[str] = ("ok",)
     changes: tuple[str, str] = ("changed", "unchanged")
+    sum_of: str = "{} {}"
 
 
 def kind_of(operation: AnyOperation | None, results: list[dict[str, Any]]) -> Kind:

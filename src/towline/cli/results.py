@@ -161,9 +161,13 @@ class _Results:
         told = self._kind.sums and self._kind.reads and len(self.ok) == len(self.nodes)
         facts = [] if told else [", ".join(parts) or "no node"]
         if self._kind.items is not None and not self.listing:
-            facts.append(f"{sum(map(self._count, self.ok))} {head_of(self._kind.items[0]).lower()}")
+            count, name = sum(map(self._count, self.ok)), head_of(self._kind.items[0]).lower()
+            facts.append(f"{count} {name.removesuffix('s') if count == 1 else name}")
         facts += [self._shown(name, values[0][0]) for name, values in self._same.items() if values]
-        facts += [f"{name.replace('_', ' ')} {self._sum(name)}" for name in self._kind.sums]
+        facts += [
+            self._kind.sum_of.format(head_of(name).lower(), self._sum(name))
+            for name in self._kind.sums
+        ]
         if seconds is not None and not told:
             facts.append(seconds_in_words(seconds))
         said = f" {sign('·', '-')} ".join(facts)
