@@ -50,7 +50,8 @@ class Images:
         controller.indexer.subscribe(self.reconciler.folded)
         self.standings = self.reconciler.standings
         self.declarations = Declarations(
-            *(self.sets, fleet, self.inventories, registries, self.standings.view)
+            *(self.sets, fleet, self.inventories, registries),
+            *(self.standings.view, self.reconciler.names_now),
         )
         self.steering = SetSteering(self.sets, self.declarations)
         self.stored = (self.sets,)

@@ -1,8 +1,10 @@
-"""Sets that contradict each other: they want something else under one name, on one node."""
+"""Sets that contradict each other: they want something else under one name, on one node. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
 
 from towline.controller.member import Member
 from towline.controller.sets.record import ImageState, SetRecord, SetState
@@ -14,62 +16,81 @@ MOST_SHOWN = 3
 """Nodes that a contradiction names."""
 
 
-def refuse_contradiction(
+class Rivalry(msgspec.Struct, frozen=True):
+    """Two sets want something under one name that need not be the same.
+
+    Two that follow one tag are no rivals: both go where it goes.
+
+    Attributes:
+        mine, theirs: how far the image is of the set that is declared, and of the other.
+        nodes: those that both sets mean today.
+    """
+
+    mine: ImageState
+    other: SetRecord
+    theirs: ImageState
+    nodes: list[Member]
+
+    def wants(self, found: Mapping[str, str]) -> str:
+        """Return what the other set wants instead, in words; "" where that is the same, or unknown.
+
+        Args:
+            found: what tags name now, by references in full, as far as it was asked for.
+        """
+        if self.mine.platform != self.theirs.platform:
+            return f"that for {self.theirs.platform}" if self.theirs.platform else "each its own"
+        mine = found.get(self.mine.image) or self.mine.next or self.mine.current
+        theirs = self.theirs.next or self.theirs.current
+        return theirs if mine and theirs and mine != theirs else ""
+
+
+def rivalries(
     record: SetRecord,
     others: Sequence[SetRecord],
     state: Callable[[str], SetState],
     members: Callable[[SetRecord], list[Member]],
-) -> None:
-    """Refuse a set that wants something else than another one under a name, on some node.
-
-    Two that follow one tag don't contradict each other: both go where it goes.
+) -> Iterator[Rivalry]:
+    """Yield with which other sets one could contradict.
 
     Args:
         others: the sets that there are, the set itself before among them.
         state: returns how far a set is.
         members: returns the nodes that a set means today.
-
-    Raises:
-        Conflict: with the other set, and nodes that both mean.
     """
-    ours = {str(pulled(each)): each for each in images(record, state(record.name))}
+    ours = {
+        str(pulled(each)): each
+        for each in images(record, state(record.name))
+        if pulled(each).digest is None  # what has no tag takes no other's
+    }
     meant: set[str] | None = None
     for other in others:
         if other.name == record.name:
             continue
         for theirs in images(other, state(other.name)):
             mine = ours.get(str(pulled(theirs)))
-            if mine is None or pulled(mine).digest is not None:
-                continue  # what has no tag takes no other's
-            wanted = _contradiction(record, mine, other, theirs)
-            if not wanted:
+            if mine is None or (
+                mine.platform == theirs.platform and record.follow == other.follow == "tag"
+            ):
                 continue
             if meant is None:
                 meant = {each.machine for each in members(record)}
-            both = [each for each in members(other) if each.machine in meant]
-            if both:
-                raise _refused(mine, other, wanted, both)
+            nodes = [each for each in members(other) if each.machine in meant]
+            if nodes:
+                yield Rivalry(mine, other, theirs, nodes)
 
 
-def _contradiction(
-    record: SetRecord, mine: ImageState, other: SetRecord, theirs: ImageState
-) -> str:
-    """Return what another set wants instead under the same name, or ""."""
-    if mine.platform != theirs.platform:
-        return f"that for {theirs.platform}" if theirs.platform else "each engine's own"
-    if record.follow == other.follow == "tag":
-        return ""
-    digest, others = (each.next or each.current for each in (mine, theirs))
-    return others if digest and others and digest != others else ""
+def refused(rivalry: Rivalry, wanted: str) -> Conflict:
+    """Return the error of a set that contradicts another.
 
-
-def _refused(mine: ImageState, other: SetRecord, wanted: str, both: list[Member]) -> Conflict:
-    image = Reference.parse(mine.image).familiar
-    named = ", ".join(each.hostname for each in both[:MOST_SHOWN])
-    more = len(both) - MOST_SHOWN
+    Args:
+        wanted: what the other wants instead.
+    """
+    image = Reference.parse(rivalry.mine.image).familiar
+    named = ", ".join(each.hostname for each in rivalry.nodes[:MOST_SHOWN])
+    more = len(rivalry.nodes) - MOST_SHOWN
     named += f" and {more} more" if more > 0 else ""
     return Conflict(
-        f"The set {other.name!r} wants another {image} on {named}: {wanted}.",
+        f"The set {rivalry.other.name!r} wants another {image} on {named}: {wanted}.",
         "Under one name a node has one image: take it out of one of the sets, or let their "
         "targets have no node in common",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from towline.controller.inventory.inventories import Inventories
 from towline.controller.member import Member
 from towline.controller.registries import AllowedRegistries
 from towline.controller.sets.changes import CHANGED, DECLARED
-from towline.controller.sets.contradictions import refuse_contradiction
+from towline.controller.sets.contradictions import Rivalry, refused, rivalries
 from towline.controller.sets.declaration import Declaration, check, expect
 from towline.controller.sets.record import (
     MOST_CHANGES,
@@ -25,7 +25,7 @@ from towline.controller.sets.record import (
     WantedImage,
 )
 from towline.controller.sets.sets import Sets
-from towline.controller.sets.standing import images, pulled
+from towline.controller.sets.standing import images, obstacle_of, pulled
 from towline.controller.sets.view import View
 from towline.operations.docker import pull
 from towline.wire.reference import Reference
@@ -33,6 +33,8 @@ from towline.wire.target import Target, parse_target
 
 log = structlog.get_logger()
 
+MOST_ASKED = 2
+"""Nodes that are asked what a tag names, one after the other, before a set is declared."""
 CREATED, UNCHANGED = "created", "unchanged"
 
 
@@ -54,6 +56,7 @@ class Declarations:
 
     Args:
         view: returns what is known just now.
+        names_now: asks a node which digest a tag names now; returns "" where it can't say that.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class Declarations:
         inventories: Inventories,
         registries: AllowedRegistries,
         view: Callable[[], View],
+        names_now: Callable[[SetRecord, ImageState, Member], Awaitable[str]],
     ) -> None:
         self._sets = sets
         self._fleet = fleet
         self._inventories = inventories
         self._registries = registries
         self._view = view
+        self._names_now = names_now
 
     # Who may
 
@@ -125,10 +130,15 @@ class Declarations:
             BrokerError: it may or may not have been stored.
         """
 
+        found: dict[str, str] = {}
+
         def make(before: SetRecord | None) -> SetRecord:
             expect(name, before, match, none_match)
-            return self._made(caller, name, declared, before)
+            record = self._made(caller, name, declared, before)
+            self._refuse_contradiction(record, before, found)
+            return record
 
+        await self._look_up(caller, name, declared, found)
         record, before = await self._sets.declare(name, make)
         await self._note(record)
         done = _done(record, before)
@@ -148,6 +158,9 @@ class Declarations:
         before, _ = await self._sets.newest(name)
         expect(name, before, match, none_match)
         record = self._made(caller, name, declared, before)
+        found: dict[str, str] = {}
+        await self._look_up(caller, name, declared, found)
+        self._refuse_contradiction(record, before, found)
         return record, _done(record, before), self._lacking(record)
 
     def _made(
@@ -165,8 +178,46 @@ class Declarations:
             self.check(caller, before)
         for each in record.images:
             self._registries.check(Reference.parse(each.image).domain)
-        refuse_contradiction(record, self._sets.all(), self._sets.state, self._view().members)
         return record
+
+    def _rivalries(self, record: SetRecord) -> Iterator[Rivalry]:
+        return rivalries(record, self._sets.all(), self._sets.state, self._view().members)
+
+    async def _look_up(
+        self, caller: Caller, name: str, declared: Declaration, found: dict[str, str]
+    ) -> None:
+        """Ask what those tags name now under which other sets want something already.
+
+        Of those that nobody can say it becomes known later, and then the older set wins.
+
+        Args:
+            found: what they name, by references in full: it is written here.
+        """
+        await self._sets.until_known()
+        before, _ = await self._sets.newest(name)
+        record = self._made(caller, name, declared, before)
+        if record == before:
+            return
+        asked: dict[str, list[Rivalry]] = {}
+        for each in self._rivalries(record):
+            if each.mine.platform == each.theirs.platform:
+                asked.setdefault(each.mine.image, []).append(each)
+        for image, rivals in asked.items():
+            able = [node for each in rivals for node in each.nodes if not obstacle_of(node)]
+            for node in able[:MOST_ASKED]:
+                if digest := await self._names_now(record, rivals[0].mine, node):
+                    found[image] = digest
+                    break
+
+    def _refuse_contradiction(
+        self, record: SetRecord, before: SetRecord | None, found: Mapping[str, str]
+    ) -> None:
+        """Raise `Conflict` where a set contradicts another; one that stays as it is may."""
+        if record == before:
+            return
+        for each in self._rivalries(record):
+            if wanted := each.wants(found):
+                raise refused(each, wanted)
 
     async def _note(self, record: SetRecord) -> None:
         """Write a declaration into the set's history, unless it stands there.

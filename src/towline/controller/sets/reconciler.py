@@ -36,7 +36,7 @@ from towline.controller.sets.pulling import Pulling
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
 from towline.controller.sets.resolution import Resolution
 from towline.controller.sets.sets import Sets
-from towline.controller.sets.standing import images, obstacle_of
+from towline.controller.sets.standing import Node, images, obstacle_of
 from towline.controller.sets.view import Standings, View
 from towline.errors import NotFound, TowlineError
 from towline.runtime.pauses import within
@@ -174,6 +174,11 @@ class Reconciler:
             self._nodes_changed(self.attempts.folded(event) | {event.machine})
             if event.kind in (CANCELLING, WITHHELD, DELETED):
                 self._again = True
+
+    async def names_now(self, record: SetRecord, image: ImageState, node: Node) -> str:
+        """Return the digest that a tag names now, as a node says; "" where it can't say that."""
+        digest, _ = await self._resolution.of(record, image, node)
+        return digest
 
     # Running
 

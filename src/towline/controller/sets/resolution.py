@@ -205,7 +205,7 @@ class Resolution:
         unable = []
         for node in () if digest else random.sample(nodes, min(MOST_ASKED, len(nodes))):
             async with self._places:
-                digest, why = await self._of(record, image, node)
+                digest, why = await self.of(record, image, node)
             if digest:
                 break
             if why == CANNOT:
@@ -216,7 +216,7 @@ class Resolution:
                 digest, problem = await self._pull(record, image, min(unable))
         return Answer(image.image, image.platform, digest, "" if digest else problem)
 
-    async def _of(self, record: SetRecord, image: ImageState, node: Node) -> tuple[str, str]:
+    async def of(self, record: SetRecord, image: ImageState, node: Node) -> tuple[str, str]:
         """Return the digest that a node says, or why it says none."""
         request = Submission(
             *(pull, parameters_of(image), Hostname(node.machine), record.caller),

@@ -1,0 +1,235 @@
+"""Declaring sets, among those that there are: contradictions, and what nodes lack."""
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.testing.sets import NAME, a_set, digest
+from tests.unit.controller.inventory.world import World
+from towline.controller.auth import Caller
+from towline.controller.jobs.open import OpenJobs
+from towline.controller.member import Member
+from towline.controller.registries import AllowedRegistries
+from towline.controller.sets.attempts import Attempts
+from towline.controller.sets.declarations import Declarations
+from towline.controller.sets.record import ImageState, SetRecord, SetState
+from towline.controller.sets.sets import Sets, state_of
+from towline.controller.sets.steering import SetSteering
+from towline.controller.sets.view import View
+from towline.errors import Conflict, NotFound
+from towline.runtime.registries import ALL
+from towline.wire.inventory import ImageHeld
+from towline.wire.target import parse_target
+
+ADMIN = Caller("ann", ["admin"], frozenset({"set:write", "docker:write"}), time.time() + 60)
+REPOSITORY = NAME.partition(":")[0]
+
+
+class InMemory(Sets):
+    """Sets of one controller, which keeps them itself."""
+
+    def __init__(self, *records: SetRecord, **states: list[ImageState]) -> None:
+        self._records = {each.name: each for each in records}
+        self._kept = {each.name: SetState(each.id, states.get(each.name, [])) for each in records}
+        self._most = 1000
+        self.changes = 0
+
+    async def until_known(self) -> None:
+        """Know all."""
+
+    async def newest(self, name: str) -> tuple[SetRecord | None, int]:
+        """Return a declaration."""
+        return self.get(name), 1
+
+    async def put(self, record: SetRecord, last: int) -> None:
+        """Keep a declaration."""
+        self._records[record.name] = record
+
+    def _take(self, record: SetRecord, sequence: int) -> None:
+        pass
+
+    async def change(self, name: str, alter: Any) -> SetState:
+        """Keep a state."""
+        self.changes += 1
+        record = self._records[name]
+        self._kept[name] = alter(state_of(record, self._kept.get(name)))
+        return self._kept[name]
+
+
+class Declaring:
+    """What declares sets on two nodes, of which one can be asked what tags name.
+
+    Attributes:
+        tags: what they name by now.
+        asked: which nodes were asked.
+    """
+
+    def __init__(self, *records: SetRecord, **states: list[ImageState]) -> None:
+        self.world = World("m1", "m2")
+        self.world.beat(machine="m1", capabilities={"docker": ""})
+        self.sets = InMemory(*records, **states)
+        self.tags: dict[str, str] = {}
+        self.asked: list[str] = []
+        known = (self.world.fleet, self.world.inventories, self.sets, OpenJobs())
+        attempts = Attempts(self.world.fleet.clock)
+        self.declarations = Declarations(
+            *(self.sets, self.world.fleet, self.world.inventories, AllowedRegistries(ALL)),
+            *(lambda: View(*known, attempts), self.names_now),
+        )
+        self.steering = SetSteering(self.sets, self.declarations)
+
+    async def names_now(self, record: SetRecord, image: ImageState, node: Member) -> str:
+        """Say what a tag names."""
+        self.asked.append(node.hostname)
+        return self.tags.get(image.image, "")
+
+    async def put(self, name: str, *images: str, platform: str = "", **more: Any) -> str:
+        """Declare a set; return what became of it."""
+        target = parse_target(more.pop("target", "_all"))
+        wanted = [(each, platform) for each in images or (NAME,)]
+        declared = self.declarations.read(target=target, images=wanted, **more)
+        _, done = await self.declarations.put(ADMIN, name, declared)
+        return done
+
+
+def at(number: int, image: str = NAME, **more: Any) -> list[ImageState]:
+    return [ImageState(image, current=digest(number), **more)]
+
+
+async def test_two_that_want_different_digests_under_one_name_are_refused_by_name() -> None:
+    pinned = a_set(name="pinned", follow="digest")
+    declaring = Declaring(pinned, pinned=at(1))
+    declaring.tags[NAME] = digest(2)
+    for follow in ("tag", "digest"):
+        with pytest.raises(Conflict) as refused:
+            await declaring.put("web", follow=follow)
+        assert "The set 'pinned' wants another nginx:1.27 on m1, m2" in refused.value.error
+        assert digest(1) in refused.value.error
+    assert [each.name for each in declaring.sets.all()] == ["pinned"]
+    # While the tag names the same, and where nobody is there to say, there is no contradiction yet.
+    declaring.tags[NAME] = digest(1)
+    assert await declaring.put("web") == "created"
+    declaring.tags.clear()
+    assert await declaring.put("other", follow="digest") == "created"
+    assert {*declaring.asked} == {"m1"}
+
+
+@pytest.mark.parametrize(
+    ("images", "more"),
+    [
+        ((f"{NAME}@{digest(3)}",), {}),
+        (("docker.io/library/nginx:1.28",), {}),
+        ((NAME,), {"target": "group:db"}),
+    ],
+)
+async def test_what_is_not_under_one_name_on_one_node_contradicts_nothing(
+    images: tuple[str, ...], more: dict[str, Any]
+) -> None:
+    declaring = Declaring(a_set(name="pinned", follow="digest"), pinned=at(1))
+    declaring.tags = {each: digest(2) for each in images}
+    assert await declaring.put("web", *images, **more) == "created"
+
+
+async def test_two_that_follow_one_tag_go_where_it_goes() -> None:
+    declaring = Declaring(a_set(name="first"), first=at(1, next=digest(2)))
+    declaring.tags[NAME] = digest(3)
+    assert await declaring.put("second") == "created"
+    assert declaring.asked == []
+
+
+async def test_for_two_platforms_there_is_one_name() -> None:
+    declaring = Declaring(a_set(name="first"))
+    with pytest.raises(Conflict, match=r"wants another nginx:1.27 on m1, m2: each its own"):
+        await declaring.put("second", platform="linux/arm64")
+
+
+async def test_what_contradicts_by_now_may_stay_as_it_is() -> None:
+    declaring = Declaring()
+    await declaring.put("web")
+    await declaring.sets.put(a_set(name="pinned", follow="digest"), 0)
+    await declaring.sets.change(
+        "pinned", lambda state: msgspec.structs.replace(state, images=at(1))
+    )
+    declaring.tags[NAME] = digest(2)
+    assert await declaring.put("web") == "unchanged"
+    with pytest.raises(Conflict):
+        await declaring.put("web", every=60.0)
+
+
+async def test_a_declaration_that_was_stored_and_not_noted_is_noted_by_the_next() -> None:
+    declaring = Declaring()
+    await declaring.put("web")
+    declaring.sets._kept.clear()
+    assert await declaring.put("web") == "unchanged"
+    assert [each.what for each in declaring.sets.state("web").history] == ["declared"]
+    changes = declaring.sets.changes
+    assert await declaring.put("web") == "unchanged"
+    assert declaring.sets.changes == changes
+
+
+async def test_a_rollout_that_has_stopped_goes_on_with_what_is_declared_next() -> None:
+    declaring = Declaring(a_set(), web=at(1, next=digest(2), stopped="two failed"))
+    await declaring.put("web", every=60.0)
+    (image,) = declaring.sets.state("web").images
+    assert (image.current, image.next, image.stopped) == (digest(1), digest(2), "")
+
+
+async def test_a_dry_run_says_what_each_node_lacks() -> None:
+    declaring = Declaring(a_set(), web=at(1))
+    held = ImageHeld("sha256:1", [f"{REPOSITORY}@{digest(1)}"], [NAME, "docker.io/library/redis:7"])
+    declaring.world.have("m1", held)
+    images = [(each, "") for each in (NAME, "docker.io/library/redis:7", "docker.io/library/a:1")]
+    declared = declaring.declarations.read(target=parse_target("_all"), images=images)
+    record, done, lacking = await declaring.declarations.foresee(ADMIN, "web", declared)
+    assert (record.generation, done) == (2, "changed")
+    found = {each.member.hostname: (each.known, each.images) for each in lacking}
+    assert found == {"m1": (True, ["docker.io/library/a:1"]), "m2": (False, [])}
+    declaring.sets._kept["web"] = SetState("web-id", at(2))
+    _, _, lacking = await declaring.declarations.foresee(ADMIN, "web", declared)
+    assert next(lacking).images == [NAME, "docker.io/library/a:1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            {"current": digest(2), "before": [digest(1), digest(0)]},
+            {"current": digest(1), "before": [digest(0)], "rejected": [digest(2)]},
+        ),
+        (  # a rollout that goes on, or has stopped, is given up
+            {"current": digest(1), "next": digest(2), "before": [digest(0)], "stopped": "failed"},
+            {"current": digest(1), "before": [digest(0)], "rejected": [digest(2)]},
+        ),
+        (
+            {"current": digest(2), "before": [digest(1)], "rejected": [digest(1), digest(3)]},
+            {"current": digest(1), "rejected": [digest(3), digest(2)]},
+        ),
+    ],
+)
+async def test_a_rollback_goes_to_the_digest_before_and_rejects_the_other(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    declaring = Declaring(a_set(), web=[ImageState(NAME, **before)])
+    await declaring.steering.roll_back(ADMIN, "web", None)
+    state = declaring.sets.state("web")
+    (image,) = state.images
+    assert image.since is not None
+    assert msgspec.structs.replace(image, since=None) == ImageState(NAME, **after)
+    (change,) = state.history
+    assert (change.what, change.by, change.digest) == ("rolled_back", "ann", digest(1))
+
+
+async def test_only_what_has_a_digest_before_is_rolled_back() -> None:
+    other = "docker.io/library/redis:7"
+    states = [*at(2, before=[digest(1)]), *at(5, other)]
+    declaring = Declaring(a_set(NAME, other), web=states)
+    with pytest.raises(Conflict, match="no other digest of redis:7"):
+        await declaring.steering.roll_back(ADMIN, "web", other)
+    with pytest.raises(NotFound):
+        await declaring.steering.roll_back(ADMIN, "web", "docker.io/library/a:1")
+    await declaring.steering.roll_back(ADMIN, "web", None)
+    assert [each.current for each in declaring.sets.state("web").images] == [digest(1), digest(5)]
+    with pytest.raises(Conflict, match="no other digest of its images"):
+        await declaring.steering.roll_back(ADMIN, "web", None)
