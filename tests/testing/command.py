@@ -2,15 +2,20 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from tests.testing.process import Failed
+from tests.testing.preloaded import Preloaded, same_start
+from tests.testing.process import Failed, TowlineProcess
 from towline.cli.outcome import REFUSED, UNREACHABLE
 
+WITHIN = 60.0
+"""Seconds after which a command has broken off."""
 STATUSES = range(UNREACHABLE + 1)
 """The exit statuses of commands that nobody interrupts."""
 TOWLINE = Path(sys.executable).with_name("towline")
@@ -46,19 +51,54 @@ class CommandLine:
         self, *arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> Finished:
         """Run a command to its end."""
+        environment = {**self.env, **(env or {})}
+        preloaded = TowlineProcess.preloaded
+        if self._prefix or preloaded is None or not same_start(environment):
+            finished = self._run(arguments, environment, stdin)
+        else:
+            finished = _fork(preloaded, arguments, environment, stdin)
+        if "Traceback" in finished.stdout + finished.stderr or finished.status not in STATUSES:
+            raise Failed(f"towline {arguments} broke off: {finished}")
+        return finished
+
+    def _run(
+        self, arguments: Sequence[str | Path], environment: Mapping[str, str], stdin: str
+    ) -> Finished:
         done = subprocess.run(
             [*self._prefix, TOWLINE, *arguments],
             input=stdin,
-            env={**self.env, **(env or {})},
+            env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WITHIN,
             check=False,
         )
-        finished = Finished(done.returncode, done.stdout, done.stderr)
-        if "Traceback" in done.stdout + done.stderr or done.returncode not in STATUSES:
-            raise Failed(f"towline {arguments} broke off: {finished}")
-        return finished
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def _fork(
+    preloaded: Preloaded,
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str],
+    stdin: str,
+) -> Finished:
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as said:
+        given.write(stdin)
+        given.seek(0)
+        forked = preloaded.start(
+            [str(each) for each in arguments],
+            **{"stdin": given.fileno(), "stdout": out.fileno(), "stderr": said.fileno()},
+            env=environment,
+            cwd=None,
+        )
+        try:
+            status = forked.wait(WITHIN)
+        except subprocess.TimeoutExpired:
+            forked.send_signal(signal.SIGKILL)
+            raise
+        out.seek(0)
+        said.seek(0)
+        return Finished(status, out.read(), said.read())
 
 
 def without_ids(stderr: str) -> str:

@@ -1,12 +1,13 @@
-"""Controllers and agents forked from a process that has imported what they need.
+"""Controllers, agents and commands forked from a process that has imported what they need.
 
-To import takes a controller or an agent most of a second of processor time, and the tests start
-thousands of them. What is forked here runs the same `main` with the same arguments; what depends on
-how Python itself starts (variables of the loader, of Python, of the locale) is not forked.
+To import that takes each of them most of a second of processor time, and the tests start thousands.
+What is forked here runs the same `main` with the same arguments; what depends on how Python itself
+starts (variables of the loader, of Python, of the locale) is not forked.
 """
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 _COMMANDS = ("controller", "agent")
@@ -29,6 +31,7 @@ _IMPORTED = (
     "towline.agent.host.provider",
     "towline.cli.agent",
     "towline.cli.serve",
+    "towline.client",
     "towline.controller.controller",
     "towline.controller.http.limits",
     "towline.operations",
@@ -46,7 +49,12 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 def forkable(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Return whether a start differs in nothing from one by a fork."""
-    return bool(arguments) and arguments[0] in _COMMANDS and not _at_start(environment)
+    return bool(arguments) and arguments[0] in _COMMANDS and same_start(environment)
+
+
+def same_start(environment: Mapping[str, str]) -> bool:
+    """Return whether Python itself starts in an environment as it did here."""
+    return not _at_start(environment)
 
 
 def _at_start(environment: Mapping[str, str]) -> bool:
@@ -115,10 +123,12 @@ class Preloaded:
         stderr: int,
         env: Mapping[str, str],
         cwd: Path | None,
+        stdin: int | None = None,
     ) -> Forked:
         """Start `towline` with those arguments, in a session of its own."""
         wanted = {"run": list(arguments), "env": dict(env), "cwd": str(cwd or Path.cwd())}
-        return Forked(self, self.ask(wanted, [stdout, stderr]))
+        files = [stdout, stderr] if stdin is None else [stdout, stderr, stdin]
+        return Forked(self, self.ask(wanted, files))
 
     def ask(self, wanted: Mapping[str, Any], files: Sequence[int] = ()) -> Any:
         """Return what the other process answers."""
@@ -140,7 +150,7 @@ class Preloaded:
 def _serve(connection: socket.socket) -> list[str] | None:
     """Fork whenever that is wanted; return the arguments in what was forked, None at the end."""
     while True:
-        data, files, _, _ = socket.recv_fds(connection, _LARGEST, 2)
+        data, files, _, _ = socket.recv_fds(connection, _LARGEST, 3)
         if not data:
             return None
         wanted = json.loads(data)
@@ -160,7 +170,7 @@ def _serve(connection: socket.socket) -> list[str] | None:
 def _become(wanted: Mapping[str, Any], files: Sequence[int]) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    for file, number in zip(files, (1, 2), strict=True):
+    for file, number in zip(files, (1, 2, 0), strict=False):
         os.dup2(file, number)
         os.close(file)
     os.environ.clear()
@@ -172,8 +182,13 @@ def _become(wanted: Mapping[str, Any], files: Sequence[int]) -> None:
 
 def _main(descriptor: int) -> None:
     # What the two import by themselves once they know what they are.
-    for name in _IMPORTED:
+    commands = importlib.import_module("towline.cli")
+    of_commands = [f"{commands.__name__}.{each.name}" for each in iter_modules(commands.__path__)]
+    for name in (*_IMPORTED, *of_commands):
         importlib.import_module(name)
+    # What is forked only writes where it changes something, and not where it counts references.
+    gc.collect()
+    gc.freeze()
     from towline.cli import main
 
     with socket.socket(fileno=descriptor) as connection:
