@@ -11,7 +11,6 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-import msgspec
 import structlog
 
 from towline.broker.repeated import Repeated
@@ -31,17 +30,16 @@ from towline.controller.sets import changes, rule
 from towline.controller.sets.attempts import Attempts, brings
 from towline.controller.sets.making import Making
 from towline.controller.sets.picture import Picture
-from towline.controller.sets.pruning import surplus
 from towline.controller.sets.pulling import Pulling
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
 from towline.controller.sets.resolution import Resolution
 from towline.controller.sets.sets import Sets
-from towline.controller.sets.standing import Node, images, obstacle_of
+from towline.controller.sets.situation import Situations
+from towline.controller.sets.standing import Node, obstacle_of
 from towline.controller.sets.view import Standings, View
 from towline.errors import NotFound, TowlineError
 from towline.runtime.pauses import within
 from towline.wire.event import CANCELLING, DELETED, WITHHELD, Event
-from towline.wire.window import Window
 
 log = structlog.get_logger()
 
@@ -51,12 +49,8 @@ GATHERED_FOR = 1.0
 """Seconds for which changes of nodes are gathered: thousands that join together are few jobs."""
 FILLED_EVERY = 5.0
 """Seconds between two jobs that fill in the same image of a set: nodes that join one by one."""
-PATIENCE = 30.0
-"""Seconds for which a rollout waits for nodes that have not said yet what they have: longer than a
-controller that was just started asks a large fleet."""
-PRUNE_AFTER, PRUNE_EVERY = 15.0, 600.0
-"""Seconds after a set wants something else, and then between looks, for older digests that nothing
-uses any more: each is at all nodes."""
+SHORTEST = 0.05
+"""Seconds between two looks by time alone, at least."""
 AGAIN_AFTER = 5.0
 """Seconds before something is done again for a set that has just failed."""
 
@@ -68,7 +62,7 @@ class Reconciler:
         able: set while this controller may send and decide.
         lease: that of whoever keeps the sets.
         clock: this machine's clocks.
-        gathered_for, filled_every, look_every, patience, prune_every: seconds; see the constants.
+        gathered_for, filled_every, look_every: seconds; see the constants.
     """
 
     def __init__(
@@ -89,13 +83,10 @@ class Reconciler:
         gathered_for: float = GATHERED_FOR,
         filled_every: float = FILLED_EVERY,
         look_every: float = LOOK_EVERY,
-        patience: float = PATIENCE,
-        prune_every: float = PRUNE_EVERY,
     ) -> None:
         self._sets = sets
         self._fleet = fleet
         self._open = jobs
-        self._lookup = lookup
         self._decisions = decisions
         self._lease = lease
         self._able = able
@@ -103,9 +94,8 @@ class Reconciler:
         self._gathered_for = gathered_for
         self._filled_every = filled_every
         self._look_every = look_every
-        self._patience = patience
-        self._prune_every = prune_every
         self.attempts = Attempts(clock)
+        self._situations = Situations(*(sets, fleet, jobs, lookup, self.attempts, clock, self._at))
         self._making = Making(submitter, index, clock)
         self._resolution = Resolution(
             *(previews, Pulling(self._making, inventories).digest, sets.change),
@@ -209,7 +199,7 @@ class Reconciler:
         """Return for how many seconds there is nothing to do unless something changes."""
         if self._until is None:
             return self._look_every
-        return min(self._look_every, max(0.0, self._until - self._clock.running()))
+        return min(self._look_every, max(SHORTEST, self._until - self._clock.running()))
 
     async def _leads(self) -> bool:
         """Return whether this controller keeps the sets true, and forget where it doesn't."""
@@ -282,21 +272,28 @@ class Reconciler:
             self._at(until)
             return
         try:
-            window = self._window(record)
+            window = self._situations.window(record)
             if state.paused is None:
                 members = functools.partial(self._members, picture)
                 wait = self._resolution.begin(record, state, members, window=window)
                 if wait is not None:
                     self._at(running + max(0.0, wait))
-            found = await self._situation(record, state, view, picture, window=window)
+            since = self._leading_since
+            found = await self._situations.of(
+                record, state, view, picture, window=window, since=since
+            )
             for action in rule.decide(record, state, found):
                 if not self._lease.valid:
                     return
                 await self._do(record, state, action)
+            return
         except TowlineError as error:
             self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
-            self._not_before[record.id,] = running + AGAIN_AFTER
-            self._at(running + AGAIN_AFTER)
+        except Exception as error:
+            # Of this set alone: the others go on.
+            log.exception("set not kept true", set=record.name, exc_info=error)
+        self._not_before[record.id,] = running + AGAIN_AFTER
+        self._at(running + AGAIN_AFTER)
 
     async def _cancel_of_none(self, view: View, records: Sequence[SetRecord]) -> None:
         """Cancel the jobs of sets that are no more."""
@@ -320,80 +317,6 @@ class Reconciler:
             await self._sets.change(record.name, change)
         except NotFound:
             log.info("set removed meanwhile", set=record.name)
-
-    # What the rule sees
-
-    async def _situation(
-        self, record: SetRecord, state: SetState, view: View, picture: Picture, *, window: bool
-    ) -> rule.Situation:
-        rollouts = {}
-        wall = self._clock.wall()
-        for image in images(record, state):
-            if image.next and image.since is not None:
-                left = image.since + rule.FILLED_FIRST - wall
-                if 0 < left <= rule.FILLED_FIRST:
-                    self._at(self._clock.running() + left)
-            if image.next and image.job:
-                rollouts[image.job] = await self._rollout(image.job)
-        waits = self._leading_since + self._patience
-        if waits > self._clock.running():
-            self._at(waits)
-        return rule.Situation(
-            facts=await self._facts(record, state, view, picture, window=window),
-            jobs=[each for each in view.of_sets if each.job.caller == record.caller],
-            rollouts=rollouts,
-            window=window,
-            patient=self._clock.running() >= waits,
-            now=wall,
-        )
-
-    async def _facts(
-        self, record: SetRecord, state: SetState, view: View, picture: Picture, *, window: bool
-    ) -> dict[tuple[str, str], rule.Facts]:
-        """Return what the rule sees of the nodes, and now and then which have what is to go."""
-        found = picture.facts(view)
-        running = self._clock.running()
-        if picture.is_new:
-            # What was brought has to be in the inventories by then.
-            picture.is_new, picture.pruned_until = False, running + PRUNE_AFTER
-        if record.keep is None or not window or state.paused is not None:
-            return found
-        if picture.pruned_until > running:
-            self._at(picture.pruned_until)
-            return found
-        wanted = frozenset(self._sets.wanted())
-        old = {
-            (image.image, image.platform): (image, surplus(record, image, wanted))
-            for image in images(record, state)
-        }
-        if not any(digests for _, digests in old.values()):
-            return found
-        picture.pruned_until = running + self._prune_every
-        for key, (image, digests) in old.items():
-            unused = {each: await picture.unused(view, image, each) for each in digests}
-            found[key] = msgspec.structs.replace(found[key], unused=unused)
-        return found
-
-    def _window(self, record: SetRecord) -> bool:
-        """Return whether a set's window is open; look again when it opens."""
-        if not record.window:
-            return True
-        window, now = _window(record.window), self._clock.wall()
-        if window.is_open(now):
-            return True
-        if (opens := window.opens(now)) is not None:
-            self._at(self._clock.running() + max(0.0, opens - now))
-        return False
-
-    async def _rollout(self, job_id: str) -> rule.Rollout:
-        state = self._open.get(job_id) or self.attempts.over.get(job_id)
-        if state is None:
-            found = await self._lookup.find(job_id)
-            if found is None:
-                # Deleted, or older than what the journal keeps: what it had proven is not known.
-                return rule.Rollout(again=True)
-            state = found[0]
-        return rule.rollout(state, {each for each in state.unfinished if self._fleet.is_here(each)})
 
     # What is done
 
@@ -429,6 +352,3 @@ class Reconciler:
             return
         self._not_before[key] = running + self._filled_every
         await self._making.fill_in(record, image, machines)
-
-
-_window = functools.lru_cache(256)(Window.parse)
