@@ -232,6 +232,8 @@ def _say_rest(waiting: Waiting, statuses: Sequence[str]) -> None:
         say(f"set {found.name} is paused: towline set resume {found.name}", error=True)
     elif outcome.exit_status(statuses) == outcome.GOES_ON:
         say(f"not done yet: towline set show {found.name} shows the rest", error=True)
+    elif "failed" in statuses:
+        say(f"it is tried again: towline set show {found.name} shows what comes of it", error=True)
 
 
 COMMANDS = (ensure,)

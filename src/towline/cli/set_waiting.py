@@ -10,14 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from towline.cli import watch
-from towline.cli.node_words import READY
 from towline.cli.nodes import Asked
 from towline.cli.orders import FORBIDDEN, Order, Rows, Stage, patiently
+from towline.cli.set_rows import Against
 from towline.cli.set_view import title
 from towline.cli.sets import all_nodes
 from towline.cli.showing import Showing
 from towline.errors import ApiError
-from towline.operations.docker import DOCKER
 
 if TYPE_CHECKING:
     from towline.client import AgentView, Client, Progress
@@ -29,7 +28,6 @@ NODES_EVERY = 5.0
 """Seconds after which its nodes are looked at although nothing is another about the set itself: of
 thousands of nodes they are megabytes."""
 BAD_REQUEST = 400
-OK, FAILED, SKIPPED, PENDING, RUNNING = "ok", "failed", "skipped", "pending", "running"
 
 Key = tuple[str, str]
 """An image of a set: its reference in full, and its platform or ""."""
@@ -75,6 +73,8 @@ class Waiting:
             for image in declared.images
             if key_of(image) in images
         }
+        for order in self.orders.values():
+            order.job_id = None  # Its jobs have ids of their own.
         self._declared = declared
         self._since = time.monotonic()
         self._showing = Showing([*self.orders.values()], ids=False)
@@ -131,15 +131,16 @@ class Waiting:
         if last or not same or time.monotonic() >= self._nodes_at:
             self._nodes = self._patiently(partial(all_nodes, self._client, found.name))
             self._nodes_at = time.monotonic() + NODES_EVERY
-        known = self._fleet_now()
+        known, window = self._fleet_now(), is_open(found.window)
         over = True
         for image in found.images:
             order = self.orders.get(key_of(image))
             if order is None:
                 continue
             of_it = [each for each in self._nodes if key_of(each) == key_of(image)]
-            order.rows = [row_of(each, image, known) for each in of_it]
-            if awaits(image, order.rows) and not self.held_back:
+            against = Against(found, image, known, window=window)
+            order.rows = [against.row(each) for each in of_it]
+            if any(map(watch.awaited_row, order.rows)) and not self.held_back:
                 over = False
                 self._follow(image, of_it)
             elif order.seconds is None:
@@ -218,46 +219,17 @@ class Fleet:
             return {}  # It means nobody yet, which is an error for a list.
 
 
-def row_of(
-    node: SetNode, image: SetImageView, fleet: Mapping[str, AgentView] | None
-) -> dict[str, Any]:
-    """Return where a node stands against an image of a set, as a job's results have it.
+def is_open(window: str | None) -> bool:
+    """Return whether a window is open now, by this machine's clock; none is always open."""
+    if not window:
+        return True
+    # Time zones are looked up for it, which only a set with a window needs.
+    from towline.wire.window import InvalidWindow, Window
 
-    Args:
-        fleet: the nodes by machine id; None where that is not to be known.
-    """
-    row: dict[str, Any] = {"hostname": node.hostname, "machine_id": node.machine_id}
-    if node.digest:
-        row["digest"] = node.digest
-    member = None if fleet is None else fleet.get(node.machine_id)
-    match node.state:
-        case "converged":
-            return {**row, "status": OK}
-        case "failed":
-            return {**row, "status": FAILED, "error": node.error or node.reason or ""}
-        case "conflict":
-            return {**row, "status": SKIPPED, "reason": node.reason or ""}
-    if member is not None and member.status == READY:
-        if member.drained_at is not None or DOCKER.name not in member.capabilities:
-            return {**row, "status": SKIPPED, "reason": node.reason or ""}
-        able = DOCKER.name not in member.troubles
-    else:
-        # Without knowing the fleet it is a job that says that somebody is about to do something.
-        able = fleet is None and bool(node.job or not node.reason)
-    if image.stopped or (image.problem and not image.current and not image.next):
-        why = image.stopped or image.problem
-        return {**row, "status": FAILED if able else PENDING, "error" if able else "reason": why}
-    if able:
-        return {**row, "status": RUNNING if node.job else PENDING}
-    return {**row, "status": PENDING, "reason": node.reason or ""}
-
-
-def awaits(image: SetImageView, rows: Rows) -> bool:
-    """Return whether there is something to wait for: nodes that are here and have not ended."""
-    if not image.stopped and not image.problem and not image.current and not image.next and rows:
-        # Which digest it is is being looked up, by one of them for all.
-        return any("reason" not in row for row in rows)
-    return any(map(watch.awaited_row, rows))
+    try:
+        return Window.parse(window).is_open(time.time())
+    except InvalidWindow:
+        return True  # A controller of another version knows what it means.
 
 
 def _never(key: str, wait: float) -> tuple[str, Rows | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from towline.cli import watching
-from towline.cli.cells import twins
+from towline.cli.cells import digest, in_form, twins
 from towline.cli.command import Choice, Group
 from towline.cli.connection import connect, connection_parameters, take_where, with_connection
 from towline.cli.form import Form
@@ -174,15 +174,20 @@ def rollback(name: str, image: str | None, **values: Any) -> None:
 
     form = take_form(values)
     with connect(take_where(values)) as client:
+        before = client.call(sets.get, name=name)
         found = client.call(sets.rollback, name=name, image=image)
-    _print_steered(found, form, _rolled_back)
+    _print_steered(found, form, lambda found: _rolled_back(before, found))
 
 
-def _rolled_back(found: SetView) -> str:
-    to = ", ".join(
-        f"{title(each)} to {(each.next or each.current or '')[:19]}" for each in found.images
-    )
-    return f"{found.name} goes back: {to}. towline set show {found.name} shows how far it is."
+def _rolled_back(before: SetView, found: SetView) -> str:
+    were = {(each.image, each.platform): each.digest for each in before.images}
+    back = [
+        f"{title(each)} to {in_form(digest(each.digest or ''), Form())}"
+        for each in found.images
+        if each.digest != were.get((each.image, each.platform))
+    ]
+    words = ", ".join(back) or "no image"
+    return f"{found.name} goes back: {words}; towline set show {found.name} shows how far it is."
 
 
 @with_connection

@@ -10,16 +10,17 @@ MOMENT = "2026-01-01T00:00:00Z"
 SET = "/set/group-web"
 NGINX = "docker.io/library/nginx:1.27"
 DIGEST = "sha256:" + "11fa8c2b41d0" + "0" * 52
+OTHER = "sha256:" + "99aa00bb11cc" + "0" * 52
 NONE = dict.fromkeys(("converged", "missing", "failed", "unknown", "conflict"), 0)
 AGENT: dict[str, Any] = {
     **{"hostname": "web-01", "machine_id": "m1", "status": "Ready", "state": "Ready"},
     **{"registered_at": MOMENT, "started_at": MOMENT, "last_heard": MOMENT, "version": "1"},
-    **{"labels": {}, "facts": {}, "timeline": [], "capabilities": ["docker"]},
+    **{"labels": {}, "facts": {}, "timeline": []},
 }
 
 
 def an_image(**more: Any) -> dict[str, Any]:
-    given = {"image": NGINX, "current": DIGEST, **NONE, **more}
+    given = {"image": NGINX, "current": DIGEST, "checked_at": MOMENT, **NONE, **more}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import AGENT, DIGEST, NGINX, SET, a_set, an_image, fleet, nodes
+from tests.unit.cli.made_sets import AGENT, DIGEST, NGINX, OTHER, SET, a_set, an_image, fleet, nodes
 from tests.unit.stub import Answer, StubController
 from towline.cli.interrupt import SIGNALS
 
@@ -91,8 +91,8 @@ def test_what_somebody_else_declares_meanwhile_is_not_lost(
         ({"state": "converged"}, {}, 0),
         ({"state": "failed", "error": "manifest unknown"}, {}, 1),
         ({"state": "conflict", "reason": "the set db, which is older, wants another"}, {}, 3),
-        ({"state": "missing", "reason": "not reachable since …"}, {"status": "NotReady"}, 4),
-        ({"state": "missing", "reason": "this node has no docker"}, {"capabilities": []}, 3),
+        ({"state": "missing", "here": False, "reason": "not reachable since …"}, {}, 4),
+        ({"state": "missing", "reason": "this node has no docker"}, {}, 3),
         ({"state": "missing", "reason": "drained since …"}, {"drained_at": AGENT["started_at"]}, 3),
         ({"state": "missing", "reason": "refused"}, {"troubles": {"docker": "refused"}}, 4),
     ],
@@ -126,12 +126,14 @@ def test_a_tag_that_names_nothing_ends_the_waiting_in_its_words(
 
 
 def test_a_rollout_that_is_stopped_ends_the_waiting(asking: Here, web: StubController) -> None:
-    image = an_image(next=DIGEST, missing=1, stopped="web-01 failed, and it was the canary")
+    image = an_image(next=OTHER, converged=1, failed=1, stopped="web-02 failed as the canary")
     web.answers[f"GET {SET}"] = [NONE, Answer(a_set(image))]
-    web.answers[f"GET {SET}/nodes"] = nodes({"state": "missing", "reason": "it is stopped"})
+    failed = {"hostname": "web-02", "machine_id": "m2", "state": "failed", "error": "no space left"}
+    web.answers[f"GET {SET}/nodes"] = nodes({"state": "converged"}, failed)
     done = asking("ensure", "nginx:1.27", "--on", "group:web")
     assert done.status == 1
-    assert "it was the canary" in done.stdout
+    for words in ("1 failed, 1 cancelled", "web-02 failed as the canary", "no space left"):
+        assert words in done.stdout
 
 
 def test_it_waits_while_a_job_brings_the_image(asking: Here, web: StubController) -> None:
@@ -175,6 +177,8 @@ def test_a_wait_that_is_over_says_where_the_rest_is(asking: Here, web: StubContr
 def signals() -> Iterator[None]:
     """Has signals mean afterwards what they meant before: a command ends with its process."""
     before = {each: signal.getsignal(each) for each in SIGNALS}
+    # Whoever started the tests may have had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for each, handler in before.items():
         signal.signal(each, handler)

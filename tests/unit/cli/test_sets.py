@@ -9,18 +9,17 @@ import pytest
 
 from tests.testing.screens import compare
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import DIGEST, MOMENT, NGINX, SET, a_set, an_image, nodes
+from tests.unit.cli.made_sets import DIGEST, MOMENT, NGINX, OTHER, SET, a_set, an_image, nodes
 from tests.unit.stub import Answer, StubController
 
 AGE = "5 min"
 """Stands for a moment in what is compared: a text that is none is printed as it is."""
-NEXT = "sha256:" + "99aa00bb11cc" + "0" * 52
 JOB = "0199c5a0-7d3e-7abc-8def-0123456789ab"
 APP = "registry.example.org/team/app:1.4"
 UNKNOWN = "manifest unknown: manifest tagged by 1.4 is not found"
 CANARY = "web-01 failed, and it was the canary: no space left on device"
 ROLLING: dict[str, Any] = a_set(
-    an_image(next=NEXT, converged=38, missing=2, job=JOB),
+    an_image(next=OTHER, converged=38, missing=2, job=JOB),
     an_image(
         **{"image": APP, "platform": "linux/arm64", "converged": 30, "failed": 1, "unknown": 9},
         failures=[{"hostname": "web-07", "machine_id": "m7", "error": "no space left on device"}],
@@ -41,7 +40,7 @@ SETS = [
         *[an_image(image=f"redis:{n}", converged=4) for n in range(5)], name="cache", changed_at=AGE
     ),
     a_set(
-        an_image(next=NEXT, stopped=CANARY, converged=11, failed=1),
+        an_image(next=OTHER, stopped=CANARY, converged=11, failed=1),
         **{"name": "all", "target": "_all", "status": "degraded"},
         changed_at=AGE,
     ),
@@ -74,7 +73,7 @@ CHANGES = [
     {"timestamp": AGE, "by": "set:group-web", "what": "resolved", "image": NGINX, "digest": DIGEST},
     {
         **{"timestamp": AGE, "by": "set:group-web", "what": "stopped", "image": NGINX},
-        **{"digest": NEXT, "job": JOB, "reason": CANARY},
+        **{"digest": OTHER, "job": JOB, "reason": CANARY},
     },
     {"timestamp": AGE, "by": "ann", "what": "rolled_back", "image": NGINX, "digest": DIGEST},
 ]
