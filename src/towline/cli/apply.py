@@ -139,7 +139,8 @@ def _checked(client: Client, declared: Sequence[Declared], pruned: set[str]) -> 
         except ApiError as error:
             if error.status not in UNPROCESSABLE:
                 raise
-            wrong.append(f"{each.document.place_of(error.error)}: {error.error} {error.details}")
+            words = error.error if error.error.endswith(".") else f"{error.error}."
+            wrong.append(f"{each.document.place_of(words)}: {words} {error.details}".rstrip())
     refuse(wrong)
     names = {each.name for each in declared}
     gone = [each for each in known.values() if each.source in pruned and each.name not in names]

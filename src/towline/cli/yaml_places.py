@@ -52,8 +52,10 @@ class Document:
             name or int(index) for name, index in _STEP.findall(steps[1] if steps else "")
         )
         name = re.search(r"`([\w.-]+)`", error)
-        if name is not None and (*path, name[1]) in self._lines:
-            path = (*path, name[1])
+        if name is not None:
+            # What it names stands there, or somewhere below.
+            named = (each for each in self._lines if each[-1:] == (name[1],))
+            path = next((each for each in named if each[: len(path)] == path), path)
         return self.place(path)
 
 

@@ -34,6 +34,7 @@ def test_each_value_has_its_line_and_empty_documents_are_none() -> None:
         ("Object contains unknown field `platform` - at `$.images[1]`", 6),
         ("Object missing required field `image` - at `$.images[0]`", 4),
         ("`name`: no", 2),
+        ("The images are not valid: `platform`: no", 6),
         ("`target`: there is none, so that it is the document that lacks it", 2),
     ],
 )
