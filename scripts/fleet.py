@@ -8,10 +8,8 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,18 +21,9 @@ from tests.testing.own_broker import OwnBroker
 from tests.testing.ports import free_port
 from tests.testing.process import Failed, Process, TowlineProcess, wait_until
 
+from scripts.instant_engine import InstantEngine
 from towline import operations
 from towline.agent.agent import Agent
-from towline.agent.docker.answers import (
-    Happening,
-    Image,
-    ImageData,
-    Info,
-    ListedImage,
-    Manifest,
-    ManifestPlatform,
-)
-from towline.agent.docker.engine import Engine
 from towline.agent.docker.provider import DockerProvider
 from towline.agent.host.facts import gather
 from towline.agent.host.provider import HostProvider
@@ -48,7 +37,6 @@ from towline.runtime.process import run
 from towline.trust.job_keys import load_verifier
 from towline.trust.signing import Verifier
 from towline.units import parse_duration
-from towline.wire.platform import Platform
 from towline.wire.target import parse_label
 
 T = TypeVar("T")
@@ -58,13 +46,8 @@ MEMORY = Path("/dev/shm")
 GROUPS = 10
 MOST_A_PROCESS = 2500
 """Agents of a process: each takes six file descriptors."""
-STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
-"""What a pull that takes long reports: every so many seconds of so many layers of so many bytes
-each."""
 AT_ONCE = 200
 """Agents of a process that start at the same time."""
-PLATFORM = [Manifest(available=True, image_data=ImageData(ManifestPlatform("linux", "amd64")))]
-"""What images are for, as engines list it."""
 CREDS = ".creds"
 """How the files with the nodes' own logins end, which are named by their machine ids."""
 
@@ -91,78 +74,6 @@ class AtOnce(Executor):
         return done
 
 
-class InstantEngine(Engine):
-    """A Docker Engine that has every image at once.
-
-    Parameters: `seconds` is how long a pull takes all the same.
-    """
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        super().__init__("none://")
-        self._seconds = seconds
-        self._images: dict[str, Image] = {}
-
-    async def ping(self) -> str:
-        return "0"
-
-    async def info(self) -> Info:
-        return Info()
-
-    async def image(self, name: str) -> Image | None:
-        # It doesn't say what platform is its own, so that every pull takes its time.
-        return self._images.get(name)
-
-    async def images(self) -> list[ListedImage]:
-        found: dict[str, ListedImage] = {}
-        for name, image in self._images.items():
-            known = found.setdefault(
-                image.id, ListedImage(image.id, [], image.repo_digests, image.size, 0.0, PLATFORM)
-            )
-            if "@" not in name and known.repo_tags is not None:
-                known.repo_tags.append(name)
-        return list(found.values())
-
-    async def image_users(self) -> Counter[str]:
-        return Counter()
-
-    @asynccontextmanager
-    async def happenings(self) -> AsyncIterator[AsyncIterator[Happening]]:
-        yield _never()
-
-    async def digest(self, name: str, auth: dict[str, str] | None = None) -> str:
-        return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
-
-    async def tag(self, name: str, repository: str, tag: str) -> None:
-        self._images[f"{repository}:{tag}"] = self._images[name]
-
-    async def pull(
-        self,
-        repository: str,
-        tag: str,
-        auth: dict[str, str] | None = None,
-        platform: Platform | None = None,
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        steps = int(self._seconds / STEP)
-        for step in range(steps):
-            # Something new in each report of a pull that takes long.
-            for layer in range(LAYERS):
-                detail = {"current": SIZE * (step + 1) // steps - layer, "total": SIZE}
-                yield {"id": f"{layer:012x}", "status": "Downloading", "progressDetail": detail}
-            await asyncio.sleep(STEP)
-        await asyncio.sleep(self._seconds - steps * STEP)
-        name = f"{repository}{'@' if ':' in tag else ':'}{tag}"
-        digest = tag if ":" in tag else await self.digest(name)
-        self._images[name] = Image(digest, 1_000_000, None, [f"{repository}@{digest}"])
-        yield {"status": f"Digest: {digest}"}
-        yield {"status": "Status: Downloaded newer image"}
-
-
-async def _never() -> AsyncGenerator[Happening, None]:
-    """What an engine tells of itself to which nothing happens but what its agent does."""
-    await asyncio.Event().wait()
-    yield Happening("image", "pull")
-
-
 def agents(
     first: int,
     count: int,
@@ -172,13 +83,14 @@ def agents(
     directory: Path,
     interval: float,
     pull: float,
+    images: int,
     ca: Path | None,
 ) -> None:
     """Run agents until asked to stop; a line on standard output says that all have begun.
 
     Parameters: `credentials` is the login that all share, or the directory where each has its own;
-    `interval` is that of the heartbeats and `pull` how long one takes, in seconds; `ca` are the
-    certificates to encrypt by.
+    `interval` is that of the heartbeats and `pull` how long one takes, in seconds; `images` is how
+    many each has at first; `ca` are the certificates to encrypt by.
     """
     logs.configure("fleet", "error")
     extra = os.environ.get("TOWLINE_OPERATIONS", "")
@@ -202,7 +114,7 @@ def agents(
         empty = (directory / f"of-{first}.sqlite").read_bytes()
 
         async def one(number: int) -> None:
-            engine = InstantEngine(pull)
+            engine = InstantEngine(pull, images)
             docker = partial(DockerProvider, engine=engine, named=True, configuration=None)
             path = directory / f"{hostname(number)}.sqlite"
             path.write_bytes(empty)
@@ -245,9 +157,10 @@ class Fleet(Assembly):
     """A broker, controllers and `nodes` light agents.
 
     Parameters: `directory` holds state and logs, `processes` share the agents among them,
-    `heartbeat` is a duration, `pull` how long one takes, and `settings` are those of the
-    controllers, by key. With `own_logins` the broker is `towline broker`, encrypted, and each node
-    has a login of its own, as controllers sign them; else all share a password.
+    `heartbeat` is a duration, `pull` how long one takes, `images` how many each has at first, and
+    `settings` are those of the controllers, by key. With `own_logins` the broker is `towline
+    broker`, encrypted, and each node has a login of its own, as controllers sign them; else all
+    share a password.
     """
 
     def __init__(
@@ -259,6 +172,7 @@ class Fleet(Assembly):
         processes: int | None = None,
         heartbeat: str = "5s",
         pull: str = "0s",
+        images: int = 0,
         settings: Mapping[str, str] | None = None,
         own_logins: bool = False,
     ) -> None:
@@ -269,6 +183,7 @@ class Fleet(Assembly):
         self._processes = processes or max(2, -(-nodes // MOST_A_PROCESS))
         self._heartbeat = heartbeat
         self._pull = pull
+        self._images = images
         self._own_logins = own_logins
         self._env = {"TOWLINE_HEARTBEAT": heartbeat}
         self._env |= {f"TOWLINE_{key.upper()}": value for key, value in (settings or {}).items()}
@@ -319,7 +234,8 @@ class Fleet(Assembly):
                 [
                     *(sys.executable, "-m", "scripts.fleet", "--worker", str(first)),
                     *(str(min(share, self.nodes - first)), self.broker.url),
-                    *(credentials, job_keys, self.ledgers, self._heartbeat, self._pull, ca or ""),
+                    *(credentials, job_keys, self.ledgers, self._heartbeat, self._pull),
+                    *(str(self._images), ca or ""),
                 ],
                 logs=self.directory,
             )
@@ -359,10 +275,12 @@ class Fleet(Assembly):
 def main() -> int:
     """Run a fleet until interrupted; return the exit status."""
     if sys.argv[1:2] == ["--worker"]:
-        first, count, url, credentials, job_keys, directory, heartbeat, pull, ca = sys.argv[2:]
+        first, count, url, credentials, job_keys, directory, *others = sys.argv[2:]
+        heartbeat, pull, images, ca = others
         agents(
             *(int(first), int(count), url, Path(credentials), Path(job_keys), Path(directory)),
-            *(parse_duration(heartbeat), parse_duration(pull), Path(ca) if ca else None),
+            *(parse_duration(heartbeat), parse_duration(pull), int(images)),
+            Path(ca) if ca else None,
         )
         return 0
     arguments = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
@@ -371,6 +289,9 @@ def main() -> int:
     arguments.add_argument("--processes", type=int, metavar="COUNT")
     arguments.add_argument("--heartbeat", default="5s", metavar="DURATION")
     arguments.add_argument("--pull", default="0s", metavar="DURATION")
+    arguments.add_argument(
+        "--images", type=int, default=0, metavar="COUNT", help="that each node has at first"
+    )
     arguments.add_argument(
         "--own-logins", action="store_true", help="encrypted, and each node with a login of its own"
     )
@@ -383,6 +304,7 @@ def main() -> int:
             processes=options.processes,
             heartbeat=options.heartbeat,
             pull=options.pull,
+            images=options.images,
             own_logins=options.own_logins,
         )
         try:
