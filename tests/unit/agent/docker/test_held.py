@@ -77,7 +77,7 @@ def test_names_are_in_full_and_sorted_and_digests_stand_by_themselves() -> None:
 
 
 def test_what_is_no_name_is_left_out_and_hides_no_other() -> None:
-    tags = ["<none>:<none>", "A:B:C", "", "nginx:1", f"x.io/{'a' * 250}/{'b' * 260}:1"]
+    tags = ["<none>:<none>", "A:B:C", "", "nginx:1", f"{'x' * 300}.io/{'a' * 250}:1"]
     found = the(listed({"RepoTags": tags, "RepoDigests": ["<none>@<none>", "nginx@sha256:0"]}))
     assert (found.names, found.digests) == (["docker.io/library/nginx:1"], [])
 

@@ -109,6 +109,17 @@ async def test_all_is_said_at_first_and_then_what_changes() -> None:
         assert (node.said[2].gone, node.said[2].hash) == ([B], first)
 
 
+async def test_nothing_is_said_where_nothing_has_changed() -> None:
+    engine = Scripted()
+    async with following(engine) as node:
+        await until(lambda: node.said)
+        engine.tell()
+        await until(lambda: engine.looked == 2)
+        engine.tell()
+        await until(lambda: engine.looked == 3)
+        assert len(node.said) == 1
+
+
 async def test_nothing_is_said_of_an_engine_that_was_never_looked_at_and_the_last_stays() -> None:
     engine = Scripted()
     engine.away = engine.deaf = EngineUnreachable("away")

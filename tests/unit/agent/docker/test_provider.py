@@ -10,6 +10,7 @@ from tests.testing.tasks import Answers, a_task
 from towline.agent.docker import answers
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineUnreachable, UnreadableAnswer
+from towline.agent.docker.inventory import EngineInventory
 from towline.agent.docker.provider import DockerProvider, TaskDocker
 from towline.agent.docker.pull.foresight import Foresight
 from towline.agent.docker.pull.order import Order
@@ -122,6 +123,51 @@ async def test_an_engine_that_the_agent_may_not_use_is_there_and_says_what_mends
     await docker.probe()
     assert docker.offered
     assert docker.trouble.startswith(f"{words} (the agent's user is not in the group docker")
+
+
+class Noted(EngineInventory):
+    """An inventory that keeps what it was told."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, "0" * 16)
+        self.told: list[str] = []
+
+    def due(self) -> None:
+        self.told.append("due")
+
+    def listen_again(self) -> None:
+        self.told.append("again")
+
+
+async def test_an_engine_that_is_back_is_listened_to_again() -> None:
+    engine = Scripted()
+    docker = provider(engine)
+    docker.inventory = noted = Noted(engine)
+    await docker.probe()
+    await docker.probe()
+    assert noted.told == ["again"]
+    engine.failure = EngineUnreachable("it is away")
+    await docker.probe()
+    engine.failure = None
+    await docker.probe()
+    await docker.probe()
+    assert noted.told == ["again"] * 2
+
+
+async def test_after_a_pull_however_it_ended_the_engine_is_looked_at() -> None:
+    docker = provider(Scripted())
+    docker.inventory = noted = Noted(Scripted())
+    served = docker.serve(a_task(JOB))
+    with pytest.raises(TaskFailed):
+        await served.pull(
+            Reference.parse("localhost:5000/a"),
+            retries=0,
+            stall_timeout=1.0,
+            policy="always",
+            resolve="each",
+            platform=None,
+        )
+    assert noted.told == ["due"]
 
 
 async def test_the_engine_is_closed_with_its_provider() -> None:
