@@ -19,6 +19,7 @@ from tests.testing.messages import (
     REGISTRATION,
     hostile,
 )
+from tests.testing.sets import a_set
 from towline.controller.controller import Controller
 from towline.wire.event import CANCELLING, NOBODY
 from towline.wire.job import new_id
@@ -122,9 +123,12 @@ BUCKETS = {
     "credentials.job.no-id": [b"{}"],
     "requests.0123": [b"{}", b"\xff", b"[" * 100_000],
     "signs.3": [b"{}", b"\xff", b"[" * 100_000, b'{"heard":{"m1":1e308}}', b'{"heard":{"a.b":1}}'],
+    "sets.web": [b"{}", b"\xff", b"[" * 100_000, encoded(a_set(target="_any"))],
+    "sets.other": [encoded(a_set()), encoded(a_set("NGINX", name="other"))],
+    "set_states.web": [b"{}", b"\xff", b"[" * 100_000, b'{"id":"1","paused":1e308}'],
     "leases.rollouts": [b"{}", b"\xff", b"[" * 100_000, b'{"holder":1,"since":1e308}'],
 }
-FOLLOWED = ("nodes", "states", "cooldowns", "signs")
+FOLLOWED = ("nodes", "states", "cooldowns", "signs", "sets", "set_states")
 """Buckets that are read as they change; the others are when somebody asks."""
 
 
@@ -133,6 +137,7 @@ def misread(controller: Controller) -> int:
     buckets = (
         *(presence._registrations, presence._states),
         *(controller.cooldowns._bucket, controller.signs._bucket),
+        *(controller.images.sets._bucket, controller.images.sets._states),
     )
     return sum(bucket.unreadable for bucket in buckets)
 
@@ -166,6 +171,7 @@ async def test_values_in_buckets_that_can_t_be_read_are_counted(system: System) 
         assert member.registration == before
         assert member.drained is None
         assert controller.fleet.get(OTHER) is None
+        assert controller.images.sets.get("other") is None
         await system.works(controller)
     # A controller that finds them when it starts learns of the node when that registers anew.
     async with system.controller() as controller, system.agent():
