@@ -13,6 +13,7 @@ from towline.controller.sets.declarations import Declarations
 from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.sets import Sets
 from towline.controller.sets.steering import SetSteering
+from towline.controller.sets.summaries import Summaries
 from towline.trust.signing import Signer
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Images:
         )
         controller.indexer.subscribe(self.reconciler.folded)
         self.standings = self.reconciler.standings
+        self.summaries = Summaries(self.sets, fleet, self.standings)
         self.declarations = Declarations(
             *(self.sets, fleet, self.inventories, registries),
             *(self.standings.view, self.reconciler.names_now),

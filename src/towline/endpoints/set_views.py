@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from towline.controller.sets.standing import Standing
     from towline.endpoint import Context
 
-MOST_FAILURES = 5
-"""Nodes that failed, of each image, that a set shows; its nodes have a list of their own."""
 TOGETHER = 500
 """Nodes that are looked at before others have their turn."""
 
@@ -245,28 +243,14 @@ async def standings(
 
 async def view(context: Context, record: SetRecord) -> SetView:
     """Return what a set looks like."""
-    images = context.controller.images
-    state = images.sets.state(record.name)
+    summary = await context.controller.images.summaries.of(record)
+    state = summary.state
     known = {(each.image, each.platform): each for each in state.images}
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    failures: dict[tuple[str, str], list[SetFailure]] = {}
-    nodes: set[str] = set()
-    waits = False
-    async for standing in standings(context, record, state):
-        key = standing.image, standing.platform
-        nodes.add(standing.machine)
-        counts.setdefault(key, Counter())[standing.state] += 1
-        if standing.state == "unknown":
-            waits = waits or context.controller.fleet.is_here(standing.machine)
-        elif standing.state == "failed":
-            found = failures.setdefault(key, [])
-            if len(found) < MOST_FAILURES:
-                found.append(_failure(standing))
     shown = [
         _image(
             *(each.image, each.platform, known.get((each.image, each.platform))),
-            counts.get((each.image, each.platform), Counter()),
-            failures.get((each.image, each.platform), []),
+            summary.counts.get((each.image, each.platform), Counter()),
+            [_failure(one) for one in summary.failures.get((each.image, each.platform), [])],
         )
         for each in record.images
     ]
@@ -275,9 +259,9 @@ async def view(context: Context, record: SetRecord) -> SetView:
         id=record.id,
         generation=record.generation,
         etag=record.etag,
-        status=_status(state, shown, waits=waits),
+        status=_status(state, shown, waits=summary.waits),
         target=record.target,
-        nodes=len(nodes),
+        nodes=summary.nodes,
         images=shown,
         follow=record.follow,
         every=show_duration(record.every),
