@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ from tests.testing.cluster import Cluster, NodePlan
 from tests.testing.gate import Gate
 from tests.testing.process import Failed, Process, wait_until
 from tests.testing.relay import Cable
+
+from scripts import set_faults
 
 CALLERS = 12
 FAULTS_AT_ONCE = 2
@@ -147,18 +149,22 @@ class Load:
 class Faults:
     """Kills, stops, stalls and cuts of parts, in an order that the seed decides.
 
-    The controller behind the `cable` is cut off from one of its two accounts at a time, in a way
+    A controller `behind` the `cable` is cut off from one of its two accounts at a time, in a way
     that it notices at once, or in one that it has to find out.
     """
 
-    def __init__(self, cluster: Cluster, cable: Cable, seed: int) -> None:
-        self._cluster = cluster
+    def __init__(
+        self,
+        seed: int,
+        parts: Mapping[str, Process],
+        cable: Cable | None = None,
+        behind: Sequence[Process] = (),
+    ) -> None:
         self._cable = cable
+        self._behind = behind
         self._chance = random.Random(f"{seed} faults")
         self._busy: set[str] = set()
-        self.parts: dict[str, Process] = {"broker": cluster.broker.process}
-        for process in (cluster.controller, *cluster.controllers, *cluster.agents.values()):
-            self.parts[process.name] = process
+        self.parts = parts
         self.done: Counter[str] = Counter()
 
     def run(self, seconds: float) -> None:
@@ -171,7 +177,7 @@ class Faults:
                 weights = [2 if name == "broker" else 1 for name in self.parts]
                 (name,) = self._chance.choices(list(self.parts), weights)
                 ways = [self._kill, self._kill, self._stall, self._stop]
-                if self.parts[name] in self._cluster.controllers:
+                if self.parts[name] in self._behind:
                     ways += [self._cut_journal, self._cut_nodes, self._mute_journal]
                     ways += [self._mute_nodes]
                 what = self._chance.choice(ways)
@@ -207,19 +213,20 @@ class Faults:
         part.signal(signal.SIGCONT)
 
     def _cut_journal(self, part: Process, pause: float) -> None:
-        self._part(self._cable.bar, JOURNAL_USER, pause)
+        self._part(Cable.bar, JOURNAL_USER, pause)
 
     def _cut_nodes(self, part: Process, pause: float) -> None:
-        self._part(self._cable.bar, NODES_USER, pause)
+        self._part(Cable.bar, NODES_USER, pause)
 
     def _mute_journal(self, part: Process, pause: float) -> None:
-        self._part(self._cable.mute, JOURNAL_USER, UNNOTICED + pause)
+        self._part(Cable.mute, JOURNAL_USER, UNNOTICED + pause)
 
     def _mute_nodes(self, part: Process, pause: float) -> None:
-        self._part(self._cable.mute, NODES_USER, UNNOTICED + pause)
+        self._part(Cable.mute, NODES_USER, UNNOTICED + pause)
 
-    def _part(self, cut: Callable[[str], None], user: str, pause: float) -> None:
-        cut(user)
+    def _part(self, cut: Callable[[Cable, str], None], user: str, pause: float) -> None:
+        assert self._cable is not None
+        cut(self._cable, user)
         time.sleep(pause)
         self._cable.admit(user)
 
@@ -321,7 +328,9 @@ def run(seconds: float, seed: int, agents: int, directory: Path) -> int:
         cable = parts.enter_context(Cable(cluster.broker.port))
         cluster.add_controller(nats=cable.relay.url)
         clients = [cluster.admin, *cluster.others]
-        load, faults = Load(cluster, gate, seed), Faults(cluster, cable, seed)
+        processes = (cluster.controller, *cluster.controllers, *cluster.agents.values())
+        dying = {"broker": cluster.broker.process} | {each.name: each for each in processes}
+        load, faults = Load(cluster, gate, seed), Faults(seed, dying, cable, cluster.controllers)
         with ThreadPoolExecutor(CALLERS) as callers:
             calls = [callers.submit(load.call, number) for number in range(CALLERS)]
             try:
@@ -369,12 +378,20 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=60.0)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments.add_argument("--agents", type=int, default=4, metavar="COUNT")
+    arguments.add_argument(
+        "--sets", type=int, metavar="NODES", help="sets on so many light nodes, in place of that"
+    )
     arguments.add_argument("--keep", action="store_true", help="leave logs and state there")
     options = arguments.parse_args()
-    print(f"seed {options.seed}, {options.seconds:g} s, {options.agents} agents", flush=True)
+    agents = options.sets or options.agents
+    print(f"seed {options.seed}, {options.seconds:g} s, {agents} agents", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="towline-faults-"))
     try:
-        found = run(options.seconds, options.seed, options.agents, directory)
+        if options.sets:
+            faults = partial(Faults, options.seed)
+            found = set_faults.run(options.seconds, options.seed, agents, directory, faults)
+        else:
+            found = run(options.seconds, options.seed, agents, directory)
     finally:
         if options.keep:
             print(f"logs and state: {directory}")

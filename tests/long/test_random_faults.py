@@ -14,8 +14,24 @@ ROOT = Path(__file__).parents[2]
     ("seconds", "seed"), [pytest.param(12, 7, marks=pytest.mark.smoke), (300, 8)]
 )
 def test_whatever_dies_each_job_ends_once_and_truly(seconds: int, seed: int) -> None:
+    finds_nothing(seconds, seed)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "seconds", "seed"),
+    [pytest.param(30, 12, 7, marks=pytest.mark.smoke), (200, 300, 9)],
+)
+def test_whatever_dies_all_nodes_have_what_their_sets_want(
+    nodes: int, seconds: int, seed: int
+) -> None:
+    finds_nothing(seconds, seed, "--sets", str(nodes))
+
+
+def finds_nothing(seconds: int, seed: int, *more: str) -> None:
+    """Run it, and expect that nothing is amiss."""
+    given = ["--seconds", str(seconds), "--seed", str(seed), *more]
     run = subprocess.run(
-        [sys.executable, "scripts/faults.py", "--seconds", str(seconds), "--seed", str(seed)],
+        [sys.executable, "scripts/faults.py", *given],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
