@@ -15,6 +15,7 @@ from towline.endpoints.fields import target as parsed
 from towline.errors import InvalidRequest
 from towline.signature import Check
 from towline.wire.reference import Reference
+from towline.wire.target import Quantifier
 
 READS = "docker:read"
 State: TypeAlias = Literal["has", "other", "none", "unknown"]
@@ -173,15 +174,17 @@ async def list_images(
     images, and changes nothing about those that it leaves.
     """
     controller, bounds = context.controller, context.caller.bounds(READS)
-    members = bounds.inside(controller.fleet.members())
     alone = machine(node, context)
-    if alone is not None and all(each.machine != alone for each in members):
-        bounds.check([each for each in controller.fleet.members() if each.machine == alone])
-    return await controller.images.listing.page(
-        controller.images.listing.wanted(
+    if alone is not None:
+        bounds.check([controller.fleet.one(alone)])
+    listing, inventories = controller.images.listing, controller.images.inventories
+    return await listing.page(
+        listing.wanted(
             reference=reference, digest=digest, machine=alone, unused=unused, drift=drift
         ),
-        members,
+        inventories.about_all()
+        if bounds.everywhere
+        else inventories.about(bounds.inside(controller.fleet.members())),
         limit=limit,
         after=None if cursor is None else _after(cursor),
     )
@@ -222,9 +225,12 @@ async def image_nodes(
             f"None of the nodes of {target[:80]!r} is one that this token may ask about.",
             "Its permission docker:read is narrowed: see docs/callers.md",
         )
+    inventories = controller.images.inventories
+    all_of_them = bounds.everywhere and isinstance(aim, Quantifier)
     return controller.images.places.page(
         Reference.parse(reference),
         members,
+        inventories.about_all() if all_of_them else inventories.about(members),
         state=state,
         limit=limit,
         after=None if cursor is None else _after(cursor),

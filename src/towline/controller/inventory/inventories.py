@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+
+import msgspec
 
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
@@ -13,7 +15,7 @@ from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.fold import Known
 from towline.controller.inventory.kept import Kept
-from towline.controller.inventory.rows import Row, Rows
+from towline.controller.inventory.rows import Rows
 from towline.controller.jobs.index import Index
 from towline.controller.member import Member
 from towline.runtime.part import keep_running
@@ -47,6 +49,25 @@ DOUBT_EVERY = 10.0
 """Seconds between looks for nodes that are away, and that others have heard later."""
 KEEP_EVERY = 2.0
 """Seconds after which is kept what has become known."""
+
+
+class About(msgspec.Struct, frozen=True):
+    """Nodes that are asked about.
+
+    Attributes:
+        nodes: those of which is known what they have: their bits are set, see `Row.nodes`.
+        count: how many they are, with those of which it isn't known.
+        everywhere: whether these are all.
+    """
+
+    nodes: int
+    count: int
+    everywhere: bool = False
+
+    @property
+    def unknown(self) -> int:
+        """Of how many it is unknown what they have."""
+        return max(0, self.count - self.nodes.bit_count())
 
 
 class Inventories:
@@ -99,6 +120,8 @@ class Inventories:
         self._machines: list[str] = []
         """Machine ids by their numbers; "" for a number that is free."""
         self._free: list[int] = []
+        self._everybody = 0
+        """The bits of all nodes of which is known what they have."""
         self._due: list[tuple[float, str]] = []
         """When nodes are to be asked: a heap. Some have become needless."""
         self._wanted = asyncio.Event()
@@ -150,7 +173,8 @@ class Inventories:
         if known is None or known.rows is None:
             return None
         bit = known.bit
-        for row in self.rows.by_key.get(digest, ()):
+        alike = self.rows.by_key.get(digest)
+        for row in () if alike is None else alike.rows:
             if not row.nodes & bit or image.repository not in row.digests.get(digest, ()):
                 continue
             held = row.image
@@ -160,20 +184,30 @@ class Inventories:
                 return True
         return False
 
-    def row(self, machine: str, rows: Iterable[Row]) -> Row | None:
-        """Return the first of some images that a node has; None where it has none of them."""
+    def number(self, machine: str) -> int | None:
+        """Return the number of a node; None where it is unknown what it has."""
         known = self._known.get(machine)
-        bit = 0 if known is None else known.bit
-        return next((row for row in rows if row.nodes & bit), None)
+        return None if known is None or known.rows is None else known.number
 
-    def numbers(self, members: Collection[Member]) -> int:
-        """Return the bits of those of some nodes of which is known what they have."""
-        bits = bytearray(len(self._machines) // 8 + 1)
+    @property
+    def bytes(self) -> int:
+        """How many bytes the bits of all nodes take."""
+        return len(self._machines) // 8 + 1
+
+    def about(self, members: Collection[Member]) -> About:
+        """Return some nodes as they are asked about."""
+        bits = bytearray(self.bytes)
+        known = self._known
         for member in members:
-            known = self._known.get(member.machine)
-            if known is not None and known.rows is not None:
-                bits[known.number >> 3] |= 1 << (known.number & 7)
-        return int.from_bytes(bits, "little")
+            one = known.get(member.registration.machine)
+            if one is not None and one.rows is not None:
+                bits[one.number >> 3] |= 1 << (one.number & 7)
+        return About(int.from_bytes(bits, "little"), len(members))
+
+    def about_all(self) -> About:
+        """Return all nodes that are registered, but for those that were shut out."""
+        shut = sum(self._fleet.get(machine) is not None for machine in self._fleet.shut_out)
+        return About(self._everybody, self._fleet.registered - shut, everywhere=True)
 
     # What becomes known
 
@@ -193,11 +227,12 @@ class Inventories:
     async def _read(self) -> None:
         """Know what was kept of nodes of which nothing newer is known."""
         self._until = self._kept.until
-        async for machine, hash, images in self._kept.read():
+        async for machine, hash, rows in self._kept.read():
             known = self._known_of(machine)
             if known.rows is None:
-                known.become({each.id: self.rows.of(each) for each in images}, hash, self.rows)
+                known.become({row.image.id: row for row in rows}, hash, self.rows)
                 known.said = known.said or hash
+                self._everybody |= known.bit
                 self._tell({machine})
 
     async def _keep(self) -> None:
@@ -226,6 +261,7 @@ class Inventories:
         self._budget.spend(machine, count / IMAGES_FOR_ONE)
         if outcome == "taken":
             known.due, known.pause = None, 0.0
+            self._everybody |= known.bit
             self._notify({machine})
             return
         self._want(machine, known, self._grace if outcome == "waits" else 0.0)
@@ -287,6 +323,7 @@ class Inventories:
         """Keep nothing of a node."""
         known = self._known.pop(machine)
         known.forget(self.rows)
+        self._everybody &= ~known.bit
         self._machines[known.number] = ""
         self._free.append(known.number)
 
@@ -299,6 +336,7 @@ class Inventories:
         if known.rows is None or not self._is_outdated(member, known):
             return False
         known.forget(self.rows)
+        self._everybody &= ~known.bit
         return True
 
     def _is_outdated(self, member: Member, known: Known) -> bool:

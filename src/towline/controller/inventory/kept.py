@@ -43,17 +43,17 @@ class Kept:
         """Keep of a node what is known by the next `write`."""
         self._changed.add(machine)
 
-    async def read(self) -> AsyncIterator[tuple[str, str, list[ImageHeld]]]:
+    async def read(self) -> AsyncIterator[tuple[str, str, list[Row]]]:
         """Yield what is kept: machine ids, the hash of what each has, and that itself."""
-        images = {
-            mark: _image.decode(body)
+        rows = {
+            mark: Row(_image.decode(body), body)
             for mark, body in self._index.query("SELECT mark, body FROM held")
         }
-        self._marks = set(images)
+        self._marks = set(rows)
         nodes = self._index.query("SELECT machine, hash, held FROM inventory").fetchall()
         for number, (machine, hash, held) in enumerate(nodes, 1):
             marks = (held[at : at + MARK] for at in range(0, len(held), MARK))
-            yield machine, hash, [images[mark] for mark in marks]
+            yield machine, hash, [rows[mark] for mark in marks]
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
-from towline.controller.inventory.inventories import Inventories
-from towline.controller.inventory.rows import Row, Rows, repository_of
-from towline.controller.member import Member
+from towline.controller.inventory.inventories import About, Inventories
+from towline.controller.inventory.rows import Alike, Row, Rows, repository_of
 from towline.endpoints.images import After, ImagePage, ImageView, cursor_of
 from towline.units import timestamp
 from towline.wire.reference import Reference
@@ -89,19 +88,21 @@ class Listing:
         return Wanted(name, repository, digest or "", machine, unused, drift)
 
     async def page(
-        self, wanted: Wanted, members: Sequence[Member], *, limit: int, after: After | None
+        self, wanted: Wanted, about: About, *, limit: int, after: After | None
     ) -> ImagePage:
         """Return a page of images.
 
         Args:
-            members: the nodes that are asked about.
+            about: the nodes that are asked about.
             limit: images at most.
             after: the last of the page before.
         """
-        about = [each for each in members if wanted.machine in (None, each.machine)]
-        nodes = self._inventories.numbers(members)
-        held = nodes if wanted.machine is None else self._inventories.numbers(about)
-        found = await self._found(wanted, nodes, held)
+        held, unknown = about.nodes, about.unknown
+        if wanted.machine is not None:
+            number = self._inventories.number(wanted.machine)
+            held = 0 if number is None else about.nodes & (1 << number)
+            unknown = 0 if held else 1
+        found = await self._found(wanted, about, held)
         found.sort(key=lambda each: each.place)
         begin = 0
         if after is not None:
@@ -109,61 +110,56 @@ class Listing:
         shown = found[begin : begin + limit]
         more = begin + limit < len(found)
         return ImagePage(
-            images=[_view(each, nodes) for each in shown],
+            images=[_view(each, about.nodes) for each in shown],
             total=len(found),
-            unknown=len(about) - held.bit_count(),
+            unknown=unknown,
             next_cursor=cursor_of(*shown[-1].place) if more else None,
         )
 
-    async def _found(self, wanted: Wanted, nodes: int, held: int) -> list[_Found]:
+    async def _found(self, wanted: Wanted, about: About, held: int) -> list[_Found]:
         """Return the images that are asked for.
 
         Args:
-            nodes: those that are asked about.
-            held: those of them of which one has to have it.
+            held: the nodes of which one has to have it.
         """
         rows = self._inventories.rows
-        drifting = drifts(rows, nodes) if wanted.drift else None
+        drifting = drifts(rows, about.nodes) if wanted.drift else None
         found = []
-        for number, (key, each) in enumerate(list(_candidates(rows, wanted).items()), 1):
+        for number, each in enumerate(_candidates(rows, wanted), 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-            one = _one(key, list(each), wanted, nodes, held, drifting)
+            one = _one(each, wanted, about, held, drifting)
             if one is not None:
                 found.append(one)
         return found
 
 
-def _candidates(rows: Rows, wanted: Wanted) -> Mapping[str, Iterable[Row]]:
-    """Return the images that may be asked for, with what is known of each."""
+def _candidates(rows: Rows, wanted: Wanted) -> list[Alike]:
+    """Return the images that may be asked for."""
     if wanted.digest:
-        known = rows.by_key.get(wanted.digest)
-        return {} if known is None else {wanted.digest: known}
+        alike = rows.by_key.get(wanted.digest)
+        return [] if alike is None else [alike]
     if not wanted.repository:
-        return rows.by_key
-    some = rows.by_name.get(wanted.name) if wanted.name else None
-    if some is None:
-        some = {} if wanted.name else rows.by_repository.get(wanted.repository, {})
-    return {
-        key: rows.by_key[key] for key in dict.fromkeys(key for row in some for key in row.names)
-    }
+        return list(rows.by_key.values())
+    if wanted.name:
+        some = rows.by_name.get(wanted.name, {})
+    else:
+        some = rows.by_repository.get(wanted.repository, {})
+    return [rows.by_key[key] for key in dict.fromkeys(key for row in some for key in row.names)]
 
 
 def _one(
-    key: str,
-    rows: list[Row],
-    wanted: Wanted,
-    nodes: int,
-    held: int,
-    drifting: frozenset[str] | None,
+    alike: Alike, wanted: Wanted, about: About, held: int, drifting: frozenset[str] | None
 ) -> _Found | None:
     """Return an image where it is asked for, else None."""
-    rows = [row for row in rows if row.nodes & nodes]
-    if not any(row.nodes & held for row in rows):
+    key, rows, names = alike.key, list(alike.rows), alike.names
+    if not about.everywhere:
+        rows = [row for row in rows if row.nodes & about.nodes]
+        names = sorted({name for row in rows for name in row.names[key]})
+    if not rows or (wanted.machine is not None and not any(row.nodes & held for row in rows)):
         return None
     if wanted.unused and any(row.image.used for row in rows):
         return None
-    names = sorted({name for row in rows for name in row.names[key]})
     if wanted.name and wanted.name not in names:
         return None
     if wanted.repository and not wanted.name:
@@ -187,7 +183,7 @@ def drifts(rows: Rows, nodes: int) -> frozenset[str]:
     """
     found = set()
     for name, some in rows.by_name.items():
-        if len(some) < 2:
+        if len({key for row in some for key in row.names if name in row.names[key]}) < 2:
             continue
         known = nodes_by_key(name, some, nodes)
         everybody = 0

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from towline.controller.fleet import Fleet
-from towline.controller.inventory.inventories import Inventories
+from towline.controller.inventory.inventories import About, Inventories
 from towline.controller.inventory.listing import nodes_by_key
 from towline.controller.inventory.rows import Row
 from towline.controller.member import Member
@@ -43,6 +43,7 @@ class Places:
         self,
         image: Reference,
         members: Sequence[Member],
+        about: About,
         *,
         state: State | None,
         limit: int,
@@ -52,27 +53,25 @@ class Places:
 
         Args:
             members: the nodes that are asked about, by hostname.
+            about: the same.
             state: only those of which this is so; None for all.
             limit: nodes at most.
             after: the last of the page before.
         """
-        known = self._inventories.numbers(members)
+        known = about.nodes
         rows, held = self._held(image, known)
         meant = self._meant(image, held, members)
         has = held.get(meant.key or "", 0)
         some = 0
         for each in held.values():
             some |= each
-        counts = {
-            "has": has.bit_count(),
-            "other": (some & ~has).bit_count(),
-            "none": (known & ~some).bit_count(),
-            "unknown": len(members) - known.bit_count(),
-        }
-        nodes = self._nodes(image, _behind(members, after), rows, meant.key)
-        shown = list(
-            itertools.islice((each for each in nodes if state in (None, each.state)), limit + 1)
-        )
+        states = {"has": has, "other": some & ~has, "none": known & ~some}
+        counts = {name: each.bit_count() for name, each in states.items()}
+        counts["unknown"] = about.unknown
+        behind = _behind(members, after)
+        if state is not None:
+            behind = self._of(behind, state, states) if counts[state] else iter(())
+        shown = list(itertools.islice(self._nodes(image, behind, rows, meant.key), limit + 1))
         more, shown = len(shown) > limit, shown[:limit]
         known_by_digest = any(meant.key in row.digests for row in rows) or image.digest is not None
         by_digest = known_by_digest or meant.compared == "set"
@@ -127,6 +126,24 @@ class Places:
                     return digest
         return ""
 
+    def _of(
+        self, members: Iterable[Member], state: State, states: dict[str, int]
+    ) -> Iterator[Member]:
+        """Yield those of some nodes of which something is so.
+
+        Args:
+            states: which nodes have which state; those that are unknown are in none.
+        """
+        # To look at one bit of so large a number takes as long as to copy all of it.
+        bits = states.get(state, 0).to_bytes(self._inventories.bytes, "little")
+        for member in members:
+            number = self._inventories.number(member.registration.machine)
+            if number is None:
+                if state == "unknown":
+                    yield member
+            elif bits[number >> 3] >> (number & 7) & 1:
+                yield member
+
     def _nodes(
         self, image: Reference, members: Iterable[Member], rows: list[Row], key: str | None
     ) -> Iterator[ImageNode]:
@@ -135,28 +152,24 @@ class Places:
         right = [row for row in rows if key in row.stands_for(name)]
         others = [row for row in rows if key not in row.stands_for(name)]
         for member in members:
-            state: State
-            digest = image_id = None
-            used = 0
-            if not self._inventories.knows(member.machine):
-                state = "unknown"
-            elif row := self._inventories.row(member.machine, right):
+            state: State = "unknown"
+            row = None
+            number = self._inventories.number(member.machine)
+            if number is not None:
+                bit = 1 << number
+                row = next((row for row in right if row.nodes & bit), None)
                 state = "has"
-            elif row := self._inventories.row(member.machine, others):
-                state = "other"
-            else:
-                state = "none"
-            if state in ("has", "other") and row is not None:
-                found = key if state == "has" else row.stands_for(name)[0]
-                digest, image_id = (found, None) if row.digests else (None, found)
-                used = row.image.used
+                if row is None:
+                    row = next((row for row in others if row.nodes & bit), None)
+                    state = "none" if row is None else "other"
+            found = key if row is None or state == "has" else row.stands_for(name)[0]
             yield ImageNode(
                 hostname=member.hostname,
                 machine_id=member.machine,
                 state=state,
-                digest=digest,
-                image_id=image_id,
-                used=used,
+                digest=found if row is not None and row.digests else None,
+                image_id=found if row is not None and not row.digests else None,
+                used=0 if row is None else row.image.used,
                 here=member.here,
             )
 

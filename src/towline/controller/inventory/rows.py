@@ -55,6 +55,39 @@ class Row:
         return found or list(self.digests)
 
 
+class Alike:
+    """All that is listed under one digest, or under one id.
+
+    Attributes:
+        key: the digest, or the id.
+        rows: what is known of it on any nodes.
+    """
+
+    __slots__ = ("_names", "key", "rows")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.rows: dict[Row, None] = {}
+        self._names: list[str] | None = None
+
+    def add(self, row: Row) -> None:
+        """Take it that nodes have it in another way, too."""
+        self.rows[row] = None
+        self._names = None
+
+    def remove(self, row: Row) -> None:
+        """Take it that no node has it in that way any more."""
+        del self.rows[row]
+        self._names = None
+
+    @property
+    def names(self) -> list[str]:
+        """All names by which any node knows it, sorted."""
+        if self._names is None:
+            self._names = sorted({name for row in self.rows for name in row.names[self.key]})
+        return self._names
+
+
 class Rows:
     """All images that any node has, each once, and by what they are found.
 
@@ -68,7 +101,7 @@ class Rows:
     def __init__(self) -> None:
         self._rows: dict[bytes, Row] = {}
         self.version = 0
-        self.by_key: dict[str, dict[Row, None]] = {}
+        self.by_key: dict[str, Alike] = {}
         self.by_name: dict[str, dict[Row, None]] = {}
         self.by_repository: dict[str, dict[Row, None]] = {}
 
@@ -103,22 +136,29 @@ class Rows:
 
     def _place(self, row: Row) -> None:
         self.version += 1
-        for index, key in self._found_by(row):
-            index.setdefault(key, {})[row] = None
+        for key in row.names:
+            if key not in self.by_key:
+                self.by_key[key] = Alike(key)
+            self.by_key[key].add(row)
+        for index, name in self._found_by(row):
+            index.setdefault(name, {})[row] = None
 
     def _displace(self, row: Row) -> None:
         self.version += 1
         del self._rows[row.encoded]
-        for index, key in self._found_by(row):
-            found = index[key]
+        for key in row.names:
+            alike = self.by_key[key]
+            alike.remove(row)
+            if not alike.rows:
+                del self.by_key[key]
+        for index, name in self._found_by(row):
+            found = index[name]
             del found[row]
             if not found:
-                del index[key]
+                del index[name]
 
     def _found_by(self, row: Row) -> Iterator[tuple[dict[str, dict[Row, None]], str]]:
-        """Yield what an image is found by, each once."""
-        for key in row.names:
-            yield self.by_key, key
+        """Yield the names and repositories that an image is found by, each once."""
         for name in dict.fromkeys(row.image.names):
             yield self.by_name, name
         known = (repository for found in row.digests.values() for repository in found)

@@ -66,8 +66,8 @@ CREATE INDEX audit_job ON audit (job);
 CREATE INDEX audit_filter ON audit (time, caller, operation, status);
 
 -- What nodes have, as they have said it last; what many have stands there once, by its hash.
-CREATE TABLE held (mark BLOB PRIMARY KEY, body BLOB) WITHOUT ROWID;
-CREATE TABLE inventory (machine TEXT PRIMARY KEY, hash TEXT, held BLOB) WITHOUT ROWID;
+CREATE TABLE held (mark BLOB PRIMARY KEY, body BLOB);
+CREATE TABLE inventory (machine TEXT PRIMARY KEY, hash TEXT, held BLOB);
 -- When this controller listened to them last.
 CREATE TABLE listened (one INTEGER PRIMARY KEY, until REAL);
 

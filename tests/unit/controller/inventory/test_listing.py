@@ -32,9 +32,10 @@ async def page(
     world: World, *machines: str, limit: int = 100, cursor: str = "", **more: Any
 ) -> Any:
     listing = Listing(world.inventories)
-    members = [each for each in world.fleet.members() if not machines or each.machine in machines]
+    members = [each for each in world.fleet.members() if each.machine in machines]
+    about = world.inventories.about(members) if machines else world.inventories.about_all()
     after = _after(cursor) if cursor else None
-    return await listing.page(listing.wanted(**more), members, limit=limit, after=after)
+    return await listing.page(listing.wanted(**more), about, limit=limit, after=after)
 
 
 def keys(found: ImagePage) -> str:

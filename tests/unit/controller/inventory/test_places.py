@@ -56,7 +56,8 @@ def page(
     members = [each for each in world.fleet.members() if not machines or each.machine in machines]
     after = _after(cursor) if cursor else None
     image = Reference.parse(reference)
-    return places.page(image, members, state=state, limit=limit, after=after)
+    about = world.inventories.about(members)
+    return places.page(image, members, about, state=state, limit=limit, after=after)
 
 
 def states(found: ImageNodes) -> str:
