@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -17,15 +17,23 @@ from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.form import Form
 from towline.cli.options import take_form, with_output
 from towline.cli.output import print_document, print_names
-from towline.cli.set_changes import CHANGED_MEANWHILE, TIMES, body_of, found_of, unchanged_since
+from towline.cli.set_changes import (
+    CHANGED_MEANWHILE,
+    TIMES,
+    body_of,
+    foreseen,
+    found_of,
+    unchanged_since,
+)
 from towline.cli.set_differences import differences, said
 from towline.cli.set_files import Declared, read, refuse
+from towline.cli.set_foreseen import CHANGED, CREATED, REMOVED, UNCHANGED, WOULD, lacking
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration, Unreachable
 
 if TYPE_CHECKING:
     from towline.client import Client
-    from towline.endpoints.set_views import SetForeseen, SetView
+    from towline.endpoints.set_views import SetView
 
 SAME, DIFFERENT = 0, 1
 """The exit statuses of `diff`, of `git diff --exit-code` and of `kubectl diff`."""
@@ -33,8 +41,6 @@ IN_HELP = (
     "Exit status: 0 nothing changed, 1 something was changed or, with --dry-run, would be, "
     "2 refused, 5 controller unreachable (docs/cli.md)."
 )
-CREATED, CHANGED, UNCHANGED, REMOVED = "created", "changed", "unchanged", "removed"
-WOULD = {CREATED: "would be created", CHANGED: "would be changed", REMOVED: "would be removed"}
 UNPROCESSABLE = (400, 403, 404, 409)
 """Statuses of what is wrong with one set, so that the others are worth a look."""
 
@@ -150,8 +156,6 @@ def _checked(client: Client, declared: Sequence[Declared], pruned: set[str]) -> 
 
 def _step(client: Client, declared: Declared, found: SetView | None) -> Step:
     """Return what is to be done about a set; raises `ApiError` where the controller refuses it."""
-    from towline.endpoints import sets
-
     theirs = "" if found is None else found.source or ""
     if theirs and theirs != declared.body.get("source", ""):
         raise ApiError(
@@ -159,24 +163,16 @@ def _step(client: Client, declared: Declared, found: SetView | None) -> Step:
             f"Give it another name, or remove it first: towline set remove {declared.name}",
             status=409,
         )
-    answer = client.call(sets.put, name=declared.name, dry_run=True, **declared.body)
-    foreseen = cast("SetForeseen", answer)
+    would = foreseen(client, declared.name, declared.body)
     before = None if found is None else said(body_of(found))
     return Step(
         name=declared.name,
-        what=foreseen.result,
-        lines=[] if foreseen.result == UNCHANGED else differences(before, said(declared.body)),
-        nodes=_nodes(foreseen),
+        what=would.result,
+        lines=[] if would.result == UNCHANGED else differences(before, said(declared.body)),
+        nodes=lacking(would),
         declared=declared,
         found=found,
     )
-
-
-def _nodes(foreseen: SetForeseen) -> str:
-    """Return in words how many nodes a set means, and how many lack something of it."""
-    if not foreseen.total:
-        return f"no node is {foreseen.target} yet"
-    return f"{foreseen.lacking} of {foreseen.total} nodes lack something"
 
 
 def _show(steps: Sequence[Step], form: Form, *, dry_run: bool) -> None:

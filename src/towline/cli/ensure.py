@@ -18,8 +18,9 @@ from towline.cli.orders import Order, patiently
 from towline.cli.output import print_document, print_names
 from towline.cli.results import print_results
 from towline.cli.run import deadline_of
-from towline.cli.set_changes import body_of, declare, replacing
+from towline.cli.set_changes import body_of, declare, foreseen, found_of, replacing
 from towline.cli.set_differences import differences, said
+from towline.cli.set_foreseen import print_foreseen
 from towline.cli.set_names import name_for
 from towline.cli.set_waiting import Key, Waiting, key_of
 from towline.cli.target import FORMS, ON
@@ -62,6 +63,7 @@ SHARES = ("canary", "max_parallel", "max_failures")
 @click.option("--canary", metavar="N|N%", help="How many nodes get a new digest first, alone.")
 @click.option("--max-parallel", metavar="N|N%", help="How many nodes get it at a time.")
 @click.option("--max-failures", metavar="N|N%", help="After how many that fail it is stopped.")
+@click.option("--dry-run", is_flag=True, help="Declare nothing, and show what nodes lack.")
 @click.option(
     "--wait", metavar="DURATION", help="How long to wait at most; by default, to the end."
 )
@@ -90,6 +92,10 @@ def ensure(
         return _body(found, called, on, images, platform, values)
 
     with connect(where) as client:
+        if values.pop("dry_run"):
+            found = found_of(client, called)
+            print_foreseen(foreseen(client, called, make(found)), called, found, make(found), form)
+            sys.exit(outcome.ALL_WELL)
         doubt = f"it is not known whether {called} was declared: towline set show {called} shows it"
         with last_words.instead(doubt):
             after, before = patiently(

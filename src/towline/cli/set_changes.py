@@ -13,7 +13,7 @@ from towline.wire.reference import Reference
 
 if TYPE_CHECKING:
     from towline.client import Client
-    from towline.endpoints.set_views import SetView
+    from towline.endpoints.set_views import SetForeseen, SetView
 
 NOT_FOUND, CHANGED_MEANWHILE = 404, 412
 TIMES = 10
@@ -65,6 +65,13 @@ def found_of(client: Client, name: str) -> SetView | None:
         if error.status == NOT_FOUND:
             return None
         raise
+
+
+def foreseen(client: Client, name: str, body: Mapping[str, Any]) -> SetForeseen:
+    """Return what declaring a set would come to; raises `ApiError` where it would be refused."""
+    from towline.endpoints import sets
+
+    return cast("SetForeseen", client.call(sets.put, name=name, dry_run=True, **body))
 
 
 def unchanged_since(found: SetView | None) -> dict[str, Any]:

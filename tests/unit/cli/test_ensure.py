@@ -173,6 +173,21 @@ def test_a_wait_that_is_over_says_where_the_rest_is(asking: Here, web: StubContr
     assert "towline set show group-web shows the rest" in done.stderr
 
 
+def test_a_dry_run_shows_which_nodes_lack_what_and_declares_nothing(
+    asking: Here, web: StubController
+) -> None:
+    node = {"hostname": "web-01", "machine_id": "m1", "here": False, "known": True}
+    foreseen = {"dry_run": True, "result": "created", "generation": 1, "target": "group:web"}
+    web.answers[f"PUT {SET}"] = Answer(
+        {**foreseen, "total": 2, "lacking": 1, "nodes": [{**node, "lacks": [NGINX]}]}
+    )
+    done = asking("ensure", "nginx:1.27", "--on", "group:web", "--dry-run")
+    assert (done.status, done.stderr) == (0, "")
+    assert "set group-web would be created: 1 of 2 nodes lack something" in done.stdout
+    assert "web-01  nginx:1.27  away" in done.stdout
+    assert [each.query for each in put(web)] == ["dry_run=true"]
+
+
 @pytest.fixture
 def signals() -> Iterator[None]:
     """Has signals mean afterwards what they meant before: a command ends with its process."""
