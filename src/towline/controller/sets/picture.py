@@ -79,7 +79,7 @@ class Picture:
         members = self._members
         if self._version != self._fleet.version or self._wants[:2] != wants[:2]:
             self._version = self._fleet.version
-            members = frozenset(member.machine for member in view.members(record))
+            members = view.machines(record)
             again = True  # drained nodes and labels change it, too
         if self._wants != wants:
             self._wants, self.rows, self.is_new = wants, {}, True

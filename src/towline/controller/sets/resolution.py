@@ -160,7 +160,12 @@ class Resolution:
         window: bool,
     ) -> None:
         news = []
-        pauses, answers = self._pauses_of(record), await self.ask(record, due, able, window=window)
+        pauses = self._pauses_of(record)
+        for image in due:
+            # Whatever goes wrong below goes wrong no sooner again.
+            _, before = pauses.get(_key(image), (0.0, AGAIN_AFTER / 2))
+            pauses[_key(image)] = (self._clock.running() + AGAIN_AFTER, before)
+        answers = await self.ask(record, due, able, window=window)
         for image, answer in zip(due, answers, strict=True):
             if answer.digest or answer.problem != image.problem:
                 news.append(answer)

@@ -63,14 +63,16 @@ class View:
                 self._meant[target] = frozenset()  # of a version that knows more of them
         return self._meant[target]
 
+    def machines(self, record: SetRecord) -> frozenset[str]:
+        """Return the machine ids of the nodes that a set's target means just now."""
+        meant = self.meant(record.target)
+        found = frozenset(self._fleet.names.machines) if meant is None else meant
+        return found - self._fleet.shut_out.keys() if self._fleet.shut_out else found
+
     def members(self, record: SetRecord) -> list[Member]:
         """Return the nodes that a set's target means just now, by hostname."""
-        meant, shut_out = self.meant(record.target), self._fleet.shut_out
-        return [
-            member
-            for member in self._fleet.members()
-            if member.machine not in shut_out and (meant is None or member.machine in meant)
-        ]
+        meant = self.machines(record)
+        return [member for member in self._fleet.members() if member.machine in meant]
 
     def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool | None:
         """Whether a node has a digest under a name; None where that is not known just now."""
