@@ -14,12 +14,13 @@ from towline.wire.decoding import Unreadable
 from towline.wire.event import COMPLETED, LED, NOBODY, RELEASED, STEP, Event, Lead, NamedNode
 from towline.wire.facts import Facts, Interface, Route
 from towline.wire.fields import LONGEST_TEXT
+from towline.wire.inventory import ImageHeld, Inventory
 from towline.wire.job import Job, PlannedNode, new_id
 from towline.wire.joining import Renewal
 from towline.wire.messages import Answered
 from towline.wire.node import Condition, Conditions, Heartbeat, Registration, pack
 from towline.wire.progress import Part, TaskProgress
-from towline.wire.release import BeatNow, Cancellation, Order, Refresh, Release
+from towline.wire.release import BeatNow, Cancellation, Order, Recount, Refresh, Release
 from towline.wire.report import Answer, CooldownQuestion, Receipt, TaskQuestion
 from towline.wire.rollout import Waves
 
@@ -130,7 +131,19 @@ HEARTBEAT = Heartbeat(
     conditions=Conditions(CONDITION, CONDITION, CONDITION),
     refused=1,
     refusal="it is signed with another key",
+    inventory="00ff",
 )
+_IMAGE = ImageHeld(
+    id="sha256:00",
+    digests=["docker.io/library/a@sha256:00"],
+    names=["docker.io/library/a:1"],
+    platform="linux/amd64",
+    size=1,
+    created=NOW,
+    used=2,
+)
+INVENTORY = Inventory(START, "00ff", images=[_IMAGE], part=1, parts=2)
+CHANGE = Inventory(START, "00ff", "ff00", images=[_IMAGE], gone=["sha256:01"])
 _FIGURES = {"fetched": 1, "size": 2, "unsized": 3, "rate": 4, "left": 5}
 PROGRESS = TaskProgress("downloading", "a note", 2, [Part("a", "done", 1, 2, 3)], 6, **_FIGURES)
 
@@ -166,6 +179,7 @@ MESSAGES = [
     _order("cancellation", Cancellation(JOB_ID, MACHINE, "ann", NOW, NOW, NOW + 60)),
     _order("beat now", BeatNow(NOW, 5.0, 2.0, "aa.bb.cc", 1.0)),
     _order("refresh", Refresh(JOB_ID, MACHINE, NOW)),
+    _order("recount", Recount(MACHINE, NOW)),
     Message(
         "receipt",
         lambda data: messages.receipt(data, MACHINE),
@@ -188,6 +202,16 @@ MESSAGES = [
         "progress",
         lambda data: messages.progress(f"progress.{MACHINE}.{JOB_ID}", data)[1],
         PROGRESS,
+    ),
+    Message(
+        "inventory",
+        lambda data: messages.inventory(f"inventory.{MACHINE}", data)[1],
+        INVENTORY,
+    ),
+    Message(
+        "inventory change",
+        lambda data: messages.inventory(f"inventory.{MACHINE}", data)[1],
+        CHANGE,
     ),
     Message("task question", messages.task_question, TaskQuestion(JOB_ID)),
     Message(

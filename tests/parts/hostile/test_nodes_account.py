@@ -247,7 +247,7 @@ async def send_hostile(client: Client, start: str, bodies: list[bytes]) -> int:
 
 
 async def test_an_agent_believes_nothing_that_can_t_be_read(system: System) -> None:
-    bodies = samples("release", "cancellation", "beat now", "refresh")
+    bodies = samples("release", "cancellation", "beat now", "refresh", "recount")
     other = msgspec.structs.replace(RELEASE, machine=OTHER)
     two = msgspec.structs.replace(RELEASE, id=new_id())
     bodies += [msgspec.json.encode(each) for each in (other, two)]

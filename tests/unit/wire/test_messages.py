@@ -270,7 +270,7 @@ def test_a_node_takes_only_what_is_for_it_and_of_one_job() -> None:
     answer = Answer(NOW, RELEASE)
     assert messages.answer(changed(answer), MACHINE) == answer
     assert_unreadable(messages.answer, changed(answer), OTHER)
-    for order in MESSAGES[1:4]:
+    for order in MESSAGES[1:5]:
         if isinstance(order.whole, BeatNow):
             assert messages.order(changed(order.whole), OTHER) == order.whole
         else:
