@@ -64,6 +64,11 @@ def held(
             # One engine lists an image once for each of its names.
             names |= set(before.names)
             digests |= set(before.digests)
+        if any(digest.endswith(f"@{id}") for digest in digests):
+            # Of an image with names in several repositories Engine 29 lists the digest in one of
+            # them, now this one and now that; it is known by it in all.
+            known = {f"{Reference.parse(name).repository}@{id}" for name in names}
+            digests |= {each for each in known if len(each) <= LONGEST_NAME}
         platform = platform_of(each, preferred) or platforms.get(id)
         found[id] = ImageHeld(
             id,

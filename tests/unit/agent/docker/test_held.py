@@ -183,3 +183,13 @@ def test_whatever_an_engine_lists_controllers_read_what_is_sent(
     found = held([listed(each) for each in images], used, platforms, None)
     assert list(found) == sorted(found)
     assert read(whole(START, found, "h")) == [Inventory(START, "h", images=list(found.values()))]
+
+
+def test_a_digest_that_is_the_id_is_known_in_each_repository_that_has_a_name() -> None:
+    # As Engine 29 lists it: the digest in one of them, now this one and now that.
+    for one in ("a", "b"):
+        image = listed({"RepoTags": ["a:1", "b:2"], "RepoDigests": [f"{one}@{A}"]})
+        assert the(image).digests == [f"docker.io/library/{each}@{A}" for each in ("a", "b")]
+    # In the classic store each repository has its own.
+    classic = listed({"RepoTags": ["a:1", "b:2"], "RepoDigests": [f"a@{B}"]})
+    assert the(classic).digests == [f"docker.io/library/a@{B}"]
