@@ -92,6 +92,11 @@ class EngineApi:
         answer: list[dict[str, Any]] = self._http.get("/images/json").raise_for_status().json()
         return answer
 
+    def disk_usage(self) -> dict[str, Any]:
+        """Return what the engine says that it has on the disk (`GET /system/df`)."""
+        answer: dict[str, Any] = self._http.get("/system/df").raise_for_status().json()
+        return answer
+
     def tag(self, reference: str, repository: str, tag: str) -> None:
         """Give an image one more name."""
         path = f"/images/{quote(reference, safe='/:@')}/tag"

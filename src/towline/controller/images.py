@@ -14,6 +14,7 @@ from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.sets import Sets
 from towline.controller.sets.steering import SetSteering
 from towline.controller.sets.summaries import Summaries
+from towline.errors import BrokerUnreachable
 from towline.trust.signing import Signer
 
 if TYPE_CHECKING:
@@ -58,3 +59,17 @@ class Images:
         self.steering = SetSteering(self.sets, self.declarations)
         self.stored = (self.sets,)
         self.running = (self.inventories, self.sets, self.reconciler)
+
+    def wanted(self) -> list[str]:
+        """Return all references and digests that any set wants.
+
+        Raises:
+            BrokerUnreachable: the sets aren't known yet.
+        """
+        if not self.sets.known.is_set():
+            raise BrokerUnreachable(
+                "This controller does not know yet which images sets want: "
+                "try again in a few seconds.",
+                "It was started a moment ago, or the broker is out of reach",
+            )
+        return self.sets.wanted()

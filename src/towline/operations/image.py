@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from typing import Annotated, Protocol, TypeAlias
 
-import msgspec
 from msgspec import Meta
 
 from towline.operation import Capability, Effect, Node, operation
-from towline.operations.docker import DOCKER
-from towline.signature import Check
-from towline.signature.shown import BYTES, IMAGE, MORE
+from towline.operations.docker import DOCKER, ImageReference
+from towline.operations.image_results import (
+    ImageDetails,
+    ImageRow,
+    ImageRows,
+    PruneResult,
+    Removed,
+    Tagged,
+    Usage,
+)
+from towline.signature import Check, Filled, Flag
+from towline.units import parse_duration
 from towline.wire.reference import Reference
 
 _WHOLE_ID = re.compile(r"[0-9a-f]{64}")
@@ -54,52 +62,20 @@ ImageName = Annotated[
 ]
 
 
-class ImageRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An image that is on the node.
-
-    Attributes:
-        id: the engine's, `sha256:…`.
-        size: bytes, the engine's own figure; what it shares with others is in it.
-        used: how many containers were made of it, running or not.
-        names: with a tag, in full.
-        digests: what registries know it by, `DOMAIN/PATH@sha256:…` in full.
-        platform: what it is for, where the engine lists that.
-        created: when it was made; absent where that isn't known.
-    """
-
-    id: str
-    size: Annotated[int, BYTES]
-    used: int
-    names: Annotated[list[str], IMAGE] = []
-    digests: Annotated[list[str], IMAGE] = []
-    platform: str | None = None
-    created: str | None = None
+def _tagged(text: str) -> None:
+    if Reference.parse(text).digest is not None:
+        raise ValueError(f"{text[:200]!r} has a digest, which is no name to give: write NAME:TAG")
 
 
-class ImageRows(msgspec.Struct, frozen=True):
-    """The images of a node, the newest first.
-
-    Attributes:
-        truncated: whether the node has more than `limit` of them.
-    """
-
-    images: list[ImageRow]
-    changed: bool = False
-    truncated: Annotated[bool, MORE] = False
+def _protected(texts: list[str]) -> None:
+    for text in texts:
+        parse_image(text)
 
 
-class Removed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of an image that was to be removed.
-
-    Attributes:
-        message: what was taken from it, in words.
-        changed: whether anything was.
-        id: the engine's, of the image that it is about; absent where there was none.
-    """
-
-    message: str
-    changed: bool
-    id: str | None = None
+KEEP = 3
+OLDER_THAN = "1h"
+"""What was just pulled may be about to be used."""
+NOTHING: list[str] = []
 
 
 class Images(Protocol):
@@ -120,6 +96,44 @@ class Images(Protocol):
 
         Raises:
             TaskFailed: a container uses it, or the engine refused.
+        """
+
+    async def details(self, image: Reference | ImageId) -> ImageDetails:
+        """Return all that is known of an image.
+
+        Raises:
+            TaskFailed: there is none, with status 404; or the engine could not be asked.
+        """
+
+    async def usage(self) -> Usage:
+        """Return what the engine has on the disk.
+
+        Raises:
+            TaskFailed: the engine could not be asked.
+        """
+
+    async def tag(self, image: Reference | ImageId, name: Reference) -> Tagged:
+        """Give an image one more name.
+
+        Raises:
+            TaskFailed: there is none, with status 404; or the engine refused.
+        """
+
+    async def prune(
+        self,
+        *,
+        keep: int,
+        older_than: float,
+        protect: list[Reference | ImageId],
+        dry: bool,
+    ) -> PruneResult:
+        """Remove images that nobody needs; `older_than` in seconds, all else as in `image.prune`.
+
+        Args:
+            dry: whether to remove nothing, and return what would go.
+
+        Raises:
+            TaskFailed: the engine could not be asked, or did not remove one of them.
         """
 
 
@@ -157,6 +171,127 @@ async def list_images(
     """
     found = await node.provider(IMAGES).images.rows(unused=unused)
     return ImageRows(found[:limit], truncated=len(found) > limit)
+
+
+@operation(
+    "image.inspect.get",
+    "GET image/inspect",
+    permission="docker:read",
+    effect=Effect.READ,
+    requires=IMAGES,
+    errors=(404,),
+)
+async def inspect(node: Node, *, image: ImageName) -> ImageDetails:
+    """Show all that is known of an image on the target node.
+
+    Example:
+        towline image inspect nginx:1.27 --on web-01
+    """
+    return await node.provider(IMAGES).images.details(parse_image(image))
+
+
+@operation(
+    "image.usage.get",
+    "GET image/usage",
+    permission="docker:read",
+    effect=Effect.READ,
+    requires=IMAGES,
+)
+async def usage(node: Node) -> Usage:
+    """Show what images, containers and build cache take of the disk, and what could be freed.
+
+    Example:
+        towline image usage --on group:web
+    """
+    return await node.provider(IMAGES).images.usage()
+
+
+@operation(
+    "image.tag.execute",
+    "POST image/tag",
+    permission="docker:write",
+    effect=Effect.CONVERGE,
+    requires=IMAGES,
+    errors=(404,),
+)
+async def tag(
+    node: Node,
+    *,
+    source: ImageName,
+    image: Annotated[ImageReference, Check(_tagged)],
+) -> Tagged:
+    """Give an image that is on the target node one more name.
+
+    If the name was another image's, it is no more.
+
+    Example:
+        towline image tag nginx:1.27 registry.example/web:prod --on group:web
+    """
+    return await node.provider(IMAGES).images.tag(parse_image(source), Reference.parse(image))
+
+
+@operation(
+    "image.prune.execute",
+    "POST image/prune",
+    permission="docker:write",
+    effect=Effect.ONCE,
+    requires=IMAGES,
+)
+async def prune(
+    node: Node,
+    *,
+    keep: Annotated[
+        int, Meta(ge=0, description="How many images of each repository stay, the newest.")
+    ] = KEEP,
+    older_than: Annotated[
+        str,
+        Meta(
+            description="What was made, or came to the node, later than so long ago stays.",
+            examples=["24h", "30d"],
+        ),
+        Flag("DURATION"),
+        Check(parse_duration),
+    ] = OLDER_THAN,
+    protect: Annotated[
+        list[str],
+        Meta(
+            description="References, ids or digests of images that stay, beside what sets want.",
+            examples=[["nginx:1.27"]],
+        ),
+        Flag("IMAGE"),
+        Check(_protected),
+        Filled("wanted"),
+    ] = NOTHING,
+) -> PruneResult:
+    """Remove images that nobody needs from the target node.
+
+    There stays: what containers use, running or not; what a set wants; the newest of each
+    repository; what is young. What has lost its name goes by the same rules. A dry run says what
+    would go, and what that frees.
+
+    Example:
+        towline image prune --keep 2 --older-than 7d --on group:web --dry-run
+    """
+    return await _prune(node, keep, older_than, protect, dry=False)
+
+
+@prune.previewed()
+async def preview_prune(
+    node: Node, *, keep: int, older_than: str, protect: list[str]
+) -> PruneResult:
+    """Foresee what pruning would remove, and what that frees."""
+    return await _prune(node, keep, older_than, protect, dry=True)
+
+
+async def _prune(
+    node: Node, keep: int, older_than: str, protect: list[str], *, dry: bool
+) -> PruneResult:
+    return await node.provider(IMAGES).images.prune(
+        keep=keep,
+        older_than=parse_duration(older_than),
+        protect=[parse_image(each) for each in protect],
+        dry=dry,
+    )
 
 
 @operation(

@@ -7,6 +7,7 @@ request each parameter stands, is read here from the signature, once.
 from towline.signature.markers import (
     Body,
     Check,
+    Filled,
     Flag,
     Header,
     Options,
@@ -29,6 +30,7 @@ __all__ = [
     "PLACEHOLDER",
     "Body",
     "Check",
+    "Filled",
     "Flag",
     "Header",
     "Options",

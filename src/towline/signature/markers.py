@@ -91,6 +91,20 @@ class Flag:
         self.several = several
 
 
+class Filled:
+    """Marks a parameter, a list of texts, to which a controller adds what it knows itself.
+
+    It does so when it makes a job: what nodes are given is what was asked and that together. An
+    `Idempotency-Key` stands for what was asked.
+
+    Args:
+        by: what the controller calls what it adds.
+    """
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The base of parameters that several functions share: a group, as one keyword parameter."""
 

@@ -18,6 +18,7 @@ import msgspec
 from towline.signature.markers import (
     Body,
     Check,
+    Filled,
     Header,
     Options,
     Parameter,
@@ -198,6 +199,23 @@ class Signature:
         if isinstance(value, str):
             return value
         return msgspec.json.encode(value).decode() if isinstance(value, int | float) else None
+
+    def filled(
+        self, values: Mapping[str, Any], known: Mapping[str, Callable[[], Iterable[str]]]
+    ) -> dict[str, Any]:
+        """Return values with what a controller knows added to the parameters marked as `Filled`.
+
+        Args:
+            known: returns it, by the name in that mark; what has no name here has nothing to add.
+        """
+        found = dict(values)
+        for parameter in self.parameters:
+            for mark in (each for each in parameter.extras if isinstance(each, Filled)):
+                more = known[mark.by]() if mark.by in known else ()
+                texts = sorted({*found.get(parameter.name, ()), *more})
+                if texts:
+                    found[parameter.name] = texts
+        return found
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Check values before they are sent, wherever in the request they stand.

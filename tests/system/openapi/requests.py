@@ -66,6 +66,15 @@ TOKENS = [
     ("/token/{id}", "DELETE"),
 ]
 IMAGES = ["/image", "/image/nodes"]
+ON_IMAGES: list[tuple[str, str, dict[str, Any]]] = [
+    ("image", "GET", {}),
+    ("image/inspect?image=nginx", "GET", {}),
+    ("image/usage", "GET", {}),
+    ("image/tag", "POST", {"json": {"source": "nginx", "image": "nginx:1"}}),
+    ("image/prune", "POST", {"json": {}}),
+    ("container/docker/image/{image}", "DELETE", {}),
+]
+"""What is done to the images of nodes, and a good body of each."""
 ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (PULL_PATH, "POST", f"/node/_all/{PULL}", 202, IMAGE),
     (PULL_PATH, "POST", f"/node/_any/{PULL}", 202, IMAGE),
@@ -92,6 +101,29 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     (LOAD_PATH, "GET", "/node/_all/load", 401, NOBODY),
     (LOAD_PATH, "GET", "/node/_all/load", 403, BARE),
     (LOAD_PATH, "GET", f"/node/{WEB_1}/load?expires=0s", 500, {}),
+    *(
+        (
+            *(f"/node/{{hostname}}/{path.partition('?')[0]}", method),
+            f"/node/{node}/{path.format(image='nginx')}{'&' if '?' in path else '?'}{more}",
+            *(200 if (method, status) == ("GET", 202) else status, sent | caller),
+        )
+        for path, method, sent in ON_IMAGES
+        for node, more, status, caller in (
+            ("_all", "", 202, {}),
+            ("_all", "dry_run=true", 200, {}),
+            ("nobody", "", 400, {}),
+            (WEB_1, "", 401, NOBODY),
+            (WEB_1, "", 403, BARE),
+            (WEB_1, "expires=2h", 409, KEY),
+            (WEB_1, "expires=0s", 500, {}),
+        )
+    ),
+    *(
+        (f"/node/{{hostname}}/{path}", method, f"/node/{WEB_1}/{path}", status, sent)
+        for path, method, _ in ON_IMAGES
+        if method == "POST"
+        for status, sent in ((413, LARGE), (415, TEXT))
+    ),
     (JOB_PATH, "GET", "/job/x", 400, {}),
     (JOB_PATH, "GET", f"/job/{NO_JOB}", 401, NOBODY),
     (JOB_PATH, "GET", f"/job/{NO_JOB}", 403, BARE),
@@ -252,6 +284,9 @@ TRIED_ELSEWHERE = STEERED_ELSEWHERE | {
     *((path, method.lower(), "500") for path, method in INVITES),
     *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),
     *((path, "get", "500") for path in AUDIT),
+    # It takes an engine to say that there is no such image.
+    ("/node/{hostname}/image/inspect", "get", "404"),
+    ("/node/{hostname}/image/tag", "post", "404"),
     (ENTRY_PATH, "get", "200"),
     ("/join", "get", "200"),
     *(

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-import towline.operations.docker  # noqa: F401
+import towline.operations  # noqa: F401
 from tests.testing.broker import Broker
 from tests.testing.signing import SIGNER
 from towline.broker.connection import Connection
@@ -18,7 +19,7 @@ from towline.broker.settings import Settings
 from towline.controller.controller import Controller
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submission import Submission
-from towline.controller.jobs.submit import Submitter
+from towline.controller.jobs.submit import NOTHING, Submitter
 from towline.controller.options import Options
 from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.token_keys import TokenKeys
@@ -80,7 +81,12 @@ async def controller(own_broker: Broker, tmp_path: Path) -> AsyncIterator[Contro
                 await running
 
 
-def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) -> Submitter:
+def submitter(
+    controller: Controller,
+    journal: Journal,
+    settled: asyncio.Event,
+    known: Mapping[str, Callable[[], list[str]]] = NOTHING,
+) -> Submitter:
     """Return what makes a controller's jobs in a journal of the test's."""
     return Submitter(
         *(journal, controller.index, controller.open, controller.fleet),
@@ -91,11 +97,12 @@ def submitter(controller: Controller, journal: Journal, settled: asyncio.Event) 
         settled=settled,
         check=controller.registries.check_job,
         ahead=lambda job: contextlib.nullcontext(),
+        known=known,
         settled_within=0.05,
     )
 
 
-def request(name: str, key: str | None = None, **parameters: str) -> Submission:
+def request(name: str, key: str | None = None, **parameters: Any) -> Submission:
     """Return a request for any node."""
     operation = catalog.get(name)
     assert operation is not None
@@ -138,3 +145,28 @@ async def test_a_request_waits_not_for_ever_for_a_controller_to_know_who_is_here
     early = submitter(controller, controller.journal, asyncio.Event())
     with pytest.raises(BrokerUnreachable, match="does not know yet which nodes are here"):
         await early.submit(request("docker.pull.execute", image="app:1"), wait=0.0)
+
+
+async def test_nodes_are_given_what_the_controller_knows_beside_what_was_asked(
+    controller: Controller,
+) -> None:
+    wanted = ["docker.io/library/b:1"]
+    making = submitter(
+        *(controller, controller.journal, controller.presence.settled),
+        {"wanted": lambda: wanted},
+    )
+    asked = request("image.prune.execute", key="k", protect=["a:1"])
+    job, _, _ = await making.foresee(asked)
+    assert job.parameters == {"protect": ["a:1", "docker.io/library/b:1"]}
+    state = await making.submit(asked, wait=0.0)
+    assert state.job.parameters == job.parameters
+    # The same request is the same, whatever is known by then.
+    wanted.append("docker.io/library/c:1")
+    again = await making.submit(asked, wait=0.0)
+    assert (again.job.id, again.job.parameters) == (state.job.id, job.parameters)
+
+
+async def test_what_is_not_known_yet_is_not_taken_for_nothing(controller: Controller) -> None:
+    controller.images.sets.known.clear()
+    with pytest.raises(BrokerUnreachable, match="which images sets want: try again"):
+        await controller.submitter.submit(request("image.prune.execute"), wait=0.0)

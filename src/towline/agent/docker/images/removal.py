@@ -16,9 +16,10 @@ import msgspec
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused
 from towline.agent.docker.held import references
-from towline.agent.docker.images.stock import Stocked, short, take_stock
+from towline.agent.docker.images.stock import Stocked, short, take_stock, told
 from towline.errors import TaskFailed
-from towline.operations.image import ImageId, Removed
+from towline.operations.image import ImageId
+from towline.operations.image_results import Removed
 from towline.wire.reference import Reference
 
 MOST_NAMED = 5
@@ -89,7 +90,7 @@ async def remove(engine: Engine, meant: Reference | ImageId, *, force: bool) -> 
         stock = await take_stock(engine)
         image = stock.find(meant)
         if image is None:
-            return Removed(f"there is no {_told(meant)} on this node", False)
+            return Removed(f"there is no {told(meant)} on this node", False)
         going = what_goes(image, meant, force=force)
         await take(engine, going)
     return Removed(_message(going), True, image.id)
@@ -144,10 +145,6 @@ def _message(going: Going) -> str:
     stay = [each for each in (*image.names, *image.digests) if each not in going.names]
     stay = [each for each in stay if each not in going.digests]
     return f"{taken} is gone, the image stays as {_listed(map(_shown, stay))}"
-
-
-def _told(meant: Reference | ImageId) -> str:
-    return meant.familiar if isinstance(meant, Reference) else f"image {meant}"
 
 
 def _shown(name: str | None) -> str:

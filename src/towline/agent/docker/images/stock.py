@@ -64,10 +64,17 @@ class Stocked(msgspec.Struct, frozen=True):
 
 
 class Stock:
-    """The images of an engine, the newest first."""
+    """The images of an engine.
 
-    def __init__(self, images: Iterable[Stocked]) -> None:
+    Attributes:
+        images: the newest first.
+        unlisted: ids of what containers were made of and the engine doesn't list, such as a step of
+            a build.
+    """
+
+    def __init__(self, images: Iterable[Stocked], unlisted: Iterable[str] = ()) -> None:
         self.images = sorted(images, key=lambda each: (-(each.held.created or 0.0), each.id))
+        self.unlisted = frozenset(unlisted)
 
     def find(self, image: Reference | ImageId) -> Stocked | None:
         """Return the image that is meant, or None where there is none.
@@ -130,8 +137,14 @@ def stock_of(
     counts = {id: len(each) for id, each in made.items()}
     found = held(images, counts, {}, preferred)
     return Stock(
-        Stocked(each, shared.get(id), tuple(made.get(id, ()))) for id, each in found.items()
+        (Stocked(each, shared.get(id), tuple(made.get(id, ()))) for id, each in found.items()),
+        made.keys() - found.keys(),
     )
+
+
+def told(meant: Reference | ImageId) -> str:
+    """Return what was meant, in the words of an error."""
+    return meant.familiar if isinstance(meant, Reference) else f"image {meant}"
 
 
 def short(id: str) -> str:
