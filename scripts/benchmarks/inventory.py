@@ -44,7 +44,7 @@ INTERVAL = 60.0
 """Seconds between heartbeats, as many nodes have them here."""
 SENT_PER_SECOND = 250
 """Inventories that are sent a second: somewhat more than controllers ask for."""
-ASKED = 200
+ASKED = 100
 """Requests of each kind."""
 START = "1" * 16
 FOLDED = 2000
@@ -262,6 +262,7 @@ async def measure(count: int, directory: Path) -> list[list[str]]:
                         spent = 1000 * (cpu_seconds(controller.pid) - spent) / ASKED
                         name = f"`GET {path}`{caller}, p50 ({spent:.1f} ms of CPU)"
                         rows.append(goal(name, milliseconds(taken), "ms", most=10))
+                        say(" ".join(rows[-1]))
                 rows += await changes(nodes, client)
                 asked = nodes.asked
                 controller.stop()
@@ -381,6 +382,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="towline-bench-") as directory:
             rows = asyncio.run(measure_parts(options.nodes, Path(directory)))
+            say("\n".join(map(" ".join, rows)))
             if not options.parts:
                 rows += asyncio.run(measure(options.nodes, Path(directory)))
     except (Failed, OSError) as failure:
