@@ -214,11 +214,11 @@ class Controller:
         )
         self.watches = Watches(nodes, signer, self.indexer, self.lookup, self.fleet)
         self.lists = Lists(index)
+        self.images = Images(self, nodes, signer)
         self.health = Health(
             *(self.jetstream, nodes, self.indexer, self.fleet, self.lists, self.trail),
-            self.budget,
+            *(self.budget, self.images.inventories),
         )
-        self.images = Images(self, nodes, signer)
         replicas = options.retention.replicas
         self.storage = Storage(
             broker,

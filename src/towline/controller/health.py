@@ -14,6 +14,7 @@ from towline.broker.streams import StreamInfo, list_consumers, list_streams
 from towline.controller.audit.trail import Trail
 from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
+from towline.controller.inventory.inventories import Inventories
 from towline.controller.jobs.indexer import Indexer
 from towline.controller.jobs.lists import Lists
 from towline.controller.member import Member
@@ -27,6 +28,7 @@ from towline.endpoints.health import (
     ConsumerCounts,
     ConsumerStatus,
     HealthStatus,
+    InventoryCounts,
     JobCounts,
     Process,
     StreamStatus,
@@ -59,6 +61,7 @@ class Health:
         lists: Lists,
         trail: Trail,
         budget: Budget,
+        inventories: Inventories,
     ) -> None:
         self._jetstream = jetstream
         self._nodes = nodes
@@ -67,6 +70,7 @@ class Health:
         self._lists = lists
         self._trail = trail
         self._budget = budget
+        self._inventories = inventories
         self._begun = running()
 
     @property
@@ -161,6 +165,7 @@ class Health:
             consumers=consumers,
             registry=processes,
             audit=AuditStatus(self._trail.waiting, self._trail.lost),
+            inventories=InventoryCounts(*self._inventories.counts()),
             forged=self._jetstream.seal.refused,
         )
 

@@ -131,6 +131,22 @@ class Process(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: list[str] = []
 
 
+class InventoryCounts(msgspec.Struct, frozen=True):
+    """What the controller that answers knows of the images on nodes.
+
+    Attributes:
+        known: of how many nodes it knows what they have.
+        settled: of how many of these that is what they have said last.
+        asked: how often it has asked a node for all that it has.
+        images: how many there are, those that are alike once.
+    """
+
+    known: int
+    settled: int
+    asked: int
+    images: int
+
+
 class AuditStatus(msgspec.Struct, frozen=True):
     """The audit at the controller that answers.
 
@@ -169,6 +185,7 @@ class HealthStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     kv_buckets: list[BucketStatus] | None = None
     consumers: ConsumerCounts | None = None
     audit: AuditStatus | None = None
+    inventories: InventoryCounts | None = None
     forged: int = 0
 
 

@@ -189,6 +189,12 @@ class Inventories:
         known = self._known.get(machine)
         return None if known is None or known.rows is None else known.number
 
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return of how many nodes it is known what they have; of how many of these that is what
+        they have said last; how often nodes were asked; and how many images there are."""
+        settled = sum(self.settled(machine) for machine in self._known)
+        return self._everybody.bit_count(), settled, self.asked, len(self.rows)
+
     @property
     def bytes(self) -> int:
         """How many bytes the bits of all nodes take."""

@@ -110,7 +110,7 @@ class Listing:
         shown = found[begin : begin + limit]
         more = begin + limit < len(found)
         return ImagePage(
-            images=[_view(each, about.nodes) for each in shown],
+            images=[_view(each, about) for each in shown],
             total=len(found),
             unknown=unknown,
             next_cursor=cursor_of(*shown[-1].place) if more else None,
@@ -205,23 +205,30 @@ def nodes_by_key(name: str, rows: Iterable[Row], nodes: int) -> dict[str, int]:
     return known
 
 
-def _view(found: _Found, nodes: int) -> ImageView:
+def _view(found: _Found, about: About) -> ImageView:
     held = used = 0
+    sizes: set[int] = set()
+    platforms: set[str] = set()
+    created = 0.0
     for row in found.rows:
-        held |= row.nodes & nodes
-        if row.image.used:
-            used |= row.nodes & nodes
-    sizes = sorted({row.image.size for row in found.rows})
-    created = [row.image.created for row in found.rows if row.image.created is not None]
-    known = any(row.digests for row in found.rows)
+        image = row.image
+        nodes = row.nodes if about.everywhere else row.nodes & about.nodes
+        held |= nodes
+        if image.used:
+            used |= nodes
+        sizes.add(image.size)
+        if image.platform:
+            platforms.add(image.platform)
+        created = max(created, image.created or 0.0)
+    known = bool(found.rows[0].digests)
     return ImageView(
         digest=found.key if known else None,
         image_id=None if known else found.key,
         names=found.names,
-        size=sizes[-1],
-        sizes=sizes if len(sizes) > 1 else [],
-        platforms=sorted({row.image.platform for row in found.rows if row.image.platform}),
-        created=timestamp(max(created)) if created else None,
+        size=max(sizes),
+        sizes=sorted(sizes) if len(sizes) > 1 else [],
+        platforms=sorted(platforms),
+        created=timestamp(created) if created else None,
         nodes=held.bit_count(),
         used_on=used.bit_count(),
     )

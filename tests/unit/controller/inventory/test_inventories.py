@@ -68,9 +68,11 @@ async def test_a_node_is_asked_when_it_changed_something_that_is_not_known() -> 
     assert world.inventories.of("m1") == {A.id: A}
     assert not world.inventories.settled("m1")
     assert await world.asked() == ["m1"]
+    assert world.inventories.counts() == (1, 0, 1, 1)
     world.say(*node.whole())
     assert world.inventories.of("m1") == node.images
     assert world.inventories.settled("m1")
+    assert world.inventories.counts() == (1, 1, 1, 3)
     assert await world.asked(LONGEST_PAUSE) == []
 
 
