@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Here
+from tests.unit.cli.made_sets import a_set
 from tests.unit.stub import Answer, StubController
 from towline.cli.completing import BREAKS, LINE, VARIABLE, Typed
 from towline.cli.completion import SCRIPTS
@@ -36,6 +37,7 @@ IMAGES = {
     "total": 3,
 }
 Complete = Callable[..., list[str]]
+SETS = [a_set(), a_set(name="db")]
 
 
 def targets(*names: str, total: int | None = None) -> Answer:
@@ -64,6 +66,7 @@ def complete(state: Path, cache: Path, controller: StubController) -> Complete:
     controller.answers["GET /target"] = targets("group:web", "group:web.dev", "web-01", "web-02")
     controller.answers["GET /job"] = Answer(JOBS)
     controller.answers["GET /image"] = Answer(IMAGES)
+    controller.answers["GET /set"] = Answer({"sets": SETS, "total": len(SETS)})
     home = state.parent / "config"
     (home / "towline" / "contexts").mkdir(parents=True)
     prod = home / "towline" / "contexts" / "prod.json"
@@ -110,6 +113,10 @@ def first_words(lines: list[str]) -> list[str]:
         (["job", "show", "019ace90-"], [JOB]),
         (["job", "list", "--operation", "docker.p"], ["docker.pull"]),
         (["image", "where", "ng"], ["nginx:1.27", "nginx:1.26"]),
+        (["ensure", "ng"], ["nginx:1.27", "nginx:1.26"]),
+        (["set", "show", "group"], ["group-web"]),
+        (["set", "remove", "group-web", "d"], ["db"]),
+        (["ensure", "nginx", "--set", ""], ["group-web", "db"]),
         (["image", "show", "docker.io/library/nginx:1.2"], [f"{NGINX}:1.27", f"{NGINX}:1.26"]),
         (["image", "list", "registry"], ["registry.example/shop:1.4"]),
         (["pull", "nginx:1.27", "reg"], ["registry.example/shop:1.4"]),
