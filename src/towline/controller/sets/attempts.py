@@ -130,9 +130,11 @@ class Attempts:
         follows = before is not None and (before.error == error or error != NOT_LISTED)
         times = before.times + 1 if before is not None and follows else 1
         pause = min(LONGEST, SHORTEST * 2.0 ** min(times - 1, 20))
+        if settles and times == 1:
+            pause = 0.0  # it may have been there, and be gone again: that was pause enough
         settled = self._clock.running() + settles
         # What failed on many nodes is tried again in few jobs.
-        step = pause / STEPS
+        step = max(pause, SHORTEST) / STEPS
         until = math.ceil((settled + pause * random.uniform(0.75, 1.25)) / step) * step
         nodes[machine] = _Ended(error, job, settled if settles else 0.0, until, times)
 
