@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.system.openapi import set_requests
 from tests.system.openapi.document import JOB_PATH, LIST_PATH, LOAD_PATH, PULL_PATH, REGISTRY_PATH
 from tests.testing.cluster import PULL, WEB_1
 
@@ -254,6 +255,7 @@ ANSWERS: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("/health/status", "GET", "/health/status", 401, NOBODY),
     ("/health/status", "GET", "/health/status", 403, BARE),
     ("/version", "GET", "/version", 200, NOBODY),
+    *set_requests.ANSWERS,
 ]
 STEERED_ELSEWHERE = {
     *(
@@ -280,6 +282,7 @@ STEERED_ELSEWHERE = {
     ),
 }
 TRIED_ELSEWHERE = STEERED_ELSEWHERE | {
+    *set_requests.TRIED_ELSEWHERE,
     *((path, "post", status) for path, _ in WAITING_NODES for status in ("200", "500")),
     *((path, method.lower(), "500") for path, method in INVITES),
     *((INVITE_PATH, "delete", "200"), ("/invite", "post", "201")),

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from tests.system.openapi.document import (
     holds,
 )
 from tests.system.openapi.requests import ANSWERS, NO_JOB, TRIED_ELSEWHERE
+from tests.system.openapi.set_requests import A_SET, OF_SETS
 from tests.testing.cluster import PULL, WEB_1, Cluster, NodePlan
 from tests.testing.process import wait_until
 from tests.testing.registry import PushedImage
@@ -98,6 +100,16 @@ def test_jobs_and_nodes_are_as_documented_whatever_becomes_of_them(
         job = cluster.admin.get(f"/job/{NO_JOB}")
         assert job.status_code == 500
         conforms(api, JOB_PATH, job)
+        with ThreadPoolExecutor() as pool:
+            asked = pool.map(
+                lambda each: cluster.admin.request(
+                    each[1], each[0].format(name="none"), json=A_SET if each[1] == "PUT" else None
+                ),
+                OF_SETS,
+            )
+            for (path, _), answer in zip(OF_SETS, asked, strict=True):
+                assert answer.status_code == 500
+                conforms(api, path, answer)
         conforms(api, "/health/ready", cluster.anyone.get("/health/ready"))
         conforms(api, "/health/status", cluster.admin.get("/health/status"))
 
@@ -117,7 +129,7 @@ def test_every_documented_answer_is_among_those_tried(api: dict[str, Any]) -> No
     # These are answered from memory: only a fault of our own makes one fail.
     nodes, tokens = ("/agent", "/agent/{hostname}", "/target"), ("/token", "/token/{id}")
     images = ("/image", "/image/nodes")
-    from_memory = (*nodes, *tokens, *images, "/job", "/event", "/health/status", "/trust")
+    from_memory = (*nodes, *tokens, *images, "/job", "/event", "/health/status", "/trust", "/set")
     assert documented - tried == {(path, "get", "500") for path in from_memory}
     assert tried <= documented
 

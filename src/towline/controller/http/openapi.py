@@ -216,7 +216,8 @@ class _Entry:
         if "200" in responses:
             schema = {"oneOf": [self._result, self._dry_run]}
             described = f"{SUCCESS[200]} To a dry run: what it would do."
-            headers["Location"] = LOCATION
+            headers |= {"Location": LOCATION} if self._endpoint.locates else {}
+            headers |= {"ETag": ETAG} if self._endpoint.tagged else {}
         answer = {"description": described, "content": {JSON: {"schema": schema}}}
         responses["200"] = answer | ({"headers": headers} if headers else {})
 
