@@ -143,6 +143,7 @@ class ImageNodes(View, frozen=True, kw_only=True):
     permission=READS,
     narrows=True,
     command=None,
+    typed="image list",
 )
 async def list_images(
     context: Context,
@@ -196,6 +197,7 @@ async def list_images(
     permission=READS,
     narrows=True,
     command=None,
+    typed="image where",
 )
 async def image_nodes(
     context: Context,
