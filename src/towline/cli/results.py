@@ -291,7 +291,7 @@ class _Results:
             return []
         never = [*names[:1], "name", "names"]
         node = [] if alone else [Column("NODE")]
-        return self._table([*node, *_columns(names, never=never)], rows)
+        return self._table([*node, *_columns(names, never=never, late=self._kind.size)], rows)
 
     def _table(self, columns: list[Column], rows: Iterable[list[Cell]]) -> list[str]:
         return table_lines(columns, rows, self._form, width=self._form.width, now=self._now)
@@ -363,16 +363,19 @@ def in_a_row(names: Sequence[str], most: int | None) -> str:
     return f"{shown} and {left} more" if left else shown
 
 
-def _columns(names: Sequence[str], *, never: Sequence[str]) -> list[Column]:
+def _columns(
+    names: Sequence[str], *, never: Sequence[str], late: Sequence[str] = ()
+) -> list[Column]:
     """Return the columns of values: the last give way first.
 
     Args:
         never: those that never do.
+        late: those that do after all others.
     """
     return [
         Column(head_of(name))
         if name in never
-        else Column(head_of(name), gives_way=number + 1, least=8, optional=True)
+        else Column(*(head_of(name), 1 if name in late else number + 2), least=8, optional=True)
         for number, name in enumerate(names)
     ]
 
