@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from towline.signature.shown import BYTES, IMAGE, MORE
+from towline.signature.shown import BYTES, IMAGE, MORE, SUM
 
 
 class ImageRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,8 +112,8 @@ class Usage(msgspec.Struct, frozen=True):
     """
 
     disk: list[DiskShare]
-    size: Annotated[int, BYTES]
-    reclaimable: Annotated[int, BYTES]
+    size: Annotated[int, BYTES, SUM]
+    reclaimable: Annotated[int, BYTES, SUM]
     changed: bool = False
 
 
@@ -171,7 +171,7 @@ class PruneResult(msgspec.Struct, frozen=True):
         truncated: whether more went than are listed.
     """
 
-    freed: Annotated[int, BYTES]
+    freed: Annotated[int, BYTES, SUM]
     count: int
     images: list[Pruned]
     kept: Kept
