@@ -69,7 +69,9 @@ def test_a_controller_that_is_gone_for_good_ends_the_following_with_the_last_wor
     first = events(("started", event("web-01", M1)))
     cut = Answer(f"{first.body}id: 2\nda", content_type=first.content_type, length=10_000)
     controller.answers = {f"GET /job/{JOB}": found(("web-01", M1, "running"))}
-    controller.answers |= {STREAM: cut, f"GET /job/{JOB}/progress": cut}
+    # Of progress there is nothing but a sign of life.
+    silent = Answer(": here\n\n", content_type=first.content_type, length=10_000)
+    controller.answers |= {STREAM: cut, f"GET /job/{JOB}/progress": silent}
     done = asking("job", "follow", JOB, "-o", form)
     assert done.status == 5
     assert "does not answer" in done.stderr
