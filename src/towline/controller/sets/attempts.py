@@ -26,7 +26,11 @@ SHORTEST, LONGEST = 10.0, 3600.0
 """Seconds before what failed on a node is tried there again: at first, doubled each time, at most.
 """
 SETTLES = 10.0
-"""Seconds that a node's inventory may take to show what a job has brought."""
+"""Seconds that what a job has brought may be missing in what a node says after that has ended: the
+first that it says may be of a moment before."""
+SETTLES_UNHEARD = 60.0
+"""Seconds that it may be missing while the node says nothing: that of which nothing has changed by
+the job, and an agent of a busy engine that takes long to look at it."""
 STEPS = 20
 """At how many moments a pause may end: nodes of which it ends at the same share a job."""
 NOT_LISTED = "the pull ended well, and the engine does not list the image under that digest"
@@ -62,13 +66,27 @@ def brings(job: Job) -> Brings | None:
 
 
 class _Ended(msgspec.Struct):
-    """See `Attempt`; its moments are seconds since the machine was started: no clock moves them."""
+    """See `Attempt`; its moments are seconds since the machine was started: no clock moves them.
+
+    Attributes:
+        pause: seconds after `settles`, or after it failed, before it is tried again.
+        unheard: whether the node has said nothing since of what it has, though it may.
+    """
 
     error: str
     job: str
+    ended: float
     settles: float
-    until: float
+    pause: float
     times: int
+    unheard: bool
+
+    @property
+    def until(self) -> float:
+        """Before when it isn't tried again."""
+        # What failed on many nodes is tried again in few jobs.
+        step = max(self.pause, SHORTEST) / STEPS
+        return math.ceil((max(self.settles, self.ended) + self.pause) / step) * step
 
 
 class Attempts:
@@ -109,9 +127,9 @@ class Attempts:
             return set()
         if event.machine != NOBODY:
             if event.kind == COMPLETED:
-                self._note(what, event.machine, event.job, NOT_LISTED, SETTLES)
+                self._note(what, event.machine, event.job, NOT_LISTED, well=True)
             elif event.kind in (FAILED, SKIPPED):
-                self._note(what, event.machine, event.job, event.error or event.kind, 0.0)
+                self._note(what, event.machine, event.job, event.error or event.kind, well=False)
             else:
                 return set()
             return {event.machine}
@@ -119,24 +137,31 @@ class Attempts:
         for node in (event.nodes or ()) if event.kind == WITHHELD else ():
             # Those that were cancelled, or had gone before they began, have not failed.
             if node.status == "failed":
-                self._note(what, node.machine, event.job, node.reason or "failed", 0.0)
+                self._note(what, node.machine, event.job, node.reason or "failed", well=False)
                 failed.add(node.machine)
         return failed
 
-    def _note(self, what: Brings, machine: str, job: str, error: str, settles: float) -> None:
+    def heard(self, machine: str) -> None:
+        """Take it that a node has just said what it has: what doesn't show soon is not there."""
+        settled = self._clock.running() + SETTLES
+        for nodes in self._ended.values():
+            ended = nodes.get(machine)
+            if ended is not None and ended.unheard:
+                ended.unheard = False
+                ended.settles = min(ended.settles, settled)
+
+    def _note(self, what: Brings, machine: str, job: str, error: str, *, well: bool) -> None:
         nodes = self._ended.setdefault(what, {})
         before = nodes.get(machine)
         # Between two that ended well the image may have been there.
-        follows = before is not None and (before.error == error or error != NOT_LISTED)
+        follows = before is not None and (before.error == error or not well)
         times = before.times + 1 if before is not None and follows else 1
-        pause = min(LONGEST, SHORTEST * 2.0 ** min(times - 1, 20))
-        if settles and times == 1:
+        pause = min(LONGEST, SHORTEST * 2.0 ** min(times - 1, 20)) * random.uniform(0.75, 1.25)
+        if well and times == 1:
             pause = 0.0  # it may have been there, and be gone again: that was pause enough
-        settled = self._clock.running() + settles
-        # What failed on many nodes is tried again in few jobs.
-        step = max(pause, SHORTEST) / STEPS
-        until = math.ceil((settled + pause * random.uniform(0.75, 1.25)) / step) * step
-        nodes[machine] = _Ended(error, job, settled if settles else 0.0, until, times)
+        now = self._clock.running()
+        settles = now + SETTLES_UNHEARD if well else 0.0
+        nodes[machine] = _Ended(error, job, now, settles, pause, times, unheard=well)
 
     def of(self, what: Brings, machine: str) -> Attempt | None:
         """Return how the last attempt on a node has ended; None where none has come to nothing."""

@@ -86,6 +86,7 @@ class Reconciler:
     ) -> None:
         self._sets = sets
         self._fleet = fleet
+        self._inventories = inventories
         self._open = jobs
         self._decisions = decisions
         self._lease = lease
@@ -122,7 +123,7 @@ class Reconciler:
         sets.subscribe(self._sets_changed)
         fleet.subscribe(self._nodes_changed)
         fleet.subscribe_heartbeats(self._heartbeat)
-        inventories.subscribe(self._nodes_changed)
+        inventories.subscribe(self._inventories_changed)
         jobs.subscribe(self._turned)
 
     # What there is to look at
@@ -143,6 +144,12 @@ class Reconciler:
         if self._pictures:
             self._changed |= machines
             self._wake.set()
+
+    def _inventories_changed(self, machines: set[str]) -> None:
+        for machine in machines:
+            if self._inventories.settled(machine):
+                self.attempts.heard(machine)
+        self._nodes_changed(machines)
 
     def _heartbeat(self, member: Member) -> None:
         """Look at a node again to which nothing could be brought, once that is over."""

@@ -9,7 +9,15 @@ from tests.testing.jobs import a_decision, a_job, an_event
 from tests.testing.sets import NAME, digest
 from towline.controller.jobs.state import JobState
 from towline.controller.moment import LocalClock
-from towline.controller.sets.attempts import LONGEST, MOST_ENDED, NOT_LISTED, Attempts, Brings
+from towline.controller.sets.attempts import (
+    LONGEST,
+    MOST_ENDED,
+    NOT_LISTED,
+    SETTLES,
+    SETTLES_UNHEARD,
+    Attempts,
+    Brings,
+)
 from towline.operations.docker import pull
 from towline.wire.event import COMPLETED, EXPIRED, FAILED, SKIPPED, WITHHELD, Lead, NamedNode
 from towline.wire.job import Job
@@ -92,6 +100,47 @@ def test_what_ended_well_counts_as_failed_once_the_inventory_had_its_time() -> N
     attempt = found.of(WHAT, "a")
     assert attempt is not None
     assert attempt.until > attempt.settles + 10
+
+
+def test_only_once_the_node_has_said_what_it_has_is_what_ended_well_missing_for_good() -> None:
+    job = of_a_set()
+    found, clocks = attempts(job)
+    ended = clocks.shows
+    found.folded(an_event(job, COMPLETED, data={}))
+    clocks.pass_by(2 * SETTLES)
+    # Its engine is busy: what it had before is all that is known.
+    assert settles(found) == ended + SETTLES_UNHEARD
+    found.heard("b")
+    assert settles(found) == ended + SETTLES_UNHEARD
+    found.heard("a")
+    heard = clocks.shows
+    assert settles(found) == heard + SETTLES
+    clocks.pass_by(SETTLES / 2)
+    found.heard("a")
+    assert settles(found) == heard + SETTLES
+    attempt = found.of(WHAT, "a")
+    assert attempt is not None
+    assert attempt.settles <= attempt.until < attempt.settles + 1
+
+
+def test_what_a_node_says_late_makes_no_time_longer_and_is_nothing_to_what_failed() -> None:
+    job = of_a_set()
+    found, clocks = attempts(job)
+    ended = clocks.shows
+    found.folded(an_event(job, COMPLETED, data={}))
+    found.folded(an_event(job, FAILED, "b", error="no space left"))
+    failed = found.of(WHAT, "b")
+    clocks.pass_by(SETTLES_UNHEARD - 1)
+    found.heard("a")
+    found.heard("b")
+    assert settles(found) == ended + SETTLES_UNHEARD
+    assert found.of(WHAT, "b") == failed
+
+
+def settles(found: Attempts) -> float:
+    attempt = found.of(WHAT, "a")
+    assert attempt is not None
+    return attempt.settles
 
 
 def test_no_change_of_the_clock_moves_a_pause() -> None:

@@ -11,6 +11,7 @@ from towline.controller.fleet import Fleet
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
 from towline.controller.jobs.submission import Submission
+from towline.controller.sets.attempts import Brings
 from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.wire.event import COMPLETED, Event
@@ -35,6 +36,7 @@ class Doubles:
         self.fleet = Fleet()
         self.jobs = OpenJobs()
         self.has: set[str] = set()
+        self.unsettled: set[str] = set()
         self.looked = 0
         self.made: list[Submission] = []
         self.cancelled: list[str] = []
@@ -67,7 +69,7 @@ class Doubles:
     # Inventories
 
     def settled(self, machine: str) -> bool:
-        return True
+        return machine not in self.unsettled
 
     def holds(self, machine: str, image: Reference, digest: str, platform: str = "") -> bool:
         self.looked += 1
@@ -226,6 +228,27 @@ async def test_what_is_lost_again_is_brought_again_by_a_job_of_another_key() -> 
         await until(lambda: len(doubles.made) == 2)
         first, second = doubles.made
         assert first.key != second.key
+
+
+async def test_a_node_settles_once_it_has_said_what_it_has_since_a_job_ended_there() -> None:
+    doubles = Doubles(a_set(follow="digest"))
+    doubles.join("a")
+    async with kept(doubles) as keeper:
+        await until(lambda: doubles.made)
+        (job,) = doubles.jobs
+        doubles.end(keeper, job.job.id)
+        what = Brings("set:web", NAME, "", ONE)
+        ended = keeper.attempts.of(what, "a")
+        assert ended is not None
+        doubles.unsettled.add("a")
+        doubles.tell("a")  # it has something else, as a heartbeat says
+        unheard = keeper.attempts.of(what, "a")
+        doubles.unsettled.clear()
+        doubles.tell("a")
+        heard = keeper.attempts.of(what, "a")
+        assert unheard is not None
+        assert heard is not None
+        assert heard.settles < ended.settles - 30 < unheard.settles
 
 
 async def test_while_nothing_changes_no_node_is_looked_at() -> None:
