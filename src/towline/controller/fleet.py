@@ -27,6 +27,11 @@ AHEAD = 60.0
 was wrong."""
 
 
+def place_of(member: Member) -> tuple[str, str]:
+    """Return what nodes are sorted by, wherever they are listed: several may have one hostname."""
+    return member.hostname, member.machine
+
+
 def _why(what: str, by: str) -> str:
     return f"the node was {what}" + (f" by {by}" if by else "")
 
@@ -263,9 +268,10 @@ class Fleet:
     # Questions
 
     def members(self) -> list[Member]:
-        """Return all registered nodes, by hostname."""
+        """Return all registered nodes, by hostname; of one hostname by machine id."""
         if self._sorted is None:
-            self._sorted = sorted(self._members.values(), key=lambda member: member.hostname)
+            # In one order wherever it was learnt of them: pages of lists go on behind a node.
+            self._sorted = sorted(self._members.values(), key=place_of)
         return list(self._sorted)
 
     def get(self, machine: str) -> Member | None:

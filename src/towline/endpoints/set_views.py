@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -33,6 +33,8 @@ State: TypeAlias = Annotated[
 ]
 Digest: TypeAlias = Annotated[str, Meta(description="A manifest digest, sha256:….")]
 Follow: TypeAlias = Literal["tag", "digest"]
+Place: TypeAlias = tuple[str, str, int]
+"""Of a row of a set's nodes: hostname, machine id, and the number of the image in the set."""
 
 
 class SetImage(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -174,8 +176,16 @@ class SetNodes(View, frozen=True, kw_only=True):
     """A page of the nodes of a set, by hostname: one row for each of its images."""
 
     nodes: list[SetNode]
-    total: Annotated[int, Meta(description="How many rows there are in all, of this state.")]
-    states: Annotated[dict[str, int], Meta(description="How many rows there are of each state.")]
+    total: Annotated[
+        int, Meta(description="How many rows there are in all, of this state and image.")
+    ]
+    states: Annotated[
+        dict[str, int],
+        Meta(
+            description="How many rows there are of each state, of this image; of a large fleet "
+            "as it was some seconds ago."
+        ),
+    ]
     next_cursor: Annotated[
         str | None,
         Meta(description="The `cursor` of the next page; absent where there is none."),
@@ -230,15 +240,59 @@ class SetForeseen(View, frozen=True, kw_only=True):
     nodes: list[SetForeseenNode]
 
 
-async def standings(
-    context: Context, record: SetRecord, state: SetState
-) -> AsyncIterator[Standing]:
-    """Yield where each node stands against a set; others have their turns in between."""
-    found = context.controller.images.standings.of(record, state)
-    for count, standing in enumerate(found):
+async def rows(
+    context: Context,
+    record: SetRecord,
+    after: Place | None,
+    most: int,
+    *,
+    state: StateOf | None,
+    image: str | None,
+) -> list[Standing]:
+    """Return where nodes stand against a set; others have their turns in between.
+
+    Args:
+        after: the row behind which to begin; None for the first.
+        most: how many rows at most.
+        state, image: only rows of these; None for all.
+    """
+    images = context.controller.images
+    found: list[Standing] = []
+    first = ("", "") if after is None else after[:2]
+    kept = images.sets.state(record.name)
+    standings = images.standings.of(record, kept, first=first, image=image)
+    for count, standing in enumerate(standings):
         if count % TOGETHER == TOGETHER - 1:
             await asyncio.sleep(0)
-        yield standing
+        if state not in (None, standing.state):
+            continue
+        node = standing.hostname, standing.machine
+        if after is None or node != after[:2] or place_of(record, standing) > after:
+            found.append(standing)
+            if len(found) >= most:
+                break
+    return found
+
+
+def place_of(record: SetRecord, standing: Standing) -> Place:
+    """Return the place of a row among those of a set."""
+    images = [(each.image, each.platform) for each in record.images]
+    number = images.index((standing.image, standing.platform))
+    return standing.hostname, standing.machine, number
+
+
+async def states(context: Context, record: SetRecord, image: str | None) -> dict[str, int]:
+    """Return how many rows there are of each state, perhaps as it was a moment ago.
+
+    Args:
+        image: only rows of this image; None for all.
+    """
+    summary = await context.controller.images.summaries.of(record)
+    found: Counter[str] = Counter()
+    for (name, _), counts in summary.counts.items():
+        if image in (None, name):
+            found.update(counts)
+    return dict(found)
 
 
 async def view(context: Context, record: SetRecord) -> SetView:

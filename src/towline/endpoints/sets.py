@@ -14,12 +14,12 @@ from towline.endpoints.fields import TARGETS
 from towline.endpoints.preconditions import IfMatch, IfNoneMatch, tags_of
 from towline.endpoints.set_views import (
     Follow,
+    Place,
     SetForeseen,
     SetForeseenNode,
     SetHistory,
     SetImage,
     SetList,
-    SetNode,
     SetNodes,
     SetOptions,
     SetView,
@@ -132,6 +132,7 @@ async def put(
     ],
     follow: Annotated[
         Follow,
+        Place,
         Meta(
             description="tag: what the tag names, looked up every so often. digest: what it named "
             "when the set was declared."
@@ -305,46 +306,30 @@ async def nodes(
     *,
     name: Name,
     state: Annotated[StateOf | None, Meta(description="Rows of this state alone.")] = None,
+    image: Annotated[OfImage | None, Meta(description="Rows of this image alone.")] = None,
     limit: Annotated[int, Meta(ge=1, le=1000, description="At most so many rows.")] = 100,
     cursor: Cursor | None = None,
 ) -> SetNodes:
     """Where each node stands that a set means: a row for each of its images."""
     record = await _shown(context, name)
-    kept = context.controller.images.sets.state(record.name)
     after = None if cursor is None else _place(cursor)
-    order = {(each.image, each.platform): count for count, each in enumerate(record.images)}
-    page: list[SetNode] = []
-    counts: dict[str, int] = {}
-    left = 0
-    following = None
-    async for standing in views.standings(context, record, kept):
-        counts[standing.state] = counts.get(standing.state, 0) + 1
-        if state is not None and standing.state != state:
-            continue
-        place = (
-            standing.hostname,
-            standing.machine,
-            order[standing.image, standing.platform],
-        )
-        if after is not None and place <= after:
-            continue
-        left += 1
-        if left <= limit:
-            page.append(views.node(context, standing))
-            following = place
+    named = None if image is None else str(Reference.parse(image))
+    found = await views.rows(context, record, after, limit + 1, state=state, image=named)
+    states = await views.states(context, record, named)
+    page = found[:limit]
     return SetNodes(
-        nodes=page,
-        total=sum(counts.values()) if state is None else counts.get(state, 0),
-        states=counts,
-        next_cursor=_cursor(following) if following is not None and left > limit else None,
+        nodes=[views.node(context, each) for each in page],
+        total=sum(states.values()) if state is None else states.get(state, 0),
+        states=states,
+        next_cursor=_cursor(views.place_of(record, page[-1])) if len(found) > limit else None,
     )
 
 
-def _cursor(place: tuple[str, str, int]) -> str:
+def _cursor(place: Place) -> str:
     return "/".join(map(str, place))
 
 
-def _place(cursor: str) -> tuple[str, str, int]:
+def _place(cursor: str) -> Place:
     """Return the row behind which a page begins; raises `InvalidRequest` where it is none."""
     parts = cursor.split("/")
     if len(parts) != 3 or not (parts[2].isascii() and parts[2].isdigit() and len(parts[2]) < 5):

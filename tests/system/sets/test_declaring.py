@@ -147,6 +147,9 @@ def test_nodes_are_listed_page_by_page(fleet: Cluster, declare: Declare) -> None
     unknown = fleet.reader.get("/set/web/nodes", params={"state": rows[0]["state"]}).json()
     assert unknown["total"] == unknown["states"][rows[0]["state"]]
     assert fleet.reader.get("/set/web/nodes", params={"state": "failed"}).json()["nodes"] == []
+    of_one = fleet.reader.get("/set/web/nodes", params={"image": "redis:7"}).json()
+    assert {each["image"] for each in of_one["nodes"]} == {rows[1]["image"]}
+    assert of_one["total"] == sum(of_one["states"].values()) == len(LABELS)
     assert "cursor" in refused(fleet.reader.get("/set/web/nodes", params={"cursor": "x"}), 400)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from towline.controller.fleet import Fleet
+from towline.controller.fleet import Fleet, place_of
 from towline.controller.inventory.inventories import About, Inventories
 from towline.controller.inventory.listing import nodes_by_key
 from towline.controller.inventory.rows import Row
@@ -175,12 +175,8 @@ class Places:
 
 
 def _behind(members: Sequence[Member], after: After | None) -> Iterator[Member]:
-    """Yield the nodes behind one, by hostname; of one hostname by machine id."""
+    """Yield the nodes behind one, in the order of `Fleet.members`."""
     begin = 0
     if after is not None:
-        begin = bisect.bisect_left(members, after.first, key=lambda member: member.hostname)
-    some = itertools.groupby(members[begin:], key=lambda member: member.hostname)
-    for hostname, alike in some:
-        for member in sorted(alike, key=lambda member: member.machine):
-            if after is None or (hostname, member.machine) > (after.first, after.then):
-                yield member
+        begin = bisect.bisect_right(members, (after.first, after.then), key=place_of)
+    return itertools.islice(members, begin, None)

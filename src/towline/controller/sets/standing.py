@@ -130,18 +130,25 @@ def images(record: SetRecord, state: SetState | None) -> list[ImageState]:
 
 
 def standings(
-    record: SetRecord, state: SetState | None, nodes: Iterable[Node], known: Known, now: float
+    record: SetRecord,
+    state: SetState | None,
+    nodes: Iterable[Node],
+    known: Known,
+    now: float,
+    *,
+    image: str | None = None,
 ) -> Iterator[Standing]:
     """Yield where each node stands against each image of a set, node by node.
 
     Args:
         nodes: those that the set's target means.
         now: seconds since 1970, by the controllers' clock.
+        image: the one image that is asked about, its reference in full; None for all.
     """
-    found = images(record, state)
+    found = [each for each in images(record, state) if image in (None, each.image)]
     for node in nodes:
-        for image in found:
-            yield stand(record, image, node, known, now)
+        for each in found:
+            yield stand(record, each, node, known, now)
 
 
 def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: float) -> Standing:

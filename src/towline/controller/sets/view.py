@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator, Mapping
 
-from towline.controller.fleet import Fleet
+from towline.controller.fleet import Fleet, place_of
 from towline.controller.inventory.inventories import Inventories
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.jobs.state import JobState
@@ -70,7 +72,7 @@ class View:
         return found - self._fleet.shut_out.keys() if self._fleet.shut_out else found
 
     def members(self, record: SetRecord) -> list[Member]:
-        """Return the nodes that a set's target means just now, by hostname."""
+        """Return the nodes that a set's target means just now, in the order of `Fleet.members`."""
         meant = self.machines(record)
         return [member for member in self._fleet.members() if member.machine in meant]
 
@@ -135,7 +137,22 @@ class Standings:
         """Return what is known just now."""
         return View(*self._known)
 
-    def of(self, record: SetRecord, state: SetState | None) -> Iterator[Standing]:
-        """Yield where each node stands that a set means, by hostname, and each of its images."""
+    def of(
+        self,
+        record: SetRecord,
+        state: SetState | None,
+        *,
+        first: tuple[str, str] = ("", ""),
+        image: str | None = None,
+    ) -> Iterator[Standing]:
+        """Yield where each node stands that a set means, by hostname, and each of its images.
+
+        Args:
+            first: hostname and machine id of the node with which to begin, or the next behind it.
+            image: the one image that is asked about, its reference in full; None for all.
+        """
         view = self.view()
-        yield from standings(record, state, view.members(record), view, self._clock.wall())
+        members = view.members(record)
+        begin = bisect.bisect_left(members, first, key=place_of)
+        nodes = itertools.islice(members, begin, None)
+        yield from standings(record, state, nodes, view, self._clock.wall(), image=image)
