@@ -19,6 +19,7 @@ from towline.cli.options import take_form, with_output
 from towline.cli.output import print_document, print_names
 from towline.cli.set_changes import (
     CHANGED_MEANWHILE,
+    NOT_FOUND,
     TIMES,
     body_of,
     foreseen,
@@ -41,7 +42,8 @@ IN_HELP = (
     "Exit status: 0 nothing changed, 1 something was changed or, with --dry-run, would be, "
     "2 refused, 5 controller unreachable (docs/cli.md)."
 )
-UNPROCESSABLE = (400, 403, 404, 409)
+FORBIDDEN = 403
+UNPROCESSABLE = (400, FORBIDDEN, NOT_FOUND, 409)
 """Statuses of what is wrong with one set, so that the others are worth a look."""
 
 
@@ -85,7 +87,11 @@ def _print_schema(context: click.Context, option: click.Parameter, given: bool) 
     "input. May be given more than once.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing, and show what would be.")
-@click.option("--prune", is_flag=True, help="Remove sets of the same source that no file has.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Remove sets of the same source that no file has; each file must have one.",
+)
 @click.option("--source", metavar="NAME", help="What the sets are from: a repository, for example.")
 @click.option(
     "--schema",
@@ -108,7 +114,7 @@ def apply(
         towline apply -f sets/ --source infra --prune --dry-run
     """
     where, form = take_where(values), take_form(values)
-    declared = read(paths, source)
+    declared = read(paths, source, whole=prune)
     sources = {each.body.get("source") or "" for each in declared}
     if (prune and len(sources) != 1) or (sources == {""} and prune):
         raise InvalidConfiguration(
@@ -147,11 +153,31 @@ def _checked(client: Client, declared: Sequence[Declared], pruned: set[str]) -> 
                 raise
             words = error.error if error.error.endswith(".") else f"{error.error}."
             wrong.append(f"{each.document.place_of(words)}: {words} {error.details}".rstrip())
-    refuse(wrong)
     names = {each.name for each in declared}
     gone = [each for each in known.values() if each.source in pruned and each.name not in names]
+    wrong += filter(None, (_unremovable(client, each) for each in gone))
+    refuse(wrong)
     steps += [Step(name=each.name, what=REMOVED, found=each) for each in gone]
     return steps
+
+
+def _unremovable(client: Client, found: SetView) -> str | None:
+    """Return why a set may not be removed, or None; raises `ApiError`.
+
+    Who may declare it as it is may remove it.
+    """
+    try:
+        foreseen(client, found.name, body_of(found))
+    except ApiError as error:
+        if error.status == FORBIDDEN:
+            return (
+                f"the set {found.name}, which no file has, can't be removed: "
+                f"{error.error} {error.details}".rstrip()
+            )
+        if error.status not in UNPROCESSABLE:
+            raise
+        # It could not be declared today, which nobody wants.
+    return None
 
 
 def _step(client: Client, declared: Declared, found: SetView | None) -> Step:
@@ -210,7 +236,7 @@ def _do(client: Client, step: Step, form: Form) -> None:
     from towline.endpoints import sets
 
     if step.declared is None:
-        client.call(sets.remove, name=step.name)
+        _remove(client, step.found)
         return
     for left in reversed(range(TIMES)):
         condition = unchanged_since(step.found)
@@ -228,6 +254,28 @@ def _do(client: Client, step: Step, form: Form) -> None:
         if form.for_people:
             say(f"{step.name} was changed meanwhile, and differs now so:")
             say(*(f"  {line}" for line in step.lines or ["not at all"]))
+
+
+def _remove(client: Client, found: SetView) -> None:
+    """Remove a set that nobody has changed since it was shown.
+
+    Raises:
+        ApiError: somebody has, or it is refused.
+    """
+    from towline.endpoints import sets
+
+    try:
+        client.call(sets.remove, name=found.name, if_match=found.etag)
+    except ApiError as error:
+        if error.status == NOT_FOUND:
+            return  # Somebody else was faster.
+        if error.status != CHANGED_MEANWHILE:
+            raise
+        raise ApiError(
+            f"The set {found.name} was changed meanwhile, and is not removed.",
+            f"towline set show {found.name} shows it; the same command again looks anew",
+            status=error.status,
+        ) from error
 
 
 def _changes(steps: Sequence[Step]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from towline.wire.reference import InvalidReference, Reference
 
 STDIN = "-"
 ENDINGS = (".yaml", ".yml", ".json")
-"""How files are called that are read of a directory. JSON is YAML."""
+"""How files are called that are read of a directory, in whichever case. JSON is YAML."""
 MOST_NAMED = 20
 """Mistakes that are listed; of more it is said how many."""
 NAME = "name"
@@ -48,13 +50,15 @@ def fields() -> list[str]:
     return [NAME, *sets.put.signature.names(Place.BODY)]
 
 
-def read(paths: Sequence[str], source: str | None) -> list[Declared]:
+def read(paths: Sequence[str], source: str | None, *, whole: bool = False) -> list[Declared]:
     """Return the sets that files have, in their order.
 
     Args:
         paths: files, directories, and `-` for standard input. Of a directory all files are read
             that are called as `ENDINGS`, those of directories in it, too, but for hidden ones.
         source: what all of them are from; None for what each document says.
+        whole: whether what isn't found is taken for removed, so that each path and each file must
+            have a set.
 
     Raises:
         InvalidConfiguration: a file can't be read, or what stands in it is not valid; the text has
@@ -62,7 +66,7 @@ def read(paths: Sequence[str], source: str | None) -> list[Declared]:
     """
     found: list[Declared] = []
     wrong: list[str] = []
-    for document in _documents(paths):
+    for document in _documents(paths, whole=whole):
         try:
             each = _declared(document, source)
         except ValueError as error:
@@ -102,13 +106,26 @@ def refuse(wrong: Sequence[str]) -> None:
         )
 
 
-def _documents(paths: Iterable[str]) -> list[Document]:
-    return [
-        document
-        for path in paths
-        for text, name in _texts(path)
-        for document in documents(text, name)
-    ]
+def _documents(paths: Iterable[str], *, whole: bool) -> list[Document]:
+    found: list[Document] = []
+    for path in paths:
+        before = len(found)
+        for text, name in _texts(path):
+            of_file = documents(text, name)
+            if whole and not of_file:
+                raise _empty(name)
+            found += of_file
+        if whole and len(found) == before:
+            raise _empty(path)
+    return found
+
+
+def _empty(name: str) -> InvalidConfiguration:
+    """Return the refusal to remove sets because a template or a checkout has failed."""
+    return InvalidConfiguration(
+        f"There is no set in {name}.",
+        "--prune would remove those that it had. If that is meant, leave it out",
+    )
 
 
 def _texts(path: str) -> Iterable[tuple[bytes, str]]:
@@ -127,15 +144,54 @@ def _texts(path: str) -> Iterable[tuple[bytes, str]]:
 
 
 def _files(path: Path) -> list[Path]:
+    """Return the files that a path names; links are followed, and each directory is read once.
+
+    Raises:
+        OSError: a directory can't be read.
+        InvalidConfiguration: what is no file is called as one, or a link leads nowhere.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(
-        each
-        for each in path.rglob("*")
-        if each.suffix in ENDINGS
-        and each.is_file()
-        and not any(part.startswith(".") for part in each.relative_to(path).parts)
-    )
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for name, folders, files in os.walk(path, onerror=_fail, followlinks=True):
+        folder = Path(name)
+        place = folder.stat()
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders[:] = sorted(filter(_shown, folders))
+        found += filter(_is_read, (folder / each for each in filter(_shown, files)))
+    return sorted(found)
+
+
+def _fail(error: OSError) -> None:
+    # Without it `os.walk` leaves out what it can't read, and --prune would remove what is there.
+    raise error
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _is_read(path: Path) -> bool:
+    """Whether sets are read of what stands in a directory, and is none itself."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        # It may have been a directory's, whatever it is called.
+        raise InvalidConfiguration(
+            f"{path} is a link to {path.readlink()}, which can't be read: {error.strerror}.",
+            "Mend the link, or remove it",
+        ) from error
+    if path.suffix.lower() not in ENDINGS:
+        return False
+    if not stat.S_ISREG(mode):
+        raise InvalidConfiguration(f"{path} is no file.", "Give it another name, or remove it")
+    return True
 
 
 def _images(declared: Declared) -> Iterable[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,105 @@ def test_prune_removes_what_no_file_has_of_the_same_source_and_nothing_else(
         ("PUT", "/set/db"),
         ("DELETE", SET),
     ]
+    assert made(fleet)[1].headers["if-match"] == '"0199-1"'
     assert "group-web removed" in done.stdout
     assert "other" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (Answer({"error": "There is no set.", "details": "", "code": 404}, 404), 1, ""),
+        (CHANGED, 2, "The set group-web was changed meanwhile, and is not removed.\n  1 of 2 sets"),
+    ],
+    ids=["gone", "changed"],
+)
+def test_what_somebody_else_did_to_a_set_is_not_removed_unseen(
+    asking: Here, fleet: StubController, answer: Answer, status: int, words: str
+) -> None:
+    fleet.answers[f"DELETE {SET}"] = answer
+    done = asking("apply", "-f", "-", "--source", "infra", "--prune", stdin=DB)
+    assert done.status == status
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["done", "dry"])
+def test_what_may_not_be_removed_is_refused_before_anything_is_changed(
+    asking: Here, fleet: StubController, more: list[str]
+) -> None:
+    refused = {"error": "This needs docker:write.", "details": "", "code": 403}
+    fleet.answers[f"PUT {SET}"] = Answer(refused, 403)
+    done = asking("apply", "-f", "-", "--source", "infra", "--prune", *more, stdin=DB)
+    assert done.status == 2
+    assert "the set group-web, which no file has, can't be removed: This needs" in done.stderr
+    assert made(fleet) == []
+
+
+def test_what_could_not_be_declared_today_is_removed_all_the_same(
+    asking: Here, fleet: StubController
+) -> None:
+    fleet.answers[f"PUT {SET}"] = Answer({"error": "No.", "details": "", "code": 409}, 409)
+    fleet.answers[f"DELETE {SET}"] = Answer("", 204)
+    assert asking("apply", "-f", "-", "--source", "infra", "--prune", stdin=DB).status == 1
+    assert [each.method for each in made(fleet)] == ["PUT", "DELETE"]
+
+
+def test_links_are_followed_and_each_directory_is_read_once(
+    asking: Here, fleet: StubController, files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "web.YAML").write_text(WEB)
+    (files / "more" / "web.yaml").write_text(DB)
+    (files / "shared").symlink_to(tmp_path / "shared")
+    (files / "again").symlink_to(tmp_path / "shared")
+    (files / "more" / "round").symlink_to(files)
+    done = asking("apply", "-f", files, "--source", "infra", "--prune", "--dry-run")
+    assert (done.status, done.stderr) == (1, "")
+    assert "dry run: 1 created, 1 changed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["db.yaml", "db"])
+def test_a_link_that_leads_nowhere_is_refused(
+    asking: Here, fleet: StubController, files: Path, name: str
+) -> None:
+    (files / name).symlink_to("../missing")
+    done = asking("apply", "-f", files, "--source", "infra")
+    assert done.status == 2
+    assert f"{name} is a link to ../missing, which can't be read: No such file" in done.stderr
+    assert fleet.asked == []
+
+
+def test_a_directory_that_can_not_be_read_is_refused(
+    asking: Here, fleet: StubController, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may read all, so that no mode of a directory would do.
+    listed = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    (files / "db.yaml").write_text(DB)
+    done = asking("apply", "-f", files, "--source", "infra", "--prune")
+    assert done.status == 2
+    assert "more can't be read: Permission denied" in done.stderr
+    assert fleet.asked == []
+
+
+@pytest.mark.parametrize("name", ["db.yaml", "notes.txt"])
+def test_prune_refuses_a_file_and_a_directory_without_a_set(
+    asking: Here, fleet: StubController, files: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / name).write_text("# A template that failed.\n")
+    given = ("apply", "-f", files, "-f", tmp_path / "empty", "--source", "infra")
+    done = asking(*given, "--prune")
+    assert done.status == 2
+    assert f"There is no set in {tmp_path / 'empty'}" in done.stderr
+    assert fleet.asked == []
+    assert asking(*given).status == 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +219,7 @@ def test_prune_removes_what_no_file_has_of_the_same_source_and_nothing_else(
     [
         (WEB, "none is named"),
         (f"{WEB}source: a\n---\n{DB}source: b\n", "the files have several"),
-        ("", "There is no set in -"),
+        ("", "There is no set in standard input"),
     ],
     ids=["none", "several", "empty"],
 )
