@@ -22,8 +22,8 @@ from towline.cli.set_changes import body_of, declare, foreseen, found_of, replac
 from towline.cli.set_differences import differences, said
 from towline.cli.set_foreseen import print_foreseen
 from towline.cli.set_names import name_for
-from towline.cli.set_waiting import Key, Waiting, key_of
-from towline.cli.target import FORMS, ON
+from towline.cli.set_waiting import Key, Removed, Waiting, key_of
+from towline.cli.target import OF_SETS, ON
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration, Unreachable
 from towline.wire.platform import InvalidPlatform, Platform
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from towline.client import Client
     from towline.endpoints.set_views import SetView
 
+PENDING = "pending"
 SHARES = ("canary", "max_parallel", "max_failures")
 
 
@@ -41,7 +42,7 @@ SHARES = ("canary", "max_parallel", "max_failures")
 @with_results_output
 @click.command(cls=Command, epilog=outcome.IN_HELP)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option("--on", help=f"Which nodes, now and later. {FORMS}", **ON)
+@click.option("--on", help=f"Which nodes, now and later. {OF_SETS}", **ON)
 @click.option(
     "--set", "name", metavar="SET", help="The set that has them; by default that of the target."
 )
@@ -205,12 +206,25 @@ def _wait(
     _print(waiting, orders, form)
     if error is not None:
         outcome.report(error)
+        if isinstance(error, Removed):
+            sys.exit(outcome.REFUSED)
         say(*goes_on, error=True)
         sys.exit(outcome.GOES_ON)
     statuses = [status for order in orders for status in order.statuses]
-    if form.for_people:
-        _say_rest(waiting, statuses)
-    sys.exit(outcome.exit_status(statuses))
+    nobody = waiting.known and not statuses and not waiting.replaced
+    # Nobody has what no node was waited for: a script that goes on by 0 would do so too early.
+    waited_for = statuses if statuses and not waiting.replaced else [*statuses, PENDING]
+    for image, _ in waiting.replaced:
+        say(
+            f"somebody else has taken {Reference.parse(image).familiar} out of set {name} "
+            f"meanwhile: towline set history {name} shows who",
+            error=True,
+        )
+    if nobody:
+        say(f"no node is {waiting.found.target} yet: those that come will get it", error=True)
+    elif form.for_people:
+        _say_rest(waiting, waited_for)
+    sys.exit(outcome.exit_status(waited_for))
 
 
 def _print(waiting: Waiting, orders: Sequence[Order], form: Form) -> None:
@@ -232,9 +246,7 @@ def _print(waiting: Waiting, orders: Sequence[Order], form: Form) -> None:
 def _say_rest(waiting: Waiting, statuses: Sequence[str]) -> None:
     """Say what is still to come, if there is something."""
     found = waiting.found
-    if not statuses:
-        say(f"no node is {found.target} yet: those that come will get it", error=True)
-    elif waiting.held_back:
+    if waiting.held_back:
         say(f"set {found.name} is paused: towline set resume {found.name}", error=True)
     elif outcome.exit_status(statuses) == outcome.GOES_ON:
         say(f"not done yet: towline set show {found.name} shows the rest", error=True)

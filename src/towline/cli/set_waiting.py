@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from towline.cli import watch
+from towline.cli.cells import between
 from towline.cli.nodes import Asked
 from towline.cli.orders import FORBIDDEN, Order, Rows, Stage, patiently
 from towline.cli.set_rows import Against
@@ -27,7 +28,7 @@ LOOK_EVERY = 1.0
 NODES_EVERY = 5.0
 """Seconds after which its nodes are looked at although nothing is another about the set itself: of
 thousands of nodes they are megabytes."""
-BAD_REQUEST = 400
+BAD_REQUEST, NOT_FOUND = 400, 404
 
 Key = tuple[str, str]
 """An image of a set: its reference in full, and its platform or ""."""
@@ -36,6 +37,15 @@ Key = tuple[str, str]
 def key_of(image: SetImageView | SetNode) -> Key:
     """Return what tells an image of a set from its others."""
     return image.image, image.platform or ""
+
+
+class Removed(ApiError):
+    """A set that is waited for was removed by somebody else."""
+
+    def __init__(self, name: str, details: str) -> None:
+        super().__init__(
+            f"The set {name} was removed by somebody else meanwhile.", details, status=NOT_FOUND
+        )
 
 
 class Waiting:
@@ -51,6 +61,8 @@ class Waiting:
     Attributes:
         found: the set as it was last.
         orders: one for each image; its rows are the nodes', with statuses as those of a job's.
+        replaced: those of the images that somebody else has taken out of the set meanwhile.
+        known: whether its nodes have been looked at.
     """
 
     def __init__(
@@ -75,6 +87,8 @@ class Waiting:
         }
         for order in self.orders.values():
             order.job_id = None  # Its jobs have ids of their own.
+        self.replaced: list[Key] = []
+        self.known = False
         self._declared = declared
         self._since = time.monotonic()
         self._showing = Showing([*self.orders.values()], ids=False)
@@ -90,7 +104,8 @@ class Waiting:
         """Wait.
 
         Raises:
-            ApiError: the controller refuses, or doesn't answer for a while; or the set was removed.
+            Removed: somebody else has removed the set.
+            ApiError: the controller refuses, or doesn't answer for a while.
         """
         try:
             while not self._look():
@@ -122,15 +137,18 @@ class Waiting:
         """
         from towline.endpoints import sets
 
-        found: SetView = self._patiently(
-            partial(self._client.call, sets.get, name=self._declared.name)
-        )
-        if found.id == self._declared.id and found.generation < self._declared.generation:
+        declared = self._declared
+        found: SetView = self._asked(partial(self._client.call, sets.get, name=declared.name))
+        another = found.id != declared.id
+        if another and (between(declared.created_at, found.created_at) or 0) >= 0:
+            raise Removed(declared.name, "There is another of that name now")
+        if another or found.generation < declared.generation:
             return False  # A controller that has not heard of it yet.
         same, self.found = found.images == self.found.images, found
         if last or not same or time.monotonic() >= self._nodes_at:
-            self._nodes = self._patiently(partial(all_nodes, self._client, found.name))
-            self._nodes_at = time.monotonic() + NODES_EVERY
+            self._nodes = self._asked(partial(all_nodes, self._client, found.name))
+            self._nodes_at, self.known = time.monotonic() + NODES_EVERY, True
+        self._leave_out(found)
         known, window = self._fleet_now(), is_open(found.window)
         over = True
         for image in found.images:
@@ -149,6 +167,13 @@ class Waiting:
                 if self._watched:
                     self._showing.ended(order)
         return over
+
+    def _leave_out(self, found: SetView) -> None:
+        """Wait no more for images that the set has no more."""
+        wanted = {key_of(image) for image in found.images}
+        self.replaced = [key for key in self.orders if key not in wanted]
+        for key in self.replaced:
+            self.orders[key].rows = []
 
     def _fleet_now(self) -> Mapping[str, AgentView] | None:
         if self._fleet is None:
@@ -190,6 +215,15 @@ class Waiting:
                 return  # The next job's can't be shown either.
         self._ended.add(job)
         self._followed.pop(key, None)
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        """Return an answer about the set; raises `Removed` where there is none any more."""
+        try:
+            return self._patiently(ask)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            raise Removed(self._declared.name, "Nothing is kept to it any more") from error
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
         def note(words: str) -> None:

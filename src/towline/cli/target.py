@@ -14,6 +14,12 @@ FORMS = (
     "(any one). Given more than once: or."
 )
 """What may be written."""
+OF_SETS = (
+    "A hostname, a label (KEY:VALUE), or _all; or several of these, in quotes: "
+    "'group:web,site:ber' (and), 'web-*;db-01' (or), '_all,!rack:r3' (but not). "
+    "Given more than once: or."
+)
+"""What may be written of a set, which is for all that its target means."""
 
 
 def _joined(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str | None:

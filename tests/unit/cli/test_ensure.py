@@ -15,6 +15,7 @@ from tests.unit.stub import Answer, StubController
 from towline.cli.interrupt import SIGNALS
 
 REFUSED_CHANGED = Answer({"error": "It was changed meanwhile.", "details": "", "code": 412}, 412)
+EARLIER = "2025-12-31T23:59:59Z"
 NONE = Answer({"error": "There is no set 'group-web'.", "details": "", "code": 404}, 404)
 
 
@@ -154,15 +155,70 @@ def test_nobody_waits_for_nodes_that_are_yet_to_come_or_for_a_set_that_is_paused
     asking: Here, web: StubController
 ) -> None:
     web.answers[f"GET {SET}/nodes"] = nodes()
-    done = asking("ensure", "nginx:1.27", "--on", "group:web")
-    assert (done.status, done.stdout) == (0, "")
-    assert "no node is group:web yet" in done.stderr
+    for form in ([], ["-o", "json"], ["-q"]):
+        done = asking("ensure", "nginx:1.27", "--on", "group:web", *form)
+        assert done.status == 4
+        assert "no node is group:web yet: those that come will get it\n" in done.stderr
     web.answers[f"GET {SET}/nodes"] = nodes({"state": "missing"})
     paused = a_set(an_image(missing=1), paused_at=AGENT["started_at"], paused_by="ann")
     web.answers[f"GET {SET}"] = Answer(paused)
     done = asking("ensure", "nginx:1.27", "--on", "group:web")
     assert done.status == 4
     assert "towline set resume group-web" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("set_now", "nodes_now", "why"),
+    [
+        (NONE, nodes(), "Nothing is kept to it"),
+        (Answer(a_set(an_image())), NONE, "Nothing is kept to it"),
+        (Answer(a_set(an_image(), id="0100")), nodes(), "There is another of that name now"),
+    ],
+    ids=["gone", "gone within a look", "made anew"],
+)
+def test_a_set_that_somebody_else_removes_ends_the_waiting(
+    asking: Here, web: StubController, set_now: Answer, nodes_now: Answer, why: str
+) -> None:
+    web.answers[f"GET {SET}"] = [NONE, set_now]
+    web.answers[f"GET {SET}/nodes"] = nodes_now
+    done = asking("ensure", "nginx:1.27", "--on", "group:web")
+    assert done.status == 2
+    assert "The set group-web was removed by somebody else meanwhile.\n" in done.stderr
+    assert why in done.stderr
+    assert "goes on" not in done.stderr
+
+
+def test_a_controller_that_knows_only_the_set_before_is_asked_again(
+    asking: Here, web: StubController
+) -> None:
+    before = a_set(an_image(), id="0300", generation=3, created_at=EARLIER)
+    now = a_set(an_image(converged=1))
+    web.answers[f"GET {SET}"] = [NONE, Answer(before), Answer(now)]
+    assert asking("ensure", "nginx:1.27", "--on", "group:web").status == 0
+
+
+@pytest.mark.parametrize("form", [[], ["-q"]], ids=["people", "names"])
+def test_an_image_that_somebody_else_replaces_is_waited_for_no_more(
+    asking: Here, web: StubController, form: list[str]
+) -> None:
+    redis = an_image(image="docker.io/library/redis:7", converged=1)
+    theirs = a_set(an_image(image="docker.io/library/nginx:1.28"), redis, generation=2)
+    web.answers[f"GET {SET}"] = [NONE, Answer(theirs)]
+    web.answers[f"PUT {SET}"] = Answer(a_set(an_image(), redis), 201)
+    web.answers[f"GET {SET}/nodes"] = nodes(
+        {"state": "converged", "image": "docker.io/library/nginx:1.28"},
+        {"state": "converged", "image": "docker.io/library/redis:7"},
+    )
+    done = asking("ensure", "nginx:1.27", "redis:7", "--on", "group:web", *form)
+    assert done.status == 4
+    assert "somebody else has taken nginx:1.27 out of set group-web meanwhile" in done.stderr
+    assert "no node is" not in done.stderr
+
+
+def test_the_help_offers_no_target_that_a_set_can_not_have(towline: Here) -> None:
+    printed = towline("ensure", "--help").stdout
+    assert "_all" in printed
+    assert "_any" not in printed
 
 
 def test_a_wait_that_is_over_says_where_the_rest_is(asking: Here, web: StubController) -> None:
