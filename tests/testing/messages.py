@@ -135,7 +135,7 @@ HEARTBEAT = Heartbeat(
 )
 _IMAGE = ImageHeld(
     id="sha256:00",
-    digests=["docker.io/library/a@sha256:00"],
+    digests=["docker.io/library/a@sha256:" + "0" * 64],
     names=["docker.io/library/a:1"],
     platform="linux/amd64",
     size=1,

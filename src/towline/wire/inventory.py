@@ -15,12 +15,22 @@ from towline.wire.fields import Count, Moment, Name, StartId
 
 LONGEST_NAME = 512
 """Characters of an image's name with its tag or digest; references of engines are shorter."""
+MOST_NAMES = 200
+"""Names of an image at most, and digests."""
 MOST_IN_PART = 500
 """Images that one message has at most."""
 MOST_PARTS = 40
 """Messages of a whole inventory at most: 20,000 images."""
 
 ImageName = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME, pattern=r"^[!-~]*\Z")]
+DigestName = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=LONGEST_NAME,
+        pattern=r"^[!-?A-~]+@sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})\Z",
+    ),
+]
+"""A repository and a digest in it; of the algorithms that references may have."""
 
 
 class ImageHeld(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,8 +47,8 @@ class ImageHeld(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     id: Name
-    digests: list[ImageName] = []
-    names: list[ImageName] = []
+    digests: Annotated[list[DigestName], msgspec.Meta(max_length=MOST_NAMES)] = []
+    names: Annotated[list[ImageName], msgspec.Meta(max_length=MOST_NAMES)] = []
     platform: Name = ""
     size: Count = 0
     created: Moment | None = None

@@ -15,6 +15,7 @@ from towline.wire.fields import EARLIEST, LARGEST, LATEST
 from towline.wire.inventory import (
     LONGEST_NAME,
     MOST_IN_PART,
+    MOST_NAMES,
     MOST_PARTS,
     ImageHeld,
     Inventory,
@@ -22,9 +23,6 @@ from towline.wire.inventory import (
 from towline.wire.platform import Platform
 from towline.wire.reference import InvalidReference, Reference
 
-MOST_NAMES = 200
-"""Names of an image that are sent, and digests: with those of one image a part is no larger than
-controllers take."""
 LARGEST_PART = 256 * 1024
 """Bytes of the images of one message: fewer than `MOST_IN_PART` where they have long names."""
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from towline.controller.inventory.rows import Row, Rows
-from towline.wire.inventory import ImageHeld, Inventory
+from towline.wire.inventory import Inventory
 
-Outcome: TypeAlias = Literal["taken", "waits", "differs"]
-"""What came of a message: what is known is what it says; other parts of it are waited for; or it
-is a change of something else than is known, and the node has to be asked."""
+MOST = 16 * 1024 * 1024
+"""What may be known of a node, as `Row.weight` counts: all that agents send has 10 MB at most, and
+this leaves room for 100,000 pairs of names and digests."""
+
+Outcome: TypeAlias = Literal["taken", "waits", "differs", "too much"]
+"""What came of a message: what is known is what it says; other parts of it are waited for; it is a
+change of something else than is known, and the node has to be asked; or it is more than `MOST`."""
 
 
 class Known:
@@ -34,7 +39,7 @@ class Known:
         self.hash = ""
         self.said = ""
         self.rows: dict[str, Row] | None = None
-        self.parts: dict[int, list[ImageHeld]] | None = None
+        self.parts: dict[int, list[Row]] | None = None
         self._of: tuple[str, str, int] | None = None
         """Start, hash and number of the inventory of which there are parts."""
         self.due: float | None = None
@@ -61,6 +66,8 @@ class Known:
         gone = frozenset(message.gone)
         rows = {key: row for key, row in self.rows.items() if key not in gone}
         rows |= {image.id: table.of(image) for image in message.images}
+        if too_much(rows.values()):
+            return "too much"
         # An agent's mistake, or a controller's, is noticed here, and doesn't stay for ever.
         if hash_of(rows) != message.hash:
             return "differs"
@@ -78,11 +85,13 @@ class Known:
         if self.parts is None or self._of != of:
             # What is left of another can't be completed by these, nor by what comes behind them.
             self.parts, self._of = {}, of
-        self.parts[message.part] = message.images
+        self.parts[message.part] = [table.of(image) for image in message.images]
+        if too_much(row for part in self.parts.values() for row in part):
+            self.parts = None
+            return "too much"
         if len(self.parts) < message.parts:
             return "waits"
-        images = (image for images in self.parts.values() for image in images)
-        rows = {image.id: table.of(image) for image in images}
+        rows = {row.image.id: row for part in self.parts.values() for row in part}
         if message.parts > 1 and hash_of(rows) != message.hash:
             self.parts = None
             return "differs"
@@ -104,6 +113,11 @@ class Known:
         """Know nothing of the node any more."""
         self.become({}, "", table)
         self.rows = None
+
+
+def too_much(rows: Iterable[Row]) -> bool:
+    """Return whether images are more than may be known of one node."""
+    return sum(row.weight for row in rows) > MOST
 
 
 def hash_of(rows: dict[str, Row]) -> str:

@@ -11,9 +11,10 @@ import msgspec
 
 from towline.broker.connection import Connection
 from towline.broker.listener import Listener, Received
+from towline.broker.repeated import Repeated
 from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
-from towline.controller.inventory.fold import Known
+from towline.controller.inventory.fold import MOST, Known, too_much
 from towline.controller.inventory.kept import Kept
 from towline.controller.inventory.rows import Rows
 from towline.controller.jobs.index import Index
@@ -126,6 +127,9 @@ class Inventories:
         """When nodes are to be asked: a heap. Some have become needless."""
         self._wanted = asyncio.Event()
         self._listeners: list[Callable[[set[str]], None]] = []
+        self._too_much = Repeated(
+            "a node has more images than may be known of one: remove some there, or their names"
+        )
         self._listener = Listener(nodes, INVENTORIES, budget.limited(self._receive))
         self.asked = 0
         """How often nodes were asked for what they have."""
@@ -235,7 +239,7 @@ class Inventories:
         self._until = self._kept.until
         async for machine, hash, rows in self._kept.read():
             known = self._known_of(machine)
-            if known.rows is None:
+            if known.rows is None and not too_much(rows):
                 known.become({row.image.id: row for row in rows}, hash, self.rows)
                 known.said = known.said or hash
                 self._everybody |= known.bit
@@ -270,6 +274,8 @@ class Inventories:
             self._everybody |= known.bit
             self._notify({machine})
             return
+        if outcome == "too much":
+            self._too_much.warning(machine=machine, hostname=member.hostname, most=MOST)
         self._want(machine, known, self._grace if outcome == "waits" else 0.0)
         if before != self.settled(machine):
             self._notify({machine})

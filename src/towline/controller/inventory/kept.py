@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
+import structlog
 
 from towline.controller.inventory.fold import Known
 from towline.controller.inventory.rows import MARK, Row, Rows
@@ -14,8 +15,12 @@ from towline.wire.inventory import ImageHeld
 
 AT_ONCE = 100
 """Nodes that are read or written before others have their turn: some 5 ms."""
+READ_AT_ONCE = 200
+"""Images that are read before others have their turn: some 5 ms, too."""
 UNUSED = 200
 """Images that may be kept though no node has them any more; as many again as there are."""
+
+log = structlog.get_logger()
 
 _image = msgspec.json.Decoder(ImageHeld)
 
@@ -44,16 +49,32 @@ class Kept:
         self._changed.add(machine)
 
     async def read(self) -> AsyncIterator[tuple[str, str, list[Row]]]:
-        """Yield what is kept: machine ids, the hash of what each has, and that itself."""
-        rows = {
-            mark: Row(_image.decode(body), body)
-            for mark, body in self._index.query("SELECT mark, body FROM held")
-        }
+        """Yield what is kept: machine ids, the hash of what each has, and that itself.
+
+        A node is left out of which an image is missing, or is none that a node may say to have.
+        """
+        rows: dict[bytes, Row] = {}
+        none = []
+        for number, (mark, body) in enumerate(
+            self._index.query("SELECT mark, body FROM held").fetchall(), 1
+        ):
+            try:
+                rows[mark] = Row(_image.decode(body), body)
+            except msgspec.MsgspecError:
+                none.append((mark,))
+            if number % READ_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if none:
+            log.warning("images that were kept can't be read", count=len(none))
+            self._index.write({"DELETE FROM held WHERE mark = ?": none})
         self._marks = set(rows)
         nodes = self._index.query("SELECT machine, hash, held FROM inventory").fetchall()
         for number, (machine, hash, held) in enumerate(nodes, 1):
-            marks = (held[at : at + MARK] for at in range(0, len(held), MARK))
-            yield machine, hash, [rows[mark] for mark in marks]
+            marks = [held[at : at + MARK] for at in range(0, len(held), MARK)]
+            if rows.keys() >= set(marks):
+                yield machine, hash, [rows[mark] for mark in marks]
+            else:
+                self._changed.add(machine)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -145,7 +145,7 @@ def _candidates(rows: Rows, wanted: Wanted) -> list[Alike]:
         some = rows.by_name.get(wanted.name, {})
     else:
         some = rows.by_repository.get(wanted.repository, {})
-    return [rows.by_key[key] for key in dict.fromkeys(key for row in some for key in row.names)]
+    return [rows.by_key[key] for key in dict.fromkeys(key for row in some for key in row.keys)]
 
 
 def _one(
@@ -155,7 +155,7 @@ def _one(
     key, rows, names = alike.key, list(alike.rows), alike.names
     if not about.everywhere:
         rows = [row for row in rows if row.nodes & about.nodes]
-        names = sorted({name for row in rows for name in row.names[key]})
+        names = sorted({name for row in rows for name in row.names_of(key)})
     if not rows or (wanted.machine is not None and not any(row.nodes & held for row in rows)):
         return None
     if wanted.unused and any(row.image.used for row in rows):
@@ -183,7 +183,8 @@ def drifts(rows: Rows, nodes: int) -> frozenset[str]:
     """
     found = set()
     for name, some in rows.by_name.items():
-        if len({key for row in some for key in row.names if name in row.names[key]}) < 2:
+        # Of what all its nodes know alike none differs.
+        if len(some) < 2 or len({key for row in some for key in row.stands_for(name)}) < 2:
             continue
         known = nodes_by_key(name, some, nodes)
         everybody = 0

@@ -11,6 +11,9 @@ from towline.wire.inventory import ImageHeld
 
 MARK = 16
 """Bytes of the hash by which an image is kept."""
+MEANING = 64
+"""Bytes that each digest counts for which each name of an image may stand for, see `Row.weight`:
+that many pairs of them are looked at when images are listed."""
 
 
 class Row:
@@ -21,11 +24,12 @@ class Row:
         mark: the hash of that.
         nodes: which nodes have it: the bit of each node's number is set.
         digests: what registries know it by, each with the repositories in which it is known.
-        names: by what it is listed under, its digests or else its id: those of its names that stand
-            for that.
+        keys: by what it is listed: its digests, or else its id.
+        weight: what it costs to know it, in bytes.
     """
 
-    __slots__ = ("digests", "encoded", "image", "mark", "names", "nodes")
+    # There is nothing here for each pair of a digest and a name: a node says of how many.
+    __slots__ = ("_known_in", "digests", "encoded", "image", "keys", "mark", "nodes", "weight")
 
     def __init__(self, image: ImageHeld, encoded: bytes) -> None:
         self.image = image
@@ -33,26 +37,30 @@ class Row:
         self.mark = blake2b(encoded, digest_size=MARK).digest()
         self.nodes = 0
         self.digests: dict[str, list[str]] = {}
+        self._known_in: dict[str, dict[str, None]] = {}
+        """The digests that are known in each repository."""
         for text in image.digests:
-            repository, at, digest = text.partition("@")
-            if at:
-                self.digests.setdefault(digest, []).append(repository)
-        self.names: dict[str, list[str]] = {key: [] for key in self.digests or (image.id,)}
-        for name in image.names:
-            for key in self.stands_for(name):
-                self.names[key].append(name)
+            repository, _, digest = text.partition("@")
+            self.digests.setdefault(digest, []).append(repository)
+            self._known_in.setdefault(repository, {})[digest] = None
+        self.keys = tuple(self.digests) or (image.id,)
+        self.weight = len(encoded) + MEANING * len(self.keys) * len(image.names)
 
-    def stands_for(self, name: str) -> list[str]:
+    def names_of(self, key: str) -> list[str]:
+        """Return those of its names that stand for one of its keys."""
+        names = self.image.names
+        if len(self.keys) == 1:
+            return names
+        known = ((name, self._known_in.get(repository_of(name))) for name in names)
+        return [name for name, digests in known if digests is None or key in digests]
+
+    def stands_for(self, name: str) -> tuple[str, ...]:
         """Return what one of its names stands for: digests, or the id where it has none.
 
         The digests are those in the name's repository, where it has any there: an image that was
         given another repository's name has those of the one that it came from.
         """
-        if not self.digests:
-            return [self.image.id]
-        repository = repository_of(name)
-        found = [digest for digest, known in self.digests.items() if repository in known]
-        return found or list(self.digests)
+        return tuple(self._known_in.get(repository_of(name), self.keys))
 
 
 class Alike:
@@ -84,7 +92,7 @@ class Alike:
     def names(self) -> list[str]:
         """All names by which any node knows it, sorted."""
         if self._names is None:
-            self._names = sorted({name for row in self.rows for name in row.names[self.key]})
+            self._names = sorted({name for row in self.rows for name in row.names_of(self.key)})
         return self._names
 
 
@@ -136,7 +144,7 @@ class Rows:
 
     def _place(self, row: Row) -> None:
         self.version += 1
-        for key in row.names:
+        for key in row.keys:
             if key not in self.by_key:
                 self.by_key[key] = Alike(key)
             self.by_key[key].add(row)
@@ -146,7 +154,7 @@ class Rows:
     def _displace(self, row: Row) -> None:
         self.version += 1
         del self._rows[row.encoded]
-        for key in row.names:
+        for key in row.keys:
             alike = self.by_key[key]
             alike.remove(row)
             if not alike.rows:

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.agent.docker.answers import ListedImage
-from towline.agent.docker.held import MOST_NAMES, difference, held, whole
-from towline.wire.inventory import MOST_IN_PART, MOST_PARTS, ImageHeld, Inventory, hash_of
+from towline.agent.docker.held import difference, held, whole
+from towline.wire.inventory import (
+    MOST_IN_PART,
+    MOST_NAMES,
+    MOST_PARTS,
+    ImageHeld,
+    Inventory,
+    hash_of,
+)
 from towline.wire.messages import inventory
 from towline.wire.platform import Platform
 
