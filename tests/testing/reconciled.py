@@ -26,7 +26,7 @@ from towline.controller.sets.attempts import brings
 from towline.controller.sets.changes import Changes
 from towline.controller.sets.reconciler import Reconciler
 from towline.controller.sets.record import SetRecord, SetState
-from towline.errors import BrokerUnreachable, InvalidRequest, NotFound
+from towline.errors import BrokerUnreachable, Conflict, InvalidRequest, NotFound
 from towline.wire import event as events
 from towline.wire.event import NamedNode
 from towline.wire.job import CONVERGE, Job, PlannedNode
@@ -137,6 +137,7 @@ class Reconciled:
         tags: what the tags of the registry name.
         away: whether the registry is.
         failing: the machines on which pulls fail.
+        refuses: says why a job is not made, or "".
         jobs: every job that was made.
     """
 
@@ -150,6 +151,7 @@ class Reconciled:
         self.tags: dict[str, str] = {}
         self.away = False
         self.failing: set[str] = set()
+        self.refuses: Callable[[Submission], str] = lambda request: ""
         self.jobs: dict[str, JobState] = {}
         self._events: list[events.Event] = []
         self._keys: dict[tuple[str, str | None], str] = {}
@@ -218,10 +220,15 @@ class Reconciled:
     async def _submit(self, request: Submission, *, wait: float) -> JobState:
         await asyncio.sleep(0)
         key = (request.caller, request.key)
+        if why := self.refuses(request):
+            raise InvalidRequest(why, "")
         if key not in self._keys:
             self._keys[key] = self._make(request)
         await asyncio.sleep(0)
-        return self.jobs[self._keys[key]]
+        made = self.jobs[self._keys[key]]
+        if made.job.parameters != request.parameters:
+            raise Conflict("this key has made another job", "")
+        return made
 
     def _make(self, request: Submission) -> str:
         assert request.only is not None

@@ -60,7 +60,7 @@ class Making:
         batch = (image.since, image.job, renewal(state))
         return await self._bring(
             *(record, image, image.next, machines),
-            key=_key(record, image.next, batch),
+            key=_key(record, image.next, parameters_of(image), batch),
             waves=waves_of(record),
             expires=ROLLED_OUT_WITHIN,
         )
@@ -69,7 +69,7 @@ class Making:
         """Make a job that brings the current digest to nodes that lack it; as `roll_out`."""
         return await self._bring(
             *(record, image, image.current, machines),
-            key=self._behind_last(record, image.current, machines),
+            key=self._behind_last(record, image.current, parameters_of(image), machines),
             expires=FILLED_WITHIN,
         )
 
@@ -80,13 +80,9 @@ class Making:
         remove = catalog.get(REMOVE)
         if remove is None:
             raise InvalidRequest(f"This controller does not know the operation {REMOVE}.")
-        return await self._submit(
-            record,
-            remove,
-            {"image": f"{pulled(image).repository}@{digest}"},
-            machines,
-            key=self._behind_last(record, digest, machines),
-        )
+        what = {"image": f"{pulled(image).repository}@{digest}"}
+        key = self._behind_last(record, digest, what, machines)
+        return await self._submit(record, remove, what, machines, key=key)
 
     async def look_up(self, record: SetRecord, image: ImageState, machine: str) -> JobState:
         """Make a job by which one node pulls a tag and says what it was, and wait for its end.
@@ -94,23 +90,21 @@ class Making:
         Returns:
             how far it is when it has ended, or after `PULLED_WITHIN`.
         """
-        request = self._request(
-            record,
-            pull,
-            {**parameters_of(image), "resolve": "each"},
-            [machine],
-            key=self._behind_last(record, "sha256:looked-up", [machine, image.image]),
-        )
+        what = {**parameters_of(image), "resolve": "each"}
+        key = self._behind_last(record, "sha256:looked-up", what, [machine])
+        request = self._request(record, pull, what, [machine], key=key)
         expires = msgspec.structs.replace(request, expires=PULLED_WITHIN)
         return await self._submitter.submit(expires, wait=PULLED_WITHIN)
 
-    def _behind_last(self, record: SetRecord, digest: str, what: Sequence[str]) -> str:
+    def _behind_last(
+        self, record: SetRecord, digest: str, what: dict[str, str], machines: Sequence[str]
+    ) -> str:
         """Return a key for something that is done once more, whatever was done before.
 
         The set's last job stands in it, and the hour for a last job that somebody has deleted.
         """
-        batch = (sorted(what), self._newest(record), self._clock.wall() // 3600)
-        return _key(record, digest, batch)
+        batch = (sorted(machines), self._newest(record), self._clock.wall() // 3600)
+        return _key(record, digest, what, batch)
 
     def _newest(self, record: SetRecord) -> str:
         """Return the id of the last job that a set has made; all controllers fold the same."""
@@ -174,7 +168,12 @@ class Making:
         )
 
 
-def _key(record: SetRecord, digest: str, batch: object) -> str:
-    """Return the key of a job: of the set's generation, the digest, and which batch of nodes."""
-    found = hashlib.blake2b(msgspec.json.encode(batch), digest_size=6).hexdigest()
+def _key(record: SetRecord, digest: str, what: dict[str, str], batch: object) -> str:
+    """Return the key of a job: of the set's generation, the digest, and which batch of nodes.
+
+    Args:
+        what: the job's parameters: several images of a set may have one digest.
+        batch: which nodes, or which of several attempts.
+    """
+    found = hashlib.blake2b(msgspec.json.encode((what, batch)), digest_size=6).hexdigest()
     return f"{record.id}:{record.generation}:{digest[7:19]}:{found}"

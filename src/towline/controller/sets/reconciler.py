@@ -289,18 +289,33 @@ class Reconciler:
             found = await self._situations.of(
                 record, state, view, picture, window=window, since=since
             )
-            for action in rule.decide(record, state, found):
-                if not self._lease.valid:
-                    return
-                await self._do(record, state, action)
-            return
         except TowlineError as error:
-            self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
+            self._later(record, error)
+            return
         except Exception as error:
             # Of this set alone: the others go on.
             log.exception("set not kept true", set=record.name, exc_info=error)
-        self._not_before[record.id,] = running + AGAIN_AFTER
-        self._at(running + AGAIN_AFTER)
+            self._later(record)
+            return
+        for action in rule.decide(record, state, found):
+            if not self._lease.valid:
+                return
+            try:
+                await self._do(record, state, action)
+            except TowlineError as error:
+                # What is to be done for the set's other images doesn't wait for it.
+                self._later(record, error)
+            except Exception as error:
+                log.exception("set not kept true", set=record.name, exc_info=error)
+                self._later(record)
+
+    def _later(self, record: SetRecord, error: TowlineError | None = None) -> None:
+        """Do for a set a little later what can't be done now, and say why that is."""
+        if error is not None:
+            self._failures.warning(set=record.name, reason=f"{error.error} {error.details}")
+        again = self._clock.running() + AGAIN_AFTER
+        self._not_before[record.id,] = again
+        self._at(again)
 
     async def _cancel_of_none(self, view: View, records: Sequence[SetRecord]) -> None:
         """Cancel the jobs of sets that are no more."""

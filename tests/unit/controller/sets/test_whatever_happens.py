@@ -222,7 +222,7 @@ class Fleet(RuleBasedStateMachine):
         world = self.world
         try:
             world.failing, world.away = set(), False
-            world.tags = {name: digest(next(self.fresh)) for name in IMAGES}
+            world.tags = dict.fromkeys(IMAGES, digest(next(self.fresh)))
             for machine in world.names:
                 world.join(machine, world.labels[machine])
             for record in world.sets.all():
