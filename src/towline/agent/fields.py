@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from towline.wire.fields import EARLIEST, LATEST
+from towline.wire.text import readable
 
-_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What `towline.wire.fields.Text` doesn't take, and surrogates, which no UTF-8 has."""
 _NO_NAME = re.compile(r"[^!-~]")
 LONGEST = 4000
 """Characters of a text that are sent: what a provider answers may be a whole page."""
@@ -16,7 +15,7 @@ LONGEST_NAME = 255
 
 def clean(text: str) -> str:
     """Return a text as it can be sent: control characters replaced, the rest cut off."""
-    cleaned = _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    cleaned = readable(text)
     if len(cleaned) <= LONGEST:
         return cleaned
     return f"{cleaned[:LONGEST]} … ({len(cleaned)} characters in all)"

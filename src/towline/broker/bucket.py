@@ -28,12 +28,14 @@ class Entry(msgspec.Struct, Generic[T], frozen=True):
         value: None where the key was deleted, or where what is stored can't be read.
         sequence: its place in the bucket, for a later `Bucket.put`.
         stored: seconds since 1970, by the broker's clock.
+        unreadable: whether something is stored that can't be read.
     """
 
     key: str
     value: T | None
     sequence: int
     stored: float
+    unreadable: bool = False
 
 
 class Change(msgspec.Struct, Generic[T], frozen=True):
@@ -147,7 +149,9 @@ class Bucket(Generic[T]):
         )
         if message is None:
             return None
-        return Entry(key, self._read(key, message.data), message.sequence, message.stored)
+        value = self._read(key, message.data)
+        unreadable = value is None and bool(message.data)
+        return Entry(key, value, message.sequence, message.stored, unreadable)
 
     async def put(
         self, key: str, value: T, *, last: int | None = None, timeout: float = REQUEST_TIMEOUT

@@ -3,6 +3,13 @@
 import re
 
 _NOT_VISIBLE_ASCII = re.compile(r"[^!-~]")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What `towline.wire.fields.Text` doesn't take, and surrogates, which no UTF-8 has."""
+
+
+def readable(text: str) -> str:
+    """Return a text as whoever decodes a `Text` takes it: control characters replaced."""
+    return _NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def quoted(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from towline.broker.bucket import Bucket
 from towline.broker.jetstream import JetStream
 from towline.controller.sets.record import Change, ImageState, SetRecord, SetState, WantedImage
-from towline.controller.sets.sets import RECORDS, Sets
+from towline.controller.sets.sets import LOST, RECORDS, STATES, Sets
 from towline.errors import Conflict, NotFound
 
 NGINX, REDIS = "docker.io/library/nginx:1.27", "docker.io/library/redis:7"
@@ -160,6 +160,43 @@ async def test_what_is_broken_in_the_bucket_ends_nothing_and_can_be_declared_ane
         for name in ("torn", "web"):
             await later.declare(name, as_new(name))
         assert len(later.all()) == 3
+
+
+async def test_a_state_that_cannot_be_read_is_replaced_by_a_pause(
+    sets: Sets, jetstream: JetStream
+) -> None:
+    await sets.declare("web", as_new("web"))
+    states = Bucket(jetstream, STATES, SetState)
+    torn = msgspec.json.encode({"id": "a", "images": [{"image": NGINX, "next": "no digest"}]})
+    subject = states.subject("web")
+    await jetstream.append(subject, jetstream.seal.close(subject, torn))
+
+    def found(state: SetState) -> SetState:
+        return msgspec.structs.replace(state, images=[ImageState(NGINX, next=FIRST)])
+
+    state = await sets.change("web", found)
+    assert state.paused is not None
+    assert state.images == [ImageState(NGINX, next=FIRST)]
+    assert [(each.what, each.by, each.reason) for each in state.history] == [
+        ("paused", "set:web", LOST)
+    ]
+    stored = await states.get("web")
+    assert stored is not None
+    assert stored.value == state
+
+
+async def test_what_no_controller_could_read_back_is_not_stored(
+    sets: Sets, jetstream: JetStream
+) -> None:
+    await sets.declare("web", as_new("web"))
+    text = ImageState(NGINX, current=FIRST, problem="away\r\x00", stopped="\x1b[2J")
+    state = await sets.change("web", lambda state: SetState(state.id, [text]))
+    with pytest.raises(ValueError, match="next"):
+        await sets.change("web", lambda state: SetState(state.id, [ImageState(NGINX, next="a b")]))
+    stored = await Bucket(jetstream, STATES, SetState).get("web")
+    assert stored is not None
+    assert stored.value == state
+    assert state.images[0].current == FIRST
 
 
 async def test_there_are_only_so_many_sets_and_removed_ones_are_forgotten(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -24,6 +25,7 @@ from towline.errors import NotFound, TowlineError
 from towline.operations.docker import pull
 from towline.wire.reference import Reference
 from towline.wire.target import Hostname
+from towline.wire.text import quoted
 
 log = structlog.get_logger()
 
@@ -34,6 +36,8 @@ MOST_ASKED = 3
 """Nodes that are asked one after the other, where one can't say."""
 AT_ONCE = 8
 """Images that are asked for at a time: each is a question to a registry."""
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+"""What a node may say that a tag names: registries know images by nothing else."""
 CANNOT = "HTTP status 404: Not Found"
 """What a node says whose engine has no way to ask a registry, as Podman's: one pulls the tag then.
 """
@@ -218,7 +222,7 @@ class Resolution:
             problem = f"{node.hostname}: {why}"
         if unable and not digest and (window or not image.current):
             async with self._places:
-                digest, problem = await self._pull(record, image, min(unable))
+                digest, problem = _told(*await self._pull(record, image, min(unable)))
         return Answer(image.image, image.platform, digest, "" if digest else problem)
 
     async def of(self, record: SetRecord, image: ImageState, node: Node) -> tuple[str, str]:
@@ -233,11 +237,18 @@ class Resolution:
             return "", error.error
         for each in forecast.nodes:
             digest = (each.plan or {}).get("digest")
-            if isinstance(digest, str) and digest:
-                return digest, ""
+            if digest:
+                return _told(str(digest), "")
             unresolved = (each.plan or {}).get("unresolved")
             return "", str(unresolved or each.reason or each.not_told or "it said nothing")
         return "", "it takes no work"
+
+
+def _told(digest: str, problem: str) -> tuple[str, str]:
+    """Return what a node says a tag names, where that is a digest: it is kept for all nodes."""
+    if digest and not DIGEST.fullmatch(digest):
+        return "", f"it said {quoted(digest)}, which is no digest"
+    return digest, problem
 
 
 def _given(image: ImageState) -> str | None:

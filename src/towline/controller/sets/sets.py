@@ -16,6 +16,7 @@ from towline.broker.jetstream import JetStream
 from towline.controller.sets.record import (
     MOST_BEFORE,
     MOST_CHANGES,
+    Change,
     ImageState,
     SetRecord,
     SetState,
@@ -25,6 +26,7 @@ from towline.runtime.part import notify
 from towline.runtime.pauses import within
 from towline.wire.reference import Reference
 from towline.wire.target import is_any, parse_target
+from towline.wire.text import readable
 from towline.wire.window import Window
 
 log = structlog.get_logger()
@@ -39,6 +41,7 @@ MOST_IMAGES = 100
 a message of the broker may have one."""
 LONGEST_REASON = 500
 """Characters of a text that is kept in a state."""
+LOST = "what was stored of the set could not be read: resume it to have it begin anew"
 KNOWN_WITHIN = 5.0
 """Seconds that a request waits for a controller that was just started to know the sets."""
 REMEMBERED_FOR = 86400.0
@@ -312,12 +315,16 @@ class Sets:
     async def change(self, name: str, alter: Callable[[SetState], SetState]) -> SetState:
         """Store what `alter` makes of the newest state of a set; return that.
 
+        Where what is stored can't be read, nobody knows whether the set was paused, or what was
+        rejected: it is paused then, until people have it go on.
+
         Args:
             alter: it may be called again with a newer state, and may raise to leave it as it is.
                 Where it returns what it was given, nothing is stored.
 
         Raises:
             NotFound: there is no such set.
+            ValueError: no controller could read it back: it was not stored.
             BrokerRefused: it was not stored.
             BrokerUnreachable: it may or may not have been stored.
         """
@@ -328,10 +335,12 @@ class Sets:
             record, _ = await self.newest(name)
             if record is None:
                 raise none_called(name)
-            before = state_of(record, None if entry is None else entry.value)
+            lost = entry is not None and entry.unreadable
+            before = _lost(record) if lost else state_of(record, entry.value if entry else None)
             state = _bounded(alter(before))
-            if state == before:
+            if state == before and not lost:
                 return before
+            msgspec.json.decode(msgspec.json.encode(state), type=SetState)
             try:
                 sequence = await self._states.put(key, state, last=_place(entry))
             except WrongLastSequence:
@@ -376,6 +385,13 @@ def state_of(record: SetRecord, kept: SetState | None) -> SetState:
     return kept if images == kept.images else msgspec.structs.replace(kept, images=images)
 
 
+def _lost(record: SetRecord) -> SetState:
+    """Return what has come of a set of which what was stored can't be read."""
+    now = time.time()
+    change = Change(now, record.caller, "paused", record.generation, reason=LOST)
+    return SetState(record.id, paused=now, paused_by=record.caller, history=[change])
+
+
 def none_called(name: str) -> NotFound:
     """Return the error of a set that there is not."""
     return NotFound(f"There is no set {name[:80]!r}.", "GET /set shows those that there are")
@@ -410,17 +426,21 @@ def _bounded(state: SetState) -> SetState:
         state,
         images=[_bounded_image(each) for each in state.images],
         history=[
-            msgspec.structs.replace(each, reason=each.reason[:LONGEST_REASON])
+            msgspec.structs.replace(each, reason=_bounded_text(each.reason))
             for each in state.history[-MOST_CHANGES:]
         ],
     )
 
 
+def _bounded_text(text: str) -> str:
+    return readable(text)[:LONGEST_REASON]
+
+
 def _bounded_image(image: ImageState) -> ImageState:
     return msgspec.structs.replace(
         image,
-        stopped=image.stopped[:LONGEST_REASON],
-        problem=image.problem[:LONGEST_REASON],
+        stopped=_bounded_text(image.stopped),
+        problem=_bounded_text(image.problem),
         rejected=image.rejected[-MOST_BEFORE:],
         before=image.before[:MOST_BEFORE],
     )

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.testing.sets import NAME, NOW, Node, a_set, digest
 from towline.controller.jobs.previews import Forecast, Foresight
@@ -47,6 +48,7 @@ class Asked:
         self.says = list(says)
         self.nodes: list[str] = []
         self.pulled: list[str] = []
+        self.pulls = TWO
         self.state = SetState("web-id")
         self.ran = 0.0
         self.clock = LocalClock(lambda: self.ran, lambda: NOW + self.ran)
@@ -64,7 +66,7 @@ class Asked:
 
     async def pull(self, record: SetRecord, image: ImageState, machine: str) -> tuple[str, str]:
         self.pulled.append(machine)
-        return TWO, ""
+        return self.pulls, ""
 
     async def note(self, name: str, change: Changes) -> None:
         self.state = change(self.state)
@@ -134,3 +136,26 @@ async def test_where_no_engine_can_ask_a_node_pulls_the_tag_but_only_in_the_wind
     await asked.look(Node("a"), window=False)
     assert asked.pulled == ["a"]
     assert CANNOT in asked.image.problem
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["sha256:1 2", f"{ONE}0", "sha256:\r", "sha256:" + "é" * 64],
+    ids=["space", "too long", "control character", "not hex"],
+)
+async def test_what_is_no_digest_is_taken_from_no_node_and_another_is_asked(said: str) -> None:
+    asked = Asked(said, said)
+    await asked.look(Node("a"), Node("b"))
+    assert (len(asked.nodes), asked.image.next) == (2, "")
+    assert "which is no digest" in asked.image.problem
+    asked = Asked(said, ONE)
+    await asked.look(Node("a"), Node("b"))
+    assert asked.image.next == ONE
+
+
+async def test_nor_from_one_that_has_pulled_the_tag() -> None:
+    asked = Asked(CANNOT)
+    asked.pulls = "sha256:all of them"
+    await asked.look(Node("a"))
+    assert (asked.pulled, asked.image.next) == (["a"], "")
+    assert "'sha256:all of them', which is no digest" in asked.image.problem
