@@ -28,9 +28,10 @@ SHORTEST, LONGEST = 10.0, 3600.0
 SETTLES = 10.0
 """Seconds that what a job has brought may be missing in what a node says after that has ended: the
 first that it says may be of a moment before."""
-SETTLES_UNHEARD = 60.0
-"""Seconds that it may be missing while the node says nothing: that of which nothing has changed by
-the job, and an agent of a busy engine that takes long to look at it."""
+SETTLES_UNHEARD = 15.0
+"""Seconds that it may be missing while the node says nothing: an agent looks 2 s after the pull at
+most, and rests a second at most, so that an engine may take 6 s for its lists. A node says nothing,
+too, where somebody has removed the image before the agent looked: that is not to wait longer."""
 STEPS = 20
 """At how many moments a pause may end: nodes of which it ends at the same share a job."""
 NOT_LISTED = "the pull ended well, and the engine does not list the image under that digest"

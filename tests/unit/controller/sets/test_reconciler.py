@@ -248,7 +248,7 @@ async def test_a_node_settles_once_it_has_said_what_it_has_since_a_job_ended_the
         heard = keeper.attempts.of(what, "a")
         assert unheard is not None
         assert heard is not None
-        assert heard.settles < ended.settles - 30 < unheard.settles
+        assert heard.settles < ended.settles - 2 < unheard.settles
 
 
 async def test_while_nothing_changes_no_node_is_looked_at() -> None:
