@@ -39,9 +39,11 @@ class Rhythm(msgspec.Struct, frozen=True):
         longest: seconds after the first event when it is looked at, quiet or not: a change is to be
             known at every controller within 3 s.
         every: see the constant.
-        rest: how much longer than the last two looks, or the shorter of them, it is left alone
-            after it: an engine that takes a second for its lists each time, and not only when it
-            was just started, is not busy with them all the time.
+        rest: how much longer than it took for its lists the last two times, or the shorter of them,
+            it is left alone after a look: an engine that takes a second for them each time, and not
+            only when it was just started, is not busy with them all the time.
+        longest_rest: seconds after which it is left alone no longer: by then it is looked at for
+            whatever has happened since, and a pull that ended is not long unknown.
         shortest_pause, longest_pause: seconds between attempts to listen to it, or to look at one
             that doesn't answer; the first bound, and the last.
         steady: seconds after which listening counts as having worked: then it begins with the
@@ -53,6 +55,7 @@ class Rhythm(msgspec.Struct, frozen=True):
     longest: float = 2.0
     every: float = EVERY
     rest: float = 4.0
+    longest_rest: float = 1.0
     shortest_pause: float = 1.0
     longest_pause: float = 300.0
     steady: float = 10.0
@@ -81,6 +84,8 @@ class EngineInventory:
         self._due = asyncio.Event()
         self._first = self._last = 0.0
         """When something has happened since the last look, by the event loop's clock."""
+        self._took = (0.0, 0.0)
+        """Seconds that the engine took for its lists, the last two times."""
         self._again = asyncio.Event()
         self._listening: asyncio.Timeout | None = None
 
@@ -146,18 +151,16 @@ class EngineInventory:
     async def _look_when_due(self, changed: Callable[[Inventory], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         pauses = Pauses(self._rhythm.shortest_pause, self._rhythm.longest_pause)
-        took = 0.0
         while True:
             # Nodes that were started together need not look together for ever.
             await within(random.uniform(0.9, 1.0) * self._rhythm.every, self._due.wait())
             await self._quiet()
             self._due.clear()
-            begun = loop.time()
             try:
                 await self._look(changed)
                 pauses.reset()
-                before, took = took, loop.time() - begun
-                await asyncio.sleep(self._rhythm.rest * min(before, took))
+                rest = self._rhythm.rest * min(self._took)
+                await asyncio.sleep(min(rest, self._rhythm.longest_rest))
             except TaskFailed as error:
                 log.debug("images of the engine not known", reason=error.error)
                 await within(pauses.next() - loop.time(), self._due.wait())
@@ -173,8 +176,10 @@ class EngineInventory:
             await asyncio.sleep(quiet_at - loop.time())
 
     async def _look(self, changed: Callable[[Inventory], Awaitable[None]]) -> None:
+        begun = asyncio.get_running_loop().time()
         listed = await self._engine.images()
         used = await self._engine.image_users()
+        self._took = (self._took[1], asyncio.get_running_loop().time() - begun)
         preferred = self._engine.platform
         await self._ask_platforms(listed, preferred)
         found = held(listed, used, self._platforms, preferred)

@@ -28,6 +28,7 @@ class Scripted(Engine):
         away: raised whatever it is asked, while it is set.
         deaf: raised when it is asked for its events, while it is set.
         ends: whether its events end at once.
+        takes: seconds that it takes for a list.
         looked, listened, inspected: how often it was asked for what.
     """
 
@@ -38,6 +39,7 @@ class Scripted(Engine):
         self.away: TaskFailed | None = None
         self.deaf: TaskFailed | None = None
         self.ends = False
+        self.takes = 0.0
         self.looked = self.listened = 0
         self.inspected: list[str] = []
         self.told: asyncio.Queue[Happening] = asyncio.Queue()
@@ -46,6 +48,7 @@ class Scripted(Engine):
         self.looked += 1
         if self.away is not None:
             raise self.away
+        await asyncio.sleep(self.takes)
         return list(self.there.values())
 
     async def image_users(self) -> Counter[str]:
@@ -76,8 +79,10 @@ class Node:
     def __init__(self, engine: Engine, rhythm: Rhythm) -> None:
         self.inventory = EngineInventory(engine, START, rhythm)
         self.said: list[Inventory] = []
+        self.takes = 0.0
 
     async def changed(self, message: Inventory) -> None:
+        await asyncio.sleep(self.takes)
         self.said.append(message)
 
 
@@ -154,6 +159,31 @@ async def test_what_never_stops_happening_does_not_put_a_look_off() -> None:
         await until(lambda: node.said)
         engine.tell()
         await until(lambda: engine.looked == 2)
+
+
+async def test_an_engine_that_is_slow_with_its_lists_is_left_alone_for_a_second_at_most() -> None:
+    engine = Scripted()
+    engine.takes = 0.05
+    # Without a bound it would be left alone for longer than this test waits.
+    async with following(engine, Rhythm(quiet=0.0, longest=0.0, rest=4000.0)) as node:
+        await until(lambda: node.said)
+        for looks in range(2, 5):
+            engine.there[B] = ListedImage(B, [f"b:{looks}"])
+            engine.tell()
+            await until(lambda looks=looks: len(node.said) == looks)  # type: ignore[misc]
+    assert Rhythm().longest_rest == 1.0
+
+
+async def test_what_the_way_to_controllers_takes_does_not_count_as_the_engines() -> None:
+    engine = Scripted()
+    slow = Rhythm(quiet=0.0, longest=0.0, rest=1000.0, longest_rest=1000.0)
+    async with following(engine, slow) as node:
+        await until(lambda: node.said)
+        node.takes = 0.1
+        for looks in range(2, 5):
+            engine.there[B] = ListedImage(B, [f"b:{looks}"])
+            engine.tell()
+            await until(lambda looks=looks: len(node.said) == looks)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
