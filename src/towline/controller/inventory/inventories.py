@@ -274,6 +274,8 @@ class Inventories:
             self._everybody |= known.bit
             self._notify({machine})
             return
+        if outcome == "differs" and message.base:
+            self._hasten(machine, known)
         if outcome == "too much":
             self._too_much.warning(machine=machine, hostname=member.hostname, most=MOST)
         self._want(machine, known, self._grace if outcome == "waits" else 0.0)
@@ -291,6 +293,7 @@ class Inventories:
         if said != known.said:
             before = self.settled(member.machine)
             known.said = said
+            self._hasten(member.machine, known)
             if before != self.settled(member.machine):
                 self._notify({member.machine})
         if said and said != known.hash:
@@ -304,8 +307,6 @@ class Inventories:
             if member is None or machine in self._fleet.shut_out:
                 self._drop(machine)
             elif not member.here:
-                if member.heartbeat is not None and member.heartbeat.inventory:
-                    self._known[machine].said = member.heartbeat.inventory
                 self._forget_outdated(member)
             changed.add(machine)
         if changed:
@@ -352,7 +353,9 @@ class Inventories:
         return True
 
     def _is_outdated(self, member: Member, known: Known) -> bool:
-        if known.said and not known.fits:
+        # It may have been heard to say something newer than its last heartbeat does; or that, since
+        # its agent was started, its engine hasn't answered.
+        if not known.fits:
             return True
         heard = self._kept.until if member.received is None else member.received.time
         return member.kept is not None and member.kept > heard + self._ahead
@@ -381,6 +384,14 @@ class Inventories:
             known.due = max(self._clock() + within, known.asked + self._ask_every)
             heapq.heappush(self._due, (known.due, machine))
             self._wanted.set()
+
+    def _hasten(self, machine: str, known: Known) -> None:
+        """Have a node that has something new asked as if it had never been asked in vain."""
+        known.pause = 0.0
+        soon = max(self._clock() + self._grace, known.asked + self._ask_every)
+        if known.due is not None and known.due > soon:
+            known.due = None
+            self._want(machine, known, self._grace)
 
     async def _ask(self) -> None:
         while True:

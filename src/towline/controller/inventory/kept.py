@@ -86,11 +86,13 @@ class Kept:
         """
         changed = list(self._changed)
         for at in range(0, len(changed) or 1, AT_ONCE):
+            if at:
+                await asyncio.sleep(0)
             some = changed[at : at + AT_ONCE]
             self._write(some, known, until)
             self._changed.difference_update(some)
-            await asyncio.sleep(0)
-        if len(self._marks) > 2 * len(rows) + UNUSED:
+        # What changed meanwhile is stored as it was, of images that nobody may have any more.
+        if not self._changed and len(self._marks) > 2 * len(rows) + UNUSED:
             self._forget_unused(rows)
 
     def _write(self, machines: list[str], known: Mapping[str, Known], until: float) -> None:

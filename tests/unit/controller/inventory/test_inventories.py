@@ -167,9 +167,55 @@ def test_a_node_that_went_with_something_else_than_is_known_is_unknown() -> None
     node.change(A)
     world.say(*node.whole())
     node.change(B)
-    world.beat(node.hash, leaving=True)
+    world.beat(node.hash)
+    world.beat(leaving=True)
     assert world.inventories.of("m1") is None
     assert not world.inventories.settled("m1")
+
+
+def test_of_a_node_that_goes_silent_is_known_what_it_said_since_its_last_heartbeat() -> None:
+    world, node = World(), Node()
+    node.change(A)
+    world.beat(node.hash)
+    world.say(*node.whole())
+    world.say(node.change(B))
+    world.now += 60.0
+    world.fleet.find_silent(0.0)
+    assert world.inventories.of("m1") == {A.id: A, B.id: B}
+    assert world.inventories.settled("m1")
+
+
+def test_a_node_that_went_before_its_engine_answered_its_new_agent_is_unknown() -> None:
+    world, node = World(), Node()
+    node.change(A)
+    world.beat(node.hash)
+    world.say(*node.whole())
+    world.beat(start=LATER, after=START)
+    assert world.inventories.of("m1") == {A.id: A}
+    assert not world.inventories.settled("m1")
+    world.beat(start=LATER, leaving=True)
+    assert world.inventories.of("m1") is None
+
+
+@pytest.mark.parametrize("says", ["a heartbeat", "a change"])
+async def test_a_node_that_was_asked_in_vain_is_asked_soon_when_it_says_something_new(
+    says: str,
+) -> None:
+    world, node = World(), Node()
+    node.change(A)
+    world.beat(node.hash)
+    for _ in range(6):
+        await world.asked(LONGEST_PAUSE)
+        world.beat(node.hash)
+    assert await world.asked(ASK_EVERY) == []
+    change = node.change(B)
+    if says == "a change":
+        world.say(change)
+    else:
+        world.beat(node.hash)
+    assert await world.asked(ASK_EVERY) == ["m1"]
+    assert await world.asked(ASK_EVERY / 2) == [], "and then at the usual pauses"
+    assert await world.asked(ASK_EVERY) == ["m1"]
 
 
 def test_a_node_that_others_heard_later_and_that_is_away_is_unknown() -> None:

@@ -121,6 +121,28 @@ async def test_images_that_nobody_has_any_more_do_not_stay(file: Path) -> None:
     assert (await begun(file, "m1")).inventories.of("m1") == {many[-1].id: many[-1]}
 
 
+async def test_what_changes_while_it_is_kept_is_known_again_as_it_was(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World("m1", "m2", file=file)
+    for number in range(9):
+        world.have("m1", image("a", f"example.org/{number}:1"))
+        await world.inventories.keep()
+    monkeypatch.setattr(kept, "AT_ONCE", 1)
+    monkeypatch.setattr(kept, "UNUSED", 0)
+    before = {"m1": image("c", "example.org/c:1"), "m2": image("d", "example.org/d:1")}
+    for machine, each in before.items():
+        world.have(machine, each)
+    keeping = asyncio.create_task(world.inventories.keep())
+    await asyncio.sleep(0)  # one of the two is kept
+    for machine in before:
+        world.have(machine, A)
+    await keeping
+    world.index._database.close()  # and the controller is killed
+    world = await begun(file, "m1", "m2")
+    assert sorted(len(world.inventories.of(each) or ()) for each in before) == [1, 1]
+
+
 async def test_what_could_not_be_kept_is_kept_later(file: Path) -> None:
     world = World("m1", file=file)
     world.have("m1", A)
