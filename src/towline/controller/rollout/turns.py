@@ -46,6 +46,7 @@ class Turns:
         canaries: of those that went first: how they ended, None for not yet.
         leading: those that went first to find what all others are given, and since when.
         failed: how many of those that had their turn failed.
+        missed: how many never had theirs until the job expired.
         paused: since when and by whom no more are released.
         timed: whether a turn of it has ended, or ends, before the job expires.
     """
@@ -56,7 +57,7 @@ class Turns:
         self.under_way: dict[str, Turn] = {}
         self.canaries: dict[str, str | None] = {}
         self.leading: dict[str, float] = {}
-        self.failed = 0
+        self.failed = self.missed = 0
         self.paused: Pause | None = None
         self.timed = False
 
@@ -102,6 +103,7 @@ class Turns:
 
     def end(self, machine: str, status: str) -> None:
         """Learn how a node has ended; it ends once."""
+        self.missed += machine in self.waiting and status == "expired"
         self.waiting.pop(machine, None)
         if self.under_way.pop(machine, None) is not None:
             self.failed += status in FAILURES

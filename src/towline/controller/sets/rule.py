@@ -56,8 +56,9 @@ class Rollout(msgspec.Struct, frozen=True):
     Attributes:
         over: whether all has been done that can be now: each of its nodes that is here has ended.
         stopped: why it goes no further; "" where it does.
-        again: whether another is to do it: it has ended and nothing was tried, or the set itself
-            has stopped it, which wants it otherwise by now.
+        again: whether another is to do it: it has ended and nothing was tried, or some never had
+            their turn before it expired, or the set itself has stopped it, which wants it otherwise
+            by now.
     """
 
     over: bool = False
@@ -267,5 +268,8 @@ def rollout(state: JobState, here: Collection[str]) -> Rollout:
     if reason:
         return Rollout(stopped=reason.removeprefix("cancelled: "))
     if state.done:
-        return Rollout(over=True, again=not well and not counts.get("failed", 0))
+        # Where it expired while nodes waited (it was paused, or there were many), these get their
+        # turns by another: to promote would give the digest to all of them at once.
+        tried = well or counts.get("failed", 0)
+        return Rollout(over=True, again=not tried or state.turns.missed > 0)
     return Rollout(over=not here and well > 0)

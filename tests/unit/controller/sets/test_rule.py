@@ -162,6 +162,43 @@ def test_a_rollout_waits_a_while_for_nodes_that_lack_what_all_others_have() -> N
     assert found.all[found.state.history[-1].job].job.nodes == 4
 
 
+def test_a_rollout_that_outlives_its_job_goes_on_by_its_options_in_another() -> None:
+    found = kept(Waves(canary="1", max_parallel="1", max_failures="0"))
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    found.turn()
+    found.work("a")
+    found.now += 2e6  # the set was paused, say, over all days that a job lasts
+    found.turn()
+    (first,) = (each for each in found.all.values() if each.job.id == found.image.job)
+    assert (first.done, first.counts) == (True, {"ok": 1, "expired": 3})
+    (action,) = found.keep()
+    assert isinstance(action, rule.RollOut)
+    assert (sorted(action.machines), found.image.next) == (list("bcd"), TWO)
+    found.failing = {"c"}
+    found.settle()
+    assert found.everybody == "2 2 1 1"
+    assert found.image.stopped == "1 of 3 nodes failed, more than max_failures=0"
+
+
+def test_a_rollout_whose_job_expired_for_nodes_that_are_away_alone_is_over() -> None:
+    found = kept(Waves(canary="1", max_parallel="2"))
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    found.nodes["d"].here = False
+    for _ in range(3):
+        found.turn()
+        for machine in "abc":
+            found.work(machine)
+    found.now += 2e6
+    found.turn()
+    made = len(found.all)
+    found.settle()
+    assert (found.image.current, found.everybody, len(found.all)) == (TWO, "2 2 2 1", made)
+
+
 def test_nodes_that_are_away_hold_nobody_up() -> None:
     found = kept(Waves(max_parallel="2"))
     found.nodes["d"].here = False

@@ -205,7 +205,7 @@ class Fleet(RuleBasedStateMachine):
             self.world.work(machine)
             self.said(machine, said)
 
-    @rule(seconds=st.sampled_from([1.0, 20.0, 1000.0, 6 * HOUR]))
+    @rule(seconds=st.sampled_from([1.0, 20.0, 1000.0, 6 * HOUR, 30 * HOUR]))
     def time_passes(self, seconds: float) -> None:
         """Time passes."""
         self.world.now += seconds
