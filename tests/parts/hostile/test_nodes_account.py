@@ -23,11 +23,13 @@ from tests.testing.messages import (
     OTHER,
     REGISTRATION,
     RELEASE,
+    START,
     hostile,
 )
 from tests.testing.signing import opened, sealed, signed
 from towline.controller.controller import Controller
 from towline.trust.signing import order_for
+from towline.wire.inventory import MOST_NAMES, ImageHeld, Inventory
 from towline.wire.job import new_id
 from towline.wire.release import Refresh
 from towline.wire.subjects import inbox_prefix
@@ -87,12 +89,23 @@ REGISTRATIONS = [
     msgspec.json.encode(msgspec.structs.replace(REGISTRATION, machine=OTHER)),
     msgspec.json.encode(msgspec.structs.replace(REGISTRATION, labels={"a": "b..c"})),
 ]
+INVENTORIES = [
+    *samples("inventory", "inventory change"),
+    *(
+        msgspec.json.encode(Inventory(START, "0", images=[ImageHeld("a", digests, names)]))
+        for digests, names in (
+            ([f"@{each}" for each in range(2000)], [*map(str, range(2000))]),
+            ([], ["a:1"] * (MOST_NAMES + 1)),
+        )
+    ),
+]
 BODIES = {
     f"report.{MACHINE}": REPORTS,
     f"report.{MACHINE}.again": REPORTS,
     f"report.{OTHER}": [msgspec.json.encode(END)],
     f"beat.{MACHINE}": samples("heartbeat"),
     "beat._": [msgspec.json.encode(HEARTBEAT)],
+    f"inventory.{MACHINE}": INVENTORIES,
     f"ask.{MACHINE}.register": REGISTRATIONS,
     f"ask.{MACHINE}.task": samples("task question"),
     f"ask.{MACHINE}.cooldown": samples("cooldown question"),
@@ -104,7 +117,8 @@ BODIES = {
 def counted(controller: Controller) -> int:
     """Return how many messages were unreadable, or too many of one node to be read."""
     parts = controller.reports.first, controller.reports.again, controller.presence.heartbeats
-    unreadable = sum(part.unreadable for part in (*parts, controller.questions.listener))
+    others = controller.questions.listener, controller.images.inventories._listener
+    unreadable = sum(part.unreadable for part in (*parts, *others))
     return unreadable + controller.budget.dropped.total()
 
 
