@@ -22,6 +22,7 @@ from towline.wire.event import (
     FAILED,
     LEAVE,
     RELEASED,
+    SKIPPED,
     TAKEN_BACK,
     WITHHELD,
     Lead,
@@ -39,6 +40,7 @@ class Kept(World):
     Attributes:
         tag: what the tag names.
         failing: the machines on which pulls fail.
+        skipping: those that end jobs without having tried them.
         all: every job that was made, by its id.
     """
 
@@ -48,6 +50,7 @@ class Kept(World):
         self.state = SetState(record.id)
         self.tag = digest(1)
         self.failing: set[str] = set()
+        self.skipping: set[str] = set()
         self.all: dict[str, JobState] = {}
         self.now = NOW
         self.window = True
@@ -84,6 +87,7 @@ class Kept(World):
         facts = rule.Facts(
             ready=[row.machine for row in rows if row.ready],
             open=[row.machine for row in rows if row.open],
+            tried={row.machine for row in rows if row.tried},
             filling=any(
                 row.job and row.state == "missing" and row.digest == image.current for row in rows
             ),
@@ -195,8 +199,9 @@ class Kept(World):
             state.apply(a_decision(state.job, LEAVE, machine))
             if state.cancelled is not None:
                 state.apply(an_event(state.job, "cancelled", machine))
-            elif machine in self.failing:
-                state.apply(an_event(state.job, FAILED, machine, error="no space left"))
+            elif machine in self.failing | self.skipping:
+                kind = FAILED if machine in self.failing else SKIPPED
+                state.apply(an_event(state.job, kind, machine, error="no space left"))
                 failed = Attempt("no space left", state.job.id, 0.0, self.now + PAUSE, 1)
                 self.attempts[what.digest, machine] = failed
             else:

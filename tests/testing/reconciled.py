@@ -137,6 +137,7 @@ class Reconciled:
         tags: what the tags of the registry name.
         away: whether the registry is.
         failing: the machines on which pulls fail.
+        skipping: those that end jobs without having tried them.
         refuses: says why a job is not made, or "".
         jobs: every job that was made.
     """
@@ -151,6 +152,7 @@ class Reconciled:
         self.tags: dict[str, str] = {}
         self.away = False
         self.failing: set[str] = set()
+        self.skipping: set[str] = set()
         self.refuses: Callable[[Submission], str] = lambda request: ""
         self.jobs: dict[str, JobState] = {}
         self._events: list[events.Event] = []
@@ -351,6 +353,8 @@ class Reconciled:
             kind, more = events.COMPLETED, {}
             if state.cancelled is not None:
                 kind = events.CANCELLED
+            elif machine in self.skipping:
+                kind, more = events.SKIPPED, {"error": "too old for it"}
             elif machine in self.failing or self.away:
                 kind, more = events.FAILED, {"error": "no space left"}
             else:

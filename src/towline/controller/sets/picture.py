@@ -137,6 +137,7 @@ class Picture:
             found[key] = Facts(
                 ready=[each for each, row in rows.items() if row.ready],
                 open=opened,
+                tried={each for each in opened if rows[each].tried},
                 filling=any(
                     row.job and row.state == "missing" and row.digest == image.current
                     for row in rows.values()

@@ -34,6 +34,7 @@ class Facts(msgspec.Struct, frozen=True):
     Attributes:
         ready: the machine ids of the nodes to which `current` can be brought at once.
         open: those of the nodes to which `next` can be.
+        tried: those of the latter where that was just tried, and came to nothing.
         filling: whether `current` is being brought to a node.
         holding: whether a node that is here has `next`.
         unknown: whether of a node that is here, and could be brought something, it is not known
@@ -44,6 +45,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     ready: Sequence[str] = ()
     open: Sequence[str] = ()
+    tried: Collection[str] = ()
     filling: bool = False
     holding: bool = False
     unknown: bool = False
@@ -224,7 +226,9 @@ def _rollout(
     first = frozenset(facts.ready)
     lacking = [each for each in facts.open if each not in first]
     if lacking:
-        return [RollOut(image, lacking)]
+        # Nodes that end a job at once without having tried it would have one after another. Those
+        # whose pause goes on have their turns with the first whose is over, in its waves.
+        return [RollOut(image, lacking)] if set(lacking) - set(facts.tried) else []
     return [Promote(image)] if facts.holding and not facts.open else []
 
 

@@ -102,6 +102,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         due: when it is tried again, in seconds since 1970; None for no such moment.
         ready: whether it can be brought there at once, and nothing that goes on will.
         open: whether the digest that is rolled out could be brought there at once.
+        tried: whether it has just been tried there, and is not to be again before `due` on account
+            of this node alone.
     """
 
     machine: str
@@ -116,6 +118,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     due: float | None = None
     ready: bool = False
     open: bool = False
+    tried: bool = False
 
 
 def images(record: SetRecord, state: SetState | None) -> list[ImageState]:
@@ -173,7 +176,12 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
         if job or (tried is not None and has_current):
             wanted, held = following, has_next
 
+    put_off: float | None = None
+
     def standing(state: State, reason: str = "", **more: Any) -> Standing:
+        if put_off is not None and more.get("open"):
+            due = more.get("due")
+            more = {**more, "tried": True, "due": put_off if due is None else min(due, put_off)}
         return Standing(
             machine, node.hostname, image.image, image.platform, state, wanted, reason, **more
         )
@@ -186,6 +194,8 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
     free = False
     if has_next is False and following and not job and not obstacle:
         free = not known.rival(record, image, following, machine)
+        last = known.attempt(record, image, following, machine)
+        put_off = last.until if last is not None and now < last.until else None
     if held:
         return standing("converged", open=free)
     if held is None:

@@ -199,6 +199,22 @@ def test_a_rollout_whose_job_expired_for_nodes_that_are_away_alone_is_over() -> 
     assert (found.image.current, found.everybody, len(found.all)) == (TWO, "2 2 2 1", made)
 
 
+def test_nodes_that_all_skip_a_rollout_have_it_again_after_a_pause_and_by_its_options() -> None:
+    found = kept(CANARY)
+    found.tag, found.skipping = TWO, set("abcd")
+    found.resolve()
+    made = len(found.all)
+    for _ in range(20):
+        found.keep()
+        found.turn()
+        for machine in "abcd":
+            found.work(machine)
+    assert (len(found.all), found.image.next) == (made + 1, TWO)
+    found.skipping = set()
+    found.settle()
+    assert (found.everybody, len(found.all)) == ("2 2 2 2", made + 2)
+
+
 def test_nodes_that_are_away_hold_nobody_up() -> None:
     found = kept(Waves(max_parallel="2"))
     found.nodes["d"].here = False

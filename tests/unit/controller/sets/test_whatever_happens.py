@@ -90,6 +90,11 @@ class Fleet(RuleBasedStateMachine):
         """From now on pulls fail on a node, or don't any more."""
         self.world.failing ^= {machine}
 
+    @rule(machine=MACHINES)
+    def skips(self, machine: str) -> None:
+        """From now on a node skips what it is to do, or doesn't any more."""
+        self.world.skipping ^= {machine}
+
     # The registry
 
     @rule(image=st.sampled_from(IMAGES), number=DIGESTS)
@@ -221,7 +226,7 @@ class Fleet(RuleBasedStateMachine):
         """All works again, and what is wanted comes about."""
         world = self.world
         try:
-            world.failing, world.away = set(), False
+            world.failing, world.skipping, world.away = set(), set(), False
             world.tags = dict.fromkeys(IMAGES, digest(next(self.fresh)))
             for machine in world.names:
                 world.join(machine, world.labels[machine])
