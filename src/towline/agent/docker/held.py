@@ -40,6 +40,8 @@ def held(
     used: Mapping[str, int],
     platforms: Mapping[str, Platform],
     preferred: Platform | None,
+    *,
+    sent: bool = True,
 ) -> dict[str, ImageHeld]:
     """Return the images that are there, by id, in its order; what can't be said of one is left out.
 
@@ -47,7 +49,10 @@ def held(
         used: how many containers were made of each, by id.
         platforms: what those are for that the list doesn't say it of, by id.
         preferred: the engine's own platform, which an image is said to be for where it has several.
+        sent: whether controllers are to be told: then what messages have no room for is left out,
+            names of an image with very many, and images beyond very many.
     """
+    most = MOST_NAMES if sent else None
     users: dict[str, int] = {}
     for name, count in used.items():
         users[full_id(name)] = users.get(full_id(name), 0) + count
@@ -70,13 +75,15 @@ def held(
         platform = platform_of(each, preferred) or platforms.get(id)
         found[id] = ImageHeld(
             id,
-            sorted(digests)[:MOST_NAMES],
-            sorted(names)[:MOST_NAMES],
+            sorted(digests)[:most],
+            sorted(names)[:most],
             _written(platform),
             min(max(each.size or 0, 0), LARGEST),
             each.created if EARLIEST <= (each.created or 0.0) <= LATEST else None,
             users.get(id, 0),
         )
+    if not sent:
+        return dict(sorted(found.items()))
     return {image.id: image for part in _parts(found.values()) for image in part}
 
 

@@ -135,7 +135,8 @@ def stock_of(
         id = full_id(user.image_id)
         made.setdefault(id, []).append(User(user.name, _reference(user.image)))
     counts = {id: len(each) for id, each in made.items()}
-    found = held(images, counts, {}, preferred)
+    # What is decided on is all of it: a name that is left out would go unseen.
+    found = held(images, counts, {}, preferred, sent=False)
     return Stock(
         (Stocked(each, shared.get(id), tuple(made.get(id, ()))) for id, each in found.items()),
         made.keys() - found.keys(),
