@@ -74,7 +74,7 @@ def _protected(texts: list[str]) -> None:
 
 KEEP = 3
 OLDER_THAN = "1h"
-"""What was just pulled may be about to be used."""
+"""What was just pulled may be about to be used; where the engine notes when that was."""
 NOTHING: list[str] = []
 
 
@@ -246,7 +246,9 @@ async def prune(
     older_than: Annotated[
         str,
         Meta(
-            description="What was made, or came to the node, later than so long ago stays.",
+            description="What was made, or got its last name on the node, later than so long ago "
+            "stays. Docker's classic store doesn't note when a pull named an image, and Podman "
+            "never: there what was just pulled is as old as it was made.",
             examples=["24h", "30d"],
         ),
         Flag("DURATION"),
