@@ -1,8 +1,9 @@
 """What lists of images and containers come to, for operations that decide on it."""
 
 from towline.agent.docker.answers import ListedImage
-from towline.agent.docker.held import MOST_NAMES, held
+from towline.agent.docker.held import held
 from towline.agent.docker.images.stock import stock_of
+from towline.wire.inventory import MOST_NAMES
 from towline.wire.reference import Reference
 
 ID = f"sha256:{'a' * 64}"
