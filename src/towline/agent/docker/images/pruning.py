@@ -69,20 +69,20 @@ async def _remove(
     """Remove images; return the ids of those that are gone, and how many are used by now.
 
     Args:
-        refused: takes the engine's words for those that it did not remove.
+        refused: takes why it did not remove some; where it answers no more the rest is left alone.
     """
     gone: list[str] = []
     used = 0
     for image in images:
         async with engine.naming:
-            # It may have got a container, or another name, since it was looked at.
-            now = (await take_stock(engine)).find(image.id)
-            if now is None:
-                continue
-            if now.users or now.held != image.held:
-                used += 1
-                continue
             try:
+                # It may have got a container, or another name, since it was looked at.
+                now = (await take_stock(engine)).find(image.id)
+                if now is None:
+                    continue
+                if now.users or now.held != image.held:
+                    used += 1
+                    continue
                 going = Going(now, tuple(now.names), tuple(now.digests), whole=True)
                 await take(engine, going)
                 gone.append(image.id)
@@ -91,6 +91,10 @@ async def _remove(
                     used += 1
                 else:
                     refused[image.id] = error.error
+            except TaskFailed as error:
+                # It answers no more; what has gone by now is said all the same.
+                refused[image.id] = error.error
+                break
     return gone, used
 
 
