@@ -190,7 +190,7 @@ class Reconciler:
                 woken = self._wake.is_set()
                 self._wake.clear()
                 if await self._leads() and (woken or self._is_due()):
-                    await self._pass()
+                    await self._pass_leading()
                 await within(self._pause(), self._wake.wait())
                 if self._wake.is_set() and not self._urgent.is_set():
                     await within(self._gathered_for, self._urgent.wait())
@@ -220,10 +220,9 @@ class Reconciler:
             self._renewed = now
             await self._lease.take()
         if self._lease.valid and self._able.is_set():
-            if not before or not self._leading_since:
+            if not self._leading_since:
                 log.info("sets taken over")
                 self._leading_since = now
-                self._pictures.clear()
             return True
         if self._leading_since:
             log.info("sets given up")
@@ -231,6 +230,26 @@ class Reconciler:
         self._pictures.clear()
         self._until = None
         return False
+
+    async def _pass_leading(self) -> None:
+        """Do what is to be done for all sets now, and renew the lease meanwhile.
+
+        The first look at all nodes of many sets takes longer than a lease lasts.
+        """
+        ended = asyncio.Event()
+        renewing = asyncio.create_task(self._renew_until(ended))
+        try:
+            await self._pass()
+        finally:
+            ended.set()
+            await renewing
+
+    async def _renew_until(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            await within(max(SHORTEST, self._look_every / 2), ended.wait())
+            if not ended.is_set() and self._able.is_set():
+                self._renewed = self._clock.running()
+                await self._lease.take()
 
     def _has_work(self) -> bool:
         """Return whether there is a set, or a job of one that is no more."""
@@ -302,6 +321,7 @@ class Reconciler:
             return
         for action in rule.decide(record, state, found):
             if not self._lease.valid:
+                self._look_at_once()  # the rest is left to whoever has it then
                 return
             try:
                 await self._do(record, state, action)

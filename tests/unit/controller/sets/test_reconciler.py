@@ -33,6 +33,10 @@ class Doubles:
         images = [ImageState(NAME, current=ONE, since=NOW, checked=NOW + 1)]
         self.kept = SetState(record.id, images)
         self.valid = True
+        self.taken = 0
+        self.lapsed = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.fleet = Fleet()
         self.jobs = OpenJobs()
         self.has: set[str] = set()
@@ -61,6 +65,8 @@ class Doubles:
         return self.kept
 
     async def take(self) -> bool:
+        self.taken += 1
+        self.valid = self.valid or self.lapsed
         return self.valid
 
     async def give_back(self) -> None:
@@ -85,6 +91,7 @@ class Doubles:
 
     async def submit(self, request: Submission, *, wait: float) -> JobState:
         self.made.append(request)
+        await self.answers.wait()
         plan = [PlannedNode(machine, machine) for machine in sorted(request.only or ())]
         job = Job(
             f"00000000-0000-7000-8000-{len(self.made):012x}",
@@ -188,6 +195,31 @@ async def test_two_at_once_make_one_job_by_its_key() -> None:
     async with kept(one), kept(other):
         await until(lambda: one.made and other.made)
     assert one.made[0].key == other.made[0].key
+
+
+async def test_the_lease_is_renewed_while_a_look_goes_on_that_takes_longer_than_it_lasts() -> None:
+    doubles = Doubles(a_set(follow="digest"))
+    doubles.join("a")
+    doubles.answers = asyncio.Event()
+    async with kept(doubles):
+        await until(lambda: doubles.made)
+        taken = doubles.taken
+        await until(lambda: doubles.taken > taken + 2)
+        doubles.answers.set()
+
+
+async def test_after_a_moment_without_the_lease_not_all_nodes_are_looked_at_again() -> None:
+    doubles = Doubles(a_set(follow="digest"))
+    machines = [f"m{number}" for number in range(100)]
+    doubles.join(*machines)
+    doubles.has.update(machines)
+    async with kept(doubles):
+        await until(lambda: doubles.looked >= 100)
+        looked, taken = doubles.looked, doubles.taken
+        doubles.valid, doubles.lapsed = False, True
+        await until(lambda: doubles.taken > taken + 3)
+        assert doubles.valid
+        assert doubles.looked == looked
 
 
 async def test_a_node_whose_engine_is_in_trouble_is_left_alone_until_that_is_over() -> None:
