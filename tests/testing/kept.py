@@ -101,7 +101,7 @@ class Kept(World):
             facts={(image.image, image.platform): facts},
             jobs=self.going,
             rollouts={
-                each.job.id: rule.rollout(each, each.unfinished & here)
+                each.job.id: rule.rollout(each, each.unfinished & here, self.now)
                 for each in self.all.values()
             },
             window=self.window,

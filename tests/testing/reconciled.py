@@ -312,6 +312,7 @@ class Reconciled:
             self.inventories.say(machine, self.names[machine])
 
     def _apply(self, event: events.Event) -> None:
+        event = msgspec.structs.replace(event, time=self.now)
         self._events.append(event)
         self.jobs[event.job].apply(event)
         self._fold(event)

@@ -103,6 +103,7 @@ class JobState:
         lead: the node that went first and what it found, where one has.
         changed: whether it has changed something anywhere; None until a node has said.
         cancelled: why it is stopped wherever it has not ended, where it is.
+        ended: when the last node ended that has, in seconds since 1970; 0 for none.
         last: the place in the journal of the last decision about it; 0 for none.
         foreign: whether there is a decision among them of a kind that this version doesn't know:
             then it makes none itself.
@@ -121,6 +122,7 @@ class JobState:
         self.cancelled: str | None = None
         self.lead = job.lead
         self.updated = job.created
+        self.ended = 0.0
         self.last = 0
         self.foreign = False
         self._open_only = open_only
@@ -156,6 +158,7 @@ class JobState:
     def _end(self, task: Task, status: str, moment: float, why: str | None) -> None:
         task.status, task.ended, task.waits = status, moment, None
         task.error, task.reason = (why, None) if status == "failed" else (None, why)
+        self.ended = max(self.ended, moment)
         self.unfinished.discard(task.machine)
         self.turns.end(task.machine, status)
         if self._open_only:

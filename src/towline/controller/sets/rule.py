@@ -28,6 +28,11 @@ FILLED_FIRST = 300.0
 have."""
 
 
+LAST_WAITED_FOR = 600.0
+"""Seconds for which a rollout waits, since the last node has ended, for those that have had their
+turn and don't end: what a set wants elsewhere doesn't hang on a node that hangs."""
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What is known of the nodes that concerns one image of a set.
 
@@ -58,6 +63,8 @@ class Rollout(msgspec.Struct, frozen=True):
     Attributes:
         over: whether all has been done that can be now: each of its nodes that is here has ended.
         stopped: why it goes no further; "" where it does.
+        until: when it is over though nodes that are here have not ended, in seconds since 1970;
+            None for never.
         again: whether another is to do it: it has ended and nothing was tried, or some never had
             their turn before it expired, or the set itself has stopped it, which wants it otherwise
             by now.
@@ -66,6 +73,7 @@ class Rollout(msgspec.Struct, frozen=True):
     over: bool = False
     stopped: str = ""
     again: bool = False
+    until: float | None = None
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -254,7 +262,7 @@ def waves_of(record: SetRecord) -> Waves | None:
     return record.options if is_several(parse_target(record.target)) else None
 
 
-def rollout(state: JobState, here: Collection[str]) -> Rollout:
+def rollout(state: JobState, here: Collection[str], now: float) -> Rollout:
     """Return how far a job is that rolls a digest out.
 
     Nodes that are away hold nobody up: what the others have proven counts, and they run the job
@@ -263,6 +271,7 @@ def rollout(state: JobState, here: Collection[str]) -> Rollout:
     Args:
         state: the job's, of its open tasks or of all.
         here: the machine ids of those of its nodes that are here and have not ended.
+        now: seconds since 1970.
     """
     if state.cancelled == f"cancelled by {state.job.caller}":
         return Rollout(again=True)
@@ -276,4 +285,7 @@ def rollout(state: JobState, here: Collection[str]) -> Rollout:
         # turns by another: to promote would give the digest to all of them at once.
         tried = well or counts.get("failed", 0)
         return Rollout(over=True, again=not tried or state.turns.missed > 0)
-    return Rollout(over=not here and well > 0)
+    if not well or any(machine in state.turns.waiting for machine in here):
+        return Rollout()
+    until = state.ended + LAST_WAITED_FOR
+    return Rollout(over=not here or now >= until, until=until)

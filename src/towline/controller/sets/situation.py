@@ -149,7 +149,12 @@ class Situations:
                 # Deleted, or older than what the journal keeps: what it had proven is not known.
                 return rule.Rollout(again=True)
             state = found[0]
-        return rule.rollout(state, {each for each in state.unfinished if self._fleet.is_here(each)})
+        here = {each for each in state.unfinished if self._fleet.is_here(each)}
+        now = self._clock.wall()
+        far = rule.rollout(state, here, now)
+        if far.until is not None and not far.over:
+            self._at(self._clock.running() + far.until - now)
+        return far
 
 
 _window = functools.lru_cache(256)(Window.parse)

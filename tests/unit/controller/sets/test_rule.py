@@ -215,6 +215,40 @@ def test_nodes_that_all_skip_a_rollout_have_it_again_after_a_pause_and_by_its_op
     assert (found.everybody, len(found.all)) == ("2 2 2 2", made + 2)
 
 
+def test_a_node_that_hangs_in_its_turn_holds_up_the_others_for_a_while_only() -> None:
+    found = kept(Waves(max_parallel="2"))
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    for _ in range(3):
+        found.turn()
+        for machine in "bcd":
+            found.work(machine)
+    (job,) = found.going
+    assert job.unfinished == {"a"}
+    found.now = job.ended + rule.LAST_WAITED_FOR - 1
+    assert found.keep() == []
+    found.now += 1
+    assert kinds(found.keep()) == ["Promote"]
+    # What it has begun goes on.
+    assert (found.image.current, found.keep(), job.cancelled) == (TWO, [], None)
+    found.settle()
+    assert found.everybody == "2 2 2 2"
+
+
+def test_nodes_that_wait_for_their_turn_are_waited_for() -> None:
+    found = kept(Waves(max_parallel="1"))
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    found.turn()
+    found.work("a")
+    found.turn()
+    (job,) = found.going
+    found.now = job.ended + 10 * rule.LAST_WAITED_FOR
+    assert found.keep() == []
+
+
 def test_nodes_that_are_away_hold_nobody_up() -> None:
     found = kept(Waves(max_parallel="2"))
     found.nodes["d"].here = False
