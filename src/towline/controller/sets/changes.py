@@ -19,10 +19,8 @@ from towline.controller.sets.record import (
 )
 from towline.controller.sets.standing import images
 
-DECLARED, CHANGED, RESUMED = "declared", "changed", "resumed"
+DECLARED, CHANGED = "declared", "changed"
 RESOLVED, ROLLED_OUT, STOPPED = "resolved", "rolled_out", "stopped"
-RENEWED = (DECLARED, CHANGED, RESUMED)
-"""After one of these a rollout that was stopped begins anew."""
 
 Changes: TypeAlias = Callable[[SetState], SetState]
 """Returns how a set is to be, of how it is; the same where nothing is to be changed."""
@@ -117,30 +115,10 @@ def stopped(record: SetRecord, image: ImageState, reason: str, now: float) -> Ch
     """Return the change that stops a rollout: what it has not reached stays as it is."""
 
     def change(then: ImageState) -> ImageState:
-        return msgspec.structs.replace(then, stopped=reason)
+        return msgspec.structs.replace(then, stopped=reason, spent=then.job)
 
     noted = _change(record, now, STOPPED, image, digest=image.next, job=image.job, reason=reason)
     return _while(record, image, change, noted)
-
-
-def is_spent(state: SetState, job: str) -> bool:
-    """Return whether a job has rolled out all that it will: it was stopped."""
-    return any(each.what == STOPPED and each.job == job for each in state.history)
-
-
-def is_renewed(state: SetState, image: ImageState) -> bool:
-    """Return whether a rollout that was stopped is to begin anew: people have said so since."""
-    for each in reversed(state.history):
-        if each.what in RENEWED:
-            return True
-        if each.what == STOPPED and (each.image, each.digest) == (image.image, image.next):
-            return False
-    return False
-
-
-def renewal(state: SetState) -> float:
-    """Return when people have last declared, changed or resumed a set; 0 for never."""
-    return next((each.time for each in reversed(state.history) if each.what in RENEWED), 0.0)
 
 
 def _while(

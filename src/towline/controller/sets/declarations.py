@@ -17,7 +17,6 @@ from towline.controller.sets.changes import CHANGED, DECLARED
 from towline.controller.sets.contradictions import Rivalry, refused, rivalries
 from towline.controller.sets.declaration import Declaration, check, expect
 from towline.controller.sets.record import (
-    MOST_CHANGES,
     Change,
     ImageState,
     SetRecord,
@@ -226,17 +225,17 @@ class Declarations:
         """
 
         def noted(state: SetState) -> SetState:
-            if _is_noted(state, record):
+            if state.noted >= record.generation:
                 return state
             what = DECLARED if record.generation == 1 else CHANGED
             change = Change(record.changed, record.changed_by, what, record.generation)
             return msgspec.structs.replace(
-                state,
-                images=[each.going for each in state.images],
+                state.anew(record.changed),
+                noted=record.generation,
                 history=[*state.history, change],
             )
 
-        if not _is_noted(self._sets.state(record.name), record):
+        if self._sets.state(record.name).noted < record.generation:
             await self._sets.change(record.name, noted)
 
     def _lacking(self, record: SetRecord) -> Iterator[Lacking]:
@@ -261,13 +260,6 @@ class Declarations:
         if not digest:
             return str(name) in names
         return bool(self._inventories.holds(member.machine, name, digest, image.platform))
-
-
-def _is_noted(state: SetState, record: SetRecord) -> bool:
-    """Return whether a declaration stands in a set's history, or may have stood there."""
-    declared = (each for each in state.history if each.what in (DECLARED, CHANGED))
-    newest = max((each.generation for each in declared), default=0)
-    return newest >= record.generation or len(state.history) >= MOST_CHANGES
 
 
 def _done(record: SetRecord, before: SetRecord | None) -> str:

@@ -18,7 +18,6 @@ from towline.controller.jobs.submission import Submission
 from towline.controller.jobs.submit import Submitter
 from towline.controller.moment import LocalClock
 from towline.controller.permissions import Bounds
-from towline.controller.sets.changes import renewal
 from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.controller.sets.rule import waves_of
 from towline.controller.sets.standing import parameters_of, pulled
@@ -57,7 +56,7 @@ class Making:
         Raises:
             TowlineError: it was not made, or that isn't known; as `Submitter.submit`.
         """
-        batch = (image.since, image.job, renewal(state))
+        batch = (image.since, image.job, state.renewed)
         return await self._bring(
             *(record, image, image.next, machines),
             key=_key(record, image.next, parameters_of(image), batch),

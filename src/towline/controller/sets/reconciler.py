@@ -105,7 +105,7 @@ class Reconciler:
         self.standings = Standings(fleet, inventories, sets, jobs, self.attempts, clock)
         self._pictures: dict[str, Picture] = {}
         """By the sets' ids; of the controller that keeps them true alone."""
-        self._generations: dict[str, tuple[str, int, float]] = {}
+        self._generations: dict[str, tuple[str, int, float | None]] = {}
         self._changed: set[str] = set()
         """The machine ids of nodes of which something has changed."""
         self._again = False
@@ -131,7 +131,7 @@ class Reconciler:
     def _sets_changed(self) -> None:
         for record in self._sets.all():
             # Who has declared it anew, or has it go on, waits for no pause.
-            renewed = changes.renewal(self._sets.state(record.name))
+            renewed = self._sets.state(record.name).renewed
             known = (record.id, record.generation, renewed)
             if self._generations.get(record.name) != known:
                 self._generations[record.name] = known

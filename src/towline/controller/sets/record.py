@@ -94,6 +94,7 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
         since: when `next`, or else `current`, became what it is.
         job: the id of the job that rolls `next` out; "" while there is none.
         stopped: why the rollout of `next` doesn't go on: "" where it does.
+        spent: the id of the job of the newest rollout that has stopped: it rolls out no more.
         rejected: digests that were rolled back from: not taken until the tag names another.
         before: digests that were `current` before, the newest first.
         checked: when the tag was looked up last; None for never.
@@ -107,6 +108,7 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
     since: Moment | None = None
     job: Name = ""
     stopped: Text = ""
+    spent: Name = ""
     rejected: list[Name] = []
     before: list[Name] = []
     checked: Moment | None = None
@@ -149,6 +151,8 @@ class SetState(msgspec.Struct, frozen=True, omit_defaults=True):
         images: one for each image of the set that was looked at; in the set's order.
         paused: since when nothing is done for it; None for a set that is kept true.
         paused_by: who decided so.
+        noted: the newest generation of the declaration that stands, or stood, in the history.
+        renewed: when people have last declared, changed or resumed it; None for never.
         history: what was changed, the newest last; `MOST_CHANGES` of them at most.
     """
 
@@ -156,4 +160,11 @@ class SetState(msgspec.Struct, frozen=True, omit_defaults=True):
     images: list[ImageState] = []
     paused: Moment | None = None
     paused_by: Text = ""
+    noted: Count = 0
+    renewed: Moment | None = None
     history: list[Change] = []
+
+    def anew(self, now: float) -> SetState:
+        """Return the same with all rollouts begun anew that have stopped: people have said so."""
+        images = [each.going for each in self.images]
+        return msgspec.structs.replace(self, images=images, renewed=now)

@@ -16,7 +16,6 @@ import msgspec
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout.rule import limits, stopped
 from towline.controller.sets.attempts import Brings, brings
-from towline.controller.sets.changes import is_renewed, is_spent
 from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.controller.sets.standing import images, pulled
 from towline.wire.job import Job
@@ -191,7 +190,7 @@ def _for_image(
     facts = seen.facts.get((image.image, image.platform), Facts())
     actions: list[Action] = []
     if image.next:
-        actions += _rollout(record, state, image, facts, seen)
+        actions += _rollout(record, image, facts, seen)
     # A node that lacks both digests is given the current one first, which nothing holds back.
     if image.current and facts.ready:
         actions.append(FillIn(image, facts.ready))
@@ -202,13 +201,11 @@ def _for_image(
     return actions
 
 
-def _rollout(
-    record: SetRecord, state: SetState, image: ImageState, facts: Facts, seen: Situation
-) -> list[Action]:
+def _rollout(record: SetRecord, image: ImageState, facts: Facts, seen: Situation) -> list[Action]:
     """Return the next step of a rollout: at most one."""
-    if image.stopped and not is_renewed(state, image):
+    if image.stopped:
         return []
-    if image.job and not is_spent(state, image.job):
+    if image.job and image.job != image.spent:
         rollout = seen.rollouts.get(image.job)
         if rollout is None:
             return []  # it is not known yet how far that is
@@ -220,7 +217,7 @@ def _rollout(
     for each in seen.jobs:
         # It was made by whoever died before that was noted.
         job = each.job.id
-        if each.cancelled is None and brings(each.job) == what and not is_spent(state, job):
+        if each.cancelled is None and brings(each.job) == what and job != image.spent:
             return [Adopt(image, job)]
     if image.current and not seen.window:
         return []

@@ -65,10 +65,9 @@ class SetSteering:
                 return state
             now, by = time.time(), caller.subject
             return msgspec.structs.replace(
-                state,
+                state.anew(now),
                 paused=None,
                 paused_by="",
-                images=[each.going for each in state.images],
                 history=[*state.history, Change(now, by, "resumed", record.generation)],
             )
 

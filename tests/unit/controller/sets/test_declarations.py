@@ -14,7 +14,13 @@ from towline.controller.member import Member
 from towline.controller.registries import AllowedRegistries
 from towline.controller.sets.attempts import Attempts
 from towline.controller.sets.declarations import Declarations
-from towline.controller.sets.record import ImageState, SetRecord, SetState
+from towline.controller.sets.record import (
+    MOST_CHANGES,
+    Change,
+    ImageState,
+    SetRecord,
+    SetState,
+)
 from towline.controller.sets.sets import Sets, state_of
 from towline.controller.sets.steering import SetSteering
 from towline.controller.sets.view import View
@@ -174,6 +180,23 @@ async def test_a_rollout_that_has_stopped_goes_on_with_what_is_declared_next() -
     await declaring.put("web", every=60.0)
     (image,) = declaring.sets.state("web").images
     assert (image.current, image.next, image.stopped) == (digest(1), digest(2), "")
+
+
+async def test_it_is_noted_and_goes_on_after_however_many_entries_of_its_history() -> None:
+    declaring = Declaring(a_set(), web=at(1, next=digest(2), stopped="two failed"))
+    entries = [Change(time.time(), "set:web", "resolved")] * MOST_CHANGES
+    declaring.sets._kept["web"] = msgspec.structs.replace(
+        declaring.sets.state("web"), history=entries
+    )
+    await declaring.put("web", every=60.0)
+    state = declaring.sets.state("web")
+    assert (state.history[-1].what, state.images[0].stopped) == ("changed", "")
+    assert (state.noted, state.renewed) == (2, declaring.sets.all()[0].changed)
+    # And nothing is noted twice when it has fallen out.
+    declaring.sets._kept["web"] = msgspec.structs.replace(state, history=entries)
+    changes = declaring.sets.changes
+    await declaring.put("web", every=60.0)
+    assert declaring.sets.changes == changes
 
 
 async def test_a_dry_run_says_what_each_node_lacks() -> None:

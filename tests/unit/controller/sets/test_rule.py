@@ -9,7 +9,6 @@ from tests.testing.kept import Kept
 from tests.testing.sets import NAME, a_set, digest
 from towline.controller.rollout.turns import Pause
 from towline.controller.sets import changes, rule
-from towline.controller.sets.record import Change
 from towline.wire.rollout import Waves
 
 ONE, TWO, THREE = digest(1), digest(2), digest(3)
@@ -65,15 +64,16 @@ def test_a_canary_that_fails_stops_it_and_the_rest_stays_as_it_is() -> None:
     assert found.everybody == "1 1 1 1"
 
 
-@pytest.mark.parametrize("what", ["resumed", "changed"])
-def test_a_rollout_that_was_stopped_begins_anew_when_people_say_so(what: str) -> None:
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_rollout_that_was_stopped_begins_anew_when_people_say_so(forgotten: bool) -> None:
     found = kept(CANARY)
     found.tag, found.failing = TWO, {"a"}
     found.resolve()
     found.settle()
     first, found.failing = found.image.job, set()
-    said = Change(found.now, "ann", what)
-    found.state = msgspec.structs.replace(found.state, history=[*found.state.history, said])
+    if forgotten:
+        found.state = msgspec.structs.replace(found.state, history=[])
+    found.state = found.state.anew(found.now)
     found.settle()
     assert found.everybody == "2 2 2 2"
     assert found.state.history[-1].job != first
@@ -431,8 +431,7 @@ def test_in_the_end_all_nodes_have_what_is_wanted_whatever_happened(
     found.failing, found.window = set(), True
     for node in found:
         node.here = True
-    said = Change(found.now, "ann", "resumed")
-    found.state = msgspec.structs.replace(found.state, history=[*found.state.history, said])
+    found.state = found.state.anew(found.now)
     found.resolve()
     found.settle(200)
     assert (found.image.current, found.image.next, found.image.stopped) == (found.tag, "", "")

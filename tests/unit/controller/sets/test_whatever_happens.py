@@ -188,6 +188,8 @@ class Fleet(RuleBasedStateMachine):
         sets = self.world.sets
         state = sets.state(record.name)
         noted = Change(self.world.now, "ann", what, generation=record.generation)
+        if what in ("declared", "changed", "resumed"):
+            state = state.anew(self.world.now)
         sets.states[record.name] = renewed(state, history=[*state.history, noted])
         sets.tell()
 
