@@ -206,7 +206,7 @@ class Controller:
             settled=self.presence.settled,
             check=self.registries.check_job,
             ahead=supplies.ahead,
-            known={"wanted": lambda: self.images.wanted()},
+            known={"wanted": lambda machines: self.images.wanted(machines)},
         )
         self.previews = Previews(self.submitter, self.reads, self.fleet)
         self.steering = Steering(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from towline.broker.connection import Connection
@@ -16,6 +17,7 @@ from towline.controller.sets.steering import SetSteering
 from towline.controller.sets.summaries import Summaries
 from towline.errors import BrokerUnreachable
 from towline.trust.signing import Signer
+from towline.wire.target import parse_target
 
 if TYPE_CHECKING:
     from towline.controller.controller import Controller
@@ -35,7 +37,8 @@ class Images:
     """
 
     def __init__(self, controller: Controller, nodes: Connection, signer: Signer) -> None:
-        fleet, registries = controller.fleet, controller.registries
+        self._fleet = fleet = controller.fleet
+        registries = controller.registries
         self.inventories = Inventories(
             *(nodes, signer, fleet, controller.budget),
             *(controller.index, controller.presence.settled),
@@ -60,8 +63,10 @@ class Images:
         self.stored = (self.sets,)
         self.running = (self.inventories, self.sets, self.reconciler)
 
-    def wanted(self) -> list[str]:
-        """Return all references and digests that any set wants.
+    def wanted(self, machines: Collection[str]) -> list[str]:
+        """Return all references and digests that sets want on some nodes.
+
+        Whoever may change these nodes is shown it: what is wanted elsewhere is no business of his.
 
         Raises:
             BrokerUnreachable: the sets aren't known yet.
@@ -72,4 +77,8 @@ class Images:
                 "try again in a few seconds.",
                 "It was started a moment ago, or the broker is out of reach",
             )
-        return self.sets.wanted()
+        return self.sets.wanted(
+            record
+            for record in self.sets.all()
+            if self._fleet.still(parse_target(record.target), machines)
+        )

@@ -236,4 +236,5 @@ async def image_nodes(
         state=state,
         limit=limit,
         after=None if cursor is None else _after(cursor),
+        sets="set:read" in context.caller.permissions,
     )

@@ -393,7 +393,8 @@ def _status(state: SetState, images: Iterable[SetImageView], *, waits: bool) -> 
         return "paused"
     if any(each.failed or each.conflict or each.stopped or each.problem for each in images):
         return "degraded"
-    if waits or any(each.missing or each.next for each in images):
+    unknown = any(each.unknown and not each.digest for each in images)
+    if waits or unknown or any(each.missing or each.next for each in images):
         return "reconciling"
     return "converged"
 

@@ -213,3 +213,21 @@ async def test_there_are_only_so_many_sets_and_removed_ones_are_forgotten(
         async with asyncio.timeout(20):
             while await bucket.get("a") is not None:
                 await asyncio.sleep(0.01)
+
+
+async def test_whoever_may_change_a_set_is_asked_of_its_newest_declaration(
+    sets: Sets, jetstream: JetStream
+) -> None:
+    wide = msgspec.structs.replace(record("web"), target="_all", generation=2)
+    await sets.declare("web", lambda before: record("web"))
+    await sets.declare("web", lambda before: wide)
+    asked: list[str] = []
+
+    def allow(newest: SetRecord) -> None:
+        asked.append(newest.target)
+        raise Conflict("It is outside of what you may change.", "")
+
+    # A controller that doesn't follow them knows none of both.
+    with pytest.raises(Conflict):
+        await Sets(jetstream).change("web", lambda state: state, allow)
+    assert asked == ["_all"]

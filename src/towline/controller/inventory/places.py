@@ -48,6 +48,7 @@ class Places:
         state: State | None,
         limit: int,
         after: After | None,
+        sets: bool = True,
     ) -> ImageNodes:
         """Return a page of nodes.
 
@@ -57,10 +58,11 @@ class Places:
             state: only those of which this is so; None for all.
             limit: nodes at most.
             after: the last of the page before.
+            sets: whether it may be said what sets want.
         """
         known = about.nodes
         rows, held = self._held(image, known)
-        meant = self._meant(image, held, members)
+        meant = self._meant(image, held, members if sets else ())
         has = held.get(meant.key or "", 0)
         some = 0
         for each in held.values():

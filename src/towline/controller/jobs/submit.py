@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -36,7 +37,7 @@ from towline.wire.event import NOBODY
 from towline.wire.job import CANARY, LEADS, SOON, TURN, WAITS, Job, PlannedNode, new_id, own_id
 from towline.wire.target import Target, is_any, is_several
 
-NOTHING: Mapping[str, Callable[[], list[str]]] = {}
+NOTHING: Mapping[str, Callable[[frozenset[str]], list[str]]] = {}
 SETTLED_WITHIN = 15.0
 """Seconds that a request waits for a controller that was just started to know who is here: longer
 than nodes have until their absence is believed."""
@@ -51,8 +52,9 @@ class Submitter:
         settled: awaited before any request asks who is here.
         check: raises `Forbidden` for an operation that is not to be done with its parameters.
         ahead: looks up what a job's nodes will be given, within a block.
-        known: returns what this controller adds to parameters that are marked as `Filled`, by the
-            name in that mark; raises a `TowlineError` where that isn't known yet.
+        known: returns what this controller adds, for some machines, to parameters that are marked
+            as `Filled`, by the name in that mark; raises a `TowlineError` where that isn't known
+            yet.
         settled_within: seconds; see the constant.
     """
 
@@ -74,7 +76,7 @@ class Submitter:
         settled: asyncio.Event,
         check: Callable[[AnyOperation, Mapping[str, Any]], None],
         ahead: Callable[[Job], AbstractContextManager[None]],
-        known: Mapping[str, Callable[[], list[str]]] = NOTHING,
+        known: Mapping[str, Callable[[frozenset[str]], list[str]]] = NOTHING,
         settled_within: float = SETTLED_WITHIN,
     ) -> None:
         self._journal = journal
@@ -167,7 +169,11 @@ class Submitter:
         self._check(request.operation, request.parameters)
         await self._until_settled()
         plan = self._plan(request)
-        parameters = request.operation.signature.filled(request.parameters, self._known)
+        machines = frozenset(node.machine for node in plan)
+        parameters = request.operation.signature.filled(
+            request.parameters,
+            {name: functools.partial(more, machines) for name, more in self._known.items()},
+        )
         return self._job(msgspec.structs.replace(request, parameters=parameters), plan), plan
 
     async def _until_settled(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -235,8 +236,16 @@ class Declarations:
                 history=[*state.history, change],
             )
 
-        if self._sets.state(record.name).noted < record.generation:
+        def looked_up_anew(state: SetState) -> SetState:
+            images = [msgspec.structs.replace(each, problem="") for each in state.images]
+            return msgspec.structs.replace(state, images=images, renewed=time.time())
+
+        state = self._sets.state(record.name)
+        if state.noted < record.generation:
             await self._sets.change(record.name, noted)
+        elif any(each.problem for each in state.images):
+            # Perhaps it was declared again since the tag has been pushed by now.
+            await self._sets.change(record.name, looked_up_anew)
 
     def _lacking(self, record: SetRecord) -> Iterator[Lacking]:
         view = self._view()

@@ -14,10 +14,13 @@ from towline.wire.fields import Count, Moment, Name, Seconds, Text
 from towline.wire.inventory import ImageName
 from towline.wire.names import OF_SETS
 from towline.wire.rollout import Waves
+from towline.wire.text import readable
 
 Follow: TypeAlias = Literal["tag", "digest"]
 MOST_CHANGES = 100
 """Changes that a set's history keeps."""
+LONGEST_REASON = 500
+"""Characters of a text that is kept in a state."""
 MOST_BEFORE = 20
 """Older digests that are kept of an image of a set."""
 CALLER = OF_SETS
@@ -116,8 +119,10 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def going(self) -> ImageState:
-        """The same, with a rollout that goes on."""
-        return msgspec.structs.replace(self, stopped="") if self.stopped else self
+        """The same, with a rollout that goes on, and a tag that is to be looked up anew."""
+        if not (self.stopped or self.problem):
+            return self
+        return msgspec.structs.replace(self, stopped="", problem="")
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -168,3 +173,29 @@ class SetState(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the same with all rollouts begun anew that have stopped: people have said so."""
         images = [each.going for each in self.images]
         return msgspec.structs.replace(self, images=images, renewed=now)
+
+
+def bounded(state: SetState) -> SetState:
+    """Return a state with no more than is kept of it."""
+    return msgspec.structs.replace(
+        state,
+        images=[_bounded_image(each) for each in state.images],
+        history=[
+            msgspec.structs.replace(each, reason=_bounded_text(each.reason))
+            for each in state.history[-MOST_CHANGES:]
+        ],
+    )
+
+
+def _bounded_text(text: str) -> str:
+    return readable(text)[:LONGEST_REASON]
+
+
+def _bounded_image(image: ImageState) -> ImageState:
+    return msgspec.structs.replace(
+        image,
+        stopped=_bounded_text(image.stopped),
+        problem=_bounded_text(image.problem),
+        rejected=image.rejected[-MOST_BEFORE:],
+        before=image.before[:MOST_BEFORE],
+    )

@@ -10,6 +10,7 @@ import asyncio
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -60,6 +61,10 @@ def is_due(record: SetRecord, image: ImageState, now: float) -> bool:
     return record.follow == "tag" and not due - record.every <= now < due
 
 
+_Said: TypeAlias = tuple[int, float | None]
+"""Which generation of a set was declared, and when people have last said that it is to go on."""
+
+
 class Resolution:
     """Looks up what the tags of sets name, and has that noted.
 
@@ -87,7 +92,7 @@ class Resolution:
         self._clock = clock
         self._looked_up = looked_up
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._pauses: dict[str, tuple[int, dict[tuple[str, str], tuple[float, float]]]] = {}
+        self._pauses: dict[str, tuple[_Said, dict[tuple[str, str], tuple[float, float]]]] = {}
         """By set, of its generation, for each image: until when its tag isn't looked up again, in
         seconds since the machine was started, and the pause before that."""
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -122,7 +127,7 @@ class Resolution:
         wall, running = self._clock.wall(), self._clock.running()
         due, waits = [], []
         for image in images(record, state):
-            until, _ = self._pauses_of(record).get(_key(image), (0.0, 0.0))
+            until, _ = self._pauses_of(record, state).get(_key(image), (0.0, 0.0))
             if not is_due(record, image, wall):
                 if record.follow == "tag" and image.checked is not None:
                     waits.append(image.checked + record.every - wall)
@@ -133,7 +138,7 @@ class Resolution:
         able = [node for node in nodes() if not obstacle_of(node)] if due else []
         if not able:
             # Whoever comes that can be asked is a change, at which this is called.
-            due = [each for each in due if _given(each) or each.problem != NOBODY]
+            due = [each for each in due if _given(each)]
         if due:
             looking = self._look_up(record, due, able, window=window)
             task = asyncio.create_task(looking, name=record.id)
@@ -141,12 +146,15 @@ class Resolution:
             task.add_done_callback(self._over)
         return min(waits, default=None)
 
-    def _pauses_of(self, record: SetRecord) -> dict[tuple[str, str], tuple[float, float]]:
-        """Return the pauses of a set: what is declared anew is looked up at once."""
-        generation, found = self._pauses.get(record.id, (0, {}))
-        if generation != record.generation:
+    def _pauses_of(
+        self, record: SetRecord, state: SetState
+    ) -> dict[tuple[str, str], tuple[float, float]]:
+        """Return the pauses of a set: what people declare anew is looked up at once."""
+        said = (record.generation, state.renewed)
+        before, found = self._pauses.get(record.id, ((0, None), {}))
+        if before != said:
             found = {}
-            self._pauses[record.id] = (record.generation, found)
+            self._pauses[record.id] = (said, found)
         return found
 
     def _over(self, task: asyncio.Task[None]) -> None:
@@ -164,14 +172,15 @@ class Resolution:
         window: bool,
     ) -> None:
         news = []
-        pauses = self._pauses_of(record)
+        _, pauses = self._pauses[record.id]
         for image in due:
             # Whatever goes wrong below goes wrong no sooner again.
             _, before = pauses.get(_key(image), (0.0, AGAIN_AFTER / 2))
             pauses[_key(image)] = (self._clock.running() + AGAIN_AFTER, before)
         answers = await self.ask(record, due, able, window=window)
         for image, answer in zip(due, answers, strict=True):
-            if answer.digest or answer.problem != image.problem:
+            if answer.digest or answer.problem not in (image.problem, NOBODY):
+                # That nobody is there to be asked is nothing to be alarmed by.
                 news.append(answer)
             pause = AGAIN_AFTER
             if not answer.digest and answer.problem != NOBODY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -13,20 +13,12 @@ import structlog
 from towline.broker.answers import WrongLastSequence
 from towline.broker.bucket import Bucket, Entry
 from towline.broker.jetstream import JetStream
-from towline.controller.sets.record import (
-    MOST_BEFORE,
-    MOST_CHANGES,
-    Change,
-    ImageState,
-    SetRecord,
-    SetState,
-)
+from towline.controller.sets.record import Change, SetRecord, SetState, bounded
 from towline.errors import BrokerError, BrokerUnreachable, Conflict, NotFound
 from towline.runtime.part import notify
 from towline.runtime.pauses import within
 from towline.wire.reference import Reference
 from towline.wire.target import is_any, parse_target
-from towline.wire.text import readable
 from towline.wire.window import Window
 
 log = structlog.get_logger()
@@ -37,10 +29,8 @@ MAX_FOLLOWERS = 1000
 MOST_SETS = 1000
 """Sets that there may be: each is looked at whenever a node changes."""
 MOST_IMAGES = 100
-"""Images of a set; with `MOST_BEFORE` and `MOST_CHANGES` its state stays below half a megabyte, and
-a message of the broker may have one."""
-LONGEST_REASON = 500
-"""Characters of a text that is kept in a state."""
+"""Images of a set; with the limits in `record.py` its state stays below half a megabyte, and a
+message of the broker may have one."""
 LOST = "what was stored of the set could not be read: resume it to have it begin anew"
 KNOWN_WITHIN = 5.0
 """Seconds that a request waits for a controller that was just started to know the sets."""
@@ -201,11 +191,15 @@ class Sets:
         record = self.get(name)
         return SetState(id="") if record is None else state_of(record, self._kept.get(name))
 
-    def wanted(self) -> list[str]:
-        """Return what any set wants, sorted: `DOMAIN/PATH:TAG`, and `DOMAIN/PATH@sha256:…` of the
-        digests that nodes are to have by now, or soon."""
+    def wanted(self, by: Iterable[SetRecord] | None = None) -> list[str]:
+        """Return what sets want, sorted: `DOMAIN/PATH:TAG`, and `DOMAIN/PATH@sha256:…` of the
+        digests that nodes are to have by now, or soon.
+
+        Args:
+            by: which sets; None for all.
+        """
         found: set[str] = set()
-        for record in self.all():
+        for record in self.all() if by is None else by:
             for image in self.state(record.name).images:
                 reference = Reference.parse(image.image)
                 found |= {
@@ -312,7 +306,12 @@ class Sets:
             log.info("set removed", set=name, by=by)
             return record
 
-    async def change(self, name: str, alter: Callable[[SetState], SetState]) -> SetState:
+    async def change(
+        self,
+        name: str,
+        alter: Callable[[SetState], SetState],
+        allow: Callable[[SetRecord], None] = lambda record: None,
+    ) -> SetState:
         """Store what `alter` makes of the newest state of a set; return that.
 
         Where what is stored can't be read, nobody knows whether the set was paused, or what was
@@ -321,6 +320,7 @@ class Sets:
         Args:
             alter: it may be called again with a newer state, and may raise to leave it as it is.
                 Where it returns what it was given, nothing is stored.
+            allow: called with the newest declaration before each of that; it may raise likewise.
 
         Raises:
             NotFound: there is no such set.
@@ -335,9 +335,10 @@ class Sets:
             record, _ = await self.newest(name)
             if record is None:
                 raise none_called(name)
+            allow(record)
             lost = entry is not None and entry.unreadable
             before = _lost(record) if lost else state_of(record, entry.value if entry else None)
-            state = _bounded(alter(before))
+            state = bounded(alter(before))
             if state == before and not lost:
                 return before
             msgspec.json.decode(msgspec.json.encode(state), type=SetState)
@@ -418,29 +419,3 @@ def _check(key: str, record: SetRecord) -> None:
         raise ValueError(f"it has more than {MOST_IMAGES} images")
     if record.window:
         Window.parse(record.window)
-
-
-def _bounded(state: SetState) -> SetState:
-    """Return a state with no more than is kept of it."""
-    return msgspec.structs.replace(
-        state,
-        images=[_bounded_image(each) for each in state.images],
-        history=[
-            msgspec.structs.replace(each, reason=_bounded_text(each.reason))
-            for each in state.history[-MOST_CHANGES:]
-        ],
-    )
-
-
-def _bounded_text(text: str) -> str:
-    return readable(text)[:LONGEST_REASON]
-
-
-def _bounded_image(image: ImageState) -> ImageState:
-    return msgspec.structs.replace(
-        image,
-        stopped=_bounded_text(image.stopped),
-        problem=_bounded_text(image.problem),
-        rejected=image.rejected[-MOST_BEFORE:],
-        before=image.before[:MOST_BEFORE],
-    )

@@ -114,8 +114,14 @@ class SetSteering:
         self, caller: Caller, name: str, alter: Callable[[SetRecord, SetState], SetState]
     ) -> SetRecord:
         record = await self._sets.named(name)
-        self._declarations.check(caller, record)
-        await self._sets.change(name, lambda state: alter(record, state))
+
+        def allow(newest: SetRecord) -> None:
+            # What is changed is that of the newest, which this controller may not know yet.
+            nonlocal record
+            record = newest
+            self._declarations.check(caller, newest)
+
+        await self._sets.change(name, lambda state: alter(record, state), allow)
         return record
 
 

@@ -85,7 +85,7 @@ def submitter(
     controller: Controller,
     journal: Journal,
     settled: asyncio.Event,
-    known: Mapping[str, Callable[[], list[str]]] = NOTHING,
+    known: Mapping[str, Callable[[frozenset[str]], list[str]]] = NOTHING,
 ) -> Submitter:
     """Return what makes a controller's jobs in a journal of the test's."""
     return Submitter(
@@ -153,7 +153,7 @@ async def test_nodes_are_given_what_the_controller_knows_beside_what_was_asked(
     wanted = ["docker.io/library/b:1"]
     making = submitter(
         *(controller, controller.journal, controller.presence.settled),
-        {"wanted": lambda: wanted},
+        {"wanted": lambda machines: wanted},
     )
     asked = request("image.prune.execute", key="k", protect=["a:1"])
     job, _, _ = await making.foresee(asked)

@@ -56,10 +56,11 @@ class InMemory(Sets):
     def _take(self, record: SetRecord, sequence: int) -> None:
         pass
 
-    async def change(self, name: str, alter: Any) -> SetState:
+    async def change(self, name: str, alter: Any, allow: Any = lambda record: None) -> SetState:
         """Keep a state."""
         self.changes += 1
         record = self._records[name]
+        allow(record)
         self._kept[name] = alter(state_of(record, self._kept.get(name)))
         return self._kept[name]
 
@@ -180,6 +181,20 @@ async def test_a_rollout_that_has_stopped_goes_on_with_what_is_declared_next() -
     await declaring.put("web", every=60.0)
     (image,) = declaring.sets.state("web").images
     assert (image.current, image.next, image.stopped) == (digest(1), digest(2), "")
+
+
+async def test_what_is_declared_again_is_looked_up_anew_where_the_tag_named_nothing() -> None:
+    declaring = Declaring(a_set(), web=[ImageState(NAME, problem="a: manifest unknown")])
+    await declaring.put("web", every=60.0)
+    assert declaring.sets.state("web").images[0].problem == ""
+    declaring = Declaring(a_set(), web=[ImageState(NAME, problem="a: manifest unknown")])
+    await declaring.put("web")
+    declaring.sets._kept["web"] = msgspec.structs.replace(
+        declaring.sets.state("web"), images=[ImageState(NAME, problem="a: manifest unknown")]
+    )
+    assert await declaring.put("web") == "unchanged"
+    state = declaring.sets.state("web")
+    assert (state.images[0].problem, state.renewed is not None) == ("", True)
 
 
 async def test_it_is_noted_and_goes_on_after_however_many_entries_of_its_history() -> None:

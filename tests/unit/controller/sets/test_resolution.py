@@ -12,7 +12,7 @@ from towline.controller.jobs.submission import Submission
 from towline.controller.moment import LocalClock
 from towline.controller.sets.changes import Changes
 from towline.controller.sets.record import ImageState, SetRecord, SetState
-from towline.controller.sets.resolution import CANNOT, NOBODY, Resolution, is_due
+from towline.controller.sets.resolution import CANNOT, Resolution, is_due
 
 ONE, TWO = digest(1), digest(2)
 
@@ -112,15 +112,23 @@ async def test_what_cannot_be_looked_up_says_why_and_is_tried_again_after_growin
     assert (asked.image.next, asked.image.problem) == (ONE, "")
 
 
-async def test_nobody_who_could_be_asked_is_said_once_and_whoever_comes_is_asked() -> None:
+async def test_whoever_says_that_a_set_is_to_go_on_waits_for_no_pause() -> None:
+    asked = Asked("manifest unknown", ONE)
+    await asked.look(Node("a"))
+    await asked.look(Node("a"))
+    assert asked.nodes == ["a"], "it is not due yet"
+    asked.state = msgspec.structs.replace(asked.state, renewed=NOW + 1)
+    await asked.look(Node("a"))
+    assert asked.image.next == ONE
+
+
+async def test_where_nobody_could_be_asked_nothing_is_said_and_whoever_comes_is_asked() -> None:
     asked = Asked(ONE)
     away = Node("a")
     away.here = False
-    await asked.look(away)
-    assert asked.image.problem == NOBODY
     noted = asked.state
     await asked.look(away)
-    assert asked.state is noted
+    assert asked.state is noted, "that is nothing to be alarmed by"
     away.here = True
     await asked.look(away)
     assert asked.image.next == ONE
