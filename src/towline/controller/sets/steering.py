@@ -94,7 +94,7 @@ class SetSteering:
             now, by = time.time(), caller.subject
             found, changes = [], []
             for each in state.images:
-                before = _back(each, now) if image in (None, each.image) else None
+                before = gone_back(each, now) if image in (None, each.image) else None
                 found.append(before or each)
                 if before is not None:
                     change = Change(now, by, "rolled_back", record.generation, each.image)
@@ -125,7 +125,7 @@ class SetSteering:
         return record
 
 
-def _back(image: ImageState, now: float) -> ImageState | None:
+def gone_back(image: ImageState, now: float) -> ImageState | None:
     """Return an image that has gone back to the digest before; None where there is none."""
     gone = image.next or image.current
     to, before = image.current, image.before
