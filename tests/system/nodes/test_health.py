@@ -18,7 +18,7 @@ from towline.endpoints import health
 NO_ENGINE = "no reachable node has a Docker Engine"
 BUCKETS = {
     *("cooldowns", "credentials", "invites", "leases", "members"),
-    *("nodes", "requests", "signs", "states", "tokens"),
+    *("nodes", "requests", "set_states", "sets", "signs", "states", "tokens"),
 }
 
 
