@@ -84,7 +84,7 @@ def test_an_operation_may_have_a_status_of_its_own(
     process = towline(extended, env, "harbour", "tide", "--on", WEB_1, "-o", "json")
     (row,) = json.loads(process.stdout)["results"]
     assert (row["outcome"], row["status"]) == ("ok", "rising")
-    towline(extended, env, "harbour", "tide", "--stuck", "true", "--on", "_all", status=1)
+    towline(extended, env, "harbour", "tide", "--stuck", "--on", "_all", status=1)
 
 
 @pytest.mark.parametrize(("name", "code"), [("east", 404), ("royal", 403)])
