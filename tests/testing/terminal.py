@@ -18,6 +18,13 @@ from typing import Self
 from tests.testing.process import Failed
 
 
+def readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read within some time; `select` takes no high descriptors."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
+
+
 class Terminal:
     """A pseudo-terminal with a program on it; closing it is closing the window.
 
@@ -89,7 +96,7 @@ class Terminal:
 
     def _read(self, seconds: float) -> bool:
         """Read what is there within some time; return whether there was something."""
-        if not select.select([self._keyboard], [], [], seconds)[0]:
+        if not readable(self._keyboard, seconds):
             return False
         try:
             found = os.read(self._keyboard, 65536)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import shutil
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.testing.terminal import readable
 from tests.unit.stub import Answer, StubController
 
 PROGRAMS = Path(sys.executable).parent
@@ -96,7 +96,7 @@ def read(terminal: int, until: str) -> str:
     """Read what the shell shows until a text has stood there."""
     seen = ""
     while until not in seen or not seen:
-        assert select.select([terminal], [], [], 60)[0], f"nothing came after {seen!r}"
+        assert readable(terminal, 60), f"nothing came after {seen!r}"
         seen += os.read(terminal, 65536).decode(errors="replace")
     return seen
 

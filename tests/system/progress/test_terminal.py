@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from tests.system.progress.pictures import NODES
 from tests.testing.cluster import Cluster
 from tests.testing.gate import Gate
 from tests.testing.process import wait_until
+from tests.testing.terminal import readable
 from towline.wire.progress import DOWNLOADING, TaskProgress
 
 
@@ -49,7 +49,7 @@ class Terminal:
         """Wait until something is shown."""
 
         def there() -> bool:
-            while select.select([self._terminal], [], [], 0)[0]:
+            while readable(self._terminal, 0):
                 try:
                     self.shown += os.read(self._terminal, 65536).decode()
                 except OSError:  # Linux: what was at the other end has ended
