@@ -71,7 +71,7 @@ def _printable(text: str) -> None:
 
 
 Keep: TypeAlias = Annotated[
-    int, Meta(ge=0, le=20, description="How many older digests stay; unless given, all do.")
+    int, Meta(ge=0, le=19, description="How many older digests stay; unless given, all do.")
 ]
 Source: TypeAlias = Annotated[
     str,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable
 
 import msgspec
 
@@ -181,16 +181,20 @@ class Attempts:
             if not nodes:
                 del self._ended[what]
 
-    def keep(self, caller: str, wanted: Collection[Brings], *, anew: bool = False) -> None:
-        """Forget of a set what it wants no more.
+    def shown(self, machine: str, has: Callable[[Brings], bool | None]) -> None:
+        """Forget of a node what it has by now; `has` says what it has."""
+        for what in [each for each, nodes in self._ended.items() if machine in nodes]:
+            if has(what):
+                self.succeeded(what, machine)
 
-        Args:
-            anew: it was declared anew: all is tried at once, but for what may be there already.
-        """
+    def anew(self, caller: str) -> None:
+        """Let all of a set be tried at once, but for what may be there already."""
         now = self._clock.running()
         for what in [each for each in self._ended if each.caller == caller]:
-            if anew:
-                nodes = self._ended[what]
-                self._ended[what] = {key: each for key, each in nodes.items() if each.settles > now}
-            elif what not in wanted:
-                del self._ended[what]
+            nodes = self._ended[what]
+            self._ended[what] = {key: each for key, each in nodes.items() if each.settles > now}
+
+    def forget(self, wanted: Callable[[Brings], bool]) -> None:
+        """Forget what no set wants any more; `wanted` says whether one does."""
+        for what in [each for each in self._ended if not wanted(each)]:
+            del self._ended[what]

@@ -83,7 +83,6 @@ class Picture:
             again = True  # drained nodes and labels change it, too
         if self._wants != wants:
             self._wants, self.rows, self.is_new = wants, {}, True
-            self._attempts.keep(record.caller, self._brought(record))
             due: set[str] = set(members)
         else:
             due = {each for each in changed if each in members} | (members - self._members)
@@ -98,13 +97,6 @@ class Picture:
                 await asyncio.sleep(0)
             self._look_at(record, machine, view, now)
         return bool(due or gone)
-
-    def _brought(self, record: SetRecord) -> set[Brings]:
-        return {
-            Brings(record.caller, str(pulled(each)), each.platform, digest)
-            for each in self._images
-            for digest in (each.current, each.next)
-        }
 
     def _drop(self, machine: str) -> None:
         for rows in self.rows.values():

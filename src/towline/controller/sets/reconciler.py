@@ -27,7 +27,7 @@ from towline.controller.moment import LocalClock
 from towline.controller.rollout.decisions import Decisions
 from towline.controller.rollout.lease import Lease
 from towline.controller.sets import changes, rule
-from towline.controller.sets.attempts import Attempts, brings
+from towline.controller.sets.attempts import Attempts, Brings, brings
 from towline.controller.sets.making import Making
 from towline.controller.sets.picture import Picture
 from towline.controller.sets.pulling import Pulling
@@ -35,11 +35,12 @@ from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetSta
 from towline.controller.sets.resolution import Resolution
 from towline.controller.sets.sets import Sets
 from towline.controller.sets.situation import Situations
-from towline.controller.sets.standing import Node, obstacle_of
+from towline.controller.sets.standing import Node, images, obstacle_of, pulled
 from towline.controller.sets.view import Standings, View
 from towline.errors import NotFound, TowlineError
 from towline.runtime.pauses import within
 from towline.wire.event import CANCELLING, DELETED, WITHHELD, Event
+from towline.wire.reference import Reference
 
 log = structlog.get_logger()
 
@@ -135,9 +136,22 @@ class Reconciler:
             known = (record.id, record.generation, renewed)
             if self._generations.get(record.name) != known:
                 self._generations[record.name] = known
-                self.attempts.keep(record.caller, (), anew=True)
+                self.attempts.anew(record.caller)
                 self._again = True
+        for gone in [name for name in self._generations if self._sets.get(name) is None]:
+            del self._generations[gone]
+        self.attempts.forget(self._wants)
         self._look_at_once()
+
+    def _wants(self, what: Brings) -> bool:
+        """Return whether a set wants what its jobs have brought, or failed to."""
+        name = what.caller.removeprefix(CALLER)
+        record = self._sets.get(name)
+        return record is not None and any(
+            what.digest in (each.current, each.next)
+            and (what.image, what.platform) == (str(pulled(each)), each.platform)
+            for each in images(record, self._sets.state(name))
+        )
 
     def _look_at_once(self) -> None:
         self._urgent.set()
@@ -152,7 +166,16 @@ class Reconciler:
         for machine in machines:
             if self._inventories.settled(machine):
                 self.attempts.heard(machine)
+                self._shown(machine)
         self._nodes_changed(machines)
+
+    def _shown(self, machine: str) -> None:
+        """Forget what came to nothing on a node that has it by now, whoever keeps the sets."""
+        holds = self._inventories.holds
+        self.attempts.shown(
+            machine,
+            lambda what: holds(machine, Reference.parse(what.image), what.digest, what.platform),
+        )
 
     def _heartbeat(self, member: Member) -> None:
         """Look at a node again to which nothing could be brought, once that is over."""
@@ -172,6 +195,8 @@ class Reconciler:
         """Take an event of the journal; see `Indexer.subscribe`."""
         if self.attempts.knows(event.job):
             self._nodes_changed(self.attempts.folded(event) | {event.machine})
+            if self._inventories.settled(event.machine):
+                self._shown(event.machine)  # it has said so before this was stored
             if event.kind in (CANCELLING, WITHHELD, DELETED):
                 self._again = True
 

@@ -177,15 +177,15 @@ def test_what_is_wanted_no_more_is_forgotten_and_all_of_a_set_that_is_declared_a
     job = of_a_set()
     found, _ = attempts(job)
     found.folded(an_event(job, FAILED, error="no space left"))
-    found.keep("set:other", ())
-    found.keep("set:web", {WHAT})
+    found.anew("set:other")
+    found.forget({WHAT}.__contains__)
     assert found.of(WHAT, "a") is not None
     found.folded(an_event(job, COMPLETED, "b", data={}))
-    found.keep("set:web", {WHAT}, anew=True)
+    found.anew("set:web")
     assert found.of(WHAT, "a") is None
     # It may have been there all the time.
     assert found.of(WHAT, "b") is not None
-    found.keep("set:web", ())
+    found.forget(set[Brings]().__contains__)
     assert found.of(WHAT, "b") is None
 
 

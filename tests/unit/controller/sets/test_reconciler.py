@@ -268,11 +268,12 @@ async def test_a_node_settles_once_it_has_said_what_it_has_since_a_job_ended_the
     async with kept(doubles) as keeper:
         await until(lambda: doubles.made)
         (job,) = doubles.jobs
+        doubles.unsettled.add("a")
         doubles.end(keeper, job.job.id)
+        doubles.has.clear()
         what = Brings("set:web", NAME, "", ONE)
         ended = keeper.attempts.of(what, "a")
         assert ended is not None
-        doubles.unsettled.add("a")
         doubles.tell("a")  # it has something else, as a heartbeat says
         unheard = keeper.attempts.of(what, "a")
         doubles.unsettled.clear()
@@ -281,6 +282,38 @@ async def test_a_node_settles_once_it_has_said_what_it_has_since_a_job_ended_the
         assert unheard is not None
         assert heard is not None
         assert heard.settles < ended.settles - 2 < unheard.settles
+
+
+async def test_what_a_node_has_by_now_and_what_no_set_wants_is_forgotten_whoever_leads() -> None:
+    doubles = Doubles(a_set(follow="digest"))
+    doubles.join("a")
+    what = Brings("set:web", NAME, "", ONE)
+    async with kept(doubles) as keeper:
+        await until(lambda: doubles.made)
+        (job,) = doubles.jobs
+        keeper._pictures.clear()  # as at a controller that doesn't keep the sets
+        doubles.unsettled.add("a")
+        doubles.end(keeper, job.job.id)
+        assert keeper.attempts.of(what, "a") is not None
+        doubles.unsettled.clear()
+        doubles.tell("a")
+        assert keeper.attempts.of(what, "a") is None
+
+
+async def test_what_came_to_nothing_is_forgotten_with_its_set() -> None:
+    doubles = Doubles(a_set(follow="digest"))
+    doubles.join("a")
+    what = Brings("set:web", NAME, "", ONE)
+    async with kept(doubles) as keeper:
+        await until(lambda: doubles.made)
+        (job,) = doubles.jobs
+        doubles.unsettled.add("a")
+        doubles.end(keeper, job.job.id)
+        assert keeper.attempts.of(what, "a") is not None
+        doubles.record = None
+        doubles.tell()
+        assert keeper.attempts.of(what, "a") is None
+        assert keeper._generations == {}
 
 
 async def test_while_nothing_changes_no_node_is_looked_at() -> None:
