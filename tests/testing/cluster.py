@@ -54,6 +54,7 @@ class Cluster(Assembly):
         # Whoever runs the tests may have logged in to registries.
         self._env = {"TOWLINE_HEARTBEAT": "1s", "TOWLINE_DOCKER_CONFIG": "none", **(env or {})}
         self._plans = nodes
+        self._transports: dict[str, httpx.HTTPTransport] = {}
         self.agents: dict[str, TowlineProcess] = {}
         self.controllers: list[TowlineProcess] = []
         self.others: list[httpx.Client] = []
@@ -177,9 +178,12 @@ class Cluster(Assembly):
     def client(self, token: str | None, url: str | None = None) -> httpx.Client:
         """Return an HTTP client of the API that lasts as long as the cluster."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(
-            base_url=url or self.url, headers=headers, timeout=60, verify=UNENCRYPTED
-        )
+        url = url or self.url
+        # Tests make a thousand of them: with connections of its own each would hold descriptors.
+        transport = self._transports.get(url)
+        if transport is None:
+            transport = self._transports[url] = httpx.HTTPTransport(verify=UNENCRYPTED)
+        client = httpx.Client(base_url=url, headers=headers, timeout=60, transport=transport)
         return self._parts.enter_context(client)
 
     def pull(
