@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -78,6 +79,8 @@ Source: TypeAlias = Annotated[
     Meta(min_length=1, max_length=255, description="What it is applied from."),
     Check(_printable),
 ]
+TOGETHER = 100
+"""Nodes that a dry run looks at before others have a turn."""
 OfImage: TypeAlias = Annotated[
     str,
     Meta(min_length=1, description="This image of it alone."),
@@ -190,16 +193,18 @@ async def put(
         record, done, lacking = await declarations.foresee(
             context.caller, name, declared, *expected
         )
-        nodes = [
-            SetForeseenNode(
+        nodes = []
+        for each in lacking:
+            if len(nodes) % TOGETHER == TOGETHER - 1:
+                await asyncio.sleep(0)
+            node = SetForeseenNode(
                 hostname=each.member.hostname,
                 machine_id=each.member.machine,
                 here=each.member.here,
                 known=each.known,
                 lacks=each.images,
             )
-            for each in lacking
-        ]
+            nodes.append(node)
         return SetForeseen(
             dry_run=True,
             result=done,
