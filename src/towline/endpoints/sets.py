@@ -193,7 +193,7 @@ async def put(
         record, done, lacking = await declarations.foresee(
             context.caller, name, declared, *expected
         )
-        nodes = []
+        nodes: list[SetForeseenNode] = []
         for each in lacking:
             if len(nodes) % TOGETHER == TOGETHER - 1:
                 await asyncio.sleep(0)
