@@ -136,6 +136,8 @@ def test_texts_may_refer_to_facts_which_each_node_resolves(extended: Cluster) ->
 
 def test_jobs_are_found_by_the_name_or_the_label_of_their_operation(extended: Cluster) -> None:
     made = extended.reader.get(f"/node/{WEB_1}/harbour/tide").json()["job_id"]
+    # A list may be a moment behind the journal; who asks for the job by its id waits for that.
+    assert extended.reader.get(f"/job/{made}").is_success
     for name in ("harbour.tide.get", "harbour.tide"):
         jobs = extended.reader.get("/job", params={"operation": name}).json()["items"]
         assert made in [job["id"] for job in jobs]
