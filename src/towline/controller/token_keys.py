@@ -142,7 +142,7 @@ def load_keys(path: Path, *, create: bool, named: bool = False) -> TokenKeys:
     """
     name = "The key that signs tokens"
     mend = "; a key with which others sign tokens is listed in token-keys"
-    return TokenKeys(key_files.load(path, name, create=create, named=named, mend=mend)[0])
+    return TokenKeys(key_files.load(path, name, create=create, named=named, mend=mend).all)
 
 
 def load_client_key(path: Path) -> bytes:

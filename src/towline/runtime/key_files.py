@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -79,6 +79,20 @@ class KeyLines(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, keys=self.keys[:1], retired=retired)
 
 
+class Keys(NamedTuple):
+    """The keys of a file, 32 bytes each.
+
+    Attributes:
+        all: those that count, or will; the first one signs, or encrypts.
+        retired: what is left of those that don't count any more.
+        coming: those of `all` that are known only, until the next step makes them the first.
+    """
+
+    all: list[bytes]
+    retired: list[bytes]
+    coming: list[bytes]
+
+
 FIRST_ALREADY = "the newest key is the first already: remove the others with --retire"
 NOT_FIRST_YET = "the newest key is not the first yet: take the step before, without --retire"
 
@@ -104,8 +118,8 @@ def parse(text: str) -> KeyLines:
 
 def load(
     path: Path, name: str, *, create: bool, named: bool, most: int = MOST_KEYS, mend: str = ""
-) -> tuple[list[bytes], list[bytes]]:
-    """Return the keys in a file, 32 bytes each, and what is left of retired ones.
+) -> Keys:
+    """Return the keys in a file.
 
     Args:
         name: what the file is, as an error begins.
@@ -128,7 +142,7 @@ def load(
         lines = parse(text)
         if len(lines.all) > most:
             raise ValueError(f"it has {len(lines.all)} keys")
-        return [*map(key_of, lines.all)], [*map(key_of, lines.retired)]
+        return Keys(*([*map(key_of, each)] for each in (lines.all, lines.retired, lines.coming)))
     except ValueError as error:
         raise InvalidConfiguration(
             f"{name}, {str(path)!r}, is none.",

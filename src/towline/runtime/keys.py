@@ -29,19 +29,22 @@ class Vault:
     Args:
         keys: 32 bytes each. The first encrypts; with those behind it is only decrypted.
         path: where they come from, for errors.
+        coming: those of `keys` that are to be the first later, as others' may be already.
 
     Attributes:
         fingerprint: of the first; it differs for keys that differ, and says nothing else of them.
     """
 
-    def __init__(self, keys: Sequence[bytes], path: Path) -> None:
+    def __init__(self, keys: Sequence[bytes], path: Path, *, coming: Sequence[bytes] = ()) -> None:
         self._boxes = {_fingerprint(key): Aead(key) for key in keys}
+        self._coming = {_fingerprint(key) for key in coming}
         self.fingerprint = _fingerprint(keys[0])
         self.path = path
 
     def replace(self, other: Vault) -> None:
         """Use the keys of another one from now on."""
-        self._boxes, self.fingerprint = other._boxes, other.fingerprint
+        self._boxes, self._coming = other._boxes, other._coming
+        self.fingerprint = other.fingerprint
 
     @property
     def fingerprints(self) -> list[str]:
@@ -50,8 +53,16 @@ class Vault:
 
     @property
     def rotating(self) -> bool:
-        """Whether there are keys that only decrypt."""
-        return len(self._boxes) > 1
+        """Whether there are keys that are about to go."""
+        return any(map(self.going, self._boxes))
+
+    def going(self, fingerprint: str) -> bool:
+        """Return whether what is locked with a key is to be locked with the first one instead.
+
+        Not so with a key that is yet to be the first: where another controller has read of that
+        step already, it locks with that key, and nothing may be taken back to the one before.
+        """
+        return fingerprint != self.fingerprint and fingerprint not in self._coming
 
     def knows(self, fingerprint: str) -> bool:
         """Return whether a key is one of these."""
@@ -88,7 +99,8 @@ def open_vault(path: Path, *, create: bool, named: bool = False) -> Vault:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
     name = "The key that credentials are kept with"
-    return Vault(key_files.load(path, name, create=create, named=named)[0], path)
+    found = key_files.load(path, name, create=create, named=named)
+    return Vault(found.all, path, coming=found.coming)
 
 
 def _fingerprint(key: bytes) -> str:
@@ -129,7 +141,7 @@ def node_key(directory: Path, *, create: bool = True) -> NodeKey:
         InvalidConfiguration: the file can't be read or made, holds no key, or is open to others.
     """
     path, name = directory / NODE_KEY, "The key of this node"
-    (key,), _ = key_files.load(path, name, create=create, named=False, most=1)
+    (key,) = key_files.load(path, name, create=create, named=False, most=1).all
     return NodeKey(key)
 
 

@@ -35,7 +35,8 @@ def load_signer(path: Path, *, create: bool, named: bool = False) -> Signer:
             others.
     """
     name = "The key that jobs are signed with"
-    return Signer(*key_files.load(path, name, create=create, named=named))
+    found = key_files.load(path, name, create=create, named=named)
+    return Signer(found.all, found.retired)
 
 
 def retired(text: str) -> str:

@@ -11,6 +11,7 @@ from towline.broker.jetstream import JetStream
 from towline.controller.credentials.store import CredentialStore
 from towline.errors import Conflict
 from towline.runtime.keys import Vault, WrongKey, open_vault
+from towline.runtime.state_directory import keep_private
 from towline.wire.credential import Credential
 
 HOST, OTHER = "registry.example:5000", "[::1]:5000"
@@ -133,6 +134,11 @@ async def test_what_is_kept_with_an_older_key_is_locked_anew_and_is_the_same_oth
     vault.replace(open_vault(vault.path, create=False))
     assert await store.lock_anew() == 2
     assert await store.lock_anew() == 0
+
+    # Another controller, which has not read yet that the new key is the first, takes none back.
+    behind = tmp_path / "behind.key"
+    keep_private(behind, f"{text}next {'6b' * 32}\n")
+    assert await CredentialStore(jetstream, open_vault(behind, create=False)).lock_anew() == 0
 
     vault.path.write_text("6b" * 32)
     newest = CredentialStore(jetstream, open_vault(vault.path, create=False))

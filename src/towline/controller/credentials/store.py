@@ -176,7 +176,7 @@ class CredentialStore:
             ) from None
 
     async def run(self) -> None:
-        """Encrypt with the first key what is kept with one behind it, for ever."""
+        """Encrypt with the first key what is kept with one that goes, for ever."""
         while True:
             if self._vault.rotating:
                 try:
@@ -190,7 +190,7 @@ class CredentialStore:
             await asyncio.sleep(self._look_every)
 
     async def lock_anew(self) -> int:
-        """Encrypt with the first key what is kept with one behind it; return how many there were.
+        """Encrypt with the first key what is kept with one that goes; return how many there were.
 
         Raises:
             BrokerError: not all of them may have been stored.
@@ -200,7 +200,7 @@ class CredentialStore:
             for key in await self._bucket.keys(kind):
                 entry = await self._bucket.get(key)
                 stored = None if entry is None else entry.value
-                if entry is None or stored is None or stored.key == self._vault.fingerprint:
+                if entry is None or stored is None or not self._vault.going(stored.key):
                     continue
                 job_id = key.rpartition(".")[2] if kind == OF_JOB else None
                 try:
