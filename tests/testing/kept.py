@@ -7,7 +7,7 @@ import itertools
 import msgspec
 
 from tests.testing.jobs import a_decision, an_event
-from tests.testing.sets import NAME, NOW, World, digest
+from tests.testing.sets import NAME, NOW, World, a_set, digest
 from tests.testing.turns import Nodes
 from towline.controller.jobs.state import JobState
 from towline.controller.rollout import rule as turns
@@ -29,6 +29,7 @@ from towline.wire.event import (
     NamedNode,
 )
 from towline.wire.job import CONVERGE, Job, PlannedNode
+from towline.wire.rollout import Waves
 
 PAUSE = 10.0
 """Seconds before what failed is tried again."""
@@ -230,3 +231,17 @@ class Kept(World):
         return " ".join(
             self.has(machine).lstrip("sha256:").lstrip("0") or "-" for machine in self.nodes
         )
+
+
+def kept(waves: Waves | None = None) -> Kept:
+    """Return a set that has converged on the first digest."""
+    found = Kept(a_set(waves=waves))
+    found.resolve()
+    found.settle()
+    assert (found.image.current, found.image.next) == (digest(1), "")
+    return found
+
+
+def kinds(actions: list[rule.Action]) -> list[str]:
+    """Return the names of what is to be done."""
+    return [type(each).__name__ for each in actions]

@@ -8,7 +8,7 @@ or that one died half-way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import TypeAlias
 
 import msgspec
@@ -26,10 +26,10 @@ FILLED_FIRST = 300.0
 """Seconds for which a rollout waits at most for nodes that are just being given what all others
 have."""
 
-
 LAST_WAITED_FOR = 600.0
-"""Seconds for which a rollout waits, since the last node has ended, for those that have had their
-turn and don't end: what a set wants elsewhere doesn't hang on a node that hangs."""
+"""Seconds for which a rollout waits, since the last node has ended or had its turn, for those that
+have had theirs and don't end: what a set wants elsewhere doesn't hang on a node that hangs, nor on
+one that went away in its turn."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -62,8 +62,10 @@ class Rollout(msgspec.Struct, frozen=True):
     Attributes:
         over: whether all has been done that can be now: each of its nodes that is here has ended.
         stopped: why it goes no further; "" where it does.
-        until: when it is over though nodes that are here have not ended, in seconds since 1970;
-            None for never.
+        lost: whether nobody goes on with it: all that have their turn went away in it, and those
+            that are here wait for theirs.
+        until: when it is over though nodes that are here have not ended, or lost, in seconds since
+            1970; None for never.
         again: whether another is to do it: it has ended and nothing was tried, or some never had
             their turn before it expired, or the set itself has stopped it, which wants it otherwise
             by now.
@@ -71,6 +73,7 @@ class Rollout(msgspec.Struct, frozen=True):
 
     over: bool = False
     stopped: str = ""
+    lost: bool = False
     again: bool = False
     until: float | None = None
 
@@ -211,6 +214,9 @@ def _rollout(record: SetRecord, image: ImageState, facts: Facts, seen: Situation
             return []  # it is not known yet how far that is
         if rollout.stopped:
             return [Stop(image, rollout.stopped)]
+        if rollout.lost:
+            # Another begins anew with a node that is here: this one's may never come back.
+            return [Cancel(image.job)]
         if not rollout.again:
             return [Promote(image)] if rollout.over else []
     what = Brings(record.caller, str(pulled(image)), image.platform, image.next)
@@ -259,7 +265,7 @@ def waves_of(record: SetRecord) -> Waves | None:
     return record.options if is_several(parse_target(record.target)) else None
 
 
-def rollout(state: JobState, here: Collection[str], now: float) -> Rollout:
+def rollout(state: JobState, here: Set[str], now: float) -> Rollout:
     """Return how far a job is that rolls a digest out.
 
     Nodes that are away hold nobody up: what the others have proven counts, and they run the job
@@ -282,7 +288,14 @@ def rollout(state: JobState, here: Collection[str], now: float) -> Rollout:
         # turns by another: to promote would give the digest to all of them at once.
         tried = well or counts.get("failed", 0)
         return Rollout(over=True, again=not tried or state.turns.missed > 0)
-    if not well or any(machine in state.turns.waiting for machine in here):
+    turns = state.turns
+    waiting = any(machine in turns.waiting for machine in here)
+    held = turns.paused is not None  # the last word is with whoever holds it
+    if waiting and turns.under_way and not held and not turns.under_way.keys() & here:
+        last = max(turn.since for turn in turns.under_way.values())
+        until = max(state.ended, last) + LAST_WAITED_FOR
+        return Rollout(lost=now >= until, until=until)
+    if not well or waiting:
         return Rollout()
     until = state.ended + LAST_WAITED_FOR
     return Rollout(over=not here or now >= until, until=until)

@@ -152,7 +152,7 @@ class Situations:
         here = {each for each in state.unfinished if self._fleet.is_here(each)}
         now = self._clock.wall()
         far = rule.rollout(state, here, now)
-        if far.until is not None and not far.over:
+        if far.until is not None and not (far.over or far.lost):
             self._at(self._clock.running() + far.until - now)
         return far
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.testing.kept import Kept
+from tests.testing.kept import Kept, kept, kinds
 from tests.testing.sets import NAME, a_set, digest
 from towline.controller.rollout.turns import Pause
 from towline.controller.sets import changes, rule
@@ -13,19 +13,6 @@ from towline.wire.rollout import Waves
 
 ONE, TWO, THREE = digest(1), digest(2), digest(3)
 CANARY = Waves(canary="1", max_failures="0")
-
-
-def kept(waves: Waves | None = None) -> Kept:
-    """Return a set that has converged on the first digest."""
-    found = Kept(a_set(waves=waves))
-    found.resolve()
-    found.settle()
-    assert (found.image.current, found.image.next) == (ONE, "")
-    return found
-
-
-def kinds(actions: list[rule.Action]) -> list[str]:
-    return [type(each).__name__ for each in actions]
 
 
 def test_what_is_declared_is_rolled_out_in_one_job_and_is_current_then() -> None:
@@ -213,52 +200,6 @@ def test_nodes_that_all_skip_a_rollout_have_it_again_after_a_pause_and_by_its_op
     found.skipping = set()
     found.settle()
     assert (found.everybody, len(found.all)) == ("2 2 2 2", made + 2)
-
-
-def test_a_node_that_hangs_in_its_turn_holds_up_the_others_for_a_while_only() -> None:
-    found = kept(Waves(max_parallel="2"))
-    found.tag = TWO
-    found.resolve()
-    found.keep()
-    for _ in range(3):
-        found.turn()
-        for machine in "bcd":
-            found.work(machine)
-    (job,) = found.going
-    assert job.unfinished == {"a"}
-    found.now = job.ended + rule.LAST_WAITED_FOR - 1
-    assert found.keep() == []
-    found.now += 1
-    assert kinds(found.keep()) == ["Promote"]
-    # What it has begun goes on.
-    assert (found.image.current, found.keep(), job.cancelled) == (TWO, [], None)
-    found.settle()
-    assert found.everybody == "2 2 2 2"
-
-
-def test_nodes_that_wait_for_their_turn_are_waited_for() -> None:
-    found = kept(Waves(max_parallel="1"))
-    found.tag = TWO
-    found.resolve()
-    found.keep()
-    found.turn()
-    found.work("a")
-    found.turn()
-    (job,) = found.going
-    found.now = job.ended + 10 * rule.LAST_WAITED_FOR
-    assert found.keep() == []
-
-
-def test_nodes_that_are_away_hold_nobody_up() -> None:
-    found = kept(Waves(max_parallel="2"))
-    found.nodes["d"].here = False
-    found.tag = TWO
-    found.resolve()
-    found.settle(6)
-    assert (found.image.current, found.everybody) == (TWO, "2 2 2 1")
-    found.nodes["d"].here = True
-    found.settle()
-    assert found.everybody == "2 2 2 2"
 
 
 def test_nothing_is_promoted_that_no_node_has_proven() -> None:
