@@ -200,6 +200,11 @@ class Signature:
             return value
         return msgspec.json.encode(value).decode() if isinstance(value, int | float) else None
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether a controller adds what it knows to a parameter; see `Filled`."""
+        return any(isinstance(mark, Filled) for each in self.parameters for mark in each.extras)
+
     def filled(
         self, values: Mapping[str, Any], known: Mapping[str, Callable[[], Iterable[str]]]
     ) -> dict[str, Any]:

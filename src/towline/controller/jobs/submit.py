@@ -42,6 +42,10 @@ SETTLED_WITHIN = 15.0
 """Seconds that a request waits for a controller that was just started to know who is here: longer
 than nodes have until their absence is believed."""
 
+FILLED_FOR = 1800.0
+"""Seconds for which what a controller knows is good enough to be gone by: nodes that have not begun
+by then, as they waited for their turn, don't begin."""
+
 
 class Submitter:
     """Makes jobs of requests.
@@ -313,18 +317,27 @@ class Submitter:
                 reason = f"{member.absence}; not kept for nodes that are away"
                 refused.setdefault(member.machine, ("failed", reason))
 
-    def _job(self, request: Submission, plan: list[PlannedNode]) -> Job:
-        operation = request.operation
-        if request.expires is not None and request.expires > self._retention:
-            raise InvalidRequest.because(
-                f"The job would be kept for {request.expires:g} s",
-                f"the journal keeps jobs for {self._retention:g} s: "
-                "give a shorter `expires`, or controllers a longer retention",
-            )
-        now = time.time()
+    def _lasts(self, request: Submission) -> float:
+        """Return within how many seconds nodes must begin a job; raises `InvalidRequest`."""
+        operation, most = request.operation, self._retention
+        cause = f"the journal keeps jobs for {most:g} s"
+        mend = "give a shorter `expires`, or controllers a longer retention"
+        if operation.signature.is_filled and most > FILLED_FOR:
+            most = FILLED_FOR
+            cause = f"{operation.label} goes by what the controller knows when the job is made"
+            mend = f"give an `expires` of at most {most:g} s, and retry what has not begun by then"
         # With waves it may be long until the last node's turn; from then on it has its own time.
         kept = operation.effect is Effect.CONVERGE or request.waves is not None
-        usual = self._expires if kept else SOON
+        if request.expires is None:
+            return min(most, self._expires if kept else SOON)
+        if request.expires > most:
+            what = f"The job would be kept for {request.expires:g} s"
+            raise InvalidRequest.because(what, cause, mend)
+        return request.expires
+
+    def _job(self, request: Submission, plan: list[PlannedNode]) -> Job:
+        operation = request.operation
+        now = time.time()
         nodes = 1 if is_any(request.target) else sum(node.state == WAITS for node in plan)
         job = Job(
             id=self._id(request, now),
@@ -333,7 +346,7 @@ class Submitter:
             target=str(request.target),
             caller=request.caller,
             created=now,
-            expires=now + (usual if request.expires is None else request.expires),
+            expires=now + self._lasts(request),
             effect=operation.effect.value,
             trace=request.trace,
             retries=request.retries,

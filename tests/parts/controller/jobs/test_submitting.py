@@ -19,16 +19,17 @@ from towline.broker.settings import Settings
 from towline.controller.controller import Controller
 from towline.controller.jobs.index import Index
 from towline.controller.jobs.submission import Submission
-from towline.controller.jobs.submit import NOTHING, Submitter
+from towline.controller.jobs.submit import FILLED_FOR, NOTHING, Submitter
 from towline.controller.options import Options
 from towline.controller.permissions import Bounds, parse_grant
 from towline.controller.token_keys import TokenKeys
-from towline.errors import BrokerUnreachable, Forbidden
+from towline.errors import BrokerUnreachable, Forbidden, InvalidRequest
 from towline.operation import catalog
 from towline.runtime.keys import KEY_BYTES, Vault
-from towline.wire.job import Job, PlannedNode
+from towline.wire.job import SOON, Job, PlannedNode
 from towline.wire.node import Heartbeat, Registration
-from towline.wire.target import ANY
+from towline.wire.rollout import Waves
+from towline.wire.target import ALL, ANY
 
 NODES = {"a": "one", "b": "two"}
 
@@ -164,6 +165,21 @@ async def test_nodes_are_given_what_the_controller_knows_beside_what_was_asked(
     wanted.append("docker.io/library/c:1")
     again = await making.submit(asked, wait=0.0)
     assert (again.job.id, again.job.parameters) == (state.job.id, job.parameters)
+
+
+async def test_by_what_is_known_now_nodes_do_not_begin_hours_later(controller: Controller) -> None:
+    making = submitter(controller, controller.journal, controller.presence.settled)
+    asked = request("image.prune.execute")
+    usual, _, _ = await making.foresee(asked)
+    assert usual.expires - usual.created == SOON
+    in_waves, _, _ = await making.foresee(
+        msgspec.structs.replace(asked, target=ALL, waves=Waves(canary="1"))
+    )
+    assert in_waves.expires - in_waves.created == FILLED_FOR
+    late = msgspec.structs.replace(asked, expires=FILLED_FOR + 1)
+    with pytest.raises(InvalidRequest, match="when the job is made") as refused:
+        await making.foresee(late)
+    assert f"at most {FILLED_FOR:g} s" in refused.value.details
 
 
 async def test_what_is_not_known_yet_is_not_taken_for_nothing(controller: Controller) -> None:
