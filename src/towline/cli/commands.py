@@ -168,7 +168,7 @@ LISTED = (
     ),
     Listed(
         *("apply", "Declare the sets that files have."),
-        "towline.cli.apply",
+        "towline.cli.sets.apply",
     ),
     Listed(
         *("audit", "List who changed something and who was refused."),
@@ -190,7 +190,7 @@ LISTED = (
         heading=ACCESS,
         plural="contexts",
     ),
-    Listed("ensure", "Have images on nodes, and keep them there.", "towline.cli.ensure"),
+    Listed("ensure", "Have images on nodes, and keep them there.", "towline.cli.sets.ensure"),
     Listed("docker", "Images and containers on the node's Docker Engine.", DOCKER),
     Listed(
         *("health", "How the controller is, and all that it works with.", "towline.cli.health"),
@@ -237,7 +237,7 @@ LISTED = (
         *(
             "set",
             "Look after sets: images that nodes ought to have, and are kept to.",
-            "towline.cli.sets",
+            "towline.cli.sets.commands",
         ),
         heading=FLEET,
         plural="sets",

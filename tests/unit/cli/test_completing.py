@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import a_set
+from tests.unit.cli.sets.made_sets import a_set
 from tests.unit.stub import Answer, StubController
 from towline.cli.completing import BREAKS, LINE, VARIABLE, Typed
 from towline.cli.completion import SCRIPTS

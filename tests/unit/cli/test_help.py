@@ -44,7 +44,7 @@ def test_the_list_of_commands_says_of_each_what_it_says_of_itself(towline: Here)
 def test_every_command_that_there_is_is_listed() -> None:
     by_hand = {
         str(command.name)
-        for module in pkgutil.iter_modules(towline.cli.__path__, "towline.cli.")
+        for module in pkgutil.walk_packages(towline.cli.__path__, "towline.cli.")
         for command in getattr(importlib.import_module(module.name), "COMMANDS", ())
     }
     context = click.Context(cli)

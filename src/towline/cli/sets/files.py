@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from towline.cli.yaml_places import LARGEST, Document, documents
+from towline.cli.sets.yaml_places import LARGEST, Document, documents
 from towline.endpoints import sets
 from towline.errors import InvalidConfiguration, did_you_mean
 from towline.signature import Place

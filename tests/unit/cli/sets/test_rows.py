@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.cli.made_sets import AGENT, DIGEST, MOMENT, OTHER, a_set, an_image, nodes
-from towline.cli.set_rows import AWAY, WINDOW, Against
+from tests.unit.cli.sets.made_sets import AGENT, DIGEST, MOMENT, OTHER, a_set, an_image, nodes
+from towline.cli.sets.rows import AWAY, WINDOW, Against
 from towline.cli.watch import awaited_row
 from towline.client import AgentView
 from towline.endpoints.set_views import SetNode, SetView

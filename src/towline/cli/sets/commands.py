@@ -14,7 +14,7 @@ from towline.cli.connection import connect, connection_parameters, take_where, w
 from towline.cli.form import Form
 from towline.cli.options import take_form, with_output
 from towline.cli.output import print_document, print_list, print_names
-from towline.cli.set_view import (
+from towline.cli.sets.view import (
     HISTORY,
     LISTING,
     STATES,

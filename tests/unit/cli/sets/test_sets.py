@@ -9,7 +9,7 @@ import pytest
 
 from tests.testing.screens import compare
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import DIGEST, MOMENT, NGINX, OTHER, SET, a_set, an_image, nodes
+from tests.unit.cli.sets.made_sets import DIGEST, MOMENT, NGINX, OTHER, SET, a_set, an_image, nodes
 from tests.unit.stub import Answer, StubController
 
 AGE = "5 min"

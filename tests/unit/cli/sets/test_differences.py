@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from towline.cli.set_differences import differences, said
+from towline.cli.sets.differences import differences, said
 
 BODY: dict[str, Any] = {
     "target": "site:ber,group:web",

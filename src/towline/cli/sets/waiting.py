@@ -13,9 +13,9 @@ from towline.cli import watch
 from towline.cli.cells import between
 from towline.cli.nodes import Asked
 from towline.cli.orders import FORBIDDEN, Order, Rows, Stage, patiently
-from towline.cli.set_rows import Against
-from towline.cli.set_view import title
-from towline.cli.sets import all_nodes
+from towline.cli.sets.commands import all_nodes
+from towline.cli.sets.rows import Against
+from towline.cli.sets.view import title
 from towline.cli.showing import Showing
 from towline.errors import ApiError
 

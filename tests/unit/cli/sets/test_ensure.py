@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import AGENT, DIGEST, NGINX, OTHER, SET, a_set, an_image, fleet, nodes
+from tests.unit.cli.sets.made_sets import (
+    AGENT,
+    DIGEST,
+    NGINX,
+    OTHER,
+    SET,
+    a_set,
+    an_image,
+    fleet,
+    nodes,
+)
 from tests.unit.stub import Answer, StubController
 from towline.cli.interrupt import SIGNALS
 

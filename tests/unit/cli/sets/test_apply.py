@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import Here
-from tests.unit.cli.made_sets import SET, a_set, an_image
+from tests.unit.cli.sets.made_sets import SET, a_set, an_image
 from tests.unit.stub import Answer, StubController
 
 WEB = "name: group-web\ntarget: group:web\nimages:\n  - nginx:1.27\n"
 DB = "name: db\ntarget: group:db\nimages: [postgres:17]\n"
-SCHEMA = Path(__file__).parents[3] / "docs" / "set.schema.json"
+SCHEMA = Path(__file__).parents[4] / "docs" / "set.schema.json"
 CHANGED = Answer({"error": "It was changed meanwhile.", "details": "", "code": 412}, 412)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from towline.cli.cells import Cell, Moment, digest, job_id, node_name
 from towline.cli.form import Form
-from towline.cli.set_differences import image_of
+from towline.cli.sets.differences import image_of
 from towline.cli.tables import Column, below, hanging, table_lines, value_lines
 from towline.cli.watching import Listing
 

@@ -5,7 +5,7 @@ import yaml  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.cli.yaml_places import documents
+from towline.cli.sets.yaml_places import documents
 from towline.errors import InvalidConfiguration
 
 TEXT = b"""# two sets

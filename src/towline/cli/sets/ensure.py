@@ -18,11 +18,11 @@ from towline.cli.orders import Order, patiently
 from towline.cli.output import print_document, print_names
 from towline.cli.results import print_results
 from towline.cli.run import deadline_of
-from towline.cli.set_changes import body_of, declare, foreseen, found_of, replacing
-from towline.cli.set_differences import differences, said
-from towline.cli.set_foreseen import print_foreseen
-from towline.cli.set_names import name_for
-from towline.cli.set_waiting import Key, Removed, Waiting, key_of
+from towline.cli.sets.changes import body_of, declare, foreseen, found_of, replacing
+from towline.cli.sets.differences import differences, said
+from towline.cli.sets.foreseen import print_foreseen
+from towline.cli.sets.names import name_for
+from towline.cli.sets.waiting import Key, Removed, Waiting, key_of
 from towline.cli.target import OF_SETS, ON
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration, Unreachable

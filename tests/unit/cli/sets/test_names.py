@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.cli.set_names import name_for
+from towline.cli.sets.names import name_for
 from towline.wire.target import InvalidTarget, parse_target
 
 

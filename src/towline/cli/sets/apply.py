@@ -17,7 +17,7 @@ from towline.cli.connection import connect, take_where, with_connection
 from towline.cli.form import Form
 from towline.cli.options import take_form, with_output
 from towline.cli.output import print_document, print_names
-from towline.cli.set_changes import (
+from towline.cli.sets.changes import (
     CHANGED_MEANWHILE,
     NOT_FOUND,
     TIMES,
@@ -26,9 +26,9 @@ from towline.cli.set_changes import (
     found_of,
     unchanged_since,
 )
-from towline.cli.set_differences import differences, said
-from towline.cli.set_files import Declared, read, refuse
-from towline.cli.set_foreseen import CHANGED, CREATED, REMOVED, UNCHANGED, WOULD, lacking
+from towline.cli.sets.differences import differences, said
+from towline.cli.sets.files import Declared, read, refuse
+from towline.cli.sets.foreseen import CHANGED, CREATED, REMOVED, UNCHANGED, WOULD, lacking
 from towline.cli.terminal import say
 from towline.errors import ApiError, InvalidConfiguration, Unreachable
 
@@ -69,7 +69,7 @@ class Step(msgspec.Struct, kw_only=True):
 
 def _print_schema(context: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
-        from towline.cli.set_schema import schema
+        from towline.cli.sets.schema import schema
 
         say(*json.dumps(schema(), indent=2).split("\n"))
         context.exit()

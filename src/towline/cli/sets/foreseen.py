@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from towline.cli.cells import Cell, node_name, twins
 from towline.cli.output import print_document, print_names
-from towline.cli.set_changes import body_of
-from towline.cli.set_differences import differences, image_of, said
+from towline.cli.sets.changes import body_of
+from towline.cli.sets.differences import differences, image_of, said
 from towline.cli.tables import Column, print_table
 from towline.cli.terminal import say
 
