@@ -107,6 +107,8 @@ class Reconciler:
         self._pictures: dict[str, Picture] = {}
         """By the sets' ids; of the controller that keeps them true alone."""
         self._generations: dict[str, tuple[str, int, float | None]] = {}
+        self._digests: dict[str, list[tuple[str, str]]] = {}
+        """What each set wanted when that was looked at last, current and next."""
         self._changed: set[str] = set()
         """The machine ids of nodes of which something has changed."""
         self._again = False
@@ -132,14 +134,21 @@ class Reconciler:
     def _sets_changed(self) -> None:
         for record in self._sets.all():
             # Who has declared it anew, or has it go on, waits for no pause.
-            renewed = self._sets.state(record.name).renewed
-            known = (record.id, record.generation, renewed)
+            state = self._sets.state(record.name)
+            known = (record.id, record.generation, state.renewed)
             if self._generations.get(record.name) != known:
                 self._generations[record.name] = known
                 self.attempts.anew(record.caller)
                 self._again = True
+            digests = [(each.current, each.next) for each in state.images]
+            if self._digests.get(record.name) != digests:
+                # What contradicted that of another set may not do so any more.
+                self._digests[record.name] = digests
+                self._again = True
         for gone in [name for name in self._generations if self._sets.get(name) is None]:
             del self._generations[gone]
+            self._digests.pop(gone, None)
+            self._again = True
         self.attempts.forget(self._wants)
         self._look_at_once()
 
