@@ -7,15 +7,19 @@ from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from towline.controller.inventory.rows import Row, Rows
-from towline.wire.inventory import Inventory
+from towline.wire.inventory import MOST_IN_PART, MOST_PARTS, Inventory
 
 MOST = 16 * 1024 * 1024
 """What may be known of a node, as `Row.weight` counts: all that agents send has 10 MB at most, and
 this leaves room for 100,000 pairs of names and digests."""
+MOST_IMAGES = MOST_PARTS * MOST_IN_PART
+"""Images that may be known of a node, as many as agents send: however little is said of one, a
+controller takes a kilobyte for it."""
 
 Outcome: TypeAlias = Literal["taken", "waits", "differs", "too much"]
 """What came of a message: what is known is what it says; other parts of it are waited for; it is a
-change of something else than is known, and the node has to be asked; or it is more than `MOST`."""
+change of something else than is known, and the node has to be asked; or it is more than `MOST`, or
+than `MOST_IMAGES`."""
 
 
 class Known:
@@ -117,7 +121,8 @@ class Known:
 
 def too_much(rows: Iterable[Row]) -> bool:
     """Return whether images are more than may be known of one node."""
-    return sum(row.weight for row in rows) > MOST
+    weights = [row.weight for row in rows]
+    return len(weights) > MOST_IMAGES or sum(weights) > MOST
 
 
 def hash_of(rows: dict[str, Row]) -> str:

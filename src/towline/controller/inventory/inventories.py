@@ -16,7 +16,7 @@ from towline.controller.budget import Budget
 from towline.controller.fleet import Fleet
 from towline.controller.inventory.fold import MOST, Known, too_much
 from towline.controller.inventory.kept import Kept
-from towline.controller.inventory.rows import Rows
+from towline.controller.inventory.rows import Row, Rows
 from towline.controller.jobs.index import Index
 from towline.controller.member import Member
 from towline.runtime.part import keep_running
@@ -178,7 +178,11 @@ class Inventories:
             return None
         bit = known.bit
         alike = self.rows.by_key.get(digest)
-        for row in () if alike is None else alike.rows:
+        rows: Collection[Row] = () if alike is None else alike.rows
+        if len(rows) > len(known.rows):
+            # One node may have thousands of images of that digest: no other is looked through them.
+            rows = known.rows.values()
+        for row in rows:
             if not row.nodes & bit or image.repository not in row.digests.get(digest, ()):
                 continue
             held = row.image

@@ -1,7 +1,7 @@
 """A node that says it has very much costs a controller no more than what it sends."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,12 +10,14 @@ from structlog.testing import capture_logs
 
 from tests.unit.controller.inventory.node import START, Node, digest, image
 from tests.unit.controller.inventory.world import World
+from towline.controller.inventory import fold
 from towline.controller.inventory.fold import MOST
 from towline.controller.inventory.inventories import ASK_EVERY
 from towline.controller.inventory.rows import MARK, MEANING, Row
 from towline.wire.decoding import Unreadable
 from towline.wire.inventory import MOST_NAMES, ImageHeld, Inventory
 from towline.wire.messages import inventory
+from towline.wire.reference import Reference
 
 A = image("a", "docker.io/library/a:1")
 
@@ -139,3 +141,40 @@ async def test_what_is_kept_and_may_not_be_hurts_no_start(bad: str, tmp_path: Pa
     world.beat(node.hash, machine="m2")
     world.say(*node.whole(), machine="m2")
     assert world.inventories.settled("m2")
+
+
+async def test_no_more_images_are_known_of_a_node_than_agents_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fold, "MOST_IMAGES", 3)
+    world, node = World(), Node()
+    world.beat()
+    node.change(*(ImageHeld(f"{number}") for number in range(3)))
+    world.say(*node.whole())
+    assert world.inventories.settled("m1")
+    world.say(node.change(ImageHeld("3")))
+    world.beat(node.hash)
+    assert not world.inventories.settled("m1")
+    world.say(*node.whole())
+    assert len(world.inventories.rows) == 3
+
+
+class Unread(dict[Row, None]):
+    """Rows of which nobody may look through all."""
+
+    def __iter__(self) -> Iterator[Row]:
+        raise AssertionError("all rows were looked through")
+
+
+def test_no_node_is_looked_for_among_what_another_says_of_its_image() -> None:
+    world = World("m1", "m2", "m3")
+    digests = [f"docker.io/library/a@{digest('a')}"]
+    many = [ImageHeld(f"sha256:{number:064x}", digests) for number in range(9)]
+    world.have("m1", *many)
+    world.have("m2", A)
+    world.have("m3", image("b", "docker.io/library/b:1"))
+    alike = world.inventories.rows.by_key[digest("a")]
+    alike.rows = Unread(alike.rows)
+    name = Reference.parse("a:1")
+    held = {each: world.inventories.holds(each, name, digest("a")) for each in ("m1", "m2", "m3")}
+    assert held == {"m1": False, "m2": True, "m3": False}
