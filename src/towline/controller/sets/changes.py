@@ -41,17 +41,24 @@ class Answer(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def resolved(record: SetRecord, answers: Sequence[Answer], now: float) -> Changes:
+def resolved(
+    record: SetRecord, answers: Sequence[Answer], now: float, asked: float | None = None
+) -> Changes:
     """Return the change that takes what tags name.
 
-    What the tag has named before is no news. What was rolled back from isn't taken again, until the
-    tag has named another.
+    Args:
+        asked: when that was asked for, unless it was just now: what is declared after that isn't
+            looked up yet.
+
     """
+    # What the tag has named before is no news. What was rolled back from isn't taken again, until
+    # the tag has named another.
+    checked = now if asked is None else asked
     found = {(each.image, each.platform): each for each in answers}
 
     def change(state: SetState) -> SetState:
         if state.id != record.id:
-            state = SetState(record.id)
+            return state  # it was removed meanwhile, and made anew
         history: list[Change] = []
         states = []
         for image in images(record, state):
@@ -61,7 +68,7 @@ def resolved(record: SetRecord, answers: Sequence[Answer], now: float) -> Change
             elif not answer.digest:
                 states.append(msgspec.structs.replace(image, problem=answer.problem))
             else:
-                states.append(_resolved(record, image, answer.digest, now, history))
+                states.append(_resolved(record, image, answer.digest, now, checked, history))
         if states == state.images and not history:
             return state
         return _noted(msgspec.structs.replace(state, images=states), history)
@@ -70,9 +77,14 @@ def resolved(record: SetRecord, answers: Sequence[Answer], now: float) -> Change
 
 
 def _resolved(
-    record: SetRecord, image: ImageState, digest: str, now: float, history: list[Change]
+    record: SetRecord,
+    image: ImageState,
+    digest: str,
+    now: float,
+    checked: float,
+    history: list[Change],
 ) -> ImageState:
-    image = msgspec.structs.replace(image, checked=now, problem="")
+    image = msgspec.structs.replace(image, checked=checked, problem="")
     if digest in image.rejected:
         return image
     image = msgspec.structs.replace(image, rejected=[])

@@ -171,7 +171,7 @@ class Resolution:
         *,
         window: bool,
     ) -> None:
-        news = []
+        news, begun = [], self._clock.wall()
         _, pauses = self._pauses[record.id]
         for image in due:
             # Whatever goes wrong below goes wrong no sooner again.
@@ -193,7 +193,8 @@ class Resolution:
             pauses[_key(image)] = (until, AGAIN_AFTER / 2 if answer.digest else pause)
         try:
             if news and self._leads():
-                await self._note(record.name, resolved(record, news, self._clock.wall()))
+                found = resolved(record, news, self._clock.wall(), begun)
+                await self._note(record.name, found)
         except NotFound:
             log.info("set removed while its tags were looked up", set=record.name)
         except TowlineError as error:

@@ -112,6 +112,21 @@ async def test_what_cannot_be_looked_up_says_why_and_is_tried_again_after_growin
     assert (asked.image.next, asked.image.problem) == (ONE, "")
 
 
+async def test_what_is_declared_while_a_tag_is_looked_up_is_looked_up_after_that() -> None:
+    asked = Asked(ONE, TWO)
+    foresee = asked.foresee
+
+    async def slowly(request: Submission, *, wait: float) -> Forecast:
+        asked.ran += 20.0
+        return await foresee(request, wait=wait)
+
+    asked.foresee = slowly  # type: ignore[method-assign]
+    await asked.look(Node("a"), follow="digest")
+    assert asked.image.next == ONE
+    await asked.look(Node("a"), follow="digest", generation=2, changed=NOW + 10.0)
+    assert asked.image.next == TWO
+
+
 async def test_whoever_says_that_a_set_is_to_go_on_waits_for_no_pause() -> None:
     asked = Asked("manifest unknown", ONE)
     await asked.look(Node("a"))

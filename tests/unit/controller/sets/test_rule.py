@@ -346,6 +346,13 @@ def test_a_change_that_comes_too_late_changes_nothing() -> None:
     assert changes.started(found.record, late, "job")(before) == before
 
 
+def test_what_was_looked_up_for_a_set_that_is_gone_is_none_of_that_of_its_name() -> None:
+    found = kept()
+    anew = msgspec.structs.replace(found.state, id="another", paused=found.now)
+    answer = changes.Answer(NAME, "", THREE)
+    assert changes.resolved(found.record, [answer], found.now)(anew) == anew
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(
