@@ -133,8 +133,8 @@ class Declarations:
         found: dict[str, str] = {}
 
         def make(before: SetRecord | None) -> SetRecord:
-            expect(name, before, match, none_match)
             record = self._made(caller, name, declared, before)
+            expect(name, before, match, none_match)
             self._refuse_contradiction(record, before, found)
             return record
 
@@ -156,8 +156,9 @@ class Declarations:
         """Return what `put` would come to, and what each node lacks today; raises as `put`."""
         await self._sets.until_known()
         before, _ = await self._sets.newest(name)
-        expect(name, before, match, none_match)
+        # First: of a set that a caller may not change nothing is said.
         record = self._made(caller, name, declared, before)
+        expect(name, before, match, none_match)
         found: dict[str, str] = {}
         await self._look_up(caller, name, declared, found)
         self._refuse_contradiction(record, before, found)

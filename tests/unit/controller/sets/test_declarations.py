@@ -11,6 +11,7 @@ from tests.unit.controller.inventory.world import World
 from towline.controller.auth import Caller
 from towline.controller.jobs.open import OpenJobs
 from towline.controller.member import Member
+from towline.controller.permissions import parse_grant
 from towline.controller.registries import AllowedRegistries
 from towline.controller.sets.attempts import Attempts
 from towline.controller.sets.declarations import Declarations
@@ -24,7 +25,7 @@ from towline.controller.sets.record import (
 from towline.controller.sets.sets import Sets, state_of
 from towline.controller.sets.steering import SetSteering
 from towline.controller.sets.view import View
-from towline.errors import Conflict, NotFound
+from towline.errors import Conflict, Forbidden, NotFound
 from towline.runtime.registries import ALL
 from towline.wire.inventory import ImageHeld
 from towline.wire.target import parse_target
@@ -212,6 +213,17 @@ async def test_it_is_noted_and_goes_on_after_however_many_entries_of_its_history
     changes = declaring.sets.changes
     await declaring.put("web", every=60.0)
     assert declaring.sets.changes == changes
+
+
+async def test_of_a_set_that_a_caller_may_not_change_no_request_says_what_it_is() -> None:
+    declaring = Declaring(a_set())
+    grants = {each: [parse_grant(f"{each}@group:db")] for each in ("set:write", "docker:write")}
+    narrowed = Caller("eve", [], frozenset(), time.time() + 60, grants)
+    declared = declaring.declarations.read(target=parse_target("group:db"), images=[(NAME, "")])
+    for each in (declaring.declarations.put, declaring.declarations.foresee):
+        with pytest.raises(Forbidden) as refused:
+            await each(narrowed, "web", declared, ['"another"'])
+        assert "ann" not in str(refused.value)
 
 
 async def test_a_dry_run_says_what_each_node_lacks() -> None:
