@@ -152,6 +152,11 @@ class Inventories:
             return None
         return {key: row.image for key, row in known.rows.items()}
 
+    def rows_of(self, machine: str) -> Collection[Row]:
+        """Return what is on a node as it is kept; nothing where that is unknown."""
+        known = self._known.get(machine)
+        return () if known is None or known.rows is None else known.rows.values()
+
     def knows(self, machine: str) -> bool:
         """Return whether it is known what a node has."""
         known = self._known.get(machine)

@@ -151,18 +151,24 @@ class Places:
     ) -> Iterator[ImageNode]:
         """Yield what is so of some nodes."""
         name = f"{image.repository}:{image.tag or ''}"
-        right = [row for row in rows if key in row.stands_for(name)]
-        others = [row for row in rows if key not in row.stands_for(name)]
+        right = {row for row in rows if key in row.stands_for(name)}
+        named = dict.fromkeys(rows)
         for member in members:
             state: State = "unknown"
             row = None
             number = self._inventories.number(member.machine)
             if number is not None:
-                bit = 1 << number
-                row = next((row for row in right if row.nodes & bit), None)
+                # One node may have thousands by that name: no other is looked through them.
+                own = self._inventories.rows_of(member.machine)
+                if len(named) > len(own):
+                    found_there = [row for row in own if row in named]
+                else:
+                    bit = 1 << number
+                    found_there = [row for row in named if row.nodes & bit]
+                row = next((row for row in found_there if row in right), None)
                 state = "has"
                 if row is None:
-                    row = next((row for row in others if row.nodes & bit), None)
+                    row = next(iter(found_there), None)
                     state = "none" if row is None else "other"
             found = key if row is None or state == "has" else row.stands_for(name)[0]
             yield ImageNode(

@@ -132,3 +132,23 @@ def test_pages_have_each_node_once_also_where_hostnames_are_alike(world: World) 
     assert shown == ["away", "m1", "a1", "m2", "z1", "m3", "m4"]
     found = page(world, "nginx:1.27", limit=1, state="has")
     assert states(page(world, "nginx:1.27", state="has", cursor=str(found.next_cursor))) == "m3:has"
+
+
+class OfAnother:
+    """An image that one node alone has, and of which nobody may be asked whether others do."""
+
+    def stands_for(self, name: str) -> tuple[str, ...]:
+        return (digest("a"),)
+
+    @property
+    def nodes(self) -> int:
+        raise AssertionError("it was looked at for each node")
+
+
+def test_no_node_is_looked_for_among_what_another_says_to_have_by_the_name(world: World) -> None:
+    places = Places(world.inventories, world.fleet, cast(Any, SetsDouble({})))
+    rows: list[Any] = [*world.inventories.rows.by_name[f"{WEB}:1.27"]]
+    rows += [OfAnother() for _ in range(9)]
+    members = world.fleet.members()
+    found = places._nodes(Reference.parse("nginx:1.27"), members, rows, digest("b"))
+    assert [each.state for each in found] == ["unknown", "other", "has", "has", "none"]
