@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import hashlib
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,13 +28,23 @@ T = TypeVar("T")
 STEP, LAYERS, SIZE = 0.4, 5, 200_000_000
 """What a pull that takes long reports: every so many seconds of so many layers of so many bytes
 each."""
+TELLING = re.compile(":sha256-([0-9a-f]{64})$")
 PLATFORM = [Manifest(available=True, image_data=ImageData(ManifestPlatform("linux", "amd64")))]
 """What images are for, as engines list it."""
 
 
 def digest_of(name: str) -> str:
-    """Return what a tag is at its registry, for whichever engine asks."""
-    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+    """Return what a tag is at its registry, for whichever engine asks.
+
+    One that says its digest, such as `sha256-0f…`, is that: real engines may have it, too.
+    """
+    said = TELLING.search(name)
+    return f"sha256:{said[1] if said else hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def telling_tag(digest: str) -> str:
+    """Return the tag by which engines that ask no registry know what it names."""
+    return digest.replace(":", "-")
 
 
 def image_of(repository: str, digest: str) -> Image:
