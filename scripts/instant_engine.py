@@ -70,6 +70,7 @@ class InstantEngine(Engine):
         super().__init__("none://")
         self._seconds = seconds
         self._images = dict(alike(images))
+        self._told: asyncio.Queue[Happening] = asyncio.Queue()
 
     async def ping(self) -> str:
         return "0"
@@ -96,7 +97,7 @@ class InstantEngine(Engine):
 
     @asynccontextmanager
     async def happenings(self) -> AsyncIterator[AsyncIterator[Happening]]:
-        yield _never()
+        yield self._tell()
 
     async def ask(
         self,
@@ -128,6 +129,7 @@ class InstantEngine(Engine):
             # By its id it goes with all names, and with its last tag.
             for each in names:
                 del self._images[each]
+        self._told.put_nowait(Happening("image", "untag"))
 
     async def pull(
         self,
@@ -150,8 +152,7 @@ class InstantEngine(Engine):
         yield {"status": f"Digest: {digest}"}
         yield {"status": "Status: Downloaded newer image"}
 
-
-async def _never() -> AsyncGenerator[Happening, None]:
-    """What an engine tells of itself to which nothing happens but what its agent does."""
-    await asyncio.Event().wait()
-    yield Happening("image", "pull")
+    async def _tell(self) -> AsyncGenerator[Happening, None]:
+        """Yield what its agent does not know from having done it."""
+        while True:
+            yield await self._told.get()

@@ -26,11 +26,16 @@ LAST = "4"
 TARGETS = ("_all", "group:g1", "group:g2;group:g3", "_all,!group:g4")
 SETTLES_WITHIN = 150.0
 """Seconds in which all sets converge: longer than a job is left to nodes that died with it."""
+LOSERS = "group:g2"
+"""Nodes from which an image is removed in the end, and that are to have it again."""
+FILLED_WITHIN = 60.0
+"""Seconds in which they have: nothing is in the way of it any more."""
 SETTLED_FOR = 3.0
 
 
 class Load:
-    """Callers that declare, steer and remove sets, pull by hand, and cancel what sets have made."""
+    """Callers that declare, steer and remove sets, pull and remove images by hand, and cancel what
+    sets have made."""
 
     def __init__(self, fleet: Fleet, seed: int) -> None:
         self._seed = seed
@@ -51,7 +56,7 @@ class Load:
         """Be one caller until it is over."""
         chance = random.Random(f"{self._seed} caller {number}")
         ways: list[Callable[[random.Random], None]] = [self._put, self._put, self._put]
-        ways += [self._steer, self._steer, self._remove, self._pull, self._cancel]
+        ways += [self._steer, self._steer, self._remove, self._pull, self._lose, self._cancel]
         while not self.over.is_set():
             with suppress(httpx.TransportError):
                 chance.choice(ways)(chance)
@@ -85,6 +90,11 @@ class Load:
         body = {"image": f"{chance.choice(IMAGES)}:{chance.choice(TAGS)}"}
         path = f"/node/group:g{chance.randrange(GROUPS)}/container/docker/pull"
         self._send(chance, "POST", path, json=body, headers={"Prefer": "wait=1"})
+
+    def _lose(self, chance: random.Random) -> None:
+        image = f"{chance.choice(IMAGES)}:{chance.choice(TAGS)}"
+        path = f"/node/group:g{chance.randrange(GROUPS)}/container/docker/image/{image}"
+        self._send(chance, "DELETE", path, headers={"Prefer": "wait=1"})
 
     def _cancel(self, chance: random.Random) -> None:
         answer = self._send(chance, "GET", "/job?limit=20")
@@ -140,6 +150,25 @@ def jobs_of_sets(client: httpx.Client) -> list[dict[str, Any]]:
         query = f"limit=100&cursor={page['next_cursor']}"
 
 
+def lose_one(fleet: Fleet) -> None:
+    """Take an image that a set wants from some nodes by hand, and wait until they have it again."""
+    client = fleet.clients[0]
+    before = {each["id"] for each in jobs_of_sets(client)}
+    path = f"/node/{LOSERS}/container/docker/image/one:{LAST}"
+    answer = client.delete(path, headers={"Prefer": "wait=30"}).raise_for_status()
+    if not all(each.get("changed") for each in answer.json()["results"]):
+        raise Failed(f"one:{LAST} could not be removed: {answer.text}")
+
+    def given_again() -> bool:
+        # The sets were true before as well: only a further job says that it was noticed.
+        newest = client.get("/job?limit=20").raise_for_status().json()["items"]
+        made = {each["id"] for each in newest if each["caller"].startswith("set:")}
+        return not made <= before and converged(fleet)
+
+    what = f"one:{LAST} to be brought back to {LOSERS}"
+    wait_until(given_again, timeout=FILLED_WITHIN, what=what)
+
+
 def violations(fleet: Fleet) -> Iterator[str]:
     """Yield what should not be: of each node at each controller, and of the jobs that were made."""
     for number, client in enumerate(fleet.clients):
@@ -192,19 +221,20 @@ def run(seconds: float, seed: int, nodes: int, directory: Path, faults: Any) -> 
             if not part.running:
                 print(f"VIOLATION {name} ended by itself: {part.returncode}\n{part.tail()}")
                 return 1
-        begun = time.monotonic()
+        begun, found = time.monotonic(), list[str]()
         load.declare_last()
         load.close()
         try:
             wait_until(lambda: converged(fleet), timeout=SETTLES_WITHIN, what="converged sets")
+            lose_one(fleet)
             time.sleep(SETTLED_FOR)
         except Failed as failure:
-            print(f"VIOLATION {failure}")
-        found = list(violations(fleet))
+            found.append(str(failure))
+        found += violations(fleet)
         jobs = Counter(job["status"] for job in jobs_of_sets(fleet.clients[0]))
     for title, counted in (("faults", doing.done), ("load", load.done), ("jobs of sets", jobs)):
         print(f"{title}: " + ", ".join(f"{what} {n}" for what, n in sorted(counted.items())))
-    print(f"sets converged within {time.monotonic() - begun:.1f} s of the last fault")
+    print(f"looked at within {time.monotonic() - begun:.1f} s of the last fault")
     for violation in found:
         print(f"VIOLATION {violation}")
     return len(found)
