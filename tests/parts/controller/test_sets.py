@@ -104,6 +104,28 @@ async def test_a_set_of_the_same_name_is_another_and_begins_with_nothing(sets: S
     assert sets.state("web") == SetState("b")
 
 
+async def test_what_comes_of_a_set_made_anew_outlives_the_removal_of_that_before(
+    sets: Sets, jetstream: JetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = SetState("b", paused=time.time())
+    purge = Bucket.purge
+    await sets.declare("web", as_new("web"))
+    await sets.change("web", lambda state: msgspec.structs.replace(state, paused=time.time()))
+    async with following(Sets(jetstream)) as other:
+
+        async def late(bucket: Bucket[SetState], key: str, *, up_to: int | None = None) -> bool:
+            await other.declare("web", lambda before: before or record("web", id="b"))
+            await other.change("web", lambda state: paused)
+            await until(lambda: sets.state("web") == paused)
+            return await purge(bucket, key, up_to=up_to)
+
+        monkeypatch.setattr(Bucket, "purge", late)
+        await sets.remove("web", "ann")
+        monkeypatch.undo()
+        assert sets.state("web") == paused
+        assert await sets.change("web", lambda state: state) == paused
+
+
 async def test_of_changes_at_the_same_time_none_is_lost(sets: Sets, jetstream: JetStream) -> None:
     def counted(before: SetRecord | None) -> SetRecord:
         if before is None:

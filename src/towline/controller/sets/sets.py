@@ -293,6 +293,7 @@ class Sets:
             if record is None:
                 raise none_called(name)
             allow(record)
+            state = await self._states.get(_key(name))
             now = time.time()
             removed = msgspec.structs.replace(
                 record, images=[], changed=now, changed_by=by, removed=now
@@ -301,8 +302,11 @@ class Sets:
                 await self.put(removed, last)
             except WrongLastSequence:
                 continue
-            await self._states.purge(_key(name))
-            self._kept.pop(name, None)
+            if state is not None:
+                # Not that of one of its name that was made since.
+                await self._states.purge(_key(name), up_to=state.sequence)
+            if (kept := self._kept.get(name)) is not None and kept.id == record.id:
+                del self._kept[name]
             log.info("set removed", set=name, by=by)
             return record
 
