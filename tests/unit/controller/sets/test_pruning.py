@@ -32,3 +32,6 @@ def test_what_a_container_uses_or_what_has_a_name_stays() -> None:
     ):
         assert is_unused({held.id: held}, IMAGE, ONE) is goes
     assert not is_unused(None, IMAGE, ONE)
+    used = ImageHeld("sha256:b", [f"{REPOSITORY}@{ONE}"], used=1)
+    both = {"sha256:a": ImageHeld("sha256:a", [f"{REPOSITORY}@{ONE}"]), "sha256:b": used}
+    assert not is_unused(both, IMAGE, ONE)

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.testing.jobs import a_decision
 from tests.testing.kept import Kept, kept, kinds
 from tests.testing.sets import NAME, a_set, digest
 from towline.controller.rollout.turns import Pause
 from towline.controller.sets import changes, rule
+from towline.wire.event import LEAVE
 from towline.wire.rollout import Waves
 
 ONE, TWO, THREE = digest(1), digest(2), digest(3)
@@ -64,6 +66,41 @@ def test_a_rollout_that_was_stopped_begins_anew_when_people_say_so(forgotten: bo
     found.settle()
     assert found.everybody == "2 2 2 2"
     assert found.state.history[-1].job != first
+
+
+def test_and_waits_for_nobody_who_is_still_at_what_was_stopped() -> None:
+    found = kept(Waves(max_parallel="2", max_failures="0"))
+    found.tag, found.failing = TWO, {"a"}
+    found.resolve()
+    found.keep()
+    found.turn()
+    found.work("a")
+    found.turn()
+    assert kinds(found.keep()) == ["Stop"]
+    first = found.image.job
+    assert found.all[first].turns.under_way
+    assert found.all[first].cancelled is None
+    found.state = found.state.anew(found.now)
+    found.now += 60.0
+    assert kinds(found.keep()) == ["RollOut"]
+    assert found.image.job != first
+
+
+def test_a_job_that_is_cancelled_already_holds_nothing_up() -> None:
+    found = kept(Waves(max_parallel="1"))
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    found.turn()
+    (job,) = found.going
+    job.apply(a_decision(job.job, LEAVE, "".join(job.turns.under_way)))
+    found.tag = ONE
+    found.resolve()
+    assert (found.image.current, found.image.next) == (ONE, "")
+    assert kinds(found.keep()) == ["Cancel"]
+    assert found.going == [job]
+    found.have("d", "")
+    assert kinds(found.keep()) == ["FillIn"]
 
 
 def test_a_rollout_that_was_stopped_goes_on_when_the_tag_names_another() -> None:
@@ -314,6 +351,18 @@ def test_a_rollout_waits_for_nodes_that_have_not_said_yet_what_they_have() -> No
     assert rule.decide(found.record, found.state, seen) == [rule.RollOut(image, ["a"])]
 
 
+def test_a_node_that_lacks_both_digests_is_given_the_current_one_and_not_in_the_rollout() -> None:
+    found = kept(CANARY)
+    found.tag = TWO
+    found.resolve()
+    facts = rule.Facts(ready=["a"], open=["a", "b"])
+    seen = rule.Situation({(NAME, ""): facts}, now=found.now + rule.FILLED_FIRST)
+    assert rule.decide(found.record, found.state, seen) == [
+        rule.RollOut(found.image, ["b"]),
+        rule.FillIn(found.image, ["a"]),
+    ]
+
+
 def test_older_digests_are_removed_in_the_window_and_while_nothing_is_rolled_out() -> None:
     found = kept()
     facts = {(NAME, ""): rule.Facts(unused={TWO: ["a"], THREE: []})}
@@ -344,6 +393,25 @@ def test_a_change_that_comes_too_late_changes_nothing() -> None:
     assert changes.rolled_out(found.record, late, found.now)(before) == before
     assert changes.stopped(found.record, late, "late", found.now)(before) == before
     assert changes.started(found.record, late, "job")(before) == before
+
+
+def test_what_one_job_has_come_to_is_nothing_to_another_of_the_same_digest() -> None:
+    found = kept(CANARY)
+    found.tag = TWO
+    found.resolve()
+    found.keep()
+    late, before = msgspec.structs.replace(found.image, job="another"), found.state
+    assert changes.rolled_out(found.record, late, found.now)(before) == before
+    assert changes.stopped(found.record, late, "late", found.now)(before) == before
+
+
+def test_what_was_before_and_is_current_again_is_not_among_what_was_before() -> None:
+    found = kept()
+    for tag, before in ((TWO, [ONE]), (THREE, [TWO, ONE]), (ONE, [THREE, TWO])):
+        found.tag = tag
+        found.resolve()
+        found.settle()
+        assert (found.image.current, found.image.before) == (tag, before)
 
 
 def test_what_was_looked_up_for_a_set_that_is_gone_is_none_of_that_of_its_name() -> None:

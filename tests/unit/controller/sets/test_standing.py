@@ -143,8 +143,10 @@ def test_an_older_set_wins_and_the_other_says_that_it_is_in_conflict() -> None:
     found = where(world, current=OLD)
     assert (found.state, found.ready) == ("conflict", False)
     assert "base" in found.reason
-    world.rivals[NEW, "a"] = world.rivals[OLD, "a"]
-    assert not where(world, current=OLD, next=NEW).open
+    world.rivals[NEW, "a"] = world.rivals.pop((OLD, "a"))
+    for held in ("", OLD):
+        world.have("a", held)
+        assert not where(world, current=OLD, next=NEW).open, "the rollout is not for it"
 
 
 def test_an_image_by_its_digest_needs_no_name() -> None:
