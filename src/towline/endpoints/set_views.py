@@ -237,7 +237,13 @@ class SetForeseen(View, frozen=True, kw_only=True):
     target: str
     total: Annotated[int, Meta(description="How many nodes the target means today.")]
     lacking: Annotated[int, Meta(description="How many of these lack something.")]
-    nodes: list[SetForeseenNode]
+    nodes: Annotated[
+        list[SetForeseenNode],
+        Meta(
+            description="At most 100 of those that lack an image, for each image, of those that "
+            "lack nothing, and of those of which it isn't known. The counts are of all."
+        ),
+    ]
 
 
 async def rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -13,11 +12,11 @@ from towline.endpoint import Context, endpoint
 from towline.endpoints import set_views as views
 from towline.endpoints.fields import TARGETS
 from towline.endpoints.preconditions import IfMatch, IfNoneMatch, tags_of
+from towline.endpoints.set_foreseen import foreseen
 from towline.endpoints.set_views import (
     Follow,
     Place,
     SetForeseen,
-    SetForeseenNode,
     SetHistory,
     SetImage,
     SetList,
@@ -79,8 +78,6 @@ Source: TypeAlias = Annotated[
     Meta(min_length=1, max_length=255, description="What it is applied from."),
     Check(_printable),
 ]
-TOGETHER = 100
-"""Nodes that a dry run looks at before others have a turn."""
 OfImage: TypeAlias = Annotated[
     str,
     Meta(min_length=1, description="This image of it alone."),
@@ -193,27 +190,7 @@ async def put(
         record, done, lacking = await declarations.foresee(
             context.caller, name, declared, *expected
         )
-        nodes: list[SetForeseenNode] = []
-        for each in lacking:
-            if len(nodes) % TOGETHER == TOGETHER - 1:
-                await asyncio.sleep(0)
-            node = SetForeseenNode(
-                hostname=each.member.hostname,
-                machine_id=each.member.machine,
-                here=each.member.here,
-                known=each.known,
-                lacks=each.images,
-            )
-            nodes.append(node)
-        return SetForeseen(
-            dry_run=True,
-            result=done,
-            generation=record.generation,
-            target=record.target,
-            total=len(nodes),
-            lacking=sum(bool(each.lacks) for each in nodes),
-            nodes=nodes,
-        )
+        return await foreseen(record, done, lacking)
     record, done = await declarations.put(context.caller, name, declared, *expected)
     context.status = 201 if done == "created" else 200
     return await _tagged(context, record)

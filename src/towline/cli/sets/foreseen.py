@@ -50,6 +50,7 @@ def print_foreseen(
         print_document(foreseen, form)
     elif form.output == "name":
         print_names(each.hostname for each in needing)
+        _say_left(foreseen)
     else:
         say(f"dry run: set {name} {WOULD[foreseen.result]}: {lacking(foreseen)}")
         before = None if found is None else said(body_of(found))
@@ -59,6 +60,13 @@ def print_foreseen(
         if needing:
             alike = twins((each.hostname, each.machine_id) for each in foreseen.nodes)
             print_table(COLUMNS, [_row(each, alike) for each in needing], form)
+        _say_left(foreseen)
+
+
+def _say_left(foreseen: SetForeseen) -> None:
+    left = foreseen.lacking - sum(bool(each.lacks) for each in foreseen.nodes)
+    if left > 0:
+        say(f"{left} more nodes lack something, and are not named", error=True)
 
 
 def _row(node: SetForeseenNode, alike: frozenset[str]) -> list[Cell]:
