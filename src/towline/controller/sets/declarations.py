@@ -177,7 +177,9 @@ class Declarations:
         if before is not None:
             # Whoever replaces a set takes from its nodes, and from its images, that they are kept.
             self.check(caller, before)
-        for each in record.images:
+        # One that stays as it is was allowed once: whoever asks whether it may be removed, or has
+        # it in a file beside others, is not to be held up by what is allowed since.
+        for each in record.images if record != before else ():
             self._registries.check(Reference.parse(each.image).domain)
         return record
 

@@ -26,7 +26,7 @@ from towline.controller.sets.sets import Sets, state_of
 from towline.controller.sets.steering import SetSteering
 from towline.controller.sets.view import View
 from towline.errors import Conflict, Forbidden, NotFound
-from towline.runtime.registries import ALL
+from towline.runtime.registries import ALL, Registries
 from towline.wire.inventory import ImageHeld
 from towline.wire.target import parse_target
 
@@ -224,6 +224,18 @@ async def test_of_a_set_that_a_caller_may_not_change_no_request_says_what_it_is(
         with pytest.raises(Forbidden) as refused:
             await each(narrowed, "web", declared, ['"another"'])
         assert "ann" not in str(refused.value)
+
+
+async def test_what_asks_a_registry_that_is_not_allowed_any_more_may_only_stay_as_it_is() -> None:
+    declaring = Declaring(a_set(), web=at(1))
+    allowed = AllowedRegistries(Registries.of(["registry.internal"]))
+    declaring.declarations._registries = allowed
+    for each in (declaring.declarations.put, declaring.declarations.foresee):
+        same = declaring.declarations.read(target=parse_target("_all"), images=[(NAME, "")])
+        assert (await each(ADMIN, "web", same))[1] == "unchanged"
+        another = msgspec.structs.replace(same, keep=1)
+        with pytest.raises(Forbidden, match="registry"):
+            await each(ADMIN, "web", another)
 
 
 async def test_a_dry_run_says_what_each_node_lacks() -> None:
