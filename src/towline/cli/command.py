@@ -119,6 +119,18 @@ OTHERS_WORDS = {
     **{"server": "controller", "secret": "registry set"},
 }
 """What other tools call what is a command of this name here."""
+ALIKE = (
+    ("remove", "delete", "rm", "del", "destroy"),
+    ("list", "ls"),
+    ("show", "describe", "status", "get", "inspect"),
+)
+"""Words for the same thing, of which a group has one: within it no other thing is meant, least of
+all where something is to be removed."""
+DECLARES = {"create", "add", "new", "put", "update", "edit"}
+"""How other tools make what `ensure` declares."""
+MOST_PLACES = 3
+"""Places in which a command stands that is asked for by its last word, up to which they are meant
+before a word that only looks like it."""
 
 
 class Group(_Once, click.Group):
@@ -137,7 +149,14 @@ class Group(_Once, click.Group):
         name = args[0]
         if name.startswith("-") or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
-        meant = did_you_mean(name, self.words(ctx)) or _elsewhere(ctx, name)
+        known = set(self.words(ctx))
+        alike = next((set(words) & known for words in ALIKE if name in words), set())
+        if alike and ctx.parent is not None:
+            meant = f"Did you mean {' or '.join(sorted(alike))}?"
+        else:
+            places = _places(ctx, name) if ctx.parent is None else []
+            exact = _in_words(ctx, places) if len(places) <= MOST_PLACES else ""
+            meant = exact or did_you_mean(name, known) or _elsewhere(ctx, name)
         raise click.UsageError(f"No such command {name!r}. {meant}".rstrip(), ctx)
 
     def words(self, ctx: click.Context) -> Iterable[str]:
@@ -147,11 +166,20 @@ class Group(_Once, click.Group):
 
 def _elsewhere(ctx: click.Context, name: str) -> str:
     """Return the question whether a command was meant that stands in another place."""
-    root = ctx.find_root()
-    found = [" ".join(words) for words in _all_commands(root) if words[-1] == name]
+    if ctx.command.name == "set" and name in DECLARES:
+        return _in_words(ctx, ["ensure"])
+    found = _places(ctx, name)
     if not found and name in OTHERS_WORDS:
         found = [OTHERS_WORDS[name]]
-    commands = [f"{root.info_name} {words}" for words in found]
+    return _in_words(ctx, found)
+
+
+def _places(ctx: click.Context, name: str) -> list[str]:
+    return [" ".join(words) for words in _all_commands(ctx.find_root()) if words[-1] == name]
+
+
+def _in_words(ctx: click.Context, found: list[str]) -> str:
+    commands = [f"{ctx.find_root().info_name} {words}" for words in found]
     return f"Did you mean {' or '.join(commands)}?" if commands else ""
 
 

@@ -24,6 +24,15 @@ from towline.cli.command import OTHERS_WORDS
         ("docker revoke", "towline node revoke or towline token revoke?"),
         ("uncordon web-01", "towline node undrain"),
         ("ps", "towline docker list"),
+        ("drift", "towline image drift?"),
+        ("prune", "towline image prune?"),
+        ("set delete web", "remove?"),
+        ("set rm web", "remove?"),
+        ("set status web", "show?"),
+        ("set create web", "towline ensure?"),
+        ("image rm nginx", "remove?"),
+        ("image ls", "list?"),
+        ("job remove 1", "delete?"),
     ],
 )
 def test_a_command_that_there_is_not_is_answered_with_the_nearest(
