@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -186,7 +187,8 @@ def _step(client: Client, declared: Declared, found: SetView | None) -> Step:
     if theirs and theirs != declared.body.get("source", ""):
         raise ApiError(
             f"The set {declared.name} is of the source {theirs!r}, which `source` here is not.",
-            f"Give it another name, or remove it first: towline set remove {declared.name}",
+            f"If these files are what it is from, say so: --source {shlex.quote(theirs)}. If not, "
+            "give it another name",
             status=409,
         )
     would = foreseen(client, declared.name, declared.body)

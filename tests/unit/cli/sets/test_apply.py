@@ -236,6 +236,8 @@ def test_a_set_of_another_source_is_left_alone(asking: Here, fleet: StubControll
     done = asking("apply", "-f", "-", "--source", "mine", stdin=WEB)
     assert done.status == 2
     assert "is of the source 'infra'" in done.stderr
+    assert "--source infra" in done.stderr
+    assert "remove" not in done.stderr
     assert made(fleet) == []
 
 
