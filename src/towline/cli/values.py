@@ -27,16 +27,26 @@ def parameters_for(parameter: Parameter, taken: set[str]) -> list[click.Paramete
         click.Argument([name], nargs=-1, required=False, metavar=parameter.flag.metavar)
     ]
     if free := [flag for flag in FLAGS if flag not in taken]:
-        found.append(
-            click.Option(
-                [*free, FILE],
-                type=click.File("rb"),
-                metavar="FILE",
-                help=f"A file with one {metavar} a line, or - for standard input. From "
-                f"{COMMENT} on a line is a comment.",
-            )
-        )
+        found.append(click.Option([*free, FILE], **_of_file(metavar)))
     return found
+
+
+def file_option(metavar: str) -> Callable[[Any], Any]:
+    """Return what gives a command that is written by hand the option of a file of values.
+
+    Args:
+        metavar: what the help calls one of them.
+    """
+    return click.option(*FLAGS, FILE, **_of_file(metavar))
+
+
+def _of_file(metavar: str) -> dict[str, Any]:
+    return {
+        "type": click.File("rb"),
+        "metavar": "FILE",
+        "help": f"A file with one {metavar} a line, or - for standard input. From {COMMENT} on a "
+        "line is a comment.",
+    }
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from towline.cli import watching
+from towline.cli import outcome, watching
 from towline.cli.cells import digest, in_form, twins
 from towline.cli.command import Choice, Group
 from towline.cli.connection import connect, connection_parameters, take_where, with_connection
 from towline.cli.form import Form
 from towline.cli.options import take_form, with_output
 from towline.cli.output import print_document, print_list, print_names
+from towline.cli.sets.changes import NOT_FOUND
 from towline.cli.sets.view import (
     HISTORY,
+    IMAGES,
     LISTING,
     STATES,
     change_cells,
     nodes_of,
     set_lines,
+    standings,
     title,
 )
 from towline.cli.terminal import say
 from towline.cli.watching import watch_option
+from towline.errors import ApiError
 
 if TYPE_CHECKING:
     from towline.client import Client
@@ -69,8 +74,11 @@ def all_sets(client: Client) -> list[SetView]:
 @with_output
 @set_.command()
 @click.argument("name", metavar="SET")
-def show(name: str, **values: Any) -> None:
+@watch_option
+def show(name: str, watch: bool, **values: Any) -> None:
     """Show one set: what was declared, and how far each image is.
+
+    With -w it goes on and shows how far each image is, and what the set's status is.
 
     \b
     Example:
@@ -80,6 +88,8 @@ def show(name: str, **values: Any) -> None:
 
     form = take_form(values)
     with connect(take_where(values)) as client:
+        if watch:
+            watching.watch(lambda: standings(client.call(sets.get, name=name)), IMAGES, form)
         found = client.call(sets.get, name=name)
     print_set(found, form)
 
@@ -123,18 +133,23 @@ def nodes(name: str, state: StateOf | None, watch: bool, **values: Any) -> None:
 nodes.params += connection_parameters({"--state"})
 
 
-def all_nodes(client: Client, name: str, state: StateOf | None = None) -> list[SetNode]:
+def all_nodes(
+    client: Client, name: str, state: StateOf | None = None, image: str | None = None
+) -> list[SetNode]:
     """Return the nodes of a set, for each of its images; raises `ApiError`.
 
     Args:
         state: how they stand; None for all.
+        image: the one image that they are asked about; None for all.
     """
     from towline.endpoints import sets
 
     found: list[SetNode] = []
     cursor = None
     while True:
-        page = client.call(sets.nodes, name=name, state=state, limit=PAGE, cursor=cursor)
+        page = client.call(
+            sets.nodes, name=name, state=state, image=image, limit=PAGE, cursor=cursor
+        )
         found += page.nodes
         cursor = page.next_cursor
         if cursor is None:
@@ -242,15 +257,29 @@ def remove(names: tuple[str, ...], **values: Any) -> None:
     from towline.endpoints import sets
 
     form = take_form(values)
+    removed: list[str] = []
+    absent: list[ApiError] = []
     with connect(take_where(values)) as client:
         for name in dict.fromkeys(names):
-            client.call(sets.remove, name=name)
+            try:
+                client.call(sets.remove, name=name)
+            except ApiError as error:
+                if error.status != NOT_FOUND:
+                    raise
+                # The others are to go all the same, whichever is named first.
+                absent.append(error)
+                continue
+            removed.append(name)
             if form.for_people:
                 say(f"{name} is removed; its images stay where they are.")
             elif form.output == "name":
                 print_names([name])
     if form.document:
-        print_document([{"name": name} for name in dict.fromkeys(names)], form)
+        print_document([{"name": name} for name in removed], form)
+    for each in absent:
+        outcome.report(each)
+    if absent:
+        sys.exit(outcome.REFUSED)
 
 
 COMMANDS = (set_,)

@@ -25,9 +25,10 @@ from towline.cli.sets.names import name_for
 from towline.cli.sets.waiting import Key, Removed, Waiting, key_of
 from towline.cli.target import OF_SETS, ON
 from towline.cli.terminal import say
+from towline.cli.values import Value, check_values, file_option, take_values
 from towline.errors import ApiError, InvalidConfiguration, Unreachable
 from towline.wire.platform import InvalidPlatform, Platform
-from towline.wire.reference import InvalidReference, Reference
+from towline.wire.reference import Reference
 from towline.wire.target import InvalidTarget, parse_target
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ SHARES = ("canary", "max_parallel", "max_failures")
 @with_connection
 @with_results_output
 @click.command(cls=Command, epilog=outcome.IN_HELP)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("image", metavar="IMAGE...", nargs=-1, required=False)
+@file_option("IMAGE")
 @click.option("--on", help=f"Which nodes, now and later. {OF_SETS}", **ON)
 @click.option(
     "--set", "name", metavar="SET", help="The set that has them; by default that of the target."
@@ -68,9 +70,7 @@ SHARES = ("canary", "max_parallel", "max_failures")
 @click.option(
     "--wait", metavar="DURATION", help="How long to wait at most; by default, to the end."
 )
-def ensure(
-    images: tuple[str, ...], on: str | None, name: str | None, wait: str | None, **values: Any
-) -> None:
+def ensure(on: str | None, name: str | None, wait: str | None, **values: Any) -> None:
     """Have images on nodes, and keep them there.
 
     They are put into a set, that of the target unless --set names one, in place of what it has of
@@ -84,7 +84,9 @@ def ensure(
     where, form = take_where(values), take_form(values)
     platform = values.pop("platform") or ""
     deadline = deadline_of(wait)
-    _check(images, platform, on)
+    given, _ = take_values(values, "image")
+    _check(given, platform, on)
+    images = [each.text for each in given]
     if on is None and name is None:
         raise click.UsageError("Missing option '--on': which nodes are to have it?")
     called = name if name is not None else name_for(str(on))
@@ -109,16 +111,15 @@ def ensure(
         _wait(client, after, _keys(after, images, platform), deadline, form)
 
 
-def _check(images: Sequence[str], platform: str, on: str | None) -> None:
+def _check(images: Sequence[Value], platform: str, on: str | None) -> None:
     """Refuse what can't be meant before anything is asked for; raises `InvalidConfiguration`."""
+    check_values(images, Reference.parse)
     try:
-        for image in images:
-            Reference.parse(image)
         if platform:
             Platform.parse(platform)
         if on is not None:
             parse_target(on)
-    except (InvalidReference, InvalidPlatform, InvalidTarget) as error:
+    except (InvalidPlatform, InvalidTarget) as error:
         raise InvalidConfiguration(f"Nothing was asked for: {error}") from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from towline.cli.cells import Cell, Moment, digest, job_id, node_name
 from towline.cli.form import Form
 from towline.cli.sets.differences import image_of
@@ -119,31 +121,56 @@ def set_lines(found: SetView, form: Form, *, now: float | None = None) -> list[s
 
 
 def _image_lines(images: Sequence[SetImageView], form: Form, now: float | None) -> list[str]:
-    rows: list[list[Cell]] = [
-        [
-            *(image_of(each.image)[0], each.platform),
-            *(digest(each.current or ""), digest(each.next or "")),
-            job_id(each.job) if each.job else None,
-            counted(counts(each)) or "no node",
-            "; ".join(filter(None, [each.stopped and f"stopped: {each.stopped}", each.problem])),
-        ]
-        for each in images
-    ]
     return table_lines(
-        [
-            Column("IMAGE"),
-            Column("PLATFORM", optional=True, gives_way=3),
-            Column("DIGEST", gives_way=1),
-            Column("NEXT", gives_way=2, optional=True),
-            Column("JOB", gives_way=4, optional=True),
-            Column("NODES", words=True),
-            Column("TROUBLE", words=True, optional=True),
-        ],
-        rows,
+        _IMAGE_COLUMNS,
+        map(_image_row, images),
         form,
         width=form.width,
         now=now,
     )
+
+
+def _image_row(image: SetImageView) -> list[Cell]:
+    return [
+        *(image_of(image.image)[0], image.platform),
+        *(digest(image.current or ""), digest(image.next or "")),
+        job_id(image.job) if image.job else None,
+        counted(counts(image)) or "no node",
+        "; ".join(filter(None, [image.stopped and f"stopped: {image.stopped}", image.problem])),
+    ]
+
+
+_IMAGE_COLUMNS = [
+    Column("IMAGE"),
+    Column("PLATFORM", optional=True, gives_way=3),
+    Column("DIGEST", gives_way=1),
+    Column("NEXT", gives_way=2, optional=True),
+    Column("JOB", gives_way=4, optional=True),
+    Column("NODES", words=True),
+    Column("TROUBLE", words=True, optional=True),
+]
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """How far an image of a set is, and what the set's status is meanwhile."""
+
+    status: str
+    image: SetImageView
+
+
+def standings(found: SetView) -> list[Stand]:
+    """Return how far each image of a set is."""
+    return [Stand(found.status, each) for each in found.images]
+
+
+IMAGES: Listing[Stand] = Listing(
+    [Column("STATUS"), *_IMAGE_COLUMNS],
+    row=lambda stand: [stand.status, *_image_row(stand.image)],
+    name=lambda stand: stand.image.image,
+    key=lambda stand: f"{stand.image.image} {stand.image.platform}",
+    urgent=lambda stand: stand.image.converged < sum(counts(stand.image).values()),
+)
+"""How a set is shown that is watched."""
 
 
 def nodes_of(alike: Collection[str]) -> Listing[SetNode]:

@@ -146,7 +146,7 @@ class Waiting:
             return False  # A controller that has not heard of it yet.
         same, self.found = found.images == self.found.images, found
         if last or not same or time.monotonic() >= self._nodes_at:
-            self._nodes = self._asked(partial(all_nodes, self._client, found.name))
+            self._nodes = self._nodes_of(found)
             self._nodes_at, self.known = time.monotonic() + NODES_EVERY, True
         self._leave_out(found)
         known, window = self._fleet_now(), is_open(found.window)
@@ -167,6 +167,15 @@ class Waiting:
                 if self._watched:
                     self._showing.ended(order)
         return over
+
+    def _nodes_of(self, found: SetView) -> list[SetNode]:
+        """Return where nodes stand against the images that are waited for."""
+        ask = partial(all_nodes, self._client, found.name)
+        awaited = [each.image for each in found.images if key_of(each) in self.orders]
+        if len(awaited) == len(found.images):
+            return [*self._asked(ask)]
+        # Of thousands of nodes the rows of all other images are many pages.
+        return [row for image in awaited for row in self._asked(partial(ask, image=image))]
 
     def _leave_out(self, found: SetView) -> None:
         """Wait no more for images that the set has no more."""

@@ -82,6 +82,48 @@ def test_what_the_set_has_of_the_same_repository_is_replaced_and_all_else_stays(
     assert body["options"] == {"canary": "1", "max_parallel": "10%"}
 
 
+def test_images_are_read_from_a_file_too(asking: Here, web: StubController) -> None:
+    redis = an_image(image="docker.io/library/redis:7", converged=1)
+    web.answers |= {
+        f"GET {SET}": [NONE, Answer(a_set(an_image(converged=1), redis))],
+        f"PUT {SET}": Answer(a_set(an_image(), redis), 201),
+    }
+    done = asking(
+        *("ensure", "nginx:1.27", "-f", "-", "--on", "group:web"),
+        stdin="# what all need\nredis:7  # the cache\n\nnginx:1.27\n",
+    )
+    assert done.status == 0, done.stderr
+    assert put(web)[0].body["images"] == ["nginx:1.27", "redis:7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "There is no IMAGE in"), ("redis:7\nA B\n", "line 2: 'A B' is not an image reference")],
+    ids=["empty", "no-reference"],
+)
+def test_a_file_that_can_not_be_meant_is_refused_with_its_line(
+    asking: Here, web: StubController, text: str, words: str
+) -> None:
+    done = asking("ensure", "-f", "-", "--on", "group:web", stdin=text)
+    assert done.status == 2
+    assert words in done.stderr
+    assert put(web) == []
+
+
+def test_of_a_set_with_others_only_the_nodes_of_what_is_waited_for_are_asked_for(
+    asking: Here, web: StubController
+) -> None:
+    redis = an_image(image="docker.io/library/redis:7")
+    web.answers |= {
+        f"GET {SET}": [Answer(a_set(redis)), Answer(a_set(redis, an_image(converged=1)))],
+        f"PUT {SET}": Answer(a_set(redis, an_image())),
+    }
+    assert asking("ensure", "nginx:1.27", "--on", "group:web").status == 0
+    queries = {each.query for each in web.asked if each.path == f"{SET}/nodes"}
+    assert queries
+    assert all("image=docker.io%2Flibrary%2Fnginx%3A1.27" in query for query in queries)
+
+
 def test_what_somebody_else_declares_meanwhile_is_not_lost(
     asking: Here, web: StubController
 ) -> None:
@@ -252,6 +294,20 @@ def test_a_dry_run_shows_which_nodes_lack_what_and_declares_nothing(
     assert "set group-web would be created: 1 of 2 nodes lack something" in done.stdout
     assert "web-01  nginx:1.27  away" in done.stdout
     assert [each.query for each in put(web)] == ["dry_run=true"]
+
+
+def test_of_many_nodes_a_dry_run_says_how_many_it_does_not_name(
+    asking: Here, web: StubController
+) -> None:
+    node = {"hostname": "web-01", "machine_id": "m1", "here": True, "known": True}
+    foreseen = {"dry_run": True, "result": "created", "generation": 1, "target": "group:web"}
+    web.answers[f"PUT {SET}"] = Answer(
+        {**foreseen, "total": 900, "lacking": 800, "nodes": [{**node, "lacks": [NGINX]}]}
+    )
+    ensure = ("ensure", "nginx:1.27", "--on", "group:web", "--dry-run")
+    for form in ([], ["-q"]):
+        done = asking(*ensure, *form)
+        assert done.stderr == "799 more nodes lack something, and are not named\n"
 
 
 @pytest.fixture

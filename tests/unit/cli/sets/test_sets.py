@@ -173,6 +173,30 @@ def test_sets_are_removed_and_their_images_stay(asking: Here, there: StubControl
     assert [each.path for each in there.asked] == ["/set/db", "/set/all"]
 
 
+def test_a_set_that_is_gone_already_keeps_no_other_from_being_removed(
+    asking: Here, there: StubController
+) -> None:
+    absent = {"error": "There is no set 'web'.", "details": "", "code": 404}
+    there.answers |= {"DELETE /set/web": Answer(absent, 404), "DELETE /set/db": Answer("", 204)}
+    done = asking("set", "remove", "web", "db", "-o", "json")
+    assert (done.status, json.loads(done.stdout)) == (2, [{"name": "db"}])
+    assert "There is no set 'web'." in done.stderr
+
+
+def test_a_set_that_is_watched_shows_what_becomes_of_its_images(
+    there: StubController, asking: Here
+) -> None:
+    done = {**ROLLING, "status": "converged", "images": [an_image(converged=4, image=NGINX)]}
+    gone = {"error": "There is no set 'group-web'.", "details": "", "code": 404}
+    there.answers[f"GET {SET}"] = [Answer(ROLLING), Answer(done), Answer(gone, 404)]
+    shown = asking("set", "show", "group-web", "-w")
+    assert shown.status == 2
+    first, *_ = shown.stdout.splitlines()
+    assert first.split()[:2] == ["STATUS", "IMAGE"]
+    assert "converged  nginx:1.27" in shown.stdout
+    assert "4 converged" in shown.stdout
+
+
 def test_a_set_that_there_is_not_is_an_error_and_no_set_at_all_is_said(
     asking: Here, there: StubController
 ) -> None:
