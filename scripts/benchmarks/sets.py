@@ -106,10 +106,10 @@ def main() -> int:
     kinds = (
         "pull of all nodes, s",
         "set of all nodes, s",
-        "controller with a set that is true, % of a core",
-        "without a set, % of a core",
+        "controller without a set, % of a core",
+        "with a set that is true, % of a core",
     )
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    measured: list[list[float]] = []
     load = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
@@ -120,22 +120,26 @@ def main() -> int:
         client, pid = fleet.clients[0], fleet.controllers[0].pid
         with real_nodes(fleet) as real:
             nodes = options.nodes + real
+            # Not counted: engines that were just started, and connections that nobody had.
+            pulled(client, an_image(registry, "first", 0), nodes)
             for turn in range(options.turns):
-                measured = [
-                    pulled(client, an_image(registry, "pulled", turn), nodes),
-                    converged(client, an_image(registry, "wanted", turn), nodes),
-                    core(pid),
-                ]
+                pull = pulled(client, an_image(registry, "pulled", turn), nodes)
+                image = an_image(registry, "wanted", turn)
+                measured.append([pull, converged(client, image, nodes)])
                 client.delete(f"/set/{NAME}").raise_for_status()
-                for kind, value in zip(kinds, (*measured, core(pid)), strict=True):
-                    found[kind].append(value)
+            for row in measured:
+                row.append(core(pid))
+                converged(client, image, nodes)  # which all nodes have: nothing is pulled
+                row.append(core(pid))
+                client.delete(f"/set/{NAME}").raise_for_status()
+    found = list(zip(*measured, strict=True))
     rows = [
         [kind] + [f"{each:.1f}" for each in (statistics.median(values), min(values), max(values))]
-        for kind, values in found.items()
+        for kind, values in zip(kinds, found, strict=True)
     ]
-    pull, whole, true, without = found.values()
-    times = statistics.median(b / a for a, b in zip(pull, whole, strict=True))
-    beyond = statistics.median(a - b for a, b in zip(true, without, strict=True))
+    pulls, sets, without, true = found
+    times = statistics.median(b / a for a, b in zip(pulls, sets, strict=True))
+    beyond = statistics.median(b - a for a, b in zip(without, true, strict=True))
     goals = [
         goal("a set, times the pull of the same turn", times, most=TIMES),
         goal("a set that is true, beyond none, % of a core", beyond, most=BEYOND),
