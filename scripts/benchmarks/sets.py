@@ -36,6 +36,8 @@ ENGINES: tuple[Callable[[], EngineApi], ...] = (
 SIZE = 5_000_000
 """Bytes of an image that real engines pull."""
 NAME = "bench"
+HELD = "localhost:5000/held/0:1.0"
+"""An image that all light nodes have from the start."""
 
 
 def pulled(client: httpx.Client, image: str, nodes: int) -> float:
@@ -59,6 +61,13 @@ def converged(client: httpx.Client, image: str, nodes: int) -> float:
         if view["converged"] == nodes and "next" not in view:
             return time.monotonic() - begun
         time.sleep(0.25)
+
+
+def removed(client: httpx.Client) -> None:
+    """Remove the set, if it is there."""
+    answer = client.delete(f"/set/{NAME}")
+    if answer.status_code != httpx.codes.NOT_FOUND:
+        answer.raise_for_status()
 
 
 def core(pid: int) -> float:
@@ -97,54 +106,72 @@ def real_nodes(fleet: Fleet) -> Iterator[int]:
         yield len(engines)
 
 
+def by_turns(
+    client: httpx.Client, registry: Registry, nodes: int, turns: int
+) -> list[tuple[float, float]]:
+    """Return of each turn the seconds of a pull of all nodes, and of the same for a set."""
+    # Not counted: engines that were just started, and connections that nobody had.
+    pulled(client, an_image(registry, "first", 0), nodes)
+    found = []
+    for turn in range(turns):
+        pull = pulled(client, an_image(registry, "pulled", turn), nodes)
+        found.append((pull, converged(client, an_image(registry, "wanted", turn), nodes)))
+        removed(client)
+    return found
+
+
+def steady(fleet: Fleet, nodes: int, turns: int) -> list[tuple[float, float]]:
+    """Return of each turn what a controller takes without a set, and with one that is true."""
+    client, pid = fleet.clients[0], fleet.controllers[0].pid
+    found = []
+    for turn in range(turns):
+        taken = {}
+        # Back and forth: what wears off after the start is in both alike.
+        for with_set in (False, True) if turn % 2 == 0 else (True, False):
+            if with_set:
+                converged(client, HELD, nodes)
+            else:
+                removed(client)
+            taken[with_set] = core(pid)
+        found.append((taken[False], taken[True]))
+    removed(client)
+    return found
+
+
 def main() -> int:
-    """Measure by turns, and print tables; return the exit status."""
+    """Measure, and print tables; return the exit status."""
     arguments = argparse.ArgumentParser(prog="scripts/bench --sets", description=__doc__)
     arguments.add_argument("--nodes", type=int, default=2000, metavar="N", help="light ones")
     arguments.add_argument("--turns", type=int, default=3, metavar="N")
-    options = arguments.parse_args()
-    kinds = (
-        "pull of all nodes, s",
-        "set of all nodes, s",
-        "controller without a set, % of a core",
-        "with a set that is true, % of a core",
+    arguments.add_argument(
+        "--steady", action="store_true", help="only what a controller takes, and no real nodes"
     )
-    measured: list[list[float]] = []
+    options = arguments.parse_args()
     load = os.getloadavg()[0]
+    rows, goals = [], []
+
+    def note(kinds: tuple[str, str], found: list[tuple[float, float]]) -> None:
+        for kind, values in zip(kinds, zip(*found, strict=True), strict=True):
+            each = (statistics.median(values), min(values), max(values))
+            rows.append([kind, *(f"{value:.1f}" for value in each)])
+
     with (
         tempfile.TemporaryDirectory(prefix="towline-bench-") as directory,
-        Registry() as registry,
-        Fleet(Path(directory), options.nodes) as fleet,
+        Fleet(Path(directory), options.nodes, images=1) as fleet,
     ):
         say(f"all light nodes are here after {fleet.wait_until_here():.1f} s")
-        client, pid = fleet.clients[0], fleet.controllers[0].pid
-        with real_nodes(fleet) as real:
-            nodes = options.nodes + real
-            # Not counted: engines that were just started, and connections that nobody had.
-            pulled(client, an_image(registry, "first", 0), nodes)
-            for turn in range(options.turns):
-                pull = pulled(client, an_image(registry, "pulled", turn), nodes)
-                image = an_image(registry, "wanted", turn)
-                measured.append([pull, converged(client, image, nodes)])
-                client.delete(f"/set/{NAME}").raise_for_status()
-            for row in measured:
-                row.append(core(pid))
-                converged(client, image, nodes)  # which all nodes have: nothing is pulled
-                row.append(core(pid))
-                client.delete(f"/set/{NAME}").raise_for_status()
-    found = list(zip(*measured, strict=True))
-    rows = [
-        [kind] + [f"{each:.1f}" for each in (statistics.median(values), min(values), max(values))]
-        for kind, values in zip(kinds, found, strict=True)
-    ]
-    pulls, sets, without, true = found
-    times = statistics.median(b / a for a, b in zip(pulls, sets, strict=True))
-    beyond = statistics.median(b - a for a, b in zip(without, true, strict=True))
-    goals = [
-        goal("a set, times the pull of the same turn", times, most=TIMES),
-        goal("a set that is true, beyond none, % of a core", beyond, most=BEYOND),
-    ]
-    what = f"{real} real and {options.nodes:,} light nodes, {options.turns} turns"
+        found = steady(fleet, options.nodes, options.turns)
+        note(("controller without a set, % of a core", "with a set that is true"), found)
+        beyond = statistics.median(true - without for without, true in found)
+        goals.append(goal("a set that is true, beyond none, % of a core", beyond, most=BEYOND))
+        if not options.steady:
+            with Registry() as registry, real_nodes(fleet) as real:
+                nodes = options.nodes + real
+                found = by_turns(fleet.clients[0], registry, nodes, options.turns)
+            note((f"pull of {nodes:,} nodes, {real} of them real, s", "set of these, s"), found)
+            times = statistics.median(whole / pull for pull, whole in found)
+            goals.append(goal("a set, times the pull of the same turn", times, most=TIMES))
+    what = f"{options.nodes:,} light nodes, {options.turns} turns"
     print("\n".join(table([what, "median", "least", "most"], rows)), end="\n\n")
     print("\n".join(table(["medians of the turns", "measured", "goal", ""], goals)), end="\n\n")
     print(f"The machine's load before: {load:.1f}", *describe_system(), sep="\n")
