@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,7 +16,7 @@ import httpx
 from tests.testing.engine import Engine, EngineKind
 from tests.testing.engine_api import EngineApi
 from tests.testing.podman import Podman
-from tests.testing.process import TowlineProcess, wait_until
+from tests.testing.process import Failed, TowlineProcess, wait_until
 from tests.testing.registry import Registry, random_layer
 
 from scripts.benchmarks.document import goal, say, table
@@ -45,9 +46,12 @@ def pulled(client: httpx.Client, image: str, nodes: int) -> float:
     begun = time.monotonic()
     answer = client.post("/node/_all/container/docker/pull", json={"image": image})
     seconds = time.monotonic() - begun
-    answer.raise_for_status()
-    assert {each["status"] for each in answer.json()["results"]} == {"ok"}
-    assert len(answer.json()["results"]) == nodes
+    results = answer.raise_for_status().json()["results"]
+    if len(results) != nodes or any(each["status"] != "ok" for each in results):
+        became = Counter(
+            f"{each['status']} {each.get('error') or each.get('reason', '')}" for each in results
+        )
+        raise Failed(f"{answer.status_code} after {seconds:.1f} s: {became.most_common(5)}")
     return seconds
 
 
