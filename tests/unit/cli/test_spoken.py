@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +35,16 @@ FAMILY = {
 """What texts of errors are given to."""
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield each text of an error that the API answers, and where it stands.
+@functools.cache
+def texts() -> list[tuple[str, str]]:
+    """Return each text of an error that the API answers, and where it stands.
 
-    What is put into one is `X` here.
+    What is put into one is `X` here. It takes seconds, and not where tests are only collected.
     """
+    return list(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
     for room in ANSWERED:
         place = SOURCE / room
         for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
@@ -64,22 +70,16 @@ def _text(node: ast.AST) -> str:
     return "X" if isinstance(node, ast.FormattedValue) else ""
 
 
-TEXTS = list(texts())
-ROUTES = sorted({found[0] for _, text in TEXTS for found in spoken.ROUTE.finditer(text)})
-
-
-def test_the_routes_that_errors_name_are_found() -> None:
-    assert len(ROUTES) > 8
-    assert "POST /job/X/cancel" in ROUTES
-
-
-@pytest.mark.parametrize("route", sorted({*ROUTES} - {spoken.UNKNOWN}))
-def test_each_route_that_an_error_names_is_a_command_that_there_is(route: str) -> None:
-    said = spoken.in_commands(f"{route} does it", {})
-    assert said.startswith("towline ")
-    assert said.endswith(" does it")
-    _, *words = said.removesuffix(" does it").split()
-    assert " ".join(word for word in words if word != "X") in COMMANDS
+def test_each_route_that_an_error_names_is_a_command_that_there_is() -> None:
+    routes = {found[0] for _, text in texts() for found in spoken.ROUTE.finditer(text)}
+    assert len(routes) > 8
+    assert "POST /job/X/cancel" in routes
+    for route in routes - {spoken.UNKNOWN}:
+        said = spoken.in_commands(f"{route} does it", {})
+        assert said.startswith("towline "), route
+        assert said.endswith(" does it"), route
+        _, *words = said.removesuffix(" does it").split()
+        assert " ".join(word for word in words if word != "X") in COMMANDS, route
 
 
 def test_what_an_endpoint_calls_its_command_is_one() -> None:
@@ -100,7 +100,7 @@ FIELDS = {
 
 def test_an_error_writes_a_field_in_backticks() -> None:
     """Otherwise it could not be told from what somebody has called so."""
-    for place, text in TEXTS:
+    for place, text in texts():
         plain = re.sub(r"`[^`]*`", "", text)
         assert not FIELDS & {*re.findall(r"\w+", plain)}, place
         for field in spoken.FIELD.findall(text):
