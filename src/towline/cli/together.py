@@ -82,6 +82,8 @@ class _Together:
         self._showing = showing
         self._waiting = collections.deque(orders)
         self._open = dict.fromkeys(orders)
+        self._threads: list[threading.Thread] = []
+        self._left_behind = False
         self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._watched = form.for_people
         self._errand = Errand(
@@ -109,9 +111,16 @@ class _Together:
                 elif self._watched and now >= heard + SILENCE:
                     self._probe()
                     heard = time.monotonic()
+        if not self._left_behind:
+            # They have nothing left to do. One that is still ending while Python itself comes to
+            # its end may run into what is gone by then.
+            for thread in self._threads:
+                thread.join()
 
     def _start(self) -> None:
-        threading.Thread(target=self._work, daemon=True).start()
+        thread = threading.Thread(target=self._work, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _work(self) -> None:
         try:
@@ -147,12 +156,17 @@ class _Together:
     def _made(self) -> list[Order]:
         return [order for order in self._open if order.stage is Stage.MADE]
 
+    def _leave(self, order: Order) -> None:
+        """End an order whose thread may stay where it is."""
+        self._left_behind = True
+        self._end(order)
+
     def _give_up(self) -> None:
         """End orders that are followed in silence, once the wait is over."""
         for order in self._made():
             if not self._answered(order):
                 return
-            self._end(order)
+            self._leave(order)
             if self._waiting:
                 # Its thread may stay where it is.
                 self._start()
@@ -161,7 +175,7 @@ class _Together:
         """End all orders if the controller isn't there any more."""
         for order in self._made()[:1]:
             if self._answered(order) and order.error is not None:
-                self._end(order)
+                self._leave(order)
 
     def _answered(self, order: Order) -> bool:
         """Ask how far an order is; where nobody is there to answer, end all of them."""
@@ -170,7 +184,7 @@ class _Together:
         except Unreachable as error:
             for each in self._made():
                 each.error = error
-                self._end(each)
+                self._leave(each)
             return False
         except ApiError as error:
             order.error = error

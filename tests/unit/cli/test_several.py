@@ -106,6 +106,26 @@ def test_once_the_wait_is_over_one_that_gets_no_answer_speaks_for_all(
     assert all(isinstance(each.error, Unreachable) for each in orders)
 
 
+def test_once_all_jobs_have_ended_no_thread_is_left_that_python_s_own_end_could_meet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = threading.Event()
+    work = together._Together._work
+
+    def slowly(self: together._Together) -> None:
+        began.set()
+        work(self)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(together._Together, "_work", slowly)
+    monkeypatch.setattr(Errand, "carry_out", lambda _, each: None)
+    before = {*threading.enumerate()}
+    orders = [order(name, number, "ok") for number, name in enumerate("abc", 1)]
+    together.carry_out(cast("Client", None), orders, time.monotonic() + 60, Form())
+    assert began.is_set()
+    assert {*threading.enumerate()} == before
+
+
 def test_a_dry_run_that_is_refused_says_for_which_image(
     asking: Here, controller: StubController
 ) -> None:
