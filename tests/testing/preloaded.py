@@ -7,6 +7,7 @@ starts (variables of the loader, of Python, of the locale) is not forked.
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import importlib
 import json
@@ -173,6 +174,8 @@ def _become(wanted: Mapping[str, Any], files: Sequence[int]) -> None:
     for file, number in zip(files, (1, 2, 0), strict=False):
         os.dup2(file, number)
         os.close(file)
+    # Should it ever end with a signal of its own making, it says where it was.
+    faulthandler.enable()
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
