@@ -94,6 +94,8 @@ def _resolved(
     if rolled_out and not image.next:
         return image
     history.append(_change(record, now, RESOLVED, image, digest=digest))
+    if image.next:
+        image = msgspec.structs.replace(image, given_up=image.giving_up(image.next))
     return msgspec.structs.replace(
         image, next="" if rolled_out else digest, since=now, job="", stopped=""
     )
@@ -115,8 +117,10 @@ def rolled_out(record: SetRecord, image: ImageState, now: float) -> Changes:
         before = [each for each in (then.current, *then.before) if each and each != then.next][
             :MOST_BEFORE
         ]
+        given_up = [each for each in then.given_up if each not in (then.next, *before)]
+        then = msgspec.structs.replace(then, before=before, given_up=given_up)
         return msgspec.structs.replace(
-            then, current=then.next, next="", since=now, job="", stopped="", before=before
+            then, current=then.next, next="", since=now, job="", stopped=""
         )
 
     noted = _change(record, now, ROLLED_OUT, image, digest=image.next, job=image.job)

@@ -14,17 +14,20 @@ from towline.wire.inventory import ImageHeld
 
 
 def surplus(record: SetRecord, image: ImageState, wanted: Collection[str]) -> list[str]:
-    """Return the digests of an image that are older than those that a set keeps.
+    """Return the digests of an image that a set doesn't keep: older ones, and what was given up.
 
     Args:
         wanted: `DOMAIN/PATH@sha256:…` of all that any set wants.
     """
     if record.keep is None or image.next:
         return []
+    kept, older = image.before[: record.keep], image.before[record.keep :]
     return [
         digest
-        for digest in image.before[record.keep :]
-        if digest != image.current and f"{pulled(image).repository}@{digest}" not in wanted
+        for digest in dict.fromkeys([*older, *image.given_up])
+        if digest not in kept
+        and digest != image.current
+        and f"{pulled(image).repository}@{digest}" not in wanted
     ]
 
 

@@ -100,6 +100,8 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
         spent: the id of the job of the newest rollout that has stopped: it rolls out no more.
         rejected: digests that were rolled back from: not taken until the tag names another.
         before: digests that were `current` before, the newest first.
+        given_up: digests that nodes may have of a rollout that was given up, or was gone back from,
+            the newest first.
         checked: when the tag was looked up last; None for never.
         problem: why the tag can't be resolved just now; "" where it can.
     """
@@ -114,8 +116,13 @@ class ImageState(msgspec.Struct, frozen=True, omit_defaults=True):
     spent: Name = ""
     rejected: list[Name] = []
     before: list[Name] = []
+    given_up: list[Name] = []
     checked: Moment | None = None
     problem: Text = ""
+
+    def giving_up(self, digest: str) -> list[str]:
+        """Return what is given up once a digest is, too."""
+        return list(dict.fromkeys([digest, *self.given_up]))[:MOST_BEFORE]
 
     @property
     def going(self) -> ImageState:
@@ -198,4 +205,5 @@ def _bounded_image(image: ImageState) -> ImageState:
         problem=_bounded_text(image.problem),
         rejected=image.rejected[-MOST_BEFORE:],
         before=image.before[:MOST_BEFORE],
+        given_up=image.given_up[:MOST_BEFORE],
     )

@@ -143,4 +143,5 @@ def gone_back(image: ImageState, now: float) -> ImageState | None:
         stopped="",
         rejected=[*rejected, gone],
         before=before,
+        given_up=image.giving_up(gone),
     )

@@ -3,11 +3,13 @@
 import msgspec
 
 from tests.testing.sets import NAME, a_set, digest
+from towline.controller.sets import changes
 from towline.controller.sets.pruning import is_unused, surplus
-from towline.controller.sets.record import ImageState
+from towline.controller.sets.record import ImageState, SetState
+from towline.controller.sets.steering import gone_back
 from towline.wire.inventory import ImageHeld
 
-ONE, TWO, THREE, FOUR = map(digest, range(1, 5))
+ONE, TWO, THREE, FOUR, FIVE = map(digest, range(1, 6))
 REPOSITORY = NAME.partition(":")[0]
 IMAGE = ImageState(NAME, current=FOUR, before=[THREE, TWO, ONE])
 
@@ -16,6 +18,28 @@ def test_what_is_older_than_what_is_kept_goes_unless_a_set_wants_it() -> None:
     assert surplus(a_set(keep=1), IMAGE, []) == [TWO, ONE]
     assert surplus(a_set(keep=0), IMAGE, [f"{REPOSITORY}@{TWO}"]) == [THREE, ONE]
     assert surplus(a_set(keep=3), IMAGE, []) == []
+
+
+def test_what_was_given_up_goes_and_what_is_kept_or_wanted_again_does_not() -> None:
+    image = msgspec.structs.replace(IMAGE, given_up=[FIVE, THREE, TWO, FOUR])
+    assert surplus(a_set(keep=1), image, []) == [TWO, ONE, FIVE]
+    assert surplus(a_set(keep=1), image, [f"{REPOSITORY}@{FIVE}"]) == [TWO, ONE]
+    assert surplus(a_set(), image, []) == []
+
+
+def test_a_rollout_that_is_given_up_or_gone_back_from_is_remembered_until_it_comes_again() -> None:
+    record = a_set(keep=1)
+    moved = changes.Answer(NAME, "", FIVE)
+    state = SetState(record.id, [msgspec.structs.replace(IMAGE, next=TWO, stopped="no")])
+    (image,) = changes.resolved(record, [moved], 1.0)(state).images
+    assert (image.next, image.given_up) == (FIVE, [TWO])
+    back = gone_back(image, 2.0)
+    assert back is not None
+    assert (back.current, back.next, back.given_up) == (FOUR, "", [FIVE, TWO])
+    again = msgspec.structs.replace(back, next=FIVE)
+    state = SetState(record.id, [again])
+    (image,) = changes.rolled_out(record, again, 3.0)(state).images
+    assert (image.current, image.given_up) == (FIVE, [])
 
 
 def test_by_default_nothing_goes_and_nothing_while_something_is_rolled_out() -> None:
