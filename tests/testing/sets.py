@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from towline.controller.sets.record import ImageState, SetRecord, WantedImage
-from towline.controller.sets.standing import Attempt
+from towline.controller.sets.standing import Attempt, Rival
 from towline.wire.reference import Reference
 from towline.wire.rollout import Waves
 
@@ -67,7 +67,7 @@ class World:
         self.nodes = {machine: Node(machine) for machine in machines}
         self.attempts: dict[tuple[str, str], Attempt] = {}
         self.jobs: dict[tuple[str, str], str] = {}
-        self.rivals: dict[tuple[str, str], str] = {}
+        self.rivals: dict[tuple[str, str], Rival] = {}
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -94,6 +94,8 @@ class World:
         """The job that brings a node a digest."""
         return self.jobs.get((digest, machine), "")
 
-    def rival(self, record: SetRecord, image: ImageState, digest: str, machine: str) -> str:
+    def rival(
+        self, record: SetRecord, image: ImageState, digest: str, machine: str
+    ) -> Rival | None:
         """Which older set wants something else."""
-        return self.rivals.get((digest, machine), "")
+        return self.rivals.get((digest, machine))

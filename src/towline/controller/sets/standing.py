@@ -65,6 +65,18 @@ class Attempt(msgspec.Struct, frozen=True):
     times: int
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """An older set that wants something else under an image's name on a node.
+
+    Attributes:
+        words: which one, and what.
+        passing: whether both follow the tag, and only one has come to what it names now.
+    """
+
+    words: str
+    passing: bool = False
+
+
 class Known(Protocol):
     """What a controller knows just now that concerns sets."""
 
@@ -79,11 +91,10 @@ class Known(Protocol):
     def job(self, image: ImageState, digest: str, machine: str) -> str:
         """Return the id of the job of a set that is to bring a node that digest, or ""."""
 
-    def rival(self, record: SetRecord, image: ImageState, digest: str, machine: str) -> str:
-        """Say in words which older set wants something else under the image's name on a node.
-
-        "" where none does.
-        """
+    def rival(
+        self, record: SetRecord, image: ImageState, digest: str, machine: str
+    ) -> Rival | None:
+        """Return which older set wants something else under the image's name on a node, if any."""
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -201,7 +212,7 @@ def stand(record: SetRecord, image: ImageState, node: Node, known: Known, now: f
     if held is None:
         return standing("unknown", obstacle or "what it has is not known yet")
     if rival := known.rival(record, image, wanted, machine):
-        return standing("conflict", rival)
+        return standing("missing" if rival.passing else "conflict", rival.words)
     if wanted != following or not current:
         tried = known.attempt(record, image, wanted, machine)
     under_way = f"job {job} is to bring it" if job else ""

@@ -16,7 +16,7 @@ from towline.controller.resolution import candidates
 from towline.controller.sets.attempts import Attempts, Brings, brings
 from towline.controller.sets.record import CALLER, ImageState, SetRecord, SetState
 from towline.controller.sets.sets import Sets
-from towline.controller.sets.standing import Attempt, Standing, images, pulled, standings
+from towline.controller.sets.standing import Attempt, Rival, Standing, images, pulled, standings
 from towline.wire.inventory import ImageHeld
 from towline.wire.reference import Reference
 from towline.wire.target import InvalidTarget, parse_target
@@ -98,14 +98,16 @@ class View:
         going = self._bringing.get((str(pulled(image)), image.platform, digest), ())
         return next((each.job.id for each in going if machine in each.unfinished), "")
 
-    def rival(self, record: SetRecord, image: ImageState, digest: str, machine: str) -> str:
-        """Say which older set wants something else under the image's name on a node, or ""."""
+    def rival(
+        self, record: SetRecord, image: ImageState, digest: str, machine: str
+    ) -> Rival | None:
+        """Return which older set wants something else under the image's name on a node."""
         name = pulled(image)
         if name.digest is not None:
-            return ""  # what has no tag takes no other's
+            return None  # what has no tag takes no other's
         for other, theirs in self._named.get(str(name), ()):
             if (other.id, theirs.platform) == (record.id, image.platform):
-                return ""
+                return None
             meant = self.meant(other.target)
             if meant is not None and machine not in meant:
                 continue
@@ -113,9 +115,14 @@ class View:
             if theirs.next and self.holds(machine, name, theirs.next, theirs.platform):
                 wanted = theirs.next
             if wanted and (wanted, theirs.platform) != (digest, image.platform):
+                # Where both go where the tag goes, it has to be looked up by both, or the other
+                # waits for its window.
+                follows = "tag" == record.follow == other.follow and not theirs.rejected
+                passing = follows and theirs.platform == image.platform
                 what = f" for {theirs.platform}" if theirs.platform else ""
-                return f"the set {other.name}, which is older, wants {wanted}{what} there"
-        return ""
+                words = f"the set {other.name}, which is older, wants {wanted}{what} there"
+                return Rival(f"{words} yet" if passing else words, passing)
+        return None
 
 
 class Standings:

@@ -2,7 +2,7 @@
 
 from tests.testing.sets import NAME, NOW, World, a_set, digest
 from towline.controller.sets.record import ImageState, SetState
-from towline.controller.sets.standing import Attempt, Standing, images, stand, standings
+from towline.controller.sets.standing import Attempt, Rival, Standing, images, stand, standings
 
 OLD, NEW = digest(1), digest(2)
 
@@ -139,7 +139,7 @@ def test_what_has_just_been_brought_may_not_be_in_the_inventory_yet() -> None:
 
 def test_an_older_set_wins_and_the_other_says_that_it_is_in_conflict() -> None:
     world = World()
-    world.rivals[OLD, "a"] = "the set base, which is older, wants another there"
+    world.rivals[OLD, "a"] = Rival("the set base, which is older, wants another there")
     found = where(world, current=OLD)
     assert (found.state, found.ready) == ("conflict", False)
     assert "base" in found.reason
@@ -147,6 +147,16 @@ def test_an_older_set_wins_and_the_other_says_that_it_is_in_conflict() -> None:
     for held in ("", OLD):
         world.have("a", held)
         assert not where(world, current=OLD, next=NEW).open, "the rollout is not for it"
+
+
+def test_of_two_sets_that_follow_a_tag_the_younger_waits_for_the_older_to_have_looked_it_up() -> (
+    None
+):
+    world = World()
+    world.rivals[OLD, "a"] = Rival("the set base, which is older, wants another there yet", True)
+    found = where(world, current=OLD)
+    assert (found.state, found.ready) == ("missing", False)
+    assert "base" in found.reason
 
 
 def test_an_image_by_its_digest_needs_no_name() -> None:
