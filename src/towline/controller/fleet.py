@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 
 import msgspec
 import structlog
@@ -60,7 +60,8 @@ class Fleet:
         self._kept_signs: dict[str, float] = {}
         self.shut_out: dict[str, str] = {}
         """Why nodes that were revoked or removed never come back, by machine id."""
-        self._sorted: list[Member] | None = None
+        self._sorted: dict[str, Member] | None = None
+        """All nodes, in the order of `members`."""
 
     def subscribe(self, changed: Callable[[set[str]], None]) -> None:
         """Have `changed` called with the machine ids of nodes that came or went."""
@@ -269,10 +270,34 @@ class Fleet:
 
     def members(self) -> list[Member]:
         """Return all registered nodes, by hostname; of one hostname by machine id."""
+        return list(self._in_order().values())
+
+    def some(self, machines: Set[str]) -> Iterator[Member]:
+        """Yield the registered nodes that have these machine ids, in the order of `members`.
+
+        No more are looked for than are taken: of a page that is few of a large fleet.
+        """
+        in_order = self._in_order().items()
+        return (member for machine, member in in_order if machine in machines)
+
+    def inside(self, bounds: Bounds) -> frozenset[str]:
+        """Return the machine ids of the registered nodes that are inside of a permission.
+
+        Raises:
+            Forbidden: it is narrowed to parameters alone.
+        """
+        return bounds.among(self.names)
+
+    def unbarred(self, machines: frozenset[str]) -> frozenset[str]:
+        """Return those of some machine ids of which the nodes are not shut out."""
+        return machines.difference(self.shut_out) if self.shut_out else machines
+
+    def _in_order(self) -> dict[str, Member]:
         if self._sorted is None:
             # In one order wherever it was learnt of them: pages of lists go on behind a node.
-            self._sorted = sorted(self._members.values(), key=place_of)
-        return list(self._sorted)
+            found = sorted(self._members.values(), key=place_of)
+            self._sorted = {member.machine: member for member in found}
+        return self._sorted
 
     def get(self, machine: str) -> Member | None:
         """Return the node with this machine id, or None."""
@@ -325,6 +350,10 @@ class Fleet:
     def resolve(self, target: Target, seen: Bounds | None = None) -> list[Member]:
         """Return the nodes of a target; see `towline.controller.resolution.resolve`."""
         return resolution.resolve(self, target, seen)
+
+    def meant_by(self, target: Target, seen: Bounds | None = None) -> frozenset[str]:
+        """Return their machine ids; see `towline.controller.resolution.meant_by`."""
+        return resolution.meant_by(self, target, seen)
 
     def names_another(self, hostname: str, *machines: str) -> bool:
         """Whether a hostname, in upper or lower case, is another node's name or machine id.

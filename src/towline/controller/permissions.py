@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from towline.controller.names import Names
 from towline.endpoint import PERMISSION
 from towline.errors import Forbidden
 from towline.operation import AnyOperation
@@ -22,7 +23,7 @@ from towline.wire.target import (
     Term,
     parts_of,
 )
-from towline.wire.wildcard import matches
+from towline.wire.wildcard import ANYTHING, matches
 
 LONGEST = 1024
 """Characters of a permission, with all that narrows it."""
@@ -205,6 +206,17 @@ class Bounds:
         if able is None:
             return list(places)
         return [place for place in places if any(grant.covers(place) for grant in able)]
+
+    def among(self, names: Names) -> frozenset[str]:
+        """Return the machine ids of those registered nodes that are inside; raises as `patterns`.
+
+        It is what `inside` says of all of them, without a look at each.
+        """
+        able = self._able(None, {})
+        if able is None or any(grant.nodes is None for grant in able):
+            return names.like(ANYTHING)
+        covered = [names.covered(grant.nodes) for grant in able if grant.nodes is not None]
+        return covered[0] if len(covered) == 1 else frozenset().union(*covered)
 
     def refusal(self, outside: str) -> Forbidden:
         """Return the error of a request that is not inside.

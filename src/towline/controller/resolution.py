@@ -23,6 +23,7 @@ from towline.wire.target import (
     parts_of,
 )
 from towline.wire.text import quoted
+from towline.wire.wildcard import ANYTHING
 
 if TYPE_CHECKING:
     from towline.controller.fleet import Fleet
@@ -53,7 +54,12 @@ def one(fleet: Fleet, name: str, seen: Bounds | None = None) -> Member:
 
 
 def resolve(fleet: Fleet, target: Target, seen: Bounds | None = None) -> list[Member]:
-    """Return the nodes that a target means, by hostname; for any one, all of which one is to act.
+    """Return the nodes that a target means, in the order of `Fleet.members`; as `meant_by`."""
+    return list(fleet.some(meant_by(fleet, target, seen)))
+
+
+def meant_by(fleet: Fleet, target: Target, seen: Bounds | None = None) -> frozenset[str]:
+    """Return the machine ids of the nodes that a target means; for any one, all of which one acts.
 
     A hostname that several nodes have means the one that is here, where just one is. Of what is
     excluded it means all.
@@ -73,19 +79,16 @@ def resolve(fleet: Fleet, target: Target, seen: Bounds | None = None) -> list[Me
             "No node is registered.", "Start an agent: towline agent --nats URL, see towline up"
         )
     if isinstance(target, Hostname):
-        return [_named(fleet, target.name, seen)]
+        return frozenset([_named(fleet, target.name, seen).machine])
     if isinstance(target, Quantifier):
-        members = fleet.members()
-        if fleet.shut_out:
-            members = [each for each in members if each.machine not in fleet.shut_out]
-        if not members:
-            raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
-        return members
+        if found := fleet.unbarred(fleet.names.like(ANYTHING)):
+            return found
+        raise NoNodes("All nodes that are registered were revoked.", "Let another one in")
     parts = parts_of(target)
     found = frozenset().union(*(_asked(fleet, part, seen) for part in parts))
     if not found:
         raise _nothing_left(fleet, parts[0], target)
-    return [each for each in fleet.members() if each.machine in found]
+    return found
 
 
 def candidates(fleet: Fleet, target: Target) -> frozenset[str] | None:
@@ -217,7 +220,7 @@ def _labels(fleet: Fleet, seen: Bounds | None) -> Iterable[str]:
 
 def _seen(fleet: Fleet, seen: Bounds | None) -> list[Member]:
     try:
-        return [] if seen is None else seen.inside(fleet.members())
+        return [] if seen is None else list(fleet.some(fleet.inside(seen)))
     except Forbidden:  # what is narrowed to parameters covers no reading
         return []
 

@@ -175,9 +175,10 @@ async def list_images(
     images, and changes nothing about those that it leaves.
     """
     controller, bounds = context.controller, context.caller.bounds(READS)
+    fleet = controller.fleet
     alone = machine(node, context)
     if alone is not None:
-        bounds.check([controller.fleet.one(alone)])
+        bounds.check([fleet.one(alone)])
     listing, inventories = controller.images.listing, controller.images.inventories
     return await listing.page(
         listing.wanted(
@@ -185,7 +186,7 @@ async def list_images(
         ),
         inventories.about_all()
         if bounds.everywhere
-        else inventories.about(bounds.inside(controller.fleet.members())),
+        else inventories.about(fleet.unbarred(fleet.inside(bounds))),
         limit=limit,
         after=None if cursor is None else _after(cursor),
     )
@@ -220,9 +221,12 @@ async def image_nodes(
     some nodes, only these are counted.
     """
     controller, bounds = context.controller, context.caller.bounds(READS)
+    fleet = controller.fleet
     aim = parsed(target)
-    members = bounds.inside(controller.fleet.resolve(aim, context.caller.seen))
-    if not members:
+    machines = fleet.meant_by(aim, context.caller.seen)
+    if not bounds.everywhere:
+        machines &= fleet.inside(bounds)
+    if not machines:
         raise InvalidRequest(
             f"None of the nodes of {target[:80]!r} is one that this token may ask about.",
             "Its permission docker:read is narrowed: see docs/callers.md",
@@ -231,8 +235,8 @@ async def image_nodes(
     all_of_them = bounds.everywhere and isinstance(aim, Quantifier)
     return controller.images.places.page(
         Reference.parse(reference),
-        members,
-        inventories.about_all() if all_of_them else inventories.about(members),
+        machines,
+        inventories.about_all() if all_of_them else inventories.about(machines),
         state=state,
         limit=limit,
         after=None if cursor is None else _after(cursor),

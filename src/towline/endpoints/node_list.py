@@ -92,12 +92,12 @@ async def list_nodes(
     # What is gone carries no labels that a narrowed permission could be held against.
     changed = None if after is None or not bounds.everywhere else controller.changes.since(after)
     if changed is None:
-        members = fleet.members()
+        members = list(fleet.some(fleet.inside(bounds)))
     else:
         members = [each for machine in changed.machines if (each := fleet.get(machine)) is not None]
     found = [
         member
-        for member in bounds.inside(members)
+        for member in members
         if (wanted is None or member.machine in wanted)
         and (status is None or member.here is (status == "Ready"))
     ]
@@ -129,7 +129,7 @@ def _wanted(
     if named is not None:
         aim = parsed(named)
         try:
-            found.append(frozenset(member.machine for member in fleet.resolve(aim, bounds)))
+            found.append(fleet.meant_by(aim, bounds))
         except (InvalidRequest, NoNodes):
             if not watched:
                 raise

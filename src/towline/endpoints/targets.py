@@ -44,7 +44,8 @@ async def list_targets(
     With a permission that is narrowed to some nodes, those of these. Of a label with a dotted
     value, `group:web.dev`, those above it are there as well: `group:web`.
     """
-    members = context.caller.bounds(READS).inside(context.controller.fleet.members())
+    fleet = context.controller.fleet
+    members = fleet.some(fleet.inside(context.caller.bounds(READS)))
     labels: Counter[str] = Counter()
     hostnames: Counter[str] = Counter()
     ready: Counter[str] = Counter()

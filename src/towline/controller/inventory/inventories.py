@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 
 import msgspec
 
@@ -50,6 +50,7 @@ DOUBT_EVERY = 10.0
 """Seconds between looks for nodes that are away, and that others have heard later."""
 KEEP_EVERY = 2.0
 """Seconds after which is kept what has become known."""
+_DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
 class About(msgspec.Struct, frozen=True):
@@ -213,15 +214,12 @@ class Inventories:
         """How many bytes the bits of all nodes take."""
         return len(self._machines) // 8 + 1
 
-    def about(self, members: Collection[Member]) -> About:
-        """Return some nodes as they are asked about."""
-        bits = bytearray(self.bytes)
-        known = self._known
-        for member in members:
-            one = known.get(member.registration.machine)
-            if one is not None and one.rows is not None:
-                bits[one.number >> 3] |= 1 << (one.number & 7)
-        return About(int.from_bytes(bits, "little"), len(members))
+    def about(self, machines: Set[str]) -> About:
+        """Return some nodes as they are asked about, by their machine ids."""
+        # Digit by digit, the last number's first: a look at each node would take 20 times as long.
+        flags = bytes(map(machines.__contains__, reversed(self._machines)))
+        bits = int(flags.translate(_DIGITS) or b"0", 2)
+        return About(bits & self._everybody, len(machines))
 
     def about_all(self) -> About:
         """Return all nodes that are registered, but for those that were shut out."""

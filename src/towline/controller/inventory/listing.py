@@ -155,7 +155,8 @@ def _one(
     key, rows, names = alike.key, list(alike.rows), alike.names
     if not about.everywhere:
         rows = [row for row in rows if row.nodes & about.nodes]
-        names = sorted({name for row in rows for name in row.names_of(key)})
+        if len(rows) < len(alike.rows):
+            names = sorted({name for row in rows for name in row.names_of(key)})
     if not rows or (wanted.machine is not None and not any(row.nodes & held for row in rows)):
         return None
     if wanted.unused and any(row.image.used for row in rows):

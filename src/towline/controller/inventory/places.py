@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from typing import Literal
 
 import msgspec
@@ -14,6 +13,7 @@ from towline.controller.inventory.inventories import About, Inventories
 from towline.controller.inventory.listing import nodes_by_key
 from towline.controller.inventory.rows import Row
 from towline.controller.member import Member
+from towline.controller.resolution import candidates
 from towline.controller.sets.sets import Sets
 from towline.endpoints.fields import target
 from towline.endpoints.images import After, ImageNode, ImageNodes, State, cursor_of
@@ -42,7 +42,7 @@ class Places:
     def page(
         self,
         image: Reference,
-        members: Sequence[Member],
+        machines: Set[str],
         about: About,
         *,
         state: State | None,
@@ -53,7 +53,7 @@ class Places:
         """Return a page of nodes.
 
         Args:
-            members: the nodes that are asked about, by hostname.
+            machines: the machine ids of the nodes that are asked about.
             about: the same.
             state: only those of which this is so; None for all.
             limit: nodes at most.
@@ -62,7 +62,7 @@ class Places:
         """
         known = about.nodes
         rows, held = self._held(image, known)
-        meant = self._meant(image, held, members if sets else ())
+        meant = self._meant(image, held, machines if sets else frozenset())
         has = held.get(meant.key or "", 0)
         some = 0
         for each in held.values():
@@ -70,7 +70,7 @@ class Places:
         states = {"has": has, "other": some & ~has, "none": known & ~some}
         counts = {name: each.bit_count() for name, each in states.items()}
         counts["unknown"] = about.unknown
-        behind = _behind(members, after)
+        behind = self._behind(machines, after)
         if state is not None:
             behind = self._of(behind, state, states) if counts[state] else iter(())
         shown = list(itertools.islice(self._nodes(image, behind, rows, meant.key), limit + 1))
@@ -104,29 +104,40 @@ class Places:
         ]
         return rows, nodes_by_key(f"{image.repository}:", rows, known)
 
-    def _meant(self, image: Reference, held: dict[str, int], members: Sequence[Member]) -> _Meant:
+    def _meant(self, image: Reference, held: dict[str, int], machines: Set[str]) -> _Meant:
         """Return which image nodes are compared with."""
         if image.digest is not None:
             return _Meant(image.digest, "reference")
-        wanted = self._wanted(str(image), members)
+        wanted = self._wanted(str(image), machines)
         if wanted:
             return _Meant(wanted, "set")
         if not held:
             return _Meant(None, None)
         return _Meant(max(held, key=lambda key: (held[key].bit_count(), key)), "most")
 
-    def _wanted(self, image: str, members: Sequence[Member]) -> str:
+    def _wanted(self, image: str, machines: Set[str]) -> str:
         """Return the digest that a set wants for one of some nodes; "" where none wants any."""
-        machines: frozenset[str] | None = None
         for record in self._sets.all():
             for each in self._sets.state(record.name).images:
                 digest = each.current or each.next
                 if each.image != image or not digest:
                     continue
-                machines = machines or frozenset(member.machine for member in members)
-                if self._fleet.still(target(record.target), machines):
+                meant = candidates(self._fleet, target(record.target))
+                if machines if meant is None else not meant.isdisjoint(machines):
                     return digest
         return ""
+
+    def _behind(self, machines: Set[str], after: After | None) -> Iterator[Member]:
+        """Yield the nodes behind one, in the order of `Fleet.members`, as far as they are needed.
+
+        Args:
+            machines: the machine ids of those that are asked about.
+        """
+        members = self._fleet.some(machines)
+        if after is None:
+            return members
+        place = (after.first, after.then)
+        return (member for member in members if place_of(member) > place)
 
     def _of(
         self, members: Iterable[Member], state: State, states: dict[str, int]
@@ -180,11 +191,3 @@ class Places:
                 used=0 if row is None else row.image.used,
                 here=member.here,
             )
-
-
-def _behind(members: Sequence[Member], after: After | None) -> Iterator[Member]:
-    """Yield the nodes behind one, in the order of `Fleet.members`."""
-    begin = 0
-    if after is not None:
-        begin = bisect.bisect_right(members, (after.first, after.then), key=place_of)
-    return itertools.islice(members, begin, None)

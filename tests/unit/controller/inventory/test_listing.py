@@ -32,8 +32,8 @@ async def page(
     world: World, *machines: str, limit: int = 100, cursor: str = "", **more: Any
 ) -> Any:
     listing = Listing(world.inventories)
-    members = [each for each in world.fleet.members() if each.machine in machines]
-    about = world.inventories.about(members) if machines else world.inventories.about_all()
+    asked = frozenset(machines)
+    about = world.inventories.about(asked) if machines else world.inventories.about_all()
     after = _after(cursor) if cursor else None
     return await listing.page(listing.wanted(**more), about, limit=limit, after=after)
 

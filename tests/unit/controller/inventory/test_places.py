@@ -11,6 +11,7 @@ from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.endpoints.images import ImageNodes, _after
 from towline.wire.node import Registration
 from towline.wire.reference import Reference
+from towline.wire.target import ALL
 
 WEB, SHOP = "docker.io/library/nginx", "registry.example/shop"
 OLD, NEW = image("a", f"{WEB}:1.27"), image("b", f"{WEB}:1.27", used=3)
@@ -53,11 +54,11 @@ def page(
     sets: dict[str, tuple[str, str, str]] | None = None,
 ) -> ImageNodes:
     places = Places(world.inventories, world.fleet, cast(Any, SetsDouble(sets or {})))
-    members = [each for each in world.fleet.members() if not machines or each.machine in machines]
+    asked = frozenset(machines) or world.fleet.meant_by(ALL)
     after = _after(cursor) if cursor else None
     image = Reference.parse(reference)
-    about = world.inventories.about(members)
-    return places.page(image, members, about, state=state, limit=limit, after=after)
+    about = world.inventories.about(asked)
+    return places.page(image, asked, about, state=state, limit=limit, after=after)
 
 
 def states(found: ImageNodes) -> str:
