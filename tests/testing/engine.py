@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.testing.engine_api import EngineApi
 from tests.testing.ports import listening
 from tests.testing.process import Failed, Process, wait_until
+from tests.testing.registry import PushedImage
 
 _ROOT = Path(__file__).parents[2]
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -116,6 +117,10 @@ class Engine(EngineApi):
             steps.callback(unmount_below, self.directory)
             steps.callback(self._containerd.close)
             steps.callback(self._dockerd.close)
+
+    def id_of(self, image: PushedImage) -> str:
+        """Return what an engine of this kind calls an image."""
+        return image.config_digest if self.kind is EngineKind.CLASSIC else image.digest
 
     @property
     def log(self) -> str:

@@ -1,13 +1,13 @@
-"""Sets on two controllers, of which one dies; on Podman; and what they remove."""
+"""Sets on two controllers, of which one dies; on each kind of engine; and what they remove."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from tests.testing.cluster import DB_1, WEB_1, WEB_2, Cluster, NodePlan
+from tests.testing.cluster import DB_1, Cluster, NodePlan
 from tests.testing.declared import Declared
-from tests.testing.engine import Engine, EngineKind
+from tests.testing.engine import Engine, EngineKind, why_missing
 from tests.testing.podman import Podman
 from tests.testing.pool import Pool
 from tests.testing.process import wait_until
@@ -16,19 +16,23 @@ from tests.testing.registry import PushedImage, Registry, random_layer
 
 @pytest.fixture(scope="module")
 def docker(_engines: Pool[EngineKind, Sequence[Engine]]) -> Sequence[Engine]:
-    return _engines[EngineKind.CLASSIC][:2]
+    """Two of the one kind, and one of the other as far as that is there."""
+    classic = _engines[EngineKind.CLASSIC][:2]
+    if why_missing(EngineKind.CONTAINERD):
+        return classic
+    return [*classic, _engines[EngineKind.CONTAINERD][0]]
 
 
 @pytest.fixture(scope="module")
 def pair(
     docker: Sequence[Engine], podman: Podman, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """Two controllers, two nodes with a Docker Engine and one with Podman."""
+    """Two controllers, nodes with a Docker Engine each and one with Podman."""
     plans = [
-        NodePlan(WEB_1, docker[0].url, ("group:docker",)),
-        NodePlan(WEB_2, docker[1].url, ("group:docker",)),
-        NodePlan(DB_1, podman.url, ("group:podman",)),
+        NodePlan(f"web-{number:02}", engine.url, ("group:docker",))
+        for number, engine in enumerate(docker, 1)
     ]
+    plans.append(NodePlan(DB_1, podman.url, ("group:podman",)))
     with Cluster(tmp_path_factory.mktemp("pair"), plans) as cluster:
         cluster.add_controller()
         yield cluster
@@ -63,10 +67,13 @@ def test_what_is_older_than_what_a_set_keeps_is_removed_where_nothing_uses_it(
     with docker[0].containers(image.reference, 1):
         declared.put()
         declared.until_rolled_out(moved.digest)
-        wait_until(lambda: docker[1].image(image.by_digest) is None, what="the older one gone")
+        wait_until(
+            lambda: not any(each.image(each.id_of(image)) for each in docker[1:]),
+            what="the older one gone",
+        )
         assert docker[0].image(image.by_digest) is not None, "a container is made of it"
     declared.remove()
-    assert docker[1].image_id(image.reference) == moved.config_digest
+    assert all(each.image_id(image.reference) == each.id_of(moved) for each in docker)
 
 
 def test_another_controller_finishes_what_one_that_was_killed_had_begun_and_nothing_twice(
@@ -87,10 +94,10 @@ def test_another_controller_finishes_what_one_that_was_killed_had_begun_and_noth
 
     def rolled_out() -> bool:
         (found,) = other.get("/set/taken-over").raise_for_status().json()["images"]
-        return bool(found.get("current") == moved.digest and found["converged"] == 2)
+        return bool(found.get("current") == moved.digest and found["converged"] == len(docker))
 
     wait_until(rolled_out, timeout=60, what="the other controller to have finished it")
-    assert {engine.image_id(image.reference) for engine in docker} == {moved.config_digest}
+    assert all(each.image_id(image.reference) == each.id_of(moved) for each in docker)
     jobs: list[dict[str, Any]] = other.get("/job?caller=set:taken-over").json()["items"]
     assert [job["status"] for job in jobs] == ["completed"] * 2
     pair.controller.start()

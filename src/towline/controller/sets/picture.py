@@ -16,7 +16,6 @@ from towline.controller.sets.record import ImageState, SetRecord, SetState
 from towline.controller.sets.rule import Facts
 from towline.controller.sets.standing import Standing, images, obstacle_of, pulled, stand
 from towline.controller.sets.view import View
-from towline.wire.reference import Reference
 
 SLICE = 100
 """Nodes that are looked at before others have their turn: it takes a millisecond or so."""
@@ -152,12 +151,11 @@ class Picture:
 
     async def unused(self, view: View, image: ImageState, digest: str) -> list[str]:
         """Return the machine ids of the nodes from which an older digest can go."""
-        name = Reference.parse(f"{pulled(image).repository}@{digest}")
         found = []
         for number, machine in enumerate(self._members):
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            if not view.holds(machine, name, digest) or not self._could(machine):
+            if not view.has(machine, digest) or not self._could(machine):
                 continue  # what it has is looked at where it matters alone
             if is_unused(view.held(machine), image, digest):
                 found.append(machine)

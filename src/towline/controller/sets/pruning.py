@@ -32,7 +32,14 @@ def surplus(record: SetRecord, image: ImageState, wanted: Collection[str]) -> li
 
 
 def is_unused(held: Mapping[str, ImageHeld] | None, image: ImageState, digest: str) -> bool:
-    """Return whether a node has a digest of an image's repository that nothing there needs."""
+    """Return whether a node has a digest of an image's repository that nothing there needs.
+
+    The containerd store says no digest any more of what has lost its name: its id is that.
+    """
     name = f"{pulled(image).repository}@{digest}"
-    found = [each for each in (held or {}).values() if name in each.digests]
+    found = [
+        each
+        for each in (held or {}).values()
+        if name in each.digests or (each.id == digest and not each.digests)
+    ]
     return bool(found) and all(not each.used and not each.names for each in found)

@@ -82,6 +82,16 @@ class View:
             return None
         return self._inventories.holds(machine, image, digest, platform)
 
+    def has(self, machine: str, digest: str) -> bool:
+        """Whether a node is known to have what has a digest, or has that for its id."""
+        number, alike = (
+            self._inventories.number(machine),
+            self._inventories.rows.by_key.get(digest),
+        )
+        if number is None or alike is None or not self._inventories.settled(machine):
+            return False
+        return any(row.nodes >> number & 1 for row in alike.rows)
+
     def held(self, machine: str) -> Mapping[str, ImageHeld] | None:
         """Return what is on a node, by the engine's ids; None where that is not known."""
         return self._inventories.of(machine)

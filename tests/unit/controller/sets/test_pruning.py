@@ -53,6 +53,11 @@ def test_what_a_container_uses_or_what_has_a_name_stays() -> None:
         (ImageHeld("sha256:a", [f"{REPOSITORY}@{ONE}"], used=1), False),
         (ImageHeld("sha256:a", [f"{REPOSITORY}@{ONE}"], [f"{REPOSITORY}:old"]), False),
         (ImageHeld("sha256:a", [f"docker.io/library/redis@{ONE}"]), False),
+        # What has lost its name in the containerd store.
+        (ImageHeld(ONE), True),
+        (ImageHeld(ONE, used=1), False),
+        (ImageHeld(ONE, [], [f"{REPOSITORY}:old"]), False),
+        (ImageHeld(ONE, [f"docker.io/library/redis@{ONE}"]), False),
     ):
         assert is_unused({held.id: held}, IMAGE, ONE) is goes
     assert not is_unused(None, IMAGE, ONE)

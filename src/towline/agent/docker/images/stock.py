@@ -79,12 +79,19 @@ class Stock:
     def find(self, image: Reference | ImageId) -> Stocked | None:
         """Return the image that is meant, or None where there is none.
 
+        What has lost its name in the containerd store is known by its digest as its id alone.
+
         Raises:
             TaskFailed: an id that is not whole is the beginning of several.
         """
         if isinstance(image, Reference):
-            meant = (each for each in self.images if image.pulled in (*each.names, *each.digests))
-            return next(meant, None)
+            named = (each for each in self.images if image.pulled in (*each.names, *each.digests))
+            nameless = (
+                each
+                for each in self.images
+                if each.id == image.digest and not each.names and not each.digests
+            )
+            return next(named, None) or next(nameless, None)
         found = [each for each in self.images if each.id.startswith(image)] or [
             each
             for each in self.images
