@@ -2,49 +2,20 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.testing.answers import results
 from tests.testing.cluster import PULL, Cluster, NodePlan
-from tests.testing.engine import Engine, EngineKind, why_missing
+from tests.testing.engine import EngineKind, why_missing
 from tests.testing.process import wait_until
 from tests.testing.proxy import FaultyProxy, Freeze
 from tests.testing.registry import Registry, random_layer
+from tests.testing.small_engine import MIB, ROOM, SmallEngine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-
-MIB = 1024**2
-DISK = 64 * MIB
-KEPT = 32 * MIB
-
-
-class SmallEngine(Engine):
-    """A Docker Engine that keeps its images on a disk of 64 MiB."""
-
-    @property
-    def images_on(self) -> Path:
-        """The directory, a file system of its own."""
-        below = "data" if self.kind is EngineKind.CLASSIC else "cd/root"
-        return self.directory / below
-
-    def start(self) -> None:
-        disk = self.directory / "disk"
-        with disk.open("wb") as file:
-            file.truncate(DISK)
-        self.images_on.mkdir(parents=True)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
-        subprocess.run(["mount", "-o", "loop", disk, self.images_on], check=True)
-        super().start()
-
-    def free(self) -> int:
-        """Return how many bytes of the disk are free."""
-        figures = os.statvfs(self.images_on)
-        return figures.f_bavail * figures.f_frsize
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +31,7 @@ def cluster(
     small: dict[str, SmallEngine], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     plans = [NodePlan(hostname, engine.url) for hostname, engine in small.items()]
-    with Cluster(tmp_path_factory.mktemp("small"), plans, {"TOWLINE_MIN_FREE": "32MiB"}) as cluster:
+    with Cluster(tmp_path_factory.mktemp("small"), plans, ROOM) as cluster:
         yield cluster
 
 
@@ -101,17 +72,12 @@ def test_a_disk_that_is_nearly_full_takes_no_pull_and_the_registry_is_not_asked(
     image = registry.push_image(f"room/little-{node}", "1.0")
     reference = image.reference.replace(registry.host, proxy.host)
     engine = small[node]
-    filler = engine.images_on / "filler"
     proxy.requests.clear()
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, engine.free() - KEPT + MIB)
-    try:
+    with engine.filled():
         refused = error(cluster, node, reference)
         foreseen = cluster.writer.post(
             f"/node/{node}/{PULL}?dry_run=true", json={"image": image.by_digest}
         )
-    finally:
-        filler.unlink()
     (row,) = foreseen.json()["results"]
     assert row["status"] == "would_fail"
     assert row["reason"].startswith("no room on the disk: 3")
@@ -147,18 +113,15 @@ def test_a_pull_that_leaves_too_little_is_ended_by_what_is_there(
     """By what others write meanwhile."""
     engine = small[node]
     image = proxy.host + half[half.index("/") :].replace("half", "little-" + node)
-    filler = engine.images_on / "filler"
     engine.remove_all_images()
     proxy.requests.clear()
     proxy.fault = Freeze(match="/blobs/", after=100)
     try:
         job = cluster.pull(node, image, prefer="respond-async").json()["job_id"]
         wait_until(lambda: any("/blobs/" in each for each in proxy.requests), what="its blobs")
-        with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, engine.free() - KEPT + MIB)
-        (result,) = cluster.ended(job)["results"]
+        with engine.filled():
+            (result,) = cluster.ended(job)["results"]
     finally:
         proxy.fault = None
-        filler.unlink(missing_ok=True)
     assert result["status"] == "failed"
     assert "no room on the disk" in result["error"]
