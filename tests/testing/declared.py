@@ -58,6 +58,12 @@ class Declared:
         return self.until(lambda image: image.get("current") == digest, f"{digest} rolled out")
 
     @property
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Where each node stands against its image, by hostname."""
+        answer = self.cluster.admin.get(f"/set/{self.name}/nodes").raise_for_status()
+        return {row["hostname"]: row for row in answer.json()["nodes"]}
+
+    @property
     def jobs(self) -> list[dict[str, Any]]:
         """Its jobs, the newest first."""
         answer = self.cluster.admin.get("/job", params={"caller": f"set:{self.name}", "limit": 50})
