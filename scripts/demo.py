@@ -131,7 +131,11 @@ class Demonstration:
 
 
 def show(demo: Demonstration, image: str) -> None:
-    """Pull by the API, twice, then by the command line; raise Failed if that isn't as promised."""
+    """Pull by the API, twice, then by the command line, and have the image kept.
+
+    Raises:
+        Failed: an answer isn't as promised.
+    """
     token = demo.run(
         "token", "create", "--subject", "demo", "--role", "write", "--expires", "1d", secret=True
     )
@@ -144,6 +148,9 @@ def show(demo: Demonstration, image: str) -> None:
     demo.invite(INVITED)
     say("And the pull on all from the command line, which finds address and token by itself:")
     demo.run("pull", image, "--on", "_all")
+    say("That was done once. Now all nodes keep it, and those that come later get it:")
+    demo.run("ensure", image, "--on", "_all")
+    demo.run("set", "list")
     demo.run("nodes")
 
 

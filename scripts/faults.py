@@ -342,7 +342,7 @@ def run(seconds: float, seed: int, agents: int, directory: Path) -> int:
         load.close()
         for passage in load.passages:
             gate.open(passage.name)
-        begun = time.monotonic()
+        begun, found = time.monotonic(), list[str]()
         for name, part in faults.parts.items():
             if not part.running:
                 print(f"VIOLATION {name} ended by itself: {part.returncode}\n{part.tail()}")
@@ -352,8 +352,8 @@ def run(seconds: float, seed: int, agents: int, directory: Path) -> int:
         try:
             wait_until(partial(settled, clients), timeout=SETTLES_WITHIN, what="the jobs' ends")
         except Failed as failure:
-            print(f"VIOLATION {failure}")
-        found = list(violations(cluster, gate, load.passages))
+            found.append(str(failure))
+        found += violations(cluster, gate, load.passages)
         jobs = Counter(job["status"] for job in listed(cluster.admin))
     for title, counted in (("faults", faults.done), ("load", load.done), ("jobs", jobs)):
         print(f"{title}: " + ", ".join(f"{what} {n}" for what, n in sorted(counted.items())))
