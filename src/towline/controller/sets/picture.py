@@ -87,6 +87,7 @@ class Picture:
             due = {each for each in changed if each in members} | (members - self._members)
             if again:
                 due.update(*self.rows.values())
+                due &= members  # those that are meant no more have rows until here
         gone = self._members - members
         self._members = members
         for machine in gone:

@@ -117,10 +117,10 @@ class Doubles:
         else:
             of_sets()
 
-    def join(self, *machines: str, trouble: str = "") -> None:
+    def join(self, *machines: str, trouble: str = "", hostname: str = "") -> None:
         """Have nodes come, or send a heartbeat."""
         for machine in machines:
-            self.fleet.register(Registration(machine, machine, "1", NOW))
+            self.fleet.register(Registration(machine, hostname or machine, "1", NOW))
             beat = Heartbeat(START, capabilities={"docker": trouble}, interval=5.0)
             assert self.fleet.receive(machine, beat)
 
@@ -231,6 +231,24 @@ async def test_a_node_whose_engine_is_in_trouble_is_left_alone_until_that_is_ove
         assert doubles.made == []
         doubles.join("a")
         await until(lambda: doubles.made)
+
+
+async def test_a_machine_that_is_back_by_another_hostname_is_meant_by_that_alone() -> None:
+    doubles = Doubles(a_set(follow="digest", target="web-1"))
+    doubles.join("a", hostname="web-1")
+    async with kept(doubles) as keeper:
+        await until(lambda: doubles.made)
+        (job,) = doubles.jobs
+        doubles.end(keeper, job.job.id)
+        doubles.has.clear()
+        doubles.join("a", hostname="db-1")
+        doubles.tell("a")
+        doubles.join("b", hostname="web-1")
+        await until(lambda: len(doubles.made) == 2)
+        doubles.join("b", hostname="db-1")
+        doubles.join("a", hostname="web-1")
+        await until(lambda: len(doubles.made) == 3)
+        assert [[*(each.only or ())] for each in doubles.made] == [["a"], ["b"], ["a"]]
 
 
 async def test_what_jobs_of_a_set_bring_is_cancelled_when_the_set_is_removed() -> None:
