@@ -35,7 +35,8 @@ class Stocked(msgspec.Struct, frozen=True):
     Attributes:
         held: what inventories say of it.
         shared: bytes of it that other images have as well; None where the engine doesn't say.
-        users: the containers that were made of it, running or not.
+        users: the containers that were made of it, running or not; or by a name that it was listed
+            with, of what the engine did not list.
     """
 
     held: ImageHeld
@@ -140,13 +141,22 @@ def stock_of(
     made: dict[str, list[User]] = {}
     for user in users:
         id = full_id(user.image_id)
-        made.setdefault(id, []).append(User(user.name, _reference(user.image)))
+        # Podman has containers of a directory, and what holds a pod together: of no image.
+        if id.removeprefix("sha256:"):
+            made.setdefault(id, []).append(User(user.name, _reference(user.image)))
     counts = {id: len(each) for id, each in made.items()}
     # What is decided on is all of it: a name that is left out would go unseen.
     found = held(images, counts, {}, preferred, sent=False)
+    unlisted = made.keys() - found.keys()
+    # Their names may have been given to what they were made of since the images were listed.
+    others = [user for id in sorted(unlisted) for user in made[id] if user.by is not None]
+
+    def users_of(image: ImageHeld) -> tuple[User, ...]:
+        by_name = (user for user in others if user.by in (*image.names, *image.digests))
+        return (*made.get(image.id, ()), *by_name)
+
     return Stock(
-        (Stocked(each, shared.get(id), tuple(made.get(id, ()))) for id, each in found.items()),
-        made.keys() - found.keys(),
+        (Stocked(each, shared.get(id), users_of(each)) for id, each in found.items()), unlisted
     )
 
 
