@@ -58,6 +58,20 @@ def test_parts_of_two_inventories_make_none() -> None:
     assert world.inventories.of("m1") == node.images
 
 
+async def test_parts_of_one_inventory_that_was_divided_twice_are_not_taken_for_all_of_it() -> None:
+    world, node = World(), Node()
+    world.beat()
+    node.change(A, B, C)
+    first = Inventory(START, node.hash, images=[A], part=0, parts=2)  # before [B, C]
+    second = Inventory(START, node.hash, images=[C], part=1, parts=2)  # behind [A, B]
+    world.say(first, second)
+    assert world.inventories.of("m1") is None
+    assert not world.inventories.settled("m1")
+    assert await world.asked(GRACE) == ["m1"]
+    world.say(*node.whole())
+    assert world.inventories.of("m1") == node.images
+
+
 async def test_a_node_is_asked_when_it_changed_something_that_is_not_known() -> None:
     world, node = World(), Node()
     world.beat()

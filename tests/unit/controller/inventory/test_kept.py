@@ -109,6 +109,19 @@ async def test_what_came_while_the_kept_was_read_counts(file: Path) -> None:
     assert knows(world, "m1") == {"b"}
 
 
+async def test_what_a_node_said_to_have_while_the_kept_was_read_is_what_it_has_to_be(
+    file: Path,
+) -> None:
+    world = World("m1", file=file)
+    world.have("m1", A)
+    await ended(world)
+    world = World("m1", file=file)
+    world.beat("0" * 32)
+    await world.inventories._read()
+    assert not world.inventories.settled("m1")
+    assert await world.asked(GRACE) == ["m1"]
+
+
 async def test_images_that_nobody_has_any_more_do_not_stay(file: Path) -> None:
     world = World("m1", file=file)
     many = [image("a", f"example.org/{number}:1") for number in range(kept.UNUSED + 3)]

@@ -153,6 +153,13 @@ async def test_for_two_platforms_there_is_one_name() -> None:
         await declaring.put("second", platform="linux/arm64")
 
 
+async def test_by_a_digest_alone_a_node_has_an_image_for_as_many_platforms_as_sets_want() -> None:
+    image = f"{REPOSITORY}@{digest(1)}"
+    declaring = Declaring(a_set(image, name="first"), first=at(1, image))
+    assert await declaring.put("second", image, platform="linux/arm64") == "created"
+    assert declaring.asked == []
+
+
 async def test_what_contradicts_by_now_may_stay_as_it_is() -> None:
     declaring = Declaring()
     await declaring.put("web")

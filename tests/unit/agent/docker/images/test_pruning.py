@@ -1,4 +1,4 @@
-"""What a prune says of an engine that stops answering in the middle of it."""
+"""What a prune does of which the engine is no more as it was when it began."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from towline.agent.docker.answers import ListedImage
 from towline.agent.docker.engine import Engine
 from towline.agent.docker.errors import EngineRefused, EngineUnreachable
 from towline.agent.docker.images import pruning
-from towline.agent.docker.images.answers import Inspected
+from towline.agent.docker.images.answers import Inspected, MadeOfImage
 from towline.agent.docker.images.inspection import Known
 from towline.agent.docker.images.prune_rule import Rules
 from towline.agent.docker.images.removal import Going
@@ -48,3 +48,31 @@ async def test_what_has_gone_is_said_of_an_engine_that_answers_no_more(
     with pytest.raises(TaskFailed, match=said):
         await pruning.prune(Lists("none://"), Rules(), 2e9, dry=False)
     assert len(tried) == 2
+
+
+@pytest.mark.parametrize("by_now", ["another name", "a container", "gone"])
+async def test_what_is_another_by_the_time_it_is_to_go_stays(
+    monkeypatch: pytest.MonkeyPatch, by_now: str
+) -> None:
+    listed = [ListedImage(id, [f"app:{id[7]}"]) for id in IDS]
+    before = stock_of(listed, [])
+    users = [MadeOfImage("c", IDS[0], IDS[0])] if by_now == "a container" else []
+    if by_now == "another name":
+        listed[0] = ListedImage(IDS[0], ["app:a", "app:wanted"])
+    after = stock_of(listed[1:] if by_now == "gone" else listed, users)
+    taken: list[str] = []
+
+    async def look(engine: Engine) -> Known:
+        return Known(before, {id: Inspected(id) for id in IDS})
+
+    async def take_stock(engine: Engine) -> Stock:
+        return after
+
+    async def take(engine: Engine, going: Going) -> None:
+        taken.append(going.image.id)
+
+    for each in (look, take_stock, take):
+        monkeypatch.setattr(pruning, each.__name__, each)
+    done = await pruning.prune(Lists("none://"), Rules(), 2e9, dry=False)
+    assert taken == [row.id for row in done.images] == IDS[1:]
+    assert (done.count, done.kept.used) == (2, 0 if by_now == "gone" else 1)
