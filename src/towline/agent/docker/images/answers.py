@@ -25,6 +25,22 @@ class MadeOfImage(msgspec.Struct, frozen=True, rename={"image_id": "ImageID"}):
         return (self.names or [""])[0].removeprefix("/") or self.id[:12]
 
 
+class CreatedBy(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a container was created with.
+
+    Attributes:
+        image: the name or id that was written; it stays, whatever that names by now.
+    """
+
+    image: str = ""
+
+
+class InspectedContainer(msgspec.Struct, frozen=True, rename="pascal"):
+    """`GET /containers/{id}/json`, as far as it says what the container was created with."""
+
+    config: CreatedBy | None = None
+
+
 class RootFs(msgspec.Struct, frozen=True, rename="pascal"):
     """What an image's file system is made of.
 

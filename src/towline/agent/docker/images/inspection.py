@@ -68,13 +68,16 @@ class Known:
         return Layered(id, image.held.size, layers, image.shared, sizes.get(id))
 
 
-async def look(engine: Engine) -> Known:
+async def look(engine: Engine, started: dict[str, str] | None = None) -> Known:
     """Return what an engine has, with what it says of each image.
+
+    Args:
+        started: see `take_stock`.
 
     Raises:
         TaskFailed: it could not be asked.
     """
-    stock = await take_stock(engine, shared=True)
+    stock = await take_stock(engine, shared=True, started=started)
 
     async def of(id: str) -> Inspected | None:
         return await inspect(engine, id)

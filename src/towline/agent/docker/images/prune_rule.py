@@ -18,7 +18,8 @@ class Candidate(msgspec.Struct, frozen=True):
         names, digests: `DOMAIN/PATH:TAG` and `DOMAIN/PATH@sha256:…`, in full.
         created: when it was made, in seconds since 1970.
         since: when it was made, or got a name on this node, whichever was later.
-        used: whether there is a container of it, running or not.
+        used: whether there is a container of it, running or not, or one that was started by a name
+            that it has by now.
     """
 
     id: str

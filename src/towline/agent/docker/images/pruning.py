@@ -32,7 +32,8 @@ async def prune(engine: Engine, rules: Rules, now: float, *, dry: bool) -> Prune
     Raises:
         TaskFailed: the engine could not be asked, or did not remove one of them.
     """
-    known = await look(engine)
+    started: dict[str, str] = {}
+    known = await look(engine, started)
     images = known.images
     chosen, kept = choose(
         (_candidate(each, known.inspected[id]) for id, each in images.items()), rules, now
@@ -42,7 +43,7 @@ async def prune(engine: Engine, rules: Rules, now: float, *, dry: bool) -> Prune
     sizes = await known.sizes(engine, ids)
     refused: dict[str, str] = {}
     if not dry:
-        ids, used = await _remove(engine, [images[id] for id in ids], refused)
+        ids, used = await _remove(engine, [images[id] for id in ids], started, refused)
         kept = msgspec.structs.replace(kept, used=kept.used + used)
     frees = known.freed(ids, sizes)
     if refused:
@@ -64,11 +65,12 @@ async def prune(engine: Engine, rules: Rules, now: float, *, dry: bool) -> Prune
 
 
 async def _remove(
-    engine: Engine, images: list[Stocked], refused: dict[str, str]
+    engine: Engine, images: list[Stocked], started: dict[str, str], refused: dict[str, str]
 ) -> tuple[list[str], int]:
     """Remove images; return the ids of those that are gone, and how many are used by now.
 
     Args:
+        started: see `take_stock`.
         refused: takes why it did not remove some; where it answers no more the rest is left alone.
     """
     gone: list[str] = []
@@ -77,10 +79,10 @@ async def _remove(
         async with engine.naming:
             try:
                 # It may have got a container, or another name, since it was looked at.
-                now = (await take_stock(engine)).find(image.id)
+                now = (await take_stock(engine, started=started)).find(image.id)
                 if now is None:
                     continue
-                if now.users or now.held != image.held:
+                if now.users or now.awaiting or now.held != image.held:
                     used += 1
                     continue
                 going = Going(now, tuple(now.names), tuple(now.digests), whole=True)
@@ -102,7 +104,8 @@ def _candidate(image: Stocked, inspected: Inspected) -> Candidate:
     made = image.held.created or 0.0
     named = inspected.metadata.last_tag_time if inspected.metadata is not None else None
     since = max(made, _moment(named))
-    return Candidate(image.id, image.names, image.digests, made, since, bool(image.users))
+    used = bool(image.users or image.awaiting)
+    return Candidate(image.id, image.names, image.digests, made, since, used)
 
 
 def _moment(text: str | None) -> float:

@@ -58,7 +58,7 @@ def what_goes(image: Stocked, meant: Reference | ImageId, *, force: bool = False
         last = not any(_is_of(each, meant.repository) for each in others)
         digests = tuple(each for each in image.digests if last and _is_of(each, meant.repository))
     whole = not {*image.names} - {*names} and not {*image.digests} - {*digests}
-    for user in image.users:
+    for user in (*image.users, *image.awaiting):
         if user.by in (*names, *digests):
             raise TaskFailed(
                 f"{_shown(user.by)} is what the container {user.container} was started by: remove "
@@ -87,7 +87,7 @@ async def remove(engine: Engine, meant: Reference | ImageId, *, force: bool) -> 
         TaskFailed: as `what_goes`; or the engine refused.
     """
     async with engine.naming:
-        stock = await take_stock(engine)
+        stock = await take_stock(engine, started={})
         image = stock.find(meant)
         if image is None:
             return Removed(f"there is no {told(meant)} on this node", False)

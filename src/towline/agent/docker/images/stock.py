@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from towline.agent.docker.answers import ListedImage
 from towline.agent.docker.engine import Engine
+from towline.agent.docker.errors import EngineRefused
 from towline.agent.docker.held import full_id, held
-from towline.agent.docker.images.answers import MadeOfImage
+from towline.agent.docker.images.answers import InspectedContainer, MadeOfImage
 from towline.errors import TaskFailed
 from towline.operations.image import ImageId
 from towline.wire.inventory import ImageHeld
@@ -35,13 +36,15 @@ class Stocked(msgspec.Struct, frozen=True):
     Attributes:
         held: what inventories say of it.
         shared: bytes of it that other images have as well; None where the engine doesn't say.
-        users: the containers that were made of it, running or not; or by a name that it was listed
-            with, of what the engine did not list.
+        users: the containers that were made of it, running or not.
+        awaiting: those that were made of others, by a name that is this one's by now: whatever
+            makes them anew takes this one.
     """
 
     held: ImageHeld
     shared: int | None = None
     users: tuple[User, ...] = ()
+    awaiting: tuple[User, ...] = ()
 
     @property
     def id(self) -> str:
@@ -106,11 +109,15 @@ class Stock:
         return found[0] if found else None
 
 
-async def take_stock(engine: Engine, *, shared: bool = False) -> Stock:
+async def take_stock(
+    engine: Engine, *, shared: bool = False, started: dict[str, str] | None = None
+) -> Stock:
     """Return what an engine has now.
 
     Args:
         shared: whether it is to reckon what of an image others have as well.
+        started: what containers were started by, by their ids, as far as it was asked: then what
+            is missing is asked and added. None where what has moved since doesn't count.
 
     Raises:
         TaskFailed: it could not be asked.
@@ -122,7 +129,25 @@ async def take_stock(engine: Engine, *, shared: bool = False) -> Stock:
         listed = await engine.images()
     # Last: of what was made meanwhile the image is known to be used.
     users = await engine.ask(list[MadeOfImage], "GET", "containers/json", {"all": "1"})
+    if started is not None:
+        users = [await _as_started(engine, each, started) for each in users]
     return stock_of(listed, users, engine.platform)
+
+
+async def _as_started(engine: Engine, user: MadeOfImage, started: dict[str, str]) -> MadeOfImage:
+    """Return a container with what it was started by: once that names another image than its own,
+    Docker lists an id."""
+    if full_id(user.image) != full_id(user.image_id):
+        return user
+    if user.id not in started:
+        try:
+            found = await engine.ask(InspectedContainer, "GET", f"containers/{user.id}/json")
+        except EngineRefused as error:
+            if error.status != 404:
+                raise
+            return user  # it has gone
+        started[user.id] = found.config.image if found.config is not None else ""
+    return msgspec.structs.replace(user, image=started[user.id])
 
 
 def stock_of(
@@ -139,24 +164,29 @@ def stock_of(
     # Engines that don't reckon it say -1, or 0 of every image.
     shared = {full_id(each.id): each.shared_size for each in images if each.shared_size > 0}
     made: dict[str, list[User]] = {}
-    for user in users:
-        id = full_id(user.image_id)
+    for container in users:
+        id = full_id(container.image_id)
         # Podman has containers of a directory, and what holds a pod together: of no image.
         if id.removeprefix("sha256:"):
-            made.setdefault(id, []).append(User(user.name, _reference(user.image)))
+            made.setdefault(id, []).append(User(container.name, _reference(container.image)))
     counts = {id: len(each) for id, each in made.items()}
     # What is decided on is all of it: a name that is left out would go unseen.
     found = held(images, counts, {}, preferred, sent=False)
-    unlisted = made.keys() - found.keys()
-    # Their names may have been given to what they were made of since the images were listed.
-    others = [user for id in sorted(unlisted) for user in made[id] if user.by is not None]
+    by_name: dict[str | None, list[tuple[str, User]]] = {}
+    for id, each in made.items():
+        for user in each:
+            by_name.setdefault(user.by, []).append((id, user))
 
-    def users_of(image: ImageHeld) -> tuple[User, ...]:
-        by_name = (user for user in others if user.by in (*image.names, *image.digests))
-        return (*made.get(image.id, ()), *by_name)
+    def awaiting(image: ImageHeld) -> Iterator[User]:
+        for name in (*image.names, *image.digests):
+            yield from (user for id, user in by_name.get(name, ()) if id != image.id)
 
     return Stock(
-        (Stocked(each, shared.get(id), users_of(each)) for id, each in found.items()), unlisted
+        (
+            Stocked(image, shared.get(id), tuple(made.get(id, ())), tuple(awaiting(image)))
+            for id, image in found.items()
+        ),
+        made.keys() - found.keys(),
     )
 
 

@@ -99,6 +99,26 @@ async def test_no_tag_goes_by_which_a_container_was_started(
     assert (await images.remove(parse_image(image.reference), force=force)).changed
 
 
+async def test_no_tag_goes_that_has_moved_since_a_container_was_started_by_it(
+    images: NodeImages, daemon: EngineApi, registry: Registry, image: PushedImage, other: str
+) -> None:
+    with daemon.containers(image.reference, 1):
+        before = str(daemon.image_id(image.reference))
+        also(daemon, image, f"{other}:before")
+        registry.push_image(image.repository, "1.0", [random_layer(f"{image.repository} moved")])
+        daemon.pull(image.reference)
+        also(daemon, image, f"{other}:moved")
+        assert daemon.image_id(image.reference) != before
+        with pytest.raises(
+            TaskFailed, match=rf"^{image.reference} is what the container .+ was st"
+        ):
+            await images.remove(parse_image(image.reference), force=True)
+        meant = daemon.image_id(image.reference)
+        foreseen = await images.prune(keep=0, older_than=0.0, protect=[], dry=True)
+        assert not {before, meant} & {row.id for row in foreseen.images}
+    assert (await images.remove(parse_image(image.reference), force=True)).changed
+
+
 @pytest.mark.parametrize("force", [False, True])
 async def test_an_image_that_a_container_uses_by_its_id_keeps_its_last_name(
     images: NodeImages, daemon: EngineApi, image: PushedImage, force: bool

@@ -31,10 +31,10 @@ async def test_what_has_gone_is_said_of_an_engine_that_answers_no_more(
     stock = stock_of([ListedImage(id, [f"app:{id[7]}"]) for id in IDS], [])
     tried: list[str] = []
 
-    async def look(engine: Engine) -> Known:
+    async def look(engine: Engine, started: dict[str, str]) -> Known:
         return Known(stock, {id: Inspected(id) for id in IDS})
 
-    async def take_stock(engine: Engine) -> Stock:
+    async def take_stock(engine: Engine, *, started: dict[str, str]) -> Stock:
         return stock
 
     async def take(engine: Engine, going: Going) -> None:
@@ -50,22 +50,25 @@ async def test_what_has_gone_is_said_of_an_engine_that_answers_no_more(
     assert len(tried) == 2
 
 
-@pytest.mark.parametrize("by_now", ["another name", "a container", "gone"])
+@pytest.mark.parametrize("by_now", ["another name", "a container", "one that awaits it", "gone"])
 async def test_what_is_another_by_the_time_it_is_to_go_stays(
     monkeypatch: pytest.MonkeyPatch, by_now: str
 ) -> None:
     listed = [ListedImage(id, [f"app:{id[7]}"]) for id in IDS]
     before = stock_of(listed, [])
-    users = [MadeOfImage("c", IDS[0], IDS[0])] if by_now == "a container" else []
+    users = {
+        "a container": [MadeOfImage("c", IDS[0], IDS[0])],
+        "one that awaits it": [MadeOfImage("c", "sha256:of another", "app:a")],
+    }.get(by_now, [])
     if by_now == "another name":
         listed[0] = ListedImage(IDS[0], ["app:a", "app:wanted"])
     after = stock_of(listed[1:] if by_now == "gone" else listed, users)
     taken: list[str] = []
 
-    async def look(engine: Engine) -> Known:
+    async def look(engine: Engine, started: dict[str, str]) -> Known:
         return Known(before, {id: Inspected(id) for id in IDS})
 
-    async def take_stock(engine: Engine) -> Stock:
+    async def take_stock(engine: Engine, *, started: dict[str, str]) -> Stock:
         return after
 
     async def take(engine: Engine, going: Going) -> None:
