@@ -20,6 +20,8 @@ ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/\S*[\w}])")
 """How texts write a route."""
 FIELD = re.compile(r"`(?:\$\.)?(\w+)(?:\[\.\.\.\])?`")
 """How texts write a field: in backticks, with a JSON path's `$.` where msgspec has written it."""
+CALL = re.compile(r"^[\w.]+: a parameter is not valid: ")
+"""With what the Python client begins an error: no command is called as its methods are."""
 UNKNOWN = "GET /openapi.json"
 """What the API refers those to who ask for what it doesn't have."""
 OLDER = (
@@ -38,8 +40,11 @@ def translate(error: TowlineError, command: click.Command) -> None:
     """
     if UNKNOWN in error.details:
         error.error, error.details = OLDER
-    options = {**ELSEWHERE, **job_options(), **options_of(command.params)}
-    error.error = in_commands(error.error, options)
+    own = options_of(command.params)
+    options = {**ELSEWHERE, **job_options(), **own}
+    if "--on" in own.values():
+        options.setdefault("target", "--on")
+    error.error = in_commands(CALL.sub("", error.error), options)
     error.details = in_commands(error.details, options)
     running = click.get_current_context(silent=True)
     if isinstance(error, ApiError) and error.status == 401 and running is not None:

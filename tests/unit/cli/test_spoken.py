@@ -165,3 +165,18 @@ def test_what_the_client_refuses_is_named_by_its_option(asking: Here) -> None:
     said = asking("pull", "nginx", "--on", "web-01", "--canary", "none").stderr
     assert "--canary: 'none' is neither a number of nodes" in said
     assert "`" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [
+        (["--on", "web-01", "--window", "22:00"], "towline: --window: "),
+        (["--on", "_any"], "towline: --on: "),
+    ],
+)
+def test_and_begins_with_nothing_that_is_no_command(
+    asking: Here, words: list[str], heard: str
+) -> None:
+    said = asking("ensure", "nginx", "--set", "web", *words).stderr
+    assert said.startswith(heard)
+    assert "set.put" not in said
