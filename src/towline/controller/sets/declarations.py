@@ -140,7 +140,7 @@ class Declarations:
 
         await self._look_up(caller, name, declared, found)
         record, before = await self._sets.declare(name, make)
-        await self._note(record)
+        await self._note(record, before)
         done = _done(record, before)
         log.info(f"set {done}", set=name, generation=record.generation, by=caller.subject)
         return record, done
@@ -222,7 +222,7 @@ class Declarations:
             if wanted := each.wants(found):
                 raise refused(each, wanted)
 
-    async def _note(self, record: SetRecord) -> None:
+    async def _note(self, record: SetRecord, before: SetRecord | None) -> None:
         """Write a declaration into the set's history, unless it stands there.
 
         It may have been stored and not noted, by a controller that ended in between.
@@ -233,6 +233,7 @@ class Declarations:
                 return state
             what = DECLARED if record.generation == 1 else CHANGED
             change = Change(record.changed, record.changed_by, what, record.generation)
+            change = msgspec.structs.replace(change, reason=_difference(before, record))
             return msgspec.structs.replace(
                 state.anew(record.changed),
                 noted=record.generation,
@@ -272,6 +273,23 @@ class Declarations:
         if not digest:
             return str(name) in names
         return bool(self._inventories.holds(member.machine, name, digest, image.platform))
+
+
+def _difference(before: SetRecord | None, record: SetRecord) -> str:
+    """Return in words what a declaration has changed; "" where there was none, or none is known."""
+    if before is None or before == record:
+        return ""
+    then, now = ({_named(each): None for each in one.images} for one in (before, record))
+    found = [f"+ {each}" for each in now if each not in then]
+    found += [f"- {each}" for each in then if each not in now]
+    fields = ("target", "follow", "every", "window", "keep", "options", "source")
+    found += [each for each in fields if getattr(before, each) != getattr(record, each)]
+    return ", ".join(found)
+
+
+def _named(image: WantedImage) -> str:
+    name = Reference.parse(image.image).familiar
+    return f"{name} for {image.platform}" if image.platform else name
 
 
 def _done(record: SetRecord, before: SetRecord | None) -> str:

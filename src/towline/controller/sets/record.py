@@ -142,7 +142,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
         generation: of the declaration then.
         image, digest: which image it is about, and to which digest; "" where it is about none.
         job: the job that did it; "" for none.
-        reason: why, in words.
+        reason: why, in words; of a changed declaration, what is another in it.
     """
 
     time: Moment

@@ -184,6 +184,18 @@ async def test_a_declaration_that_was_stored_and_not_noted_is_noted_by_the_next(
     assert declaring.sets.changes == changes
 
 
+async def test_the_history_says_what_a_declaration_has_changed() -> None:
+    declaring = Declaring()
+    await declaring.put("web", NAME, "docker.io/library/redis:7")
+    await declaring.put("web", NAME, "docker.io/library/redis:8", every=60.0)
+    await declaring.put("web", NAME, "docker.io/library/redis:8", platform="linux/arm64")
+    assert [each.reason for each in declaring.sets.state("web").history] == [
+        "",
+        "+ redis:8, - redis:7, every",
+        "+ nginx:1.27 for linux/arm64, + redis:8 for linux/arm64, - nginx:1.27, - redis:8, every",
+    ]
+
+
 async def test_a_rollout_that_has_stopped_goes_on_with_what_is_declared_next() -> None:
     declaring = Declaring(a_set(), web=at(1, next=digest(2), stopped="two failed"))
     await declaring.put("web", every=60.0)
