@@ -152,7 +152,7 @@ def test_a_wrong_byte_costs_an_attempt(
     between.fault = FlipByte(match=image.layer_digests[0], after=100, once=True)
     job_id = begin(cluster, WEB_1, between, image)
     ended = cluster.ended(job_id)
-    assert ended["status"] == "completed", ended
+    assert ended["status"] == "completed", [attempts(cluster, job_id), ended["results"]]
     (words,) = attempts(cluster, job_id)
     assert image.layer_digests[0] in words
     assert "(the content is damaged; tried again in " in words
