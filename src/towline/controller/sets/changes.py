@@ -46,13 +46,13 @@ def resolved(
 ) -> Changes:
     """Return the change that takes what tags name.
 
+    What the tag has named before is no news. What was rolled back from isn't taken again, until the
+    tag has named another.
+
     Args:
         asked: when that was asked for, unless it was just now: what is declared after that isn't
             looked up yet.
-
     """
-    # What the tag has named before is no news. What was rolled back from isn't taken again, until
-    # the tag has named another.
     checked = now if asked is None else asked
     found = {(each.image, each.platform): each for each in answers}
 

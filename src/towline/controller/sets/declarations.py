@@ -282,7 +282,7 @@ def _difference(before: SetRecord | None, record: SetRecord) -> str:
     then, now = ({_named(each): None for each in one.images} for one in (before, record))
     found = [f"+ {each}" for each in now if each not in then]
     found += [f"- {each}" for each in then if each not in now]
-    fields = ("target", "follow", "every", "window", "keep", "options", "source")
+    fields = (each for each in Declaration.__struct_fields__ if each != "images")
     found += [each for each in fields if getattr(before, each) != getattr(record, each)]
     return ", ".join(found)
 

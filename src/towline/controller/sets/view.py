@@ -84,10 +84,8 @@ class View:
 
     def has(self, machine: str, digest: str) -> bool:
         """Whether a node is known to have what has a digest, or has that for its id."""
-        number, alike = (
-            self._inventories.number(machine),
-            self._inventories.rows.by_key.get(digest),
-        )
+        number = self._inventories.number(machine)
+        alike = self._inventories.rows.by_key.get(digest)
         if number is None or alike is None or not self._inventories.settled(machine):
             return False
         return any(row.nodes >> number & 1 for row in alike.rows)
